@@ -1,0 +1,144 @@
+package hubproto
+
+import (
+	"bytes"
+	"encoding"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strings"
+	"sync"
+)
+
+const bindText = "Error binding arguments. Make sure that the types of the provided values match the types of the hub method being invoked."
+
+func (jsonProtocol) BindArguments(arguments []byte, params []reflect.Value) error {
+	var few [8][]byte
+	raw := few[:]
+	if len(params) > len(raw) {
+		raw = make([][]byte, len(params))
+	}
+	if n := splitElements(arguments, raw); n != len(params) {
+		return &BindError{Text: fmt.Sprintf("Invocation provides %d argument(s) but target expects %d.", n, len(params))}
+	}
+	for i, p := range params {
+		if err := bindValue(raw[i], p); err != nil {
+			return &BindError{Text: bindText, Cause: err}
+		}
+	}
+	return nil
+}
+
+// bindValue decodes checked JSON into v, which is settable and holds its zero value.
+func bindValue(raw []byte, v reflect.Value) error {
+	switch v.Interface().(type) { // what messages mostly carry; named types may decode themselves
+	case string:
+		if raw[0] == '"' {
+			text, ok := unescape(raw[1 : len(raw)-1])
+			if !ok {
+				return errSurrogate
+			}
+			v.SetString(string(text))
+			return nil
+		}
+	case int, int64, int32:
+		if n, ok := parseInt(raw); ok && !v.OverflowInt(n) {
+			v.SetInt(n)
+			return nil
+		}
+	}
+	if bytes.Contains(raw, []byte("null")) {
+		if err := checkNulls(raw, v.Type()); err != nil {
+			return err
+		}
+	}
+	if bytes.Contains(raw, []byte(`\u`)) {
+		if err := checkSurrogates(raw); err != nil {
+			return err
+		}
+	}
+	return json.Unmarshal(raw, v.Addr().Interface())
+}
+
+var errSurrogate = fmt.Errorf("a string holds half of a surrogate pair")
+
+// checkSurrogates refuses what encoding/json would replace.
+func checkSurrogates(raw []byte) error {
+	for i := 0; i < len(raw); i++ {
+		if raw[i] != '"' {
+			continue
+		}
+		end := skipString(raw, i)
+		if _, ok := unescape(raw[i+1 : end-1]); !ok {
+			return errSurrogate
+		}
+		i = end - 1
+	}
+	return nil
+}
+
+var (
+	unmarshalerType     = reflect.TypeFor[json.Unmarshaler]()
+	textUnmarshalerType = reflect.TypeFor[encoding.TextUnmarshaler]()
+)
+
+// checkNulls refuses null where t has no value for it; encoding/json would leave the zero value.
+func checkNulls(raw []byte, t reflect.Type) error {
+	if p := reflect.PointerTo(t); p.Implements(unmarshalerType) || p.Implements(textUnmarshalerType) && raw[0] == '"' {
+		return nil
+	}
+	if raw[0] == 'n' {
+		switch t.Kind() {
+		case reflect.Pointer, reflect.Slice, reflect.Map, reflect.Interface, reflect.String:
+			return nil
+		}
+		return fmt.Errorf("null does not fit %s", t)
+	}
+	switch t.Kind() {
+	case reflect.Pointer:
+		return checkNulls(raw, t.Elem())
+	case reflect.Slice, reflect.Array:
+		if raw[0] != '[' {
+			return nil
+		}
+		elements := make([][]byte, splitElements(raw, nil))
+		splitElements(raw, elements)
+		for _, element := range elements {
+			if err := checkNulls(element, t.Elem()); err != nil {
+				return err
+			}
+		}
+	case reflect.Map, reflect.Struct:
+		if raw[0] != '{' {
+			return nil
+		}
+		s := objectScanner{b: raw, i: 1, first: true}
+		for s.next() {
+			element := t
+			if t.Kind() == reflect.Map {
+				element = t.Elem()
+			} else if element = fieldType(t, string(s.name())); element == nil {
+				continue
+			}
+			if err := checkNulls(s.value, element); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+var foldedFields sync.Map // reflect.Type → map[string]reflect.Type, names in lower case
+
+// fieldType is the type of the field that a property is decoded into, or nil. Names are compared without regard to case.
+func fieldType(t reflect.Type, name string) reflect.Type {
+	cached, ok := foldedFields.Load(t)
+	if !ok {
+		types := map[string]reflect.Type{}
+		for _, f := range fieldsOf(t) {
+			types[strings.ToLower(f.name)] = f.typ
+		}
+		cached, _ = foldedFields.LoadOrStore(t, types)
+	}
+	return cached.(map[string]reflect.Type)[strings.ToLower(name)]
+}

@@ -1,0 +1,267 @@
+package hubproto
+
+import (
+	"cmp"
+	"encoding"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"reflect"
+	"slices"
+	"strconv"
+	"sync"
+)
+
+// appendValue appends v as JSON. It stands in for json.Marshal because that cannot name fields in camel case.
+func appendValue(dst []byte, v any) ([]byte, error) {
+	switch v := v.(type) { // what messages mostly carry, without reflection
+	case nil:
+		return append(dst, "null"...), nil
+	case string:
+		return appendString(dst, v), nil
+	case bool:
+		return strconv.AppendBool(dst, v), nil
+	case int:
+		return appendInt(dst, int64(v)), nil
+	case int64:
+		return appendInt(dst, v), nil
+	case int32:
+		return appendInt(dst, int64(v)), nil
+	case float64:
+		return appendFloat(dst, v, 64)
+	}
+	rv := reflect.ValueOf(v)
+	return encoderOf(rv.Type())(dst, rv, 1)
+}
+
+// An encodeFunc appends a value of one type. depth counts what the value is nested in.
+type encodeFunc func(dst []byte, v reflect.Value, depth int) ([]byte, error)
+
+var (
+	encoders      sync.Map // reflect.Type → encodeFunc
+	marshalerType = reflect.TypeFor[json.Marshaler]()
+	textType      = reflect.TypeFor[encoding.TextMarshaler]()
+)
+
+func encoderOf(t reflect.Type) encodeFunc {
+	if cached, ok := encoders.Load(t); ok {
+		return cached.(encodeFunc)
+	}
+	cached, _ := encoders.LoadOrStore(t, newEncoder(t))
+	return cached.(encodeFunc)
+}
+
+// newEncoder looks into no other type than t: what t holds finds its encoder when a value is there, so that a type may contain itself.
+func newEncoder(t reflect.Type) encodeFunc {
+	if t.Kind() != reflect.Interface {
+		if t.Implements(marshalerType) || t.Implements(textType) {
+			return encodeMarshaler
+		}
+		if p := reflect.PointerTo(t); p.Implements(marshalerType) || p.Implements(textType) {
+			plain := kindEncoder(t)
+			return func(dst []byte, v reflect.Value, depth int) ([]byte, error) {
+				if v.CanAddr() {
+					return encodeMarshaler(dst, v.Addr(), depth)
+				}
+				return plain(dst, v, depth)
+			}
+		}
+	}
+	return kindEncoder(t)
+}
+
+func kindEncoder(t reflect.Type) encodeFunc {
+	switch t.Kind() {
+	case reflect.Bool:
+		return func(dst []byte, v reflect.Value, _ int) ([]byte, error) { return strconv.AppendBool(dst, v.Bool()), nil }
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
+		return func(dst []byte, v reflect.Value, _ int) ([]byte, error) { return appendInt(dst, v.Int()), nil }
+	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uintptr:
+		return func(dst []byte, v reflect.Value, _ int) ([]byte, error) {
+			return strconv.AppendUint(dst, v.Uint(), 10), nil
+		}
+	case reflect.Float32, reflect.Float64:
+		return func(dst []byte, v reflect.Value, _ int) ([]byte, error) { return appendFloat(dst, v.Float(), t.Bits()) }
+	case reflect.String:
+		if t == reflect.TypeFor[json.Number]() {
+			return encodeMarshaler
+		}
+		return func(dst []byte, v reflect.Value, _ int) ([]byte, error) { return appendString(dst, v.String()), nil }
+	case reflect.Pointer, reflect.Interface:
+		return nested(func(dst []byte, v reflect.Value, depth int) ([]byte, error) {
+			return encoderOf(v.Elem().Type())(dst, v.Elem(), depth)
+		}, true)
+	case reflect.Slice:
+		if p := reflect.PointerTo(t.Elem()); t.Elem().Kind() == reflect.Uint8 && !p.Implements(marshalerType) && !p.Implements(textType) {
+			return nested(func(dst []byte, v reflect.Value, _ int) ([]byte, error) {
+				dst = append(dst, '"')
+				dst = base64.StdEncoding.AppendEncode(dst, v.Bytes())
+				return append(dst, '"'), nil
+			}, true)
+		}
+		return nested(listEncoder(t), true)
+	case reflect.Array:
+		return nested(listEncoder(t), false)
+	case reflect.Map:
+		return nested(mapEncoder(t), true)
+	case reflect.Struct:
+		return nested(structEncoder(t), false)
+	}
+	return func(dst []byte, _ reflect.Value, _ int) ([]byte, error) { return dst, &json.UnsupportedTypeError{Type: t} }
+}
+
+// nested writes null for nil, and ends what nests without end.
+func nested(f encodeFunc, nilable bool) encodeFunc {
+	return func(dst []byte, v reflect.Value, depth int) ([]byte, error) {
+		if nilable && v.IsNil() {
+			return append(dst, "null"...), nil
+		}
+		if depth > MaxDepth {
+			return dst, fmt.Errorf("a value nests deeper than the limit of %d", MaxDepth)
+		}
+		return f(dst, v, depth+1)
+	}
+}
+
+func encodeMarshaler(dst []byte, v reflect.Value, _ int) ([]byte, error) {
+	if k := v.Kind(); (k == reflect.Pointer || k == reflect.Interface) && v.IsNil() {
+		return append(dst, "null"...), nil
+	}
+	text, err := json.Marshal(v.Interface())
+	return append(dst, text...), err
+}
+
+func listEncoder(t reflect.Type) encodeFunc {
+	return func(dst []byte, v reflect.Value, depth int) ([]byte, error) {
+		element := encoderOf(t.Elem())
+		dst = append(dst, '[')
+		for i := range v.Len() {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			var err error
+			if dst, err = element(dst, v.Index(i), depth); err != nil {
+				return dst, err
+			}
+		}
+		return append(dst, ']'), nil
+	}
+}
+
+func mapEncoder(t reflect.Type) encodeFunc {
+	return func(dst []byte, v reflect.Value, depth int) ([]byte, error) {
+		type entry struct {
+			key   string
+			value reflect.Value
+		}
+		entries := make([]entry, 0, v.Len())
+		for iter := v.MapRange(); iter.Next(); {
+			key, err := keyOf(iter.Key())
+			if err != nil {
+				return dst, err
+			}
+			entries = append(entries, entry{key, iter.Value()})
+		}
+		slices.SortFunc(entries, func(a, b entry) int { return cmp.Compare(a.key, b.key) })
+		element := encoderOf(t.Elem())
+		dst = append(dst, '{')
+		for i, e := range entries {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = append(appendString(dst, e.key), ':')
+			var err error
+			if dst, err = element(dst, e.value, depth); err != nil {
+				return dst, err
+			}
+		}
+		return append(dst, '}'), nil
+	}
+}
+
+func keyOf(k reflect.Value) (string, error) {
+	if k.Kind() == reflect.String {
+		return k.String(), nil
+	}
+	if m, ok := k.Interface().(encoding.TextMarshaler); ok {
+		if k.Kind() == reflect.Pointer && k.IsNil() {
+			return "", nil
+		}
+		text, err := m.MarshalText()
+		return string(text), err
+	}
+	switch {
+	case k.CanInt():
+		return strconv.FormatInt(k.Int(), 10), nil
+	case k.CanUint():
+		return strconv.FormatUint(k.Uint(), 10), nil
+	}
+	return "", &json.UnsupportedTypeError{Type: k.Type()}
+}
+
+func structEncoder(t reflect.Type) encodeFunc {
+	fields := fieldsOf(t)
+	names := make([][]byte, len(fields)) // `,"name":`
+	for i, f := range fields {
+		names[i] = append(appendString([]byte{','}, f.name), ':')
+	}
+	return func(dst []byte, v reflect.Value, depth int) ([]byte, error) {
+		dst = append(dst, '{')
+		first := true
+		for i := range fields {
+			f := &fields[i]
+			value, ok := fieldByIndex(v, f.index)
+			if !ok || f.omitEmpty && isEmpty(value) || f.omitZero && isZero(value) {
+				continue
+			}
+			name := names[i]
+			if first {
+				name, first = name[1:], false
+			}
+			dst = append(dst, name...)
+			start := len(dst)
+			var err error
+			if dst, err = encoderOf(f.typ)(dst, value, depth); err != nil {
+				return dst, err
+			}
+			if f.quoted && string(dst[start:]) != "null" {
+				text := string(dst[start:])
+				dst = appendString(dst[:start], text)
+			}
+		}
+		return append(dst, '}'), nil
+	}
+}
+
+func isEmpty(v reflect.Value) bool {
+	switch v.Kind() {
+	case reflect.Array, reflect.Map, reflect.Slice, reflect.String:
+		return v.Len() == 0
+	case reflect.Struct:
+		return false
+	}
+	return v.IsZero()
+}
+
+func isZero(v reflect.Value) bool {
+	if z, ok := v.Interface().(interface{ IsZero() bool }); ok && !(v.Kind() == reflect.Pointer && v.IsNil()) {
+		return z.IsZero()
+	}
+	return v.IsZero()
+}
+
+var errNotFinite = errors.New("NaN and infinities have no form in JSON")
+
+// appendFloat writes the shortest form that reads back as f, with an exponent where that form is long.
+func appendFloat(dst []byte, f float64, bits int) ([]byte, error) {
+	if math.IsNaN(f) || math.IsInf(f, 0) {
+		return dst, errNotFinite
+	}
+	format := byte('f')
+	if abs := math.Abs(f); abs != 0 && (abs < 1e-6 || abs >= 1e21) {
+		format = 'e'
+	}
+	return strconv.AppendFloat(dst, f, format, -1, bits), nil
+}

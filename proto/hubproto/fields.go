@@ -1,0 +1,127 @@
+package hubproto
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"unicode"
+)
+
+// field is a struct field that is part of the encoding.
+type field struct {
+	name      string
+	index     []int
+	omitEmpty bool
+	omitZero  bool
+	quoted    bool // written as a string, by the option "string"
+	tagged    bool
+	typ       reflect.Type
+}
+
+var fieldCache sync.Map // reflect.Type → []field
+
+// fieldsOf gives the fields of a struct type under the names that go over the wire. The rules are those of encoding/json, the
+// promotion of embedded fields included; only a field without a name in its tag is called by its name in camel case.
+func fieldsOf(t reflect.Type) []field {
+	if cached, ok := fieldCache.Load(t); ok {
+		return cached.([]field)
+	}
+	var all []field
+	collectFields(t, nil, map[reflect.Type]bool{}, &all)
+	fields := slices.DeleteFunc(slices.Clone(all), func(f field) bool { return !dominates(f, all) })
+	cached, _ := fieldCache.LoadOrStore(t, fields)
+	return cached.([]field)
+}
+
+func collectFields(t reflect.Type, index []int, visiting map[reflect.Type]bool, all *[]field) {
+	if visiting[t] {
+		return
+	}
+	visiting[t] = true
+	defer delete(visiting, t)
+	for i := range t.NumField() {
+		sf := t.Field(i)
+		inner := sf.Type
+		if inner.Kind() == reflect.Pointer && inner.Name() == "" {
+			inner = inner.Elem()
+		}
+		if sf.Anonymous && !sf.IsExported() && inner.Kind() != reflect.Struct || !sf.Anonymous && !sf.IsExported() {
+			continue
+		}
+		tag := sf.Tag.Get("json")
+		if tag == "-" {
+			continue
+		}
+		name, options, _ := strings.Cut(tag, ",")
+		at := append(slices.Clone(index), i)
+		if sf.Anonymous && name == "" && inner.Kind() == reflect.Struct {
+			collectFields(inner, at, visiting, all)
+			continue
+		}
+		f := field{name: name, index: at, tagged: name != "", typ: sf.Type}
+		if name == "" {
+			f.name = camelCase(sf.Name)
+		}
+		for option := range strings.SplitSeq(options, ",") {
+			switch option {
+			case "omitempty":
+				f.omitEmpty = true
+			case "omitzero":
+				f.omitZero = true
+			case "string":
+				switch inner.Kind() {
+				case reflect.Bool, reflect.String, reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
+					reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uintptr, reflect.Float32, reflect.Float64:
+					f.quoted = true
+				}
+			}
+		}
+		*all = append(*all, f)
+	}
+}
+
+// dominates tells whether f is the field that its name stands for: the least nested one, among those the only tagged or only one.
+func dominates(f field, all []field) bool {
+	for _, other := range all {
+		if other.name != f.name || slices.Equal(other.index, f.index) {
+			continue
+		}
+		switch {
+		case len(other.index) != len(f.index):
+			if len(other.index) < len(f.index) {
+				return false
+			}
+		case other.tagged == f.tagged, other.tagged:
+			return false
+		}
+	}
+	return true
+}
+
+// camelCase lowers the capitals that name begins with, but for the one that begins the next word, as System.Text.Json does:
+// URLPath becomes urlPath.
+func camelCase(name string) string {
+	runes := []rune(name)
+	for i, r := range runes {
+		if !unicode.IsUpper(r) || i > 0 && i+1 < len(runes) && !unicode.IsUpper(runes[i+1]) {
+			break
+		}
+		runes[i] = unicode.ToLower(r)
+	}
+	return string(runes)
+}
+
+// fieldByIndex is reflect.Value.FieldByIndex that stops at a nil pointer.
+func fieldByIndex(v reflect.Value, index []int) (reflect.Value, bool) {
+	for i, x := range index {
+		if i > 0 && v.Kind() == reflect.Pointer {
+			if v.IsNil() {
+				return reflect.Value{}, false
+			}
+			v = v.Elem()
+		}
+		v = v.Field(x)
+	}
+	return v, true
+}

@@ -1,0 +1,30 @@
+package hubproto
+
+import (
+	"bytes"
+	"fmt"
+)
+
+// TooLargeError says that a peer's message exceeds the limit for one message.
+type TooLargeError struct {
+	Limit int // bytes
+}
+
+func (e *TooLargeError) Error() string {
+	return fmt.Sprintf("The maximum message size of %dB was exceeded. The message size can be configured in HubOptions.", e.Limit)
+}
+
+// nextSeparated finds the end of the first record that a separator ends.
+func nextSeparated(buf []byte, limit int) (int, error) {
+	window := buf
+	if limit > 0 && len(window) > limit {
+		window = window[:limit]
+	}
+	if i := bytes.IndexByte(window, separator); i >= 0 {
+		return i + 1, nil
+	}
+	if limit > 0 && len(buf) >= limit {
+		return 0, &TooLargeError{Limit: limit}
+	}
+	return 0, nil
+}

@@ -1,0 +1,281 @@
+package hubproto
+
+import (
+	"bytes"
+	"math"
+)
+
+// JSON is the protocol "json" (spec §4): text, each message an object that the byte 0x1E ends.
+//
+// Values are written as encoding/json writes them, with one difference: a struct field that no tag names is written in camel case,
+// as the reference does. They are read as encoding/json reads them, but more strictly: null fits nothing but pointers, slices, maps,
+// interfaces, strings and types that decode themselves, and half a surrogate pair fits nothing.
+var JSON Protocol = jsonProtocol{}
+
+type jsonProtocol struct{}
+
+func (jsonProtocol) Name() string { return "json" }
+func (jsonProtocol) Binary() bool { return false }
+
+func (jsonProtocol) Next(buf []byte, limit int) (int, error) { return nextSeparated(buf, limit) }
+
+func (jsonProtocol) Parse(record []byte, m *Message) error {
+	m.reset()
+	record = bytes.TrimSuffix(record, []byte{separator})
+	s, err := scanObject(record)
+	if err != nil {
+		return err
+	}
+	var seen properties
+	for s.next() {
+		if err := seen.read(&s, m); err != nil {
+			return err
+		}
+	}
+	if s.err != nil {
+		return s.err
+	}
+	return seen.check(m)
+}
+
+// properties notes which properties of a message have been met.
+type properties struct {
+	typ, target, sequence bool
+	item, result          []byte
+}
+
+// read takes the property that s stands at into m. Every known property is checked, whatever the message's type (spec §16).
+func (p *properties) read(s *objectScanner, m *Message) error {
+	switch name := s.name(); string(name) {
+	case "type":
+		n, err := s.integer("type", math.MinInt32, math.MaxInt32)
+		if err != nil {
+			return err
+		}
+		m.Type, p.typ = Type(n), true
+	case "invocationId":
+		return readText(s, "invocationId", MaxIDLength, &m.ID)
+	case "target":
+		before := m.Target
+		if err := readText(s, "target", 0, &m.Target); err != nil {
+			return err
+		}
+		m.Retargeted = p.target && m.Arguments != nil && !bytes.Equal(before, m.Target)
+		p.target = true
+	case "arguments":
+		if s.value[0] != '[' {
+			return dataErrorf("Expected 'arguments' to be of type Array.")
+		}
+		m.Arguments = s.value
+	case "streamIds":
+		return readStreamIDs(s, m)
+	case "headers":
+		return readHeaders(s, m)
+	case "item":
+		p.item = s.value
+	case "result":
+		p.result = s.value
+	case "error":
+		m.HasError = true
+		return readText(s, "error", 0, &m.Error)
+	case "allowReconnect":
+		if c := s.value[0]; c != 't' && c != 'f' {
+			return dataErrorf("Expected 'allowReconnect' to be true or false.")
+		}
+		m.AllowReconnect = s.value[0] == 't'
+	case "sequenceId":
+		if p.sequence = !s.isNull(); p.sequence {
+			n, err := s.integer("sequenceId", math.MinInt64, math.MaxInt64)
+			m.SequenceID = n
+			return err
+		}
+	}
+	return nil
+}
+
+func readText(s *objectScanner, name string, limit int, into *[]byte) error {
+	text, ok := s.text()
+	if !ok {
+		return dataErrorf("Expected '%s' to be of type String.", name)
+	}
+	if limit > 0 && len(text) > limit {
+		return dataErrorf("'%s' has %d bytes, more than the limit of %d.", name, len(text), limit)
+	}
+	*into = text
+	return s.err
+}
+
+func readStreamIDs(s *objectScanner, m *Message) error {
+	if s.value[0] != '[' {
+		return dataErrorf("Expected 'streamIds' to be of type Array.")
+	}
+	n := splitElements(s.value, nil)
+	if n > MaxStreamIDs {
+		return dataErrorf("'streamIds' has %d elements, more than the limit of %d.", n, MaxStreamIDs)
+	}
+	m.StreamIDs = append(m.StreamIDs[:0], make([][]byte, n)...)
+	splitElements(s.value, m.StreamIDs)
+	for i, raw := range m.StreamIDs {
+		if raw[0] != '"' {
+			return dataErrorf("Null value for 'streamIds' is not valid.")
+		}
+		id, ok := unescape(raw[1 : len(raw)-1])
+		if !ok {
+			return errJSON
+		}
+		if len(id) > MaxIDLength {
+			return dataErrorf("'streamIds' has an id of %d bytes, more than the limit of %d.", len(id), MaxIDLength)
+		}
+		m.StreamIDs[i] = id
+	}
+	return nil
+}
+
+func readHeaders(s *objectScanner, m *Message) error {
+	if s.value[0] != '{' {
+		return dataErrorf("Expected 'headers' to be of type StartObject.")
+	}
+	h := objectScanner{b: s.value, i: 1, first: true}
+	for h.next() {
+		if h.value[0] != '"' {
+			return dataErrorf("Expected header '%s' to be of type String.", h.name())
+		}
+	}
+	m.Headers = s.value
+	return h.err
+}
+
+// check looks for what a message of this type must have (spec §4.3).
+func (p *properties) check(m *Message) error {
+	missing := func(name string) error { return dataErrorf("Missing required property '%s'.", name) }
+	if !p.typ {
+		return missing("type")
+	}
+	switch m.Type {
+	case StreamInvocation, StreamItem, Completion, CancelInvocation:
+		if len(m.ID) == 0 { // empty counts as missing (spec §16)
+			return missing("invocationId")
+		}
+	}
+	switch m.Type {
+	case Invocation, StreamInvocation:
+		if !p.target {
+			return missing("target")
+		}
+		if m.Arguments == nil {
+			return missing("arguments")
+		}
+	case StreamItem:
+		if p.item == nil {
+			return missing("item")
+		}
+		m.Value = p.item
+	case Completion:
+		if p.result != nil && m.HasError {
+			return dataErrorf("The 'error' and 'result' properties are mutually exclusive.")
+		}
+		m.Value = p.result
+	case Ack, Sequence:
+		if !p.sequence {
+			return missing("sequenceId")
+		}
+	}
+	return nil
+}
+
+func (jsonProtocol) AppendInvocation(dst, id []byte, target string, args []any) ([]byte, error) {
+	start := len(dst)
+	dst = appendCallHead(dst, Invocation, nil, id, target)
+	dst = append(dst, '[')
+	for i, arg := range args {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		var err error
+		if dst, err = appendValue(dst, arg); err != nil {
+			return dst[:start], err
+		}
+	}
+	return append(dst, ']', '}', separator), nil
+}
+
+func (jsonProtocol) AppendResult(dst, id []byte, result any) ([]byte, error) {
+	start := len(dst)
+	dst = appendID(append(dst, `{"type":3`...), id)
+	dst = append(dst, `,"result":`...)
+	dst, err := appendValue(dst, result)
+	if err != nil {
+		return dst[:start], err
+	}
+	return append(dst, '}', separator), nil
+}
+
+func (jsonProtocol) AppendError(dst, id []byte, text string) []byte {
+	dst = appendID(append(dst, `{"type":3`...), id)
+	dst = append(dst, `,"error":`...)
+	dst = appendString(dst, text)
+	return append(dst, '}', separator)
+}
+
+func (jsonProtocol) Append(dst []byte, m *Message) []byte {
+	switch m.Type {
+	case Invocation, StreamInvocation:
+		dst = appendCallHead(dst, m.Type, m.Headers, m.ID, m.Target)
+		dst = append(dst, m.Arguments...)
+		if len(m.StreamIDs) > 0 {
+			dst = append(dst, `,"streamIds":[`...)
+			for i, id := range m.StreamIDs {
+				if i > 0 {
+					dst = append(dst, ',')
+				}
+				dst = appendString(dst, id)
+			}
+			dst = append(dst, ']')
+		}
+	case StreamItem:
+		dst = appendID(appendHead(dst, m.Type, m.Headers), m.ID)
+		dst = append(append(dst, `,"item":`...), m.Value...)
+	case Completion:
+		dst = appendID(appendHead(dst, m.Type, m.Headers), m.ID)
+		if m.HasError {
+			dst = appendString(append(dst, `,"error":`...), m.Error)
+		} else if m.Value != nil {
+			dst = append(append(dst, `,"result":`...), m.Value...)
+		}
+	case Close:
+		dst = appendHead(dst, m.Type, nil)
+		if m.HasError {
+			dst = appendString(append(dst, `,"error":`...), m.Error)
+		}
+		if m.AllowReconnect {
+			dst = append(dst, `,"allowReconnect":true`...)
+		}
+	case Ack, Sequence:
+		dst = appendHead(dst, m.Type, nil)
+		dst = appendInt(append(dst, `,"sequenceId":`...), m.SequenceID)
+	default: // CancelInvocation, Ping
+		dst = appendID(appendHead(dst, m.Type, m.Headers), m.ID)
+	}
+	return append(dst, '}', separator)
+}
+
+func appendHead(dst []byte, t Type, headers []byte) []byte {
+	dst = appendInt(append(dst, `{"type":`...), int64(t))
+	if headers != nil {
+		dst = append(append(dst, `,"headers":`...), headers...)
+	}
+	return dst
+}
+
+func appendID(dst, id []byte) []byte {
+	if len(id) == 0 {
+		return dst
+	}
+	return appendString(append(dst, `,"invocationId":`...), id)
+}
+
+func appendCallHead[T string | []byte](dst []byte, t Type, headers, id []byte, target T) []byte {
+	dst = appendID(appendHead(dst, t, headers), id)
+	dst = appendString(append(dst, `,"target":`...), target)
+	return append(dst, `,"arguments":`...)
+}

@@ -1,0 +1,40 @@
+package hubproto
+
+import "reflect"
+
+// MaxVersion is the newest version of the hub protocols that is spoken here. Older ones are subsets of it.
+const MaxVersion = 2
+
+// Limits of what one message may hold, whatever its size is allowed to be. The reference server bounds them by the size of the message alone.
+const (
+	MaxDepth     = 64   // nested arrays, objects and structs, the message itself included
+	MaxIDLength  = 4096 // bytes of an invocation id or a stream id
+	MaxStreamIDs = 256  // upload streams of one invocation
+)
+
+// Protocol is an encoding of the hub messages. Implementations hold no state of a connection and can be used concurrently.
+//
+// The Append methods append one whole record to dst. When they return an error, dst comes back as it was.
+type Protocol interface {
+	// Name is what a client asks for in its handshake, "json" for example.
+	Name() string
+	// Binary says that records are not text, and need a transport that carries bytes.
+	Binary() bool
+
+	// Next gives the size of the first record in buf, its framing included, or 0 if it has not arrived whole. A limit above 0 is the
+	// size that no record may exceed: one that does is a [TooLargeError].
+	Next(buf []byte, limit int) (int, error)
+	// Parse reads the envelope of a record (as cut by Next) into m, whose slices will alias the record. Its errors are a [DataError].
+	Parse(record []byte, m *Message) error
+	// BindArguments decodes the arguments of an invocation into params, which are settable. Its errors are a [BindError].
+	BindArguments(arguments []byte, params []reflect.Value) error
+
+	// AppendInvocation appends a call of target. It has an id if the client shall answer.
+	AppendInvocation(dst, id []byte, target string, args []any) ([]byte, error)
+	// AppendResult appends the Completion of an invocation that has returned result.
+	AppendResult(dst, id []byte, result any) ([]byte, error)
+	// AppendError appends the Completion of an invocation that has failed.
+	AppendError(dst, id []byte, text string) []byte
+	// Append appends m with its values as they are encoded in it already.
+	Append(dst []byte, m *Message) []byte
+}
