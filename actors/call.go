@@ -1,0 +1,333 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+)
+
+// Call is the hub actor of one invocation or lifetime event: user code runs in it, and it is gone when that has returned.
+//
+// It is a child of its connection in all but the bookkeeping: supervised by it (a panic or runtime.Goexit ends this one call), and an
+// actor.Process with a PID, which is registered when somebody first asks for it. It owns the call's context and inbox; its messages
+// are handled on the goroutine that sends them and never block: the inbox takes maxInbox, the next one is a dead letter.
+//
+// A Call is the context of its user code. It ends when the client cancels the invocation, the connection closes, the system shuts
+// down, somebody stops the PID, or the call has returned; context.Cause tells which.
+type Call struct {
+	conn   *Connection
+	event  event
+	id     []byte
+	target []byte // valid until the arguments are bound, as is all that follows
+	args   []byte
+	batch  *batch
+	again  bool // the target was named again behind the arguments
+
+	streaming bool       // a StreamInvocation
+	returned  chan error // of a lifetime event: what came of it
+	idRoom [16]byte
+
+	next *Call // in the run queue
+
+	mu       sync.Mutex
+	inner    context.Context // made when somebody needs more than Err
+	cancel   context.CancelCauseFunc
+	cause    error // why the context has ended
+	ended    bool
+	pid      *actor.PID
+	inbox    chan any
+	watchers []*actor.PID
+}
+
+// event is what a call is due to.
+type event uint8
+
+const (
+	invocation event = iota
+	connected
+	disconnected
+)
+
+const maxInbox = 64
+
+// Reasons for which the context of a call ends, as context.Cause gives them.
+var (
+	ErrCanceled     = errors.New("troupe: the client has canceled the invocation")
+	ErrDisconnected = errors.New("troupe: the connection is closed")
+	ErrShutdown     = errors.New("troupe: the system is shutting down")
+	ErrStopped      = errors.New("troupe: the call's actor was stopped")
+	ErrReturned     = errors.New("troupe: the call has returned")
+)
+
+// PanicError is what a panic of user code becomes.
+type PanicError struct {
+	Value any // nil if the code called runtime.Goexit
+	Stack []byte
+}
+
+func (e *PanicError) Error() string {
+	if e.Value == nil {
+		return "runtime.Goexit was called"
+	}
+	return fmt.Sprintf("panic: %v", e.Value)
+}
+
+// Unwrap gives the panic's value, if it is an error.
+func (e *PanicError) Unwrap() error {
+	err, _ := e.Value.(error)
+	return err
+}
+
+// Connection is the connection that has made the call.
+func (k *Call) Connection() *Connection { return k.conn }
+
+// ID is the invocation id. Empty: the client wants no answer.
+func (k *Call) ID() []byte { return k.id }
+
+// Target is the name of the method as the client has written it; again says that it has written another one before its arguments.
+// Only valid until Bound.
+func (k *Call) Target() (name []byte, again bool) { return k.target, k.again }
+
+// Streaming says that the client wants the results streamed.
+func (k *Call) Streaming() bool { return k.streaming }
+
+// Arguments are the encoded arguments. Only valid until Bound.
+func (k *Call) Arguments() []byte { return k.args }
+
+// Bound says that the arguments have been decoded or are not needed: the memory that they came in is used again.
+func (k *Call) Bound() {
+	if k.batch != nil {
+		k.target, k.args = nil, nil
+		k.batch.done(1)
+		k.batch = nil
+	}
+}
+
+// work runs a lifetime event; invocations are run by the connection's own work, one after the other.
+func (k *Call) work() {
+	err := error(&PanicError{})
+	defer func() {
+		k.end()
+		k.returned <- err
+		k.conn.post(&eventEnded{event: k.event, err: err})
+	}()
+	defer func() {
+		if reason := recover(); reason != nil {
+			err = k.panicked(reason)
+		}
+	}()
+	if k.event == connected {
+		err = k.conn.hub.handler.Connected(k)
+	} else {
+		k.conn.hub.handler.Disconnected(k, k.conn.cause)
+		err = nil
+	}
+}
+
+func (k *Call) panicked(reason any) error {
+	err := &PanicError{Value: reason, Stack: debug.Stack()}
+	k.conn.sys.log.Error("user code panicked", "hub", k.conn.hub.name, "connection", k.conn.id, "error", err, "stack", string(err.Stack))
+	return err
+}
+
+var completions = sync.Pool{New: func() any { b := make([]byte, 0, 512); return &b }}
+
+// exec runs an invocation and appends its completion to the outbox. enough says that so much is unwritten that it should be written now.
+func (k *Call) exec() (enough bool) {
+	buffer := completions.Get().(*[]byte)
+	returned := false
+	defer func() {
+		reason := recover()
+		if !returned {
+			if reason != nil {
+				reason = k.panicked(reason)
+			}
+			*buffer = k.conn.hub.handler.Panicked(k, (*buffer)[:0], reason)
+		}
+		k.Bound()
+		k.conn.calls.forget(k)
+		if len(*buffer) > 0 {
+			enough = k.conn.reply(*buffer)
+		}
+		k.end()
+		if cap(*buffer) <= maxPooled {
+			*buffer = (*buffer)[:0]
+			completions.Put(buffer)
+		}
+	}()
+	*buffer = k.conn.hub.handler.Invoke(k, (*buffer)[:0])
+	returned = true
+	return
+}
+
+// end makes the call a thing of the past: its context is over, its PID dead.
+func (k *Call) end() {
+	k.mu.Lock()
+	k.ended = true
+	k.finish(ErrReturned)
+	pid, watchers := k.pid, k.watchers
+	k.watchers = nil
+	if pid != nil {
+		k.conn.sys.actors.ProcessRegistry.Remove(pid)
+		close(k.inbox)
+	}
+	k.mu.Unlock()
+	for _, watcher := range watchers {
+		k.tell(watcher, &actor.Terminated{Who: pid})
+	}
+}
+
+// stop ends the context for a reason.
+func (k *Call) stop(cause error) {
+	k.mu.Lock()
+	k.finish(cause)
+	k.mu.Unlock()
+}
+
+func (k *Call) finish(cause error) {
+	if k.cause == nil {
+		k.cause = cause
+		if k.cancel != nil {
+			k.cancel(cause)
+		}
+	}
+}
+
+// ---- context.Context
+
+type callKey struct{}
+
+// CallOf returns the call whose context ctx is or comes from.
+func CallOf(ctx context.Context) *Call {
+	k, _ := ctx.Value(callKey{}).(*Call)
+	return k
+}
+
+// Deadline is part of context.Context: there is none.
+func (k *Call) Deadline() (time.Time, bool) { return time.Time{}, false }
+
+// Done is part of context.Context.
+func (k *Call) Done() <-chan struct{} { return k.full().Done() }
+
+// Err is part of context.Context.
+func (k *Call) Err() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.cause == nil {
+		return nil
+	}
+	return context.Canceled
+}
+
+// Value is part of context.Context.
+func (k *Call) Value(key any) any {
+	if key == (callKey{}) {
+		return k
+	}
+	return k.full().Value(key)
+}
+
+// full returns a context of the standard library's that ends with this one. Most calls never need it.
+func (k *Call) full() context.Context {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.inner == nil {
+		k.inner, k.cancel = context.WithCancelCause(context.Background())
+		if k.cause != nil {
+			k.cancel(k.cause)
+		}
+	}
+	return k.inner
+}
+
+// ---- actor.Process
+
+var _ actor.Process = (*Call)(nil)
+
+// PID is the call's address in the actor system. What is sent to it arrives in Inbox; Stop and PoisonPill end its context; Watch is
+// answered when the call has returned.
+func (k *Call) PID() *actor.PID {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.pid == nil {
+		id := k.conn.pid.Id + "/call/" + strconv.FormatUint(k.conn.sys.calls.Add(1), 10)
+		k.inbox = make(chan any, maxInbox)
+		if k.ended {
+			k.pid = actor.NewPID(k.conn.pid.Address, id)
+			close(k.inbox)
+		} else {
+			k.pid, _ = k.conn.sys.actors.ProcessRegistry.Add(k, id)
+		}
+	}
+	return k.pid
+}
+
+// Inbox holds what has been sent to the PID. It is closed when the call has returned.
+func (k *Call) Inbox() <-chan any {
+	k.PID()
+	return k.inbox
+}
+
+// SendUserMessage is part of actor.Process.
+func (k *Call) SendUserMessage(pid *actor.PID, message any) {
+	header, body, sender := actor.UnwrapEnvelope(message)
+	if _, ok := body.(*actor.PoisonPill); ok {
+		k.stop(ErrStopped)
+		return
+	}
+	if header == nil && sender == nil {
+		message = body
+	}
+	k.mu.Lock()
+	taken := false
+	if !k.ended {
+		select {
+		case k.inbox <- message:
+			taken = true
+		default:
+		}
+	}
+	k.mu.Unlock()
+	if !taken {
+		k.conn.sys.actors.DeadLetter.SendUserMessage(pid, message)
+	}
+}
+
+// SendSystemMessage is part of actor.Process.
+func (k *Call) SendSystemMessage(pid *actor.PID, message any) {
+	switch m := message.(type) {
+	case *actor.Watch:
+		k.mu.Lock()
+		ended := k.ended
+		if !ended {
+			k.watchers = append(k.watchers, m.Watcher)
+		}
+		k.mu.Unlock()
+		if ended {
+			k.tell(m.Watcher, &actor.Terminated{Who: pid})
+		}
+	case *actor.Unwatch:
+		k.mu.Lock()
+		k.watchers = slices.DeleteFunc(k.watchers, m.Watcher.Equal)
+		k.mu.Unlock()
+	case *actor.Stop:
+		k.stop(ErrStopped)
+	}
+}
+
+// Stop is part of actor.Process: it ends the call's context.
+func (k *Call) Stop(*actor.PID) { k.stop(ErrStopped) }
+
+// tell sends a system message.
+func (k *Call) tell(pid *actor.PID, message any) {
+	if process, ok := k.conn.sys.actors.ProcessRegistry.Get(pid); ok {
+		process.SendSystemMessage(pid, message)
+	}
+}

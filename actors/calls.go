@@ -1,0 +1,204 @@
+package actors
+
+import (
+	"bytes"
+	"slices"
+	"sync"
+)
+
+// runQueue holds a connection's invocations: those that run, and those that wait for a slot, in order of arrival. It is shared by the
+// connection actor and the workers, so that the end of a call is not a message: whoever frees a slot starts what waits for it.
+//
+// There are as many slots as MaximumParallelInvocationsPerClient says. A worker holds one, and runs one waiting call after the other.
+type runQueue struct {
+	mu         sync.Mutex
+	head, tail *Call
+	running    []*Call
+	slots      int // taken
+	limit      int
+	open       bool // OnConnected has succeeded
+	closed     error
+	idle       func() // called once, when nothing runs or waits any more
+}
+
+// add appends a call. false: the connection is closing.
+func (q *runQueue) add(k *Call) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed != nil {
+		return false
+	}
+	if q.tail == nil {
+		q.head = k
+	} else {
+		q.tail.next = k
+	}
+	q.tail = k
+	return true
+}
+
+// claim takes a slot for a worker, if a call waits for one.
+func (q *runQueue) claim() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !q.open || q.head == nil || q.slots == q.limit {
+		return false
+	}
+	q.slots++
+	return true
+}
+
+// next gives the worker that holds a slot the next call. With giveUp, the slot is free if there is none.
+func (q *runQueue) next(giveUp bool) *Call {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	k := q.head
+	if k == nil {
+		if giveUp {
+			q.slots--
+		}
+		return nil
+	}
+	if q.head = k.next; q.head == nil {
+		q.tail = nil
+	}
+	k.next = nil
+	q.running = append(q.running, k)
+	return k
+}
+
+// forget takes a call whose completion is about to be sent out of the tables, so that its id can be used again.
+func (q *runQueue) forget(k *Call) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	i := slices.Index(q.running, k)
+	last := len(q.running) - 1
+	q.running[i] = q.running[last]
+	q.running[last] = nil
+	q.running = q.running[:last]
+}
+
+// settled is asked by a worker whose call has ended: it reports the end of the last one to who waits for it.
+func (q *runQueue) settled() {
+	q.mu.Lock()
+	var idle func()
+	if q.idle != nil && q.head == nil && len(q.running) == 0 {
+		idle, q.idle = q.idle, nil
+	}
+	q.mu.Unlock()
+	if idle != nil {
+		idle()
+	}
+}
+
+// whenIdle calls f when nothing runs or waits, at once if that is so already.
+func (q *runQueue) whenIdle(f func()) {
+	q.mu.Lock()
+	q.idle = f
+	q.mu.Unlock()
+	q.settled()
+}
+
+// cancel ends the context of the calls with an id. One that waits will start canceled.
+func (q *runQueue) cancel(id []byte) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, k := range q.running {
+		if bytes.Equal(k.id, id) {
+			k.stop(ErrCanceled)
+		}
+	}
+	for k := q.head; k != nil; k = k.next {
+		if bytes.Equal(k.id, id) {
+			k.stop(ErrCanceled)
+		}
+	}
+}
+
+// close ends the context of what runs, and drops what waits.
+func (q *runQueue) close(cause error) {
+	q.mu.Lock()
+	head := q.head
+	q.head, q.tail, q.closed = nil, nil, cause
+	for _, k := range q.running {
+		k.stop(cause)
+	}
+	q.mu.Unlock()
+	for k := head; k != nil; k = k.next {
+		k.Bound()
+		k.end()
+	}
+	q.settled()
+}
+
+// count is the number of calls that run.
+func (q *runQueue) count() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.running)
+}
+
+// start lets workers run what waits, as far as there are slots.
+func (c *Connection) start() {
+	for c.calls.claim() {
+		c.sys.workers.do(c)
+	}
+}
+
+// work is a worker's way through the calls that wait for this connection. The worker holds a slot. It writes the completions itself
+// when no call waits any more, so that the answers to calls that came together leave together.
+func (c *Connection) work() { c.runCalls(nil) }
+
+// runCalls goes on behind a call whose code ended its goroutine, if there is one.
+func (c *Connection) runCalls(behind *Call) {
+	w := borrowWriter()
+	var running *Call
+	defer func() {
+		if running != nil { // runtime.Goexit: the call has been answered, the slot and what waits are still to be seen to
+			c.sys.workers.do(&unfinished{c, running})
+		}
+		returnWriter(w)
+	}()
+	if behind != nil {
+		c.calls.settled()
+	}
+	for first := behind == nil; ; first = false {
+		k := c.calls.next(false)
+		if k == nil {
+			w.flush(c)
+			if k = c.calls.next(true); k == nil {
+				return
+			}
+		} else if !first {
+			c.unwritten()
+		}
+		if c.aboveMark() { // its client takes no more than it is given: it gets no further answers meanwhile
+			c.schedule()
+			c.waitForRoom(c.done)
+		}
+		running = k
+		enough := k.exec()
+		running = nil
+		c.calls.settled()
+		if enough {
+			w.flush(c)
+		}
+	}
+}
+
+// unfinished is the rest of a worker's way that runtime.Goexit has cut short.
+type unfinished struct {
+	conn   *Connection
+	behind *Call
+}
+
+func (u *unfinished) work() { u.conn.runCalls(u.behind) }
+
+var writers = sync.Pool{New: func() any { return new(writer) }}
+
+func borrowWriter() *writer { return writers.Get().(*writer) }
+
+func returnWriter(w *writer) {
+	w.forget()
+	writers.Put(w)
+}

@@ -1,0 +1,281 @@
+package actors
+
+import (
+	"context"
+	"fmt"
+	"hash/maphash"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+)
+
+// group is the group actor: it fans out. The same actor stands for a user (all their connections) and for everyone.
+//
+// Its mailbox has no queue: a message, a Join, a Leave is handled on the goroutine that sends it, one at a time under the group's
+// lock, so that there is no hop and every member sees the group's messages in one order. It owns its list of members. It never
+// blocks: a fan-out is pushes to outboxes, which do not. Its bound is the number of connections.
+type group struct {
+	mu        sync.Mutex
+	members   []*Connection
+	index     map[*Connection]int // of a group that is not small
+	count     [maxProtocols]int   // members of each protocol
+	protocols atomic.Uint32       // the protocols with members, a bit each
+}
+
+const (
+	maxProtocols = 8
+	smallGroup   = 8 // members that are found by looking at each, and whose messages go out before fan-outs
+)
+
+// find gives c's place among the members, or -1.
+func (g *group) find(c *Connection) int {
+	if g.index == nil {
+		return slices.Index(g.members, c)
+	}
+	if i, ok := g.index[c]; ok {
+		return i
+	}
+	return -1
+}
+
+// join adds a member.
+func (g *group) join(c *Connection) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.find(c) >= 0 {
+		return
+	}
+	g.members = append(g.members, c)
+	if g.index != nil {
+		g.index[c] = len(g.members) - 1
+	} else if len(g.members) > smallGroup {
+		g.index = map[*Connection]int{}
+		for i, member := range g.members {
+			g.index[member] = i
+		}
+	}
+	if g.count[c.protocol]++; g.count[c.protocol] == 1 {
+		g.protocols.Or(1 << c.protocol)
+	}
+}
+
+// leave removes a member, and tells whether the group is empty now.
+func (g *group) leave(c *Connection) (empty bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	i := g.find(c)
+	if i < 0 {
+		return len(g.members) == 0
+	}
+	last := len(g.members) - 1
+	moved := g.members[last]
+	g.members[i] = moved
+	g.members[last] = nil
+	g.members = g.members[:last]
+	if g.index != nil {
+		g.index[moved] = i
+		delete(g.index, c)
+	}
+	if g.count[c.protocol]--; g.count[c.protocol] == 0 {
+		g.protocols.And(^(uint32(1) << c.protocol))
+	}
+	return last == 0
+}
+
+// message is a call of client methods on its way: encoded once for each protocol that has receivers.
+type message struct {
+	hub     *Hub
+	target  string
+	args    []any
+	packets [maxProtocols]*packet
+	encoded uint32
+}
+
+// encode makes the encodings that are wanted and not there yet. The application's marshalers run in it, so no lock may be held.
+func (m *message) encode(wanted uint32) (err error) {
+	defer func() {
+		if reason := recover(); reason != nil {
+			err = fmt.Errorf("troupe: the arguments of %q cannot be encoded: %w", m.target, &PanicError{Value: reason, Stack: debug.Stack()})
+		}
+	}()
+	for i, p := range m.hub.protocols {
+		if bit := uint32(1) << i; wanted&^m.encoded&bit != 0 {
+			b, err := p.AppendInvocation(packetBuffer(128), nil, m.target, m.args)
+			if err != nil {
+				return fmt.Errorf("troupe: the arguments of %q cannot be encoded: %w", m.target, err)
+			}
+			m.packets[i] = newPacket(b, opcodeOf(p))
+			m.encoded |= bit
+		}
+	}
+	return nil
+}
+
+// send pushes m to every member but those that are left out.
+func (g *group) send(m *message, except *exception, s *sending) error {
+	for {
+		if err := m.encode(g.protocols.Load()); err != nil {
+			return err
+		}
+		done, err := g.fanOut(m, except, s)
+		if done || err != nil {
+			return err
+		}
+	}
+}
+
+// fanOut pushes. done is false if a member has joined whose protocol is not encoded yet.
+func (g *group) fanOut(m *message, except *exception, s *sending) (done bool, err error) {
+	defer func() {
+		if reason := recover(); reason != nil {
+			m.hub.sys.log.Error("a group panicked; the message may not have reached all members", "hub", m.hub.name, "reason", reason, "stack", string(debug.Stack()))
+			err = fmt.Errorf("troupe: sending %q failed: %v", m.target, reason)
+		}
+	}()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.protocols.Load()&^m.encoded != 0 {
+		return false, nil
+	}
+	fanout := len(g.members) > smallGroup
+	for _, c := range g.members {
+		if except == nil || !except.has(c) {
+			s.push(c, m.packets[c.protocol], fanout)
+		}
+	}
+	return true, nil
+}
+
+// exception is who is left out of a Send.
+type exception struct {
+	conn *Connection
+	ids  []string
+}
+
+func (e *exception) has(c *Connection) bool { return c == e.conn || slices.Contains(e.ids, c.id) }
+
+// sending is what a Send has met on its way: outboxes that were full, and the fullest of those that the sender should wait for.
+type sending struct {
+	fullest *Connection
+	bytes   int
+	full    []*Connection
+}
+
+func (s *sending) push(c *Connection, p *packet, fanout bool) {
+	switch c.push(p, fanout) {
+	case pushAbove:
+		c.out.mu.Lock()
+		bytes := c.out.bytes
+		c.out.mu.Unlock()
+		if bytes > s.bytes {
+			s.fullest, s.bytes = c, bytes
+		}
+	case pushOverflow:
+		s.full = append(s.full, c)
+	}
+}
+
+// finish tells the connections whose outboxes were full, and waits for room in the fullest of the others. A ctx that ends, ends the
+// wait and not the Send.
+func (s *sending) finish(ctx context.Context) {
+	for _, c := range s.full {
+		c.overflow()
+	}
+	if s.fullest == nil {
+		return
+	}
+	if k := CallOf(ctx); k != nil {
+		k.conn.schedule() // what its worker has left unwritten shall not wait, too
+	}
+	s.fullest.waitForRoom(ctx.Done())
+}
+
+// directory holds the groups of a hub, or its users, by name. A group exists while it has members.
+type directory struct {
+	seed   maphash.Seed
+	shards [16]struct {
+		mu     sync.Mutex
+		groups map[string]*group
+	}
+}
+
+func newDirectory() *directory {
+	d := &directory{seed: maphash.MakeSeed()}
+	for i := range d.shards {
+		d.shards[i].groups = map[string]*group{}
+	}
+	return d
+}
+
+// find returns the group of a name, or nil.
+func (d *directory) find(name string) *group {
+	s := &d.shards[maphash.String(d.seed, name)%uint64(len(d.shards))]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.groups[name]
+}
+
+// join puts c into the group of a name, which it makes if there is none.
+func (d *directory) join(name string, c *Connection) {
+	s := &d.shards[maphash.String(d.seed, name)%uint64(len(d.shards))]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g := s.groups[name]
+	if g == nil {
+		g = &group{}
+		s.groups[name] = g
+	}
+	g.join(c)
+}
+
+// leave takes c out of the group of a name, and retires the group if it is empty, under one lock: no join is lost to a group that
+// goes, and none remains without members.
+func (d *directory) leave(name string, c *Connection) {
+	s := &d.shards[maphash.String(d.seed, name)%uint64(len(d.shards))]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if g := s.groups[name]; g != nil && g.leave(c) {
+		delete(s.groups, name)
+	}
+}
+
+// connections finds a connection by its id.
+type connections struct {
+	seed   maphash.Seed
+	shards [64]struct {
+		mu   sync.RWMutex
+		byID map[string]*Connection
+	}
+}
+
+func newConnections() *connections {
+	cs := &connections{seed: maphash.MakeSeed()}
+	for i := range cs.shards {
+		cs.shards[i].byID = map[string]*Connection{}
+	}
+	return cs
+}
+
+func (cs *connections) find(id string) *Connection {
+	s := &cs.shards[maphash.String(cs.seed, id)%uint64(len(cs.shards))]
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.byID[id]
+}
+
+func (cs *connections) add(c *Connection) {
+	s := &cs.shards[maphash.String(cs.seed, c.id)%uint64(len(cs.shards))]
+	s.mu.Lock()
+	s.byID[c.id] = c
+	s.mu.Unlock()
+}
+
+func (cs *connections) remove(c *Connection) {
+	s := &cs.shards[maphash.String(cs.seed, c.id)%uint64(len(cs.shards))]
+	s.mu.Lock()
+	delete(s.byID, c.id)
+	s.mu.Unlock()
+}
+

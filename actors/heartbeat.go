@@ -1,0 +1,111 @@
+package actors
+
+import (
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+)
+
+// tick is what the heartbeat actor gets once a second. Everything that depends on time is looked at then, so that no connection needs
+// a timer: pings, timeouts, stalled sockets, idle workers. The actor owns the connections' beats and never blocks.
+type tick struct{}
+
+func (s *System) beat(heart *actor.PID) {
+	ticker := time.NewTicker(s.period)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-s.quit:
+			return
+		case <-ticker.C:
+			s.actors.Root.Send(heart, &tick{})
+		}
+	}
+}
+
+func (s *System) tick() {
+	s.workers.tick()
+	for _, sh := range s.shards {
+		for _, c := range sh.all() {
+			c.tick(s.period)
+		}
+	}
+}
+
+// beat is what the heartbeat knows of a connection.
+type beat struct {
+	phase   state
+	inPhase time.Duration
+	ping    time.Duration // since the last ping
+	silent  time.Duration // since the client was last heard
+	stalled time.Duration // since its socket has last taken something that waits
+	taken   uint64
+}
+
+// tick looks at a connection; d has passed since the last time.
+func (c *Connection) tick(d time.Duration) {
+	b := &c.beat
+	if phase := state(c.phase.Load()); phase != b.phase {
+		b.phase, b.inPhase = phase, 0
+	}
+	b.inPhase += d
+	switch b.phase {
+	case handshaking:
+		if b.inPhase > c.settings.HandshakeTimeout {
+			c.post(&leave{cause: ErrHandshakeTimeout, how: farewell{text: handshakeCanceled}})
+		}
+	case open:
+		c.keepAlive(d)
+	case failing:
+		if b.inPhase > c.settings.CloseTimeout {
+			c.post(&answered{})
+		}
+	default:
+		if b.inPhase > c.settings.CloseTimeout {
+			c.socket.Cut()
+		}
+	}
+	c.out.mu.Lock()
+	waits := c.out.state != boxIdle && c.out.bytes > 0
+	taken := c.out.taken
+	c.out.mu.Unlock()
+	if b.stalled += d; !waits || taken != b.taken {
+		b.stalled, b.taken = 0, taken
+	}
+	if b.stalled > c.settings.SendTimeout {
+		c.post(&leave{cause: ErrSendTimeout, how: farewell{drop: true, cut: true}})
+		c.socket.Cut()
+	}
+}
+
+func (c *Connection) keepAlive(d time.Duration) {
+	b := &c.beat
+	if b.ping += d; b.ping >= c.settings.KeepAlive {
+		b.ping = 0
+		c.pingIfIdle()
+	}
+	if b.silent += d; c.heard.Swap(false) || c.in.waiting.Load() || !c.pinged.Load() {
+		b.silent = 0 // the clock stands while the reader waits for us, and until the client's first ping (spec §10.4)
+	}
+	if b.silent > c.settings.ClientTimeout {
+		text := c.hub.handler.Describe("Connection closed with an error.", ErrClientTimeout)
+		c.post(&leave{cause: ErrClientTimeout, how: farewell{message: true, text: text, allowReconnect: true}})
+	}
+}
+
+// pingIfIdle sends a ping, unless something else is on its way already.
+func (c *Connection) pingIfIdle() {
+	o := &c.out
+	o.mu.Lock()
+	wake := false
+	if !o.sealed && len(o.queue) == 0 && o.state == boxIdle {
+		p := c.hub.pings[c.protocol]
+		o.queue = append(o.queue, p)
+		o.bytes += p.charge()
+		wake = o.wake()
+	}
+	o.mu.Unlock()
+	if wake {
+		c.flusher.dirty(c, true)
+	}
+}

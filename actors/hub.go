@@ -1,0 +1,240 @@
+package actors
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/troupe-go/troupe/proto/hubproto"
+	troupev1 "github.com/troupe-go/troupe/proto/troupe/v1"
+)
+
+// Handler runs the user's code of a hub. Invoke, Connected and Disconnected are called on the goroutines of calls and may block.
+type Handler interface {
+	// Invoke runs an invocation and appends its completion to dst, or nothing if the client wants no answer. It calls Bound as soon as
+	// the arguments are decoded.
+	Invoke(call *Call, dst []byte) []byte
+	// Panicked appends the completion of an invocation whose code panicked. The reason is a *PanicError, or nil after runtime.Goexit.
+	Panicked(call *Call, dst []byte, reason any) []byte
+	// Connected runs OnConnected. An error refuses the connection.
+	Connected(call *Call) error
+	// Disconnected runs OnDisconnected. The cause is nil if the connection was closed normally.
+	Disconnected(call *Call, cause error)
+	// Describe makes the text that a client gets of an error, from a generic text that it begins with.
+	Describe(generic string, err error) string
+}
+
+// Settings are the limits and times of the connections of one endpoint. All of them are set.
+type Settings struct {
+	MaxMessage       int // bytes of one message from the client, 0: no limit
+	Parallel         int // invocations of one client that run at once
+	OutboxLimit      int // bytes that wait for one client
+	InboundLimit     int // bytes from one client that wait to be handled
+	HandshakeTimeout time.Duration
+	KeepAlive        time.Duration // between two pings
+	ClientTimeout    time.Duration // without a message from a client that has sent a ping
+	CloseTimeout     time.Duration // for a client to answer a close
+	SendTimeout      time.Duration // without the client taking a byte of what waits for it
+}
+
+// Hub is what the connections of one hub share: their groups, their users, everyone. One hub can have several endpoints.
+type Hub struct {
+	sys       *System
+	name      string
+	handler   Handler
+	protocols []hubproto.Protocol
+	pings     []*packet
+	everyone  group
+	groups    *directory
+	users     *directory
+	inbox     *actor.PID
+}
+
+// NewHub adds a hub. Its name is unique in the system, and it speaks at least one protocol and at most eight.
+func (s *System) NewHub(name string, handler Handler, protocols []hubproto.Protocol) (*Hub, error) {
+	if len(protocols) == 0 || len(protocols) > maxProtocols {
+		return nil, fmt.Errorf("troupe: hub %q has %d protocols, not 1 to %d", name, len(protocols), maxProtocols)
+	}
+	h := &Hub{sys: s, name: name, handler: handler, protocols: protocols, groups: newDirectory(), users: newDirectory()}
+	for _, p := range protocols {
+		h.pings = append(h.pings, newPacket(p.Append(packetBuffer(16), &hubproto.Message{Type: hubproto.Ping}), opcodeOf(p)))
+	}
+	var err error
+	h.inbox, err = s.spawn("hubs/"+name+"/inbox", actor.PropsFromFunc(h.receive))
+	return h, err
+}
+
+// Inbox is the address at which the hub takes a troupe.v1.Send from any actor.
+func (h *Hub) Inbox() *actor.PID { return h.inbox }
+
+// Connect begins a connection. Its reading half may be used at once.
+func (h *Hub) Connect(id, userID string, socket Socket, settings *Settings, value any) (*Connection, error) {
+	c := &Connection{
+		sys: h.sys, hub: h, settings: settings, id: id, userID: userID, socket: socket, value: value,
+		opcode: opcodeOf(hubproto.JSON), // handshakes are text
+		done:   make(chan struct{}), ended: make(chan struct{}),
+	}
+	c.out.drained = true
+	c.calls.limit = settings.Parallel
+	c.mailbox.log = h.sys.log
+	c.mailbox.dead = func(message any) { h.sys.actors.DeadLetter.SendUserMessage(c.pid, message) }
+	return c, h.sys.connect(c)
+}
+
+// Audience is who a Send goes to.
+type Audience struct {
+	Kind   Kind
+	Names  []string    // of connections, groups or users
+	Conn   *Connection // of Caller
+	Except *Connection
+	// ExceptIDs are the ids of connections that are left out.
+	ExceptIDs []string
+}
+
+// Kind says what the names of an Audience are names of.
+type Kind uint8
+
+// The kinds of audiences.
+const (
+	All Kind = iota
+	Caller
+	Connections
+	Groups
+	Users
+)
+
+// Send calls a method of clients. It returns when the message is in every outbox, and waits for room in those that are more than half
+// full as long as their clients keep taking; a ctx that ends then ends the wait, and Send succeeds. It fails if ctx has ended before,
+// if the arguments cannot be encoded, or with ErrShutdown.
+func (h *Hub) Send(ctx context.Context, to *Audience, target string, args []any) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if h.sys.stopped.Load() {
+		return ErrShutdown
+	}
+	m := message{hub: h, target: target, args: args}
+	var s sending
+	err := h.deliver(to, &m, &s)
+	s.finish(ctx)
+	return err
+}
+
+func (h *Hub) deliver(to *Audience, m *message, s *sending) error {
+	var except *exception
+	if to.Except != nil || len(to.ExceptIDs) > 0 {
+		except = &exception{conn: to.Except, ids: to.ExceptIDs}
+	}
+	one := func(c *Connection) error {
+		if err := m.encode(1 << c.protocol); err != nil {
+			return err
+		}
+		s.push(c, m.packets[c.protocol], false)
+		return nil
+	}
+	switch to.Kind {
+	case All:
+		return h.everyone.send(m, except, s)
+	case Caller:
+		return one(to.Conn)
+	case Connections:
+		for i, id := range to.Names {
+			c := h.sys.connections.find(id)
+			if c == nil || c.hub != h || slices.Contains(to.Names[:i], id) || except != nil && except.has(c) {
+				continue
+			}
+			if err := one(c); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	d := h.groups
+	if to.Kind == Users {
+		d = h.users
+	}
+	for _, name := range to.Names {
+		if g := d.find(name); g != nil {
+			if err := g.send(m, except, s); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Join puts a connection into a group and returns when that is done. A connection that is not there any more is nobody's error.
+func (h *Hub) Join(ctx context.Context, id, group string) error { return h.member(ctx, id, group, false) }
+
+// Leave takes a connection out of a group and returns when that is done.
+func (h *Hub) Leave(ctx context.Context, id, group string) error { return h.member(ctx, id, group, true) }
+
+func (h *Hub) member(ctx context.Context, id, group string, leave bool) error {
+	c := h.sys.connections.find(id)
+	if c == nil || c.hub != h {
+		return nil
+	}
+	m := &membership{group: group, leave: leave, done: make(chan struct{})}
+	c.post(m)
+	select {
+	case <-m.done:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// receive is the behaviour of the inbox: a stable address for actors that know nothing of Go's types. It owns nothing and waits for
+// nothing; what it sends meets the outboxes' limits without a wait.
+func (h *Hub) receive(ctx actor.Context) {
+	m, ok := ctx.Message().(*troupev1.Send)
+	if !ok {
+		return
+	}
+	err := h.sendProto(m)
+	if ctx.Sender() != nil {
+		result := &troupev1.SendResult{}
+		if err != nil {
+			result.Error = err.Error()
+		}
+		ctx.Respond(result)
+	} else if err != nil {
+		h.sys.log.Warn("a message to a hub's inbox was refused", "hub", h.name, "error", err)
+	}
+}
+
+var errInbox = errors.New("troupe: a Send needs a receiver, a target, and arguments that are a JSON array or empty")
+
+func (h *Hub) sendProto(m *troupev1.Send) error {
+	to := &Audience{ExceptIDs: m.GetExcept()}
+	switch names := m.GetTo().(type) {
+	case *troupev1.Send_All:
+	case *troupev1.Send_Connections:
+		to.Kind, to.Names = Connections, names.Connections.GetNames()
+	case *troupev1.Send_Groups:
+		to.Kind, to.Names = Groups, names.Groups.GetNames()
+	case *troupev1.Send_Users:
+		to.Kind, to.Names = Users, names.Users.GetNames()
+	default:
+		return errInbox
+	}
+	var raw []json.RawMessage
+	if len(m.GetArguments()) > 0 && json.Unmarshal(m.GetArguments(), &raw) != nil || m.GetTarget() == "" {
+		return errInbox
+	}
+	args := make([]any, len(raw))
+	for i, value := range raw {
+		args[i] = value
+	}
+	message := message{hub: h, target: m.GetTarget(), args: args}
+	var s sending
+	err := h.deliver(to, &message, &s)
+	s.fullest = nil // an actor does not wait
+	s.finish(context.Background())
+	return err
+}

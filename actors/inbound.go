@@ -1,0 +1,220 @@
+package actors
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/troupe-go/troupe/proto/hubproto"
+)
+
+// input is the receiving half of a connection. Everything in it but the budget belongs to the goroutine that reads the transport.
+//
+// It borrows a piece of memory when bytes arrive, and hands it to the connection actor as a batch, with the envelopes of all whole
+// messages in it: an idle connection holds no piece. What is read stays charged to the budget until it is handled; when the budget is
+// spent the reader waits, and TCP pushes back on the client.
+type input struct {
+	piece    *batch // borrowed, with what has been read so far
+	partial  []byte // what is left of a message that has not arrived whole, while no piece is borrowed
+	protocol hubproto.Protocol
+	failed   bool // what still comes is not looked at
+
+	mu      sync.Mutex
+	charged int
+	room    chan struct{}
+	waiting atomic.Bool
+}
+
+const (
+	pieceSize      = 4 << 10
+	largePiece     = 16 << 10 // as large as pieces are kept
+	leastRead      = 512      // room that a read is given at least
+	messageCharge  = 256
+	keptMessages   = 64
+	keptPartial    = 512 // leftovers up to this size are copied out
+)
+
+// batch is what one read of the transport has brought: the handshake, whole messages, or the reason why nothing more can be read.
+type batch struct {
+	conn      *Connection
+	buf       []byte
+	messages  []hubproto.Message
+	handshake *handshake
+	err       error
+	charge    int
+	left      atomic.Int32
+}
+
+// handshake is the outcome of a client's first message.
+type handshake struct {
+	index   int    // of the protocol
+	failure string // the answer, if it is not accepted
+}
+
+var batches = sync.Pool{New: func() any { return &batch{buf: make([]byte, 0, pieceSize)} }}
+
+func (b *batch) refuse() { b.done(int32(len(b.messages)) + 1) }
+
+// done says that n of the batch's messages have been handled; the batch itself counts as one of them, until the actor has seen it.
+func (b *batch) done(n int32) {
+	if b.left.Add(-n) > 0 {
+		return
+	}
+	b.conn.in.credit(b.charge)
+	b.recycle()
+}
+
+func (b *batch) recycle() {
+	if cap(b.buf) > largePiece {
+		return
+	}
+	if cap(b.messages) > keptMessages {
+		b.messages = nil
+	}
+	clear(b.messages)
+	b.conn, b.buf, b.messages, b.handshake, b.err = nil, b.buf[:0], b.messages[:0], nil, nil
+	batches.Put(b)
+}
+
+// Buffer returns memory to read into, at least 512 bytes. Commit says how much of it has been filled.
+func (c *Connection) Buffer() []byte {
+	in := &c.in
+	if in.piece == nil {
+		in.piece = batches.Get().(*batch)
+		in.piece.buf = append(in.piece.buf, in.partial...)
+		in.partial = nil
+	}
+	b := in.piece
+	if cap(b.buf)-len(b.buf) < leastRead {
+		b.buf = slices.Grow(b.buf, max(len(b.buf), leastRead))
+	}
+	return b.buf[len(b.buf):cap(b.buf)]
+}
+
+// Commit takes n bytes that have been read into Buffer. It may wait until the connection has handled what came before.
+//
+// Buffer, Commit and End are for one goroutine at a time.
+func (c *Connection) Commit(n int) {
+	in := &c.in
+	b := in.piece
+	b.buf = b.buf[:len(b.buf)+n]
+	if in.failed || c.closed.Load() {
+		in.piece, in.partial = nil, nil
+		b.recycle()
+		return
+	}
+	used := c.parse(b)
+	rest := b.buf[used:]
+	if b.handshake == nil && len(b.messages) == 0 && b.err == nil {
+		if len(rest) <= keptPartial {
+			in.piece, in.partial = nil, slices.Clone(rest)
+			b.recycle()
+		}
+		return
+	}
+	in.piece, in.partial = nil, nil
+	if len(rest) > 0 && b.err == nil {
+		in.partial = slices.Clone(rest)
+	}
+	b.conn = c
+	b.left.Store(int32(len(b.messages)) + 1)
+	b.charge = cap(b.buf) + messageCharge*len(b.messages)
+	c.heard.Store(true)
+	in.debit(b.charge, c.settings.InboundLimit, c.done)
+	c.mailbox.postInline(b)
+}
+
+// parse finds the whole messages in b and returns where what is left begins.
+func (c *Connection) parse(b *batch) (used int) {
+	in := &c.in
+	limit := c.settings.MaxMessage
+	if in.protocol == nil {
+		n, err := hubproto.NextHandshake(b.buf, limit)
+		if n == 0 && err == nil {
+			return 0
+		}
+		b.handshake = c.hub.handshake(b.buf[:n], err)
+		if in.failed = b.handshake.failure != ""; in.failed {
+			return len(b.buf)
+		}
+		in.protocol = c.hub.protocols[b.handshake.index]
+		used = n
+	}
+	for {
+		n, err := in.protocol.Next(b.buf[used:], limit)
+		if n > 0 && err == nil {
+			b.messages = append(b.messages, hubproto.Message{})
+			err = in.protocol.Parse(b.buf[used:used+n], &b.messages[len(b.messages)-1])
+			if err != nil {
+				b.messages = b.messages[:len(b.messages)-1]
+			}
+		}
+		if err != nil {
+			b.err, in.failed = err, true
+			return len(b.buf)
+		}
+		if n == 0 {
+			return used
+		}
+		used += n
+	}
+}
+
+// handshake judges a client's first message (spec §3.4).
+func (h *Hub) handshake(record []byte, err error) *handshake {
+	if err != nil {
+		return &handshake{failure: handshakeCanceled}
+	}
+	request, err := hubproto.ParseHandshake(record)
+	if err != nil {
+		return &handshake{failure: h.handler.Describe("An unexpected error occurred during connection handshake.", err)}
+	}
+	index := slices.IndexFunc(h.protocols, func(p hubproto.Protocol) bool { return equalFold(p.Name(), request.Protocol) })
+	if index < 0 {
+		return &handshake{failure: "The protocol '" + request.Protocol + "' is not supported."}
+	}
+	if request.Version > hubproto.MaxVersion {
+		return &handshake{failure: unsupportedVersion(request.Version, h.protocols[index].Name())}
+	}
+	return &handshake{index: index}
+}
+
+const handshakeCanceled = "Handshake was canceled."
+
+// debit charges n bytes. If the budget is spent it waits; one piece is always admitted when nothing is charged.
+func (in *input) debit(n, limit int, done <-chan struct{}) {
+	for {
+		in.mu.Lock()
+		if in.charged == 0 || in.charged+n <= limit {
+			in.charged += n
+			in.mu.Unlock()
+			return
+		}
+		if in.room == nil {
+			in.room = make(chan struct{})
+		}
+		room := in.room
+		in.mu.Unlock()
+		in.waiting.Store(true)
+		select {
+		case <-room:
+		case <-done:
+			in.mu.Lock()
+			in.charged += n // it will be credited
+			in.mu.Unlock()
+			in.waiting.Store(false)
+			return
+		}
+		in.waiting.Store(false)
+	}
+}
+
+func (in *input) credit(n int) {
+	in.mu.Lock()
+	in.charged -= n
+	if in.room != nil {
+		close(in.room)
+		in.room = nil
+	}
+	in.mu.Unlock()
+}

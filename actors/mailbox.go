@@ -1,0 +1,238 @@
+package actors
+
+import (
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+
+	"github.com/asynkron/protoactor-go/actor"
+)
+
+// mailbox is the mailbox of a connection actor: a ring under a lock, allocated when the first message waits and given up when it
+// has grown and is empty again.
+//
+// It never blocks a sender. Messages of ours are bounded by whoever sends them (the inbound budget, the callers that wait for an
+// answer); of foreign messages it takes maxForeign, the next one is a dead letter. After a panic it posts a *resumed, so that the
+// actor can fail what the lost message has left pending. When the actor has stopped, what is queued and what still comes is refused.
+type mailbox struct {
+	mu      sync.Mutex
+	ring    []any
+	head, n int
+	foreign int // foreign messages in the ring
+	system  []any
+	running bool
+	waiting bool // suspended, between a panic and its supervisor's answer
+	closed  bool
+
+	invoker    actor.MessageInvoker
+	dispatcher actor.Dispatcher
+	dead       func(message any)
+	log        *slog.Logger
+}
+
+const (
+	maxForeign  = 1024
+	inlineExtra = 64 // messages that the reader runs besides its own
+	keptRing    = 64 // slots that an empty ring may keep
+)
+
+// own marks the messages of this package.
+type own interface{ refuse() }
+
+// resumed follows a panic of the actor.
+type resumed struct{}
+
+func (*resumed) refuse() {}
+
+var _ actor.Mailbox = (*mailbox)(nil)
+
+// RegisterHandlers is called once, before Start.
+func (m *mailbox) RegisterHandlers(invoker actor.MessageInvoker, dispatcher actor.Dispatcher) {
+	m.mu.Lock()
+	m.invoker, m.dispatcher = invoker, dispatcher
+	m.mu.Unlock()
+}
+
+// Start lets run what was posted before the actor existed.
+func (m *mailbox) Start() { m.schedule(m.claim()) }
+
+// UserMessageCount is the number of messages that wait.
+func (m *mailbox) UserMessageCount() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.n
+}
+
+// claim makes the caller the one who runs the mailbox, if nobody does and there is something to do.
+func (m *mailbox) claim() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.claimLocked()
+}
+
+func (m *mailbox) claimLocked() bool {
+	if m.running || m.invoker == nil || len(m.system) == 0 && (m.waiting || m.n == 0) {
+		return false
+	}
+	m.running = true
+	return true
+}
+
+func (m *mailbox) schedule(claimed bool) {
+	if claimed {
+		m.dispatcher.Schedule(m.process)
+	}
+}
+
+// PostUserMessage queues a message and lets the dispatcher run the actor.
+func (m *mailbox) PostUserMessage(message any) {
+	claimed, ok := m.put(message)
+	if !ok {
+		m.refused(message)
+		return
+	}
+	m.schedule(claimed)
+}
+
+// postInline queues a message of the connection's reader, which runs the actor itself if it is idle.
+func (m *mailbox) postInline(message own) {
+	claimed, ok := m.put(message)
+	if !ok {
+		message.refuse()
+		return
+	}
+	if claimed && !m.run(1+inlineExtra) {
+		m.schedule(true)
+	}
+}
+
+func (m *mailbox) put(message any) (claimed, ok bool) {
+	_, ours := message.(own)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed || !ours && m.foreign == maxForeign {
+		return false, false
+	}
+	if !ours {
+		m.foreign++
+	}
+	if m.n == len(m.ring) {
+		ring := make([]any, max(4, 2*len(m.ring)))
+		for i := range m.n {
+			ring[i] = m.ring[(m.head+i)%len(m.ring)]
+		}
+		m.ring, m.head = ring, 0
+	}
+	m.ring[(m.head+m.n)%len(m.ring)] = message
+	m.n++
+	return m.claimLocked(), true
+}
+
+func (m *mailbox) refused(message any) {
+	if ours, ok := message.(own); ok {
+		ours.refuse()
+	} else {
+		m.dead(message)
+	}
+}
+
+// PostSystemMessage queues a message of protoactor's, which goes before all others.
+func (m *mailbox) PostSystemMessage(message any) {
+	m.mu.Lock()
+	m.system = append(m.system, message)
+	claimed := m.claimLocked()
+	m.mu.Unlock()
+	m.schedule(claimed)
+}
+
+// close refuses what waits and what comes.
+func (m *mailbox) close() {
+	m.mu.Lock()
+	waiting := make([]any, 0, m.n)
+	for i := range m.n {
+		waiting = append(waiting, m.ring[(m.head+i)%len(m.ring)])
+	}
+	m.closed, m.ring, m.head, m.n, m.foreign = true, nil, 0, 0, 0
+	m.mu.Unlock()
+	for _, message := range waiting {
+		m.refused(message)
+	}
+}
+
+func (m *mailbox) process() {
+	for !m.run(300) {
+	}
+}
+
+// run handles up to budget messages. It returns true when nothing is left and somebody else may claim the mailbox.
+func (m *mailbox) run(budget int) (idle bool) {
+	var current any
+	defer func() {
+		if reason := recover(); reason != nil {
+			m.log.Error("an actor panicked; it goes on without the message", "reason", reason, "message", fmt.Sprintf("%T", current), "stack", string(debug.Stack()))
+			m.invoker.EscalateFailure(reason, current)
+			idle = false
+		}
+	}()
+	for range budget {
+		message, system, ok := m.take()
+		if !ok {
+			return true
+		}
+		current = message
+		switch {
+		case !system:
+			m.invoker.InvokeUserMessage(message)
+		case !m.control(message):
+			m.invoker.InvokeSystemMessage(message)
+		}
+	}
+	return false
+}
+
+func (m *mailbox) take() (message any, system, ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.system) > 0 {
+		message = m.system[0]
+		m.system[0] = nil
+		if m.system = m.system[1:]; len(m.system) == 0 {
+			m.system = nil
+		}
+		return message, true, true
+	}
+	if m.waiting || m.n == 0 {
+		if m.n == 0 && len(m.ring) > keptRing {
+			m.ring, m.head = nil, 0
+		}
+		m.running = false
+		return nil, false, false
+	}
+	message = m.ring[m.head]
+	m.ring[m.head] = nil
+	m.head = (m.head + 1) % len(m.ring)
+	m.n--
+	if _, ours := message.(own); !ours {
+		m.foreign--
+	}
+	return message, false, true
+}
+
+// control handles what protoactor says to the mailbox itself.
+func (m *mailbox) control(message any) bool {
+	switch message.(type) {
+	case *actor.SuspendMailbox:
+		m.mu.Lock()
+		m.waiting = true
+		m.mu.Unlock()
+	case *actor.ResumeMailbox:
+		m.mu.Lock()
+		m.waiting = false
+		m.mu.Unlock()
+		m.invoker.InvokeUserMessage(&resumed{})
+	default:
+		return false
+	}
+	return true
+}

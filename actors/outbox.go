@@ -1,0 +1,267 @@
+package actors
+
+import (
+	"slices"
+	"sync"
+	"time"
+)
+
+// outbox is one FIFO of everything that goes to a connection, and one word that says who may write:
+//
+//	idle → queued (on its flusher's list) → writing → idle
+//	                                        writing → blocked: a drainer owns it until the socket has taken everything
+//
+// A push that finds idle queues the connection with its flusher; a push that finds anything else relies on the owner, who looks
+// again before giving the box back. A writer locks to take what is pending, writes unlocked, and locks to give back.
+type outbox struct {
+	mu       sync.Mutex
+	queue    []*packet
+	bytes    int // charged and not yet taken by the kernel
+	state    boxState
+	late     bool // on the flusher's late list
+	sealed   bool // nothing can be pushed any more
+	finished bool // the transport's last frame has been taken: nothing is written any more
+	pong     []byte
+
+	room    chan struct{} // made by who waits for room, closed when there is a reason to look again
+	drained bool          // emptied since the mark was last crossed
+	moved   time.Time     // when it last had taken half a limit's worth, or was emptied before filling up
+	since   int           // bytes taken since then
+	taken   uint64        // bytes taken in all; the heartbeat sees by it whether the socket moves
+}
+
+type boxState uint8
+
+const (
+	boxIdle boxState = iota
+	boxQueued
+	boxWriting
+	boxBlocked
+)
+
+// moveTime is how long an outbox counts as moving without having taken half a limit's worth.
+const moveTime = time.Second
+
+// pushed is what became of a push.
+type pushed uint8
+
+const (
+	pushDropped  pushed = iota // the connection is closing
+	pushQueued                 // there is room
+	pushAbove                  // queued, above the mark on an outbox that moves: the sender waits if it can
+	pushOverflow               // the outbox was full: it has been sealed, and the connection is to be told
+)
+
+// push appends a packet for this connection. Unless it is part of a fan-out it goes before those that are.
+func (c *Connection) push(p *packet, fanout bool) pushed {
+	o := &c.out
+	limit := c.settings.OutboxLimit
+	o.mu.Lock()
+	if o.sealed {
+		o.mu.Unlock()
+		return pushDropped
+	}
+	before := o.bytes
+	if before > 0 && before+p.charge() > limit {
+		o.sealed = true
+		o.discard()
+		o.mu.Unlock()
+		return pushOverflow
+	}
+	o.queue = append(o.queue, p)
+	o.bytes += p.charge()
+	result := pushQueued
+	if mark := limit / 2; o.bytes > mark {
+		now := c.sys.now()
+		if before <= mark && o.drained {
+			o.drained, o.moved, o.since = false, now, 0
+		}
+		if o.moves(now) {
+			result = pushAbove
+		}
+	}
+	wake := o.wake()
+	o.mu.Unlock()
+	if wake {
+		c.flusher.dirty(c, fanout)
+	}
+	return result
+}
+
+// wake turns idle into queued; the caller then puts the connection on its flusher's list.
+func (o *outbox) wake() bool {
+	if o.state != boxIdle {
+		return false
+	}
+	o.state = boxQueued
+	return true
+}
+
+func (o *outbox) moves(now time.Time) bool { return now.Sub(o.moved) < moveTime }
+
+// discard drops what is queued. What an owner has taken already is still its own.
+func (o *outbox) discard() {
+	for i, p := range o.queue {
+		o.bytes -= p.charge()
+		p.free()
+		o.queue[i] = nil
+	}
+	o.queue = o.queue[:0]
+	o.look()
+}
+
+// look lets those who wait for room look again.
+func (o *outbox) look() {
+	if o.room != nil {
+		close(o.room)
+		o.room = nil
+	}
+}
+
+// release takes n charged bytes off the count, because the kernel has them.
+func (o *outbox) release(n, limit int, now func() time.Time) {
+	if n == 0 {
+		return
+	}
+	o.bytes -= n
+	o.taken += uint64(n)
+	if o.bytes == 0 {
+		o.drained = true
+	}
+	if o.since += n; o.since >= limit/2 {
+		o.since, o.moved = 0, now()
+	}
+	if o.bytes <= limit/2 {
+		o.look()
+	}
+}
+
+// reply appends a completion to the connection's own last packet. Its worker writes it when no call waits; the result says that so
+// much is unwritten that it should be written now.
+func (c *Connection) reply(completion []byte) (enough bool) {
+	o := &c.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.sealed {
+		return false
+	}
+	n := len(o.queue)
+	if n == 0 || !o.queue[n-1].own || o.queue[n-1].messages == maxMerged || len(o.queue[n-1].b)+len(completion) > maxMergedBytes {
+		o.queue = append(o.queue, ownPackets.Get().(*packet))
+		o.bytes += overhead
+		n++
+	}
+	p := o.queue[n-1]
+	p.b = append(p.b, completion...)
+	p.messages++
+	o.bytes += len(completion)
+	return p.messages == maxMerged || len(p.b) >= maxMergedBytes
+}
+
+// schedule hands what a worker has left unwritten to the flusher.
+func (c *Connection) schedule() {
+	c.out.mu.Lock()
+	wake := len(c.out.queue) > 0 && c.out.wake()
+	c.out.mu.Unlock()
+	if wake {
+		c.flusher.dirty(c, false)
+	}
+}
+
+// unwritten is said by a worker that starts another call with completions unwritten: the flusher will look at this connection
+// within a millisecond, should that call still run then.
+func (c *Connection) unwritten() {
+	o := &c.out
+	o.mu.Lock()
+	late := !o.late && o.state == boxIdle && len(o.queue) > 0
+	o.late = o.late || late
+	o.mu.Unlock()
+	if late {
+		c.flusher.later(c)
+	}
+}
+
+// Pong answers a ping of the WebSocket layer. Only the newest answer is kept until it is written.
+func (c *Connection) Pong(frame []byte) {
+	o := &c.out
+	o.mu.Lock()
+	wake := false
+	if !o.finished {
+		o.pong = slices.Clone(frame)
+		wake = o.wake()
+	}
+	o.mu.Unlock()
+	if wake {
+		c.flusher.dirty(c, false)
+	}
+}
+
+// seal appends the connection's last message, if it has one, and lets nothing follow. Whoever empties the box closes the transport.
+// With drop, nothing that is pending is sent any more, either.
+func (c *Connection) seal(last *packet, drop bool) {
+	o := &c.out
+	o.mu.Lock()
+	if drop {
+		o.discard()
+	}
+	if last != nil && !o.sealed {
+		o.queue = append(o.queue, last)
+		o.bytes += last.charge()
+	}
+	o.sealed = true
+	o.look()
+	wake := o.wake()
+	o.mu.Unlock()
+	if wake {
+		c.flusher.dirty(c, false)
+	}
+}
+
+// abandon is for a socket that is gone: nothing can be written any more.
+func (c *Connection) abandon() {
+	o := &c.out
+	o.mu.Lock()
+	o.sealed, o.finished, o.pong = true, true, nil
+	o.discard()
+	o.mu.Unlock()
+	c.socket.Cut()
+}
+
+// aboveMark tells whether a sender to this connection should wait now.
+func (c *Connection) aboveMark() bool {
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	return !c.out.sealed && c.out.bytes > c.settings.OutboxLimit/2 && c.out.moves(c.sys.now())
+}
+
+// waitForRoom waits until the outbox is below its mark, sealed, or does not move any more, or until done is closed. Only goroutines
+// of user code may call it.
+func (c *Connection) waitForRoom(done <-chan struct{}) {
+	o := &c.out
+	var timer *time.Timer
+	for {
+		o.mu.Lock()
+		left := moveTime - c.sys.now().Sub(o.moved)
+		if o.sealed || o.bytes <= c.settings.OutboxLimit/2 || left <= 0 {
+			o.mu.Unlock()
+			return
+		}
+		if o.room == nil {
+			o.room = make(chan struct{})
+		}
+		room := o.room
+		o.mu.Unlock()
+		if timer == nil {
+			timer = time.NewTimer(left)
+			defer timer.Stop()
+		} else {
+			timer.Reset(left)
+		}
+		select {
+		case <-room:
+		case <-timer.C:
+		case <-done:
+			return
+		}
+	}
+}

@@ -1,0 +1,250 @@
+package actors
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+)
+
+// System is the runtime of all hubs of a program: the root of their actors, the goroutines that write, and those that run calls.
+type System struct {
+	actors *actor.ActorSystem
+	mine   bool // the actor system was made here
+	log    *slog.Logger
+	now    func() time.Time
+	period time.Duration // of the heartbeat
+
+	root        *actor.PID
+	shards      []*shard
+	flushers    []*flusher
+	workers     workers
+	connections *connections
+	drainers    sync.WaitGroup // goroutines that come and go: drainers, finishers
+	services    sync.WaitGroup // goroutines that live as long as the system
+	quit        chan struct{}
+	calls       atomic.Uint64 // numbers of calls that have a PID
+	turn        atomic.Uint64
+
+	mu       sync.RWMutex // held for reading while a connection is added
+	closing  bool
+	stopped  atomic.Bool
+	alive    counter // connections
+	shutdown sync.Once
+	finished chan struct{}
+	result   error
+}
+
+// NewSystem starts the runtime, under a root of its own in system, or in a new actor system if that is nil. Nothing else in a foreign
+// actor system is touched, then or later.
+func NewSystem(system *actor.ActorSystem, log *slog.Logger) (*System, error) {
+	return newSystem(system, log, time.Now, time.Second)
+}
+
+func newSystem(system *actor.ActorSystem, log *slog.Logger, now func() time.Time, period time.Duration) (*System, error) {
+	s := &System{actors: system, mine: system == nil, log: log, now: now, period: period, connections: newConnections(), quit: make(chan struct{}), finished: make(chan struct{})}
+	if s.mine {
+		s.actors = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return log }))
+	}
+	for range runtime.GOMAXPROCS(0) {
+		s.flushers = append(s.flushers, newFlusher())
+		s.shards = append(s.shards, &shard{sys: s})
+	}
+	if err := s.plant(); err != nil {
+		return nil, err
+	}
+	for _, f := range s.flushers {
+		s.services.Go(func() { f.run(s.quit) })
+		s.services.Go(func() { f.runLate(s.quit) })
+	}
+	return s, nil
+}
+
+// plant spawns the root and what is always under it.
+func (s *System) plant() error {
+	var name [4]byte
+	rand.Read(name[:])
+	var err error
+	props := actor.PropsFromProducer(func() actor.Actor { return &root{sys: s} }, actor.WithSupervisor(resume{}))
+	if s.root, err = s.actors.Root.SpawnNamed(props, "hubsys-"+hex.EncodeToString(name[:])); err != nil {
+		return err
+	}
+	for i, sh := range s.shards {
+		props := actor.PropsFromProducer(func() actor.Actor { return sh }, actor.WithSupervisor(resume{}))
+		if sh.pid, err = s.spawn(fmt.Sprintf("connections/%d", i), props); err != nil {
+			return err
+		}
+	}
+	heart, err := s.spawn("heartbeat", actor.PropsFromFunc(func(ctx actor.Context) {
+		if _, ok := ctx.Message().(*tick); ok {
+			s.tick()
+		}
+	}))
+	if err != nil {
+		return err
+	}
+	s.services.Go(func() { s.beat(heart) })
+	return nil
+}
+
+// ActorSystem is the actor system that the runtime lives in.
+func (s *System) ActorSystem() *actor.ActorSystem { return s.actors }
+
+// Root is the actor above all others of the runtime.
+func (s *System) Root() *actor.PID { return s.root }
+
+// connect hands a connection to a shard, which makes it an actor.
+func (s *System) connect(c *Connection) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closing {
+		return ErrShutdown
+	}
+	turn := s.turn.Add(1)
+	c.flusher = s.flushers[turn%uint64(len(s.flushers))]
+	c.shard = s.shards[turn%uint64(len(s.shards))]
+	c.shard.add(c)
+	s.alive.add(1)
+	s.actors.Root.Send(c.shard.pid, &adopt{c})
+	return nil
+}
+
+// reason is why the context of a call ends when its connection closes.
+func (s *System) reason() error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closing {
+		return ErrShutdown
+	}
+	return ErrDisconnected
+}
+
+// Shutdown closes every connection with allowReconnect, lets OnDisconnected run and the outboxes drain, and stops all actors and
+// goroutines. When ctx ends first, sockets are cut and calls that still run are abandoned; the error then says how many, and wraps
+// the cause of ctx. Later callers wait for the first. A call may shut down the system that it runs in: nobody waits for it.
+func (s *System) Shutdown(ctx context.Context) error {
+	s.shutdown.Do(func() {
+		s.result = s.stop(ctx)
+		close(s.finished)
+	})
+	<-s.finished
+	return s.result
+}
+
+func (s *System) stop(ctx context.Context) error {
+	s.mu.Lock()
+	s.closing = true
+	s.mu.Unlock()
+	for _, sh := range s.shards {
+		for _, c := range sh.all() {
+			c.post(&leave{how: farewell{message: true, allowReconnect: true}})
+		}
+	}
+	ownCalls, ownConnections := 0, 0
+	if k := CallOf(ctx); k != nil {
+		ownCalls = 1
+		if k.event != invocation {
+			ownConnections = 1
+		}
+	}
+	err := s.alive.wait(ctx, ownConnections)
+	s.stopped.Store(true)
+	for _, sh := range s.shards {
+		for _, c := range sh.all() {
+			c.socket.Cut()
+		}
+	}
+	s.workers.stop()
+	calls := s.workers.busy.wait(ctx, ownCalls)
+	s.uproot(ctx)
+	close(s.quit)
+	s.services.Wait()
+	if s.mine {
+		s.actors.Shutdown()
+	}
+	if err != nil || calls != nil {
+		return fmt.Errorf("troupe: shutdown was cut short: %d connections cut off, %d calls abandoned: %w", s.alive.get(), s.workers.busy.get()-ownCalls, context.Cause(ctx))
+	}
+	s.drainers.Wait()
+	return nil
+}
+
+// uproot stops the root and what is under it, and waits for that as long as ctx allows.
+func (s *System) uproot(ctx context.Context) {
+	gone := &watcher{gone: make(chan struct{})}
+	pid, _ := s.actors.ProcessRegistry.Add(gone, s.root.Id+"/shutdown")
+	defer s.actors.ProcessRegistry.Remove(pid)
+	if process, ok := s.actors.ProcessRegistry.Get(s.root); ok {
+		process.SendSystemMessage(s.root, &actor.Watch{Watcher: pid})
+	}
+	s.actors.Root.Stop(s.root)
+	select {
+	case <-gone.gone:
+	case <-ctx.Done():
+	}
+}
+
+// watcher waits for a Terminated.
+type watcher struct {
+	once sync.Once
+	gone chan struct{}
+}
+
+func (w *watcher) SendUserMessage(*actor.PID, any) {}
+func (w *watcher) Stop(*actor.PID)                 {}
+func (w *watcher) SendSystemMessage(_ *actor.PID, message any) {
+	if _, ok := message.(*actor.Terminated); ok {
+		w.once.Do(func() { close(w.gone) })
+	}
+}
+
+// counter counts what lives, and lets wait until it is few.
+type counter struct {
+	mu      sync.Mutex
+	n       int
+	changed chan struct{} // made by who waits
+}
+
+func (c *counter) add(d int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.n += d
+	if c.changed != nil {
+		close(c.changed)
+		c.changed = nil
+	}
+}
+
+func (c *counter) get() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.n
+}
+
+func (c *counter) wait(ctx context.Context, atMost int) error {
+	for {
+		c.mu.Lock()
+		if c.n <= atMost {
+			c.mu.Unlock()
+			return nil
+		}
+		if c.changed == nil {
+			c.changed = make(chan struct{})
+		}
+		changed := c.changed
+		c.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+

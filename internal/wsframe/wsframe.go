@@ -1,0 +1,55 @@
+// Package wsframe writes the headers of a server's WebSocket frames (RFC 6455 §5.2). They are not masked and the same for every
+// receiver, so a message that goes to many connections can carry its header in front of it.
+package wsframe
+
+import "encoding/binary"
+
+// Room is what the longest header needs in front of a payload.
+const Room = 10
+
+// Opcodes of the frames that a server writes itself.
+const (
+	Text   = 1
+	Binary = 2
+	Close  = 8
+	Pong   = 10
+)
+
+// Put writes the header of a whole message whose payload is b[Room:], right in front of it, and returns header and payload.
+func Put(b []byte, opcode byte) []byte {
+	first := 0x80 | opcode
+	switch n := len(b) - Room; {
+	case n < 126:
+		b[Room-2], b[Room-1] = first, byte(n)
+		return b[Room-2:]
+	case n < 1<<16:
+		b[Room-4], b[Room-3] = first, 126
+		binary.BigEndian.PutUint16(b[Room-2:], uint16(n))
+		return b[Room-4:]
+	default:
+		b[0], b[1] = first, 127
+		binary.BigEndian.PutUint64(b[2:], uint64(n))
+		return b
+	}
+}
+
+// Control returns a control frame. Its payload has at most 125 bytes.
+func Control(opcode byte, payload []byte) []byte {
+	return append([]byte{0x80 | opcode, byte(len(payload))}, payload...)
+}
+
+// CloseFrame returns a close frame with a status code and no reason.
+func CloseFrame(code uint16) []byte {
+	return Control(Close, binary.BigEndian.AppendUint16(nil, code))
+}
+
+// Wire returns the header that Put has written in front of b[Room:], and the payload.
+func Wire(b []byte) []byte {
+	switch n := len(b) - Room; {
+	case n < 126:
+		return b[Room-2:]
+	case n < 1<<16:
+		return b[Room-4:]
+	}
+	return b
+}

@@ -1,0 +1,170 @@
+package hubproto_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/troupe-go/troupe/proto/hubproto"
+)
+
+// cutter is what Protocol.Next and NextHandshake have in common.
+type cutter func(buf []byte, limit int) (int, error)
+
+// cutAll cuts the records out of a stream that comes in chunks, as a connection does.
+func cutAll(next cutter, limit int, chunks ...[]byte) (records []string, rest string, err error) {
+	var buf []byte
+	for _, chunk := range chunks {
+		buf = append(buf, chunk...)
+		for {
+			n, err := next(buf, limit)
+			if err != nil {
+				return records, string(buf), err
+			}
+			if n == 0 {
+				break
+			}
+			records = append(records, string(buf[:n]))
+			buf = buf[n:]
+		}
+	}
+	return records, string(buf), nil
+}
+
+var cutters = map[string]cutter{"JSON": hubproto.JSON.Next, "handshake": hubproto.NextHandshake}
+
+func TestNext(t *testing.T) {
+	tests := []struct {
+		name  string
+		buf   string
+		limit int
+		want  int
+		large bool
+	}{
+		{name: "nothing"},
+		{name: "nothing, with a limit", limit: 1},
+		{name: "half a record", buf: `{"type":6`},
+		{name: "a record", buf: "{}\x1e", want: 3},
+		{name: "an empty record", buf: "\x1e", want: 1},
+		{name: "empty records", buf: "\x1e\x1e", want: 1},
+		{name: "a record and more", buf: "{}\x1e{\"type\":6}\x1e", want: 3},
+		{name: "a separator within a string", buf: "\"a\x1eb\"\x1e", want: 3},
+		{name: "the limit counts the separator", buf: "1234\x1e", limit: 5, want: 5},
+		{name: "one above the limit with its separator", buf: "12345\x1e", limit: 5, large: true},
+		{name: "far above the limit", buf: strings.Repeat("x", 100) + "\x1e", limit: 5, large: true},
+		{name: "below the limit without an end", buf: "1234", limit: 5},
+		// However it ends, its separator will exceed the limit.
+		{name: "at the limit without an end", buf: "12345", limit: 5, large: true},
+		{name: "above the limit without an end", buf: "123456", limit: 5, large: true},
+		{name: "what comes behind does not count", buf: "1234\x1e56789", limit: 5, want: 5},
+		{name: "an empty record at the lowest limit", buf: "\x1e", limit: 1, want: 1},
+		{name: "no limit", buf: strings.Repeat("x", 1<<20) + "\x1e", limit: 0, want: 1<<20 + 1},
+		{name: "no limit, negative", buf: "12345\x1e", limit: -1, want: 6},
+		{name: "the default limit is kept", buf: strings.Repeat("x", 32767) + "\x1e", limit: 32768, want: 32768},
+		{name: "the default limit is exceeded", buf: strings.Repeat("x", 32768) + "\x1e", limit: 32768, large: true},
+	}
+	for which, next := range cutters {
+		for _, test := range tests {
+			t.Run(which+"/"+test.name, func(t *testing.T) {
+				n, err := next([]byte(test.buf), test.limit)
+				if test.large {
+					var large *hubproto.TooLargeError
+					require.ErrorAs(t, err, &large)
+					assert.Equal(t, test.limit, large.Limit)
+					assert.Zero(t, n)
+					return
+				}
+				require.NoError(t, err)
+				assert.Equal(t, test.want, n)
+			})
+		}
+	}
+}
+
+func TestNextLeavesTheBuffer(t *testing.T) {
+	buf := []byte("{}\x1e{")
+	_, err := hubproto.JSON.Next(buf[:3], 0)
+	require.NoError(t, err)
+	assert.Equal(t, "{}\x1e{", string(buf))
+}
+
+// stream holds every shape that a client sends, empty and unknown messages among them.
+var stream = strings.Join([]string{
+	`{"type":1,"target":"Send","arguments":[1,"a\u001eb"]}`,
+	`{"arguments":[{"x":[1,2,{"y":null}]}],"target":"Grüße","invocationId":"😀","streamIds":["1","2"],"type":4}`,
+	`{"type":2,"invocationId":"1","item":"汉字"}`,
+	`{"error":"e","invocationId":"2","type":3}`,
+	`{"type":5,"invocationId":"1"}`,
+	`{"type":6}`,
+	` {"type":6} `,
+	`{"type":99}`,
+	`{"type":8,"sequenceId":3}`,
+	`{"type":9,"sequenceId":4}`,
+	`{"type":7,"error":"","allowReconnect":true}`,
+}, "\x1e") + "\x1e"
+
+func parseAll(t *testing.T, records []string) []view {
+	var views []view
+	for _, record := range records {
+		views = append(views, parse(t, record))
+	}
+	return views
+}
+
+func TestSeveralMessagesInOneChunk(t *testing.T) {
+	records, rest, err := cutAll(hubproto.JSON.Next, 0, []byte(stream))
+	require.NoError(t, err)
+	assert.Empty(t, rest)
+	assert.Equal(t, []view{
+		{Type: hubproto.Invocation, Target: "Send", Arguments: `[1,"a\u001eb"]`},
+		{Type: hubproto.StreamInvocation, ID: "😀", Target: "Grüße", Arguments: `[{"x":[1,2,{"y":null}]}]`, StreamIDs: []string{"1", "2"}},
+		{Type: hubproto.StreamItem, ID: "1", Value: `"汉字"`},
+		{Type: hubproto.Completion, ID: "2", Error: "e", HasError: true},
+		{Type: hubproto.CancelInvocation, ID: "1"},
+		{Type: hubproto.Ping},
+		{Type: hubproto.Ping},
+		{Type: 99},
+		{Type: hubproto.Ack, SequenceID: 3},
+		{Type: hubproto.Sequence, SequenceID: 4},
+		{Type: hubproto.Close, HasError: true, AllowReconnect: true},
+	}, parseAll(t, records))
+}
+
+func TestStreamSplitAtEveryByte(t *testing.T) {
+	whole, _, err := cutAll(hubproto.JSON.Next, 0, []byte(stream))
+	require.NoError(t, err)
+	want := parseAll(t, whole)
+	for at := range len(stream) + 1 {
+		records, rest, err := cutAll(hubproto.JSON.Next, 0, []byte(stream[:at]), []byte(stream[at:]))
+		require.NoError(t, err)
+		require.Empty(t, rest)
+		require.Equal(t, want, parseAll(t, records), "split at %d", at)
+	}
+	// And in single bytes.
+	var bytes [][]byte
+	for i := range len(stream) {
+		bytes = append(bytes, []byte{stream[i]})
+	}
+	records, rest, err := cutAll(hubproto.JSON.Next, 0, bytes...)
+	require.NoError(t, err)
+	require.Empty(t, rest)
+	require.Equal(t, want, parseAll(t, records))
+}
+
+func TestSplitKeepsTheLimit(t *testing.T) {
+	// The longest record decides, wherever a chunk ends.
+	longest := 0
+	for _, record := range strings.SplitAfter(stream, "\x1e") {
+		longest = max(longest, len(record))
+	}
+	for at := range len(stream) + 1 {
+		_, _, err := cutAll(hubproto.JSON.Next, longest, []byte(stream[:at]), []byte(stream[at:]))
+		require.NoError(t, err, "split at %d", at)
+		records, _, err := cutAll(hubproto.JSON.Next, longest-1, []byte(stream[:at]), []byte(stream[at:]))
+		var large *hubproto.TooLargeError
+		require.ErrorAs(t, err, &large, "split at %d", at)
+		require.Len(t, records, 1, "split at %d", at) // what came whole before it stays valid
+	}
+}

@@ -1,0 +1,72 @@
+package transport
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+// negotiation is the answer to a negotiate request; its fields stand in the reference's order (spec §1.3).
+type negotiation struct {
+	Version    int                `json:"negotiateVersion"`
+	ID         string             `json:"connectionId"`
+	Token      string             `json:"connectionToken,omitempty"`
+	Transports []offeredTransport `json:"availableTransports"`
+}
+
+type offeredTransport struct {
+	Transport string   `json:"transport"`
+	Formats   []string `json:"transferFormats"`
+}
+
+var offered = []offeredTransport{{"WebSockets", []string{"Text", "Binary"}}}
+
+// newestNegotiation is the newest version of the negotiation; newer ones are asked down to it.
+const newestNegotiation = 1
+
+func (e *Endpoint) negotiate(w http.ResponseWriter, r *http.Request, who Identity) {
+	version, failure := requestedVersion(r)
+	if failure != "" {
+		answer(w, map[string]string{"error": failure})
+		return
+	}
+	reserved, err := e.Tokens.reserve(e, who.UserID, version == 0)
+	if err != nil {
+		e.Log.Warn("a negotiation was refused", "remote", r.RemoteAddr, "error", err)
+		plain(w, http.StatusServiceUnavailable, err.Error())
+		return
+	}
+	n := negotiation{Version: version, ID: reserved.id, Transports: offered}
+	if version > 0 {
+		n.Token = reserved.token
+	}
+	answer(w, n)
+}
+
+func answer(w http.ResponseWriter, body any) {
+	text, err := json.Marshal(body)
+	if err != nil {
+		http.Error(w, "", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(text)))
+	_, _ = w.Write(text)
+}
+
+// requestedVersion is the version that is spoken, or the text of the error (spec §1.2, §1.4).
+func requestedVersion(r *http.Request) (version int, failure string) {
+	value, count := queryValue(r.URL.Query(), "negotiateVersion")
+	if count == 0 {
+		return 0, ""
+	}
+	n, err := strconv.ParseInt(strings.TrimSpace(value), 10, 32)
+	if err != nil || count > 1 {
+		return 0, "The client requested a non-integer protocol version."
+	}
+	if n < 0 {
+		return 0, "The client requested version '" + strconv.FormatInt(n, 10) + "', but the server does not support this version."
+	}
+	return min(int(n), newestNegotiation), ""
+}

@@ -1,0 +1,91 @@
+package transport
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// Origins decides which web pages may connect. Browsers do not guard WebSockets by CORS, so the server has to.
+//
+// A request without an Origin header does not come from a page and passes: this is no authentication. One from the server's own
+// origin passes, one from an allowed origin passes, all others do not. Unless credentials are allowed, cookies of pages from other
+// origins are not seen.
+type Origins struct {
+	any         bool
+	allowed     map[string]bool
+	credentials bool
+}
+
+// AnyOrigin allows pages from everywhere.
+const AnyOrigin = "*"
+
+// NewOrigins reports every origin that is wrong.
+func NewOrigins(allowed []string, credentials bool) (*Origins, error) {
+	o := &Origins{allowed: map[string]bool{}, credentials: credentials}
+	var faults []error
+	for _, origin := range allowed {
+		if origin == AnyOrigin {
+			o.any = true
+			continue
+		}
+		u, err := url.Parse(origin)
+		if err != nil || u.Scheme == "" || u.Host == "" || u.Path != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil || strings.Contains(u.Host, "*") {
+			faults = append(faults, fmt.Errorf("origin %q is not of the form scheme://host or scheme://host:port", origin))
+			continue
+		}
+		o.allowed[normalOrigin(u)] = true
+	}
+	if o.any && credentials {
+		faults = append(faults, errors.New(`origin "*" cannot be allowed together with credentials: every web page could act as its visitor`))
+	}
+	return o, errors.Join(faults...)
+}
+
+// normalOrigin is the form in which browsers send an origin: lower case, without the scheme's own port.
+func normalOrigin(u *url.URL) string {
+	scheme, host := strings.ToLower(u.Scheme), strings.ToLower(u.Host)
+	switch scheme {
+	case "http", "ws":
+		host = strings.TrimSuffix(host, ":80")
+	case "https", "wss":
+		host = strings.TrimSuffix(host, ":443")
+	}
+	return scheme + "://" + host
+}
+
+// same tells whether a request comes from a page of this server. Which scheme the page has seen is not known behind a proxy, so the
+// host decides.
+func same(r *http.Request, origin *url.URL) bool {
+	host := normalOrigin(&url.URL{Scheme: origin.Scheme, Host: r.Host})
+	return normalOrigin(origin) == host
+}
+
+// allows tells whether the page that makes a request may connect.
+func (o *Origins) allows(r *http.Request) bool {
+	header := r.Header.Get("Origin")
+	if header == "" {
+		return true
+	}
+	origin, err := url.Parse(header)
+	if err != nil || origin.Host == "" {
+		return o.any // "null": a sandboxed page, or a file
+	}
+	return same(r, origin) || o.any || o.allowed[normalOrigin(origin)]
+}
+
+// stripCookies hides the cookies of a page of another origin, unless credentials are allowed.
+func (o *Origins) stripCookies(r *http.Request) *http.Request {
+	header := r.Header.Get("Origin")
+	if header == "" || o.credentials || r.Header.Get("Cookie") == "" {
+		return r
+	}
+	if origin, err := url.Parse(header); err == nil && same(r, origin) {
+		return r
+	}
+	stripped := r.Clone(r.Context())
+	stripped.Header.Del("Cookie")
+	return stripped
+}

@@ -1,0 +1,118 @@
+package transport
+
+import (
+	"io"
+	"net"
+	"sync"
+	"syscall"
+	"unsafe"
+)
+
+// rawConn reads and writes a socket under the runtime's own lock of the descriptor, so that Close and reuse of the number stay safe,
+// but without blocking where that is wanted, and with a reading buffer that is borrowed only while there are bytes.
+type rawConn struct {
+	rc syscall.RawConn
+
+	// reading, by one goroutine
+	piece   *piece
+	readErr error
+	onRead  func(fd uintptr) bool
+
+	// writing, by one owner at a time
+	out     []byte
+	n       int
+	err     error
+	wait    bool
+	onWrite func(fd uintptr) bool
+}
+
+type piece struct {
+	b    [4096]byte
+	r, w int
+}
+
+var pieces = sync.Pool{New: func() any { return new(piece) }}
+
+// newRawConn returns nil if the connection is no bare socket.
+func newRawConn(conn net.Conn) *rawConn {
+	sc, ok := conn.(syscall.Conn)
+	if !ok {
+		return nil
+	}
+	rc, err := sc.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	c := &rawConn{rc: rc}
+	c.onRead, c.onWrite = c.tryRead, c.trySend
+	return c
+}
+
+func (c *rawConn) read(p []byte) (int, error) {
+	if c.piece == nil {
+		c.readErr = nil
+		if err := c.rc.Read(c.onRead); err != nil {
+			return 0, err
+		}
+		if c.readErr != nil {
+			return 0, c.readErr
+		}
+	}
+	b := c.piece
+	n := copy(p, b.b[b.r:b.w])
+	if b.r += n; b.r == b.w {
+		c.piece = nil
+		pieces.Put(b)
+	}
+	return n, nil
+}
+
+// tryRead is false when there is nothing to read yet.
+func (c *rawConn) tryRead(fd uintptr) bool {
+	b := pieces.Get().(*piece)
+	n, _, errno := syscall.RawSyscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(&b.b[0])), uintptr(len(b.b)))
+	if errno == 0 && n > 0 {
+		b.r, b.w = 0, int(n)
+		c.piece = b
+		return true
+	}
+	pieces.Put(b)
+	switch errno {
+	case syscall.EAGAIN, syscall.EINTR:
+		return false
+	case 0:
+		c.readErr = io.EOF
+	default:
+		c.readErr = errno
+	}
+	return true
+}
+
+// send makes one send, which takes nothing without an error if the socket is full. With wait it waits until it takes something.
+func (c *rawConn) send(b []byte, wait bool) (int, error) {
+	c.out, c.n, c.err, c.wait = b, 0, nil, wait
+	err := c.rc.Write(c.onWrite)
+	c.out = nil
+	if err != nil {
+		return 0, err
+	}
+	return c.n, c.err
+}
+
+func (c *rawConn) trySend(fd uintptr) bool {
+	for {
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, fd, uintptr(unsafe.Pointer(unsafe.SliceData(c.out))), uintptr(len(c.out)),
+			syscall.MSG_DONTWAIT|syscall.MSG_NOSIGNAL, 0, 0)
+		switch errno {
+		case 0:
+			c.n = int(n)
+		case syscall.EINTR:
+			continue
+		case syscall.EAGAIN:
+			return !c.wait
+		default:
+			c.err = errno
+		}
+		return true
+	}
+}

@@ -1,0 +1,123 @@
+package transport
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// Tokens knows the connections that clients can name: those that were negotiated and wait for their transport, and those that have it.
+//
+// A connection is found by its secret token and at the endpoint that has issued it, never by its public id. One that gets no
+// transport within Expiry is forgotten.
+type Tokens struct {
+	// Expiry is how long a negotiated connection waits for its transport.
+	Expiry time.Duration
+	// Limit is how many may wait at once.
+	Limit int
+
+	node [4]byte
+	now  func() time.Time
+
+	mu      sync.Mutex
+	byToken map[string]*reservation
+	waiting []*reservation // in order of their age; those that do not wait any more are skipped
+	count   int            // of those that wait
+}
+
+// reservation is a connection that can be named.
+type reservation struct {
+	id, token string
+	endpoint  *Endpoint
+	userID    string
+	born      time.Time
+	active    bool // it has its transport
+	gone      bool
+}
+
+// NewTokens makes ids of a node.
+func NewTokens(node [4]byte) *Tokens {
+	return &Tokens{Expiry: 15 * time.Second, Limit: 10000, node: node, now: time.Now, byToken: map[string]*reservation{}}
+}
+
+// NewID returns a connection id: 16 bytes in base64url, of which the first four name the node.
+func (t *Tokens) NewID() string { return t.random(12) }
+
+func (t *Tokens) random(n int) string {
+	b := append(make([]byte, 0, 24), t.node[:]...)
+	b = b[:len(b)+n]
+	rand.Read(b[len(t.node):])
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+func (t *Tokens) reserve(e *Endpoint, userID string, idIsToken bool) (*reservation, error) {
+	now := t.now()
+	r := &reservation{id: t.NewID(), token: t.random(16), endpoint: e, userID: userID, born: now}
+	if idIsToken {
+		r.token = r.id
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.expire(now)
+	if t.count >= t.Limit {
+		return nil, fmt.Errorf("%d negotiated connections wait for their transport, which is the limit", t.Limit)
+	}
+	t.byToken[r.token] = r
+	t.waiting = append(t.waiting, r)
+	t.count++
+	return r, nil
+}
+
+// expire forgets what has waited for too long.
+func (t *Tokens) expire(now time.Time) {
+	n := 0
+	for n < len(t.waiting) && (t.waiting[n].active || t.waiting[n].gone || now.Sub(t.waiting[n].born) > t.Expiry) {
+		if r := t.waiting[n]; !r.active && !r.gone {
+			t.forget(r)
+		}
+		t.waiting[n] = nil
+		n++
+	}
+	t.waiting = t.waiting[n:]
+}
+
+func (t *Tokens) forget(r *reservation) {
+	delete(t.byToken, r.token)
+	if r.gone = true; !r.active {
+		t.count--
+	}
+}
+
+// find returns the connection of a token at the endpoint that has issued it.
+func (t *Tokens) find(token string, e *Endpoint) *reservation {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.expire(t.now())
+	if r := t.byToken[token]; r != nil && r.endpoint == e {
+		return r
+	}
+	return nil
+}
+
+// activate gives a connection its transport. false: it has one already, or is gone.
+func (t *Tokens) activate(r *reservation) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if r.active || r.gone {
+		return false
+	}
+	r.active = true
+	t.count--
+	return true
+}
+
+// release forgets a connection.
+func (t *Tokens) release(r *reservation) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !r.gone {
+		t.forget(r)
+	}
+}

@@ -1,0 +1,334 @@
+package transport
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"unicode/utf8"
+
+	"github.com/coder/websocket"
+
+	"github.com/troupe-go/troupe/internal/wsframe"
+)
+
+// isUpgrade tells whether a request asks for a WebSocket in a form that can be granted. A key or version that is wrong makes it an
+// ordinary GET, as in the reference (spec §16, 2.1).
+func isUpgrade(r *http.Request) bool {
+	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(r.Header.Get("Sec-WebSocket-Key")))
+	return r.Method == http.MethodGet && r.ProtoAtLeast(1, 1) && hasToken(r.Header, "Connection", "upgrade") && hasToken(r.Header, "Upgrade", "websocket") &&
+		r.Header.Get("Sec-WebSocket-Version") == "13" && err == nil && len(key) == 16 && len(r.Header.Values("Sec-WebSocket-Key")) == 1
+}
+
+func hasToken(h http.Header, name, token string) bool {
+	for _, value := range h.Values(name) {
+		for part := range strings.SplitSeq(value, ",") {
+			if strings.EqualFold(strings.TrimSpace(part), token) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// webSocket opens a connection over a WebSocket: one that was negotiated, or, without an id, one of its own (spec §1.7).
+func (e *Endpoint) webSocket(w http.ResponseWriter, r *http.Request) {
+	var reserved *reservation
+	id, count := queryValue(r.URL.Query(), "id")
+	if id != "" {
+		if count == 1 {
+			reserved = e.Tokens.find(id, e)
+		}
+		if reserved == nil {
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
+	}
+	if !e.Origins.allows(r) {
+		plain(w, http.StatusForbidden, "The origin is not allowed to connect.")
+		return
+	}
+	r = e.Origins.stripCookies(r)
+	who, ok := e.admit(w, r)
+	if !ok {
+		return
+	}
+	if reserved != nil {
+		if reserved.userID != who.UserID { // newer versions of the reference refuse this, older ones do not (spec §2.6)
+			plain(w, http.StatusForbidden, "")
+			return
+		}
+		if !e.Tokens.activate(reserved) {
+			plain(w, http.StatusConflict, "")
+			return
+		}
+		id = reserved.id
+	} else {
+		id = e.Tokens.NewID()
+	}
+	release := func() {
+		if reserved != nil {
+			e.Tokens.release(reserved)
+		}
+	}
+	socket, err := upgrade(w, r)
+	if err != nil {
+		e.Log.Debug("a WebSocket could not be opened", "remote", r.RemoteAddr, "error", err)
+		release()
+		return
+	}
+	session, err := e.Acceptor.Accept(id, who, snapshot(r), socket)
+	if err != nil { // shutting down since it was admitted
+		socket.Cut()
+		release()
+		return
+	}
+	socket.session = session
+	// Not on this goroutine: it holds the stack and the buffers of the HTTP server.
+	go func() {
+		defer release()
+		socket.serve()
+	}()
+}
+
+// WebSocket is the socket of one connection. The upgrade, reading, and the protocol of control frames are coder/websocket's; what is
+// written is written here: data frames carry their header already, and of control frames there is a pong, which the session writes
+// when its socket is free, and one close frame, which ends all output.
+type WebSocket struct {
+	conn    net.Conn
+	raw     *rawConn // nil: the connection can only block
+	ws      *websocket.Conn
+	session Session
+	early   []byte // what net/http has read already
+
+	closeCode atomic.Uint32
+
+	mu          sync.Mutex
+	finished    bool // the last frame has been written
+	readerEnded bool
+}
+
+// upgrade answers the request, and takes the connection away from net/http.
+func upgrade(w http.ResponseWriter, r *http.Request) (*WebSocket, error) {
+	s := &WebSocket{}
+	ws, err := websocket.Accept(&hijacker{ResponseWriter: w, socket: s}, r, &websocket.AcceptOptions{
+		InsecureSkipVerify: true, // Origins has decided
+		OnPingReceived: func(_ context.Context, payload []byte) bool {
+			s.session.Pong(wsframe.Control(wsframe.Pong, payload))
+			return false
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	ws.SetReadLimit(-1) // it would count a WebSocket message; the limit is on a hub message
+	s.ws = ws
+	return s, nil
+}
+
+// hijacker gives coder/websocket our connection instead of the one that it would take.
+type hijacker struct {
+	http.ResponseWriter
+	socket *WebSocket
+}
+
+// controlBuffer has room for the largest control frame, so that it arrives in one Write.
+const controlBuffer = 128
+
+// Hijack is part of http.Hijacker.
+func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	s := h.socket
+	s.conn, s.raw = conn, newRawConn(conn)
+	if n := rw.Reader.Buffered(); n > 0 {
+		early, _ := rw.Reader.Peek(n)
+		s.early = append(s.early, early...)
+	}
+	readBuffer := 16 // the least that bufio takes; raw reads buffer themselves
+	if s.raw == nil {
+		readBuffer = 512
+	}
+	inner := &carrier{Conn: conn, socket: s}
+	return inner, bufio.NewReadWriter(bufio.NewReaderSize(inner, readBuffer), bufio.NewWriterSize(inner, controlBuffer)), nil
+}
+
+// serve reads until the connection ends.
+func (s *WebSocket) serve() {
+	err := s.read()
+	var closed websocket.CloseError
+	switch {
+	case errors.As(err, &closed): // the client took leave: it is answered when the session has nothing more to write
+		err = nil
+	case s.closeCode.Load() == 0: // it is gone
+		err = nil
+		s.Cut()
+	}
+	s.session.End(err)
+	s.mu.Lock()
+	s.readerEnded = true
+	finished := s.finished
+	s.mu.Unlock()
+	if finished {
+		_ = s.conn.Close()
+	}
+	_ = s.ws.CloseNow()
+}
+
+var errUTF8 = errors.New("a WebSocket text message is not UTF-8")
+
+func (s *WebSocket) read() error {
+	for {
+		kind, message, err := s.ws.Reader(context.Background())
+		if err != nil {
+			return err
+		}
+		var text utf8Check
+		for more := true; more; {
+			buffer := s.session.Buffer()
+			n := 0
+			for more && n < len(buffer) {
+				k, err := message.Read(buffer[n:])
+				if kind == websocket.MessageText && !text.add(buffer[n:n+k]) || err == io.EOF && text.n > 0 {
+					s.closeCode.Store(uint32(websocket.StatusInvalidFramePayloadData))
+					return errUTF8
+				}
+				n += k
+				if more = err == nil; !more && err != io.EOF {
+					return err
+				}
+			}
+			s.session.Commit(n)
+		}
+	}
+}
+
+// utf8Check checks a text that comes in pieces.
+type utf8Check struct {
+	part [utf8.UTFMax]byte // a character that has not come whole
+	n    int
+}
+
+func (u *utf8Check) add(p []byte) bool {
+	for u.n > 0 && len(p) > 0 {
+		u.part[u.n] = p[0]
+		u.n++
+		p = p[1:]
+		if utf8.FullRune(u.part[:u.n]) {
+			if r, size := utf8.DecodeRune(u.part[:u.n]); r == utf8.RuneError && size <= 1 {
+				return false
+			}
+			u.n = 0
+		}
+	}
+	if utf8.Valid(p) {
+		return true
+	}
+	for i := len(p) - 1; i >= max(0, len(p)-utf8.UTFMax+1); i-- {
+		if utf8.RuneStart(p[i]) {
+			if utf8.FullRune(p[i:]) || !utf8.Valid(p[:i]) {
+				return false
+			}
+			u.n = copy(u.part[:], p[i:])
+			return true
+		}
+	}
+	return false
+}
+
+// carrier is the net.Conn that coder/websocket works on. Its reading buffer is borrowed while there are bytes, so that an idle
+// connection has none.
+type carrier struct {
+	net.Conn
+	socket *WebSocket
+}
+
+// Read is part of net.Conn.
+func (c *carrier) Read(p []byte) (int, error) {
+	s := c.socket
+	if len(s.early) > 0 {
+		n := copy(p, s.early)
+		if s.early = s.early[n:]; len(s.early) == 0 {
+			s.early = nil
+		}
+		return n, nil
+	}
+	if s.raw != nil {
+		return s.raw.read(p)
+	}
+	return c.Conn.Read(p)
+}
+
+// Write is part of net.Conn. It gets whole close frames and nothing else, notes their code, and writes nothing: a close frame has to
+// wait for what is being written.
+func (c *carrier) Write(frame []byte) (int, error) {
+	if len(frame) >= 4 && frame[0]&0x0f == wsframe.Close {
+		// It echoes the client's code, which the reference answers with 1000 whatever it is (spec §2.3). Its own codes are errors.
+		switch code := websocket.StatusCode(binary.BigEndian.Uint16(frame[2:])); code {
+		case websocket.StatusProtocolError, websocket.StatusInvalidFramePayloadData, websocket.StatusMessageTooBig:
+			c.socket.closeCode.Store(uint32(code))
+		}
+	}
+	return len(frame), nil
+}
+
+// Close is part of net.Conn. It is called when the close handshake is over in coder/websocket's eyes; what is pending may still have
+// to be written, so the descriptor is closed elsewhere.
+func (c *carrier) Close() error { return nil }
+
+// Blocks is part of the session's view of a socket, as are the methods that follow.
+func (s *WebSocket) Blocks() bool { return s.raw == nil }
+
+// TryWrite gives the kernel as much of b as it takes at once.
+func (s *WebSocket) TryWrite(b []byte) (int, error) { return s.raw.send(b, false) }
+
+// slice bounds what is written at once to a connection that can only block, so that a slow one is seen to move.
+const slice = 4 << 10
+
+// Write waits until the kernel has taken some of b.
+func (s *WebSocket) Write(b []byte) (int, error) {
+	if s.raw != nil {
+		return s.raw.send(b, true)
+	}
+	return s.conn.Write(b[:min(len(b), slice)])
+}
+
+// LastFrame is the close frame.
+func (s *WebSocket) LastFrame() []byte {
+	code := s.closeCode.Load()
+	if code == 0 {
+		code = uint32(websocket.StatusNormalClosure)
+	}
+	return wsframe.CloseFrame(uint16(code))
+}
+
+// Finished says that the close frame is on its way. The connection is closed when the client has answered; if it does not, the
+// session cuts it.
+func (s *WebSocket) Finished() {
+	s.mu.Lock()
+	s.finished = true
+	ended := s.readerEnded
+	s.mu.Unlock()
+	if ended {
+		_ = s.conn.Close()
+	}
+}
+
+// Cut closes the descriptor at once.
+func (s *WebSocket) Cut() {
+	if t, ok := s.conn.(*tls.Conn); ok { // its own Close would write
+		_ = t.NetConn().Close()
+		return
+	}
+	_ = s.conn.Close()
+}
