@@ -22,6 +22,9 @@ import (
 // A Call is the context of its user code. It ends when the client cancels the invocation, the connection closes, the system shuts
 // down, somebody stops the PID, or the call has returned; context.Cause tells which.
 type Call struct {
+	// Method is the name of the method that runs. Whoever handles the call sets it.
+	Method string
+
 	conn   *Connection
 	event  event
 	id     []byte
@@ -32,7 +35,7 @@ type Call struct {
 
 	streaming bool       // a StreamInvocation
 	returned  chan error // of a lifetime event: what came of it
-	idRoom [16]byte
+	idRoom    [16]byte
 
 	next *Call // in the run queue
 
@@ -144,12 +147,8 @@ func (k *Call) exec() (enough bool) {
 	buffer := completions.Get().(*[]byte)
 	returned := false
 	defer func() {
-		reason := recover()
-		if !returned {
-			if reason != nil {
-				reason = k.panicked(reason)
-			}
-			*buffer = k.conn.hub.handler.Panicked(k, (*buffer)[:0], reason)
+		if reason := recover(); !returned {
+			*buffer = k.conn.hub.handler.Panicked(k, (*buffer)[:0], k.panicked(reason))
 		}
 		k.Bound()
 		k.conn.calls.forget(k)

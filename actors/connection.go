@@ -56,7 +56,7 @@ type Connection struct {
 
 	// What the heartbeat looks at.
 	shard  *shard
-	slot   int // in the shard's list
+	slot   int           // in the shard's list
 	phase  atomic.Uint32 // the state
 	heard  atomic.Bool
 	pinged atomic.Bool

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-
 )
 
 // group is the group actor: it fans out. The same actor stands for a user (all their connections) and for everyone.
@@ -278,4 +277,3 @@ func (cs *connections) remove(c *Connection) {
 	delete(s.byID, c.id)
 	s.mu.Unlock()
 }
-

@@ -19,8 +19,8 @@ type Handler interface {
 	// Invoke runs an invocation and appends its completion to dst, or nothing if the client wants no answer. It calls Bound as soon as
 	// the arguments are decoded.
 	Invoke(call *Call, dst []byte) []byte
-	// Panicked appends the completion of an invocation whose code panicked. The reason is a *PanicError, or nil after runtime.Goexit.
-	Panicked(call *Call, dst []byte, reason any) []byte
+	// Panicked appends the completion of an invocation whose code panicked or called runtime.Goexit; err is a *PanicError.
+	Panicked(call *Call, dst []byte, err error) []byte
 	// Connected runs OnConnected. An error refuses the connection.
 	Connected(call *Call) error
 	// Disconnected runs OnDisconnected. The cause is nil if the connection was closed normally.
@@ -169,10 +169,14 @@ func (h *Hub) deliver(to *Audience, m *message, s *sending) error {
 }
 
 // Join puts a connection into a group and returns when that is done. A connection that is not there any more is nobody's error.
-func (h *Hub) Join(ctx context.Context, id, group string) error { return h.member(ctx, id, group, false) }
+func (h *Hub) Join(ctx context.Context, id, group string) error {
+	return h.member(ctx, id, group, false)
+}
 
 // Leave takes a connection out of a group and returns when that is done.
-func (h *Hub) Leave(ctx context.Context, id, group string) error { return h.member(ctx, id, group, true) }
+func (h *Hub) Leave(ctx context.Context, id, group string) error {
+	return h.member(ctx, id, group, true)
+}
 
 func (h *Hub) member(ctx context.Context, id, group string, leave bool) error {
 	c := h.sys.connections.find(id)

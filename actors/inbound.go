@@ -26,12 +26,12 @@ type input struct {
 }
 
 const (
-	pieceSize      = 4 << 10
-	largePiece     = 16 << 10 // as large as pieces are kept
-	leastRead      = 512      // room that a read is given at least
-	messageCharge  = 256
-	keptMessages   = 64
-	keptPartial    = 512 // leftovers up to this size are copied out
+	pieceSize     = 4 << 10
+	largePiece    = 16 << 10 // as large as pieces are kept
+	leastRead     = 512      // room that a read is given at least
+	messageCharge = 256
+	keptMessages  = 64
+	keptPartial   = 512 // leftovers up to this size are copied out
 )
 
 // batch is what one read of the transport has brought: the handshake, whole messages, or the reason why nothing more can be read.

@@ -247,4 +247,3 @@ func (c *counter) wait(ctx context.Context, atMost int) error {
 		}
 	}
 }
-

@@ -198,4 +198,3 @@ func (w *writer) broken(c *Connection) {
 	c.out.state = boxIdle
 	c.out.mu.Unlock()
 }
-

@@ -75,7 +75,9 @@ func newEncoder(t reflect.Type) encodeFunc {
 func kindEncoder(t reflect.Type) encodeFunc {
 	switch t.Kind() {
 	case reflect.Bool:
-		return func(dst []byte, v reflect.Value, _ int) ([]byte, error) { return strconv.AppendBool(dst, v.Bool()), nil }
+		return func(dst []byte, v reflect.Value, _ int) ([]byte, error) {
+			return strconv.AppendBool(dst, v.Bool()), nil
+		}
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
 		return func(dst []byte, v reflect.Value, _ int) ([]byte, error) { return appendInt(dst, v.Int()), nil }
 	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uintptr:
@@ -109,7 +111,9 @@ func kindEncoder(t reflect.Type) encodeFunc {
 	case reflect.Struct:
 		return nested(structEncoder(t), false)
 	}
-	return func(dst []byte, _ reflect.Value, _ int) ([]byte, error) { return dst, &json.UnsupportedTypeError{Type: t} }
+	return func(dst []byte, _ reflect.Value, _ int) ([]byte, error) {
+		return dst, &json.UnsupportedTypeError{Type: t}
+	}
 }
 
 // nested writes null for nil, and ends what nests without end.

@@ -65,7 +65,9 @@ type DataError struct {
 
 func (e *DataError) Error() string { return e.Text }
 
-func dataErrorf(format string, args ...any) error { return &DataError{Text: fmt.Sprintf(format, args...)} }
+func dataErrorf(format string, args ...any) error {
+	return &DataError{Text: fmt.Sprintf(format, args...)}
+}
 
 // BindError says that arguments do not fit the parameters that they are bound to. It fails one invocation.
 type BindError struct {

@@ -313,7 +313,7 @@ func hex4(b []byte, i int) (rune, bool) {
 		case '0' <= c && c <= '9':
 			c -= '0'
 		case 'a' <= c|0x20 && c|0x20 <= 'f':
-			c = c|0x20 - 'a' + 10
+			c = c | 0x20 - 'a' + 10
 		default:
 			return 0, false
 		}
@@ -465,4 +465,3 @@ func skipChecked(b []byte, i int) int {
 		}
 	}
 }
-

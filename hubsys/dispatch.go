@@ -1,0 +1,155 @@
+package hubsys
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"runtime/debug"
+
+	"github.com/troupe-go/troupe/actors"
+)
+
+// hub runs the calls of one hub.
+type hub struct {
+	runtime  *actors.Hub
+	methods  *methods
+	create   func(*Call) (Instance, error)
+	detailed bool
+	log      *slog.Logger
+}
+
+var _ actors.Handler = (*hub)(nil)
+
+// open makes the hub value of a call.
+func (h *hub) open(k *actors.Call) (Instance, error) {
+	value, err := h.create((*Call)(k))
+	if err != nil {
+		return nil, err
+	}
+	return value, value.attach((*Call)(k))
+}
+
+// close lets go of a hub value when its call is over.
+func (h *hub) close(value Instance) {
+	closer, ok := value.(io.Closer)
+	if !ok {
+		return
+	}
+	defer func() {
+		if reason := recover(); reason != nil {
+			h.log.Error("a hub's Close panicked", "reason", reason, "stack", string(debug.Stack()))
+		}
+	}()
+	if err := closer.Close(); err != nil {
+		h.log.Error("a hub's Close failed", "error", err)
+	}
+}
+
+// Invoke is part of actors.Handler. The texts are those of spec §6.3.
+func (h *hub) Invoke(k *actors.Call, dst []byte) []byte {
+	target, again := k.Target()
+	m := h.methods.find(target)
+	if m == nil {
+		text := "Failed to invoke '" + string(target) + "' due to an error on the server. HubException: Method does not exist."
+		if again { // what the reference says when the name was known until it was given again behind the arguments
+			text = "Unknown hub method '" + string(target) + "'"
+		}
+		h.log.Debug("an unknown method was called", "connection", k.Connection().ID())
+		return h.refuse(k, dst, text)
+	}
+	k.Method = m.name
+	f := m.borrow()
+	if err := k.Connection().Protocol().BindArguments(k.Arguments(), f.params); err != nil {
+		h.log.Debug("arguments do not fit", "connection", k.Connection().ID(), "method", m.name, "error", err, "cause", errors.Unwrap(err))
+		return h.refuse(k, dst, h.Describe("Failed to invoke '"+m.name+"' due to an error on the server.", err))
+	}
+	k.Bound()
+	if k.Streaming() {
+		return h.refuse(k, dst, "The client attempted to invoke the non-streaming '"+m.name+"' method with a streaming invocation.")
+	}
+	value, err := h.open(k)
+	if err != nil {
+		return h.failed(k, dst, err)
+	}
+	defer h.close(value)
+	result, err := m.call(value, k, f)
+	if err != nil {
+		return h.failed(k, dst, err)
+	}
+	if len(k.ID()) == 0 {
+		return dst
+	}
+	completion, err := k.Connection().Protocol().AppendResult(dst, k.ID(), result)
+	if err != nil {
+		return h.failed(k, dst, err)
+	}
+	return completion
+}
+
+// refuse appends a completion for a call that does not reach its method.
+func (h *hub) refuse(k *actors.Call, dst []byte, text string) []byte {
+	if len(k.ID()) == 0 {
+		return dst
+	}
+	return k.Connection().Protocol().AppendError(dst, k.ID(), text)
+}
+
+// failed appends the completion of a call whose method has failed.
+func (h *hub) failed(k *actors.Call, dst []byte, err error) []byte {
+	h.log.Error("a hub method failed", "connection", k.Connection().ID(), "method", k.Method, "error", err)
+	return h.refuse(k, dst, h.Describe("An unexpected error occurred invoking '"+k.Method+"' on the server.", err))
+}
+
+// Panicked is part of actors.Handler.
+func (h *hub) Panicked(k *actors.Call, dst []byte, err error) []byte {
+	return h.refuse(k, dst, h.Describe("An unexpected error occurred invoking '"+k.Method+"' on the server.", err))
+}
+
+// Connected is part of actors.Handler.
+func (h *hub) Connected(k *actors.Call) error {
+	value, err := h.open(k)
+	if err != nil {
+		return err
+	}
+	defer h.close(value)
+	if hub, ok := value.(onConnected); ok {
+		return hub.OnConnected(k)
+	}
+	return nil
+}
+
+// Disconnected is part of actors.Handler.
+func (h *hub) Disconnected(k *actors.Call, cause error) {
+	value, err := h.open(k)
+	if err == nil {
+		defer h.close(value)
+		if hub, ok := value.(onDisconnected); ok {
+			err = hub.OnDisconnected(k, cause)
+		}
+	}
+	if err != nil {
+		h.log.Error("OnDisconnected failed", "connection", k.Connection().ID(), "error", err)
+	}
+}
+
+// Describe is part of actors.Handler.
+func (h *hub) Describe(generic string, err error) string {
+	var forClient *HubError
+	switch {
+	case errors.As(err, &forClient):
+		return generic + " HubException: " + forClient.Message
+	case h.detailed:
+		return generic + " Error: " + err.Error()
+	}
+	return generic
+}
+
+type (
+	onConnected interface {
+		OnConnected(ctx context.Context) error
+	}
+	onDisconnected interface {
+		OnDisconnected(ctx context.Context, cause error) error
+	}
+)

@@ -1,0 +1,45 @@
+package hubsys
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/troupe-go/troupe/actors"
+)
+
+// HubError is an error whose text is meant for the client that has made the call, detailed errors or not. Every other error of a hub
+// method reaches it as a generic text. (In ASP.NET Core this is HubException, and that name stands in front of the text on the wire.)
+type HubError struct{ Message string }
+
+// Errorf makes a [HubError].
+func Errorf(format string, args ...any) error {
+	return &HubError{Message: fmt.Sprintf(format, args...)}
+}
+
+func (e *HubError) Error() string { return e.Message }
+
+// ErrForbidden is for Authenticate: the user is known and may not connect. It is answered with status 403.
+var ErrForbidden = errors.New("hubsys: forbidden")
+
+// Why the context of a call has ended, as context.Cause tells, and what [Call] and Send return then.
+var (
+	ErrCanceled     = actors.ErrCanceled     // the client has canceled the invocation
+	ErrDisconnected = actors.ErrDisconnected // the connection is closed
+	ErrShutdown     = actors.ErrShutdown     // the system is shutting down
+	ErrStopped      = actors.ErrStopped      // the call's actor was stopped
+	ErrReturned     = actors.ErrReturned     // the call has returned
+)
+
+// What OnDisconnected is told, besides nil and errors of the protocol.
+var (
+	ErrClientTimeout    = actors.ErrClientTimeout    // nothing was heard for ClientTimeoutInterval
+	ErrSlowClient       = actors.ErrSlowClient       // OutboxLimit was reached
+	ErrSendTimeout      = actors.ErrSendTimeout      // the client took nothing for TransportSendTimeout
+	ErrHandshakeTimeout = actors.ErrHandshakeTimeout // logged only: such a connection was never open
+)
+
+// ClosedByClientError is the cause of a connection that its client has closed with an error.
+type ClosedByClientError = actors.ClosedByClientError
+
+// PanicError is the error that a panic in user code becomes.
+type PanicError = actors.PanicError

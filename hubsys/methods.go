@@ -1,0 +1,262 @@
+package hubsys
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"reflect"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/troupe-go/troupe/actors"
+)
+
+// methods are the methods of a hub that clients can call, by the names that clients use.
+type methods struct {
+	exact  map[string]*method
+	folded map[string]*method // in lower case
+}
+
+// find looks a name up without regard to case.
+func (ms *methods) find(name []byte) *method {
+	if m := ms.exact[string(name)]; m != nil {
+		return m
+	}
+	return ms.folded[strings.ToLower(string(name))]
+}
+
+// method is a hub method as it is called: found once, when the hub is registered.
+type method struct {
+	name    string // as clients see it
+	fn      reflect.Value
+	context bool           // the first parameter is a context.Context
+	params  []reflect.Type // those that the client gives
+	value   bool           // it returns a value
+	fails   bool           // it returns an error
+	frames  sync.Pool
+}
+
+// frame is memory for the parameters of one call. The method gets copies of what lies in it, so it can be used again.
+type frame struct {
+	args   []reflect.Value // hub value, perhaps a context, parameters
+	params []reflect.Value // the parameters alone; they can be set
+	ctx    context.Context
+}
+
+func (m *method) borrow() *frame {
+	if f, ok := m.frames.Get().(*frame); ok {
+		return f
+	}
+	f := &frame{args: make([]reflect.Value, 1, 2+len(m.params))}
+	if m.context {
+		f.args = append(f.args, reflect.ValueOf(&f.ctx).Elem())
+	}
+	for _, t := range m.params {
+		f.args = append(f.args, reflect.New(t).Elem())
+	}
+	f.params = f.args[len(f.args)-len(m.params):]
+	return f
+}
+
+// call runs the method. A frame whose call has panicked is not used again.
+func (m *method) call(hub Instance, k *actors.Call, f *frame) (result any, err error) {
+	f.args[0] = reflect.ValueOf(hub)
+	f.ctx = k
+	results := m.fn.Call(f.args)
+	f.args[0], f.ctx = reflect.Value{}, nil
+	for _, p := range f.params {
+		p.SetZero()
+	}
+	m.frames.Put(f)
+	if m.fails {
+		if err, _ := results[len(results)-1].Interface().(error); err != nil {
+			return nil, err
+		}
+	}
+	if m.value {
+		return results[0].Interface(), nil
+	}
+	return nil, nil
+}
+
+var (
+	contextType = reflect.TypeFor[context.Context]()
+	errorType   = reflect.TypeFor[error]()
+	hubType     = reflect.TypeFor[Hub]()
+	closerType  = reflect.TypeFor[io.Closer]()
+)
+
+// findMethods finds what clients can call, and reports everything that is wrong.
+func findMethods(t reflect.Type, names map[string]string) (*methods, error) {
+	ms := &methods{exact: map[string]*method{}, folded: map[string]*method{}}
+	var faults []error
+	fault := func(name, format string, args ...any) {
+		faults = append(faults, fmt.Errorf("method %s: "+format, append([]any{name}, args...)...))
+	}
+	unused := maps.Clone(names)
+	declared := map[string]string{} // by the name in lower case: the name in Go
+	for i := range t.NumMethod() {
+		rm := t.Method(i)
+		name := rm.Name
+		delete(unused, name)
+		if fromHub(rm) || names[name] == "-" {
+			continue
+		}
+		switch name {
+		case "OnConnected":
+			if !t.Implements(reflect.TypeFor[onConnected]()) {
+				fault(name, "its signature is not OnConnected(context.Context) error")
+			}
+			continue
+		case "OnDisconnected":
+			if !t.Implements(reflect.TypeFor[onDisconnected]()) {
+				fault(name, "its signature is not OnDisconnected(context.Context, error) error")
+			}
+			continue
+		case "Close":
+			if t.Implements(closerType) {
+				continue
+			}
+		}
+		if from := promotedFrom(t, rm); from != nil {
+			fault(name, `it comes from the embedded %s, which is no hub: declare it on the hub, or hide it with Methods[%q] = "-"`, from, name)
+			continue
+		}
+		m, err := newMethod(rm)
+		if err != nil {
+			fault(name, "%w", err)
+			continue
+		}
+		m.name = or(names[name], name)
+		key := strings.ToLower(m.name)
+		if other, ok := declared[key]; ok {
+			fault(name, "clients cannot tell it from %s: both are called %q", other, m.name)
+			continue
+		}
+		declared[key] = name
+		ms.exact[m.name], ms.folded[key] = m, m
+	}
+	for _, name := range slices.Sorted(maps.Keys(unused)) {
+		fault(name, "HubOptions.Methods names it, but the hub has no such method")
+	}
+	if len(faults) > 0 {
+		return nil, fmt.Errorf("hubsys: hub %s: %w", t, errors.Join(faults...))
+	}
+	return ms, nil
+}
+
+func newMethod(rm reflect.Method) (*method, error) {
+	t := rm.Type
+	m := &method{fn: rm.Func}
+	if t.IsVariadic() {
+		return nil, errors.New("it is variadic; take a slice instead")
+	}
+	first := 1 // behind the receiver
+	if t.NumIn() > 1 && t.In(1) == contextType {
+		m.context, first = true, 2
+	}
+	for i := first; i < t.NumIn(); i++ {
+		if err := bindable(t.In(i)); err != nil {
+			return nil, fmt.Errorf("parameter %d: %w", i-first+1, err)
+		}
+		m.params = append(m.params, t.In(i))
+	}
+	outs := t.NumOut()
+	if outs > 0 && t.Out(outs-1) == errorType {
+		m.fails = true
+		outs--
+	}
+	switch {
+	case outs > 1:
+		return nil, errors.New("it returns more than a value and an error")
+	case outs == 1:
+		if t.Out(0) == errorType {
+			return nil, errors.New("it returns an error in front of its last result")
+		}
+		if err := bindable(t.Out(0)); err != nil {
+			return nil, fmt.Errorf("its result: %w", err)
+		}
+		m.value = true
+	}
+	return m, nil
+}
+
+// bindable refuses types that no protocol has values for.
+func bindable(t reflect.Type) error {
+	switch t.Kind() {
+	case reflect.Chan, reflect.Func, reflect.UnsafePointer, reflect.Complex64, reflect.Complex128:
+		return fmt.Errorf("%s has no encoding", t)
+	case reflect.Interface:
+		if t == contextType {
+			return errors.New("a context.Context can only be the first parameter")
+		}
+	}
+	return nil
+}
+
+// fromHub tells whether a method is one of Hub itself.
+func fromHub(m reflect.Method) bool {
+	base, ok := reflect.PointerTo(hubType).MethodByName(m.Name)
+	if !ok {
+		return false
+	}
+	// The same signature but for the receiver.
+	a, b := m.Type, base.Type
+	if a.NumIn() != b.NumIn() || a.NumOut() != b.NumOut() {
+		return false
+	}
+	for i := range a.NumOut() {
+		if a.Out(i) != b.Out(i) {
+			return false
+		}
+	}
+	return true
+}
+
+// promotedFrom gives the embedded type that a method comes from, or nil if it is declared on the hub or on a hub that it embeds.
+func promotedFrom(t reflect.Type, m reflect.Method) reflect.Type {
+	if isDeclared(t, m.Name) {
+		return nil
+	}
+	s := t.Elem()
+	for i := range s.NumField() {
+		f := s.Field(i)
+		if !f.Anonymous {
+			continue
+		}
+		p := f.Type
+		if p.Kind() == reflect.Struct {
+			p = reflect.PointerTo(p)
+		}
+		inner, ok := p.MethodByName(m.Name)
+		if !ok {
+			continue
+		}
+		if p.Kind() == reflect.Pointer && p.Elem().Kind() == reflect.Struct && isHub(p) {
+			return promotedFrom(p, inner)
+		}
+		return f.Type
+	}
+	return nil
+}
+
+// isHub tells whether p, a pointer to a struct, embeds Hub.
+func isHub(p reflect.Type) bool { return p.Implements(reflect.TypeFor[Instance]()) }
+
+// isDeclared tells whether a method is written down for a type: the compiler makes the others, and no file holds them.
+func isDeclared(t reflect.Type, name string) bool {
+	written := func(t reflect.Type) bool {
+		m, ok := t.MethodByName(name)
+		if !ok {
+			return false
+		}
+		pc := m.Func.Pointer()
+		file, _ := runtime.FuncForPC(pc).FileLine(pc)
+		return file != "<autogenerated>"
+	}
+	return written(t) || written(t.Elem())
+}

@@ -1,0 +1,141 @@
+package hubsys
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/troupe-go/troupe/actors"
+	"github.com/troupe-go/troupe/transport"
+)
+
+// Unlimited lifts a limit, where its option says that this can be done.
+const Unlimited = -1
+
+// HubOptions are the options of one hub. Zero values stand for the defaults, which are those of ASP.NET Core SignalR.
+type HubOptions struct {
+	// Name tells hubs of one System apart, in the addresses of actors and in logs. Default: the name of the hub's type.
+	Name string
+	// Methods names methods for clients: the key is the name in Go, the value the name that clients use. "-" hides a method from them.
+	// A method that is not mentioned has its own name.
+	Methods map[string]string
+
+	// HandshakeTimeout is how long a new connection may take to say which protocol it speaks. Default: 15 s.
+	HandshakeTimeout time.Duration
+	// KeepAliveInterval is the time between two pings to a client. Default: 15 s; clients give up after twice as long without any message.
+	KeepAliveInterval time.Duration
+	// ClientTimeoutInterval is how long a client that has sent a ping may then be silent. Default: 30 s. Like all times here it is
+	// looked at once a second.
+	ClientTimeoutInterval time.Duration
+	// MaximumReceiveMessageSize is the number of bytes that one message of a client may have, its framing included. Default: 32768.
+	// It can be Unlimited.
+	MaximumReceiveMessageSize int
+	// MaximumParallelInvocationsPerClient is how many calls of one client run at once; others wait, in their order. Default: 1.
+	MaximumParallelInvocationsPerClient int
+	// EnableDetailedErrors lets clients see the text of every error, not of a [HubError] alone. Default: false.
+	EnableDetailedErrors bool
+
+	// OutboxLimit is the number of bytes that may wait for one client. When half of them do, senders wait for the client as long as it
+	// keeps taking at least that much a second; a slower one is disconnected when the limit is reached. Default: 1 MiB.
+	OutboxLimit int
+	// InboundLimit is the number of bytes from one client that may wait to be handled. When they do, the client has to wait.
+	// Default: 1 MiB.
+	InboundLimit int
+}
+
+const (
+	defaultBytes = 1 << 20
+	leastBytes   = 64 << 10
+)
+
+// Validate reports everything that is wrong with the options.
+func (o HubOptions) Validate() error {
+	var f faults
+	f.duration("HandshakeTimeout", o.HandshakeTimeout)
+	f.duration("KeepAliveInterval", o.KeepAliveInterval)
+	f.duration("ClientTimeoutInterval", o.ClientTimeoutInterval)
+	f.check(o.MaximumReceiveMessageSize >= Unlimited, "MaximumReceiveMessageSize is %d: it is a number of bytes, 0 for the default, or Unlimited", o.MaximumReceiveMessageSize)
+	f.check(o.MaximumParallelInvocationsPerClient >= 0, "MaximumParallelInvocationsPerClient is %d: it is at least 1, or 0 for the default", o.MaximumParallelInvocationsPerClient)
+	f.check(o.OutboxLimit == 0 || o.OutboxLimit >= leastBytes, "OutboxLimit is %d: it is at least %d bytes, or 0 for the default", o.OutboxLimit, leastBytes)
+	f.check(o.InboundLimit == 0 || o.InboundLimit >= leastBytes, "InboundLimit is %d: it is at least %d bytes, or 0 for the default", o.InboundLimit, leastBytes)
+	return f.join("HubOptions")
+}
+
+// EndpointOptions are the options of one path that a hub is mapped to. Zero values stand for the defaults.
+type EndpointOptions struct {
+	// Authenticate tells who makes a request. It is asked once for the negotiation and once for the connection, which must come from
+	// the same user. Browsers cannot set headers on a WebSocket: their clients send a token as the query value access_token. An error
+	// refuses the request with status 401, or 403 if it is [ErrForbidden]. Nil or a nil Principal: an anonymous user.
+	Authenticate func(*http.Request) (*Principal, error)
+
+	// AllowedOrigins are the origins of web pages that may connect besides the server's own, such as "https://app.example"; "*" allows all.
+	// Default: none.
+	AllowedOrigins []string
+	// AllowCredentials lets pages of allowed origins send cookies. It cannot be combined with "*". Default: false; their cookies are
+	// hidden from Authenticate and from the hub.
+	AllowCredentials bool
+
+	// TransportSendTimeout is how long a client may take nothing of what waits for it. Default: 10 s.
+	TransportSendTimeout time.Duration
+	// CloseTimeout is how long a client may take to answer when a connection is closed. Default: 5 s.
+	CloseTimeout time.Duration
+}
+
+// Validate reports everything that is wrong with the options.
+func (o EndpointOptions) Validate() error {
+	var f faults
+	f.duration("TransportSendTimeout", o.TransportSendTimeout)
+	f.duration("CloseTimeout", o.CloseTimeout)
+	if _, err := transport.NewOrigins(o.AllowedOrigins, o.AllowCredentials); err != nil {
+		f = append(f, fmt.Errorf("AllowedOrigins: %w", err))
+	}
+	return f.join("EndpointOptions")
+}
+
+// faults collects what is wrong.
+type faults []error
+
+func (f *faults) check(ok bool, format string, args ...any) {
+	if !ok {
+		*f = append(*f, fmt.Errorf(format, args...))
+	}
+}
+
+func (f *faults) duration(name string, d time.Duration) {
+	f.check(d >= 0, "%s is %s: it is not negative", name, d)
+}
+
+func (f *faults) join(what string) error {
+	if len(*f) == 0 {
+		return nil
+	}
+	return fmt.Errorf("hubsys: %s: %w", what, errors.Join(*f...))
+}
+
+// settings puts the defaults where nothing was said.
+func settings(h HubOptions, e EndpointOptions) *actors.Settings {
+	s := &actors.Settings{
+		MaxMessage:       or(h.MaximumReceiveMessageSize, 32768),
+		Parallel:         or(h.MaximumParallelInvocationsPerClient, 1),
+		OutboxLimit:      or(h.OutboxLimit, defaultBytes),
+		InboundLimit:     or(h.InboundLimit, defaultBytes),
+		HandshakeTimeout: or(h.HandshakeTimeout, 15*time.Second),
+		KeepAlive:        or(h.KeepAliveInterval, 15*time.Second),
+		ClientTimeout:    or(h.ClientTimeoutInterval, 30*time.Second),
+		CloseTimeout:     or(e.CloseTimeout, 5*time.Second),
+		SendTimeout:      or(e.TransportSendTimeout, 10*time.Second),
+	}
+	if s.MaxMessage == Unlimited {
+		s.MaxMessage = 0
+	}
+	return s
+}
+
+func or[T comparable](value, otherwise T) T {
+	var zero T
+	if value == zero {
+		return otherwise
+	}
+	return value
+}
