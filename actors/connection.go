@@ -178,7 +178,6 @@ func (c *Connection) Receive(ctx actor.Context) {
 		c.onResumed(ctx)
 	case *actor.Started:
 		c.pid = ctx.Self()
-		c.shard.add(c)
 	case *actor.Stopping:
 		c.onStopping()
 	case *actor.Stopped:
@@ -219,6 +218,7 @@ func (c *Connection) onHandshake(ctx actor.Context, h *handshake) {
 	c.protocol = h.index
 	c.opcode = opcodeOf(c.Protocol())
 	c.pushRaw(hubproto.AppendHandshakeResponse(packetBuffer(3), ""))
+	c.sys.connections.add(c)
 	c.hub.everyone.join(c)
 	if c.userID != "" {
 		c.hub.users.join(c.userID, c)

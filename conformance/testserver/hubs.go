@@ -17,9 +17,15 @@ var (
 )
 
 // TestHub has a method for each thing that a hub can do.
-type TestHub struct{ hubsys.Hub }
+type TestHub struct {
+	hubsys.Hub
+	clock Clock
+}
 
-func newTestHub(*hubsys.Call) (*TestHub, error) { return &TestHub{}, nil }
+// Clock stands for a service, which a hub gets from its constructor.
+type Clock struct{ Name string }
+
+func newTestHub(*hubsys.Call) (*TestHub, error) { return &TestHub{clock: Clock{"clock"}}, nil }
 
 // events remembers how connections have ended.
 var events sync.Map
@@ -47,6 +53,7 @@ func (h *TestHub) Panic(message string)                   { panic(message) }
 func (h *TestHub) Add(a, b int32) int32                   { return a + b }
 func (h *TestHub) Nothing()                               {}
 func (h *TestHub) Null() *string                          { return nil }
+func (h *TestHub) Service() string                        { return h.clock.Name }
 func (h *TestHub) Original() string                       { return "renamed" }
 func (h *TestHub) ID() string                             { return h.Call().ConnectionID() }
 func (h *TestHub) Abort()                                 { h.Call().Abort() }

@@ -41,11 +41,11 @@ func (g *GUID) UnmarshalText(text []byte) error {
 // DateTime is a time whose zero value has no zone, as the reference's has none.
 type DateTime struct{ time.Time }
 
-func (d DateTime) MarshalText() ([]byte, error) {
+func (d DateTime) MarshalJSON() ([]byte, error) {
 	if d.IsZero() {
-		return []byte("0001-01-01T00:00:00"), nil
+		return []byte(`"0001-01-01T00:00:00"`), nil
 	}
-	return d.Time.MarshalText()
+	return d.Time.MarshalJSON()
 }
 
 // optional is nil for an empty string.

@@ -18,13 +18,14 @@ func (jsonProtocol) BindArguments(arguments []byte, params []reflect.Value) erro
 	if len(params) > len(raw) {
 		raw = make([][]byte, len(params))
 	}
-	if n := splitElements(arguments, raw); n != len(params) {
-		return &BindError{Text: fmt.Sprintf("Invocation provides %d argument(s) but target expects %d.", n, len(params))}
-	}
-	for i, p := range params {
+	n := splitElements(arguments, raw)
+	for i, p := range params[:min(n, len(params))] { // what does not fit counts before what is missing
 		if err := bindValue(raw[i], p); err != nil {
 			return &BindError{Text: bindText, Cause: err}
 		}
+	}
+	if n != len(params) {
+		return &BindError{Text: fmt.Sprintf("Invocation provides %d argument(s) but target expects %d.", n, len(params))}
 	}
 	return nil
 }

@@ -1,0 +1,62 @@
+// Starts the test server for a suite.
+import { spawn, spawnSync } from 'node:child_process';
+import net from 'node:net';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+
+const root = resolve(import.meta.dirname, '..');
+const directory = mkdtempSync(join(tmpdir(), 'troupe-'));
+process.on('exit', () => rmSync(directory, { recursive: true, force: true }));
+
+const built = new Map();
+
+/** Builds a program of this repository, once, and returns where it lies. */
+export function build(program) {
+  if (!built.has(program)) {
+    const binary = join(directory, program.replaceAll('/', '-'));
+    const { status } = spawnSync('go', ['build', '-o', binary, `./${program}`], { cwd: root, stdio: 'inherit' });
+    if (status !== 0) throw new Error(`${program} does not build`);
+    built.set(program, binary);
+  }
+  return built.get(program);
+}
+
+/** A TCP port of 127.0.0.1 that is free. */
+export function freePort() {
+  return new Promise((resolvePort, reject) => {
+    const server = net.createServer().once('error', reject).listen(0, '127.0.0.1', () => {
+      const { port } = server.address();
+      server.close(() => resolvePort(port));
+    });
+  });
+}
+
+/** Starts a program and waits until it accepts connections at port. */
+export async function start(binary, args, port, options = {}) {
+  const child = spawn(binary, args, { stdio: ['ignore', 'inherit', 'inherit'], ...options });
+  let exited = false;
+  const exit = new Promise(done => child.once('exit', () => { exited = true; done(); }));
+  const until = Date.now() + 20000;
+  while (!(await accepts(port))) {
+    if (exited || Date.now() > until) throw new Error(`${binary} does not serve`);
+    await new Promise(wait => setTimeout(wait, 20));
+  }
+  return { pid: child.pid, exit, stop: (signal = 'SIGKILL') => { child.kill(signal); return exit; } };
+}
+
+function accepts(port) {
+  return new Promise(answer => {
+    const socket = net.connect(port, '127.0.0.1');
+    socket.once('connect', () => { socket.destroy(); answer(true); });
+    socket.once('error', () => answer(false));
+  });
+}
+
+/** The test server with these flags; port can be given to start it where another one was. */
+export async function startServer(flags = [], port) {
+  port ??= await freePort();
+  const control = await freePort();
+  const server = await start(build('conformance/testserver'), ['-addr', `127.0.0.1:${port}`, '-ctrl', `127.0.0.1:${control}`, ...flags], port);
+  return { ...server, port, url: `http://127.0.0.1:${port}`, control: `http://127.0.0.1:${control}` };
+}
