@@ -174,7 +174,7 @@ func (c *Connection) runCalls(behind *Call) {
 		}
 		if c.aboveMark() { // its client takes no more than it is given: it gets no further answers meanwhile
 			c.schedule()
-			c.waitForRoom(c.done)
+			c.waitForRoom(c.Done())
 		}
 		running = k
 		enough := k.exec()

@@ -47,16 +47,15 @@ type Connection struct {
 	unreadable  error // why the state is failing
 	cause       error
 	groups      map[string]struct{}
-	panicked    time.Time
+	panicked    time.Duration
 
-	done    chan struct{} // closed when the connection begins to close
-	closed  atomic.Bool   // the same, to look at
-	ended   chan struct{} // closed when the actor has stopped
-	spawned chan struct{} // closed when there is an actor
+	closed atomic.Bool                   // the connection has begun to close
+	done   atomic.Pointer[chan struct{}] // the same as a channel, made when somebody needs it
 
 	// What the heartbeat looks at.
 	shard  *shard
 	slot   int           // in the shard's list
+	place  int           // in the hub's list of everyone
 	phase  atomic.Uint32 // the state
 	heard  atomic.Bool
 	pinged atomic.Bool
@@ -107,7 +106,28 @@ func (c *Connection) Protocol() hubproto.Protocol { return c.hub.protocols[c.pro
 func (c *Connection) PID() *actor.PID { return c.pid }
 
 // Done is closed when the connection begins to close.
-func (c *Connection) Done() <-chan struct{} { return c.done }
+func (c *Connection) Done() <-chan struct{} {
+	if done := c.done.Load(); done != nil {
+		return *done
+	}
+	done := make(chan struct{})
+	if !c.done.CompareAndSwap(nil, &done) {
+		return *c.done.Load()
+	}
+	if c.closed.Load() { // while it was made
+		c.closeDone()
+	}
+	return done
+}
+
+// closeDone closes the channel, if there is one, once.
+func (c *Connection) closeDone() {
+	if done := c.done.Load(); done != nil && done != &closedChannel && c.done.CompareAndSwap(done, &closedChannel) {
+		close(*done)
+	}
+}
+
+var closedChannel = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
 // ---- messages
 
@@ -182,7 +202,6 @@ func (c *Connection) Receive(ctx actor.Context) {
 		c.onStopping()
 	case *actor.Stopped:
 		c.mailbox.close()
-		close(c.ended)
 	}
 }
 
@@ -313,7 +332,7 @@ func (c *Connection) fail(ctx actor.Context, err error) {
 // onResumed follows a panic: the message is lost, the connection goes on, unless it happens again at once.
 func (c *Connection) onResumed(ctx actor.Context) {
 	now := c.sys.now()
-	again := now.Sub(c.panicked) < time.Second
+	again := c.panicked > 0 && now-c.panicked < time.Second
 	c.panicked = now
 	if again {
 		c.fail(ctx, errActorPanicked)
@@ -352,9 +371,8 @@ func (c *Connection) sayGoodbye(how farewell, greeted bool) {
 	} else {
 		c.seal(last, how.drop)
 	}
-	if !c.closed.Swap(true) {
-		close(c.done)
-	}
+	c.closed.Store(true)
+	c.closeDone()
 }
 
 func (c *Connection) closePacket(how farewell) *packet {

@@ -19,6 +19,7 @@ type group struct {
 	mu        sync.Mutex
 	members   []*Connection
 	index     map[*Connection]int // of a group that is not small
+	everyone  bool                // the members know their places themselves
 	count     [maxProtocols]int   // members of each protocol
 	protocols atomic.Uint32       // the protocols with members, a bit each
 }
@@ -30,6 +31,12 @@ const (
 
 // find gives c's place among the members, or -1.
 func (g *group) find(c *Connection) int {
+	if g.everyone {
+		if c.place < len(g.members) && g.members[c.place] == c {
+			return c.place
+		}
+		return -1
+	}
 	if g.index == nil {
 		return slices.Index(g.members, c)
 	}
@@ -47,7 +54,9 @@ func (g *group) join(c *Connection) {
 		return
 	}
 	g.members = append(g.members, c)
-	if g.index != nil {
+	if g.everyone {
+		c.place = len(g.members) - 1
+	} else if g.index != nil {
 		g.index[c] = len(g.members) - 1
 	} else if len(g.members) > smallGroup {
 		g.index = map[*Connection]int{}
@@ -73,7 +82,9 @@ func (g *group) leave(c *Connection) (empty bool) {
 	g.members[i] = moved
 	g.members[last] = nil
 	g.members = g.members[:last]
-	if g.index != nil {
+	if g.everyone {
+		moved.place = i
+	} else if g.index != nil {
 		g.index[moved] = i
 		delete(g.index, c)
 	}

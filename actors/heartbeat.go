@@ -65,6 +65,7 @@ func (c *Connection) tick(d time.Duration) {
 			c.socket.Cut()
 		}
 	}
+	c.mailbox.trim()
 	c.out.mu.Lock()
 	waits := c.out.state != boxIdle && c.out.bytes > 0
 	taken := c.out.taken

@@ -61,6 +61,7 @@ func (s *System) NewHub(name string, handler Handler, protocols []hubproto.Proto
 		return nil, fmt.Errorf("troupe: hub %q has %d protocols, not 1 to %d", name, len(protocols), maxProtocols)
 	}
 	h := &Hub{sys: s, name: name, handler: handler, protocols: protocols, groups: newDirectory(), users: newDirectory()}
+	h.everyone.everyone = true
 	for _, p := range protocols {
 		h.pings = append(h.pings, newPacket(p.Append(packetBuffer(16), &hubproto.Message{Type: hubproto.Ping}), opcodeOf(p)))
 	}
@@ -77,12 +78,10 @@ func (h *Hub) Connect(id, userID string, socket Socket, settings *Settings, valu
 	c := &Connection{
 		sys: h.sys, hub: h, settings: settings, id: id, userID: userID, socket: socket, value: value,
 		opcode: opcodeOf(hubproto.JSON), // handshakes are text
-		done:   make(chan struct{}), ended: make(chan struct{}),
 	}
 	c.out.drained = true
 	c.calls.limit = settings.Parallel
-	c.mailbox.log = h.sys.log
-	c.mailbox.dead = func(message any) { h.sys.actors.DeadLetter.SendUserMessage(c.pid, message) }
+	c.mailbox.owner = c
 	return c, h.sys.connect(c)
 }
 

@@ -120,7 +120,7 @@ func (c *Connection) Commit(n int) {
 	b.left.Store(int32(len(b.messages)) + 1)
 	b.charge = cap(b.buf) + messageCharge*len(b.messages)
 	c.heard.Store(true)
-	in.debit(b.charge, c.settings.InboundLimit, c.done)
+	in.debit(b.charge, c.settings.InboundLimit, c)
 	c.mailbox.postInline(b)
 }
 
@@ -182,7 +182,7 @@ func (h *Hub) handshake(record []byte, err error) *handshake {
 const handshakeCanceled = "Handshake was canceled."
 
 // debit charges n bytes. If the budget is spent it waits; one piece is always admitted when nothing is charged.
-func (in *input) debit(n, limit int, done <-chan struct{}) {
+func (in *input) debit(n, limit int, c *Connection) {
 	for {
 		in.mu.Lock()
 		if in.charged == 0 || in.charged+n <= limit {
@@ -198,7 +198,7 @@ func (in *input) debit(n, limit int, done <-chan struct{}) {
 		in.waiting.Store(true)
 		select {
 		case <-room:
-		case <-done:
+		case <-c.Done():
 			in.mu.Lock()
 			in.charged += n // it will be credited
 			in.mu.Unlock()

@@ -2,15 +2,14 @@ package actors
 
 import (
 	"fmt"
-	"log/slog"
 	"runtime/debug"
 	"sync"
 
 	"github.com/asynkron/protoactor-go/actor"
 )
 
-// mailbox is the mailbox of a connection actor: a ring under a lock, allocated when the first message waits and given up when it
-// has grown and is empty again.
+// mailbox is the mailbox of a connection actor: a ring under a lock, allocated when the first message waits and given up when
+// the heartbeat finds it empty.
 //
 // It never blocks a sender. Messages of ours are bounded by whoever sends them (the inbound budget, the callers that wait for an
 // answer); of foreign messages it takes maxForeign, the next one is a dead letter. After a panic it posts a *resumed, so that the
@@ -27,14 +26,12 @@ type mailbox struct {
 
 	invoker    actor.MessageInvoker
 	dispatcher actor.Dispatcher
-	dead       func(message any)
-	log        *slog.Logger
+	owner      *Connection
 }
 
 const (
 	maxForeign  = 1024
 	inlineExtra = 64 // messages that the reader runs besides its own
-	keptRing    = 64 // slots that an empty ring may keep
 )
 
 // own marks the messages of this package.
@@ -133,7 +130,7 @@ func (m *mailbox) refused(message any) {
 	if ours, ok := message.(own); ok {
 		ours.refuse()
 	} else {
-		m.dead(message)
+		m.owner.sys.actors.DeadLetter.SendUserMessage(m.owner.pid, message)
 	}
 }
 
@@ -170,7 +167,7 @@ func (m *mailbox) run(budget int) (idle bool) {
 	var current any
 	defer func() {
 		if reason := recover(); reason != nil {
-			m.log.Error("an actor panicked; it goes on without the message", "reason", reason, "message", fmt.Sprintf("%T", current), "stack", string(debug.Stack()))
+			m.owner.sys.log.Error("an actor panicked; it goes on without the message", "reason", reason, "message", fmt.Sprintf("%T", current), "stack", string(debug.Stack()))
 			m.invoker.EscalateFailure(reason, current)
 			idle = false
 		}
@@ -203,9 +200,6 @@ func (m *mailbox) take() (message any, system, ok bool) {
 		return message, true, true
 	}
 	if m.waiting || m.n == 0 {
-		if m.n == 0 && len(m.ring) > keptRing {
-			m.ring, m.head = nil, 0
-		}
 		m.running = false
 		return nil, false, false
 	}
@@ -217,6 +211,15 @@ func (m *mailbox) take() (message any, system, ok bool) {
 		m.foreign--
 	}
 	return message, false, true
+}
+
+// trim gives up an empty ring.
+func (m *mailbox) trim() {
+	m.mu.Lock()
+	if m.n == 0 {
+		m.ring, m.head = nil, 0
+	}
+	m.mu.Unlock()
 }
 
 // control handles what protoactor says to the mailbox itself.

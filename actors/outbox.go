@@ -25,7 +25,7 @@ type outbox struct {
 
 	room    chan struct{} // made by who waits for room, closed when there is a reason to look again
 	drained bool          // emptied since the mark was last crossed
-	moved   time.Time     // when it last had taken half a limit's worth, or was emptied before filling up
+	moved   time.Duration // when it last had taken half a limit's worth, or was emptied before filling up
 	since   int           // bytes taken since then
 	taken   uint64        // bytes taken in all; the heartbeat sees by it whether the socket moves
 }
@@ -97,7 +97,7 @@ func (o *outbox) wake() bool {
 	return true
 }
 
-func (o *outbox) moves(now time.Time) bool { return now.Sub(o.moved) < moveTime }
+func (o *outbox) moves(now time.Duration) bool { return now-o.moved < moveTime }
 
 // discard drops what is queued. What an owner has taken already is still its own.
 func (o *outbox) discard() {
@@ -119,7 +119,7 @@ func (o *outbox) look() {
 }
 
 // release takes n charged bytes off the count, because the kernel has them.
-func (o *outbox) release(n, limit int, now func() time.Time) {
+func (o *outbox) release(n, limit int, now func() time.Duration) {
 	if n == 0 {
 		return
 	}
@@ -241,7 +241,7 @@ func (c *Connection) waitForRoom(done <-chan struct{}) {
 	var timer *time.Timer
 	for {
 		o.mu.Lock()
-		left := moveTime - c.sys.now().Sub(o.moved)
+		left := moveTime - (c.sys.now() - o.moved)
 		if o.sealed || o.bytes <= c.settings.OutboxLimit/2 || left <= 0 {
 			o.mu.Unlock()
 			return

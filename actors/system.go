@@ -19,8 +19,8 @@ type System struct {
 	actors *actor.ActorSystem
 	mine   bool // the actor system was made here
 	log    *slog.Logger
-	now    func() time.Time
-	period time.Duration // of the heartbeat
+	now    func() time.Duration // since the system was started
+	period time.Duration        // of the heartbeat
 
 	root        *actor.PID
 	shards      []*shard
@@ -45,10 +45,11 @@ type System struct {
 // NewSystem starts the runtime, under a root of its own in system, or in a new actor system if that is nil. Nothing else in a foreign
 // actor system is touched, then or later.
 func NewSystem(system *actor.ActorSystem, log *slog.Logger) (*System, error) {
-	return newSystem(system, log, time.Now, time.Second)
+	start := time.Now()
+	return newSystem(system, log, func() time.Duration { return time.Since(start) }, time.Second)
 }
 
-func newSystem(system *actor.ActorSystem, log *slog.Logger, now func() time.Time, period time.Duration) (*System, error) {
+func newSystem(system *actor.ActorSystem, log *slog.Logger, now func() time.Duration, period time.Duration) (*System, error) {
 	s := &System{actors: system, mine: system == nil, log: log, now: now, period: period, connections: newConnections(), quit: make(chan struct{}), finished: make(chan struct{})}
 	if s.mine {
 		s.actors = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return log }))

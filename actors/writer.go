@@ -10,6 +10,7 @@ import (
 const (
 	maxMerged      = 64
 	maxMergedBytes = 64 << 10
+	keptQueue      = 16 // packets that an empty outbox keeps room for
 )
 
 // Socket is the sending half of a connection's transport. Its methods are called by one owner of the outbox at a time, but for Cut.
@@ -62,7 +63,9 @@ func (w *writer) own(c *Connection) {
 		o.mu.Lock()
 		if len(o.queue) == 0 && o.pong == nil {
 			if !o.sealed || o.finished {
-				o.state = boxIdle
+				if o.state = boxIdle; cap(o.queue) > keptQueue {
+					o.queue = nil
+				}
 				o.mu.Unlock()
 				return
 			}

@@ -8,7 +8,8 @@ import (
 )
 
 // Request is what is kept of the request that has opened a connection. It is immutable. The headers lie in one string, because an
-// http.Request would keep several times its size in memory for as long as the connection lives.
+// http.Request would keep several times its size in memory for as long as the connection lives. Headers that say nothing about the
+// client but how it talks to the server are left out.
 type Request struct {
 	path       string
 	query      string
@@ -18,10 +19,18 @@ type Request struct {
 	secure     bool
 }
 
+// noise are headers that say nothing about the client but how it talks to the server.
+var noise = map[string]bool{"Connection": true, "Upgrade": true, "Pragma": true, "Cache-Control": true, "Accept-Encoding": true}
+
+// snapshot copies what is kept into one string; those of the http.Request share memory with all that was read of it.
 func snapshot(r *http.Request) *Request {
+	parts := []string{r.URL.Path, r.URL.RawQuery, r.Host, r.RemoteAddr}
 	var b strings.Builder
+	for _, part := range parts {
+		b.WriteString(part)
+	}
 	for name, values := range r.Header {
-		if name == "Connection" || name == "Upgrade" || strings.HasPrefix(name, "Sec-Websocket-") {
+		if noise[name] || strings.HasPrefix(name, "Sec-Websocket-") {
 			continue
 		}
 		for _, value := range values {
@@ -31,10 +40,15 @@ func snapshot(r *http.Request) *Request {
 			b.WriteByte('\n')
 		}
 	}
-	// Clones, because the strings of an http.Request share memory with all that was read of it.
+	all := strings.Clone(b.String())
+	cut := func(n int) string {
+		part := all[:n]
+		all = all[n:]
+		return part
+	}
 	return &Request{
-		path: strings.Clone(r.URL.Path), query: strings.Clone(r.URL.RawQuery), host: strings.Clone(r.Host),
-		remoteAddr: strings.Clone(r.RemoteAddr), headers: strings.Clone(b.String()), secure: r.TLS != nil,
+		path: cut(len(parts[0])), query: cut(len(parts[1])), host: cut(len(parts[2])), remoteAddr: cut(len(parts[3])),
+		headers: all, secure: r.TLS != nil,
 	}
 }
 

@@ -113,8 +113,11 @@ func (t *Tokens) activate(r *reservation) bool {
 	return true
 }
 
-// release forgets a connection.
+// release forgets a connection, if it had a token.
 func (t *Tokens) release(r *reservation) {
+	if r == nil {
+		return
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !r.gone {

@@ -74,29 +74,21 @@ func (e *Endpoint) webSocket(w http.ResponseWriter, r *http.Request) {
 	} else {
 		id = e.Tokens.NewID()
 	}
-	release := func() {
-		if reserved != nil {
-			e.Tokens.release(reserved)
-		}
-	}
 	socket, err := upgrade(w, r)
 	if err != nil {
 		e.Log.Debug("a WebSocket could not be opened", "remote", r.RemoteAddr, "error", err)
-		release()
+		e.Tokens.release(reserved)
 		return
 	}
 	session, err := e.Acceptor.Accept(id, who, snapshot(r), socket)
 	if err != nil { // shutting down since it was admitted
 		socket.Cut()
-		release()
+		e.Tokens.release(reserved)
 		return
 	}
 	socket.session = session
 	// Not on this goroutine: it holds the stack and the buffers of the HTTP server.
-	go func() {
-		defer release()
-		socket.serve()
-	}()
+	go socket.serve(e.Tokens, reserved)
 }
 
 // WebSocket is the socket of one connection. The upgrade, reading, and the protocol of control frames are coder/websocket's; what is
@@ -140,8 +132,8 @@ type hijacker struct {
 	socket *WebSocket
 }
 
-// controlBuffer has room for the largest control frame, so that it arrives in one Write.
-const controlBuffer = 128
+// smallBuffer is the least that bufio takes. Raw reads buffer themselves, and what is written through bufio is only looked at.
+const smallBuffer = 16
 
 // Hijack is part of http.Hijacker.
 func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
@@ -155,16 +147,17 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		early, _ := rw.Reader.Peek(n)
 		s.early = append(s.early, early...)
 	}
-	readBuffer := 16 // the least that bufio takes; raw reads buffer themselves
+	readBuffer := smallBuffer
 	if s.raw == nil {
 		readBuffer = 512
 	}
 	inner := &carrier{Conn: conn, socket: s}
-	return inner, bufio.NewReadWriter(bufio.NewReaderSize(inner, readBuffer), bufio.NewWriterSize(inner, controlBuffer)), nil
+	return inner, bufio.NewReadWriter(bufio.NewReaderSize(inner, readBuffer), bufio.NewWriterSize(inner, smallBuffer)), nil
 }
 
-// serve reads until the connection ends.
-func (s *WebSocket) serve() {
+// serve reads until the connection ends, and frees its token then.
+func (s *WebSocket) serve(tokens *Tokens, reserved *reservation) {
+	defer tokens.release(reserved)
 	err := s.read()
 	var closed websocket.CloseError
 	switch {
@@ -251,6 +244,7 @@ func (u *utf8Check) add(p []byte) bool {
 type carrier struct {
 	net.Conn
 	socket *WebSocket
+	rest   int // bytes of a frame whose beginning has been looked at
 }
 
 // Read is part of net.Conn.
@@ -269,9 +263,14 @@ func (c *carrier) Read(p []byte) (int, error) {
 	return c.Conn.Read(p)
 }
 
-// Write is part of net.Conn. It gets whole close frames and nothing else, notes their code, and writes nothing: a close frame has to
-// wait for what is being written.
+// Write is part of net.Conn. It gets close frames and nothing else, in pieces of which the first has their code. It notes the code
+// and writes nothing: a close frame has to wait for what is being written.
 func (c *carrier) Write(frame []byte) (int, error) {
+	if c.rest > 0 || len(frame) < 2 {
+		c.rest -= len(frame)
+		return len(frame), nil
+	}
+	c.rest = 2 + int(frame[1]&0x7f) - len(frame)
 	if len(frame) >= 4 && frame[0]&0x0f == wsframe.Close {
 		// It echoes the client's code, which the reference answers with 1000 whatever it is (spec §2.3). Its own codes are errors.
 		switch code := websocket.StatusCode(binary.BigEndian.Uint16(frame[2:])); code {

@@ -118,8 +118,12 @@ func authenticate(r *http.Request) (*hubsys.Principal, error) {
 	if !ok {
 		token = r.URL.Query().Get("access_token")
 	}
-	name, role, _ := strings.Cut(token, ":")
-	return &hubsys.Principal{UserID: name, Claims: map[string]any{"role": role}}, nil
+	name, role, ok := strings.Cut(token, ":")
+	principal := &hubsys.Principal{UserID: name}
+	if ok {
+		principal.Claims = map[string]any{"role": role}
+	}
+	return principal, nil
 }
 
 // broadcast sends rate messages a second to everyone on the bench hub, for dur milliseconds.
