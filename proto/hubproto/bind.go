@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
-	"sync"
 )
 
 const bindText = "Error binding arguments. Make sure that the types of the provided values match the types of the hub method being invoked."
@@ -129,17 +128,19 @@ func checkNulls(raw []byte, t reflect.Type) error {
 	return nil
 }
 
-var foldedFields sync.Map // reflect.Type → map[string]reflect.Type, names in lower case
-
-// fieldType is the type of the field that a property is decoded into, or nil. Names are compared without regard to case.
+// fieldType is the type of the field that a property is decoded into, or nil: the one with exactly this name, or the first whose name
+// differs in case alone.
 func fieldType(t reflect.Type, name string) reflect.Type {
-	cached, ok := foldedFields.Load(t)
-	if !ok {
-		types := map[string]reflect.Type{}
-		for _, f := range fieldsOf(t) {
-			types[strings.ToLower(f.name)] = f.typ
+	fields := fieldsOf(t)
+	for i := range fields {
+		if fields[i].name == name {
+			return fields[i].typ
 		}
-		cached, _ = foldedFields.LoadOrStore(t, types)
 	}
-	return cached.(map[string]reflect.Type)[strings.ToLower(name)]
+	for i := range fields {
+		if strings.EqualFold(fields[i].name, name) {
+			return fields[i].typ
+		}
+	}
+	return nil
 }

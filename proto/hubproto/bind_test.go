@@ -264,10 +264,19 @@ func TestBindCounts(t *testing.T) {
 		}
 	}
 	require.NoError(t, hubproto.JSON.BindArguments([]byte("[ \n]"), nil))
-	// A wrong count is told before a wrong type.
-	var n int
-	err := hubproto.JSON.BindArguments([]byte(`["x","y"]`), []reflect.Value{reflect.ValueOf(&n).Elem()})
-	requireBindError(t, err, "Invocation provides 2 argument(s) but target expects 1.")
+	// A wrong type is told before a wrong count, but only of arguments that have a parameter.
+	for arguments, text := range map[string]string{
+		`["x","y"]`:      errorBinding,
+		`["x"]`:          errorBinding,
+		`[1]`:            "Invocation provides 1 argument(s) but target expects 2.",
+		`[1,2,"x"]`:      "Invocation provides 3 argument(s) but target expects 2.",
+		`[1,"x","y"]`:    errorBinding,
+		`[1,2,"\ud83d"]`: "Invocation provides 3 argument(s) but target expects 2.",
+	} {
+		var n [2]int
+		err := hubproto.JSON.BindArguments([]byte(arguments), []reflect.Value{reflect.ValueOf(&n[0]).Elem(), reflect.ValueOf(&n[1]).Elem()})
+		requireBindError(t, err, text)
+	}
 }
 
 func TestBoundValuesOutliveTheRecord(t *testing.T) {

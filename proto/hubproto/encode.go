@@ -14,8 +14,9 @@ import (
 	"sync"
 )
 
-// appendValue appends v as JSON. It stands in for json.Marshal because that cannot name fields in camel case.
-func appendValue(dst []byte, v any) ([]byte, error) {
+// appendValue appends v as JSON. It stands in for json.Marshal because that cannot name fields in camel case. depth counts the arrays
+// and objects that the value is nested in.
+func appendValue(dst []byte, v any, depth int) ([]byte, error) {
 	switch v := v.(type) { // what messages mostly carry, without reflection
 	case nil:
 		return append(dst, "null"...), nil
@@ -33,10 +34,10 @@ func appendValue(dst []byte, v any) ([]byte, error) {
 		return appendFloat(dst, v, 64)
 	}
 	rv := reflect.ValueOf(v)
-	return encoderOf(rv.Type())(dst, rv, 1)
+	return encoderOf(rv.Type())(dst, rv, depth)
 }
 
-// An encodeFunc appends a value of one type. depth counts what the value is nested in.
+// An encodeFunc appends a value of one type.
 type encodeFunc func(dst []byte, v reflect.Value, depth int) ([]byte, error)
 
 var (
@@ -56,11 +57,16 @@ func encoderOf(t reflect.Type) encodeFunc {
 // newEncoder looks into no other type than t: what t holds finds its encoder when a value is there, so that a type may contain itself.
 func newEncoder(t reflect.Type) encodeFunc {
 	if t.Kind() != reflect.Interface {
-		if t.Implements(marshalerType) || t.Implements(textType) {
-			return encodeMarshaler
+		p := reflect.PointerTo(t)
+		byValue, byAddress := marshals(t), false
+		if !t.Implements(marshalerType) { // JSON on the pointer goes before text on the value
+			byAddress = p.Implements(marshalerType) || !byValue && p.Implements(textType)
 		}
-		if p := reflect.PointerTo(t); p.Implements(marshalerType) || p.Implements(textType) {
-			plain := kindEncoder(t)
+		plain := encodeMarshaler
+		if !byValue {
+			plain = kindEncoder(t)
+		}
+		if byAddress && t.Kind() != reflect.Pointer {
 			return func(dst []byte, v reflect.Value, depth int) ([]byte, error) {
 				if v.CanAddr() {
 					return encodeMarshaler(dst, v.Addr(), depth)
@@ -68,9 +74,13 @@ func newEncoder(t reflect.Type) encodeFunc {
 				return plain(dst, v, depth)
 			}
 		}
+		return plain
 	}
 	return kindEncoder(t)
 }
+
+// marshals tells whether the values of a type write themselves.
+func marshals(t reflect.Type) bool { return t.Implements(marshalerType) || t.Implements(textType) }
 
 func kindEncoder(t reflect.Type) encodeFunc {
 	switch t.Kind() {
@@ -92,16 +102,17 @@ func kindEncoder(t reflect.Type) encodeFunc {
 		}
 		return func(dst []byte, v reflect.Value, _ int) ([]byte, error) { return appendString(dst, v.String()), nil }
 	case reflect.Pointer, reflect.Interface:
-		return nested(func(dst []byte, v reflect.Value, depth int) ([]byte, error) {
-			return encoderOf(v.Elem().Type())(dst, v.Elem(), depth)
-		}, true)
+		return encodePointer
 	case reflect.Slice:
 		if p := reflect.PointerTo(t.Elem()); t.Elem().Kind() == reflect.Uint8 && !p.Implements(marshalerType) && !p.Implements(textType) {
-			return nested(func(dst []byte, v reflect.Value, _ int) ([]byte, error) {
+			return func(dst []byte, v reflect.Value, _ int) ([]byte, error) {
+				if v.IsNil() {
+					return append(dst, "null"...), nil
+				}
 				dst = append(dst, '"')
 				dst = base64.StdEncoding.AppendEncode(dst, v.Bytes())
 				return append(dst, '"'), nil
-			}, true)
+			}
 		}
 		return nested(listEncoder(t), true)
 	case reflect.Array:
@@ -116,14 +127,30 @@ func kindEncoder(t reflect.Type) encodeFunc {
 	}
 }
 
+// encodePointer follows a chain of pointers and interfaces to its end. It is no nesting, but it has to end.
+func encodePointer(dst []byte, v reflect.Value, depth int) ([]byte, error) {
+	for range MaxDepth {
+		if v.IsNil() {
+			return append(dst, "null"...), nil
+		}
+		v = v.Elem()
+		if k := v.Kind(); k != reflect.Pointer && k != reflect.Interface || marshals(v.Type()) {
+			return encoderOf(v.Type())(dst, v, depth)
+		}
+	}
+	return dst, errTooDeep
+}
+
+var errTooDeep = fmt.Errorf("a value nests deeper than the limit of %d", MaxDepth)
+
 // nested writes null for nil, and ends what nests without end.
 func nested(f encodeFunc, nilable bool) encodeFunc {
 	return func(dst []byte, v reflect.Value, depth int) ([]byte, error) {
 		if nilable && v.IsNil() {
 			return append(dst, "null"...), nil
 		}
-		if depth > MaxDepth {
-			return dst, fmt.Errorf("a value nests deeper than the limit of %d", MaxDepth)
+		if depth >= MaxDepth {
+			return dst, errTooDeep
 		}
 		return f(dst, v, depth+1)
 	}
@@ -217,7 +244,7 @@ func structEncoder(t reflect.Type) encodeFunc {
 		for i := range fields {
 			f := &fields[i]
 			value, ok := fieldByIndex(v, f.index)
-			if !ok || f.omitEmpty && isEmpty(value) || f.omitZero && isZero(value) {
+			if !ok || f.omitEmpty && isEmpty(value) || f.omitZero && f.isZero(value) {
 				continue
 			}
 			name := names[i]
@@ -249,11 +276,33 @@ func isEmpty(v reflect.Value) bool {
 	return v.IsZero()
 }
 
-func isZero(v reflect.Value) bool {
-	if z, ok := v.Interface().(interface{ IsZero() bool }); ok && !(v.Kind() == reflect.Pointer && v.IsNil()) {
-		return z.IsZero()
+// zeroer is a type that knows itself when it is zero.
+type zeroer interface{ IsZero() bool }
+
+var zeroerType = reflect.TypeFor[zeroer]()
+
+// zeroTest is how the option "omitzero" is decided for a type.
+func zeroTest(t reflect.Type) func(reflect.Value) bool {
+	switch {
+	case t.Kind() == reflect.Interface && t.Implements(zeroerType):
+		return func(v reflect.Value) bool {
+			return v.IsNil() || v.Elem().Kind() == reflect.Pointer && v.Elem().IsNil() || v.Interface().(zeroer).IsZero()
+		}
+	case t.Kind() == reflect.Pointer && t.Implements(zeroerType):
+		return func(v reflect.Value) bool { return v.IsNil() || v.Interface().(zeroer).IsZero() }
+	case t.Implements(zeroerType):
+		return func(v reflect.Value) bool { return v.Interface().(zeroer).IsZero() }
+	case reflect.PointerTo(t).Implements(zeroerType):
+		return func(v reflect.Value) bool {
+			if !v.CanAddr() {
+				c := reflect.New(t).Elem()
+				c.Set(v)
+				v = c
+			}
+			return v.Addr().Interface().(zeroer).IsZero()
+		}
 	}
-	return v.IsZero()
+	return reflect.Value.IsZero
 }
 
 var errNotFinite = errors.New("NaN and infinities have no form in JSON")

@@ -1,6 +1,7 @@
 package hubproto
 
 import (
+	"encoding/json"
 	"reflect"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ type field struct {
 	index     []int
 	omitEmpty bool
 	omitZero  bool
+	isZero    func(reflect.Value) bool
 	quoted    bool // written as a string, by the option "string"
 	tagged    bool
 	typ       reflect.Type
@@ -54,6 +56,9 @@ func collectFields(t reflect.Type, index []int, visiting map[reflect.Type]bool, 
 			continue
 		}
 		name, options, _ := strings.Cut(tag, ",")
+		if strings.ContainsFunc(name, isNoNameRune) {
+			name = "" // as encoding/json has it
+		}
 		at := append(slices.Clone(index), i)
 		if sf.Anonymous && name == "" && inner.Kind() == reflect.Struct {
 			collectFields(inner, at, visiting, all)
@@ -69,16 +74,21 @@ func collectFields(t reflect.Type, index []int, visiting map[reflect.Type]bool, 
 				f.omitEmpty = true
 			case "omitzero":
 				f.omitZero = true
+				f.isZero = zeroTest(sf.Type)
 			case "string":
 				switch inner.Kind() {
 				case reflect.Bool, reflect.String, reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
 					reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uintptr, reflect.Float32, reflect.Float64:
-					f.quoted = true
+					f.quoted = inner == reflect.TypeFor[json.Number]() || !marshals(reflect.PointerTo(inner))
 				}
 			}
 		}
 		*all = append(*all, f)
 	}
+}
+
+func isNoNameRune(c rune) bool {
+	return !strings.ContainsRune("!#$%&()*+-./:;<=>?@[]^_{|}~ ", c) && !unicode.IsLetter(c) && !unicode.IsDigit(c)
 }
 
 // dominates tells whether f is the field that its name stands for: the least nested one, among those the only tagged or only one.

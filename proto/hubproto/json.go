@@ -42,6 +42,7 @@ func (jsonProtocol) Parse(record []byte, m *Message) error {
 type properties struct {
 	typ, target, sequence bool
 	item, result          []byte
+	boundTo               []byte // the target when the arguments came
 }
 
 // read takes the property that s stands at into m. Every known property is checked, whatever the message's type (spec §16).
@@ -56,17 +57,16 @@ func (p *properties) read(s *objectScanner, m *Message) error {
 	case "invocationId":
 		return readText(s, "invocationId", MaxIDLength, &m.ID)
 	case "target":
-		before := m.Target
 		if err := readText(s, "target", 0, &m.Target); err != nil {
 			return err
 		}
-		m.Retargeted = p.target && m.Arguments != nil && !bytes.Equal(before, m.Target)
 		p.target = true
 	case "arguments":
 		if s.value[0] != '[' {
 			return dataErrorf("Expected 'arguments' to be of type Array.")
 		}
 		m.Arguments = s.value
+		p.boundTo = m.Target
 	case "streamIds":
 		return readStreamIDs(s, m)
 	case "headers":
@@ -137,7 +137,7 @@ func readHeaders(s *objectScanner, m *Message) error {
 	}
 	h := objectScanner{b: s.value, i: 1, first: true}
 	for h.next() {
-		if h.value[0] != '"' {
+		if _, ok := h.text(); !ok {
 			return dataErrorf("Expected header '%s' to be of type String.", h.name())
 		}
 	}
@@ -148,6 +148,7 @@ func readHeaders(s *objectScanner, m *Message) error {
 // check looks for what a message of this type must have (spec §4.3).
 func (p *properties) check(m *Message) error {
 	missing := func(name string) error { return dataErrorf("Missing required property '%s'.", name) }
+	m.Retargeted = len(p.boundTo) > 0 && !bytes.Equal(p.boundTo, m.Target)
 	if !p.typ {
 		return missing("type")
 	}
@@ -192,7 +193,7 @@ func (jsonProtocol) AppendInvocation(dst, id []byte, target string, args []any) 
 			dst = append(dst, ',')
 		}
 		var err error
-		if dst, err = appendValue(dst, arg); err != nil {
+		if dst, err = appendValue(dst, arg, 2); err != nil {
 			return dst[:start], err
 		}
 	}
@@ -203,7 +204,7 @@ func (jsonProtocol) AppendResult(dst, id []byte, result any) ([]byte, error) {
 	start := len(dst)
 	dst = appendID(append(dst, `{"type":3`...), id)
 	dst = append(dst, `,"result":`...)
-	dst, err := appendValue(dst, result)
+	dst, err := appendValue(dst, result, 1)
 	if err != nil {
 		return dst[:start], err
 	}
@@ -221,7 +222,7 @@ func (jsonProtocol) Append(dst []byte, m *Message) []byte {
 	switch m.Type {
 	case Invocation, StreamInvocation:
 		dst = appendCallHead(dst, m.Type, m.Headers, m.ID, m.Target)
-		dst = append(dst, m.Arguments...)
+		dst = appendRaw(dst, m.Arguments, "[]")
 		if len(m.StreamIDs) > 0 {
 			dst = append(dst, `,"streamIds":[`...)
 			for i, id := range m.StreamIDs {
@@ -234,7 +235,7 @@ func (jsonProtocol) Append(dst []byte, m *Message) []byte {
 		}
 	case StreamItem:
 		dst = appendID(appendHead(dst, m.Type, m.Headers), m.ID)
-		dst = append(append(dst, `,"item":`...), m.Value...)
+		dst = appendRaw(append(dst, `,"item":`...), m.Value, "null")
 	case Completion:
 		dst = appendID(appendHead(dst, m.Type, m.Headers), m.ID)
 		if m.HasError {
@@ -257,6 +258,14 @@ func (jsonProtocol) Append(dst []byte, m *Message) []byte {
 		dst = appendID(appendHead(dst, m.Type, m.Headers), m.ID)
 	}
 	return append(dst, '}', separator)
+}
+
+// appendRaw appends what is encoded already.
+func appendRaw(dst, raw []byte, absent string) []byte {
+	if raw == nil {
+		return append(dst, absent...)
+	}
+	return append(dst, raw...)
 }
 
 func appendHead(dst []byte, t Type, headers []byte) []byte {

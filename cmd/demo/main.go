@@ -1,0 +1,107 @@
+// demo is a chat with rooms, presence and private messages, and a stock ticker, on one page.
+//
+//	go run ./cmd/demo -client path/to/signalr.min.js
+//
+// The page uses the official JavaScript client, which "make demo" fetches from npm.
+package main
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/troupe-go/troupe/hubsys"
+)
+
+//go:embed web
+var web embed.FS
+
+var (
+	addr   = flag.String("addr", "127.0.0.1:8080", "where to serve")
+	client = flag.String("client", "conformance/node_modules/@microsoft/signalr/dist/browser/signalr.min.js", "the official JavaScript client, signalr.min.js")
+)
+
+func main() {
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "demo:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) error {
+	if _, err := os.Stat(*client); err != nil {
+		return fmt.Errorf("the JavaScript client is not there (make demo fetches it): %w", err)
+	}
+	sys, err := hubsys.New(hubsys.Config{Logger: slog.Default()})
+	if err != nil {
+		return err
+	}
+	lobby := newRooms()
+	chat, err := hubsys.Register(sys, func(*hubsys.Call) (*Chat, error) { return &Chat{rooms: lobby}, nil }, hubsys.HubOptions{})
+	if err != nil {
+		return err
+	}
+	stocks, err := hubsys.Register(sys, func(*hubsys.Call) (*Stocks, error) { return &Stocks{}, nil }, hubsys.HubOptions{})
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(
+		chat.Map("/hubs/chat", hubsys.EndpointOptions{Authenticate: byName}),
+		stocks.Map("/hubs/stocks", hubsys.EndpointOptions{}),
+	); err != nil {
+		return err
+	}
+
+	pages, err := fs.Sub(web, "web")
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/", http.FileServerFS(pages))
+	mux.HandleFunc("GET /signalr.min.js", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, *client) })
+	mux.Handle("/hubs/", sys)
+
+	listener, err := net.Listen("tcp", *addr)
+	if err != nil {
+		return err
+	}
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	tickerCtx, stopTicker := context.WithCancel(ctx)
+	defer stopTicker()
+	go tick(tickerCtx, stocks)
+	go func() {
+		<-ctx.Done()
+		deadline, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := errors.Join(sys.Shutdown(deadline), server.Shutdown(deadline)); err != nil {
+			slog.Error("shutdown", "error", err)
+		}
+	}()
+	fmt.Printf("The demo is at http://%s\n", listener.Addr())
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// byName takes everybody's word for who they are. A real application would look at a session or a token.
+func byName(r *http.Request) (*hubsys.Principal, error) {
+	name := r.URL.Query().Get("name")
+	if name == "" || len(name) > 40 {
+		return nil, errors.New("a name has 1 to 40 bytes")
+	}
+	return &hubsys.Principal{UserID: name}, nil
+}

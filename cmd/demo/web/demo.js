@@ -1,0 +1,137 @@
+const $ = id => document.getElementById(id);
+const rooms = new Set(['lobby', 'random']);
+let me, room, to, chat;
+
+// What the connection is doing, for everybody to see.
+function show(state) {
+  $('state').textContent = $('state').dataset.state = state;
+  for (const control of $('chat').querySelectorAll('input, button')) control.disabled = state !== 'connected';
+}
+
+const patiently = { nextRetryDelayInMilliseconds: () => 1000 };
+
+function connect(path, handlers) {
+  const connection = new signalR.HubConnectionBuilder().withUrl(path).withAutomaticReconnect(patiently).configureLogging(signalR.LogLevel.Error).build();
+  for (const [name, handler] of Object.entries(handlers)) connection.on(name, handler);
+  return connection;
+}
+
+// The ticker needs no name.
+const stocks = connect('hubs/stocks', { prices: showPrices });
+stocks.start();
+
+function showPrices(list) {
+  $('stocks').replaceChildren(...list.map(({ symbol, price, change }) => {
+    const item = document.createElement('li');
+    const amount = document.createElement('b');
+    amount.textContent = price.toFixed(2);
+    const moved = document.createElement('span');
+    moved.className = change < 0 ? 'down' : 'up';
+    moved.textContent = `${change < 0 ? '▼' : '▲'} ${Math.abs(change).toFixed(2)} %`;
+    item.append(`${symbol} `, amount, ' ', moved);
+    return item;
+  }));
+}
+
+$('login').addEventListener('submit', async event => {
+  event.preventDefault();
+  me = $('name').value.trim();
+  room = $('first-room').value.trim();
+  if (!me || !room) return;
+  chat = connect(`hubs/chat?name=${encodeURIComponent(me)}`, {
+    said: (where, line) => where === room && showLine(line),
+    whispered: (other, line) => showLine(line, other),
+    present: (where, names) => where === room && showPeople(names),
+  });
+  chat.onreconnecting(() => { show('reconnecting'); note('Connection lost, trying again …'); });
+  chat.onreconnected(async () => { show('connected'); note('Connected again.'); await enter(room); }); // a new connection is in no group
+  chat.onclose(() => show('disconnected'));
+  show('connecting');
+  try {
+    await chat.start();
+  } catch (error) {
+    show('disconnected');
+    return alert(error.message);
+  }
+  show('connected');
+  $('login').hidden = true;
+  $('chat').hidden = false;
+  await enter(room);
+});
+
+async function enter(name) {
+  try {
+    const names = await chat.invoke('Enter', name);
+    if (name !== room) $('lines').replaceChildren();
+    room = name;
+    rooms.add(room);
+    $('title').textContent = `# ${room}`;
+    showRooms();
+    showPeople(names);
+    $('text').focus();
+  } catch (error) {
+    note(error.message);
+  }
+}
+
+function showRooms() {
+  $('rooms').replaceChildren(...[...rooms].map(name => entry(name, name === room, () => enter(name))));
+}
+
+function showPeople(names) {
+  $('people').replaceChildren(...names.map(name => entry(name === me ? `${name} (you)` : name, name === to, () => address(name === me ? undefined : name))));
+}
+
+function entry(text, current, click) {
+  const item = document.createElement('li'), button = document.createElement('button');
+  button.textContent = text;
+  button.setAttribute('aria-current', current);
+  button.addEventListener('click', click);
+  item.append(button);
+  return item;
+}
+
+// Who the next message goes to: one person, or the room.
+function address(name) {
+  to = name;
+  $('to').hidden = !to;
+  $('to-name').textContent = to ?? '';
+  $('text').focus();
+}
+$('to-all').addEventListener('click', () => address());
+
+$('say').addEventListener('submit', async event => {
+  event.preventDefault();
+  const text = $('text').value.trim();
+  if (!text) return;
+  $('text').value = '';
+  try {
+    await (to ? chat.invoke('Whisper', to, text) : chat.invoke('Say', text));
+  } catch (error) {
+    note(error.message);
+  }
+});
+
+$('new-room').addEventListener('submit', event => {
+  event.preventDefault();
+  const name = $('room-name').value.trim();
+  $('room-name').value = '';
+  if (name) enter(name);
+});
+
+function showLine({ from, text, at }, privatelyWith) {
+  const head = document.createElement('small');
+  head.textContent = `${privatelyWith ? (from === me ? `to ${privatelyWith}` : `${from}, privately`) : from} ${new Date(at).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' })}`;
+  append([head, text], [from === me && 'mine', privatelyWith && 'private']);
+}
+
+function note(text) { append([text], ['note']); }
+
+function append(content, classes) {
+  const item = document.createElement('li');
+  item.classList.add(...classes.filter(Boolean));
+  item.append(...content);
+  $('lines').append(item);
+  while ($('lines').children.length > 500) $('lines').firstChild.remove();
+  item.scrollIntoView({ block: 'end' });
+}
