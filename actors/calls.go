@@ -131,13 +131,6 @@ func (q *runQueue) close(cause error) {
 	q.settled()
 }
 
-// count is the number of calls that run.
-func (q *runQueue) count() int {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return len(q.running)
-}
-
 // start lets workers run what waits, as far as there are slots.
 func (c *Connection) start() {
 	for c.calls.claim() {

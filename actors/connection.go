@@ -133,7 +133,6 @@ var closedChannel = func() chan struct{} { c := make(chan struct{}); close(c); r
 
 // membership asks the connection to enter or leave a group.
 type membership struct {
-	conn  *Connection
 	group string
 	leave bool
 	done  chan struct{}

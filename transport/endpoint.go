@@ -73,11 +73,11 @@ func (e *Endpoint) Connect(w http.ResponseWriter, r *http.Request) {
 	case strings.EqualFold(r.Method, http.MethodGet):
 		e.get(w, r)
 	case strings.EqualFold(r.Method, http.MethodPost):
-		if _, ok := e.known(w, r); ok {
+		if e.known(w, r) {
 			plain(w, http.StatusMethodNotAllowed, "POST requests are not allowed for WebSocket connections.")
 		}
 	case strings.EqualFold(r.Method, http.MethodDelete):
-		if _, ok := e.known(w, r); ok {
+		if e.known(w, r) {
 			plain(w, http.StatusBadRequest, "Cannot terminate this connection using the DELETE endpoint.")
 		}
 	default:
@@ -103,26 +103,23 @@ func (e *Endpoint) get(w http.ResponseWriter, r *http.Request) {
 
 // absent refuses a transport that the endpoint does not offer.
 func (e *Endpoint) absent(w http.ResponseWriter, r *http.Request, transport string) {
-	if _, ok := e.known(w, r); ok {
+	if e.known(w, r) {
 		plain(w, http.StatusNotFound, transport+" transport not supported by this end point type")
 	}
 }
 
-// known finds the connection that a request names by its token.
-func (e *Endpoint) known(w http.ResponseWriter, r *http.Request) (*reservation, bool) {
+// known answers requests that name no connection by its token.
+func (e *Endpoint) known(w http.ResponseWriter, r *http.Request) bool {
 	id, count := queryValue(r.URL.Query(), "id")
 	if id == "" {
 		plain(w, http.StatusBadRequest, "Connection ID required")
-		return nil, false
+		return false
 	}
-	var reserved *reservation
-	if count == 1 {
-		reserved = e.Tokens.find(id, e)
-	}
-	if reserved == nil {
+	known := count == 1 && e.Tokens.find(id, e) != nil
+	if !known {
 		plain(w, http.StatusNotFound, "No Connection with that ID")
 	}
-	return reserved, reserved != nil
+	return known
 }
 
 // admit lets in who may connect.

@@ -144,7 +144,7 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	s := h.socket
 	s.conn, s.raw = conn, newRawConn(conn)
 	if n := rw.Reader.Buffered(); n > 0 {
-		early, _ := rw.Reader.Peek(n)
+		early, _ := rw.Peek(n)
 		s.early = append(s.early, early...)
 	}
 	readBuffer := smallBuffer

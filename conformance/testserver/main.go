@@ -75,6 +75,7 @@ func serve() error {
 		runtime.ReadMemStats(&m)
 		fmt.Fprintln(w, m.Sys)
 	})
+	mux.HandleFunc("GET /goroutines", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, runtime.NumGoroutine()) })
 	mux.HandleFunc("GET /pid", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, os.Getpid()) })
 	control, err := net.Listen("tcp", *ctrl)
 	if err != nil {

@@ -114,7 +114,7 @@ func checkNulls(raw []byte, t reflect.Type) error {
 		}
 		s := objectScanner{b: raw, i: 1, first: true}
 		for s.next() {
-			element := t
+			var element reflect.Type
 			if t.Kind() == reflect.Map {
 				element = t.Elem()
 			} else if element = fieldType(t, string(s.name())); element == nil {

@@ -1,0 +1,67 @@
+# Everything a developer does has a target here; "make" lists them.
+
+GO ?= go
+BIN := $(CURDIR)/bin
+# The race detector needs a C compiler.
+RACE := $(shell command -v $$($(GO) env CC) >/dev/null 2>&1 && echo -race)
+SIGNALR := conformance/node_modules/@microsoft/signalr/dist/browser/signalr.min.js
+ORACLE ?= ../shared/oracle
+REFERENCE ?= ../shared/reference
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: $(SIGNALR) ## start the demo on http://127.0.0.1:8080
+	$(GO) run ./cmd/demo -client $(SIGNALR)
+
+.PHONY: test
+test: test-go test-clients ## run all tests that this machine can run
+
+.PHONY: test-go
+test-go: ## run the tests in Go, with the race detector where there is a C compiler
+	@test -n "$(RACE)" || echo "LEFT OUT: the race detector (no C compiler)"
+	$(GO) vet ./...
+	$(GO) test $(RACE) ./...
+	GOOS=darwin $(GO) build ./...
+	GOOS=windows $(GO) build ./...
+
+.PHONY: test-clients
+test-clients: ## run the official clients against the servers: in Node, and in a browser if there is one
+	node conformance/run.mjs
+
+.PHONY: oracle
+oracle: ## compare the server with the recorded answers of the original, where they are (ORACLE=...)
+	node conformance/oracle.mjs $(ORACLE)
+
+.PHONY: bench
+bench: ## measure, beside baselines and, where it is, the original server (REFERENCE=...)
+	$(GO) run ./cmd/hubbench -reference $(REFERENCE)/run.sh
+
+.PHONY: fuzz
+fuzz: ## run each fuzz target for FUZZTIME (default 1m)
+	@for package in $$($(GO) list ./...); do \
+	  for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz'); do \
+	    echo "$$package $$target"; $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(or $(FUZZTIME),1m) $$package || exit 1; \
+	  done; \
+	done
+
+.PHONY: lint
+lint: $(BIN)/golangci-lint $(BIN)/buf ## run the linters, and check that generated code is current
+	$(BIN)/golangci-lint run ./...
+	$(BIN)/buf lint
+	rm -rf $(BIN)/generated && PATH="$(BIN):$$PATH" $(BIN)/buf generate -o $(BIN)/generated && diff -r -x '*.proto' -x hubproto proto $(BIN)/generated/proto
+
+.PHONY: generate
+generate: $(BIN)/buf ## generate the Go code of the protobuf files
+	PATH="$(BIN):$$PATH" $(BIN)/buf generate
+
+# The tools are a module of their own, so that their dependencies are not ours.
+$(BIN)/golangci-lint $(BIN)/buf: tools/go.mod
+	cd tools && $(GO) build -o $(BIN)/ tool
+	touch $(BIN)/golangci-lint $(BIN)/buf
+
+$(SIGNALR): conformance/package-lock.json
+	npm ci --prefix conformance --ignore-scripts --no-audit --no-fund
+	touch $@
