@@ -31,17 +31,17 @@ func (jsonProtocol) BindArguments(arguments []byte, params []reflect.Value) erro
 
 // bindValue decodes checked JSON into v, which is settable and holds its zero value.
 func bindValue(raw []byte, v reflect.Value) error {
-	switch v.Interface().(type) { // what messages mostly carry; named types may decode themselves
-	case string:
+	switch p := v.Addr().Interface().(type) { // what messages mostly carry; named types may decode themselves
+	case *string:
 		if raw[0] == '"' {
 			text, ok := unescape(raw[1 : len(raw)-1])
 			if !ok {
 				return errSurrogate
 			}
-			v.SetString(string(text))
+			*p = string(text)
 			return nil
 		}
-	case int, int64, int32:
+	case *int, *int64, *int32:
 		if n, ok := parseInt(raw); ok && !v.OverflowInt(n) {
 			v.SetInt(n)
 			return nil
