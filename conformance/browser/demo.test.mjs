@@ -1,0 +1,130 @@
+// The demo's page in a real browser, as a person would use it.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { join, resolve } from 'node:path';
+import { build, freePort, start } from '../server.mjs';
+import { launch } from './browser.mjs';
+
+const script = resolve(import.meta.dirname, '../node_modules/@microsoft/signalr/dist/browser/signalr.min.js');
+let browser, port, demo;
+
+async function startDemo() {
+  demo = await start(build('cmd/demo'), ['-addr', `127.0.0.1:${port}`, '-client', script], port, { stdio: 'ignore' });
+}
+
+before(async () => {
+  port = await freePort();
+  await startDemo();
+  browser = await launch();
+});
+
+after(async () => {
+  await browser?.close();
+  await demo?.stop();
+});
+
+/** A tab of its own, with somebody in a room. */
+async function enter(name, room = 'lobby', viewport = { width: 1100, height: 720 }) {
+  const context = await browser.newContext({ viewport });
+  const page = await context.newPage();
+  page.on('pageerror', error => assert.fail(`${name}'s page: ${error.message}`));
+  page.setDefaultTimeout(10000);
+  await page.goto(`http://127.0.0.1:${port}/`);
+  await page.fill('#name', name);
+  await page.fill('#first-room', room);
+  await page.click('#login button');
+  await page.locator('#state', { hasText: 'connected' }).waitFor();
+  await page.locator('#people', { hasText: `${name} (you)` }).waitFor();
+  return page;
+}
+
+async function say(page, text) {
+  await page.fill('#text', text);
+  await page.press('#text', 'Enter');
+}
+
+const line = (page, text) => page.locator('#lines li', { hasText: text });
+
+test('two tabs chat, and see each other', async () => {
+  const alice = await enter('Alice'), bob = await enter('Bob');
+  await alice.locator('#people', { hasText: 'Bob' }).waitFor();
+  await say(alice, 'Hello, Bob <b>!</b>');
+  await line(bob, 'Hello, Bob <b>!</b>').waitFor();
+  await say(bob, 'Hello, Alice.');
+  await line(alice, 'Hello, Alice.').waitFor();
+  assert.equal(await line(alice, 'Hello, Bob').getAttribute('class'), 'mine');
+  await bob.context().close();
+  await alice.locator('#people', { hasText: 'Bob' }).waitFor({ state: 'detached' });
+  await alice.context().close();
+});
+
+test('a room separates', async () => {
+  const carol = await enter('Carol', 'red'), dave = await enter('Dave', 'blue');
+  await say(carol, 'only for red');
+  await line(carol, 'only for red').waitFor();
+  await dave.fill('#room-name', 'red');
+  await dave.click('#new-room button');
+  await dave.locator('#title', { hasText: '# red' }).waitFor();
+  await say(carol, 'welcome to red');
+  await line(dave, 'welcome to red').waitFor();
+  assert.equal(await line(dave, 'only for red').count(), 0);
+  await Promise.all([carol.context().close(), dave.context().close()]);
+});
+
+test('a private message reaches one person', async () => {
+  const erin = await enter('Erin'), frank = await enter('Frank'), grace = await enter('Grace');
+  await erin.locator('#people button', { hasText: 'Frank' }).click();
+  await say(erin, 'between us');
+  await line(frank, 'between us').waitFor();
+  await line(erin, 'between us').waitFor();
+  await erin.click('#to-all');
+  await say(erin, 'for everybody');
+  await line(grace, 'for everybody').waitFor();
+  assert.equal(await line(grace, 'between us').count(), 0);
+  await Promise.all([erin, frank, grace].map(page => page.context().close()));
+});
+
+test('the ticker moves', async () => {
+  const page = await enter('Heidi');
+  await page.locator('#stocks li').nth(3).waitFor();
+  const before = await page.textContent('#stocks');
+  await page.waitForFunction(text => document.getElementById('stocks').textContent !== text, before);
+  await page.context().close();
+});
+
+test('the server is restarted, and the page recovers', async () => {
+  const ivan = await enter('Ivan'), judy = await enter('Judy');
+  await demo.stop('SIGKILL');
+  await ivan.locator('#state', { hasText: 'reconnecting' }).waitFor();
+  assert.ok(await ivan.isDisabled('#text'));
+  await startDemo();
+  for (const page of [ivan, judy]) await page.locator('#state[data-state=connected]').waitFor({ timeout: 20000 });
+  await ivan.locator('#people', { hasText: 'Judy' }).waitFor();
+  await say(ivan, 'still here');
+  await line(judy, 'still here').waitFor();
+  await Promise.all([ivan.context().close(), judy.context().close()]);
+});
+
+test('it is usable on a phone', async () => {
+  const page = await enter('Kim', 'lobby', { width: 390, height: 760 });
+  await say(page, 'from my phone');
+  await line(page, 'from my phone').waitFor();
+  const wider = await page.evaluate(() => document.documentElement.scrollWidth > document.documentElement.clientWidth);
+  assert.equal(wider, false);
+  await page.context().close();
+});
+
+// SCREENSHOT=directory writes the picture that the README shows.
+if (process.env.SCREENSHOT) {
+  test('a picture', async () => {
+    const ada = await enter('Ada'), grace = await enter('Grace');
+    await say(ada, 'Does every connection get an actor of its own?');
+    await line(grace, 'actor of its own').waitFor();
+    await say(grace, 'Yes. And so does every group, and every call that runs.');
+    await line(ada, 'every call that runs').waitFor();
+    await grace.locator('#people button', { hasText: 'Ada' }).click();
+    await say(grace, 'This one only you can see.');
+    await line(ada, 'only you').waitFor();
+    await ada.screenshot({ path: join(process.env.SCREENSHOT, 'demo.png') });
+  });
+}
