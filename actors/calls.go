@@ -10,6 +10,9 @@ import (
 // connection actor and the workers, so that the end of a call is not a message: whoever frees a slot starts what waits for it.
 //
 // There are as many slots as MaximumParallelInvocationsPerClient says. A worker holds one, and runs one waiting call after the other.
+// The first worker starts at once; others join it, twice as many each millisecond, when its call is still running then: so quick calls
+// are answered in order and together, as they are by the reference, whose calls run until they wait for something before the next one
+// starts.
 type runQueue struct {
 	mu         sync.Mutex
 	head, tail *Call
@@ -37,15 +40,21 @@ func (q *runQueue) add(k *Call) bool {
 	return true
 }
 
-// claim takes a slot for a worker, if a call waits for one.
-func (q *runQueue) claim() bool {
+// claim takes slots for workers, if calls wait for them: the first one, or, with more, as many as calls are running already. later says
+// that it should be asked for more in a while.
+func (q *runQueue) claim(more bool) (workers int, later bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if !q.open || q.head == nil || q.slots == q.limit {
-		return false
+	if !q.open || q.head == nil {
+		return 0, false
 	}
-	q.slots++
-	return true
+	if q.slots == 0 {
+		workers = 1
+	} else if more {
+		workers = min(len(q.running), q.limit-q.slots)
+	}
+	q.slots += workers
+	return workers, q.head.next != nil && q.slots < q.limit || workers == 0 && q.slots < q.limit
 }
 
 // next gives the worker that holds a slot the next call. With giveUp, the slot is free if there is none.
@@ -132,9 +141,13 @@ func (q *runQueue) close(cause error) {
 }
 
 // start lets workers run what waits, as far as there are slots.
-func (c *Connection) start() {
-	for c.calls.claim() {
+func (c *Connection) start(more bool) {
+	workers, later := c.calls.claim(more)
+	for range workers {
 		c.sys.workers.do(c)
+	}
+	if later {
+		c.lookLater()
 	}
 }
 

@@ -169,6 +169,11 @@ type answered struct{}
 
 func (*answered) refuse() {}
 
+// written says that nothing more will be written.
+type written struct{}
+
+func (*written) refuse() {}
+
 // farewell is how a connection takes leave of its client.
 type farewell struct {
 	message        bool   // a Close message is sent
@@ -193,6 +198,8 @@ func (c *Connection) Receive(ctx actor.Context) {
 		c.close(ctx, m.cause, m.how)
 	case *answered:
 		c.fail(ctx, c.unreadable)
+	case *written:
+		c.settle(ctx)
 	case *resumed:
 		c.onResumed(ctx)
 	case *actor.Started:
@@ -214,7 +221,7 @@ func (c *Connection) onBatch(ctx actor.Context, b *batch) {
 			b.done(1)
 		}
 	}
-	c.start()
+	c.start(false)
 	if b.err != nil && c.state == open {
 		c.enter(failing)
 		c.unreadable = b.err
@@ -318,7 +325,7 @@ func (c *Connection) onEventEnded(ctx actor.Context, m *eventEnded) {
 		c.calls.mu.Lock()
 		c.calls.open = true
 		c.calls.mu.Unlock()
-		c.start()
+		c.start(false)
 	}
 	c.settle(ctx)
 }
@@ -427,9 +434,12 @@ func (c *Connection) retire() {
 	c.enter(closed)
 }
 
-// settle stops the actor as the last step of closing.
+// settle stops the actor as the last step of closing, when nothing more is read or written. Until then the heartbeat looks after it.
 func (c *Connection) settle(ctx actor.Context) {
-	if c.state == closed && c.readerEnded {
+	c.out.mu.Lock()
+	over := c.out.over
+	c.out.mu.Unlock()
+	if c.state == closed && c.readerEnded && over {
 		ctx.Stop(ctx.Self())
 	}
 }

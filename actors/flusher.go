@@ -9,8 +9,8 @@ import (
 //
 // It has two lists of connections with something to write: what was sent to one client or a few goes first, fan-outs second. After a pass over
 // the second it rests for half as long as the pass took, so that under load more is merged into each write; it does not rest while
-// the first list holds anything. A third list holds connections whose worker runs a call with completions unwritten: they are looked
-// at a millisecond later. A full socket never holds it up: the outbox goes to a drainer.
+// the first list holds anything. A third list holds connections whose workers run a call while completions are unwritten or other
+// calls wait: they are looked at a millisecond later. A full socket never holds it up: the outbox goes to a drainer.
 type flusher struct {
 	mu             sync.Mutex
 	direct, fanout []*Connection
@@ -135,7 +135,7 @@ func (f *flusher) write(c *Connection) {
 	}
 }
 
-// runLate looks at connections whose completions wait behind a running call.
+// runLate looks at connections in which something waits behind a running call.
 func (f *flusher) runLate(done <-chan struct{}) {
 	var late []*Connection
 	timer := time.NewTimer(time.Hour)
@@ -154,10 +154,7 @@ func (f *flusher) runLate(done <-chan struct{}) {
 		}
 		late = f.swap(&f.waiting, late)
 		for i, c := range late {
-			c.out.mu.Lock()
-			c.out.late = false
-			c.out.mu.Unlock()
-			c.schedule()
+			c.lookNow()
 			late[i] = nil
 		}
 	}

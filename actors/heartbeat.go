@@ -45,7 +45,7 @@ type beat struct {
 // tick looks at a connection; d has passed since the last time.
 func (c *Connection) tick(d time.Duration) {
 	b := &c.beat
-	if phase := state(c.phase.Load()); phase != b.phase {
+	if phase := min(state(c.phase.Load()), closing); phase != b.phase {
 		b.phase, b.inPhase = phase, 0
 	}
 	b.inPhase += d

@@ -20,7 +20,8 @@ type outbox struct {
 	state    boxState
 	late     bool // on the flusher's late list
 	sealed   bool // nothing can be pushed any more
-	finished bool // the transport's last frame has been taken: nothing is written any more
+	finished bool // the transport's last frame is being written: nothing follows it
+	over     bool // it has been taken, or never will be
 	pong     []byte
 
 	room    chan struct{} // made by who waits for room, closed when there is a reason to look again
@@ -168,17 +169,37 @@ func (c *Connection) schedule() {
 	}
 }
 
-// unwritten is said by a worker that starts another call with completions unwritten: the flusher will look at this connection
-// within a millisecond, should that call still run then.
+// unwritten is said by a worker that starts another call with completions unwritten: they will be written within a millisecond, should
+// that call still run then.
 func (c *Connection) unwritten() {
 	o := &c.out
 	o.mu.Lock()
-	late := !o.late && o.state == boxIdle && len(o.queue) > 0
-	o.late = o.late || late
+	late := o.state == boxIdle && len(o.queue) > 0
 	o.mu.Unlock()
 	if late {
+		c.lookLater()
+	}
+}
+
+// lookLater puts the connection on its flusher's late list.
+func (c *Connection) lookLater() {
+	o := &c.out
+	o.mu.Lock()
+	add := !o.late
+	o.late = true
+	o.mu.Unlock()
+	if add {
 		c.flusher.later(c)
 	}
+}
+
+// lookNow is a millisecond after lookLater.
+func (c *Connection) lookNow() {
+	c.out.mu.Lock()
+	c.out.late = false
+	c.out.mu.Unlock()
+	c.schedule()
+	c.start(true)
 }
 
 // Pong answers a ping of the WebSocket layer. Only the newest answer is kept until it is written.
@@ -221,10 +242,20 @@ func (c *Connection) seal(last *packet, drop bool) {
 func (c *Connection) abandon() {
 	o := &c.out
 	o.mu.Lock()
-	o.sealed, o.finished, o.pong = true, true, nil
+	o.sealed, o.finished, o.over, o.pong = true, true, true, nil
 	o.discard()
 	o.mu.Unlock()
 	c.socket.Cut()
+	c.post(&written{})
+}
+
+// lastFrameWritten follows the transport's last frame.
+func (c *Connection) lastFrameWritten() {
+	c.out.mu.Lock()
+	c.out.over = true
+	c.out.mu.Unlock()
+	c.socket.Finished()
+	c.post(&written{})
 }
 
 // aboveMark tells whether a sender to this connection should wait now.

@@ -74,7 +74,7 @@ func (w *writer) own(c *Connection) {
 			if !w.send(c, c.socket.LastFrame(), 0, nil) {
 				return
 			}
-			c.socket.Finished()
+			c.lastFrameWritten()
 			continue
 		}
 		pong := o.pong
@@ -188,7 +188,7 @@ func (w *writer) handOver(c *Connection, b []byte, charge int, rest []*packet) {
 			return
 		}
 		if finishing && b != nil {
-			c.socket.Finished()
+			c.lastFrameWritten()
 		}
 		d.own(c)
 	})

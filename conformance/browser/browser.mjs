@@ -14,7 +14,7 @@ async function candidates() {
   list.push(...places.filter(existsSync).map(executablePath => ({ executablePath, args: quiet })));
   if (process.platform === 'linux') {
     const { default: bundled } = await import('@sparticuz/chromium');
-    list.push({ executablePath: await bundled.executablePath(), args: [...bundled.args, ...quiet] });
+    list.push({ executablePath: await bundled.executablePath(), args: ['--no-sandbox', '--disable-gpu', '--headless=shell', ...quiet] });
   }
   return list;
 }

@@ -117,7 +117,7 @@ test('it is usable on a phone', async () => {
 // SCREENSHOT=directory writes the picture that the README shows.
 if (process.env.SCREENSHOT) {
   test('a picture', async () => {
-    const ada = await enter('Ada'), grace = await enter('Grace');
+    const ada = await enter('Ada', 'lobby', { width: 900, height: 440 }), grace = await enter('Grace');
     await say(ada, 'Does every connection get an actor of its own?');
     await line(grace, 'actor of its own').waitFor();
     await say(grace, 'Yes. And so does every group, and every call that runs.');
