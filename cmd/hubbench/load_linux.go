@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -235,8 +236,11 @@ func (g *generator) dial() (fd int, err error) {
 		return 0, err
 	}
 	answer, err := readUntil(fd, "\r\n\r\n")
-	if err != nil || !strings.HasPrefix(answer, "HTTP/1.1 101") {
-		return 0, fmt.Errorf("upgrade: %v %q", err, answer)
+	if err == nil && !strings.HasPrefix(answer, "HTTP/1.1 101") {
+		err = errors.New("refused")
+	}
+	if err != nil {
+		return 0, fmt.Errorf("upgrade: %w: %q", err, answer)
 	}
 	if _, err := syscall.Write(fd, maskedFrame([]byte(`{"protocol":"json","version":1}`+"\x1e"))); err != nil {
 		return 0, err
@@ -253,18 +257,11 @@ func readUntil(fd int, end string) (string, error) {
 	for !bytes.HasSuffix(all, []byte(end)) {
 		n, err := syscall.Read(fd, buf)
 		if err != nil || n == 0 {
-			return string(all), cmpErr(err, io.ErrUnexpectedEOF)
+			return string(all), cmp.Or(err, io.ErrUnexpectedEOF)
 		}
 		all = append(all, buf[:n]...)
 	}
 	return string(all), nil
-}
-
-func cmpErr(err, otherwise error) error {
-	if err != nil {
-		return err
-	}
-	return otherwise
 }
 
 func maskedFrame(payload []byte) []byte {
