@@ -127,6 +127,9 @@ func (k *Call) work() {
 		}
 	}()
 	if k.event == connected {
+		w := borrowWriter() // the answer to the handshake leaves before user code runs
+		w.flush(k.conn)
+		returnWriter(w)
 		err = k.conn.hub.handler.Connected(k)
 	} else {
 		k.conn.hub.handler.Disconnected(k, k.conn.cause)

@@ -1,7 +1,8 @@
 // Runs the suites with the official clients, as far as this machine can, and says plainly what it has left out.
 // TROUPE_REQUIRE=chromium makes it a failure that there is no browser.
 import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 const here = import.meta.dirname;
@@ -30,12 +31,20 @@ if (!installed) {
   process.exit(1);
 }
 
+process.env.TROUPE_BIN = mkdtempSync(join(tmpdir(), 'troupe-'));
+const { build } = await import('./server.mjs');
+build('conformance/testserver');
+build('cmd/demo');
 const { findBrowser } = await import('./browser/browser.mjs');
 const suites = ['node'];
 const browser = await findBrowser();
 if (browser) suites.push('browser');
 else without('chromium', 'neither @sparticuz/chromium nor an installed Chrome or Chromium can be started');
 
-for (const suite of suites) failed = !run(process.execPath, ['--test', '--test-reporter=spec', `${suite}/`]) || failed;
+for (const suite of suites) {
+  const files = readdirSync(join(here, suite)).filter(name => name.endsWith('.test.mjs')).map(name => join(suite, name));
+  failed = !run(process.execPath, ['--test', '--test-reporter=spec', ...files]) || failed;
+}
+rmSync(process.env.TROUPE_BIN, { recursive: true, force: true });
 for (const one of leftOut) console.log(`LEFT OUT: ${one}`);
 process.exitCode = failed ? 1 : 0;

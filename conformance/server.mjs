@@ -1,25 +1,25 @@
 // Starts the test server for a suite.
 import { spawn, spawnSync } from 'node:child_process';
 import net from 'node:net';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 
 const root = resolve(import.meta.dirname, '..');
-const directory = mkdtempSync(join(tmpdir(), 'troupe-'));
-process.on('exit', () => rmSync(directory, { recursive: true, force: true }));
 
-const built = new Map();
+// Programs are built into TROUPE_BIN, which a whole run of suites shares, or into a directory of this process's own.
+const shared = process.env.TROUPE_BIN;
+const directory = shared ?? mkdtempSync(join(tmpdir(), 'troupe-'));
+if (!shared) process.on('exit', () => rmSync(directory, { recursive: true, force: true }));
 
 /** Builds a program of this repository, once, and returns where it lies. */
 export function build(program) {
-  if (!built.has(program)) {
-    const binary = join(directory, program.replaceAll('/', '-'));
+  const binary = join(directory, program.replaceAll('/', '-') + (process.platform === 'win32' ? '.exe' : ''));
+  if (!existsSync(binary)) {
     const { status } = spawnSync('go', ['build', '-o', binary, `./${program}`], { cwd: root, stdio: 'inherit' });
     if (status !== 0) throw new Error(`${program} does not build`);
-    built.set(program, binary);
   }
-  return built.get(program);
+  return binary;
 }
 
 /** A TCP port of 127.0.0.1 that is free. */

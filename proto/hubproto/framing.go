@@ -5,13 +5,14 @@ import (
 	"fmt"
 )
 
-// TooLargeError says that a peer's message exceeds the limit for one message.
+// TooLargeError says that a peer's message exceeds the limit for one message. Its text is the reference's; here the option is
+// HubOptions.MaximumReceiveMessageSize.
 type TooLargeError struct {
 	Limit int // bytes
 }
 
 func (e *TooLargeError) Error() string {
-	return fmt.Sprintf("The maximum message size of %dB was exceeded. The message size can be configured in HubOptions.", e.Limit)
+	return fmt.Sprintf("The maximum message size of %dB was exceeded. The message size can be configured in AddHubOptions.", e.Limit)
 }
 
 // nextSeparated finds the end of the first record that a separator ends.

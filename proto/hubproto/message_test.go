@@ -102,5 +102,5 @@ func TestErrorTexts(t *testing.T) {
 	assert.NoError(t, (&hubproto.BindError{Text: "text"}).Unwrap())
 	assert.EqualError(t, &hubproto.DataError{Text: "text"}, "text")
 	assert.EqualError(t, &hubproto.TooLargeError{Limit: 32768},
-		"The maximum message size of 32768B was exceeded. The message size can be configured in HubOptions.")
+		"The maximum message size of 32768B was exceeded. The message size can be configured in AddHubOptions.")
 }

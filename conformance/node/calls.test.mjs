@@ -1,0 +1,93 @@
+// What hub methods take and return.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { MessageType } from '@microsoft/signalr';
+import { againstServer } from './client.mjs';
+
+againstServer([], ({ connect }) => {
+  test('values', async t => {
+    const client = await connect(t);
+    assert.equal(await client.invoke('Echo', 'hello'), 'hello');
+    assert.equal(await client.invoke('Echo', ''), '');
+    assert.equal(await client.invoke('Echo', 'é 漢字 😀 "\\<>&\u0000\u001e\u2028'), 'é 漢字 😀 "\\<>&\u0000\u001e\u2028');
+    assert.equal(await client.invoke('Add', 2, -44), -42);
+    assert.equal(await client.invoke('Service'), 'clock');
+  });
+
+  test('a method without a result', async t => {
+    const client = await connect(t);
+    assert.equal(await client.invoke('Nothing'), null);
+    assert.deepEqual(client.received, [{ type: MessageType.Completion, invocationId: '0', result: null }]);
+  });
+
+  test('null', async t => {
+    const client = await connect(t);
+    assert.equal(await client.invoke('Null'), null);
+    assert.equal(await client.invoke('Echo', null), null);
+    assert.equal(await client.invoke('EchoComplexObject', null), null);
+  });
+
+  test('an object from the server', async t => {
+    const client = await connect(t);
+    assert.deepEqual(await client.invoke('SendComplexObject'), {
+      string: 'hello world',
+      intArray: [1, 2, 3],
+      byteArray: 'AQID',
+      guid: '00010203-0405-0607-0706-050403020100',
+      dateTime: '2000-01-01T00:00:00Z',
+    });
+  });
+
+  test('an object there and back', async t => {
+    const client = await connect(t);
+    const object = {
+      string: 'text',
+      intArray: [1, -2, 3],
+      byteArray: '+/8=',
+      guid: '00010203-0405-0607-0706-050403020100',
+      dateTime: '2002-03-04T05:06:07Z',
+    };
+    assert.deepEqual(await client.invoke('EchoComplexObject', object), object);
+    const otherwiseSpelt = { String: 'text', IntArray: [1, -2, 3], BYTEARRAY: '+/8=', Guid: object.guid, DateTime: object.dateTime, unknown: 1 };
+    assert.deepEqual(await client.invoke('EchoComplexObject', otherwiseSpelt), object);
+    assert.deepEqual(await client.invoke('EchoComplexObject', {}), {
+      string: null,
+      intArray: null,
+      byteArray: null,
+      guid: '00000000-0000-0000-0000-000000000000',
+      dateTime: '0001-01-01T00:00:00',
+    });
+  });
+
+  test('an object to a callback', async t => {
+    const client = await connect(t);
+    const objects = client.callback('CustomObject');
+    await client.invoke('SendCustomObject', { Name: 'Anna', value: 42 });
+    await client.invoke('SendCustomObject', null);
+    assert.deepEqual(await objects.take(2), [{ name: 'Anna', value: 42 }, null]);
+  });
+
+  test('names of methods without regard to case', async t => {
+    const client = await connect(t);
+    assert.equal(await client.invoke('ID'), await client.invoke('Id'));
+    assert.equal(await client.invoke('UserID'), await client.invoke('UserId'));
+    assert.equal(await client.invoke('eCHO', 'hello'), 'hello');
+    assert.equal(await client.invoke('RENAMED'), 'renamed');
+  });
+
+  test('names of callbacks without regard to case', async t => {
+    const client = await connect(t);
+    const messages = client.callback('mESSAGE');
+    await client.invoke('InvokeWithString', 'hello');
+    assert.equal(await messages.next(), 'hello');
+  });
+
+  test('send does not wait for the method, and gets no answer', async t => {
+    const client = await connect(t);
+    await client.send('ToCaller', 'hello');
+    await client.send('Echo', 'nobody hears this');
+    assert.equal(await client.messages.next(), 'hello');
+    assert.equal(await client.invoke('Echo', 'answered'), 'answered');
+    assert.deepEqual(client.receivedOfType(MessageType.Completion), [{ type: MessageType.Completion, invocationId: '0', result: 'answered' }]);
+  });
+});

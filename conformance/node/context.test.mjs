@@ -1,0 +1,51 @@
+// What the hub knows of a connection.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { JsonHubProtocol } from '@microsoft/signalr';
+import { againstServer } from './client.mjs';
+
+againstServer([], ({ connect, connectAll, newClient, way }) => {
+  test('ids', async t => {
+    const clients = await connectAll(t, 3);
+    const ids = await Promise.all(clients.map(client => client.invoke('Id')));
+    assert.equal(new Set(ids).size, 3);
+    assert.deepEqual(clients.map(client => client.connection.connectionId), way.options.skipNegotiation ? [null, null, null] : ids);
+    assert.equal(await clients[0].invoke('Id'), ids[0]);
+  });
+
+  test('the query', async t => {
+    const client = await connect(t, '/testhub?Key=a%20value&two=1&two=2&letters=%C3%A9%F0%9F%98%80%26');
+    assert.equal(await client.invoke('Query', 'key'), 'a value');
+    assert.equal(await client.invoke('Query', 'two'), '1,2');
+    assert.equal(await client.invoke('Query', 'letters'), 'é😀&');
+    assert.equal(await client.invoke('Query', 'none'), null);
+  });
+
+  test('headers', async t => {
+    const client = await connect(t, '/testhub', { headers: { 'Content-Type': 'text/x-test', Cookie: 'one=1; two=2' } });
+    assert.equal(await client.invoke('GetContentTypeHeader'), 'text/x-test');
+    assert.equal(await client.invoke('GetCookie', 'two'), '2');
+    assert.equal(await client.invoke('GetCookie', 'three'), null);
+  });
+
+  test('no headers', async t => {
+    const client = await connect(t);
+    assert.equal(await client.invoke('GetContentTypeHeader'), null);
+    assert.equal(await client.invoke('GetCookie', 'two'), null);
+  });
+
+  test('items live as long as their connection', async t => {
+    const [first, second] = await connectAll(t, 2);
+    for (const n of [1, 2, 3]) assert.equal(await first.invoke('Count'), n);
+    assert.equal(await second.invoke('Count'), 1);
+    await first.stop();
+    await first.start();
+    assert.equal(await first.invoke('Count'), 1);
+  });
+
+  test('a protocol that the server does not know', async t => {
+    const protocol = Object.assign(new JsonHubProtocol(), { name: 'other' });
+    const client = newClient(t, '/testhub', { protocol });
+    await assert.rejects(client.start(), { message: `Server returned handshake error: The protocol 'other' is not supported.` });
+  });
+});

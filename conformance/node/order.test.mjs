@@ -1,0 +1,70 @@
+// What comes first, and what runs at the same time.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { MessageType } from '@microsoft/signalr';
+import { againstServer, idsOf } from './client.mjs';
+
+const upTo = count => Array.from({ length: count }, (_, i) => i);
+
+/** Calls a method once for each argument without waiting, and tells in which order the results came. */
+async function orderOfResults(client, calls) {
+  const order = [];
+  await Promise.all(calls.map(async ([method, argument]) => { order.push(await client.invoke(method, argument)); }));
+  return order;
+}
+
+againstServer([], ({ connect, connectAll }) => {
+  test('sends arrive in order', async t => {
+    // This hub runs one call of a client after the other.
+    const [sender, receiver] = await connectAll(t, 2, '/bench');
+    const received = receiver.callback('Receive');
+    const [, id] = await idsOf(sender, receiver);
+    for (const i of upTo(1000)) await sender.send('SendTo', id, i, 'hello');
+    assert.deepEqual(await received.take(1000), upTo(1000).map(i => [i, 'hello']));
+  });
+
+  test('a burst of messages arrives in order, and before the result', async t => {
+    const client = await connect(t);
+    const numbers = client.callback('Number');
+    await client.invoke('Burst', 5000);
+    assert.equal(numbers.size, 5000);
+    assert.deepEqual(await numbers.take(5000), upTo(5000));
+  });
+
+  test('what a method sends to its caller comes before its result', async t => {
+    const client = await connect(t);
+    for (let i = 0; i < 100; i++) {
+      await client.invoke('ToCaller', `message ${i}`);
+      assert.equal(client.messages.size, 1);
+      assert.equal(await client.messages.next(), `message ${i}`);
+    }
+    const types = client.received.map(({ type }) => type);
+    assert.deepEqual(types, Array(100).fill([MessageType.Invocation, MessageType.Completion]).flat());
+  });
+
+  test('calls run at the same time up to the limit', async t => {
+    const client = await connect(t);
+    assert.deepEqual(await orderOfResults(client, [['Slow', 600], ['Slow', 300], ['Slow', 0]]), [0, 300, 600]);
+    const nine = Array(9).fill(['Slow', 300]);
+    assert.deepEqual(await orderOfResults(client, [...nine, ['Echo', 'the tenth']]), ['the tenth', ...Array(9).fill(300)]);
+    const ten = [['Slow', 100], ...Array(9).fill(['Slow', 500])];
+    assert.deepEqual(await orderOfResults(client, [...ten, ['Echo', 'the eleventh']]), [100, 'the eleventh', ...Array(9).fill(500)]);
+  });
+
+  test('calls run one after the other where the limit is one', async t => {
+    const client = await connect(t, '/bench');
+    assert.deepEqual(await orderOfResults(client, [['Slow', 100], ['Slow', 50], ['Echo', 'echo'], ['Slow', 0]]), [100, 50, 'echo', 0]);
+    const texts = upTo(500).map(String);
+    assert.deepEqual(await orderOfResults(client, texts.map(text => ['Echo', text])), texts);
+  });
+
+  test('a client that waits does not hold up another', async t => {
+    const [busy, other] = await connectAll(t, 2, '/bench');
+    const slow = busy.invoke('Slow', 500);
+    let over = false;
+    slow.then(() => { over = true; });
+    assert.equal(await other.invoke('Echo', 'hello'), 'hello');
+    assert.equal(over, false);
+    assert.equal(await slow, 500);
+  });
+});
