@@ -406,8 +406,12 @@ func (c *Connection) overflow() {
 
 // run starts a lifetime event.
 func (c *Connection) run(e event) {
-	c.event = &Call{conn: c, event: e, returned: make(chan error, 1)}
+	c.event = c.newEvent(e)
 	c.sys.workers.do(c.event)
+}
+
+func (c *Connection) newEvent(e event) *Call {
+	return &Call{conn: c, event: e, returned: make(chan error, 1)}
 }
 
 // farewellEvent runs OnDisconnected if it is owed.
@@ -436,26 +440,27 @@ func (c *Connection) retire() {
 
 // settle stops the actor as the last step of closing, when nothing more is read or written. Until then the heartbeat looks after it.
 func (c *Connection) settle(ctx actor.Context) {
-	c.out.mu.Lock()
-	over := c.out.over
-	c.out.mu.Unlock()
-	if c.state == closed && c.readerEnded && over {
+	if c.state == closed && c.readerEnded && c.isOver() {
 		ctx.Stop(ctx.Self())
 	}
 }
 
-// onStopping comes as the last step of closing, or because somebody has stopped the actor. Then a goroutine finishes what is owed.
+// onStopping comes as the last step of closing, or because somebody has stopped the actor. Then the heartbeat does not look after the
+// connection any more: it is cut, and a goroutine finishes what is owed.
 func (c *Connection) onStopping() {
 	c.shard.remove(c)
-	if c.state == closed {
+	if c.state == closed && c.readerEnded && c.isOver() {
 		return
 	}
-	event, owed := c.event, c.accepted
+	event, owed, retired := c.event, c.accepted, c.state == closed
 	if c.state < closing {
 		c.enter(closing)
 		c.cause = errActorStopped
-		c.sayGoodbye(farewell{cut: true}, true)
 		c.calls.close(ErrDisconnected)
+	}
+	c.sayGoodbye(farewell{cut: true}, true)
+	if retired {
+		return
 	}
 	c.sys.drainers.Go(func() {
 		if event != nil {
@@ -464,7 +469,9 @@ func (c *Connection) onStopping() {
 			owed = event.event == connected && err == nil
 		}
 		if owed {
-			(&Call{conn: c, event: disconnected, returned: make(chan error, 1)}).work()
+			last := c.newEvent(disconnected)
+			c.sys.workers.do(last)
+			<-last.returned
 		}
 		c.retire()
 	})

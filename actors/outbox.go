@@ -258,6 +258,13 @@ func (c *Connection) lastFrameWritten() {
 	c.post(&written{})
 }
 
+// isOver tells whether nothing more will be written.
+func (c *Connection) isOver() bool {
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	return c.out.over
+}
+
 // aboveMark tells whether a sender to this connection should wait now.
 func (c *Connection) aboveMark() bool {
 	c.out.mu.Lock()
