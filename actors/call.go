@@ -113,28 +113,37 @@ func (k *Call) Bound() {
 	}
 }
 
-// work runs a lifetime event; invocations are run by the connection's own work, one after the other.
+// work runs a lifetime event; invocations are run by the connection's own work, one after the other. An error is put into words here,
+// because that is the application's code, too.
 func (k *Call) work() {
-	err := error(&PanicError{})
+	ended := &eventEnded{event: k.event, err: &PanicError{}}
+	const generic = "Connection closed with an error."
 	defer func() {
+		if ended.err != nil && ended.text == "" {
+			ended.text = k.conn.hub.handler.Describe(generic, ended.err)
+		}
 		k.end()
-		k.returned <- err
-		k.conn.post(&eventEnded{event: k.event, err: err})
+		k.returned <- ended.err
+		k.conn.post(ended)
 	}()
 	defer func() {
 		if reason := recover(); reason != nil {
-			err = k.panicked(reason)
+			ended.err = k.panicked(reason)
 		}
 	}()
-	if k.event == connected {
-		w := borrowWriter() // the answer to the handshake leaves before user code runs
-		w.flush(k.conn)
-		returnWriter(w)
-		err = k.conn.hub.handler.Connected(k)
-	} else {
+	if k.event == disconnected {
 		k.conn.hub.handler.Disconnected(k, k.conn.cause)
-		err = nil
+		ended.err = nil
+		return
 	}
+	w := borrowWriter() // the answer to the handshake leaves before user code runs
+	w.flush(k.conn)
+	returnWriter(w)
+	err := k.conn.hub.handler.Connected(k)
+	if err != nil {
+		ended.text = k.conn.hub.handler.Describe(generic, err)
+	}
+	ended.err = err
 }
 
 func (k *Call) panicked(reason any) error {
@@ -309,7 +318,7 @@ func (k *Call) SendSystemMessage(pid *actor.PID, message any) {
 		k.mu.Lock()
 		ended := k.ended
 		if !ended {
-			k.watchers = append(k.watchers, m.Watcher)
+			k.watchers = append(slices.DeleteFunc(k.watchers, m.Watcher.Equal), m.Watcher)
 		}
 		k.mu.Unlock()
 		if ended {

@@ -152,6 +152,7 @@ func (*readEnd) refuse() {}
 type eventEnded struct {
 	event event
 	err   error
+	text  string // of the error, for the client
 }
 
 func (*eventEnded) refuse() {}
@@ -319,7 +320,7 @@ func (c *Connection) onEventEnded(ctx actor.Context, m *eventEnded) {
 		c.accepted = m.err == nil
 		c.farewellEvent()
 	case m.err != nil:
-		c.close(ctx, m.err, farewell{message: true, text: c.hub.handler.Describe("Connection closed with an error.", m.err)})
+		c.close(ctx, m.err, farewell{message: true, text: m.text})
 	default:
 		c.accepted = true
 		c.calls.mu.Lock()
