@@ -44,6 +44,7 @@ type Call struct {
 	cancel   context.CancelCauseFunc
 	cause    error // why the context has ended
 	ended    bool
+	inside   bool // it shuts the system down, and so does not end by that
 	pid      *actor.PID
 	inbox    chan any
 	watchers []*actor.PID
@@ -117,10 +118,9 @@ func (k *Call) Bound() {
 // because that is the application's code, too.
 func (k *Call) work() {
 	ended := &eventEnded{event: k.event, err: &PanicError{}}
-	const generic = "Connection closed with an error."
 	defer func() {
-		if ended.err != nil && ended.text == "" {
-			ended.text = k.conn.hub.handler.Describe(generic, ended.err)
+		if ended.err != nil {
+			ended.text = k.inWords(ended.err)
 		}
 		k.end()
 		k.returned <- ended.err
@@ -139,11 +139,19 @@ func (k *Call) work() {
 	w := borrowWriter() // the answer to the handshake leaves before user code runs
 	w.flush(k.conn)
 	returnWriter(w)
-	err := k.conn.hub.handler.Connected(k)
-	if err != nil {
-		ended.text = k.conn.hub.handler.Describe(generic, err)
-	}
-	ended.err = err
+	ended.err = k.conn.hub.handler.Connected(k)
+}
+
+// inWords is the text of a Close that is due to err.
+func (k *Call) inWords(err error) (text string) {
+	const generic = "Connection closed with an error."
+	defer func() {
+		if reason := recover(); reason != nil {
+			_ = k.panicked(reason)
+			text = generic
+		}
+	}()
+	return k.conn.hub.handler.Describe(generic, err)
 }
 
 func (k *Call) panicked(reason any) error {
@@ -160,7 +168,7 @@ func (k *Call) exec() (enough bool) {
 	returned := false
 	defer func() {
 		if reason := recover(); !returned {
-			*buffer = k.conn.hub.handler.Panicked(k, (*buffer)[:0], k.panicked(reason))
+			*buffer = k.failure((*buffer)[:0], k.panicked(reason))
 		}
 		k.Bound()
 		k.conn.calls.forget(k)
@@ -176,6 +184,19 @@ func (k *Call) exec() (enough bool) {
 	*buffer = k.conn.hub.handler.Invoke(k, (*buffer)[:0])
 	returned = true
 	return
+}
+
+// failure appends the completion of a call that has panicked. Words for it are the application's code again, which may fail again.
+func (k *Call) failure(dst []byte, err error) (completion []byte) {
+	defer func() {
+		if reason := recover(); reason != nil {
+			_ = k.panicked(reason)
+			if completion = dst; len(k.id) > 0 {
+				completion = k.conn.Protocol().AppendError(dst, k.id, "An error occurred on the server.")
+			}
+		}
+	}()
+	return k.conn.hub.handler.Panicked(k, dst, err)
 }
 
 // end makes the call a thing of the past: its context is over, its PID dead.
@@ -203,7 +224,7 @@ func (k *Call) stop(cause error) {
 }
 
 func (k *Call) finish(cause error) {
-	if k.cause == nil {
+	if k.cause == nil && (!k.inside || cause != ErrShutdown) {
 		k.cause = cause
 		if k.cancel != nil {
 			k.cancel(cause)

@@ -180,7 +180,7 @@ func (c *Connection) runCalls(behind *Call) {
 		}
 		if c.aboveMark() { // its client takes no more than it is given: it gets no further answers meanwhile
 			c.schedule()
-			c.waitForRoom(c.Done())
+			c.waitForRoom(c.Done(), true)
 		}
 		running = k
 		enough := k.exec()

@@ -240,10 +240,10 @@ func (c *Connection) onHandshake(ctx actor.Context, h *handshake) {
 		c.close(ctx, errors.New(h.failure), farewell{text: h.failure})
 		return
 	}
-	c.enter(open)
 	c.protocol = h.index
 	c.opcode = opcodeOf(c.Protocol())
 	c.pushRaw(hubproto.AppendHandshakeResponse(packetBuffer(3), ""))
+	c.enter(open) // from here on the heartbeat may send pings
 	c.sys.connections.add(c)
 	c.hub.everyone.join(c)
 	if c.userID != "" {
@@ -463,7 +463,9 @@ func (c *Connection) onStopping() {
 	if retired {
 		return
 	}
-	c.sys.drainers.Go(func() {
+	c.sys.finishers.add(1)
+	go func() {
+		defer c.sys.finishers.add(-1)
 		if event != nil {
 			event.stop(ErrDisconnected)
 			err := <-event.returned
@@ -475,7 +477,7 @@ func (c *Connection) onStopping() {
 			<-last.returned
 		}
 		c.retire()
-	})
+	}()
 }
 
 // pushRaw pushes a message of the connection's own that no policy touches.

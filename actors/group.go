@@ -199,7 +199,7 @@ func (s *sending) finish(ctx context.Context) {
 	if k := CallOf(ctx); k != nil {
 		k.conn.schedule() // what its worker has left unwritten shall not wait, too
 	}
-	s.fullest.waitForRoom(ctx.Done())
+	s.fullest.waitForRoom(ctx.Done(), false)
 }
 
 // directory holds the groups of a hub, or its users, by name. A group exists while it has members.

@@ -68,8 +68,12 @@ func (c *Connection) tick(d time.Duration) {
 	c.mailbox.trim()
 	c.out.mu.Lock()
 	waits := c.out.state != boxIdle && c.out.bytes > 0
+	full := c.out.state == boxBlocked && c.out.bytes >= c.settings.OutboxLimit
 	taken := c.out.taken
 	c.out.mu.Unlock()
+	if full && b.phase == closing { // it will not take the rest in time
+		c.socket.Cut()
+	}
 	if b.stalled += d; !waits || taken != b.taken {
 		b.stalled, b.taken = 0, taken
 	}

@@ -1,12 +1,14 @@
 package actors
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"time"
+	"unicode/utf8"
 
 	"github.com/asynkron/protoactor-go/actor"
 
@@ -227,7 +229,7 @@ func (h *Hub) sendProto(m *troupev1.Send) error {
 		return errInbox
 	}
 	var raw []json.RawMessage
-	if len(m.GetArguments()) > 0 && json.Unmarshal(m.GetArguments(), &raw) != nil || m.GetTarget() == "" {
+	if text := bytes.TrimSpace(m.GetArguments()); len(text) > 0 && (text[0] != '[' || !utf8.Valid(text) || json.Unmarshal(text, &raw) != nil) || m.GetTarget() == "" {
 		return errInbox
 	}
 	args := make([]any, len(raw))

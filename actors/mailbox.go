@@ -20,6 +20,7 @@ type mailbox struct {
 	head, n int
 	foreign int // foreign messages in the ring
 	system  []any
+	started bool
 	running bool
 	waiting bool // suspended, between a panic and its supervisor's answer
 	closed  bool
@@ -51,8 +52,14 @@ func (m *mailbox) RegisterHandlers(invoker actor.MessageInvoker, dispatcher acto
 	m.mu.Unlock()
 }
 
-// Start lets run what was posted before the actor existed.
-func (m *mailbox) Start() { m.schedule(m.claim()) }
+// Start lets run what was posted before the actor existed, behind the message that says it does.
+func (m *mailbox) Start() {
+	m.mu.Lock()
+	m.started = true
+	claimed := m.claimLocked()
+	m.mu.Unlock()
+	m.schedule(claimed)
+}
 
 // UserMessageCount is the number of messages that wait.
 func (m *mailbox) UserMessageCount() int {
@@ -61,15 +68,9 @@ func (m *mailbox) UserMessageCount() int {
 	return m.n
 }
 
-// claim makes the caller the one who runs the mailbox, if nobody does and there is something to do.
-func (m *mailbox) claim() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.claimLocked()
-}
-
+// claimLocked makes the caller the one who runs the mailbox, if nobody does and there is something to do.
 func (m *mailbox) claimLocked() bool {
-	if m.running || m.invoker == nil || len(m.system) == 0 && (m.waiting || m.n == 0) {
+	if m.running || !m.started || len(m.system) == 0 && (m.waiting || m.n == 0) {
 		return false
 	}
 	m.running = true

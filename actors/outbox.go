@@ -26,7 +26,8 @@ type outbox struct {
 
 	room    chan struct{} // made by who waits for room, closed when there is a reason to look again
 	drained bool          // emptied since the mark was last crossed
-	moved   time.Duration // when it last had taken half a limit's worth, or was emptied before filling up
+	moved   time.Duration // when it last had taken half a limit's worth within moveTime, or was emptied before filling up
+	window  time.Duration // the beginning of the moveTime that is being looked at
 	since   int           // bytes taken since then
 	taken   uint64        // bytes taken in all; the heartbeat sees by it whether the socket moves
 }
@@ -75,7 +76,7 @@ func (c *Connection) push(p *packet, fanout bool) pushed {
 	if mark := limit / 2; o.bytes > mark {
 		now := c.sys.now()
 		if before <= mark && o.drained {
-			o.drained, o.moved, o.since = false, now, 0
+			o.drained, o.moved, o.window, o.since = false, now, now, 0
 		}
 		if o.moves(now) {
 			result = pushAbove
@@ -119,26 +120,28 @@ func (o *outbox) look() {
 	}
 }
 
-// release takes n charged bytes off the count, because the kernel has them.
+// release takes n charged bytes off the count, because the kernel has them. Only a box that is not empty then needs to know the time.
 func (o *outbox) release(n, limit int, now func() time.Duration) {
-	if n == 0 {
-		return
-	}
 	o.bytes -= n
 	o.taken += uint64(n)
-	if o.bytes == 0 {
-		o.drained = true
-	}
-	if o.since += n; o.since >= limit/2 {
-		o.since, o.moved = 0, now()
-	}
 	if o.bytes <= limit/2 {
 		o.look()
 	}
+	if o.bytes == 0 {
+		o.drained, o.since = true, 0
+		return
+	}
+	t := now()
+	if t-o.window >= moveTime {
+		o.window, o.since = t, 0
+	}
+	if o.since += n; o.since >= limit/2 {
+		o.moved, o.window, o.since = t, t, 0
+	}
 }
 
-// reply appends a completion to the connection's own last packet. Its worker writes it when no call waits; the result says that so
-// much is unwritten that it should be written now.
+// reply appends a completion to the connection's own last packet. No limit applies to it: its client's next call waits for room. Its worker writes it when no call waits; enough says that so much is
+// unwritten that it should be written now.
 func (c *Connection) reply(completion []byte) (enough bool) {
 	o := &c.out
 	o.mu.Lock()
@@ -156,7 +159,7 @@ func (c *Connection) reply(completion []byte) (enough bool) {
 	p.b = append(p.b, completion...)
 	p.messages++
 	o.bytes += len(completion)
-	return p.messages == maxMerged || len(p.b) >= maxMergedBytes
+	return p.messages == maxMerged || o.bytes >= maxMergedBytes
 }
 
 // schedule hands what a worker has left unwritten to the flusher.
@@ -238,8 +241,10 @@ func (c *Connection) seal(last *packet, drop bool) {
 	}
 }
 
-// abandon is for a socket that is gone: nothing can be written any more.
+// abandon is for a socket that is gone: nothing can be written any more, and a reader that waits is let go, so that it sees that, too.
 func (c *Connection) abandon() {
+	c.closed.Store(true)
+	c.closeDone()
 	o := &c.out
 	o.mu.Lock()
 	o.sealed, o.finished, o.over, o.pong = true, true, true, nil
@@ -265,21 +270,24 @@ func (c *Connection) isOver() bool {
 	return c.out.over
 }
 
-// aboveMark tells whether a sender to this connection should wait now.
+// aboveMark tells whether the outbox is more than half full.
 func (c *Connection) aboveMark() bool {
 	c.out.mu.Lock()
 	defer c.out.mu.Unlock()
-	return !c.out.sealed && c.out.bytes > c.settings.OutboxLimit/2 && c.out.moves(c.sys.now())
+	return !c.out.sealed && c.out.bytes > c.settings.OutboxLimit/2
 }
 
-// waitForRoom waits until the outbox is below its mark, sealed, or does not move any more, or until done is closed. Only goroutines
-// of user code may call it.
-func (c *Connection) waitForRoom(done <-chan struct{}) {
+// waitForRoom waits until the outbox is below its mark or sealed, or until done is closed; others than the connection's own workers wait
+// no longer than it moves. Only goroutines of user code may call it.
+func (c *Connection) waitForRoom(done <-chan struct{}, own bool) {
 	o := &c.out
 	var timer *time.Timer
 	for {
 		o.mu.Lock()
-		left := moveTime - (c.sys.now() - o.moved)
+		left := moveTime
+		if !own {
+			left -= c.sys.now() - o.moved
+		}
 		if o.sealed || o.bytes <= c.settings.OutboxLimit/2 || left <= 0 {
 			o.mu.Unlock()
 			return

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime"
@@ -27,7 +28,8 @@ type System struct {
 	flushers    []*flusher
 	workers     workers
 	connections *connections
-	drainers    sync.WaitGroup // goroutines that come and go: drainers, finishers
+	drainers    sync.WaitGroup // goroutines that write to full sockets
+	finishers   counter        // goroutines that do what a stopped connection owes
 	services    sync.WaitGroup // goroutines that live as long as the system
 	quit        chan struct{}
 	calls       atomic.Uint64 // numbers of calls that have a PID
@@ -129,14 +131,37 @@ func (s *System) reason() error {
 
 // Shutdown closes every connection with allowReconnect, lets OnDisconnected run and the outboxes drain, and stops all actors and
 // goroutines. When ctx ends first, sockets are cut and calls that still run are abandoned; the error then says how many, and wraps
-// the cause of ctx. Later callers wait for the first. A call may shut down the system that it runs in: nobody waits for it.
+// the cause of ctx. Later callers wait for the first. A call may shut down the system that it runs in: nobody waits for it, and its
+// context goes on.
 func (s *System) Shutdown(ctx context.Context) error {
+	if k := CallOf(ctx); k != nil {
+		defer s.stepInside(k)()
+	}
 	s.shutdown.Do(func() {
-		s.result = s.stop(ctx)
-		close(s.finished)
+		go func() {
+			s.result = s.stop(ctx)
+			close(s.finished)
+		}()
 	})
 	<-s.finished
 	return s.result
+}
+
+// stepInside takes a call that waits for the end of the system out of what that end waits for, until the returned function is called.
+func (s *System) stepInside(k *Call) (back func()) {
+	k.mu.Lock()
+	k.inside = true
+	k.mu.Unlock()
+	connections := 0
+	if k.event != invocation {
+		connections = 1
+	}
+	s.workers.busy.add(-1)
+	s.alive.add(-connections)
+	return func() {
+		s.workers.busy.add(1)
+		s.alive.add(connections)
+	}
 }
 
 func (s *System) stop(ctx context.Context) error {
@@ -148,14 +173,8 @@ func (s *System) stop(ctx context.Context) error {
 			c.post(&leave{how: farewell{message: true, allowReconnect: true}})
 		}
 	}
-	ownCalls, ownConnections := 0, 0
-	if k := CallOf(ctx); k != nil {
-		ownCalls = 1
-		if k.event != invocation {
-			ownConnections = 1
-		}
-	}
-	err := s.alive.wait(ctx, ownConnections)
+	connections := s.alive.wait(ctx)
+	cut := s.alive.get()
 	s.stopped.Store(true)
 	for _, sh := range s.shards {
 		for _, c := range sh.all() {
@@ -163,15 +182,16 @@ func (s *System) stop(ctx context.Context) error {
 		}
 	}
 	s.workers.stop()
-	calls := s.workers.busy.wait(ctx, ownCalls)
+	calls := errors.Join(s.workers.busy.wait(ctx), s.finishers.wait(ctx))
+	abandoned := s.workers.busy.get()
 	s.uproot(ctx)
 	close(s.quit)
 	s.services.Wait()
 	if s.mine {
 		s.actors.Shutdown()
 	}
-	if err != nil || calls != nil {
-		return fmt.Errorf("troupe: shutdown was cut short: %d connections cut off, %d calls abandoned: %w", s.alive.get(), s.workers.busy.get()-ownCalls, context.Cause(ctx))
+	if connections != nil || calls != nil {
+		return fmt.Errorf("troupe: shutdown was cut short: %d connections cut off, %d calls abandoned: %w", cut, abandoned, context.Cause(ctx))
 	}
 	s.drainers.Wait()
 	return nil
@@ -182,9 +202,11 @@ func (s *System) uproot(ctx context.Context) {
 	gone := &watcher{gone: make(chan struct{})}
 	pid, _ := s.actors.ProcessRegistry.Add(gone, s.root.Id+"/shutdown")
 	defer s.actors.ProcessRegistry.Remove(pid)
-	if process, ok := s.actors.ProcessRegistry.Get(s.root); ok {
-		process.SendSystemMessage(s.root, &actor.Watch{Watcher: pid})
+	process, ok := s.actors.ProcessRegistry.Get(s.root)
+	if !ok {
+		return // somebody has stopped it already
 	}
+	process.SendSystemMessage(s.root, &actor.Watch{Watcher: pid})
 	s.actors.Root.Stop(s.root)
 	select {
 	case <-gone.gone:
@@ -206,7 +228,7 @@ func (w *watcher) SendSystemMessage(_ *actor.PID, message any) {
 	}
 }
 
-// counter counts what lives, and lets wait until it is few.
+// counter counts what lives, and lets wait until nothing does.
 type counter struct {
 	mu      sync.Mutex
 	n       int
@@ -229,10 +251,11 @@ func (c *counter) get() int {
 	return c.n
 }
 
-func (c *counter) wait(ctx context.Context, atMost int) error {
+// wait returns when nothing is left, or with the error of ctx.
+func (c *counter) wait(ctx context.Context) error {
 	for {
 		c.mu.Lock()
-		if c.n <= atMost {
+		if c.n <= 0 {
 			c.mu.Unlock()
 			return nil
 		}

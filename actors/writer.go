@@ -94,9 +94,10 @@ func (w *writer) own(c *Connection) {
 // sendAll writes packets in messages as large as may be. false: the outbox is not the caller's any more.
 func (w *writer) sendAll(c *Connection, packets []*packet) bool {
 	for len(packets) > 0 {
-		n, charge, size := 0, 0, 0
-		for n < len(packets) && n < maxMerged && (n == 0 || size+len(packets[n].b) <= maxMergedBytes) {
+		n, messages, charge, size := 0, 0, 0, 0
+		for n < len(packets) && (n == 0 || messages+packets[n].messages <= maxMerged && size+len(packets[n].b) <= maxMergedBytes) {
 			size += len(packets[n].b)
+			messages += packets[n].messages
 			charge += packets[n].charge()
 			n++
 		}

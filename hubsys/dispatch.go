@@ -137,7 +137,7 @@ func (h *hub) Disconnected(k *actors.Call, cause error) {
 func (h *hub) Describe(generic string, err error) string {
 	var forClient *HubError
 	switch {
-	case errors.As(err, &forClient):
+	case errors.As(err, &forClient) && forClient != nil:
 		return generic + " HubException: " + forClient.Message
 	case h.detailed:
 		return generic + " Error: " + err.Error()
