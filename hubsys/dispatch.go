@@ -32,8 +32,7 @@ func (h *hub) open(k *actors.Call) (Instance, error) {
 
 // close lets go of a hub value when its call is over.
 func (h *hub) close(value Instance) {
-	closer, ok := value.(io.Closer)
-	if !ok {
+	if !h.methods.closes {
 		return
 	}
 	defer func() {
@@ -41,7 +40,7 @@ func (h *hub) close(value Instance) {
 			h.log.Error("a hub's Close panicked", "reason", reason, "stack", string(debug.Stack()))
 		}
 	}()
-	if err := closer.Close(); err != nil {
+	if err := value.(io.Closer).Close(); err != nil {
 		h.log.Error("a hub's Close failed", "error", err)
 	}
 }

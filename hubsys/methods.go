@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"reflect"
 	"runtime"
 	"slices"
@@ -17,6 +18,7 @@ import (
 
 // methods are the methods of a hub that clients can call, by the names that clients use.
 type methods struct {
+	closes bool // hub values are closed after their calls
 	exact  map[string]*method
 	folded map[string]*method // in lower case
 }
@@ -117,12 +119,15 @@ func findMethods(t reflect.Type, names map[string]string) (*methods, error) {
 				fault(name, "its signature is not OnDisconnected(context.Context, error) error")
 			}
 			continue
-		case "Close":
-			if t.Implements(closerType) {
-				continue
-			}
 		}
-		if from := promotedFrom(t, rm); from != nil {
+		from := promotedFrom(t, name)
+		if name == "Close" && from == nil {
+			if ms.closes = t.Implements(closerType); !ms.closes {
+				fault(name, "its signature is not Close() error")
+			}
+			continue
+		}
+		if from != nil {
 			fault(name, `it comes from the embedded %s, which is no hub: declare it on the hub, or hide it with Methods[%q] = "-"`, from, name)
 			continue
 		}
@@ -218,34 +223,41 @@ func fromHub(m reflect.Method) bool {
 }
 
 // promotedFrom gives the embedded type that a method comes from, or nil if it is declared on the hub or on a hub that it embeds.
-func promotedFrom(t reflect.Type, m reflect.Method) reflect.Type {
-	if isDeclared(t, m.Name) {
-		return nil
+func promotedFrom(t reflect.Type, name string) reflect.Type {
+	_, from := origin(t, name)
+	return from
+}
+
+// origin finds how deep in a type a method is declared, and the type outside of hubs that it comes from, if that is so. Of several
+// embedded types the one where it is least deep has the say.
+func origin(t reflect.Type, name string) (depth int, from reflect.Type) {
+	if t.Kind() != reflect.Pointer || t.Elem().Kind() != reflect.Struct || isDeclared(t, name) {
+		return 0, nil
 	}
-	s := t.Elem()
-	for i := range s.NumField() {
-		f := s.Field(i)
-		if !f.Anonymous {
-			continue
-		}
+	depth = math.MaxInt32
+	for i := range t.Elem().NumField() {
+		f := t.Elem().Field(i)
 		p := f.Type
 		if p.Kind() == reflect.Struct {
 			p = reflect.PointerTo(p)
 		}
-		inner, ok := p.MethodByName(m.Name)
-		if !ok {
+		if _, ok := p.MethodByName(name); !f.Anonymous || !ok {
 			continue
 		}
-		if p.Kind() == reflect.Pointer && p.Elem().Kind() == reflect.Struct && isHub(p) {
-			return promotedFrom(p, inner)
+		if d, inner := origin(p, name); d+1 < depth {
+			depth, from = d+1, inner
+			if !isHub(p) {
+				from = f.Type
+			}
 		}
-		return f.Type
 	}
-	return nil
+	return depth, from
 }
 
 // isHub tells whether p, a pointer to a struct, embeds Hub.
-func isHub(p reflect.Type) bool { return p.Implements(reflect.TypeFor[Instance]()) }
+func isHub(p reflect.Type) bool {
+	return p.Kind() == reflect.Pointer && p.Implements(reflect.TypeFor[Instance]())
+}
 
 // isDeclared tells whether a method is written down for a type: the compiler makes the others, and no file holds them.
 func isDeclared(t reflect.Type, name string) bool {

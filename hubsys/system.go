@@ -99,7 +99,7 @@ func normalPath(path string) string {
 			switch segment {
 			case ".":
 			case "..":
-				kept = kept[:max(1, len(kept)-1)]
+				kept = kept[:max(min(1, len(kept)), len(kept)-1)]
 			default:
 				kept = append(kept, segment)
 			}

@@ -74,6 +74,12 @@ func (e *Endpoint) webSocket(w http.ResponseWriter, r *http.Request) {
 	} else {
 		id = e.Tokens.NewID()
 	}
+	if !canHijack(w) {
+		e.Log.Error("a WebSocket cannot be opened: the http.ResponseWriter is no http.Hijacker, and does not unwrap to one")
+		e.Tokens.release(reserved)
+		plain(w, http.StatusInternalServerError, "")
+		return
+	}
 	socket, err := upgrade(w, r)
 	if err != nil {
 		e.Log.Debug("a WebSocket could not be opened", "remote", r.RemoteAddr, "error", err)
@@ -100,12 +106,28 @@ type WebSocket struct {
 	ws      *websocket.Conn
 	session Session
 	early   []byte // what net/http has read already
+	lost    error  // why nothing more can be read
+	probe   [1]byte
 
 	closeCode atomic.Uint32
 
 	mu          sync.Mutex
 	finished    bool // the last frame has been written
 	readerEnded bool
+}
+
+// canHijack tells whether the connection of a request can be taken over.
+func canHijack(w http.ResponseWriter) bool {
+	for {
+		switch t := w.(type) {
+		case http.Hijacker:
+			return true
+		case interface{ Unwrap() http.ResponseWriter }:
+			w = t.Unwrap()
+		default:
+			return false
+		}
+	}
 }
 
 // upgrade answers the request, and takes the connection away from net/http.
@@ -163,6 +185,11 @@ func (s *WebSocket) serve(tokens *Tokens, reserved *reservation) {
 	switch {
 	case errors.As(err, &closed): // the client took leave: it is answered when the session has nothing more to write
 		err = nil
+		s.closeCode.Store(0) // whatever its code was (spec §2.3)
+		if !utf8.ValidString(closed.Reason) {
+			s.closeCode.Store(uint32(websocket.StatusProtocolError))
+			err = errReason
+		}
 	case s.closeCode.Load() == 0: // it is gone
 		err = nil
 		s.Cut()
@@ -178,7 +205,10 @@ func (s *WebSocket) serve(tokens *Tokens, reserved *reservation) {
 	_ = s.ws.CloseNow()
 }
 
-var errUTF8 = errors.New("a WebSocket text message is not UTF-8")
+var (
+	errUTF8   = errors.New("a WebSocket text message is not UTF-8")
+	errReason = errors.New("the reason of a WebSocket close frame is not UTF-8")
+)
 
 func (s *WebSocket) read() error {
 	for {
@@ -187,23 +217,47 @@ func (s *WebSocket) read() error {
 			return err
 		}
 		var text utf8Check
-		for more := true; more; {
+		n := 0 // bytes in probe
+		for err == nil {
+			// What is there is taken at once, whether the message ends with it or not. Its end is then looked for with a byte of our own,
+			// so that no buffer is borrowed while that may take long.
 			buffer := s.session.Buffer()
-			n := 0
-			for more && n < len(buffer) {
-				k, err := message.Read(buffer[n:])
-				if kind == websocket.MessageText && !text.add(buffer[n:n+k]) || err == io.EOF && text.n > 0 {
-					s.closeCode.Store(uint32(websocket.StatusInvalidFramePayloadData))
-					return errUTF8
-				}
-				n += k
-				if more = err == nil; !more && err != io.EOF {
+			copy(buffer, s.probe[:n])
+			var k int
+			if k, err = s.readMessage(message, buffer[n:]); err != nil && err != io.EOF {
+				return err
+			}
+			if kind == websocket.MessageText && !text.add(buffer[:n+k]) {
+				return s.notUTF8()
+			}
+			s.session.Commit(n + k)
+			if n = 0; err == nil {
+				if n, err = s.readMessage(message, s.probe[:]); err != nil && err != io.EOF {
 					return err
 				}
 			}
-			s.session.Commit(n)
+		}
+		if text.n > 0 {
+			return s.notUTF8()
 		}
 	}
+}
+
+// readMessage reads of a message. coder/websocket takes the end of TCP inside of a message for the message's; here it is an error.
+func (s *WebSocket) readMessage(message io.Reader, b []byte) (int, error) {
+	n, err := message.Read(b)
+	if err == io.EOF && s.lost != nil {
+		err = s.lost
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+	}
+	return n, err
+}
+
+func (s *WebSocket) notUTF8() error {
+	s.closeCode.Store(uint32(websocket.StatusInvalidFramePayloadData))
+	return errUTF8
 }
 
 // utf8Check checks a text that comes in pieces.
@@ -248,8 +302,9 @@ type carrier struct {
 }
 
 // Read is part of net.Conn.
-func (c *carrier) Read(p []byte) (int, error) {
+func (c *carrier) Read(p []byte) (n int, err error) {
 	s := c.socket
+	defer func() { s.lost = err }()
 	if len(s.early) > 0 {
 		n := copy(p, s.early)
 		if s.early = s.early[n:]; len(s.early) == 0 {
@@ -272,7 +327,7 @@ func (c *carrier) Write(frame []byte) (int, error) {
 	}
 	c.rest = 2 + int(frame[1]&0x7f) - len(frame)
 	if len(frame) >= 4 && frame[0]&0x0f == wsframe.Close {
-		// It echoes the client's code, which the reference answers with 1000 whatever it is (spec §2.3). Its own codes are errors.
+		// It echoes the client's code, or has found an error.
 		switch code := websocket.StatusCode(binary.BigEndian.Uint16(frame[2:])); code {
 		case websocket.StatusProtocolError, websocket.StatusInvalidFramePayloadData, websocket.StatusMessageTooBig:
 			c.socket.closeCode.Store(uint32(code))
