@@ -110,7 +110,7 @@ func (e *Endpoint) absent(w http.ResponseWriter, r *http.Request, transport stri
 
 // known answers requests that name no connection by its token.
 func (e *Endpoint) known(w http.ResponseWriter, r *http.Request) bool {
-	id, count := queryValue(r.URL.Query(), "id")
+	id, count := queryValue(r.URL.RawQuery, "id")
 	if id == "" {
 		plain(w, http.StatusBadRequest, "Connection ID required")
 		return false
@@ -150,13 +150,18 @@ func plain(w http.ResponseWriter, status int, text string) {
 }
 
 // queryValue is the first value of a key without regard to its case, and how often it is there.
-func queryValue(query url.Values, key string) (value string, count int) {
-	for k, values := range query {
-		if strings.EqualFold(k, key) && len(values) > 0 {
-			if count == 0 {
-				value = values[0]
-			}
-			count += len(values)
+func queryValue(query, key string) (value string, count int) {
+	for pair := range strings.SplitSeq(query, "&") {
+		k, v, _ := strings.Cut(pair, "=")
+		if k, err := url.QueryUnescape(k); err != nil || !strings.EqualFold(k, key) {
+			continue
+		}
+		v, err := url.QueryUnescape(v)
+		if err != nil {
+			continue
+		}
+		if count++; count == 1 {
+			value = v
 		}
 	}
 	return value, count

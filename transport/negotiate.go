@@ -57,7 +57,7 @@ func answer(w http.ResponseWriter, body any) {
 
 // requestedVersion is the version that is spoken, or the text of the error (spec §1.2, §1.4).
 func requestedVersion(r *http.Request) (version int, failure string) {
-	value, count := queryValue(r.URL.Query(), "negotiateVersion")
+	value, count := queryValue(r.URL.RawQuery, "negotiateVersion")
 	if count == 0 {
 		return 0, ""
 	}

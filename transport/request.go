@@ -66,7 +66,7 @@ func (r *Request) Secure() bool { return r.secure }
 
 // Query is the first value of a key in the request's query, whatever its case, or an empty string.
 func (r *Request) Query(key string) string {
-	value, _ := queryValue(r.QueryValues(), key)
+	value, _ := queryValue(r.query, key)
 	return value
 }
 

@@ -42,7 +42,7 @@ func hasToken(h http.Header, name, token string) bool {
 // webSocket opens a connection over a WebSocket: one that was negotiated, or, without an id, one of its own (spec §1.7).
 func (e *Endpoint) webSocket(w http.ResponseWriter, r *http.Request) {
 	var reserved *reservation
-	id, count := queryValue(r.URL.Query(), "id")
+	id, count := queryValue(r.URL.RawQuery, "id")
 	if id != "" {
 		if count == 1 {
 			reserved = e.Tokens.find(id, e)
