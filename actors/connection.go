@@ -44,8 +44,7 @@ type Connection struct {
 	accepted    bool  // OnConnected has succeeded: OnDisconnected is owed
 	event       *Call // OnConnected or OnDisconnected, while it runs
 	readerEnded bool
-	unreadable  error // why the state is failing
-	cause       error
+	cause       error // why it closes, or is failing
 	groups      map[string]struct{}
 	panicked    time.Duration
 
@@ -159,7 +158,7 @@ func (*eventEnded) refuse() {}
 
 // leave asks the connection to close.
 type leave struct {
-	cause error
+	cause error // why it closes, or is failing
 	how   farewell
 }
 
@@ -198,7 +197,7 @@ func (c *Connection) Receive(ctx actor.Context) {
 	case *leave:
 		c.close(ctx, m.cause, m.how)
 	case *answered:
-		c.fail(ctx, c.unreadable)
+		c.fail(ctx, c.cause)
 	case *written:
 		c.settle(ctx)
 	case *resumed:
@@ -225,7 +224,7 @@ func (c *Connection) onBatch(ctx actor.Context, b *batch) {
 	c.start(false)
 	if b.err != nil && c.state == open {
 		c.enter(failing)
-		c.unreadable = b.err
+		c.cause = b.err
 		c.calls.whenIdle(func() { c.post(&answered{}) })
 	}
 }

@@ -32,8 +32,8 @@ const (
 // find gives c's place among the members, or -1.
 func (g *group) find(c *Connection) int {
 	if g.everyone {
-		if c.place < len(g.members) && g.members[c.place] == c {
-			return c.place
+		if int(c.place) < len(g.members) && g.members[c.place] == c {
+			return int(c.place)
 		}
 		return -1
 	}
@@ -55,7 +55,7 @@ func (g *group) join(c *Connection) {
 	}
 	g.members = append(g.members, c)
 	if g.everyone {
-		c.place = len(g.members) - 1
+		c.place = int32(len(g.members) - 1)
 	} else if g.index != nil {
 		g.index[c] = len(g.members) - 1
 	} else if len(g.members) > smallGroup {
@@ -83,7 +83,7 @@ func (g *group) leave(c *Connection) (empty bool) {
 	g.members[last] = nil
 	g.members = g.members[:last]
 	if g.everyone {
-		moved.place = i
+		moved.place = int32(i)
 	} else if g.index != nil {
 		g.index[moved] = i
 		delete(g.index, c)

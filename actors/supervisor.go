@@ -101,14 +101,14 @@ func (s *shard) Receive(ctx actor.Context) {
 func (s *shard) add(c *Connection) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c.slot = len(s.list)
+	c.slot = int32(len(s.list))
 	s.list = append(s.list, c)
 }
 
 // remove takes a connection off the list, if it is on it.
 func (s *shard) remove(c *Connection) {
 	s.mu.Lock()
-	on := c.slot < len(s.list) && s.list[c.slot] == c
+	on := int(c.slot) < len(s.list) && s.list[c.slot] == c
 	if on {
 		last := len(s.list) - 1
 		s.list[c.slot] = s.list[last]
