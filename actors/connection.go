@@ -53,8 +53,8 @@ type Connection struct {
 
 	// What the heartbeat looks at.
 	shard  *shard
-	slot   int           // in the shard's list
-	place  int           // in the hub's list of everyone
+	slot   int32         // in the shard's list
+	place  int32         // in the hub's list of everyone
 	phase  atomic.Uint32 // the state
 	heard  atomic.Bool
 	pinged atomic.Bool
