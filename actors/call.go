@@ -44,7 +44,7 @@ type Call struct {
 	cancel   context.CancelCauseFunc
 	cause    error // why the context has ended
 	ended    bool
-	inside   bool // it shuts the system down, and so does not end by that
+	inside   int // how often it waits for the system to shut down, by which it does not end
 	pid      *actor.PID
 	inbox    chan any
 	watchers []*actor.PID
@@ -203,6 +203,9 @@ func (k *Call) failure(dst []byte, err error) (completion []byte) {
 func (k *Call) end() {
 	k.mu.Lock()
 	k.ended = true
+	if k.inside > 0 {
+		k.count(1)
+	}
 	k.finish(ErrReturned)
 	pid, watchers := k.pid, k.watchers
 	k.watchers = nil
@@ -224,7 +227,7 @@ func (k *Call) stop(cause error) {
 }
 
 func (k *Call) finish(cause error) {
-	if k.cause == nil && (!k.inside || cause != ErrShutdown) {
+	if k.cause == nil && (k.inside == 0 || cause != ErrShutdown) {
 		k.cause = cause
 		if k.cancel != nil {
 			k.cancel(cause)

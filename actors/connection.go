@@ -450,6 +450,7 @@ func (c *Connection) settle(ctx actor.Context) {
 func (c *Connection) onStopping() {
 	c.shard.remove(c)
 	if c.state == closed && c.readerEnded && c.isOver() {
+		c.sys.alive.add(-1)
 		return
 	}
 	event, owed, retired := c.event, c.accepted, c.state == closed
@@ -460,11 +461,11 @@ func (c *Connection) onStopping() {
 	}
 	c.sayGoodbye(farewell{cut: true}, true)
 	if retired {
+		c.sys.alive.add(-1)
 		return
 	}
-	c.sys.finishers.add(1)
 	go func() {
-		defer c.sys.finishers.add(-1)
+		defer c.sys.alive.add(-1)
 		if event != nil {
 			event.stop(ErrDisconnected)
 			err := <-event.returned

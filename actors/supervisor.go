@@ -94,6 +94,7 @@ func (s *shard) Receive(ctx actor.Context) {
 		m.conn.abandon()
 		m.conn.mailbox.close()
 		s.remove(m.conn)
+		s.sys.alive.add(-1)
 	}
 	s.next = nil
 }
@@ -105,21 +106,15 @@ func (s *shard) add(c *Connection) {
 	s.list = append(s.list, c)
 }
 
-// remove takes a connection off the list, if it is on it.
+// remove takes a connection off the list.
 func (s *shard) remove(c *Connection) {
 	s.mu.Lock()
-	on := int(c.slot) < len(s.list) && s.list[c.slot] == c
-	if on {
-		last := len(s.list) - 1
-		s.list[c.slot] = s.list[last]
-		s.list[c.slot].slot = c.slot
-		s.list[last] = nil
-		s.list = s.list[:last]
-	}
-	s.mu.Unlock()
-	if on {
-		s.sys.alive.add(-1)
-	}
+	defer s.mu.Unlock()
+	last := len(s.list) - 1
+	s.list[c.slot] = s.list[last]
+	s.list[c.slot].slot = c.slot
+	s.list[last] = nil
+	s.list = s.list[:last]
 }
 
 // all is a copy of the list.

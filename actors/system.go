@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"log/slog"
 	"runtime"
@@ -29,7 +28,6 @@ type System struct {
 	workers     workers
 	connections *connections
 	drainers    sync.WaitGroup // goroutines that write to full sockets
-	finishers   counter        // goroutines that do what a stopped connection owes
 	services    sync.WaitGroup // goroutines that live as long as the system
 	quit        chan struct{}
 	calls       atomic.Uint64 // numbers of calls that have a PID
@@ -38,7 +36,7 @@ type System struct {
 	mu       sync.RWMutex // held for reading while a connection is added
 	closing  bool
 	stopped  atomic.Bool
-	alive    counter // connections
+	alive    counter // connections that have not done all that they owe
 	shutdown sync.Once
 	finished chan struct{}
 	result   error
@@ -147,20 +145,30 @@ func (s *System) Shutdown(ctx context.Context) error {
 	return s.result
 }
 
-// stepInside takes a call that waits for the end of the system out of what that end waits for, until the returned function is called.
+// stepInside takes a call that waits for the end of the system out of what that end waits for, until it goes back or returns.
 func (s *System) stepInside(k *Call) (back func()) {
 	k.mu.Lock()
-	k.inside = true
-	k.mu.Unlock()
-	connections := 0
-	if k.event != invocation {
-		connections = 1
+	defer k.mu.Unlock()
+	if k.ended {
+		return func() {}
 	}
-	s.workers.busy.add(-1)
-	s.alive.add(-connections)
+	if k.inside++; k.inside == 1 {
+		k.count(-1)
+	}
 	return func() {
-		s.workers.busy.add(1)
-		s.alive.add(connections)
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if k.inside--; k.inside == 0 && !k.ended {
+			k.count(1)
+		}
+	}
+}
+
+// count changes by how much a call, and the connection whose end waits for it, keep the system alive.
+func (k *Call) count(d int) {
+	k.conn.sys.workers.busy.add(d)
+	if k.event != invocation {
+		k.conn.sys.alive.add(d)
 	}
 }
 
@@ -182,7 +190,7 @@ func (s *System) stop(ctx context.Context) error {
 		}
 	}
 	s.workers.stop()
-	calls := errors.Join(s.workers.busy.wait(ctx), s.finishers.wait(ctx))
+	calls := s.workers.busy.wait(ctx)
 	abandoned := s.workers.busy.get()
 	s.uproot(ctx)
 	close(s.quit)
