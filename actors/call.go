@@ -119,12 +119,15 @@ func (k *Call) Bound() {
 func (k *Call) work() {
 	ended := &eventEnded{event: k.event, err: &PanicError{}}
 	defer func() {
-		if ended.err != nil {
-			ended.text = k.inWords(ended.err)
-		}
 		k.end()
 		k.returned <- ended.err
 		k.conn.post(ended)
+	}()
+	defer func() {
+		if ended.err != nil {
+			ended.text = connectedText
+			ended.text = k.inWords(ended.err) // unless that, too, calls runtime.Goexit
+		}
 	}()
 	defer func() {
 		if reason := recover(); reason != nil {
@@ -142,16 +145,18 @@ func (k *Call) work() {
 	ended.err = k.conn.hub.handler.Connected(k)
 }
 
+// connectedText is what the text of a Close that is due to an error begins with.
+const connectedText = "Connection closed with an error."
+
 // inWords is the text of a Close that is due to err.
 func (k *Call) inWords(err error) (text string) {
-	const generic = "Connection closed with an error."
 	defer func() {
 		if reason := recover(); reason != nil {
 			_ = k.panicked(reason)
-			text = generic
+			text = connectedText
 		}
 	}()
-	return k.conn.hub.handler.Describe(generic, err)
+	return k.conn.hub.handler.Describe(connectedText, err)
 }
 
 func (k *Call) panicked(reason any) error {
@@ -167,9 +172,6 @@ func (k *Call) exec() (enough bool) {
 	buffer := completions.Get().(*[]byte)
 	returned := false
 	defer func() {
-		if reason := recover(); !returned {
-			*buffer = k.failure((*buffer)[:0], k.panicked(reason))
-		}
 		k.Bound()
 		k.conn.calls.forget(k)
 		if len(*buffer) > 0 {
@@ -181,22 +183,33 @@ func (k *Call) exec() (enough bool) {
 			completions.Put(buffer)
 		}
 	}()
+	defer func() {
+		if reason := recover(); !returned {
+			*buffer = k.plainFailure((*buffer)[:0])
+			*buffer = k.failure(k.panicked(reason)) // unless that, too, calls runtime.Goexit
+		}
+	}()
 	*buffer = k.conn.hub.handler.Invoke(k, (*buffer)[:0])
 	returned = true
 	return
 }
 
-// failure appends the completion of a call that has panicked. Words for it are the application's code again, which may fail again.
-func (k *Call) failure(dst []byte, err error) (completion []byte) {
+// failure is the completion of a call that has panicked. Words for it are the application's code again, which may fail again.
+func (k *Call) failure(err error) (completion []byte) {
 	defer func() {
 		if reason := recover(); reason != nil {
 			_ = k.panicked(reason)
-			if completion = dst; len(k.id) > 0 {
-				completion = k.conn.Protocol().AppendError(dst, k.id, "An error occurred on the server.")
-			}
+			completion = k.plainFailure(nil)
 		}
 	}()
-	return k.conn.hub.handler.Panicked(k, dst, err)
+	return k.conn.hub.handler.Panicked(k, nil, err)
+}
+
+func (k *Call) plainFailure(dst []byte) []byte {
+	if len(k.id) == 0 {
+		return dst
+	}
+	return k.conn.Protocol().AppendError(dst, k.id, "An error occurred on the server.")
 }
 
 // end makes the call a thing of the past: its context is over, its PID dead.

@@ -87,11 +87,11 @@ func (q *runQueue) forget(k *Call) {
 	q.running = q.running[:last]
 }
 
-// settled is asked by a worker whose call has ended: it reports the end of the last one to who waits for it.
+// settled tells who waits for it that the last worker has given its slot back: all calls have ended and been answered.
 func (q *runQueue) settled() {
 	q.mu.Lock()
 	var idle func()
-	if q.idle != nil && q.head == nil && len(q.running) == 0 {
+	if q.idle != nil && q.slots == 0 && q.head == nil {
 		idle, q.idle = q.idle, nil
 	}
 	q.mu.Unlock()
@@ -165,14 +165,12 @@ func (c *Connection) runCalls(behind *Call) {
 		}
 		returnWriter(w)
 	}()
-	if behind != nil {
-		c.calls.settled()
-	}
 	for first := behind == nil; ; first = false {
 		k := c.calls.next(false)
 		if k == nil {
 			w.flush(c)
 			if k = c.calls.next(true); k == nil {
+				c.calls.settled()
 				return
 			}
 		} else if !first {
@@ -185,7 +183,6 @@ func (c *Connection) runCalls(behind *Call) {
 		running = k
 		enough := k.exec()
 		running = nil
-		c.calls.settled()
 		if enough {
 			w.flush(c)
 		}

@@ -3,7 +3,6 @@ package actors
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -197,7 +196,9 @@ func (c *Connection) Receive(ctx actor.Context) {
 	case *leave:
 		c.close(ctx, m.cause, m.how)
 	case *answered:
-		c.fail(ctx, c.cause)
+		if c.state == failing {
+			c.fail(ctx, c.cause)
+		}
 	case *written:
 		c.settle(ctx)
 	case *resumed:
@@ -212,12 +213,14 @@ func (c *Connection) Receive(ctx actor.Context) {
 }
 
 func (c *Connection) onBatch(ctx actor.Context, b *batch) {
-	defer b.done(1)
+	left := len(b.messages)
+	defer func() { b.done(int32(left) + 1) }() // after a panic, what has not been handled
 	if b.handshake != nil && c.state == handshaking {
 		c.onHandshake(ctx, b.handshake)
 	}
 	for i := range b.messages {
-		if c.state != open || !c.onMessage(ctx, b, &b.messages[i]) {
+		kept := c.state == open && c.onMessage(ctx, b, &b.messages[i])
+		if left--; !kept {
 			b.done(1)
 		}
 	}
@@ -332,7 +335,7 @@ func (c *Connection) onEventEnded(ctx actor.Context, m *eventEnded) {
 
 // fail closes the connection because of what its client has sent (spec §10.3).
 func (c *Connection) fail(ctx actor.Context, err error) {
-	c.close(ctx, err, farewell{message: true, text: c.hub.handler.Describe("Connection closed with an error.", err), allowReconnect: true})
+	c.close(ctx, err, farewell{message: true, text: c.hub.handler.Describe(connectedText, err), allowReconnect: true})
 }
 
 // onResumed follows a panic: the message is lost, the connection goes on, unless it happens again at once.
@@ -351,9 +354,9 @@ func (c *Connection) close(ctx actor.Context, cause error, how farewell) {
 		return
 	}
 	greeted := c.state != handshaking
+	c.sayGoodbye(how, greeted)
 	c.enter(closing)
 	c.cause = cause
-	c.sayGoodbye(how, greeted)
 	c.calls.close(c.sys.reason())
 	if c.event != nil {
 		c.event.stop(c.sys.reason())
@@ -448,7 +451,9 @@ func (c *Connection) settle(ctx actor.Context) {
 // onStopping comes as the last step of closing, or because somebody has stopped the actor. Then the heartbeat does not look after the
 // connection any more: it is cut, and a goroutine finishes what is owed.
 func (c *Connection) onStopping() {
-	c.shard.remove(c)
+	if !c.shard.remove(c) {
+		return // a second time
+	}
 	if c.state == closed && c.readerEnded && c.isOver() {
 		c.sys.alive.add(-1)
 		return
@@ -495,8 +500,6 @@ func (c *Connection) pushRaw(b []byte) {
 		c.flusher.dirty(c, false)
 	}
 }
-
-func equalFold(a, b string) bool { return strings.EqualFold(a, b) }
 
 func unsupportedVersion(version int, protocol string) string {
 	return fmt.Sprintf("The server does not support version %d of the '%s' protocol.", version, protocol)

@@ -62,6 +62,7 @@ func (f *flusher) swap(list *[]*Connection, spare []*Connection) []*Connection {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	taken := *list
+	clear(spare)
 	*list = spare[:0]
 	return taken
 }
@@ -79,18 +80,20 @@ func (f *flusher) run(done <-chan struct{}) {
 		case <-f.wakeFanout:
 		}
 		for {
-			direct = f.pass(&f.direct, direct)
+			direct = f.pass(direct)
 			start := time.Now()
 			fanout = f.swap(&f.fanout, fanout)
 			if len(fanout) == 0 {
-				break
+				if len(direct) == 0 {
+					break
+				}
+				continue
 			}
 			for i, c := range fanout {
 				if i%stride == stride-1 {
-					direct = f.pass(&f.direct, direct)
+					direct = f.pass(direct)
 				}
 				f.write(c)
-				fanout[i] = nil
 			}
 			f.writer.forget()
 			if rest := min(time.Since(start)/2, longRest); rest > shortRest {
@@ -106,20 +109,15 @@ func (f *flusher) run(done <-chan struct{}) {
 	}
 }
 
-// pass writes for everything on the list.
-func (f *flusher) pass(list *[]*Connection, spare []*Connection) []*Connection {
-	for {
-		taken := f.swap(list, spare)
-		if len(taken) == 0 {
-			return taken
-		}
-		for i, c := range taken {
-			f.write(c)
-			taken[i] = nil
-		}
-		f.writer.forget()
-		spare = taken
+// pass writes for what is on the direct list now, and returns that list, emptied. What comes meanwhile waits for the next pass, so that
+// fan-outs get their turn.
+func (f *flusher) pass(spare []*Connection) []*Connection {
+	direct := f.swap(&f.direct, spare)
+	for _, c := range direct {
+		f.write(c)
 	}
+	f.writer.forget()
+	return direct
 }
 
 // write writes for c if its outbox still waits for the flusher; otherwise the entry is stale.
@@ -153,9 +151,8 @@ func (f *flusher) runLate(done <-chan struct{}) {
 		case <-timer.C:
 		}
 		late = f.swap(&f.waiting, late)
-		for i, c := range late {
+		for _, c := range late {
 			c.lookNow()
-			late[i] = nil
 		}
 	}
 }

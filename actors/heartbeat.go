@@ -93,7 +93,7 @@ func (c *Connection) keepAlive(d time.Duration) {
 		b.silent = 0 // the clock stands while the reader waits for us, and until the client's first ping (spec §10.4)
 	}
 	if b.silent > c.settings.ClientTimeout {
-		text := c.hub.handler.Describe("Connection closed with an error.", ErrClientTimeout)
+		text := c.hub.handler.Describe(connectedText, ErrClientTimeout)
 		c.post(&leave{cause: ErrClientTimeout, how: farewell{message: true, text: text, allowReconnect: true}})
 	}
 }

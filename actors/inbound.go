@@ -2,6 +2,7 @@ package actors
 
 import (
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -169,7 +170,7 @@ func (h *Hub) handshake(record []byte, err error) *handshake {
 	if err != nil {
 		return &handshake{failure: h.handler.Describe("An unexpected error occurred during connection handshake.", err)}
 	}
-	index := slices.IndexFunc(h.protocols, func(p hubproto.Protocol) bool { return equalFold(p.Name(), request.Protocol) })
+	index := slices.IndexFunc(h.protocols, func(p hubproto.Protocol) bool { return strings.EqualFold(p.Name(), request.Protocol) })
 	if index < 0 {
 		return &handshake{failure: "The protocol '" + request.Protocol + "' is not supported."}
 	}

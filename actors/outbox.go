@@ -1,7 +1,6 @@
 package actors
 
 import (
-	"slices"
 	"sync"
 	"time"
 )
@@ -205,13 +204,13 @@ func (c *Connection) lookNow() {
 	c.start(true)
 }
 
-// Pong answers a ping of the WebSocket layer. Only the newest answer is kept until it is written.
+// Pong answers a ping of the WebSocket layer with a frame, which it keeps. Only the newest answer is kept until it is written.
 func (c *Connection) Pong(frame []byte) {
 	o := &c.out
 	o.mu.Lock()
 	wake := false
 	if !o.finished {
-		o.pong = slices.Clone(frame)
+		o.pong = frame
 		wake = o.wake()
 	}
 	o.mu.Unlock()

@@ -32,6 +32,7 @@ type sow struct {
 // Receive is the actor's behaviour.
 func (r *root) Receive(ctx actor.Context) {
 	defer r.sys.guard("root")
+	r.sys.seeStop(ctx.Message())
 	if m, ok := ctx.Message().(*sow); ok {
 		pid, err := ctx.SpawnNamed(m.props, m.name)
 		if err != nil {
@@ -53,6 +54,15 @@ func (s *System) spawn(name string, props *actor.Props) (*actor.PID, error) {
 		return nil, err
 	case <-s.quit:
 		return nil, ErrShutdown
+	}
+}
+
+// seeStop refuses new connections when somebody stops an actor without which they would not live.
+func (s *System) seeStop(message any) {
+	if _, ok := message.(*actor.Stopping); ok {
+		s.mu.Lock()
+		s.closing = true
+		s.mu.Unlock()
 	}
 }
 
@@ -81,6 +91,7 @@ type adopt struct{ conn *Connection }
 // Receive is the actor's behaviour.
 func (s *shard) Receive(ctx actor.Context) {
 	defer s.sys.guard("connections")
+	s.sys.seeStop(ctx.Message())
 	m, ok := ctx.Message().(*adopt)
 	if !ok {
 		return
@@ -106,15 +117,19 @@ func (s *shard) add(c *Connection) {
 	s.list = append(s.list, c)
 }
 
-// remove takes a connection off the list.
-func (s *shard) remove(c *Connection) {
+// remove takes a connection off the list, if it is on it.
+func (s *shard) remove(c *Connection) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if int(c.slot) >= len(s.list) || s.list[c.slot] != c {
+		return false
+	}
 	last := len(s.list) - 1
 	s.list[c.slot] = s.list[last]
 	s.list[c.slot].slot = c.slot
 	s.list[last] = nil
 	s.list = s.list[:last]
+	return true
 }
 
 // all is a copy of the list.

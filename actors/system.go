@@ -27,7 +27,7 @@ type System struct {
 	flushers    []*flusher
 	workers     workers
 	connections *connections
-	drainers    sync.WaitGroup // goroutines that write to full sockets
+	drainers    counter        // goroutines that write to full sockets
 	services    sync.WaitGroup // goroutines that live as long as the system
 	quit        chan struct{}
 	calls       atomic.Uint64 // numbers of calls that have a PID
@@ -132,7 +132,7 @@ func (s *System) reason() error {
 // the cause of ctx. Later callers wait for the first. A call may shut down the system that it runs in: nobody waits for it, and its
 // context goes on.
 func (s *System) Shutdown(ctx context.Context) error {
-	if k := CallOf(ctx); k != nil {
+	if k := CallOf(ctx); k != nil && k.conn.sys == s {
 		defer s.stepInside(k)()
 	}
 	s.shutdown.Do(func() {
@@ -201,7 +201,9 @@ func (s *System) stop(ctx context.Context) error {
 	if connections != nil || calls != nil {
 		return fmt.Errorf("troupe: shutdown was cut short: %d connections cut off, %d calls abandoned: %w", cut, abandoned, context.Cause(ctx))
 	}
-	s.drainers.Wait()
+	if s.drainers.wait(ctx) != nil { // a net.Conn of the application's whose Close does not end its Write
+		return fmt.Errorf("troupe: shutdown was cut short: %d sockets are still being written: %w", s.drainers.get(), context.Cause(ctx))
+	}
 	return nil
 }
 

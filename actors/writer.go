@@ -183,7 +183,9 @@ func (w *writer) handOver(c *Connection, b []byte, charge int, rest []*packet) {
 	c.out.state = boxBlocked
 	finishing := c.out.finished
 	c.out.mu.Unlock()
-	c.sys.drainers.Go(func() {
+	c.sys.drainers.add(1)
+	go func() {
+		defer c.sys.drainers.add(-1)
 		d := &writer{blocking: true}
 		if !d.send(c, b, charge, rest) || !d.sendAll(c, rest) {
 			return
@@ -192,7 +194,7 @@ func (w *writer) handOver(c *Connection, b []byte, charge int, rest []*packet) {
 			c.lastFrameWritten()
 		}
 		d.own(c)
-	})
+	}()
 }
 
 // broken ends the writing half of a connection. The reading half sees the same, and tells the actor.

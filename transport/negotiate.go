@@ -31,12 +31,7 @@ func (e *Endpoint) negotiate(w http.ResponseWriter, r *http.Request, who Identit
 		answer(w, map[string]string{"error": failure})
 		return
 	}
-	reserved, err := e.Tokens.reserve(e, who.UserID, version == 0)
-	if err != nil {
-		e.Log.Warn("a negotiation was refused", "remote", r.RemoteAddr, "error", err)
-		plain(w, http.StatusServiceUnavailable, err.Error())
-		return
-	}
+	reserved := e.Tokens.reserve(e, who.UserID, version == 0)
 	n := negotiation{Version: version, ID: reserved.id, Transports: offered}
 	if version > 0 {
 		n.Token = reserved.token

@@ -33,14 +33,18 @@ type piece struct {
 
 var pieces = sync.Pool{New: func() any { return new(piece) }}
 
-// newRawConn returns nil if the connection is no bare socket.
+// newRawConn returns nil if the connection is no bare socket. One that wraps a socket, and so promotes its SyscallConn, does something
+// with the bytes, and is none.
 func newRawConn(conn net.Conn) *rawConn {
-	sc, ok := conn.(syscall.Conn)
-	if !ok {
-		return nil
+	var rc syscall.RawConn
+	var err error
+	switch c := conn.(type) {
+	case *net.TCPConn:
+		rc, err = c.SyscallConn()
+	case *net.UnixConn:
+		rc, err = c.SyscallConn()
 	}
-	rc, err := sc.SyscallConn()
-	if err != nil {
+	if err != nil || rc == nil {
 		return nil
 	}
 	c := &rawConn{rc: rc}

@@ -3,7 +3,6 @@ package transport
 import (
 	"crypto/rand"
 	"encoding/base64"
-	"fmt"
 	"sync"
 	"time"
 )
@@ -15,7 +14,7 @@ import (
 type Tokens struct {
 	// Expiry is how long a negotiated connection waits for its transport.
 	Expiry time.Duration
-	// Limit is how many may wait at once.
+	// Limit is how many may wait at once. When it is reached, the one that has waited longest is forgotten.
 	Limit int
 
 	node [4]byte
@@ -52,7 +51,7 @@ func (t *Tokens) random(n int) string {
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-func (t *Tokens) reserve(e *Endpoint, userID string, idIsToken bool) (*reservation, error) {
+func (t *Tokens) reserve(e *Endpoint, userID string, idIsToken bool) *reservation {
 	now := t.now()
 	r := &reservation{id: t.NewID(), token: t.random(16), endpoint: e, userID: userID, born: now}
 	if idIsToken {
@@ -61,13 +60,13 @@ func (t *Tokens) reserve(e *Endpoint, userID string, idIsToken bool) (*reservati
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.expire(now)
-	if t.count >= t.Limit {
-		return nil, fmt.Errorf("%d negotiated connections wait for their transport, which is the limit", t.Limit)
+	for t.count >= t.Limit { // nobody can keep others out by negotiating: their own are forgotten first
+		t.expire(t.waiting[0].born.Add(t.Expiry + 1))
 	}
 	t.byToken[r.token] = r
 	t.waiting = append(t.waiting, r)
 	t.count++
-	return r, nil
+	return r
 }
 
 // expire forgets what has waited for too long.

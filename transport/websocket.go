@@ -183,7 +183,7 @@ func (s *WebSocket) serve(tokens *Tokens, reserved *reservation) {
 	err := s.read()
 	var closed websocket.CloseError
 	switch {
-	case errors.As(err, &closed): // the client took leave: it is answered when the session has nothing more to write
+	case errors.As(err, &closed): // the client took leave: it is answered when what is being written is out
 		err = nil
 		s.closeCode.Store(0) // whatever its code was (spec §2.3)
 		if !utf8.ValidString(closed.Reason) {
@@ -219,8 +219,8 @@ func (s *WebSocket) read() error {
 		var text utf8Check
 		n := 0 // bytes in probe
 		for err == nil {
-			// What is there is taken at once, whether the message ends with it or not. Its end is then looked for with a byte of our own,
-			// so that no buffer is borrowed while that may take long.
+			// What a frame holds is taken at once, whether the message ends with it or not. Its end is then looked for with a byte of our
+			// own, so that no buffer is borrowed while that may take long.
 			buffer := s.session.Buffer()
 			copy(buffer, s.probe[:n])
 			var k int
@@ -380,9 +380,12 @@ func (s *WebSocket) Finished() {
 
 // Cut closes the descriptor at once.
 func (s *WebSocket) Cut() {
-	if t, ok := s.conn.(*tls.Conn); ok { // its own Close would write
-		_ = t.NetConn().Close()
-		return
+	switch c := s.conn.(type) {
+	case *tls.Conn: // its own Close would write
+		_ = c.NetConn().Close()
+	case *net.TCPConn, *net.UnixConn:
+		_ = c.Close()
+	default: // who knows what its Close does
+		go func() { _ = c.Close() }()
 	}
-	_ = s.conn.Close()
 }

@@ -1,0 +1,420 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/troupe-go/troupe/proto/hubproto"
+)
+
+// crew is a hub whose calls end when a test says so, and how.
+type crew struct {
+	mu      sync.Mutex
+	started []string
+	running int
+	most    int
+	ends    map[string]chan string
+	causes  map[string]error
+}
+
+func newCrew(w *world) *crew {
+	c := &crew{ends: map[string]chan string{}, causes: map[string]error{}}
+	w.handler.methods["work"] = func(k *Call, _ string) (any, error) {
+		id := string(k.ID())
+		end := c.begin(id)
+		defer c.done()
+		var how string
+		select {
+		case how = <-end:
+		case <-w.over:
+		}
+		c.mu.Lock()
+		if k.Err() != nil {
+			c.causes[id] = context.Cause(k)
+		}
+		c.mu.Unlock()
+		switch how {
+		case "panic":
+			panic("at the disco")
+		case "goexit":
+			runtime.Goexit()
+		case "fail":
+			return nil, errors.New("failed")
+		}
+		return how, nil
+	}
+	return c
+}
+
+func (c *crew) begin(id string) chan string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.started = append(c.started, id)
+	c.running++
+	c.most = max(c.most, c.running)
+	end := make(chan string, 1)
+	c.ends[id] = end
+	return end
+}
+
+func (c *crew) done() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.running--
+}
+
+func (c *crew) end(id, how string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ends[id] <- how
+}
+
+func (c *crew) starts() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return append([]string{}, c.started...)
+}
+
+// completion is what a call that has ended in some way is answered with.
+func completion(id, how string) string {
+	switch how {
+	case "panic":
+		return failure(id, "panic: at the disco")
+	case "goexit":
+		return failure(id, "runtime.Goexit was called")
+	case "fail":
+		return failure(id, "failed")
+	}
+	return result(id, strconv.Quote(how))
+}
+
+// soon is when calls that wait have got all the slots that are free: their number doubles each millisecond.
+const soon = 4 * lateTime
+
+// The run queue against a model: the first of those that have not ended run, as many as there are slots, and start in order of arrival.
+func TestRunQueueModel(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		client := 0
+		w.property(func(t *rapid.T) {
+			crew := newCrew(w)
+			client++
+			w.settings.Parallel = rapid.IntRange(1, 4).Draw(t, "limit")
+			c := w.open(fmt.Sprint("c", client), "")
+			next := 0
+			var alive, answered []string // calls that have not ended, and those that have
+			want := []string{}           // all that arrived
+			canceled := map[string]bool{}
+			busy := func() []string { return alive[:min(len(alive), w.settings.Parallel)] }
+			ended := func(id, how string) {
+				alive = slices.DeleteFunc(alive, func(one string) bool { return one == id })
+				answered = append(answered, completion(id, how))
+			}
+			t.Repeat(map[string]func(*rapid.T){
+				"": func(t *rapid.T) {
+					w.pass(soon) // by then as many run as may
+					started := want[:len(want)-len(alive)+len(busy())]
+					if w.settings.Parallel == 1 {
+						require.Equal(t, started, crew.starts())
+					} else { // two workers may begin in either order
+						require.ElementsMatch(t, started, crew.starts())
+					}
+					require.LessOrEqual(t, crew.most, w.settings.Parallel)
+					require.Equal(t, len(busy()), c.conn.calls.slots)
+				},
+				"arrive": func(t *rapid.T) {
+					var calls []string
+					for range rapid.IntRange(1, 6).Draw(t, "calls") {
+						id := strconv.Itoa(next)
+						next++
+						calls = append(calls, call(id, "work"))
+						alive, want = append(alive, id), append(want, id)
+					}
+					c.say(calls...)
+				},
+				"end": func(t *rapid.T) {
+					if len(alive) == 0 {
+						return // nothing runs
+					}
+					id := rapid.SampledFrom(busy()).Draw(t, "call")
+					how := rapid.SampledFrom([]string{"ok", "fail", "panic", "goexit"}).Draw(t, "how")
+					crew.end(id, how)
+					ended(id, how)
+				},
+				"race": func(t *rapid.T) { // ends and arrivals at once
+					if len(alive) == 0 {
+						return // nothing runs
+					}
+					var ends sync.WaitGroup
+					for _, id := range slices.Clone(busy()) {
+						how := rapid.SampledFrom([]string{"ok", "goexit"}).Draw(t, "how")
+						ends.Go(func() { crew.end(id, how) })
+						ended(id, how)
+					}
+					id := strconv.Itoa(next)
+					next++
+					alive, want = append(alive, id), append(want, id)
+					c.say(call(id, "work"))
+					ends.Wait()
+				},
+				"cancel": func(t *rapid.T) {
+					if len(alive) == 0 {
+						return // nothing to cancel
+					}
+					id := rapid.SampledFrom(alive).Draw(t, "call")
+					c.say(cancel(id))
+					canceled[id] = true
+				},
+			})
+			for len(alive) > 0 {
+				id := alive[0]
+				crew.end(id, "ok")
+				ended(id, "ok")
+				w.pass(soon)
+			}
+			require.ElementsMatch(t, answered, c.got())
+			for id, cause := range crew.causes {
+				require.True(t, canceled[id])
+				require.Equal(t, ErrCanceled, cause)
+			}
+			require.Len(t, crew.causes, len(canceled))
+			require.Zero(t, c.conn.calls.slots)
+			require.Empty(t, c.conn.calls.running)
+			c.socket.Cut()
+			w.settle()
+		})
+	})
+}
+
+// Calls end as fast as they arrive, so that every end races with an arrival.
+func TestNoCallIsLostInARace(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.settings.OutboxLimit = 16 << 20
+		for _, limit := range []int{1, 3} {
+			w.settings.Parallel = limit
+			c := w.open(fmt.Sprint(limit), "")
+			for i := range 3000 {
+				c.say(call(strconv.Itoa(i), "echo"))
+				if i%100 == 0 {
+					w.settle()
+				}
+			}
+			w.settle()
+			got := c.got()
+			assert.Len(t, got, 3000)
+			if limit == 1 {
+				for i, record := range got {
+					require.Equal(t, result(strconv.Itoa(i), "[]"), record, "one at a time answers in order")
+				}
+			}
+		}
+	})
+}
+
+// Answers to calls that came together leave together.
+func TestCompletionsOfOneReadAreOneWrite(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		c := w.open("a", "")
+		before, _ := parseFrames(c.socket.wire())
+		var calls []string
+		for i := range 8 {
+			calls = append(calls, call(strconv.Itoa(i), "echo"))
+		}
+		c.say(calls...)
+		w.settle()
+		after, _ := parseFrames(c.socket.wire())
+		assert.Len(t, c.got(), 8)
+		assert.Len(t, after, len(before)+1)
+	})
+}
+
+func TestClosingDropsWhatWaitsAndCancelsWhatRuns(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		crew := newCrew(w)
+		w.settings.Parallel = 2
+		c := w.open("a", "")
+		c.say(call("1", "work"), call("2", "work"), call("3", "work"), call("4", "work"))
+		w.pass(soon)
+		c.socket.Cut()
+		w.settle()
+		assert.Contains(t, w.handler.noted(), "disconnected a: <nil>", "a closing connection does not wait for calls")
+		crew.end("1", "ok")
+		crew.end("2", "goexit")
+		w.settle()
+		assert.ElementsMatch(t, []string{"1", "2"}, crew.starts())
+		assert.Equal(t, map[string]error{"1": ErrDisconnected, "2": ErrDisconnected}, crew.causes)
+		assert.Zero(t, c.conn.in.charged, "what was dropped has returned its bytes")
+	})
+}
+
+// A call that waits starts, canceled, in its turn.
+func TestCancelOfAWaitingCall(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		crew := newCrew(w)
+		c := w.open("a", "")
+		c.say(call("1", "work"), call("2", "wait"), call("3", "echo"))
+		c.say(cancel("2"))
+		w.settle()
+		assert.Empty(t, c.got())
+		crew.end("1", "ok")
+		w.pass(lateTime)
+		assert.Equal(t, []string{result("1", `"ok"`), failure("2", ErrCanceled.Error()), result("3", "[]")}, c.got())
+	})
+}
+
+// Cancels and pings are handled while calls run and wait, and so is a Close.
+func TestWhatOvertakesWaitingCalls(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		c := w.open("a", "")
+		c.say(call("1", "wait"), call("2", "wait"), ping, cancel("1"))
+		w.settle()
+		assert.True(t, c.conn.pinged.Load())
+		c.say(cancel("2"), cancel("none"))
+		w.pass(lateTime)
+		assert.Equal(t, []string{failure("1", ErrCanceled.Error()), failure("2", ErrCanceled.Error())}, c.got())
+		c.say(call("3", "wait"), `{"type":7}`)
+		w.settle()
+		assert.True(t, c.socket.isFinished())
+	})
+}
+
+// An id can be used again as soon as its completion has been sent, and two calls at once may have the same.
+func TestIDsAreUsedAgain(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.settings.Parallel = 3
+		c := w.open("a", "")
+		for range 3 {
+			c.say(call("1", "echo"))
+			w.settle()
+		}
+		c.say(call("1", "wait"), call("1", "wait"))
+		w.pass(soon)
+		c.say(cancel("1"))
+		w.settle()
+		no := failure("1", ErrCanceled.Error())
+		assert.Equal(t, []string{result("1", "[]"), result("1", "[]"), result("1", "[]"), no, no}, c.got())
+		c.say(call("1", "echo"))
+		w.settle()
+		assert.Len(t, c.got(), 6)
+	})
+}
+
+// The entry of a call is gone before its completion is on its way, so that the client can use the id again at once.
+func TestACallIsForgottenBeforeItIsAnswered(t *testing.T) {
+	w := newWorld(t, nil, never, hubproto.JSON)
+	gate, open := w.gate()
+	w.handler.methods["gate"] = gate
+	c := w.connect("a", "")
+	c.shake("json")
+	c.say(call("1", "gate"))
+	running := func() int {
+		c.conn.calls.mu.Lock()
+		defer c.conn.calls.mu.Unlock()
+		return len(c.conn.calls.running)
+	}
+	require.Eventually(t, func() bool { return running() == 1 && len(w.handler.noted()) == 1 }, 5*second, time.Millisecond)
+	c.conn.out.mu.Lock() // nobody can answer
+	open()
+	assert.Eventually(t, func() bool { return running() == 0 }, 5*second, time.Millisecond)
+	c.conn.out.mu.Unlock()
+}
+
+// A handler that fails where it should put a panic into words ends no more than the call either: an error that is a nil pointer, used
+// as the value of a panic, is enough for that. It is tried in a process of its own.
+func TestPanicsThatCannotBePutIntoWords(t *testing.T) {
+	const child = "TROUPE_TEST_CHILD"
+	panics := func(*Call) error { panic("oh") }
+	tests := map[string]func(t *testing.T, w *world){
+		"method": func(t *testing.T, w *world) {
+			w.handler.methods["panic"] = func(k *Call, _ string) (any, error) { return nil, panics(k) }
+			w.handler.panicked = func(*Call, error) { panic("no") }
+			c := w.open("a", "")
+			c.say(call("1", "panic"), call("2", "echo"))
+			w.pass(lateTime)
+			assert.Contains(t, c.got(), result("2", "[]"))
+			assert.Zero(t, c.conn.calls.slots)
+			assert.Zero(t, c.conn.in.charged)
+		},
+		"OnConnected": func(t *testing.T, w *world) {
+			w.handler.connected = panics
+			w.handler.describe = func(string, error) string { panic("no") }
+			c := w.open("a", "")
+			w.pass(second)
+			c.gone(t)
+		},
+		"OnDisconnected": func(t *testing.T, w *world) {
+			w.handler.disconnected = func(k *Call, _ error) { _ = panics(k) }
+			w.handler.describe = func(string, error) string { panic("no") }
+			c := w.open("a", "")
+			c.socket.Cut()
+			w.pass(second)
+			c.gone(t)
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if os.Getenv(child) != "" {
+				inBubble(t, test)
+				return
+			}
+			process := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
+			process.Env = append(os.Environ(), child+"=1")
+			out, err := process.CombinedOutput()
+			assert.NoError(t, err, "%.1000s", out)
+		})
+	}
+}
+
+// A call whose own connection is above the mark waits with the next one, and says what it has said already.
+func TestAWorkerWaitsForItsOwnClient(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		crew := newCrew(w)
+		c := w.open("a", "", full)
+		c.conn.push(note(0, 0, w.settings.OutboxLimit*2/3), false)
+		c.say(call("1", "echo"), call("2", "work"))
+		w.settle()
+		assert.Empty(t, crew.starts())
+		c.socket.drain(-1)
+		w.settle()
+		assert.Equal(t, []string{"2"}, crew.starts())
+		crew.end("2", "ok")
+		w.settle()
+		assert.Len(t, c.got(), 3)
+	})
+}
+
+// It does not wait for a client that has gone.
+func TestAWorkerThatWaitsIsReleased(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		c := w.open("a", "", full)
+		c.conn.push(note(0, 0, w.settings.OutboxLimit*2/3), false)
+		c.say(call("1", "wait"))
+		w.settle()
+		c.socket.Cut()
+		w.settle()
+		assert.Zero(t, w.sys.workers.busy.get())
+	})
+}
+
+func TestWorkersAreUsedAgain(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		c := w.open("a", "")
+		for i := range 100 {
+			c.say(call(strconv.Itoa(i), "echo"))
+			w.settle()
+		}
+		assert.Len(t, w.sys.workers.idle, 1)
+	})
+}

@@ -1,0 +1,433 @@
+package actors
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/troupe-go/troupe/internal/wsframe"
+	"github.com/troupe-go/troupe/proto/hubproto"
+)
+
+// loud is a second protocol: JSON whose invocations have their targets in capitals, in binary messages.
+type loud struct{ hubproto.Protocol }
+
+func (loud) Name() string { return "loud" }
+func (loud) Binary() bool { return true }
+func (p loud) AppendInvocation(dst, id []byte, target string, args []any) ([]byte, error) {
+	return p.Protocol.AppendInvocation(dst, id, strings.ToUpper(target), args)
+}
+
+func TestAudiences(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		ctx := context.Background()
+		clients := map[string]*client{}
+		for _, id := range []string{"a", "b", "c", "d"} {
+			clients[id] = w.open(id, "user of "+id[:1])
+		}
+		clients["e"] = w.open("e", "user of a")
+		for _, id := range []string{"a", "b"} {
+			require.NoError(t, w.hub.Join(ctx, id, "g"))
+		}
+		require.NoError(t, w.hub.Join(ctx, "b", "h"))
+		a := clients["a"].conn
+		tests := []struct {
+			to   Audience
+			want string // receivers; who gets it twice is there twice
+		}{
+			{Audience{Kind: All}, "a b c d e"},
+			{Audience{Kind: All, Except: a}, "b c d e"},
+			{Audience{Kind: All, ExceptIDs: []string{"b", "e", "x"}}, "a c d"},
+			{Audience{Kind: All, Except: a, ExceptIDs: []string{"b"}}, "c d e"},
+			{Audience{Kind: Caller, Conn: a}, "a"},
+			{Audience{Kind: Connections, Names: []string{"a", "c", "a", "nobody"}}, "a c"},
+			{Audience{Kind: Connections, Names: []string{"a", "c"}, Except: a}, "c"},
+			{Audience{Kind: Groups, Names: []string{"g"}}, "a b"},
+			{Audience{Kind: Groups, Names: []string{"g", "h", "none"}}, "a b b"},
+			{Audience{Kind: Groups, Names: []string{"g"}, Except: a}, "b"},
+			{Audience{Kind: Groups, Names: []string{"g"}, ExceptIDs: []string{"b"}}, "a"},
+			{Audience{Kind: Groups, Names: []string{"G"}}, ""},
+			{Audience{Kind: Users, Names: []string{"user of a"}}, "a e"},
+			{Audience{Kind: Users, Names: []string{"user of a", "user of c", ""}}, "a c e"},
+		}
+		for i, test := range tests {
+			target := fmt.Sprint("t", i)
+			w.send(&test.to, target, i)
+			w.settle()
+			var got []string
+			for id, c := range clients {
+				for _, record := range c.got() {
+					if record == told(target, i) {
+						got = append(got, id)
+					}
+				}
+			}
+			slices.Sort(got)
+			assert.Equal(t, test.want, strings.Join(got, " "), "%+v", test.to)
+		}
+	})
+}
+
+func TestSendFails(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		c := w.open("a", "")
+		ctx, cancel := context.WithCancelCause(context.Background())
+		cause := errors.New("enough")
+		cancel(cause)
+		require.ErrorIs(t, w.hub.Send(ctx, &Audience{}, "x", nil), cause)
+		require.ErrorContains(t, w.hub.Send(context.Background(), &Audience{}, "x", []any{make(chan int)}), "cannot be encoded")
+		require.NoError(t, w.hub.Send(context.Background(), &Audience{Kind: Groups, Names: []string{"empty"}}, "x", []any{make(chan int)}), "nobody has to encode it")
+		err := w.hub.Send(context.Background(), &Audience{}, "x", []any{panicky{}})
+		var p *PanicError
+		require.ErrorAs(t, err, &p)
+		w.settle()
+		assert.Empty(t, c.got())
+		require.NoError(t, w.shutdown())
+		require.ErrorIs(t, w.hub.Send(context.Background(), &Audience{}, "x", nil), ErrShutdown)
+	})
+}
+
+// panicky cannot be marshaled.
+type panicky struct{}
+
+func (panicky) MarshalJSON() ([]byte, error) { panic("marshal") }
+
+// marshaler is what its function returns.
+type marshaler func() string
+
+func (m marshaler) MarshalJSON() ([]byte, error) { return json.Marshal(m()) }
+
+func TestEveryMemberGetsItsProtocol(t *testing.T) {
+	inBubbleOf(t, second, func(t *testing.T, w *world) {
+		quiet, shouting := w.open("a", ""), w.connect("b", "")
+		shouting.shake("LOUD")
+		w.settle()
+		encoded := 0
+		arg := marshaler(func() string { encoded++; return "x" })
+		w.send(&Audience{}, "hello", arg)
+		w.send(&Audience{Kind: Connections, Names: []string{"a", "b"}}, "again", arg)
+		w.settle()
+		assert.Equal(t, []string{told("hello", "x"), told("again", "x")}, quiet.got())
+		assert.Equal(t, []string{told("HELLO", "x"), told("AGAIN", "x")}, shouting.got())
+		assert.Equal(t, 4, encoded, "once for each protocol and Send")
+		frames, _ := parseFrames(shouting.socket.wire())
+		assert.EqualValues(t, wsframe.Binary, frames[len(frames)-1].opcode)
+		frames, _ = parseFrames(quiet.socket.wire())
+		assert.EqualValues(t, wsframe.Text, frames[len(frames)-1].opcode)
+
+		quiet.socket.Cut()
+		w.settle()
+		encoded = 0
+		w.send(&Audience{}, "x", arg)
+		assert.Equal(t, 1, encoded, "only for protocols that have receivers")
+	}, hubproto.JSON, loud{hubproto.JSON})
+}
+
+// A member that joins while the arguments are being encoded, with a protocol that nobody had before, is not left out.
+func TestAProtocolJoinsMeanwhile(t *testing.T) {
+	inBubbleOf(t, second, func(t *testing.T, w *world) {
+		quiet, shouting := w.open("a", ""), w.connect("b", "")
+		shouting.shake("loud")
+		w.settle()
+		require.NoError(t, w.hub.Join(context.Background(), "a", "g"))
+		encoded := 0
+		w.send(&Audience{Kind: Groups, Names: []string{"g"}}, "hello", marshaler(func() string {
+			encoded++
+			assert.NoError(t, w.hub.Join(context.Background(), "b", "g"), "no lock is held")
+			return "x"
+		}))
+		w.settle()
+		assert.Equal(t, []string{told("hello", "x")}, quiet.got())
+		assert.Equal(t, []string{told("HELLO", "x")}, shouting.got())
+		assert.Equal(t, 2, encoded)
+	}, hubproto.JSON, loud{hubproto.JSON})
+}
+
+// Everybody that a panic has not kept from it can use the group on.
+func TestAPanicInsideAFanOut(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		c := w.open("a", "")
+		require.NoError(t, w.hub.Join(context.Background(), "a", "g"))
+		broken := &Connection{}
+		w.hub.groups.join("g", broken)
+		send := func() error {
+			return w.hub.Send(context.Background(), &Audience{Kind: Groups, Names: []string{"g"}}, "x", nil)
+		}
+		require.ErrorContains(t, send(), `sending "x" failed`)
+		require.Error(t, send(), "the group is not locked")
+		w.hub.groups.leave("g", broken)
+		require.NoError(t, send())
+		w.settle()
+		assert.NotEmpty(t, c.got())
+	})
+}
+
+// A fan-out does not wait for anybody: who is full is left to be dealt with.
+func TestAFanOutToFullSockets(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		for i := range 20 {
+			w.open(fmt.Sprint(i), "", full, func(s *socket) { s.blocks = i%2 == 0 })
+		}
+		healthy := w.open("healthy", "")
+		m := message{hub: w.hub, target: "x", args: []any{strings.Repeat("x", w.settings.OutboxLimit*3/5)}}
+		var s sending
+		require.NoError(t, w.hub.everyone.send(&m, nil, &s))
+		require.NotNil(t, s.fullest)
+		w.settle()
+		require.NoError(t, w.hub.everyone.send(&m, nil, &s))
+		assert.Len(t, s.full, 20)
+		w.settle()
+		assert.Len(t, healthy.got(), 2)
+		s.finish(context.Background())
+		w.settle()
+		assert.Len(t, w.hub.everyone.members, 1)
+		assert.Len(t, healthy.got(), 2)
+	})
+}
+
+// ---- membership
+
+// A group against a model, small and large, and everyone, who know their places themselves.
+func TestMembershipModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		g := &group{everyone: rapid.Bool().Draw(t, "everyone")}
+		var all []*Connection
+		for i := range 3 * smallGroup {
+			all = append(all, &Connection{protocol: i % 3})
+		}
+		members := map[*Connection]bool{}
+		t.Repeat(map[string]func(*rapid.T){
+			"": func(t *rapid.T) {
+				require.Len(t, g.members, len(members))
+				count := [maxProtocols]int{}
+				for _, c := range all {
+					require.Equal(t, members[c], g.find(c) >= 0)
+					if members[c] {
+						require.Same(t, c, g.members[g.find(c)])
+						count[c.protocol]++
+					}
+				}
+				require.Equal(t, count, g.count)
+				for i := range count {
+					require.Equal(t, count[i] > 0, g.protocols.Load()&(1<<i) != 0)
+				}
+			},
+			"join": func(t *rapid.T) {
+				c := rapid.SampledFrom(all).Draw(t, "who")
+				g.join(c)
+				members[c] = true
+			},
+			"leave": func(t *rapid.T) {
+				c := rapid.SampledFrom(all).Draw(t, "who")
+				delete(members, c)
+				require.Equal(t, len(members) == 0, g.leave(c))
+			},
+		})
+	})
+}
+
+// A group that is emptied is retired, while others join it: nobody is lost to a group that goes, and none remains without members.
+func TestRetireAndRecreate(t *testing.T) {
+	d := newDirectory()
+	const rounds = 2000
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			c := &Connection{}
+			for range rounds {
+				d.join("g", c)
+				g := d.find("g")
+				if g == nil {
+					assert.Fail(t, "the group of a member is gone")
+					return
+				}
+				g.mu.Lock()
+				there := g.find(c) >= 0
+				g.mu.Unlock()
+				if !there {
+					assert.Fail(t, "a member is lost")
+					return
+				}
+				d.leave("g", c)
+			}
+		})
+	}
+	all.Wait()
+	assert.Nil(t, d.find("g"))
+	d.leave("g", &Connection{})
+	assert.Nil(t, d.find("g"))
+}
+
+// The same with messages: who has joined gets them, who has left does not.
+func TestJoinsLeavesAndSends(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		ctx := context.Background()
+		w.settings.OutboxLimit = 8 << 20
+		var all sync.WaitGroup
+		for i := range 4 {
+			c := w.open(fmt.Sprint(i), "")
+			all.Go(func() {
+				for n := range 100 {
+					assert.NoError(t, w.hub.Join(ctx, c.conn.id, "g"))
+					assert.NoError(t, w.hub.Send(ctx, &Audience{Kind: Groups, Names: []string{"g"}}, "note", []any{i, 2 * n, ""}))
+					assert.NoError(t, w.hub.Leave(ctx, c.conn.id, "g"))
+					assert.NoError(t, w.hub.Send(ctx, &Audience{Kind: Groups, Names: []string{"g"}}, "note", []any{i, 2*n + 1, ""}))
+				}
+			})
+		}
+		all.Wait()
+		w.settle()
+		for i, c := range w.clients {
+			for sender, numbers := range noted(t, c.got()) {
+				require.True(t, slices.IsSorted(numbers))
+				require.Len(t, slices.Compact(slices.Clone(numbers)), len(numbers), "at most once")
+				if sender == i {
+					require.Len(t, numbers, 100)
+					require.False(t, slices.ContainsFunc(numbers, func(n int) bool { return n%2 == 1 }))
+				}
+			}
+		}
+		assert.Nil(t, w.hub.groups.find("g"))
+	})
+}
+
+// ---- order
+
+// What one sender sends arrives in its order, at most once, and all of it at those who were in the audience all the time, whatever
+// way it takes: to connections, groups, users, everyone, with joins and leaves meanwhile.
+func TestOrder(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		const connections, groups, senders = 12, 4, 4
+		w.settings.OutboxLimit = 8 << 20
+		ctx := context.Background()
+		round := 0
+		w.property(func(t *rapid.T) {
+			round++
+			name := func(kind string, i int) string { return fmt.Sprint(kind, round, "-", i) }
+			clients := make([]*client, connections)
+			fixed := make([][]bool, connections) // by connection and group: a member all the time
+			for i := range clients {
+				kind := rapid.SampledFrom([]string{"fast", "blocking", "slow"}).Draw(t, "kind")
+				clients[i] = w.open(name("c", i), name("u", i%3), func(s *socket) { s.blocks = kind == "blocking" })
+				if kind == "slow" {
+					clients[i].socket.change(func() { clients[i].socket.room = 100 })
+				}
+				for g := range groups {
+					in := rapid.Bool().Draw(t, "in")
+					fixed[i] = append(fixed[i], in)
+					if in {
+						require.NoError(t, w.hub.Join(ctx, clients[i].conn.id, name("g", g)))
+					}
+				}
+			}
+			type sent struct {
+				to   Audience
+				must []int // those that have to get it
+			}
+			plans := make([][]sent, senders)
+			for s := range plans {
+				for range rapid.IntRange(5, 25).Draw(t, "sends") {
+					var one sent
+					one.to.Kind = rapid.SampledFrom([]Kind{All, Connections, Groups, Users}).Draw(t, "kind")
+					i := rapid.IntRange(0, connections-1).Draw(t, "name")
+					for c := range clients {
+						switch one.to.Kind {
+						case Connections:
+							one.to.Names = []string{name("c", i), name("c", (i+5)%connections)}
+							if c != i && c != (i+5)%connections {
+								continue
+							}
+						case Groups:
+							one.to.Names = []string{name("g", i%groups)}
+							if !fixed[c][i%groups] {
+								continue
+							}
+						case Users:
+							one.to.Names = []string{name("u", i%3)}
+							if c%3 != i%3 {
+								continue
+							}
+						}
+						one.must = append(one.must, c)
+					}
+					plans[s] = append(plans[s], one)
+				}
+			}
+			var all sync.WaitGroup
+			for s, plan := range plans {
+				all.Go(func() {
+					for n, one := range plan {
+						assert.NoError(w.t, w.hub.Send(ctx, &one.to, "note", []any{s, n, ""}))
+					}
+				})
+			}
+			for _, c := range clients { // the slow take some bytes now and then
+				all.Go(func() {
+					for i := range 20 {
+						c.socket.drain(i)
+					}
+					c.socket.drain(-1)
+				})
+			}
+			for i, c := range clients { // everyone comes and goes in the groups that it is no fixed member of
+				all.Go(func() {
+					for g := range groups {
+						if !fixed[i][g] {
+							assert.NoError(w.t, w.hub.Join(ctx, c.conn.id, name("g", g)))
+							assert.NoError(w.t, w.hub.Leave(ctx, c.conn.id, name("g", g)))
+						}
+					}
+				})
+			}
+			all.Wait()
+			w.settle()
+			for i, c := range clients {
+				got := noted(t, c.got())
+				for s, plan := range plans {
+					require.True(t, slices.IsSorted(got[s]), "sender %d: %v", s, got[s])
+					require.Len(t, slices.Compact(slices.Clone(got[s])), len(got[s]), "at most once")
+					for n, one := range plan {
+						if slices.Contains(one.must, i) {
+							require.Contains(t, got[s], n, "%s has not got %+v", c.conn.id, one.to)
+						}
+					}
+				}
+				c.socket.Cut()
+			}
+			w.settle()
+		})
+	})
+}
+
+// Completions and sends of one call are in order, too: what a method sends to its caller comes before its answer.
+func TestASendComesBeforeTheAnswer(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.handler.methods["send"] = func(k *Call, args string) (any, error) {
+			for _, kind := range []Kind{All, Caller} {
+				if err := w.hub.Send(k, &Audience{Kind: kind, Conn: k.Connection()}, "x", []any{json.RawMessage(args)}); err != nil {
+					return nil, err
+				}
+			}
+			return nil, nil
+		}
+		c := w.open("a", "")
+		var calls, want []string
+		for i := range 50 {
+			id := fmt.Sprint(i)
+			calls = append(calls, call(id, "send", i))
+			want = append(want, told("x", []int{i}), told("x", []int{i}), result(id, "null"))
+		}
+		c.say(calls...)
+		w.settle()
+		assert.Equal(t, want, c.got())
+	})
+}

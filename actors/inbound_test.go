@@ -1,0 +1,272 @@
+package actors
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+// charge is what one small message in one piece costs.
+const charge = pieceSize + messageCharge
+
+// unbound lets calls wait with their arguments until they are let go, one at a time.
+func (w *world) unbound() (bind func()) {
+	gate := make(chan struct{})
+	w.handler.bind = func(*Call) {
+		select {
+		case <-gate:
+		case <-w.over:
+		}
+	}
+	return func() { gate <- struct{}{}; w.settle() }
+}
+
+// later sends without waiting for it.
+func (c *client) later(records ...string) (sent func() bool) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		c.say(records...)
+	}()
+	c.w.settle()
+	return func() bool {
+		select {
+		case <-done:
+			return true
+		default:
+			return false
+		}
+	}
+}
+
+func TestTheReaderWaitsForBudget(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.settings.InboundLimit = 2*charge + 100
+		w.settings.Parallel = 10
+		bind := w.unbound()
+		c := w.open("a", "")
+		c.say(call("1", "echo"))
+		c.say(call("2", "echo"))
+		assert.Equal(t, 2*charge, c.conn.in.charged)
+		sent := c.later(call("3", "echo"))
+		assert.False(t, sent())
+		assert.True(t, c.conn.in.waiting.Load())
+		assert.Equal(t, 2*charge, c.conn.in.charged)
+		bind()
+		assert.True(t, sent(), "a call returns its bytes when its arguments are bound")
+		assert.False(t, c.conn.in.waiting.Load())
+		assert.Equal(t, 2*charge, c.conn.in.charged)
+		bind()
+		w.pass(soon)
+		bind()
+		assert.Zero(t, c.conn.in.charged)
+		w.settle()
+		assert.ElementsMatch(t, []string{result("1", "[]"), result("2", "[]"), result("3", "[]")}, c.got())
+	})
+}
+
+func TestOnePieceIsAlwaysAdmitted(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.settings.InboundLimit = 10
+		bind := w.unbound()
+		c := w.open("a", "")
+		sent := c.later(call("1", "echo", strings.Repeat("x", 20<<10)))
+		assert.True(t, sent())
+		assert.Greater(t, c.conn.in.charged, 20<<10)
+		sent = c.later(ping)
+		assert.False(t, sent())
+		bind()
+		assert.True(t, sent())
+		assert.Zero(t, c.conn.in.charged)
+	})
+}
+
+// A piece is charged until its last message has been handled.
+func TestAPieceIsChargedAsAWhole(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		bind := w.unbound()
+		c := w.open("a", "")
+		c.say(call("1", "echo"), ping, call("2", "echo"), ping)
+		assert.Equal(t, pieceSize+4*messageCharge, c.conn.in.charged)
+		bind()
+		assert.Equal(t, pieceSize+4*messageCharge, c.conn.in.charged)
+		bind()
+		assert.Zero(t, c.conn.in.charged)
+	})
+}
+
+// Whoever does not bind gives the bytes back when it ends.
+func TestCallsThatDoNotBind(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.handler.bind = func(*Call) { panic("before the arguments are bound") }
+		c := w.open("a", "")
+		for i := range 100 {
+			c.say(call(strconv.Itoa(i), "echo"))
+		}
+		w.settle()
+		assert.Zero(t, c.conn.in.charged)
+		assert.Len(t, c.got(), 100)
+	})
+}
+
+// Each way to close lets a reader go that waits.
+func TestAReaderThatWaitsIsReleased(t *testing.T) {
+	ways := map[string]func(w *world, c *client){
+		"abort":    func(_ *world, c *client) { c.conn.Abort() },
+		"stop":     func(w *world, c *client) { w.sys.actors.Root.Stop(c.conn.PID()) },
+		"broken":   func(w *world, c *client) { c.socket.breakDown(errCut); w.send(&Audience{}, "x") },
+		"shutdown": func(w *world, _ *client) { assert.NoError(w.t, w.shutdown()) },
+	}
+	for name, way := range ways {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, w *world) {
+				w.settings.InboundLimit = charge
+				bind := w.unbound()
+				c := w.open("a", "")
+				c.say(call("1", "echo"))
+				sent := c.later(call("2", "echo"))
+				require.False(t, sent())
+				go way(w, c)
+				w.settle()
+				assert.True(t, sent())
+				bind()
+				c.gone(t)
+			})
+		})
+	}
+}
+
+// However a stream of messages is cut into pieces, the same is made of it.
+func TestSplitAnywhere(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		stream := []byte(`{"protocol":"json","version":1}` + "\x1e" + call("1", "echo", "ü") + "\x1e" + ping + "\x1e" + call("2", "echo") + "\x1e")
+		want := []string{"{}", result("1", `["ü"]`), result("2", "[]")}
+		for i := range stream {
+			c := w.connect(strconv.Itoa(i), "")
+			c.write(stream[:i])
+			c.write(stream[i:])
+			w.settle()
+			require.Equal(t, want, c.everything(), "cut at %d", i)
+			require.Nil(t, c.conn.in.piece, "an idle connection holds no piece")
+			require.Nil(t, c.conn.in.partial)
+			require.Zero(t, c.conn.in.charged)
+			c.socket.Cut()
+		}
+		c := w.connect("bytes", "")
+		for _, b := range stream {
+			c.write([]byte{b})
+		}
+		w.settle()
+		require.Equal(t, want, c.everything(), "byte by byte")
+	})
+}
+
+// Messages of all sizes in reads of all sizes.
+func TestInboundModel(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.settings.OutboxLimit = 8 << 20
+		w.settings.InboundLimit = 64 << 10
+		n := 0
+		w.property(func(t *rapid.T) {
+			n++
+			c := w.open(fmt.Sprint(n), "")
+			var stream []byte
+			var want []string
+			for i := range rapid.IntRange(1, 30).Draw(t, "messages") {
+				id := strconv.Itoa(i)
+				text := strings.Repeat("x", rapid.SampledFrom([]int{0, 1, 400, 512, 600, 4000, 4096, 5000, 20000, 32000}).Draw(t, "size"))
+				stream = append(stream, call(id, "echo", text)+"\x1e"...)
+				want = append(want, result(id, `["`+text+`"]`))
+			}
+			for len(stream) > 0 {
+				k := min(len(stream), rapid.SampledFrom([]int{1, 10, 511, 512, 513, 1400, 4095, 4096, 4097, 9000, 70000}).Draw(t, "read"))
+				c.write(stream[:k])
+				stream = stream[k:]
+			}
+			w.settle()
+			require.Equal(t, want, c.got())
+			require.Zero(t, c.conn.in.charged)
+			require.Nil(t, c.conn.in.piece)
+			require.Nil(t, c.conn.in.partial)
+			c.socket.Cut()
+			w.settle()
+		})
+	})
+}
+
+// A message of the largest size is read, one of a byte more is not, in whatever pieces.
+func TestTheLargestMessage(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.settings.OutboxLimit = 1 << 20
+		empty := len(call("1", "echo", "") + "\x1e")
+		for _, piece := range []int{1 << 20, 1000} {
+			for _, over := range []int{0, 1} {
+				c := w.open(fmt.Sprint(piece, over), "")
+				b := []byte(call("1", "echo", strings.Repeat("x", w.settings.MaxMessage-empty+over)) + "\x1e")
+				require.Len(t, b, w.settings.MaxMessage+over)
+				for len(b) > 0 {
+					k := min(piece, len(b))
+					c.write(b[:k])
+					b = b[k:]
+				}
+				w.settle()
+				got := c.got()
+				require.NotEmpty(t, got)
+				assert.Equal(t, over == 0, strings.HasPrefix(got[0], `{"type":3`), "%d bytes over", over)
+			}
+		}
+	})
+}
+
+func TestNoLimitOfMessages(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.settings.MaxMessage = 0
+		w.settings.OutboxLimit = 8 << 20
+		c := w.open("a", "")
+		text := strings.Repeat("x", 1<<20)
+		c.say(call("1", "echo", text))
+		w.settle()
+		assert.Equal(t, []string{result("1", `["`+text+`"]`)}, c.got())
+		assert.Zero(t, c.conn.in.charged)
+	})
+}
+
+// What comes when the connection closes, or has failed, is not looked at, and not kept.
+func TestWhatComesAfterTheEnd(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		c := w.open("a", "", func(s *socket) { s.answers = false })
+		c.say("nonsense")
+		c.write([]byte(strings.Repeat("x", 10<<10)))
+		w.settle()
+		c.say(call("1", "echo"))
+		w.settle()
+		assert.Len(t, c.got(), 2)
+		assert.Nil(t, c.conn.in.piece)
+		assert.Nil(t, c.conn.in.partial)
+		assert.Zero(t, c.conn.in.charged)
+	})
+}
+
+// Memory that is used again shows nothing of what was in it.
+func TestPiecesAreUsedAgain(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		a, b := w.open("a", ""), w.open("b", "")
+		for i := range 200 {
+			text := strconv.Itoa(i)
+			a.say(call("a", "echo", text), ping, ping)
+			b.say(call("b", "echo"))
+		}
+		w.settle()
+		for i, record := range a.got() {
+			require.Equal(t, result("a", `["`+strconv.Itoa(i)+`"]`), record)
+		}
+		for _, record := range b.got() {
+			require.Equal(t, result("b", "[]"), record)
+		}
+	})
+}

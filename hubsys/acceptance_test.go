@@ -1,0 +1,174 @@
+package hubsys_test
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/troupe-go/troupe/hubsys"
+)
+
+func TestOneCallSendsThousandsToItsCallerWhileOthersWriteToIt(t *testing.T) {
+	const burst, senders, each = 5000, 100, 100
+	w := newWorld(t, setup{})
+	started := make(chan struct{})
+	w.on("burst", func(ctx context.Context, h *lab, _ []json.RawMessage) (any, error) {
+		close(started)
+		for i := range burst {
+			if err := h.Clients().Caller().Send(ctx, "mine", i); err != nil {
+				return nil, err
+			}
+		}
+		return burst, nil
+	})
+	c, id := dialID(t, w.url, nil)
+	call := c.call("Do", "burst", []any{})
+	var all sync.WaitGroup
+	for s := range senders {
+		all.Go(func() {
+			<-started
+			for i := range each {
+				assert.NoError(t, w.hub.Clients().Client(id).Send(context.Background(), "theirs", s, i))
+			}
+		})
+	}
+	mine, theirs, answered := 0, make([]int, senders), false
+	for read := 0; read < burst+senders*each+1; read++ {
+		raw, err := c.read()
+		require.NoError(t, err)
+		var s, i int
+		switch {
+		case strings.HasPrefix(raw, `{"type":1,"target":"mine"`):
+			require.Equal(t, invocationText("mine", mine), raw)
+			mine++
+		case strings.HasPrefix(raw, `{"type":1,"target":"theirs"`):
+			_, err := fmt.Sscanf(raw, `{"type":1,"target":"theirs","arguments":[%d,%d]}`, &s, &i)
+			require.NoError(t, err)
+			require.Equal(t, theirs[s], i, "of sender %d", s)
+			theirs[s]++
+		default:
+			require.Equal(t, `{"type":3,"invocationId":"`+call+`","result":5000}`, raw)
+			require.Equal(t, burst, mine, "the result overtook messages")
+			answered = true
+		}
+	}
+	require.True(t, answered)
+	all.Wait()
+	c.quiet()
+}
+
+func TestALoopOfSendsDisconnectsNoHealthyClient(t *testing.T) {
+	const clients, sends = 10, 10000
+	lost := make(chan error, clients)
+	w := newWorld(t, setup{disconnected: func(_ context.Context, _ *lab, cause error) error {
+		lost <- cause
+		return nil
+	}})
+	var all sync.WaitGroup
+	for range clients {
+		c := dial(t, w.url)
+		all.Go(func() { readInOrder(t, c, sends, "") })
+	}
+	for i := range sends {
+		require.NoError(t, w.hub.Clients().All().Send(context.Background(), "n", i, ""))
+	}
+	all.Wait()
+	require.Empty(t, lost)
+}
+
+// readInOrder reads what a loop of sends has sent.
+func readInOrder(t *testing.T, c *client, sends int, payload string) {
+	for i := range sends {
+		raw, err := c.read()
+		if !assert.NoError(t, err, "after %d messages", i) || !assert.Equal(t, invocationText("n", i, payload), raw) {
+			return
+		}
+	}
+}
+
+// The completion of a quick call must not wait until the call behind it has returned, which waits for the client.
+func TestACallMayWaitForItsClientToSeeTheResultBeforeIt(t *testing.T) {
+	for _, parallel := range []int{1, 2} {
+		t.Run(fmt.Sprint("parallel=", parallel), func(t *testing.T) {
+			w := newWorld(t, setup{HubOptions: hubsys.HubOptions{MaximumParallelInvocationsPerClient: parallel}})
+			seen := make(chan struct{})
+			w.on("wait", func(ctx context.Context, _ *lab, _ []json.RawMessage) (any, error) {
+				select {
+				case <-seen:
+				case <-ctx.Done():
+				}
+				return "seen", context.Cause(ctx)
+			})
+			c := dial(t, w.url)
+			c.send(invocation("quick", "Echo", 1), invocation("slow", "Do", "wait", []any{}))
+			require.Equal(t, `{"type":3,"invocationId":"quick","result":1}`, c.next().raw)
+			close(seen)
+			require.Equal(t, `{"type":3,"invocationId":"slow","result":"seen"}`, c.next().raw)
+		})
+	}
+}
+
+func TestClientsThatStopReadingHurtOnlyThemselves(t *testing.T) {
+	slowClients(t, setup{}, crowd)
+}
+
+func TestClientsThatStopReadingHurtOnlyThemselvesOverTLS(t *testing.T) {
+	slowClients(t, setup{tls: true}, 40)
+}
+
+func slowClients(t *testing.T, s setup, clients int) {
+	const stuck, sends = 5, 200
+	s.OutboxLimit = 256 << 10
+	s.server = smallSends
+	causes := make(chan error, clients)
+	var names sync.Map
+	s.disconnected = func(_ context.Context, h *lab, cause error) error {
+		names.Store(h.Call().Request().Query("name"), true)
+		causes <- cause
+		return nil
+	}
+	w := newWorld(t, s)
+	healthy, slow := &http.Client{Transport: &http.Transport{}}, deaf
+	if s.tls {
+		healthy, slow = insecure(healthy), insecure(deaf)
+	}
+	payload := strings.Repeat("x", 2000)
+	var all sync.WaitGroup
+	for i := range clients {
+		if i%(clients/stuck) == 0 {
+			dialWith(t, fmt.Sprint(w.url, "?name=stuck", i), dialing{http: slow})
+			continue
+		}
+		c := dialWith(t, w.url+"?name=healthy", dialing{http: healthy})
+		all.Go(func() { readInOrder(t, c, sends, payload) })
+	}
+	for i := range sends {
+		require.NoError(t, w.hub.Clients().All().Send(context.Background(), "n", i, payload))
+	}
+	all.Wait()
+	for range stuck {
+		require.ErrorIs(t, wait(t, causes), hubsys.ErrSlowClient)
+	}
+	require.Empty(t, causes)
+	names.Range(func(name, _ any) bool {
+		assert.Contains(t, name, "stuck")
+		return true
+	})
+}
+
+// insecure is an HTTP client like another that trusts the test's server.
+func insecure(c *http.Client) *http.Client {
+	transport := c.Transport.(*http.Transport).Clone()
+	transport.TLSClientConfig = testTLS
+	return &http.Client{Transport: transport}
+}
+
+var testTLS = &tls.Config{InsecureSkipVerify: true}

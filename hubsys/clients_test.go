@@ -1,0 +1,303 @@
+package hubsys_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/troupe-go/troupe/hubsys"
+)
+
+// byQuery takes everybody for who they say they are.
+func byQuery(r *http.Request) (*hubsys.Principal, error) {
+	return &hubsys.Principal{UserID: r.URL.Query().Get("user"), Claims: map[string]any{"role": r.URL.Query().Get("role")}}, nil
+}
+
+// party is five clients of one hub: two connections of ada, two of bob, one of nobody. 0, 1 and 2 are in the group red, 2 and 3 in
+// the group blue, 4 in the group without a name.
+type party struct {
+	*world
+	clients []*client
+	ids     []string
+}
+
+func newParty(t *testing.T) *party {
+	p := &party{world: newWorld(t, setup{EndpointOptions: hubsys.EndpointOptions{Authenticate: byQuery}})}
+	p.on("id", func(_ context.Context, h *lab, _ []json.RawMessage) (any, error) { return h.Call().ConnectionID(), nil })
+	for _, user := range []string{"ada", "ada", "bob", "bob", ""} {
+		c := dial(t, p.url+"?user="+user)
+		var id string
+		require.NoError(t, json.Unmarshal([]byte(c.do("id")), &id))
+		p.clients, p.ids = append(p.clients, c), append(p.ids, id)
+	}
+	for group, members := range map[string][]int{"red": {0, 1, 2}, "blue": {2, 3}, "": {4}} {
+		for _, i := range members {
+			require.NoError(t, p.hub.Groups().Add(t.Context(), p.ids[i], group))
+		}
+	}
+	return p
+}
+
+// send runs something as a call of client 0.
+func (p *party) send(f func(ctx context.Context, h *lab) error) {
+	p.t.Helper()
+	p.on("send", func(ctx context.Context, h *lab, _ []json.RawMessage) (any, error) { return nil, f(ctx, h) })
+	require.Equal(p.t, "null", p.clients[0].do("send"))
+}
+
+// received is how often each client has got a message.
+func (p *party) received(target string) (counts [5]int) {
+	p.t.Helper()
+	for i, c := range p.clients {
+		c.invoke("Echo", 1)
+		for _, r := range c.aside {
+			require.Equal(p.t, invocationText(target, "argument"), r.raw)
+			counts[i]++
+		}
+		c.aside = nil
+	}
+	return counts
+}
+
+func TestEveryAudienceOfACall(t *testing.T) {
+	p := newParty(t)
+	for name, test := range map[string]struct {
+		to   func(c hubsys.CallerClients) hubsys.Receiver
+		want [5]int
+	}{
+		"All":                       {func(c hubsys.CallerClients) hubsys.Receiver { return c.All() }, [5]int{1, 1, 1, 1, 1}},
+		"AllExcept":                 {func(c hubsys.CallerClients) hubsys.Receiver { return c.AllExcept(p.ids[0], p.ids[3], "no such") }, [5]int{0, 1, 1, 0, 1}},
+		"AllExcept nobody":          {func(c hubsys.CallerClients) hubsys.Receiver { return c.AllExcept() }, [5]int{1, 1, 1, 1, 1}},
+		"Caller":                    {func(c hubsys.CallerClients) hubsys.Receiver { return c.Caller() }, [5]int{1}},
+		"Others":                    {func(c hubsys.CallerClients) hubsys.Receiver { return c.Others() }, [5]int{0, 1, 1, 1, 1}},
+		"Client":                    {func(c hubsys.CallerClients) hubsys.Receiver { return c.Client(p.ids[4]) }, [5]int{4: 1}},
+		"Client that is the caller": {func(c hubsys.CallerClients) hubsys.Receiver { return c.Client(p.ids[0]) }, [5]int{1}},
+		"Client that is not there":  {func(c hubsys.CallerClients) hubsys.Receiver { return c.Client("no such") }, [5]int{}},
+		"Clients": {func(c hubsys.CallerClients) hubsys.Receiver {
+			return c.Clients.Clients(p.ids[1], "no such", p.ids[4], p.ids[1])
+		}, [5]int{1: 1, 4: 1}},
+		"Clients, none":           {func(c hubsys.CallerClients) hubsys.Receiver { return c.Clients.Clients() }, [5]int{}},
+		"Group":                   {func(c hubsys.CallerClients) hubsys.Receiver { return c.Group("red") }, [5]int{1, 1, 1}},
+		"Group in another case":   {func(c hubsys.CallerClients) hubsys.Receiver { return c.Group("Red") }, [5]int{}},
+		"Group without a name":    {func(c hubsys.CallerClients) hubsys.Receiver { return c.Group("") }, [5]int{4: 1}},
+		"Group that is not there": {func(c hubsys.CallerClients) hubsys.Receiver { return c.Group("green") }, [5]int{}},
+		"GroupExcept":             {func(c hubsys.CallerClients) hubsys.Receiver { return c.GroupExcept("red", p.ids[1], p.ids[3]) }, [5]int{1, 0, 1}},
+		"Groups":                  {func(c hubsys.CallerClients) hubsys.Receiver { return c.Clients.Groups("red", "green", "blue") }, [5]int{1, 1, 2, 1}},
+		"Groups, none":            {func(c hubsys.CallerClients) hubsys.Receiver { return c.Clients.Groups() }, [5]int{}},
+		"OthersInGroup":           {func(c hubsys.CallerClients) hubsys.Receiver { return c.OthersInGroup("red") }, [5]int{0, 1, 1}},
+		"OthersInGroup of others": {func(c hubsys.CallerClients) hubsys.Receiver { return c.OthersInGroup("blue") }, [5]int{2: 1, 3: 1}},
+		"User":                    {func(c hubsys.CallerClients) hubsys.Receiver { return c.User("ada") }, [5]int{1, 1}},
+		"User in another case":    {func(c hubsys.CallerClients) hubsys.Receiver { return c.User("Ada") }, [5]int{}},
+		"User without a name":     {func(c hubsys.CallerClients) hubsys.Receiver { return c.User("") }, [5]int{}},
+		"Users":                   {func(c hubsys.CallerClients) hubsys.Receiver { return c.Users("ada", "nobody", "bob") }, [5]int{1, 1, 1, 1}},
+	} {
+		p.send(func(ctx context.Context, h *lab) error { return test.to(h.Clients()).Send(ctx, "Receive", "argument") })
+		require.Equal(t, test.want, p.received("Receive"), name)
+	}
+}
+
+func TestEveryAudienceFromOutside(t *testing.T) {
+	p := newParty(t)
+	c := p.hub.Clients()
+	for name, test := range map[string]struct {
+		to   hubsys.Receiver
+		want [5]int
+	}{
+		"All":         {c.All(), [5]int{1, 1, 1, 1, 1}},
+		"AllExcept":   {c.AllExcept(p.ids[0]), [5]int{0, 1, 1, 1, 1}},
+		"Client":      {c.Client(p.ids[3]), [5]int{3: 1}},
+		"Clients":     {c.Clients(p.ids[3], p.ids[0]), [5]int{0: 1, 3: 1}},
+		"Group":       {c.Group("blue"), [5]int{2: 1, 3: 1}},
+		"GroupExcept": {c.GroupExcept("blue", p.ids[2]), [5]int{3: 1}},
+		"Groups":      {c.Groups("blue", "red", "blue"), [5]int{1, 1, 3, 2}},
+		"User":        {c.User("bob"), [5]int{2: 1, 3: 1}},
+		"Users":       {c.Users("bob", ""), [5]int{2: 1, 3: 1}},
+	} {
+		require.NoError(t, test.to.Send(t.Context(), "Receive", "argument"), name)
+		require.Equal(t, test.want, p.received("Receive"), name)
+	}
+}
+
+func TestGroupsAreEnteredAndLeft(t *testing.T) {
+	p := newParty(t)
+	groups, ctx := p.hub.Groups(), t.Context()
+	in := func(want ...int) {
+		t.Helper()
+		require.NoError(t, p.hub.Clients().Group("new").Send(ctx, "Receive", "argument"))
+		var counts [5]int
+		for _, i := range want {
+			counts[i] = 1
+		}
+		require.Equal(t, counts, p.received("Receive"))
+	}
+	in()
+	require.NoError(t, groups.Add(ctx, p.ids[0], "new"))
+	require.NoError(t, groups.Add(ctx, p.ids[0], "new")) // twice is once
+	require.NoError(t, groups.Add(ctx, p.ids[1], "new"))
+	require.NoError(t, groups.Add(ctx, "no such", "new"))
+	in(0, 1)
+	require.NoError(t, groups.Remove(ctx, p.ids[1], "new"))
+	require.NoError(t, groups.Remove(ctx, p.ids[1], "new"))
+	require.NoError(t, groups.Remove(ctx, p.ids[2], "new"))
+	require.NoError(t, groups.Remove(ctx, "no such", "new"))
+	in(0)
+	// From inside of a call it is there when Add has returned.
+	p.send(func(ctx context.Context, h *lab) error {
+		err := h.Groups().Remove(ctx, h.Call().ConnectionID(), "new")
+		err = errors.Join(err, h.Clients().Group("new").Send(ctx, "Receive", "none"))
+		err = errors.Join(err, h.Groups().Add(ctx, h.Call().ConnectionID(), "new"))
+		return errors.Join(err, h.Clients().Group("new").Send(ctx, "Receive", "argument"))
+	})
+	require.Equal(t, [5]int{1}, p.received("Receive"))
+	// A connection that closes leaves its groups by itself.
+	p.clients[0].send(goodbye)
+	require.Equal(t, goodbye, p.clients[0].next().raw)
+	require.EqualValues(t, 1000, p.clients[0].ended())
+	require.NoError(t, groups.Add(ctx, p.ids[0], "new"))
+	require.NoError(t, p.hub.Clients().Group("new").Send(ctx, "Receive", "argument"))
+}
+
+func TestTypedMessages(t *testing.T) {
+	w := newWorld(t, setup{})
+	c := dial(t, w.url)
+	all, ctx := w.hub.Clients().All(), t.Context()
+	require.NoError(t, hubsys.Message0("zero").Send(ctx, all))
+	require.NoError(t, hubsys.Message1[int]("one").Send(ctx, all, 1))
+	require.NoError(t, hubsys.Message2[int, string]("two").Send(ctx, all, 1, "2"))
+	require.NoError(t, hubsys.Message3[int, string, []byte]("three").Send(ctx, all, 1, "2", []byte("3")))
+	require.NoError(t, hubsys.Message4[int, string, *point, any]("Four").Send(ctx, all, 1, "2", &point{3, 4}, nil))
+	c.got("zero")
+	c.got("one", 1)
+	c.got("two", 1, "2")
+	c.got("three", 1, "2", []byte("3"))
+	require.Equal(t, `{"type":1,"target":"Four","arguments":[1,"2",{"x":3,"y":4},null]}`, c.next().raw, "the name as it was given")
+}
+
+func TestErrorsOfSend(t *testing.T) {
+	w := newWorld(t, setup{})
+	c := dial(t, w.url)
+	all := w.hub.Clients().All()
+	ended, cancel := context.WithCancelCause(t.Context())
+	cancel(errors.New("enough"))
+	require.EqualError(t, all.Send(ended, "x"), "enough")
+	require.ErrorContains(t, all.Send(t.Context(), "x", make(chan int)), `the arguments of "x" cannot be encoded`)
+	err := all.Send(t.Context(), "x", panickingJSON{})
+	var panicked *hubsys.PanicError
+	require.ErrorAs(t, err, &panicked)
+	require.Equal(t, "marshal", panicked.Value)
+	c.quiet()
+	c.leave()
+	require.NoError(t, w.sys.Shutdown(t.Context()))
+	require.ErrorIs(t, all.Send(t.Context(), "x"), hubsys.ErrShutdown)
+	require.ErrorIs(t, w.hub.Clients().User("x").Send(t.Context(), "x"), hubsys.ErrShutdown)
+}
+
+func TestHubsOfOneSystemAreSeparate(t *testing.T) {
+	w := newWorld(t, setup{EndpointOptions: hubsys.EndpointOptions{Authenticate: byQuery}})
+	other := register(t, w.sys, func(*hubsys.Call) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
+	require.NoError(t, other.Map("/lab/other", hubsys.EndpointOptions{Authenticate: byQuery}))
+	mine, _ := dialID(t, w.url, nil)
+	theirs, theirID := dialID(t, w.url+"/other", nil)
+	ctx := t.Context()
+	require.NoError(t, w.hub.Groups().Add(ctx, theirID, "group"))
+	require.NoError(t, other.Groups().Add(ctx, theirID, "group"))
+	c := w.hub.Clients()
+	for _, to := range []hubsys.Receiver{c.All(), c.Client(theirID), c.Group("group"), c.User("")} {
+		require.NoError(t, to.Send(ctx, "not for them"))
+	}
+	require.NoError(t, other.Clients().Group("group").Send(ctx, "for them"))
+	theirs.got("for them")
+	require.Equal(t, `"base"`, string(theirs.invoke("Inherited").Result))
+	require.Empty(t, theirs.aside)
+	mine.got("not for them")
+	mine.quiet()
+	require.Contains(t, mine.fails("Inherited"), "Method does not exist.")
+}
+
+func TestTwoEndpointsOfAHubShareItsGroups(t *testing.T) {
+	w := newWorld(t, setup{})
+	require.NoError(t, w.hub.Map("/lab/second", hubsys.EndpointOptions{Authenticate: byQuery}))
+	first, firstID := dialID(t, w.url, nil)
+	second, secondID := dialID(t, w.url+"/second", nil)
+	ctx := t.Context()
+	require.NoError(t, errors.Join(w.hub.Groups().Add(ctx, firstID, "group"), w.hub.Groups().Add(ctx, secondID, "group")))
+	require.NoError(t, w.hub.Clients().Group("group").Send(ctx, "group"))
+	require.NoError(t, w.hub.Clients().All().Send(ctx, "all"))
+	require.NoError(t, w.hub.Clients().Client(secondID).Send(ctx, "second"))
+	for _, c := range []*client{first, second} {
+		c.got("group")
+		c.got("all")
+	}
+	second.got("second")
+	first.quiet()
+}
+
+// Messages from one sender to one client arrive in their order, whatever audience they were sent to.
+func TestOrderIsKeptAcrossAudiences(t *testing.T) {
+	p := newParty(t)
+	const senders, each = 8, 200
+	var all sync.WaitGroup
+	for s := range senders {
+		all.Go(func() {
+			c := p.hub.Clients()
+			to := []hubsys.Receiver{c.All(), c.Client(p.ids[2]), c.Group("red"), c.Group("blue"), c.User("bob"), c.AllExcept(p.ids[0]), c.Clients(p.ids[2], p.ids[1])}
+			for i := range each {
+				assert.NoError(t, to[rand.IntN(len(to))].Send(context.Background(), "n", s, i))
+			}
+		})
+	}
+	all.Wait()
+	for i, c := range p.clients {
+		c.invoke("Echo", 1)
+		last := map[float64]float64{}
+		for _, r := range c.aside {
+			s, n := r.Arguments[0].(float64), r.Arguments[1].(float64)
+			before, any := last[s]
+			require.True(t, !any || before < n, "client %d: %v after %v", i, n, before)
+			last[s] = n
+		}
+		if i == 2 {
+			require.Len(t, c.aside, senders*each)
+		}
+	}
+}
+
+// All members of a group see its messages in one order, however many send.
+func TestMembersOfAGroupSeeOneOrder(t *testing.T) {
+	w := newWorld(t, setup{})
+	const clients, senders, each = 12, 6, 100
+	var cs []*client
+	for range clients {
+		c, id := dialID(t, w.url, nil)
+		require.NoError(t, w.hub.Groups().Add(t.Context(), id, "group"))
+		cs = append(cs, c)
+	}
+	var all sync.WaitGroup
+	for s := range senders {
+		all.Go(func() {
+			for i := range each {
+				assert.NoError(t, w.hub.Clients().Group("group").Send(context.Background(), "n", fmt.Sprint(s, ":", i)))
+			}
+		})
+	}
+	all.Wait()
+	var order []string
+	for i, c := range cs {
+		var got []string
+		for range senders * each {
+			got = append(got, c.next().raw)
+		}
+		if i == 0 {
+			order = got
+		}
+		require.Equal(t, order, got)
+	}
+}

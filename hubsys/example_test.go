@@ -1,0 +1,241 @@
+package hubsys_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/troupe-go/troupe/hubsys"
+)
+
+type Chat struct{ hubsys.Hub }
+
+var Receive = hubsys.Message2[string, string]("receive") // a method of clients, checked by the compiler
+
+func (c *Chat) Send(ctx context.Context, user, text string) error {
+	return Receive.Send(ctx, c.Clients().All(), user, text)
+}
+
+func newChat(*hubsys.Call) (*Chat, error) { return &Chat{}, nil }
+
+func Example() {
+	sys, err := hubsys.New(hubsys.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	chat, err := hubsys.Register(sys, func(*hubsys.Call) (*Chat, error) { return &Chat{}, nil }, hubsys.HubOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := chat.Map("/chat", hubsys.EndpointOptions{}); err != nil {
+		log.Fatal(err)
+	}
+	server := httptest.NewServer(sys) // http.ListenAndServe("127.0.0.1:8080", sys)
+
+	ada, bob := visit(server.URL+"/chat", ""), visit(server.URL+"/chat", "")
+	ada.call("Send", "ada", "hello")
+	fmt.Println("ada hears", ada.hear())
+	fmt.Println("bob hears", bob.hear())
+
+	ada.leave()
+	bob.leave()
+	fmt.Println(errors.Join(sys.Shutdown(context.Background()), server.Config.Shutdown(context.Background())))
+	// Output:
+	// ada hears receive[ada hello]
+	// bob hears receive[ada hello]
+	// <nil>
+}
+
+// Messages that are declared once are checked wherever they are sent: from calls, and from outside.
+func ExampleMessage2() {
+	type quote struct {
+		Symbol string
+		Price  float64
+	}
+	var (
+		closed = hubsys.Message0("closed")
+		quoted = hubsys.Message1[quote]("quoted")
+		traded = hubsys.Message2[quote, int]("traded")
+	)
+	chat, server := start(hubsys.EndpointOptions{})
+	ada := visit(server.URL+"/chat", "")
+
+	ctx, all := context.Background(), chat.Clients().All()
+	err := errors.Join(
+		quoted.Send(ctx, all, quote{"ACME", 12.5}),
+		traded.Send(ctx, all, quote{"ACME", 12.5}, 100),
+		closed.Send(ctx, all),
+	)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for range 3 {
+		fmt.Println(ada.hear())
+	}
+	ada.leave()
+	// Output:
+	// quoted[map[price:12.5 symbol:ACME]]
+	// traded[map[price:12.5 symbol:ACME] 100]
+	// closed[]
+}
+
+// Browsers cannot set headers on a WebSocket: their clients send the token in the query.
+func ExampleEndpointOptions_authenticate() {
+	users := map[string]string{"token-of-ada": "ada", "token-of-bob": "bob"}
+	banned := map[string]bool{"bob": true}
+	authenticate := func(r *http.Request) (*hubsys.Principal, error) {
+		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		if !ok {
+			token = r.URL.Query().Get("access_token")
+		}
+		user, ok := users[token]
+		if !ok {
+			return nil, errors.New("the token is not known") // 401
+		}
+		if banned[user] {
+			return nil, hubsys.ErrForbidden // 403
+		}
+		return &hubsys.Principal{UserID: user}, nil
+	}
+	chat, server := start(hubsys.EndpointOptions{Authenticate: authenticate})
+
+	for _, token := range []string{"token-of-nobody", "token-of-bob"} {
+		response, err := http.Post(server.URL+"/chat/negotiate?access_token="+token, "", nil)
+		if err != nil {
+			log.Fatal(err)
+		}
+		response.Body.Close()
+		fmt.Println(response.Status)
+	}
+	ada := visit(server.URL+"/chat", "token-of-ada")
+	if err := Receive.Send(context.Background(), chat.Clients().User("ada"), "system", "welcome"); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(ada.hear())
+	ada.leave()
+	// Output:
+	// 401 Unauthorized
+	// 403 Forbidden
+	// receive[system welcome]
+}
+
+// The System comes first: it takes leave of its clients, which http.Server.Shutdown knows nothing of.
+func ExampleSystem_Shutdown() {
+	sys, err := hubsys.New(hubsys.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	chat, err := hubsys.Register(sys, newChat, hubsys.HubOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := chat.Map("/chat", hubsys.EndpointOptions{}); err != nil {
+		log.Fatal(err)
+	}
+	server := httptest.NewServer(sys)
+	ada := visit(server.URL+"/chat", "")
+	heard := make(chan string)
+	go func() {
+		text := ada.hear()
+		ada.leave() // as every client does
+		heard <- text
+	}()
+
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	err = errors.Join(sys.Shutdown(ctx), server.Config.Shutdown(ctx))
+	fmt.Println(<-heard)
+	fmt.Println(err)
+	// Output:
+	// the server is going away, and may be connected to again
+	// <nil>
+}
+
+// start serves the chat until the program ends.
+func start(options hubsys.EndpointOptions) (*hubsys.HubContext, *httptest.Server) {
+	sys, err := hubsys.New(hubsys.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	chat, err := hubsys.Register(sys, newChat, hubsys.HubOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := chat.Map("/chat", options); err != nil {
+		log.Fatal(err)
+	}
+	return chat, httptest.NewServer(sys)
+}
+
+// visitor is a client as small as it gets; programs use one of the SignalR libraries.
+type visitor struct {
+	ws    *websocket.Conn
+	heard []string // read already: a WebSocket message may hold several records
+}
+
+func visit(url, token string) *visitor {
+	ws, _, err := websocket.Dial(context.Background(), url+"?access_token="+token, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	v := &visitor{ws: ws}
+	v.say(`{"protocol":"json","version":1}`)
+	v.say(`{"type":1,"invocationId":"1","target":"is the connection open?","arguments":[]}`) // any answer will do
+	for answer := ""; !strings.Contains(answer, "invocationId"); {
+		_, b, err := ws.Read(context.Background())
+		if err != nil {
+			log.Fatal(err)
+		}
+		answer = string(b)
+	}
+	return v
+}
+
+func (v *visitor) say(record string) {
+	if err := v.ws.Write(context.Background(), websocket.MessageText, []byte(record+"\x1e")); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func (v *visitor) call(method string, args ...any) {
+	record, err := json.Marshal(map[string]any{"type": 1, "target": method, "arguments": args})
+	if err != nil {
+		log.Fatal(err)
+	}
+	v.say(string(record))
+}
+
+// hear waits for the next call of a client method.
+func (v *visitor) hear() string {
+	if len(v.heard) == 0 {
+		_, b, err := v.ws.Read(context.Background())
+		if err != nil {
+			log.Fatal(err)
+		}
+		v.heard = strings.Split(strings.TrimSuffix(string(b), "\x1e"), "\x1e")
+	}
+	var m struct {
+		Type           int
+		Target         string
+		Arguments      []any
+		AllowReconnect bool
+	}
+	if err := json.Unmarshal([]byte(v.heard[0]), &m); err != nil {
+		log.Fatal(err)
+	}
+	v.heard = v.heard[1:]
+	if m.Type == 7 && m.AllowReconnect {
+		return "the server is going away, and may be connected to again"
+	}
+	return fmt.Sprint(m.Target, m.Arguments)
+}
+
+func (v *visitor) leave() { _ = v.ws.Close(websocket.StatusNormalClosure, "") }

@@ -1,0 +1,219 @@
+package hubsys_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/troupe-go/troupe/hubsys"
+)
+
+const failedClose = `{"type":7,"error":"Connection closed with an error.","allowReconnect":true}`
+
+// What clients do wrong is answered as the specification says, and nobody else notices.
+func TestWhatClientsDoWrong(t *testing.T) {
+	var connected, ticks atomic.Int32
+	w := newWorld(t, setup{connected: func(context.Context, *lab) error { connected.Add(1); return nil }})
+	w.on("tick", func(context.Context, *lab, []json.RawMessage) (any, error) { return ticks.Add(1), nil })
+	neighbour := dial(t, w.url)
+	long := strings.Repeat("x", 33<<10)
+	many := func(record string) string { return strings.Repeat(record+separator, 10000) }
+	lives := []string{"lives"}
+	for name, test := range map[string]struct {
+		silent bool // there is no handshake before it
+		send   string
+		want   []string // records, and then the connection ends with 1000; lives: it goes on
+	}{
+		"handshake: garbage":              {true, "hello" + separator, []string{`{"error":"An unexpected error occurred during connection handshake."}`}},
+		"handshake: nothing in it":        {true, separator, []string{`{"error":"An unexpected error occurred during connection handshake."}`}},
+		"handshake: no version":           {true, `{"protocol":"json"}` + separator, []string{`{"error":"An unexpected error occurred during connection handshake."}`}},
+		"handshake: a call instead":       {true, invocation("1", "Echo", 1) + separator, []string{`{"error":"An unexpected error occurred during connection handshake."}`}},
+		"handshake: another protocol":     {true, `{"protocol":"messagepack","version":1}` + separator, []string{`{"error":"The protocol 'messagepack' is not supported."}`}},
+		"handshake: a later version":      {true, `{"protocol":"JSON","version":3}` + separator, []string{`{"error":"The server does not support version 3 of the 'json' protocol."}`}},
+		"handshake: too large":            {true, long, []string{`{"error":"Handshake was canceled."}`}},
+		"handshake: too large, whole":     {true, `{"protocol":"json","version":1,"x":"` + long + `"}` + separator, []string{`{"error":"Handshake was canceled."}`}},
+		"handshake: odd but right":        {true, `{"x":[{}],"version":0,"protocol":"JSON"}` + separator, []string{"{}", "lives"}},
+		"handshake and calls in one":      {true, greeting + separator + invocation("1", "Echo", 1) + separator, []string{"{}", `{"type":3,"invocationId":"1","result":1}`, "lives"}},
+		"garbage":                         {false, "garbage" + separator, []string{failedClose}},
+		"nothing":                         {false, separator, []string{failedClose}},
+		"an array":                        {false, "[]" + separator, []string{failedClose}},
+		"no type":                         {false, "{}" + separator, []string{failedClose}},
+		"a type that is no number":        {false, `{"type":"1"}` + separator, []string{failedClose}},
+		"a call, then garbage":            {false, invocation("1", "Echo", 1) + separator + "garbage" + separator + invocation("2", "Echo", 1) + separator, []string{`{"type":3,"invocationId":"1","result":1}`, failedClose}},
+		"a call without arguments":        {false, `{"type":1,"invocationId":"1","target":"Echo"}` + separator, []string{failedClose}},
+		"a message too large":             {false, long + separator, []string{failedClose}},
+		"a message too large without end": {false, long, []string{failedClose}},
+		"a call, then one too large":      {false, invocation("1", "Echo", 1) + separator + invocation("2", "Echo", long) + separator, []string{`{"type":3,"invocationId":"1","result":1}`, failedClose}},
+		"10,000 pings in one message":     {false, many(`{"type":6}`), lives},
+		"10,000 calls in one message":     {false, many(invocation("", "Do", "tick", []any{})), lives},
+		"10,000 unknown calls":            {false, many(invocation("", "NoSuch")), lives},
+		"10,000 empty messages":           {false, strings.Repeat(separator, 10000), []string{failedClose}},
+		"unknown types":                   {false, `{"type":0}` + separator + `{"type":-1}` + separator + `{"type":10}` + separator + `{"type":99,"x":{}}` + separator, lives},
+		"an unknown method":               {false, invocation("1", "NoSuch", 1) + separator, []string{`{"type":3,"invocationId":"1","error":"Failed to invoke 'NoSuch' due to an error on the server. HubException: Method does not exist."}`, "lives"}},
+		"too few arguments":               {false, invocation("1", "Echo") + separator, []string{`{"type":3,"invocationId":"1","error":"Failed to invoke 'Echo' due to an error on the server."}`, "lives"}},
+		"too many arguments":              {false, invocation("1", "Echo", 1, 2) + separator, []string{`{"type":3,"invocationId":"1","error":"Failed to invoke 'Echo' due to an error on the server."}`, "lives"}},
+		"arguments of wrong types":        {false, invocation("1", "Do", 1, "2") + separator, []string{`{"type":3,"invocationId":"1","error":"Failed to invoke 'Do' due to an error on the server."}`, "lives"}},
+		"a completion of nothing":         {false, `{"type":3,"invocationId":"none","result":1}` + separator, lives},
+		"a completion with both":          {false, `{"type":3,"invocationId":"none","result":1,"error":"e"}` + separator, []string{failedClose}},
+		"an item and a cancel of nothing": {false, `{"type":2,"invocationId":"none","item":1}` + separator + `{"type":5,"invocationId":"none"}` + separator, lives},
+		"acknowledgements of nothing":     {false, `{"type":8,"sequenceId":7}` + separator + `{"type":9,"sequenceId":1}` + separator, lives},
+		"one id for two calls at once":    {false, invocation("1", "Echo", 1) + separator + invocation("1", "Echo", 2) + separator, []string{`{"type":3,"invocationId":"1","result":1}`, `{"type":3,"invocationId":"1","result":2}`, "lives"}},
+		"half a message, then the other":  {false, `{"type":1,"invocationId":"1","target":"Ec`, lives},
+		"a name that looks like JSON":     {false, `{"type":1,"invocationId":"1","target":"\"}\u001e","arguments":[]}` + separator, []string{`{"type":3,"invocationId":"1","error":"Failed to invoke '\"}\u001e' due to an error on the server. HubException: Method does not exist."}`, "lives"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := open(t, w.url, dialing{})
+			if !test.silent {
+				c.send(greeting)
+				require.Equal(t, "{}", c.next().raw)
+			}
+			before := connected.Load()
+			c.sendRaw(test.send)
+			if strings.HasPrefix(name, "half a message") {
+				c.sendRaw(`ho","arguments":[1]}` + separator)
+				require.Equal(t, `{"type":3,"invocationId":"1","result":1}`, c.next().raw)
+			}
+			for _, want := range test.want {
+				if want == "lives" {
+					c.quiet()
+					c.leave()
+				} else {
+					require.Equal(t, want, c.next().raw)
+				}
+			}
+			if test.want[len(test.want)-1] != "lives" {
+				require.EqualValues(t, 1000, c.ended())
+				if test.silent {
+					require.Equal(t, before, connected.Load(), "OnConnected")
+				}
+			}
+			neighbour.quiet()
+		})
+	}
+	require.EqualValues(t, 10000, ticks.Load())
+}
+
+// A client that leaves in the middle of its handshake was never there.
+func TestHalfAHandshake(t *testing.T) {
+	w := newWorld(t, setup{
+		connected:    func(context.Context, *lab) error { t.Error("OnConnected"); return nil },
+		disconnected: func(context.Context, *lab, error) error { t.Error("OnDisconnected"); return nil },
+	})
+	for _, half := range []string{"", "{", `{"protocol":"json","version":1}`} {
+		c := open(t, w.url, dialing{})
+		if half != "" {
+			c.sendRaw(half)
+		}
+		c.leave()
+		c = open(t, w.url, dialing{})
+		c.sendRaw(half + " ")
+		_ = c.ws.CloseNow()
+	}
+	require.NoError(t, w.sys.Shutdown(t.Context()))
+}
+
+// ---- what else stands around a System
+
+// rewriter stands for a middleware that wraps the ResponseWriter.
+type rewriter struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *rewriter) WriteHeader(status int)      { w.status = status; w.ResponseWriter.WriteHeader(status) }
+func (w *rewriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func TestUnderAMuxAPrefixAndAMiddleware(t *testing.T) {
+	statuses := make(chan int, 10)
+	w := newWorld(t, setup{server: func(s *httptest.Server) {
+		hubs := s.Config.Handler
+		mux := http.NewServeMux()
+		mux.Handle("/app/v1/", http.StripPrefix("/app/v1", hubs))
+		mux.Handle("/", hubs)
+		s.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			rw := &rewriter{ResponseWriter: &rewriter{ResponseWriter: w}}
+			mux.ServeHTTP(rw, r)
+			statuses <- rw.status
+		})
+	}})
+	for _, url := range []string{w.url, strings.Replace(w.url, "/lab", "/app/v1/lab", 1)} {
+		c, _ := dialID(t, url, nil)
+		require.Zero(t, wait(t, statuses), "net/http's own 200")
+		require.Equal(t, http.StatusSwitchingProtocols, wait(t, statuses))
+		c.quiet()
+	}
+}
+
+// unhijackable hides what is below it.
+type unhijackable struct{ http.ResponseWriter }
+
+func TestAResponseWriterThatCannotBeHijacked(t *testing.T) {
+	w := newWorld(t, setup{server: func(s *httptest.Server) {
+		hubs := s.Config.Handler
+		s.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Query().Has("bare") {
+				hubs.ServeHTTP(w, r)
+			} else {
+				hubs.ServeHTTP(unhijackable{w}, r)
+			}
+		})
+	}})
+	_, status, err := tryOpen(t, w.url, dialing{})
+	require.Error(t, err, "it is not opened")
+	require.GreaterOrEqual(t, status, 500)
+	dial(t, w.url+"?bare").quiet()
+}
+
+// A connection outlives the timeouts of the server that it came through.
+func TestTimeoutsOfTheServerEndWithTheUpgrade(t *testing.T) {
+	const timeout = 100 * time.Millisecond
+	for _, tls := range []bool{false, true} {
+		t.Run(fmt.Sprint("tls=", tls), func(t *testing.T) {
+			w := newWorld(t, setup{tls: tls, server: func(s *httptest.Server) {
+				s.Config.ReadTimeout, s.Config.WriteTimeout, s.Config.ReadHeaderTimeout, s.Config.IdleTimeout = timeout, timeout, timeout, timeout
+			}})
+			later := make(chan struct{})
+			time.AfterFunc(3*timeout, func() { close(later) })
+			w.on("later", func(context.Context, *lab, []json.RawMessage) (any, error) { <-later; return "later", nil })
+			c := dialWith(t, w.url, dialing{http: insecure(&http.Client{Transport: &http.Transport{}})})
+			require.Equal(t, `"later"`, c.do("later"))
+			c.quiet()
+		})
+	}
+}
+
+func TestALogHoldsNoSecrets(t *testing.T) {
+	w := newWorld(t, setup{
+		EndpointOptions: hubsys.EndpointOptions{Authenticate: byQuery},
+		connected: func(_ context.Context, h *lab) error {
+			h.w.log.logger().Info("connected", "request", h.Call().Request())
+			return nil
+		},
+	})
+	w.on("fail", func(context.Context, *lab, []json.RawMessage) (any, error) { panic("fails") })
+	header := http.Header{"Authorization": {"Bearer SECRET"}, "Cookie": {"session=SECRET"}}
+	_, token := negotiate(t, w.url, header)
+	for _, id := range []string{"", "&id=" + token} {
+		c := dialWith(t, w.url+"?access_token=SECRET"+id, dialing{header: header})
+		c.fails("Do", "fail", []any{})
+		c.fails("NoSuch")
+		c.fails("Do", "SECRET")
+		c.send("garbage SECRET")
+		require.Equal(t, failedClose, c.next().raw)
+		c.ended()
+	}
+	_, _, err := tryOpen(t, w.url+"?access_token=SECRET&id="+token, dialing{header: header})
+	require.Error(t, err)
+	require.NoError(t, w.sys.Shutdown(t.Context()))
+	require.Contains(t, w.log.String(), "path=/lab")
+	require.NotContains(t, w.log.String(), "SECRET")
+	require.NotContains(t, w.log.String(), token)
+}

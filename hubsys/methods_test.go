@@ -1,0 +1,388 @@
+package hubsys_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/troupe-go/troupe/hubsys"
+)
+
+// discover registers a hub and gives what is wrong with it, a line each, without the name of the type.
+func discover[H any, P interface {
+	*H
+	hubsys.Instance
+}](t *testing.T, names map[string]string) []string {
+	t.Helper()
+	_, err := hubsys.Register(newSystem(t, hubsys.Config{}), func(*hubsys.Call) (P, error) { return new(H), nil }, hubsys.HubOptions{Methods: names, Name: "hub"})
+	if err == nil {
+		return nil
+	}
+	const head = "hubsys: hub *hubsys_test."
+	require.True(t, strings.HasPrefix(err.Error(), head), err)
+	_, faults, _ := strings.Cut(err.Error()[len(head):], ": ")
+	return strings.Split(faults, "\n")
+}
+
+// ---- what clients can call
+
+type word string
+
+type point struct{ X, Y int }
+
+// wide has a method of every form that is accepted.
+type wide struct{ hubsys.Hub }
+
+func (*wide) Nothing()                                          {}
+func (*wide) Error() error                                      { return nil }
+func (*wide) Value() int                                        { return 1 }
+func (*wide) Both() (string, error)                             { return "both", nil }
+func (*wide) Context(context.Context)                           {}
+func (*wide) ContextError(context.Context) error                { return nil }
+func (*wide) ContextValue(_ context.Context, a int) int         { return a }
+func (*wide) ContextBoth(_ context.Context, a int) (int, error) { return a, nil }
+func (*wide) Many(a int8, b uint, c float32, d bool, e string, f []byte, g map[string]int, h *point, i point) []any {
+	return []any{a, b, c, d, e, f, g, h, i}
+}
+func (*wide) Any(a any) any                               { return a }
+func (*wide) Raw(a json.RawMessage) json.RawMessage       { return a }
+func (*wide) Array(a [2]int) [2]int                       { return a }
+func (*wide) Named(a word) word                           { return a }
+func (*wide) Slices(a []*point, b [][]string) []any       { return []any{a, b} }
+func (*wide) Pointer(a *int) *int                         { return a }
+func (*wide) ErrorInterface() (error, error)              { return nil, nil } //nolint:revive // hidden, in order to be refused elsewhere
+func (wide) ByValue() string                              { return "by value" }
+func (w *wide) unexported() string                        { return "never" }
+func (*wide) Interface() (interface{ M() }, error)        { return nil, nil }
+func (*wide) Struct() (struct{ A int }, error)            { return struct{ A int }{1}, nil }
+func (*wide) LongName_withUnderscore() string             { return "underscore" } //nolint:revive // Go allows it
+func (*wide) Größe() string                               { return "Größe" }
+func (*wide) OnConnected(context.Context) error           { return nil }
+func (*wide) OnDisconnected(context.Context, error) error { return nil }
+func (*wide) Close() error                                { return nil }
+
+func TestEverySignatureThatCanBeCalled(t *testing.T) {
+	sys := newSystem(t, hubsys.Config{})
+	hub := register(t, sys, func(*hubsys.Call) (*wide, error) { return &wide{}, nil }, hubsys.HubOptions{Methods: map[string]string{"ErrorInterface": "-"}})
+	(&wide{}).unexported()
+	c := dial(t, serve(t, sys, hub))
+	for _, test := range []struct {
+		method string
+		args   []any
+		result string
+	}{
+		{"Nothing", nil, "null"},
+		{"Error", nil, "null"},
+		{"Value", nil, "1"},
+		{"Both", nil, `"both"`},
+		{"Context", nil, "null"},
+		{"ContextError", nil, "null"},
+		{"ContextValue", []any{2}, "2"},
+		{"ContextBoth", []any{3}, "3"},
+		{"Many", []any{1, 2, 0.5, true, "e", "YQ==", map[string]int{"a": 1}, point{1, 2}, point{3, 4}}, `[1,2,0.5,true,"e","YQ==",{"a":1},{"x":1,"y":2},{"x":3,"y":4}]`},
+		{"Any", []any{map[string]any{"A": []int{1}}}, `{"A":[1]}`},
+		{"Raw", []any{[]any{1, "two"}}, `[1,"two"]`},
+		{"Array", []any{[]int{1, 2}}, "[1,2]"},
+		{"Named", []any{"name"}, `"name"`},
+		{"Slices", []any{[]any{point{1, 2}, nil}, [][]string{{"a"}, nil}}, `[[{"x":1,"y":2},null],[["a"],null]]`},
+		{"Pointer", []any{nil}, "null"},
+		{"Pointer", []any{5}, "5"},
+		{"ByValue", nil, `"by value"`},
+		{"Interface", nil, "null"},
+		{"Struct", nil, `{"a":1}`},
+		{"LongName_withUnderscore", nil, `"underscore"`},
+		{"Größe", nil, `"Größe"`},
+		{"gRÖSSE", nil, ""},
+		{"gRÖßE", nil, `"Größe"`},
+		// What is not for clients.
+		{"unexported", nil, ""},
+		{"ErrorInterface", nil, ""},
+		{"OnConnected", nil, ""},
+		{"OnDisconnected", []any{nil}, ""},
+		{"Close", nil, ""},
+		{"Call", nil, ""},
+		{"Clients", nil, ""},
+		{"Groups", nil, ""},
+		{"attach", []any{nil}, ""},
+		{"", nil, ""},
+	} {
+		r := c.invoke(test.method, test.args...)
+		if test.result != "" {
+			require.Equal(t, test.result, string(r.Result), "%s: %s", test.method, r.raw)
+			continue
+		}
+		require.NotNil(t, r.Error, test.method)
+		require.Equal(t, "Failed to invoke '"+test.method+"' due to an error on the server. HubException: Method does not exist.", *r.Error)
+	}
+}
+
+// ---- what is refused
+
+type narrow struct{ hubsys.Hub }
+
+func (*narrow) Variadic(...int)                              {}
+func (*narrow) ChanParam(chan int)                           {}
+func (*narrow) FuncParam(_ int, _ func())                    {}
+func (*narrow) ComplexParam(complex128)                      {}
+func (*narrow) ChanResult() <-chan int                       { return nil }
+func (*narrow) FuncResult() (func(), error)                  { return nil, nil }
+func (*narrow) TwoValues() (int, string)                     { return 0, "" }
+func (*narrow) ThreeResults() (int, string, error)           { return 0, "", nil }
+func (*narrow) ErrorFirst() (error, int)                     { return nil, 0 }   //nolint:revive // to be refused
+func (*narrow) TwoErrors() (error, error)                    { return nil, nil } //nolint:revive // to be refused
+func (*narrow) ContextLast(int, context.Context)             {}                  //nolint:revive // to be refused
+func (*narrow) TwoContexts(context.Context, context.Context) {}
+func (*narrow) Fine() int                                    { return 1 }
+func (*narrow) OnConnected() error                           { return nil }
+func (*narrow) OnDisconnected(context.Context) error         { return nil }
+
+func TestEveryRefusalHasItsReasonAndAllAreReported(t *testing.T) {
+	require.Equal(t, []string{
+		`method ChanParam: parameter 1: chan int has no encoding`,
+		`method ChanResult: its result: <-chan int has no encoding`,
+		`method ComplexParam: parameter 1: complex128 has no encoding`,
+		`method ContextLast: parameter 2: a context.Context can only be the first parameter`,
+		`method ErrorFirst: it returns more than a value and an error`,
+		`method FuncParam: parameter 2: func() has no encoding`,
+		`method FuncResult: its result: func() has no encoding`,
+		`method OnConnected: its signature is not OnConnected(context.Context) error`,
+		`method OnDisconnected: its signature is not OnDisconnected(context.Context, error) error`,
+		`method ThreeResults: it returns more than a value and an error`,
+		`method TwoContexts: parameter 1: a context.Context can only be the first parameter`,
+		`method TwoErrors: it returns an error in front of its last result`,
+		`method TwoValues: it returns more than a value and an error`,
+		`method Variadic: it is variadic; take a slice instead`,
+		`method Absent: HubOptions.Methods names it, but the hub has no such method`,
+		`method fine: HubOptions.Methods names it, but the hub has no such method`,
+	}, discover[narrow](t, map[string]string{"Absent": "x", "fine": "y"}))
+}
+
+func TestHiddenMethodsAreNotLookedAt(t *testing.T) {
+	names := map[string]string{}
+	for _, name := range []string{"Variadic", "ChanParam", "FuncParam", "ComplexParam", "ChanResult", "FuncResult", "TwoValues", "ThreeResults", "ErrorFirst", "TwoErrors", "ContextLast", "TwoContexts", "OnConnected", "OnDisconnected"} {
+		names[name] = "-"
+	}
+	require.Empty(t, discover[narrow](t, names))
+}
+
+// A Close that does not return an error would never be called by us, but by every client.
+type halfClosed struct{ hubsys.Hub }
+
+func (*halfClosed) Close() {}
+
+func TestCloseWithAWrongSignatureIsRefused(t *testing.T) {
+	faults := discover[halfClosed](t, nil)
+	require.Len(t, faults, 1)
+	require.Contains(t, faults[0], "method Close: ")
+	require.Empty(t, discover[halfClosed](t, map[string]string{"Close": "-"}))
+}
+
+type twins struct{ hubsys.Hub }
+
+func (*twins) Send()  {}
+func (*twins) SEND()  {}
+func (*twins) Other() {}
+
+func TestNamesThatClientsCannotTellApart(t *testing.T) {
+	require.Equal(t, []string{`method Send: clients cannot tell it from SEND: both are called "Send"`}, discover[twins](t, nil))
+	require.Equal(t, []string{`method Send: clients cannot tell it from Other: both are called "Send"`}, discover[twins](t, map[string]string{"Other": "sEND", "SEND": "shout"}), "renamed to a name that is taken")
+	require.Empty(t, discover[twins](t, map[string]string{"SEND": "shout"}))
+	require.Empty(t, discover[twins](t, map[string]string{"SEND": "-"}))
+}
+
+func TestRenaming(t *testing.T) {
+	sys := newSystem(t, hubsys.Config{})
+	hub := register(t, sys, func(*hubsys.Call) (*renamed, error) { return &renamed{}, nil }, hubsys.HubOptions{Methods: map[string]string{"First": "Second", "Second": "First", "Third": "with space", "Hidden": "-", "Same": ""}})
+	c := dial(t, serve(t, sys, hub))
+	for name, want := range map[string]string{"First": "2", "SECOND": "1", "With Space": "3", "Same": "5"} {
+		require.Equal(t, want, string(c.invoke(name).Result), name)
+	}
+	for _, name := range []string{"Third", "Hidden", "-"} {
+		require.Contains(t, c.fails(name), "Method does not exist.")
+	}
+}
+
+type renamed struct{ hubsys.Hub }
+
+func (*renamed) First() int  { return 1 }
+func (*renamed) Second() int { return 2 }
+func (*renamed) Third() int  { return 3 }
+func (*renamed) Hidden() int { return 4 }
+func (*renamed) Same() int   { return 5 }
+
+// ---- embedding
+
+type base struct{ hubsys.Hub }
+
+func (*base) Inherited() string  { return "base" }
+func (*base) Overridden() string { return "base" }
+func (base) ByValue() string     { return "base" }
+
+type middle struct{ base }
+
+func (*middle) Middle() string { return "middle" }
+
+type derived struct {
+	middle
+	name string
+}
+
+func (*derived) Overridden() string { return "derived" }
+func (*derived) Own() string        { return "derived" }
+
+func TestMethodsOfEmbeddedHubsAreInherited(t *testing.T) {
+	sys := newSystem(t, hubsys.Config{})
+	hub := register(t, sys, func(*hubsys.Call) (*derived, error) { return &derived{}, nil }, hubsys.HubOptions{})
+	c := dial(t, serve(t, sys, hub))
+	for name, want := range map[string]string{"Inherited": "base", "Overridden": "derived", "ByValue": "base", "Middle": "middle", "Own": "derived"} {
+		require.Equal(t, `"`+want+`"`, string(c.invoke(name).Result), name)
+	}
+}
+
+type derivedByPointer struct{ *base }
+
+func TestMethodsOfAHubEmbeddedByPointerAreInherited(t *testing.T) {
+	sys := newSystem(t, hubsys.Config{})
+	hub := register(t, sys, func(*hubsys.Call) (*derivedByPointer, error) { return &derivedByPointer{&base{}}, nil }, hubsys.HubOptions{})
+	c := dial(t, serve(t, sys, hub))
+	require.Equal(t, `"base"`, string(c.invoke("Inherited").Result))
+}
+
+// service is what a hub may embed without a thought. Its methods are as small as they get: the compiler inlines them into what it
+// makes to promote them.
+type service struct{ n int }
+
+func (s *service) Number() int { return s.n }
+func (s *service) Nothing()    {}
+func (s service) Copy() int    { return s.n }
+
+type deeper struct{ service }
+
+type (
+	withMutex struct {
+		hubsys.Hub
+		sync.Mutex
+	}
+	withService struct {
+		hubsys.Hub
+		service
+	}
+	withPointer struct {
+		hubsys.Hub
+		*service
+	}
+	withDeeper struct {
+		hubsys.Hub
+		deeper
+	}
+	withInterface struct {
+		hubsys.Hub
+		io.StringWriter
+	}
+	withBuffer struct {
+		hubsys.Hub
+		*bytes.Buffer
+	}
+	withServiceBelow struct{ withService }
+)
+
+func comesFrom(method, embedded string) string {
+	return "method " + method + ": it comes from the embedded " + embedded + `, which is no hub: declare it on the hub, or hide it with Methods["` + method + `"] = "-"`
+}
+
+func TestMethodsOfOtherEmbeddedTypesAreNotPublished(t *testing.T) {
+	all := func(embedded string, methods ...string) (faults []string) {
+		for _, method := range methods {
+			faults = append(faults, comesFrom(method, embedded))
+		}
+		return faults
+	}
+	require.Equal(t, all("sync.Mutex", "Lock", "TryLock", "Unlock"), discover[withMutex](t, nil))
+	require.Equal(t, all("hubsys_test.service", "Copy", "Nothing", "Number"), discover[withService](t, nil))
+	require.Equal(t, all("*hubsys_test.service", "Copy", "Nothing", "Number"), discover[withPointer](t, nil))
+	require.Equal(t, all("hubsys_test.deeper", "Copy", "Nothing", "Number"), discover[withDeeper](t, nil))
+	require.Equal(t, all("io.StringWriter", "WriteString"), discover[withInterface](t, nil))
+	require.Equal(t, all("hubsys_test.service", "Copy", "Nothing", "Number"), discover[withServiceBelow](t, nil))
+	require.Contains(t, discover[withBuffer](t, nil), comesFrom("ReadByte", "*bytes.Buffer"))
+	require.Empty(t, discover[withMutex](t, map[string]string{"Lock": "-", "TryLock": "-", "Unlock": "-"}))
+}
+
+// Of two embedded types that have a method, the one that lies less deep is promoted.
+type (
+	deepHub struct{ base }
+	shallow struct{}
+	twoDeep struct {
+		deepHub
+		shallow
+	}
+	deepNone   struct{ service }
+	shallowHub struct{ hubsys.Hub }
+	hubWins    struct {
+		deepNone
+		shallowHub
+	}
+)
+
+func (shallow) Inherited() string { return "shallow" }
+func (*shallowHub) Number() int   { return 7 }
+
+func TestWhichOfTwoEmbeddedTypesAMethodComesFrom(t *testing.T) {
+	assert.Equal(t, []string{comesFrom("Inherited", "hubsys_test.shallow")}, discover[twoDeep](t, nil), "promoted is shallow's")
+	assert.Equal(t, []string{comesFrom("Copy", "hubsys_test.deepNone"), comesFrom("Nothing", "hubsys_test.deepNone")}, discover[hubWins](t, nil), "Number is the hub's")
+}
+
+// generic is a hub with a type parameter: all its methods are made by the compiler.
+type generic[T any] struct {
+	hubsys.Hub
+	service
+}
+
+func (*generic[T]) Zero() (zero T) { return zero }
+func (*generic[T]) Number() string { return "overridden" }
+
+func TestAHubCanBeGeneric(t *testing.T) {
+	require.Equal(t, []string{comesFrom("Copy", "hubsys_test.service"), comesFrom("Nothing", "hubsys_test.service")}, discover[generic[int]](t, nil))
+	sys := newSystem(t, hubsys.Config{})
+	hub := register(t, sys, func(*hubsys.Call) (*generic[int], error) { return &generic[int]{}, nil }, hubsys.HubOptions{Methods: map[string]string{"Copy": "-", "Nothing": "-"}})
+	c := dial(t, serve(t, sys, hub))
+	require.Equal(t, "0", string(c.invoke("Zero").Result))
+	require.Equal(t, `"overridden"`, string(c.invoke("Number").Result))
+}
+
+// closing embeds something that is closed by whoever owns it, and not after each call.
+type closing struct {
+	hubsys.Hub
+	io.Closer
+}
+
+func TestCloseOfAnEmbeddedTypeIsNotTakenForTheHubs(t *testing.T) {
+	require.Equal(t, []string{comesFrom("Close", "io.Closer")}, discover[closing](t, nil))
+}
+
+// ---- the rest of Register
+
+func TestWhatRegisterRefuses(t *testing.T) {
+	sys := newSystem(t, hubsys.Config{})
+	_, err := hubsys.Register[*base](sys, nil, hubsys.HubOptions{})
+	require.EqualError(t, err, "hubsys: *hubsys_test.base has no constructor")
+	_, err = hubsys.Register(sys, func(*hubsys.Call) (hubsys.Instance, error) { return nil, errors.New("no") }, hubsys.HubOptions{})
+	require.EqualError(t, err, "hubsys: hubsys.Instance is no hub: a hub is a pointer to a struct that embeds hubsys.Hub")
+	_, err = hubsys.Register(sys, func(*hubsys.Call) (*base, error) { return nil, nil }, hubsys.HubOptions{OutboxLimit: 1})
+	require.ErrorContains(t, err, "OutboxLimit")
+	create := func(*hubsys.Call) (*struct{ hubsys.Hub }, error) { return nil, nil }
+	_, err = hubsys.Register(sys, create, hubsys.HubOptions{})
+	require.ErrorContains(t, err, "has no name, and HubOptions.Name gives it none")
+	register(t, sys, create, hubsys.HubOptions{Name: "anonymous"})
+	register(t, sys, func(*hubsys.Call) (*base, error) { return nil, nil }, hubsys.HubOptions{})
+	_, err = hubsys.Register(sys, func(*hubsys.Call) (*base, error) { return nil, nil }, hubsys.HubOptions{})
+	require.EqualError(t, err, `hubsys: there is a hub named "base" already; HubOptions.Name gives this one another name`)
+	register(t, sys, func(*hubsys.Call) (*base, error) { return nil, nil }, hubsys.HubOptions{Name: "other"})
+}

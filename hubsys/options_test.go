@@ -1,0 +1,157 @@
+package hubsys_test
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/troupe-go/troupe/hubsys"
+)
+
+func TestHubOptionsReportAllFaults(t *testing.T) {
+	require.NoError(t, hubsys.HubOptions{}.Validate())
+	require.NoError(t, hubsys.HubOptions{
+		HandshakeTimeout: 1, KeepAliveInterval: 1, ClientTimeoutInterval: 1, MaximumReceiveMessageSize: hubsys.Unlimited,
+		MaximumParallelInvocationsPerClient: 1, OutboxLimit: 64 << 10, InboundLimit: 64 << 10,
+	}.Validate())
+	faulty := hubsys.HubOptions{
+		HandshakeTimeout: -1, KeepAliveInterval: -time.Second, ClientTimeoutInterval: -time.Hour, MaximumReceiveMessageSize: -2,
+		MaximumParallelInvocationsPerClient: -1, OutboxLimit: 65535, InboundLimit: -1,
+	}
+	want := `hubsys: HubOptions: HandshakeTimeout is -1ns: it is not negative
+KeepAliveInterval is -1s: it is not negative
+ClientTimeoutInterval is -1h0m0s: it is not negative
+MaximumReceiveMessageSize is -2: it is a number of bytes, 0 for the default, or Unlimited
+MaximumParallelInvocationsPerClient is -1: it is at least 1, or 0 for the default
+OutboxLimit is 65535: it is at least 65536 bytes, or 0 for the default
+InboundLimit is -1: it is at least 65536 bytes, or 0 for the default`
+	require.EqualError(t, faulty.Validate(), want)
+	_, err := hubsys.Register(newSystem(t, hubsys.Config{}), func(*hubsys.Call) (*base, error) { return &base{}, nil }, faulty)
+	require.EqualError(t, err, want)
+}
+
+func TestEndpointOptionsReportAllFaults(t *testing.T) {
+	require.NoError(t, hubsys.EndpointOptions{}.Validate())
+	require.NoError(t, hubsys.EndpointOptions{AllowedOrigins: []string{"*"}}.Validate())
+	require.NoError(t, hubsys.EndpointOptions{AllowedOrigins: []string{"https://app.example", "http://localhost:3000"}, AllowCredentials: true}.Validate())
+	faulty := hubsys.EndpointOptions{
+		TransportSendTimeout: -1, CloseTimeout: -time.Second, AllowCredentials: true,
+		AllowedOrigins: []string{"*", "app.example", "https://app.example/", "https://*.example", "https://fine.example", ""},
+	}
+	want := `hubsys: EndpointOptions: TransportSendTimeout is -1ns: it is not negative
+CloseTimeout is -1s: it is not negative
+AllowedOrigins: origin "app.example" is not of the form scheme://host or scheme://host:port
+origin "https://app.example/" is not of the form scheme://host or scheme://host:port
+origin "https://*.example" is not of the form scheme://host or scheme://host:port
+origin "" is not of the form scheme://host or scheme://host:port
+origin "*" cannot be allowed together with credentials: every web page could act as its visitor`
+	require.EqualError(t, faulty.Validate(), want)
+	hub := register(t, newSystem(t, hubsys.Config{}), func(*hubsys.Call) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
+	require.EqualError(t, hub.Map("/hub", faulty), want)
+	require.NoError(t, hub.Map("/hub", hubsys.EndpointOptions{}), "the path has not been taken")
+}
+
+func TestPaths(t *testing.T) {
+	sys := newSystem(t, hubsys.Config{})
+	hub := register(t, sys, func(*hubsys.Call) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
+	for _, path := range []string{"", "hub", "/hub/", "//", "//hub", "/a//b"} {
+		require.ErrorContains(t, hub.Map(path, hubsys.EndpointOptions{}), "is not the path of an endpoint: it begins with a slash", path)
+	}
+	for _, path := range []string{"/", "/Hub", "/a/b", "/hub/negotiate"} {
+		require.NoError(t, hub.Map(path, hubsys.EndpointOptions{}), path)
+	}
+	for _, path := range []string{"/", "/hub", "/HUB", "/A/b"} {
+		require.ErrorContains(t, hub.Map(path, hubsys.EndpointOptions{}), "already (paths are compared without regard to case)", path)
+	}
+}
+
+func TestWhichPathsReachAnEndpoint(t *testing.T) {
+	sys := newSystem(t, hubsys.Config{})
+	hub := register(t, sys, func(*hubsys.Call) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
+	require.NoError(t, hub.Map("/Hub/One", hubsys.EndpointOptions{}))
+	for path, status := range map[string]int{
+		"/hub/one/negotiate": 200, "/HUB/ONE/Negotiate": 200, "/hub/one/negotiate/": 200, "/hub/%6fne/negotiate": 200,
+		"/hub/./one/negotiate": 200, "/hub/x/../one/negotiate": 200, "/../hub/one/negotiate": 200, "/hub/one/negotiate/.": 200,
+		"/hub/one": 400, "/hub/one/": 400,
+		"/": 404, "/hub": 404, "/negotiate": 404, "/hub/one/two": 404, "/hub/one/negotiate/negotiate": 404, "/hub//one": 404,
+		"/hub/one/../negotiate": 404, "/hub/..one": 404,
+	} {
+		w := httptest.NewRecorder()
+		sys.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "http://host"+path, nil))
+		require.Equal(t, status, w.Code, path)
+	}
+}
+
+// Behind StripPrefix, paths need not begin with a slash, whatever clients ask for.
+func TestNoPathIsTooOdd(t *testing.T) {
+	sys := newSystem(t, hubsys.Config{})
+	hub := register(t, sys, func(*hubsys.Call) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
+	require.NoError(t, hub.Map("/hub", hubsys.EndpointOptions{}))
+	handler := http.StripPrefix("/x/", sys)
+	for _, path := range []string{"/x/", "/x/.", "/x/..", "/x/./..", "/x/../..", "/x/../../hub", "/x//.", "/x/...", "/x/%2e%2e/%2E."} {
+		w := httptest.NewRecorder()
+		require.NotPanics(t, func() { handler.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "http://host"+path, nil)) }, path)
+		require.Equal(t, http.StatusNotFound, w.Code, path)
+	}
+}
+
+// The defaults that can be seen from outside without waiting for half a minute.
+func TestDefaults(t *testing.T) {
+	w := newWorld(t, setup{})
+	c := dial(t, w.url)
+	// 32768 bytes is the largest message, its separator included.
+	fits := invocation("fits", "Echo", "")
+	fits = strings.Replace(fits, `[""]`, `["`+strings.Repeat("x", 32768-1-len(fits))+`"]`, 1)
+	require.Len(t, fits, 32767)
+	c.send(fits)
+	require.Equal(t, "fits", c.next().InvocationID)
+	// One call at a time.
+	both := make(chan struct{}, 2)
+	w.on("alone", func(context.Context, *lab, []json.RawMessage) (any, error) {
+		both <- struct{}{}
+		defer func() { <-both }()
+		return len(both), nil
+	})
+	c.send(invocation("1", "Do", "alone", []any{}), invocation("2", "Do", "alone", []any{}))
+	require.Equal(t, `{"type":3,"invocationId":"1","result":1}`, c.next().raw)
+	require.Equal(t, `{"type":3,"invocationId":"2","result":1}`, c.next().raw)
+	c.send(strings.Replace(fits, "xx", "xxx", 1))
+	require.Equal(t, `{"type":7,"error":"Connection closed with an error.","allowReconnect":true}`, c.next().raw)
+}
+
+func TestNoLimitOfMessages(t *testing.T) {
+	w := newWorld(t, setup{HubOptions: hubsys.HubOptions{MaximumReceiveMessageSize: hubsys.Unlimited, InboundLimit: 64 << 10}})
+	c := dial(t, w.url)
+	long := strings.Repeat("x", 1<<20)
+	require.Len(t, c.invoke("Echo", long).Result, len(long)+2)
+}
+
+func TestTimesOfAConnection(t *testing.T) {
+	causes := make(chan error, 1)
+	w := newWorld(t, setup{
+		HubOptions:   hubsys.HubOptions{HandshakeTimeout: time.Millisecond, KeepAliveInterval: time.Millisecond, ClientTimeoutInterval: time.Millisecond},
+		disconnected: func(_ context.Context, _ *lab, cause error) error { causes <- cause; return nil },
+	})
+	silent := open(t, w.url, dialing{})
+	silent.sendRaw(greeting) // without its end
+	timid := dial(t, w.url)
+	timid.send(`{"type":6}`)
+	pinged := dial(t, w.url)
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	_, ping, err := pinged.ws.Read(ctx)
+	require.NoError(t, err)
+	require.Equal(t, `{"type":6}`+separator, string(ping))
+	require.Equal(t, `{"error":"Handshake was canceled."}`, silent.next().raw)
+	require.Equal(t, 1000, int(silent.ended()))
+	require.Equal(t, `{"type":7,"error":"Connection closed with an error.","allowReconnect":true}`, timid.next().raw)
+	require.Equal(t, 1000, int(timid.ended()))
+	require.ErrorIs(t, wait(t, causes), hubsys.ErrClientTimeout)
+	pinged.quiet() // it has sent no ping, and lives
+}

@@ -1,0 +1,6 @@
+//go:build race
+
+package hubsys_test
+
+// crowd is how many clients the largest test has; the race detector makes each of them several times as dear.
+const crowd = 200

@@ -1,0 +1,280 @@
+package hubsys_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/troupe-go/troupe/hubsys"
+)
+
+const reconnect = `{"type":7,"allowReconnect":true}`
+
+// noLeaks makes sure that the test leaves no goroutine behind. It comes first, so that it looks last. It looks for some seconds,
+// because protoactor keeps a goroutine for a second behind a dead letter.
+func noLeaks(t *testing.T) {
+	t.Helper()
+	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+	before := goleak.IgnoreCurrent()
+	t.Cleanup(func() {
+		http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+		err := goleak.Find(before)
+		for start := time.Now(); err != nil && time.Since(start) < 3*time.Second; {
+			err = goleak.Find(before)
+		}
+		assert.NoError(t, err)
+	})
+}
+
+func TestShutdownTakesLeaveOfEverybodyAndLeavesNothing(t *testing.T) {
+	noLeaks(t)
+	const clients, pending = 20, 50
+	causes := make(chan error, 2*clients)
+	w := newWorld(t, setup{disconnected: func(_ context.Context, _ *lab, cause error) error { causes <- cause; return nil }})
+	ended := make(chan error, 1)
+	started := make(chan struct{})
+	w.on("run", func(ctx context.Context, _ *lab, _ []json.RawMessage) (any, error) {
+		close(started)
+		<-ctx.Done()
+		ended <- context.Cause(ctx)
+		return nil, nil
+	})
+	var cs []*client
+	for range clients {
+		c := dial(t, w.url)
+		c.quiet()
+		cs = append(cs, c)
+	}
+	silent := open(t, w.url, dialing{}) // without a handshake
+	cs[0].call("Do", "run", []any{})
+	wait(t, started)
+	for i := range pending {
+		require.NoError(t, w.hub.Clients().All().Send(t.Context(), "pending", i))
+	}
+	var all sync.WaitGroup
+	for _, c := range cs {
+		all.Go(func() {
+			for i := range pending {
+				raw, err := c.read()
+				assert.NoError(t, err)
+				assert.Equal(t, invocationText("pending", i), raw)
+			}
+			raw, err := c.read()
+			assert.NoError(t, err)
+			assert.Equal(t, reconnect, raw)
+			_, err = c.read()
+			assert.ErrorContains(t, err, "StatusNormalClosure")
+		})
+	}
+	all.Go(func() {
+		_, err := silent.read()
+		assert.ErrorContains(t, err, "StatusNormalClosure")
+	})
+	require.NoError(t, w.sys.Shutdown(t.Context()))
+	all.Wait()
+	require.Equal(t, hubsys.ErrShutdown, wait(t, ended))
+	require.Len(t, causes, clients, "OnDisconnected has run for everybody when Shutdown returns")
+	for range clients {
+		require.NoError(t, <-causes)
+	}
+}
+
+func TestNothingIsTakenAfterShutdown(t *testing.T) {
+	noLeaks(t)
+	w := newWorld(t, setup{})
+	_, token := negotiate(t, w.url, nil)
+	require.NoError(t, w.sys.Shutdown(t.Context()))
+	status, _ := post(t, w.url+"/negotiate", nil)
+	require.Equal(t, http.StatusServiceUnavailable, status)
+	for _, query := range []string{"", "?id=" + token} {
+		_, status, err := tryOpen(t, w.url+query, dialing{})
+		require.Error(t, err)
+		require.Equal(t, http.StatusServiceUnavailable, status)
+	}
+	_, err := hubsys.Register(w.sys, func(*hubsys.Call) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
+	require.ErrorContains(t, err, "shutting down")
+	require.ErrorIs(t, w.hub.Clients().All().Send(t.Context(), "x"), hubsys.ErrShutdown)
+	require.NoError(t, w.hub.Groups().Add(t.Context(), "no such", "group"))
+	require.NoError(t, w.sys.Shutdown(t.Context()), "later callers are told the same")
+}
+
+func TestRequestsAreRefusedWhileShutdownWaits(t *testing.T) {
+	noLeaks(t)
+	inside, goOn := make(chan struct{}), make(chan struct{})
+	w := newWorld(t, setup{disconnected: func(context.Context, *lab, error) error { close(inside); <-goOn; return nil }})
+	c := dial(t, w.url)
+	c.quiet()
+	results := make(chan error, 2)
+	go func() { results <- w.sys.Shutdown(t.Context()) }()
+	wait(t, inside)
+	go func() { results <- w.sys.Shutdown(t.Context()) }()
+	status, _ := post(t, w.url+"/negotiate", nil)
+	require.Equal(t, http.StatusServiceUnavailable, status)
+	_, status, err := tryOpen(t, w.url, dialing{})
+	require.Error(t, err)
+	require.Equal(t, http.StatusServiceUnavailable, status)
+	require.Empty(t, results)
+	close(goOn)
+	require.Equal(t, reconnect, c.next().raw)
+	require.EqualValues(t, 1000, c.ended())
+	require.NoError(t, wait(t, results))
+	require.NoError(t, wait(t, results))
+}
+
+func TestAForeignActorSystemIsLeftAsItWas(t *testing.T) {
+	noLeaks(t)
+	foreign := actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return slog.New(slog.DiscardHandler) }))
+	t.Cleanup(foreign.Shutdown)
+	echo := foreign.Root.Spawn(actor.PropsFromFunc(func(ctx actor.Context) {
+		if text, ok := ctx.Message().(string); ok {
+			ctx.Respond(text)
+		}
+	}))
+	before := registered(foreign)
+	w := newWorld(t, setup{Config: hubsys.Config{ActorSystem: foreign}})
+	require.Same(t, foreign, w.sys.ActorSystem())
+	second := newWorld(t, setup{Config: hubsys.Config{ActorSystem: foreign}}) // two in one
+	w.on("pid", func(_ context.Context, h *lab, _ []json.RawMessage) (any, error) { return h.Call().PID().Id, nil })
+	c, other := dial(t, w.url), dial(t, second.url)
+	require.Contains(t, c.do("pid"), "/call/")
+	for id := range registered(foreign) {
+		require.True(t, before[id] || strings.HasPrefix(id, "hubsys-"), id)
+	}
+	go func() { _, _ = c.read(); _, _ = c.read() }()
+	require.NoError(t, w.sys.Shutdown(t.Context()))
+	other.quiet()
+	go func() { _, _ = other.read(); _, _ = other.read() }()
+	require.NoError(t, second.sys.Shutdown(t.Context()))
+	require.Equal(t, before, registered(foreign))
+	answer, err := foreign.Root.RequestFuture(echo, "still here", within).Result()
+	require.NoError(t, err)
+	require.Equal(t, "still here", answer)
+}
+
+// registered are the addresses of all processes of an actor system.
+func registered(system *actor.ActorSystem) map[string]bool {
+	ids := map[string]bool{}
+	for _, bucket := range system.ProcessRegistry.LocalPIDs.LocalPIDs {
+		for _, id := range bucket.Keys() {
+			ids[id] = true
+		}
+	}
+	return ids
+}
+
+func TestShutdownThatIsCutShort(t *testing.T) {
+	noLeaks(t)
+	w := newWorld(t, setup{HubOptions: hubsys.HubOptions{MaximumParallelInvocationsPerClient: 2}})
+	var started sync.WaitGroup
+	goOn := make(chan struct{})
+	w.on("stubborn", func(context.Context, *lab, []json.RawMessage) (any, error) {
+		started.Done()
+		<-goOn
+		return nil, nil
+	})
+	c := dial(t, w.url)
+	started.Add(2)
+	c.call("Do", "stubborn", []any{})
+	c.call("Do", "stubborn", []any{})
+	started.Wait()
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 100*time.Millisecond, errors.New("enough"))
+	defer cancel()
+	go func() { _, _ = c.read(); _, _ = c.read() }()
+	err := w.sys.Shutdown(ctx)
+	require.EqualError(t, err, "troupe: shutdown was cut short: 0 connections cut off, 2 calls abandoned: enough")
+	close(goOn)
+	w.abandoned = true
+}
+
+// A client that does not answer is cut off when the context ends.
+func TestShutdownCutsDeafClients(t *testing.T) {
+	noLeaks(t)
+	w := newWorld(t, setup{EndpointOptions: hubsys.EndpointOptions{CloseTimeout: time.Hour}})
+	c := dial(t, w.url)
+	c.quiet()
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	err := w.sys.Shutdown(ctx)
+	require.EqualError(t, err, "troupe: shutdown was cut short: 1 connections cut off, 0 calls abandoned: context deadline exceeded")
+	require.Equal(t, reconnect, c.next().raw)
+	w.abandoned = true
+}
+
+func TestACallMayShutDownItsSystem(t *testing.T) {
+	noLeaks(t)
+	w := newWorld(t, setup{})
+	results := make(chan error, 1)
+	w.on("shutdown", func(ctx context.Context, h *lab, _ []json.RawMessage) (any, error) {
+		results <- h.w.sys.Shutdown(context.WithoutCancel(ctx))
+		return nil, nil
+	})
+	c := dial(t, w.url)
+	c.call("Do", "shutdown", []any{})
+	require.Equal(t, reconnect, c.next().raw)
+	require.EqualValues(t, 1000, c.ended())
+	require.NoError(t, wait(t, results))
+}
+
+// With the call's own context, which ends when its connection is closed.
+func TestACallMayShutDownItsSystemWithItsOwnContext(t *testing.T) {
+	noLeaks(t)
+	disconnected := make(chan error, 2)
+	w := newWorld(t, setup{disconnected: func(_ context.Context, _ *lab, cause error) error { disconnected <- cause; return nil }})
+	results := make(chan error, 1)
+	w.on("shutdown", func(ctx context.Context, h *lab, _ []json.RawMessage) (any, error) {
+		results <- h.w.sys.Shutdown(ctx)
+		return nil, nil
+	})
+	c, neighbour := dial(t, w.url), dial(t, w.url)
+	neighbour.quiet()
+	go c.call("Do", "shutdown", []any{})
+	require.Equal(t, reconnect, neighbour.next().raw)
+	require.EqualValues(t, 1000, neighbour.ended())
+	require.Equal(t, reconnect, c.next().raw)
+	require.EqualValues(t, 1000, c.ended())
+	require.NoError(t, wait(t, results))
+	require.Len(t, disconnected, 2)
+}
+
+// http.Server.Shutdown knows nothing of WebSockets, and does not wait for them.
+func TestShutdownTogetherWithTheServer(t *testing.T) {
+	noLeaks(t)
+	sys := newSystem(t, hubsys.Config{})
+	hub := register(t, sys, func(*hubsys.Call) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
+	require.NoError(t, hub.Map("/hub", hubsys.EndpointOptions{}))
+	server := httptest.NewServer(sys)
+	t.Cleanup(server.Close)
+	for range 10 {
+		c := dial(t, server.URL+"/hub")
+		go func() {
+			for raw, err := c.read(); err == nil; raw, err = c.read() {
+				assert.Equal(t, reconnect, raw)
+			}
+		}()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	require.NoError(t, errors.Join(sys.Shutdown(ctx), server.Config.Shutdown(ctx)))
+}
+
+// A System that was never used leaves nothing, either.
+func TestShutdownOfAnIdleSystem(t *testing.T) {
+	noLeaks(t)
+	for range 10 {
+		sys, err := hubsys.New(hubsys.Config{Logger: (&journal{}).logger()})
+		require.NoError(t, err)
+		require.NoError(t, sys.Shutdown(t.Context()))
+	}
+}

@@ -1,0 +1,286 @@
+package transport_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/troupe-go/troupe/hubsys"
+)
+
+// within bounds everything that a test waits for.
+const within = 20 * time.Second
+
+const (
+	separator = "\x1e"
+	greeting  = `{"protocol":"json","version":1}` + separator
+
+	continuation = 0
+	text         = 1
+	binaryFrame  = 2
+	closing      = 8
+	ping         = 9
+	pong         = 10
+)
+
+// echo is the hub behind the sockets.
+type echo struct {
+	hubsys.Hub
+	gone chan<- error
+}
+
+func (h *echo) Echo(v any) any     { return v }
+func (h *echo) Long(n int) string  { return strings.Repeat("x", n) }
+func (h *echo) Abort()             { h.Call().Abort() }
+func (h *echo) Count(s string) int { return len(s) }
+func (h *echo) OnDisconnected(_ context.Context, cause error) error {
+	h.gone <- cause
+	return nil
+}
+
+// host is a server with the hub echo on /echo.
+type host struct {
+	t    testing.TB
+	sys  *hubsys.System
+	addr string
+	gone chan error // what OnDisconnected was told
+}
+
+func newHost(t testing.TB, options hubsys.EndpointOptions, limits hubsys.HubOptions) *host {
+	t.Helper()
+	sys, err := hubsys.New(hubsys.Config{Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	h := &host{t: t, sys: sys, gone: make(chan error, 100)}
+	hub, err := hubsys.Register(sys, func(*hubsys.Call) (*echo, error) { return &echo{gone: h.gone}, nil }, limits)
+	require.NoError(t, err)
+	require.NoError(t, hub.Map("/echo", options))
+	server := httptest.NewUnstartedServer(sys)
+	server.Listener = smallBuffers{server.Listener}
+	server.Start()
+	h.addr = server.Listener.Addr().String()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), within)
+		defer cancel()
+		if err := sys.Shutdown(ctx); err != nil {
+			t.Error(err)
+		}
+		server.Close()
+	})
+	return h
+}
+
+// smallBuffers gives the server's connections small sending buffers.
+type smallBuffers struct{ net.Listener }
+
+func (l smallBuffers) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err == nil {
+		err = conn.(*net.TCPConn).SetWriteBuffer(4096)
+	}
+	return conn, err
+}
+
+func (h *host) disconnected() error {
+	h.t.Helper()
+	select {
+	case err := <-h.gone:
+		return err
+	case <-time.After(within):
+		require.FailNow(h.t, "OnDisconnected has not run")
+		return nil
+	}
+}
+
+// peer is a client that writes and reads frames as it likes.
+type peer struct {
+	t    testing.TB
+	conn *net.TCPConn
+	r    *bufio.Reader
+}
+
+// upgrading is a request for a WebSocket.
+func upgrading(path string, header http.Header) string {
+	h := http.Header{"Host": {"host"}, "Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-WebSocket-Version": {"13"}, "Sec-WebSocket-Key": {"dGhlIHNhbXBsZSBub25jZQ=="}}
+	for name, values := range header {
+		h[name] = values
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "GET %s HTTP/1.1\r\n", path)
+	for name, values := range h {
+		for _, value := range values {
+			fmt.Fprintf(&b, "%s: %s\r\n", name, value)
+		}
+	}
+	return b.String() + "\r\n"
+}
+
+// request sends a request as it is, with whatever follows it, and reads the head of the answer.
+func (h *host) request(raw string) (*peer, *http.Response) {
+	h.t.Helper()
+	dialer := net.Dialer{Timeout: within, Control: func(_, _ string, c syscall.RawConn) (err error) {
+		return errors.Join(c.Control(func(fd uintptr) { err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4096) }), err)
+	}}
+	conn, err := dialer.Dial("tcp", h.addr)
+	require.NoError(h.t, err)
+	h.t.Cleanup(func() { conn.Close() })
+	require.NoError(h.t, conn.SetDeadline(time.Now().Add(within)))
+	p := &peer{t: h.t, conn: conn.(*net.TCPConn), r: bufio.NewReader(conn)}
+	_, err = io.WriteString(conn, raw)
+	require.NoError(h.t, err)
+	response, err := http.ReadResponse(p.r, nil)
+	require.NoError(h.t, err)
+	return p, response
+}
+
+// open opens a socket.
+func (h *host) open(path string) *peer {
+	h.t.Helper()
+	p, response := h.request(upgrading(path, nil))
+	require.Equal(h.t, http.StatusSwitchingProtocols, response.StatusCode)
+	return p
+}
+
+// dial opens a connection, handshake included.
+func (h *host) dial() *peer {
+	h.t.Helper()
+	p := h.open("/echo")
+	p.handshake()
+	return p
+}
+
+func (p *peer) handshake() {
+	p.t.Helper()
+	p.write(text, true, greeting)
+	require.Equal(p.t, "{}"+separator, p.text())
+}
+
+// frame is a client's frame.
+func frame(opcode byte, fin bool, payload string) []byte {
+	first := opcode
+	if fin {
+		first |= 0x80
+	}
+	mask := [4]byte{0xa1, 0xb2, 0xc3, 0xd4}
+	b := []byte{first}
+	switch n := len(payload); {
+	case n < 126:
+		b = append(b, 0x80|byte(n))
+	case n < 1<<16:
+		b = binary.BigEndian.AppendUint16(append(b, 0x80|126), uint16(n))
+	default:
+		b = binary.BigEndian.AppendUint64(append(b, 0x80|127), uint64(n))
+	}
+	b = append(b, mask[:]...)
+	for i := range len(payload) {
+		b = append(b, payload[i]^mask[i%4])
+	}
+	return b
+}
+
+func (p *peer) write(opcode byte, fin bool, payload string) {
+	p.t.Helper()
+	p.writeRaw(frame(opcode, fin, payload))
+}
+
+func (p *peer) writeRaw(b []byte) {
+	p.t.Helper()
+	_, err := p.conn.Write(b)
+	require.NoError(p.t, err)
+}
+
+// read reads one frame, which servers neither mask nor break up.
+func (p *peer) read() (opcode byte, payload []byte) {
+	p.t.Helper()
+	opcode, payload, err := p.tryRead()
+	require.NoError(p.t, err)
+	return opcode, payload
+}
+
+func (p *peer) tryRead() (opcode byte, payload []byte, err error) {
+	var head [10]byte
+	if _, err := io.ReadFull(p.r, head[:2]); err != nil {
+		return 0, nil, err
+	}
+	require.Equal(p.t, byte(0x80), head[0]&0xf0, "fin, and nothing reserved")
+	require.Zero(p.t, head[1]&0x80, "masked")
+	n := uint64(head[1])
+	switch n {
+	case 126:
+		_, err = io.ReadFull(p.r, head[2:4])
+		n = uint64(binary.BigEndian.Uint16(head[2:]))
+	case 127:
+		_, err = io.ReadFull(p.r, head[2:10])
+		n = binary.BigEndian.Uint64(head[2:])
+	}
+	if err != nil {
+		return 0, nil, err
+	}
+	payload = make([]byte, n)
+	_, err = io.ReadFull(p.r, payload)
+	return head[0] & 0x0f, payload, err
+}
+
+// text reads a text frame.
+func (p *peer) text() string {
+	p.t.Helper()
+	opcode, payload := p.read()
+	require.EqualValues(p.t, text, opcode, "%q", payload)
+	return string(payload)
+}
+
+// closedWith reads a close frame with a code and nothing else in it.
+func (p *peer) closedWith(code uint16) {
+	p.t.Helper()
+	opcode, payload := p.read()
+	require.EqualValues(p.t, closing, opcode, "%q", payload)
+	require.Equal(p.t, binary.BigEndian.AppendUint16(nil, code), payload)
+}
+
+// eof makes sure that the server has closed the socket.
+func (p *peer) eof() {
+	p.t.Helper()
+	b, err := io.ReadAll(p.r)
+	require.NoError(p.t, err)
+	require.Empty(p.t, b)
+}
+
+// closeFrame is the payload of a close frame.
+func closeFrame(code uint16, reason string) string {
+	return string(binary.BigEndian.AppendUint16(nil, code)) + reason
+}
+
+func call(id, method string, args ...any) string {
+	if args == nil {
+		args = []any{}
+	}
+	m := map[string]any{"type": 1, "target": method, "arguments": args}
+	if id != "" {
+		m["invocationId"] = id
+	}
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(m); err != nil {
+		panic(err)
+	}
+	return strings.TrimSuffix(b.String(), "\n") + separator
+}
+
+func result(id string, value string) string {
+	return `{"type":3,"invocationId":"` + id + `","result":` + value + `}` + separator
+}

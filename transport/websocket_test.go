@@ -1,0 +1,407 @@
+package transport_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/troupe-go/troupe/hubsys"
+)
+
+// A WebSocket request that cannot be granted is an ordinary GET, which needs an id.
+func TestRequestsThatOpenNoWebSocket(t *testing.T) {
+	h := newHost(t, hubsys.EndpointOptions{}, hubsys.HubOptions{})
+	good := upgrading("/echo", nil)
+	for name, raw := range map[string]string{
+		"no key":              strings.Replace(good, "Sec-WebSocket-Key", "X-Key", 1),
+		"a key that is short": strings.Replace(good, "dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25j", 1),
+		"a key that is long":  strings.Replace(good, "dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25jZTE=", 1),
+		"a key that is none":  strings.Replace(good, "dGhlIHNhbXBsZSBub25jZQ==", "not base64", 1),
+		"two keys":            strings.Replace(good, "\r\n\r\n", "\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", 1),
+		"an old version":      strings.Replace(good, "Version: 13", "Version: 8", 1),
+		"no version":          strings.Replace(good, "Sec-WebSocket-Version", "X-Version", 1),
+		"no Upgrade":          strings.Replace(good, "Upgrade: websocket", "Upgrade: h2c", 1),
+		"no Connection":       strings.Replace(good, "Connection: Upgrade", "Connection: keep-alive", 1),
+		"HTTP/1.0":            strings.Replace(good, "HTTP/1.1", "HTTP/1.0", 1),
+		"another method":      strings.Replace(good, "GET", "POST", 1),
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.NotEqual(t, good, raw)
+			_, response := h.request(raw)
+			defer response.Body.Close()
+			require.Equal(t, http.StatusBadRequest, response.StatusCode)
+			body, err := io.ReadAll(response.Body)
+			require.NoError(t, err)
+			require.Equal(t, "Connection ID required", string(body))
+			require.Equal(t, "text/plain", response.Header.Get("Content-Type"))
+		})
+	}
+}
+
+func TestTheAnswerToAnUpgrade(t *testing.T) {
+	h := newHost(t, hubsys.EndpointOptions{}, hubsys.HubOptions{})
+	p, response := h.request(upgrading("/Echo/?id=&x=1", http.Header{
+		"Connection": {"keep-alive, UPGRADE"}, "Upgrade": {"WebSocket"},
+		"Sec-WebSocket-Protocol": {"json"}, "Sec-WebSocket-Extensions": {"permessage-deflate; client_max_window_bits"},
+	}))
+	require.Equal(t, http.StatusSwitchingProtocols, response.StatusCode)
+	require.Equal(t, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", response.Header.Get("Sec-WebSocket-Accept"))
+	require.Empty(t, response.Header.Values("Sec-WebSocket-Protocol"))
+	require.Empty(t, response.Header.Values("Sec-WebSocket-Extensions"))
+	p.handshake()
+}
+
+func TestCloseCodesOfClients(t *testing.T) {
+	for _, test := range []struct {
+		payload string
+		answer  uint16
+	}{
+		{"", 1000},
+		{closeFrame(1000, ""), 1000},
+		{closeFrame(1000, "bye"), 1000},
+		{closeFrame(1000, strings.Repeat("x", 123)), 1000},
+		{closeFrame(1001, "going away"), 1000},
+		{closeFrame(1011, ""), 1000},
+		{closeFrame(3000, ""), 1000},
+		{closeFrame(4999, "ä"), 1000},
+		// Codes that a server sends itself are the client's own affair when the client sends them.
+		{closeFrame(1002, ""), 1000},
+		{closeFrame(1007, ""), 1000},
+		{closeFrame(1009, ""), 1000},
+		// Not to be sent.
+		{closeFrame(0, ""), 1002},
+		{closeFrame(999, ""), 1002},
+		{closeFrame(1004, ""), 1002},
+		{closeFrame(1005, ""), 1002},
+		{closeFrame(1006, ""), 1002},
+		{closeFrame(1015, ""), 1002},
+		{closeFrame(2999, ""), 1002},
+		{closeFrame(5000, ""), 1002},
+		{"\x03", 1002},
+		{closeFrame(1000, "\xff"), 1002},
+	} {
+		t.Run(fmt.Sprintf("%q", test.payload), func(t *testing.T) {
+			h := newHost(t, hubsys.EndpointOptions{}, hubsys.HubOptions{})
+			p := h.dial()
+			p.write(text, true, call("1", "Echo", 1))
+			require.Equal(t, result("1", "1"), p.text())
+			p.write(closing, true, test.payload)
+			p.closedWith(test.answer)
+			p.eof()
+			if cause := h.disconnected(); test.answer == 1000 {
+				require.NoError(t, cause)
+			} else {
+				require.Error(t, cause)
+			}
+		})
+	}
+}
+
+func TestFramesThatBreakTheProtocol(t *testing.T) {
+	reserved := func(bit byte) []byte {
+		b := frame(text, true, "x")
+		b[0] |= bit
+		return b
+	}
+	for name, raw := range map[string][]byte{
+		"reserved bit 1":               reserved(0x40),
+		"reserved bit 2":               reserved(0x20),
+		"reserved bit 3":               reserved(0x10),
+		"an opcode for data":           frame(3, true, ""),
+		"an opcode for control":        frame(11, true, ""),
+		"a ping too long":              frame(ping, true, strings.Repeat("x", 126)),
+		"half a ping":                  frame(ping, false, ""),
+		"a continuation of nothing":    frame(continuation, true, "x"),
+		"a message within a message":   append(frame(text, false, "x"), frame(text, true, "x")...),
+		"a close frame in two":         frame(closing, false, closeFrame(1000, "")),
+		"a close frame that is longer": frame(closing, true, closeFrame(1000, strings.Repeat("x", 124))),
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHost(t, hubsys.EndpointOptions{}, hubsys.HubOptions{})
+			p := h.dial()
+			p.writeRaw(raw)
+			p.closedWith(1002)
+			p.eof()
+			require.Error(t, h.disconnected())
+		})
+	}
+}
+
+// A client has to mask what it sends. One that does not is cut off, with a close frame or without.
+func TestAFrameThatIsNotMasked(t *testing.T) {
+	h := newHost(t, hubsys.EndpointOptions{}, hubsys.HubOptions{})
+	p := h.dial()
+	p.writeRaw([]byte{0x81, 1, 'x'})
+	if opcode, _, err := p.tryRead(); err == nil {
+		require.EqualValues(t, closing, opcode)
+	}
+	_ = h.disconnected()
+}
+
+// ---- text
+
+func TestTextMustBeUTF8(t *testing.T) {
+	record := func(s string) string {
+		return `{"type":1,"invocationId":"1","target":"Count","arguments":["` + s + `"]}` + separator
+	}
+	long := strings.Repeat("ä€😀", 2000)
+	type part struct {
+		opcode byte
+		fin    bool
+		text   string
+	}
+	for name, test := range map[string]struct {
+		parts []part
+		want  string // the result; empty: close 1007
+	}{
+		"right":                         {[]part{{text, true, record("ä€😀")}}, "9"},
+		"right and long":                {[]part{{text, true, record(long)}}, "18000"},
+		"a character in two fragments":  {[]part{{text, false, record("😀")[:61]}, {continuation, true, record("😀")[61:]}}, "4"},
+		"wrong":                         {[]part{{text, true, record("\xff")}}, ""},
+		"half a character":              {[]part{{text, true, "\xe2\x82"}}, ""},
+		"half a character, in two":      {[]part{{text, false, "\xe2"}, {continuation, true, "\x82"}}, ""},
+		"half a character, then no end": {[]part{{text, false, "\xe2"}, {continuation, true, ""}}, ""},
+		"too long a form":               {[]part{{text, true, "\xc0\xaf"}}, ""},
+		"a surrogate":                   {[]part{{text, true, "\xed\xa0\x80"}}, ""},
+		"beyond Unicode":                {[]part{{text, true, "\xf4\x90\x80\x80"}}, ""},
+		"wrong, far behind":             {[]part{{text, true, strings.Repeat("x", 10000) + "\xff"}}, ""},
+		"a character in two messages":   {[]part{{text, true, record("😀")[:62]}, {text, true, record("😀")[62:]}}, ""},
+		"binary is not looked at":       {[]part{{binaryFrame, true, record("😀")[:62]}, {binaryFrame, true, record("😀")[62:]}}, "4"},
+		"empty messages":                {[]part{{text, true, ""}, {text, false, ""}, {continuation, true, ""}, {text, true, record("")}}, "0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHost(t, hubsys.EndpointOptions{}, hubsys.HubOptions{})
+			p := h.dial()
+			for _, part := range test.parts {
+				p.write(part.opcode, part.fin, part.text)
+			}
+			if test.want != "" {
+				require.Equal(t, result("1", test.want), p.text())
+				return
+			}
+			p.closedWith(1007)
+			p.eof()
+			require.EqualError(t, h.disconnected(), "a WebSocket text message is not UTF-8")
+		})
+	}
+}
+
+// Messages, frames and opcodes of the WebSocket mean nothing to the bytes in them.
+func TestBytesAreOneStream(t *testing.T) {
+	h := newHost(t, hubsys.EndpointOptions{}, hubsys.HubOptions{})
+	all := greeting + call("1", "Echo", "one") + call("2", "Echo", "two")
+	p := h.open("/echo")
+	for i := range len(all) {
+		switch i % 3 {
+		case 0:
+			p.write(text, true, all[i:i+1])
+		case 1:
+			p.write(binaryFrame, true, all[i:i+1])
+		default:
+			p.write(text, false, "")
+			p.write(ping, true, "")
+			p.write(continuation, true, all[i:i+1])
+		}
+	}
+	var got string
+	for !strings.HasSuffix(got, result("2", `"two"`)) {
+		if opcode, payload := p.read(); opcode != pong {
+			require.EqualValues(t, text, opcode)
+			got += string(payload)
+		}
+	}
+	require.Equal(t, "{}"+separator+result("1", `"one"`)+result("2", `"two"`), got)
+}
+
+// What has come is handled, whether its WebSocket message has ended or not.
+func TestARecordIsAnsweredBeforeItsMessageEnds(t *testing.T) {
+	h := newHost(t, hubsys.EndpointOptions{}, hubsys.HubOptions{})
+	p := h.dial()
+	require.NoError(t, p.conn.SetDeadline(time.Now().Add(3*time.Second)))
+	p.write(text, false, call("1", "Echo", 1))
+	require.Equal(t, result("1", "1"), p.text())
+	p.write(continuation, true, call("2", "Echo", 2))
+	require.Equal(t, result("2", "2"), p.text())
+}
+
+// ---- control frames
+
+func TestPingsAreAnswered(t *testing.T) {
+	h := newHost(t, hubsys.EndpointOptions{}, hubsys.HubOptions{})
+	p := h.open("/echo")
+	for _, payload := range []string{"", "x", "\x00\xff", strings.Repeat("x", 125)} {
+		p.write(ping, true, payload)
+		opcode, got := p.read()
+		require.EqualValues(t, pong, opcode)
+		require.Equal(t, payload, string(got))
+	}
+	p.write(pong, true, "unasked")
+	p.handshake()
+	// Between two fragments.
+	p.write(text, false, call("1", "Echo", 1)[:10])
+	p.write(ping, true, "between")
+	_, got := p.read()
+	require.Equal(t, "between", string(got))
+	p.write(continuation, true, call("1", "Echo", 1)[10:])
+	require.Equal(t, result("1", "1"), p.text())
+}
+
+// A pong is never put into a frame that is being written, and does not wait for what is queued behind that.
+func TestAPingWhileALargeMessageIsWritten(t *testing.T) {
+	const size = 1 << 20
+	h := newHost(t, hubsys.EndpointOptions{}, hubsys.HubOptions{OutboxLimit: 16 << 20, MaximumParallelInvocationsPerClient: 4})
+	p := h.dial()
+	p.write(text, true, call("1", "Long", size)+call("2", "Long", size)+call("3", "Long", size))
+	_, err := p.r.Peek(1000) // the first is on its way
+	require.NoError(t, err)
+	p.write(ping, true, "first")
+	p.write(ping, true, "second")
+	pongs, records, last := 0, "", ""
+	for len(records) < 3*(size+len(result("1", `""`))) || last != "second" {
+		opcode, payload := p.read()
+		switch opcode {
+		case pong:
+			pongs++
+			last = string(payload)
+			require.Less(t, len(records), 3*size, "behind everything")
+		default:
+			require.EqualValues(t, text, opcode)
+			records += string(payload)
+		}
+	}
+	require.LessOrEqual(t, pongs, 2)
+	for _, record := range strings.Split(strings.TrimSuffix(records, separator), separator) {
+		var m struct{ Result string }
+		require.NoError(t, json.Unmarshal([]byte(record), &m))
+		require.Equal(t, strings.Repeat("x", size), m.Result)
+	}
+}
+
+// ---- opening
+
+func TestBytesThatComeWithTheRequest(t *testing.T) {
+	h := newHost(t, hubsys.EndpointOptions{}, hubsys.HubOptions{})
+	for _, n := range []int{1, 100, 4000, 20000} {
+		early := string(frame(text, true, greeting)) + string(frame(ping, true, "early")) + string(frame(text, true, call("1", "Count", strings.Repeat("x", n))))
+		p, response := h.request(upgrading("/echo", nil) + early)
+		require.Equal(t, http.StatusSwitchingProtocols, response.StatusCode)
+		var got string
+		for !strings.Contains(got, "result") {
+			if opcode, payload := p.read(); opcode != pong {
+				got += string(payload)
+			}
+		}
+		require.Equal(t, "{}"+separator+result("1", fmt.Sprint(n)), got)
+		p.write(closing, true, "")
+		p.closedWith(1000)
+		p.eof()
+	}
+}
+
+func (h *host) negotiate() (token string) {
+	h.t.Helper()
+	response, err := http.Post("http://"+h.addr+"/echo/negotiate?negotiateVersion=1", "", nil)
+	require.NoError(h.t, err)
+	defer response.Body.Close()
+	var n struct{ ConnectionToken string }
+	require.NoError(h.t, json.NewDecoder(response.Body).Decode(&n))
+	return n.ConnectionToken
+}
+
+func TestATokenOpensOneSocket(t *testing.T) {
+	h := newHost(t, hubsys.EndpointOptions{}, hubsys.HubOptions{})
+	token := h.negotiate()
+	status := func(query string) (int, string, []string) {
+		_, response := h.request(upgrading("/echo?"+query, nil))
+		defer response.Body.Close()
+		body, err := io.ReadAll(response.Body)
+		require.NoError(t, err)
+		return response.StatusCode, string(body), response.Header.Values("Content-Type")
+	}
+	for _, query := range []string{"id=nobody", "id=" + token + "&id=" + token, "id=" + token + "x"} {
+		code, body, kind := status(query)
+		require.Equal(t, http.StatusNotFound, code, query)
+		require.Empty(t, body)
+		require.Empty(t, kind)
+	}
+	p := h.open("/echo?ID=" + token)
+	code, body, kind := status("id=" + token)
+	require.Equal(t, http.StatusConflict, code)
+	require.Empty(t, body)
+	require.Equal(t, []string{"text/plain"}, kind)
+	p.handshake() // it has not suffered
+	p.write(closing, true, "")
+	p.closedWith(1000)
+	p.eof()
+	require.NoError(t, h.disconnected())
+	require.Eventually(t, func() bool { code, _, _ := status("id=" + token); return code == http.StatusNotFound }, within, time.Millisecond)
+}
+
+// ---- the end
+
+func TestAClientThatVanishes(t *testing.T) {
+	for name, end := range map[string]func(p *peer){
+		"closes":                      func(p *peer) { p.conn.Close() },
+		"resets":                      func(p *peer) { _ = p.conn.SetLinger(0); p.conn.Close() },
+		"ends its half":               func(p *peer) { _ = p.conn.CloseWrite() },
+		"in a frame's head":           func(p *peer) { p.writeRaw([]byte{0x81}); p.conn.Close() },
+		"in a frame":                  func(p *peer) { p.writeRaw(frame(text, true, "hello")[:8]); p.conn.Close() },
+		"in a character":              func(p *peer) { p.write(text, false, "\xe2"); p.conn.Close() },
+		"between two fragments":       func(p *peer) { p.write(text, false, "{"); p.conn.Close() },
+		"with half a record":          func(p *peer) { p.write(text, true, "{"); p.conn.Close() },
+		"while it is being answered":  func(p *peer) { p.write(text, true, call("1", "Long", 500000)); p.conn.Close() },
+		"while it reads nothing more": func(p *peer) { p.write(text, true, call("1", "Long", 500000)); _ = p.conn.CloseWrite() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHost(t, hubsys.EndpointOptions{}, hubsys.HubOptions{})
+			p := h.dial()
+			p.write(text, true, call("0", "Echo", 0))
+			require.Equal(t, result("0", "0"), p.text())
+			end(p)
+			require.NoError(t, h.disconnected())
+		})
+	}
+}
+
+// The server waits for the client's close frame, and takes what still comes before it.
+func TestTheServerWaitsForTheAnswerToItsCloseFrame(t *testing.T) {
+	h := newHost(t, hubsys.EndpointOptions{CloseTimeout: time.Hour}, hubsys.HubOptions{})
+	p := h.dial()
+	p.write(text, true, call("", "Abort"))
+	require.Equal(t, `{"type":7}`+separator, p.text())
+	p.closedWith(1000)
+	require.NoError(t, h.disconnected())
+	for range 50 {
+		p.write(text, true, call("1", "Count", strings.Repeat("x", 10000)))
+		p.write(ping, true, "")
+	}
+	p.write(closing, true, closeFrame(1000, ""))
+	p.eof()
+}
+
+func TestTheServerWaitsNoLongerThanCloseTimeout(t *testing.T) {
+	h := newHost(t, hubsys.EndpointOptions{CloseTimeout: time.Millisecond}, hubsys.HubOptions{})
+	p := h.dial()
+	p.write(text, true, call("", "Abort"))
+	require.Equal(t, `{"type":7}`+separator, p.text())
+	p.closedWith(1000)
+	p.eof()
+}
+
+// A close frame that nobody reads does not keep the connection, either.
+func TestAClientThatNeitherReadsNorCloses(t *testing.T) {
+	h := newHost(t, hubsys.EndpointOptions{CloseTimeout: time.Millisecond}, hubsys.HubOptions{OutboxLimit: 16 << 20})
+	p := h.dial()
+	p.write(text, true, call("1", "Long", 8<<20)+call("", "Abort"))
+	require.NoError(t, h.disconnected())
+	_, err := io.Copy(io.Discard, p.r)
+	_ = err // it ends, one way or the other
+	require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
+}
