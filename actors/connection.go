@@ -479,7 +479,7 @@ func (c *Connection) onStopping() {
 		if owed {
 			last := c.newEvent(disconnected)
 			c.sys.workers.do(last)
-			<-last.returned
+			<-last.returned //nolint:errcheck // Disconnected has dealt with it
 		}
 		c.retire()
 	}()

@@ -172,3 +172,37 @@ func insecure(c *http.Client) *http.Client {
 }
 
 var testTLS = &tls.Config{InsecureSkipVerify: true}
+
+// However many send at once, a client that keeps reading is not disconnected: its senders wait for it.
+func TestEverybodyTalksAtOnce(t *testing.T) {
+	const clients, size = 100, 20000 // together twice the OutboxLimit
+	lost := make(chan error, clients)
+	w := newWorld(t, setup{disconnected: func(_ context.Context, _ *lab, cause error) error { lost <- cause; return nil }})
+	payload := strings.Repeat("x", size)
+	w.on("talk", func(ctx context.Context, h *lab, _ []json.RawMessage) (any, error) {
+		return nil, h.Clients().All().Send(ctx, "heard", payload)
+	})
+	var cs []*client
+	for range clients {
+		cs = append(cs, dial(t, w.url))
+	}
+	var all sync.WaitGroup
+	done := make(chan struct{})
+	for _, c := range cs {
+		c.call("Do", "talk", []any{})
+		all.Go(func() {
+			for range clients + 1 {
+				if _, err := c.read(); err != nil {
+					return
+				}
+			}
+		})
+	}
+	go func() { all.Wait(); close(done) }()
+	select {
+	case <-done:
+		require.Empty(t, lost)
+	case err := <-lost:
+		require.NoError(t, err, "a healthy client was disconnected")
+	}
+}

@@ -58,12 +58,12 @@ func (*wide) Array(a [2]int) [2]int                       { return a }
 func (*wide) Named(a word) word                           { return a }
 func (*wide) Slices(a []*point, b [][]string) []any       { return []any{a, b} }
 func (*wide) Pointer(a *int) *int                         { return a }
-func (*wide) ErrorInterface() (error, error)              { return nil, nil } //nolint:revive // hidden, in order to be refused elsewhere
+func (*wide) ErrorInterface() (error, error)              { return nil, nil } // hidden, in order to be refused elsewhere
 func (wide) ByValue() string                              { return "by value" }
 func (w *wide) unexported() string                        { return "never" }
 func (*wide) Interface() (interface{ M() }, error)        { return nil, nil }
 func (*wide) Struct() (struct{ A int }, error)            { return struct{ A int }{1}, nil }
-func (*wide) LongName_withUnderscore() string             { return "underscore" } //nolint:revive // Go allows it
+func (*wide) LongName_withUnderscore() string             { return "underscore" } // Go allows it
 func (*wide) Größe() string                               { return "Größe" }
 func (*wide) OnConnected(context.Context) error           { return nil }
 func (*wide) OnDisconnected(context.Context, error) error { return nil }
@@ -136,9 +136,9 @@ func (*narrow) ChanResult() <-chan int                       { return nil }
 func (*narrow) FuncResult() (func(), error)                  { return nil, nil }
 func (*narrow) TwoValues() (int, string)                     { return 0, "" }
 func (*narrow) ThreeResults() (int, string, error)           { return 0, "", nil }
-func (*narrow) ErrorFirst() (error, int)                     { return nil, 0 }   //nolint:revive // to be refused
-func (*narrow) TwoErrors() (error, error)                    { return nil, nil } //nolint:revive // to be refused
-func (*narrow) ContextLast(int, context.Context)             {}                  //nolint:revive // to be refused
+func (*narrow) ErrorFirst() (error, int)                     { return nil, 0 }   // to be refused
+func (*narrow) TwoErrors() (error, error)                    { return nil, nil } // to be refused
+func (*narrow) ContextLast(int, context.Context)             {}                  // to be refused
 func (*narrow) TwoContexts(context.Context, context.Context) {}
 func (*narrow) Fine() int                                    { return 1 }
 func (*narrow) OnConnected() error                           { return nil }
@@ -232,7 +232,6 @@ func (*middle) Middle() string { return "middle" }
 
 type derived struct {
 	middle
-	name string
 }
 
 func (*derived) Overridden() string { return "derived" }

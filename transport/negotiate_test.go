@@ -222,33 +222,30 @@ func TestNegotiatedConnectionsExpire(t *testing.T) {
 	require.Empty(t, c.Tokens.waiting)
 }
 
+// At the limit the one that has waited longest makes room: who negotiates without end keeps nobody else out.
 func TestHowManyMayWaitForTheirTransport(t *testing.T) {
 	c := newCounter(t)
 	c.Tokens.Limit = 2
-	_, first := c.negotiate("?negotiateVersion=1")
-	c.time = c.time.Add(time.Second)
-	_, second := c.negotiate("")
-	full := func() bool {
-		r := ask(c.Negotiate, http.MethodPost, "?negotiateVersion=1", nil)
-		if r.status == http.StatusOK {
-			return false
-		}
-		require.Equal(t, http.StatusServiceUnavailable, r.status)
-		require.Equal(t, "2 negotiated connections wait for their transport, which is the limit", r.body)
-		return true
+	negotiate := func() string {
+		c.time = c.time.Add(time.Millisecond)
+		_, token := c.negotiate("?negotiateVersion=1")
+		return token
 	}
-	require.True(t, full())
+	waits := func(token string) bool { return c.Tokens.find(token, c.Endpoint) != nil }
+	first, second := negotiate(), negotiate()
 	require.True(t, c.Tokens.activate(c.Tokens.find(first, c.Endpoint)))
 	require.False(t, c.Tokens.activate(c.Tokens.find(first, c.Endpoint)), "once")
-	require.False(t, full(), "that one waits no longer")
-	require.True(t, full())
-	c.Tokens.release(c.Tokens.find(first, c.Endpoint))
-	require.True(t, full())
-	c.Tokens.release(c.Tokens.find(second, c.Endpoint))
-	require.False(t, full(), "nor does one that is forgotten")
-	require.True(t, full())
+	third := negotiate()
+	require.True(t, waits(first) && waits(second) && waits(third), "one that has its transport waits no longer")
+	fourth := negotiate()
+	require.False(t, waits(second), "the oldest makes room")
+	require.True(t, waits(first) && waits(third) && waits(fourth))
+	c.Tokens.release(c.Tokens.find(third, c.Endpoint))
+	fifth := negotiate()
+	require.True(t, waits(fourth) && waits(fifth), "one that was released has made room already")
 	c.time = c.time.Add(15*time.Second + 1)
-	require.False(t, full(), "nor those that have expired")
+	require.True(t, waits(first))
+	require.False(t, waits(fourth) || waits(fifth), "they have expired")
 }
 
 // ---- what is neither a negotiation nor a WebSocket
