@@ -1,6 +1,8 @@
 package actors
 
 import (
+	"cmp"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -17,6 +19,7 @@ import (
 type input struct {
 	piece    *batch // borrowed, with what has been read so far
 	partial  []byte // what is left of a message that has not arrived whole, while no piece is borrowed
+	searched int32  // bytes of it that have been looked through
 	protocol hubproto.Protocol
 	failed   bool // what still comes is not looked at
 
@@ -32,7 +35,8 @@ const (
 	leastRead     = 512      // room that a read is given at least
 	messageCharge = 256
 	keptMessages  = 64
-	keptPartial   = 512 // leftovers up to this size are copied out
+	keptPartial   = 512      // leftovers up to this size are copied out
+	maxHandshake  = 32 << 10 // of a hub whose messages have no limit
 )
 
 // batch is what one read of the transport has brought: the handshake, whole messages, or the reason why nothing more can be read.
@@ -129,11 +133,14 @@ func (c *Connection) Commit(n int) {
 func (c *Connection) parse(b *batch) (used int) {
 	in := &c.in
 	limit := c.settings.MaxMessage
+	searched := int(in.searched)
 	if in.protocol == nil {
-		n, err := hubproto.NextHandshake(b.buf, limit)
+		n, err := hubproto.NextHandshake(b.buf, searched, cmp.Or(limit, maxHandshake))
 		if n == 0 && err == nil {
+			in.searched = int32(len(b.buf))
 			return 0
 		}
+		searched = 0
 		b.handshake = c.hub.handshake(b.buf[:n], err)
 		if in.failed = b.handshake.failure != ""; in.failed {
 			return len(b.buf)
@@ -142,7 +149,8 @@ func (c *Connection) parse(b *batch) (used int) {
 		used = n
 	}
 	for {
-		n, err := in.protocol.Next(b.buf[used:], limit)
+		n, err := in.protocol.Next(b.buf[used:], searched, limit)
+		searched = 0
 		if n > 0 && err == nil {
 			b.messages = append(b.messages, hubproto.Message{})
 			err = in.protocol.Parse(b.buf[used:used+n], &b.messages[len(b.messages)-1])
@@ -155,6 +163,7 @@ func (c *Connection) parse(b *batch) (used int) {
 			return len(b.buf)
 		}
 		if n == 0 {
+			in.searched = int32(min(len(b.buf)-used, math.MaxInt32))
 			return used
 		}
 		used += n

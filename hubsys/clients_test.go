@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/troupe-go/troupe/hubsys"
+	troupev1 "github.com/troupe-go/troupe/proto/troupe/v1"
 )
 
 // byQuery takes everybody for who they say they are.
@@ -300,4 +301,37 @@ func TestMembersOfAGroupSeeOneOrder(t *testing.T) {
 		}
 		require.Equal(t, order, got)
 	}
+}
+
+// Any actor can send by the hub's address.
+func TestSendingToTheHubsPID(t *testing.T) {
+	p := newParty(t)
+	root := p.sys.ActorSystem().Root
+	names := func(names ...string) *troupev1.Names { return &troupev1.Names{Names: names} }
+	for name, test := range map[string]struct {
+		message *troupev1.Send
+		want    [5]int
+	}{
+		"all":         {&troupev1.Send{To: &troupev1.Send_All{All: &troupev1.All{}}, Except: []string{p.ids[3]}}, [5]int{1, 1, 1, 0, 1}},
+		"connections": {&troupev1.Send{To: &troupev1.Send_Connections{Connections: names(p.ids[1], "no such")}}, [5]int{1: 1}},
+		"groups":      {&troupev1.Send{To: &troupev1.Send_Groups{Groups: names("red", "blue")}}, [5]int{1, 1, 2, 1}},
+		"users":       {&troupev1.Send{To: &troupev1.Send_Users{Users: names("bob")}}, [5]int{2: 1, 3: 1}},
+	} {
+		test.message.Target, test.message.Arguments = "Receive", []byte(`["argument"]`)
+		answer, err := root.RequestFuture(p.hub.PID(), test.message, within).Result()
+		require.NoError(t, err)
+		require.Empty(t, answer.(*troupev1.SendResult).GetError(), name)
+		require.Equal(t, test.want, p.received("Receive"), name)
+	}
+	for name, message := range map[string]*troupev1.Send{
+		"nobody":         {Target: "Receive"},
+		"no target":      {To: &troupev1.Send_Users{Users: names("bob")}},
+		"bad arguments":  {To: &troupev1.Send_Users{Users: names("bob")}, Target: "Receive", Arguments: []byte(`{"a":1}`)},
+		"half arguments": {To: &troupev1.Send_Users{Users: names("bob")}, Target: "Receive", Arguments: []byte(`[1`)},
+	} {
+		answer, err := root.RequestFuture(p.hub.PID(), message, within).Result()
+		require.NoError(t, err)
+		require.NotEmpty(t, answer.(*troupev1.SendResult).GetError(), name)
+	}
+	require.Zero(t, p.received("Receive"))
 }

@@ -217,3 +217,27 @@ func TestALogHoldsNoSecrets(t *testing.T) {
 	require.NotContains(t, w.log.String(), "SECRET")
 	require.NotContains(t, w.log.String(), token)
 }
+
+// A client may send more calls than the server takes at once: it has to wait, and none is lost.
+func TestAFloodOfCallsWaits(t *testing.T) {
+	const calls = 5000
+	w := newWorld(t, setup{HubOptions: hubsys.HubOptions{InboundLimit: 64 << 10}})
+	goOn := make(chan struct{})
+	var ran atomic.Int32
+	w.on("count", func(context.Context, *lab, []json.RawMessage) (any, error) { <-goOn; return ran.Add(1), nil })
+	neighbour, c := dial(t, w.url), dial(t, w.url)
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		for range calls {
+			c.send(invocation("", "Do", "count", []any{strings.Repeat("x", 500)}))
+		}
+		c.send(invocation("last", "Echo", 1))
+	}()
+	neighbour.quiet()
+	close(goOn)
+	c.await("last")
+	wait(t, sent)
+	require.EqualValues(t, calls, ran.Load())
+	neighbour.quiet()
+}

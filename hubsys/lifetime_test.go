@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/coder/websocket"
 	"github.com/stretchr/testify/require"
@@ -45,6 +48,7 @@ func TestAConnectionIsRefusedByOnConnected(t *testing.T) {
 		"HubError":        {func() error { return hubsys.Errorf("go away") }, "Connection closed with an error. HubException: go away"},
 		"wrapped":         {func() error { return fmt.Errorf("secret: %w", hubsys.Errorf("go away")) }, "Connection closed with an error. HubException: go away"},
 		"panic":           {func() error { panic("secret") }, "Connection closed with an error."},
+		"Goexit":          {func() error { runtime.Goexit(); return nil }, "Connection closed with an error."},
 		"panic, HubError": {func() error { panic(hubsys.Errorf("go away")) }, "Connection closed with an error. HubException: go away"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -294,4 +298,61 @@ func TestAPanicOfAuthenticateHurtsOnlyItsRequest(t *testing.T) {
 	_, _, err := tryOpen(t, w.url+"?id="+token, dialing{header: http.Header{"Panic": {"1"}}})
 	require.Error(t, err)
 	dial(t, w.url+"?id="+token).quiet()
+}
+
+func TestAbortInOnConnected(t *testing.T) {
+	disconnected := make(chan error, 2)
+	w := newWorld(t, setup{
+		connected:    func(_ context.Context, h *lab) error { h.Call().Abort(); return nil },
+		disconnected: func(_ context.Context, _ *lab, cause error) error { disconnected <- cause; return nil },
+	})
+	c := open(t, w.url, dialing{})
+	c.send(greeting, invocation("1", "Echo", "never run"))
+	require.Equal(t, "{}", c.next().raw)
+	require.Equal(t, goodbye, c.next().raw)
+	require.EqualValues(t, 1000, c.ended())
+	require.NoError(t, wait(t, disconnected), "OnConnected has succeeded")
+	require.NoError(t, w.sys.Shutdown(t.Context()))
+	require.Empty(t, disconnected)
+}
+
+// Whatever OnDisconnected does, the connection leaves its groups and its user, and the system can end.
+func TestOnDisconnectedThatDoesNotReturn(t *testing.T) {
+	for name, end := range map[string]func() error{
+		"panic":  func() error { panic("in OnDisconnected") },
+		"Goexit": func() error { runtime.Goexit(); return nil },
+		"error":  func() error { return errors.New("in OnDisconnected") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var calls atomic.Int32
+			w := newWorld(t, setup{disconnected: func(context.Context, *lab, error) error { calls.Add(1); return end() }})
+			for range 3 {
+				c, id := dialID(t, w.url, nil)
+				require.NoError(t, w.hub.Groups().Add(t.Context(), id, "group"))
+				c.leave()
+			}
+			require.NoError(t, w.sys.Shutdown(t.Context()))
+			require.EqualValues(t, 3, calls.Load())
+		})
+	}
+}
+
+func TestAClientThatTakesNothing(t *testing.T) {
+	for _, tls := range []bool{false, true} {
+		t.Run(fmt.Sprint("tls=", tls), func(t *testing.T) {
+			causes := make(chan error, 2)
+			w := newWorld(t, setup{
+				tls: tls, server: smallSends,
+				EndpointOptions: hubsys.EndpointOptions{TransportSendTimeout: time.Millisecond},
+				disconnected:    func(_ context.Context, _ *lab, cause error) error { causes <- cause; return nil },
+			})
+			dialWith(t, w.url, dialing{http: insecure(deaf)})
+			healthy := dialWith(t, w.url, dialing{http: insecure(&http.Client{Transport: &http.Transport{}})})
+			require.NoError(t, w.hub.Clients().All().Send(t.Context(), "n", strings.Repeat("x", 500_000)))
+			require.Equal(t, "n", healthy.next().Target)
+			require.ErrorIs(t, wait(t, causes), hubsys.ErrSendTimeout)
+			healthy.quiet()
+			require.Empty(t, causes)
+		})
+	}
 }

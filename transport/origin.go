@@ -56,11 +56,15 @@ func normalOrigin(u *url.URL) string {
 	return scheme + "://" + host
 }
 
-// same tells whether a request comes from a page of this server. Which scheme the page has seen is not known behind a proxy, so the
-// host decides.
-func same(r *http.Request, origin *url.URL) bool {
-	host := normalOrigin(&url.URL{Scheme: origin.Scheme, Host: r.Host})
-	return normalOrigin(origin) == host
+// judge tells whether the page that makes a request is one of this server, and whether its origin is on the list. Which scheme the page
+// has seen is not known behind a proxy, so the host decides about the former.
+func (o *Origins) judge(header string, r *http.Request) (own, listed bool) {
+	origin, err := url.Parse(header)
+	if err != nil || origin.Host == "" {
+		return false, false // "null": a sandboxed page, or a file
+	}
+	normal := normalOrigin(origin)
+	return normal == normalOrigin(&url.URL{Scheme: origin.Scheme, Host: r.Host}), o.allowed[normal]
 }
 
 // allows tells whether the page that makes a request may connect.
@@ -69,20 +73,17 @@ func (o *Origins) allows(r *http.Request) bool {
 	if header == "" {
 		return true
 	}
-	origin, err := url.Parse(header)
-	if err != nil || origin.Host == "" {
-		return o.any // "null": a sandboxed page, or a file
-	}
-	return same(r, origin) || o.any || o.allowed[normalOrigin(origin)]
+	own, listed := o.judge(header, r)
+	return own || listed || o.any
 }
 
-// stripCookies hides the cookies of a page of another origin, unless credentials are allowed.
+// stripCookies hides the cookies of a page of another origin, unless it is on the list and credentials are allowed.
 func (o *Origins) stripCookies(r *http.Request) *http.Request {
 	header := r.Header.Get("Origin")
-	if header == "" || o.credentials || r.Header.Get("Cookie") == "" {
+	if header == "" || r.Header.Get("Cookie") == "" {
 		return r
 	}
-	if origin, err := url.Parse(header); err == nil && same(r, origin) {
+	if own, listed := o.judge(header, r); own || listed && o.credentials {
 		return r
 	}
 	stripped := r.Clone(r.Context())

@@ -87,6 +87,9 @@ func TestCookiesOfOtherOrigins(t *testing.T) {
 		{false, "null", false},
 		{false, "https://[", false},
 		{true, "https://app.example", true},
+		{true, "https://host.example", true},
+		{true, "https://evil.example", false}, // it is not one of those that credentials are for
+		{true, "null", false},
 	} {
 		o, err := NewOrigins([]string{"https://app.example"}, test.credentials)
 		require.NoError(t, err)
@@ -130,6 +133,7 @@ func FuzzOrigin(f *testing.F) {
 		f.Add("host.example", origin, uint64(0x5555))
 		f.Add(strings.TrimPrefix(origin, "https://"), origin, ^uint64(0))
 	}
+	f.Add(":80", "http:", uint64(0))
 	f.Fuzz(func(t *testing.T, host, origin string, bits uint64) {
 		list := []string{"https://app.example"}
 		if _, err := NewOrigins([]string{origin}, false); err == nil && origin != AnyOrigin {

@@ -1,12 +1,15 @@
 package transport_test
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -404,4 +407,29 @@ func TestAClientThatNeitherReadsNorCloses(t *testing.T) {
 	_, err := io.Copy(io.Discard, p.r)
 	_ = err // it ends, one way or the other
 	require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
+}
+
+// Of many who come with one token at once, one gets the connection.
+func TestManySocketsWithOneToken(t *testing.T) {
+	h := newHost(t, hubsys.EndpointOptions{}, hubsys.HubOptions{})
+	token := h.negotiate()
+	statuses := make(chan int, 20)
+	var all sync.WaitGroup
+	for range cap(statuses) {
+		conn, err := net.Dial("tcp", h.addr)
+		require.NoError(t, err)
+		t.Cleanup(func() { conn.Close() })
+		all.Go(func() {
+			_, _ = io.WriteString(conn, upgrading("/echo?id="+token, nil))
+			if response, err := http.ReadResponse(bufio.NewReader(conn), nil); err == nil {
+				statuses <- response.StatusCode
+			}
+		})
+	}
+	all.Wait()
+	count := map[int]int{}
+	for range cap(statuses) {
+		count[<-statuses]++
+	}
+	require.Equal(t, map[int]int{http.StatusSwitchingProtocols: 1, http.StatusConflict: cap(statuses) - 1}, count)
 }

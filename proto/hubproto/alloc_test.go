@@ -35,7 +35,7 @@ func TestParseDoesNotAllocate(t *testing.T) {
 	} {
 		record := []byte(text + "\x1e")
 		allocates(t, what, func() {
-			n, err := hubproto.JSON.Next(record, 32768)
+			n, err := hubproto.JSON.Next(record, 0, 32768)
 			if err != nil || n != len(record) {
 				t.Fatal(n, err)
 			}

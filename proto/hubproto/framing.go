@@ -15,14 +15,15 @@ func (e *TooLargeError) Error() string {
 	return fmt.Sprintf("The maximum message size of %dB was exceeded. The message size can be configured in AddHubOptions.", e.Limit)
 }
 
-// nextSeparated finds the end of the first record that a separator ends.
-func nextSeparated(buf []byte, limit int) (int, error) {
+// nextSeparated finds the end of the first record that a separator ends. There is none among the bytes that have been searched.
+func nextSeparated(buf []byte, searched, limit int) (int, error) {
 	window := buf
 	if limit > 0 && len(window) > limit {
 		window = window[:limit]
 	}
-	if i := bytes.IndexByte(window, separator); i >= 0 {
-		return i + 1, nil
+	searched = min(searched, len(window))
+	if i := bytes.IndexByte(window[searched:], separator); i >= 0 {
+		return searched + i + 1, nil
 	}
 	if limit > 0 && len(buf) >= limit {
 		return 0, &TooLargeError{Limit: limit}

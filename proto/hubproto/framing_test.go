@@ -11,23 +11,25 @@ import (
 )
 
 // cutter is what Protocol.Next and NextHandshake have in common.
-type cutter func(buf []byte, limit int) (int, error)
+type cutter func(buf []byte, searched, limit int) (int, error)
 
 // cutAll cuts the records out of a stream that comes in chunks, as a connection does.
 func cutAll(next cutter, limit int, chunks ...[]byte) (records []string, rest string, err error) {
 	var buf []byte
+	searched := 0
 	for _, chunk := range chunks {
 		buf = append(buf, chunk...)
 		for {
-			n, err := next(buf, limit)
+			n, err := next(buf, searched, limit)
 			if err != nil {
 				return records, string(buf), err
 			}
 			if n == 0 {
+				searched = len(buf)
 				break
 			}
 			records = append(records, string(buf[:n]))
-			buf = buf[n:]
+			buf, searched = buf[n:], 0
 		}
 	}
 	return records, string(buf), nil
@@ -68,7 +70,7 @@ func TestNext(t *testing.T) {
 	for which, next := range cutters {
 		for _, test := range tests {
 			t.Run(which+"/"+test.name, func(t *testing.T) {
-				n, err := next([]byte(test.buf), test.limit)
+				n, err := next([]byte(test.buf), 0, test.limit)
 				if test.large {
 					var large *hubproto.TooLargeError
 					require.ErrorAs(t, err, &large)
@@ -85,7 +87,7 @@ func TestNext(t *testing.T) {
 
 func TestNextLeavesTheBuffer(t *testing.T) {
 	buf := []byte("{}\x1e{")
-	_, err := hubproto.JSON.Next(buf[:3], 0)
+	_, err := hubproto.JSON.Next(buf[:3], 0, 0)
 	require.NoError(t, err)
 	assert.Equal(t, "{}\x1e{", string(buf))
 }

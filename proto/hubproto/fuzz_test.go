@@ -48,7 +48,7 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		again := hubproto.JSON.Append(nil, &m)
-		n, err := hubproto.JSON.Next(again, 0)
+		n, err := hubproto.JSON.Next(again, 0, 0)
 		require.NoError(t, err)
 		require.Equal(t, len(again), n, "%q", again) // one record
 		require.True(t, json.Valid(again[:n-1]), "%q", again)
@@ -78,7 +78,7 @@ func FuzzHandshake(f *testing.F) {
 		require.True(t, h.Version >= math.MinInt32 && h.Version <= math.MaxInt32)
 		require.True(t, utf8.ValidString(h.Protocol))
 		request := hubproto.AppendHandshakeRequest(nil, h)
-		n, err := hubproto.NextHandshake(request, 0)
+		n, err := hubproto.NextHandshake(request, 0, 0)
 		require.NoError(t, err)
 		require.Equal(t, len(request), n, "%q", request)
 		again, err := hubproto.ParseHandshake(request)
@@ -184,7 +184,7 @@ func FuzzValue(f *testing.F) {
 
 		record, err := hubproto.JSON.AppendInvocation(nil, nil, "T", []any{v})
 		require.NoError(t, err, text)
-		n, err := hubproto.JSON.Next(record, 0)
+		n, err := hubproto.JSON.Next(record, 0, 0)
 		require.NoError(t, err)
 		require.Equal(t, len(record), n)
 		require.NoError(t, hubproto.JSON.Parse(record, &m))

@@ -15,8 +15,10 @@ type HandshakeRequest struct {
 }
 
 // NextHandshake gives the size of the handshake request that buf begins with, its separator included, or 0 if it has not arrived
-// whole. One that exceeds limit (if that is above 0) is a [TooLargeError].
-func NextHandshake(buf []byte, limit int) (int, error) { return nextSeparated(buf, limit) }
+// whole; searched bytes of it have been looked at before. One that exceeds limit (if that is above 0) is a [TooLargeError].
+func NextHandshake(buf []byte, searched, limit int) (int, error) {
+	return nextSeparated(buf, searched, limit)
+}
 
 // ParseHandshake reads a handshake request. Its errors are a [DataError].
 func ParseHandshake(record []byte) (HandshakeRequest, error) {

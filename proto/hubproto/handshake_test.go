@@ -114,7 +114,7 @@ func TestParseHandshakeErrors(t *testing.T) {
 func TestHandshakeWithMessagesBehind(t *testing.T) {
 	// What follows the separator belongs to the hub protocol.
 	buf := []byte("{\"protocol\":\"json\",\"version\":1}\x1e{\"type\":6}\x1e")
-	n, err := hubproto.NextHandshake(buf, 0)
+	n, err := hubproto.NextHandshake(buf, 0, 0)
 	require.NoError(t, err)
 	h, err := hubproto.ParseHandshake(buf[:n])
 	require.NoError(t, err)

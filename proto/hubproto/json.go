@@ -17,7 +17,9 @@ type jsonProtocol struct{}
 func (jsonProtocol) Name() string { return "json" }
 func (jsonProtocol) Binary() bool { return false }
 
-func (jsonProtocol) Next(buf []byte, limit int) (int, error) { return nextSeparated(buf, limit) }
+func (jsonProtocol) Next(buf []byte, searched, limit int) (int, error) {
+	return nextSeparated(buf, searched, limit)
+}
 
 func (jsonProtocol) Parse(record []byte, m *Message) error {
 	m.reset()

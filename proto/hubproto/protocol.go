@@ -21,9 +21,10 @@ type Protocol interface {
 	// Binary says that records are not text, and need a transport that carries bytes.
 	Binary() bool
 
-	// Next gives the size of the first record in buf, its framing included, or 0 if it has not arrived whole. A limit above 0 is the
-	// size that no record may exceed: one that does is a [TooLargeError].
-	Next(buf []byte, limit int) (int, error)
+	// Next gives the size of the first record in buf, its framing included, or 0 if it has not arrived whole. So it was when buf had only
+	// its first searched bytes, which need not be looked through again. A limit above 0 is the size that no record may exceed: one that
+	// does is a [TooLargeError].
+	Next(buf []byte, searched, limit int) (int, error)
 	// Parse reads the envelope of a record (as cut by Next) into m, whose slices will alias the record. Its errors are a [DataError].
 	Parse(record []byte, m *Message) error
 	// BindArguments decodes the arguments of an invocation into params, which are settable. Its errors are a [BindError].
