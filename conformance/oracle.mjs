@@ -26,29 +26,31 @@ function ours(line) {
 }
 
 const [detailed, generic] = await Promise.all([startServer(), startServer(['-detailed=false'])]);
-const run = spawn('node', [join(oracle, 'oracle.mjs'), 'compare', '--url', detailed.url, '--url-generic', generic.url, '--golden', join(temporary, 'golden.json'), ...skipped],
-  { stdio: ['ignore', 'pipe', 'inherit'] });
-let output = '';
-for await (const chunk of run.stdout) output += chunk;
+
+/** Compares cases, and returns those that agree and those that do not, with what is said about them. */
+async function compare(...options) {
+  const run = spawn('node', [join(oracle, 'oracle.mjs'), 'compare', '--url', detailed.url, '--url-generic', generic.url, '--golden', join(temporary, 'golden.json'), ...skipped, ...options],
+    { stdio: ['ignore', 'pipe', 'inherit'] });
+  let output = '';
+  for await (const chunk of run.stdout) output += chunk;
+  const blocks = output.split(/^(?=ok   |DIFF )/m).map(block => ({ block, name: /^(?:ok  |DIFF) (.*)/.exec(block)?.[1] })).filter(({ name }) => name);
+  return { same: blocks.filter(({ block }) => block.startsWith('ok')), different: blocks.filter(({ block }) => block.startsWith('DIFF')) };
+}
+
+const reason = name => Object.entries(leftOut).find(([, names]) => names.some(text => name.includes(text)))?.[0];
+const { same, different } = await compare();
+for (const { name } of same) if (reason(name)) console.log(`passes, though it is listed as left out: ${name}`);
+let passed = same.length, failed = 0;
+const left = different.filter(({ name }) => reason(name)).length;
+for (const { name } of different.filter(({ name }) => !reason(name))) {
+  // On a hub where calls run side by side, a busy machine can change the order of their answers: such a case is asked once more, alone.
+  const again = (await compare('--only', name.replace(/ \((detailed|generic) errors\)$/, ''), '--parallel', '1')).different.find(one => one.name === name);
+  console.log(again ? again.block : `asked again, alone: ${name}`);
+  if (again) failed++; else passed++;
+}
 detailed.stop();
 generic.stop();
 rmSync(temporary, { recursive: true });
-
-const reason = name => Object.entries(leftOut).find(([, names]) => names.some(text => name.includes(text)))?.[0];
-let passed = 0, failed = 0, left = 0;
-for (const block of output.split(/^(?=ok   |DIFF )/m)) {
-  const [, verdict, name] = /^(ok  |DIFF) (.*)/.exec(block) ?? [];
-  if (!name) continue;
-  if (verdict === 'ok  ') {
-    passed++;
-    if (reason(name)) console.log(`passes, though it is listed as left out: ${name}`);
-  } else if (reason(name)) {
-    left++;
-  } else {
-    failed++;
-    process.stdout.write(block);
-  }
-}
 for (const [why, names] of Object.entries(leftOut)) console.log(`left out (${why}): ${names.join('; ')}`);
 console.log(`oracle: ${passed} passed, ${failed} failed, ${left} left out`);
 process.exitCode = failed || !passed ? 1 : 0;

@@ -175,7 +175,7 @@ var testTLS = &tls.Config{InsecureSkipVerify: true}
 
 // However many send at once, a client that keeps reading is not disconnected: its senders wait for it.
 func TestEverybodyTalksAtOnce(t *testing.T) {
-	const clients, size = 100, 20000 // together twice the OutboxLimit
+	const clients, size = 40, 100_000 // together four times the OutboxLimit
 	lost := make(chan error, clients)
 	w := newWorld(t, setup{disconnected: func(_ context.Context, _ *lab, cause error) error { lost <- cause; return nil }})
 	payload := strings.Repeat("x", size)

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -334,4 +335,32 @@ func TestSendingToTheHubsPID(t *testing.T) {
 		require.NotEmpty(t, answer.(*troupev1.SendResult).GetError(), name)
 	}
 	require.Zero(t, p.received("Receive"))
+}
+
+// A connection that closes while it is put into a group does not stay in it. Arguments that cannot be encoded are an error as long as
+// there is somebody to encode them for.
+func TestNoGhostsInGroups(t *testing.T) {
+	w := newWorld(t, setup{EndpointOptions: hubsys.EndpointOptions{Authenticate: byQuery}})
+	empty := func() bool {
+		c, unsendable := w.hub.Clients(), make(chan int)
+		return errors.Join(c.Group("group").Send(t.Context(), "x", unsendable), c.User("ada").Send(t.Context(), "x", unsendable), c.All().Send(t.Context(), "x", unsendable)) == nil
+	}
+	w.on("id", func(_ context.Context, h *lab, _ []json.RawMessage) (any, error) { return h.Call().ConnectionID(), nil })
+	for range 50 {
+		c := dial(t, w.url+"?user=ada")
+		var id string
+		require.NoError(t, json.Unmarshal([]byte(c.do("id")), &id))
+		require.False(t, empty())
+		added := make(chan error, 1)
+		go func() {
+			var err error
+			for range 20 {
+				err = errors.Join(err, w.hub.Groups().Add(context.Background(), id, "group"))
+			}
+			added <- err
+		}()
+		_ = c.ws.CloseNow()
+		require.NoError(t, wait(t, added))
+	}
+	require.Eventually(t, empty, within, time.Millisecond)
 }

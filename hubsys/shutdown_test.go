@@ -9,10 +9,12 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
+	"github.com/coder/websocket"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -277,4 +279,40 @@ func TestShutdownOfAnIdleSystem(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, sys.Shutdown(t.Context()))
 	}
+}
+
+// Whoever comes while the system goes is either taken leave of or refused.
+func TestShutdownWhileClientsCome(t *testing.T) {
+	noLeaks(t)
+	var connected, disconnected atomic.Int32
+	w := newWorld(t, setup{
+		connected:    func(context.Context, *lab) error { connected.Add(1); return nil },
+		disconnected: func(context.Context, *lab, error) error { disconnected.Add(1); return nil },
+	})
+	enough := make(chan struct{})
+	var come atomic.Int32
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for {
+				c, _, err := tryOpen(t, w.url, dialing{})
+				if err != nil {
+					return // shutting down
+				}
+				_ = c.ws.Write(context.Background(), websocket.MessageText, []byte(greeting+separator))
+				if come.Add(1) == 100 {
+					close(enough)
+				}
+				all.Go(func() {
+					for _, err := c.read(); err == nil; {
+						_, err = c.read()
+					}
+				})
+			}
+		})
+	}
+	wait(t, enough)
+	require.NoError(t, w.sys.Shutdown(t.Context()))
+	all.Wait()
+	require.Equal(t, connected.Load(), disconnected.Load())
 }
