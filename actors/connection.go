@@ -244,7 +244,7 @@ func (c *Connection) onHandshake(ctx actor.Context, h *handshake) {
 	}
 	c.protocol = h.index
 	c.opcode = opcodeOf(c.Protocol())
-	c.pushRaw(hubproto.AppendHandshakeResponse(packetBuffer(3), ""))
+	c.pushUnlimited(newPacket(hubproto.AppendHandshakeResponse(packetBuffer(3), ""), c.opcode), false)
 	c.enter(open) // from here on the heartbeat may send pings
 	c.sys.connections.add(c)
 	c.hub.everyone.join(c)
@@ -483,22 +483,6 @@ func (c *Connection) onStopping() {
 		}
 		c.retire()
 	}()
-}
-
-// pushRaw pushes a message of the connection's own that no policy touches.
-func (c *Connection) pushRaw(b []byte) {
-	c.out.mu.Lock()
-	p := newPacket(b, c.opcode)
-	wake := false
-	if !c.out.sealed {
-		c.out.queue = append(c.out.queue, p)
-		c.out.bytes += p.charge()
-		wake = c.out.wake()
-	}
-	c.out.mu.Unlock()
-	if wake {
-		c.flusher.dirty(c, false)
-	}
 }
 
 func unsupportedVersion(version int, protocol string) string {

@@ -87,7 +87,7 @@ func (c *Connection) keepAlive(d time.Duration) {
 	b := &c.beat
 	if b.ping += d; b.ping >= c.settings.KeepAlive {
 		b.ping = 0
-		c.pingIfIdle()
+		c.pushUnlimited(c.hub.pings[c.protocol], true) // whatever else is on its way shows as well that we live
 	}
 	if b.silent += d; c.heard.Swap(false) || c.in.waiting.Load() || !c.pinged.Load() {
 		b.silent = 0 // the clock stands while the reader waits for us, and until the client's first ping (spec §10.4)
@@ -95,22 +95,5 @@ func (c *Connection) keepAlive(d time.Duration) {
 	if b.silent > c.settings.ClientTimeout {
 		text := c.hub.handler.Describe(connectedText, ErrClientTimeout)
 		c.post(&leave{cause: ErrClientTimeout, how: farewell{message: true, text: text, allowReconnect: true}})
-	}
-}
-
-// pingIfIdle sends a ping, unless something else is on its way already.
-func (c *Connection) pingIfIdle() {
-	o := &c.out
-	o.mu.Lock()
-	wake := false
-	if !o.sealed && len(o.queue) == 0 && o.state == boxIdle {
-		p := c.hub.pings[c.protocol]
-		o.queue = append(o.queue, p)
-		o.bytes += p.charge()
-		wake = o.wake()
-	}
-	o.mu.Unlock()
-	if wake {
-		c.flusher.dirty(c, true)
 	}
 }

@@ -89,6 +89,22 @@ func (c *Connection) push(p *packet, fanout bool) pushed {
 	return result
 }
 
+// pushUnlimited pushes a message of the connection's own, which no limit touches; with ifIdle, only if nothing else is on its way.
+func (c *Connection) pushUnlimited(p *packet, ifIdle bool) {
+	o := &c.out
+	o.mu.Lock()
+	wake := false
+	if !o.sealed && !(ifIdle && (len(o.queue) > 0 || o.state != boxIdle)) {
+		o.queue = append(o.queue, p)
+		o.bytes += p.charge()
+		wake = o.wake()
+	}
+	o.mu.Unlock()
+	if wake {
+		c.flusher.dirty(c, ifIdle)
+	}
+}
+
 // wake turns idle into queued; the caller then puts the connection on its flusher's list.
 func (o *outbox) wake() bool {
 	if o.state != boxIdle {
