@@ -382,7 +382,7 @@ func TestAWorkerWaitsForItsOwnClient(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		crew := newCrew(w)
 		c := w.open("a", "", full)
-		c.conn.push(note(0, 0, w.settings.OutboxLimit*2/3), false)
+		c.conn.push(note(0, 0, w.settings.OutboxLimit*2/3), false, false)
 		c.say(call("1", "echo"), call("2", "work"))
 		w.settle()
 		assert.Empty(t, crew.starts())
@@ -399,7 +399,7 @@ func TestAWorkerWaitsForItsOwnClient(t *testing.T) {
 func TestAWorkerThatWaitsIsReleased(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		c := w.open("a", "", full)
-		c.conn.push(note(0, 0, w.settings.OutboxLimit*2/3), false)
+		c.conn.push(note(0, 0, w.settings.OutboxLimit*2/3), false, false)
 		c.say(call("1", "wait"))
 		w.settle()
 		c.socket.Cut()

@@ -52,8 +52,8 @@ func runFor(f *flusher) {
 func TestDirectGoesBeforeFanOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, o := newFlusher(), &order{}
-		o.bare("fan-out", f).push(note(0, 0, 0), true)
-		o.bare("direct", f).push(note(0, 0, 0), false)
+		o.bare("fan-out", f).push(note(0, 0, 0), true, false)
+		o.bare("direct", f).push(note(0, 0, 0), false, false)
 		runFor(f)
 		assert.Equal(t, []string{"direct", "fan-out"}, o.names)
 	})
@@ -65,10 +65,10 @@ func TestDirectDuringAFanOut(t *testing.T) {
 		f, o := newFlusher(), &order{}
 		first := o.bare("first", f)
 		single := o.bare("single", f)
-		first.socket.(*socket).before = func() { single.push(note(0, 0, 0), false) }
-		first.push(note(0, 0, 0), true)
+		first.socket.(*socket).before = func() { single.push(note(0, 0, 0), false, false) }
+		first.push(note(0, 0, 0), true, false)
 		for i := range 10 * stride {
-			o.bare(fmt.Sprint(i), f).push(note(0, 0, 0), true)
+			o.bare(fmt.Sprint(i), f).push(note(0, 0, 0), true, false)
 		}
 		runFor(f)
 		assert.Len(t, o.names, 10*stride+1)
@@ -82,12 +82,12 @@ func TestStaleEntries(t *testing.T) {
 		f, o := newFlusher(), &order{}
 		c := o.bare("a", f)
 		for i := range 3 {
-			c.push(note(0, i, 0), false)
+			c.push(note(0, i, 0), false, false)
 			w := borrowWriter()
 			w.flush(c)
 			returnWriter(w)
 		}
-		c.push(note(0, 3, 0), true)
+		c.push(note(0, 3, 0), true, false)
 		runFor(f)
 		assert.Equal(t, []string{"a", "a", "a", "a"}, o.names)
 		assert.Equal(t, boxIdle, c.out.state)
@@ -107,7 +107,7 @@ func TestNoWakeUpIsLost(t *testing.T) {
 			for sender := range senders {
 				all.Go(func() {
 					for i, c := range clients {
-						assert.Equal(t, pushQueued, c.conn.push(note(sender, n, 0), (i+sender+n)%2 == 0))
+						assert.Equal(t, pushQueued, c.conn.push(note(sender, n, 0), (i+sender+n)%2 == 0, false))
 					}
 				})
 			}
@@ -130,7 +130,7 @@ func TestNoWakeUpIsLostWhileFlushersRest(t *testing.T) {
 	for sender := range 4 {
 		all.Go(func() {
 			for i := range 50 {
-				c.conn.push(note(sender, i, 0), i%2 == 0)
+				c.conn.push(note(sender, i, 0), i%2 == 0, false)
 				if i%10 == 0 {
 					<-time.After(time.Millisecond)
 				}
@@ -204,7 +204,7 @@ func TestFlushersStop(t *testing.T) {
 		go f.run(done)
 		go f.runLate(done)
 		c := o.bare("a", f)
-		c.push(note(0, 0, 0), true)
+		c.push(note(0, 0, 0), true, false)
 		c.reply([]byte("x"))
 		f.later(c)
 		close(done)

@@ -168,13 +168,14 @@ func (e *exception) has(c *Connection) bool { return c == e.conn || slices.Conta
 
 // sending is what a Send has met on its way: outboxes that were full, and the fullest of those that the sender should wait for.
 type sending struct {
+	waits   bool // the sender can wait
 	fullest *Connection
 	bytes   int
 	full    []*Connection
 }
 
 func (s *sending) push(c *Connection, p *packet, fanout bool) {
-	switch c.push(p, fanout) {
+	switch c.push(p, fanout, s.waits) {
 	case pushAbove:
 		c.out.mu.Lock()
 		bytes := c.out.bytes

@@ -42,7 +42,7 @@ func TestNoPingWhenBusy(t *testing.T) {
 		w.settings.KeepAlive = 2 * second
 		silent := w.connect("silent", "")
 		c := w.open("a", "", func(s *socket) { s.room = 10 })
-		c.conn.push(note(0, 0, 100), false)
+		c.conn.push(note(0, 0, 100), false, false)
 		w.pass(8 * second)
 		assert.Empty(t, silent.everything())
 		c.socket.drain(-1)
@@ -219,7 +219,7 @@ func TestCloseTimeout(t *testing.T) {
 func TestCloseAtTheLimit(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		c := w.open("a", "", func(s *socket) { s.room = 5 })
-		c.conn.push(note(0, 0, w.settings.OutboxLimit), false)
+		c.conn.push(note(0, 0, w.settings.OutboxLimit), false, false)
 		w.settle()
 		c.say(`{"type":7}`)
 		w.pass(2 * second)

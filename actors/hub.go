@@ -120,7 +120,7 @@ func (h *Hub) Send(ctx context.Context, to *Audience, target string, args []any)
 		return ErrShutdown
 	}
 	m := message{hub: h, target: target, args: args}
-	var s sending
+	s := sending{waits: true}
 	err := h.deliver(to, &m, &s)
 	s.finish(ctx)
 	return err
@@ -180,6 +180,9 @@ func (h *Hub) Leave(ctx context.Context, id, group string) error {
 }
 
 func (h *Hub) member(ctx context.Context, id, group string, leave bool) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	c := h.sys.connections.find(id)
 	if c == nil || c.hub != h {
 		return nil

@@ -53,8 +53,9 @@ const (
 	pushOverflow               // the outbox was full: it has been sealed, and the connection is to be told
 )
 
-// push appends a packet for this connection. Unless it is part of a fan-out it goes before those that are.
-func (c *Connection) push(p *packet, fanout bool) pushed {
+// push appends a packet for this connection. Unless it is part of a fan-out it goes before those that are. At the limit an outbox that
+// moves takes one more from a sender that will wait for room: of many who send at once, each is one too many.
+func (c *Connection) push(p *packet, fanout, waits bool) pushed {
 	o := &c.out
 	limit := c.settings.OutboxLimit
 	o.mu.Lock()
@@ -62,24 +63,26 @@ func (c *Connection) push(p *packet, fanout bool) pushed {
 		o.mu.Unlock()
 		return pushDropped
 	}
-	before := o.bytes
-	if before > 0 && before+p.charge() > limit {
+	before, after := o.bytes, o.bytes+p.charge()
+	moves := false
+	if mark := limit / 2; after > mark {
+		now := c.sys.now()
+		if before <= mark && o.drained {
+			o.drained, o.moved, o.window, o.since = false, now, now, 0
+		}
+		moves = o.moves(now)
+	}
+	if before > 0 && after > limit && !(moves && waits) {
 		o.sealed = true
 		o.discard()
 		o.mu.Unlock()
 		return pushOverflow
 	}
 	o.queue = append(o.queue, p)
-	o.bytes += p.charge()
+	o.bytes = after
 	result := pushQueued
-	if mark := limit / 2; o.bytes > mark {
-		now := c.sys.now()
-		if before <= mark && o.drained {
-			o.drained, o.moved, o.window, o.since = false, now, now, 0
-		}
-		if o.moves(now) {
-			result = pushAbove
-		}
+	if moves {
+		result = pushAbove
 	}
 	wake := o.wake()
 	o.mu.Unlock()

@@ -89,7 +89,7 @@ func (m *outboxModel) push(t *rapid.T) {
 	o := &m.c.conn.out
 	p := note(direct, m.accepted[direct], rapid.IntRange(0, 6000).Draw(t, "size"))
 	before := o.bytes
-	switch got := m.c.conn.push(p, rapid.Bool().Draw(t, "fanout")); {
+	switch got := m.c.conn.push(p, rapid.Bool().Draw(t, "fanout"), false); {
 	case m.sealed:
 		require.Equal(t, pushDropped, got)
 	case before > 0 && before+p.charge() > m.w.settings.OutboxLimit:
@@ -133,7 +133,7 @@ func (m *outboxModel) crowd(t *rapid.T) {
 		m.pushers++
 		all.Go(func() {
 			for i := range n {
-				got := m.c.conn.push(note(sender, i, i), i%2 == 0)
+				got := m.c.conn.push(note(sender, i, i), i%2 == 0, false)
 				mu.Lock()
 				switch got {
 				case pushOverflow:
@@ -264,9 +264,9 @@ func TestLargeMessagesAreNotMerged(t *testing.T) {
 		w.settings.OutboxLimit = 1 << 20
 		c := w.open("a", "", full)
 		for i := range 10 {
-			require.NotEqual(t, pushOverflow, c.conn.push(note(0, i, 30<<10), false))
+			require.NotEqual(t, pushOverflow, c.conn.push(note(0, i, 30<<10), false, false))
 		}
-		c.conn.push(note(0, 10, 100<<10), false)
+		c.conn.push(note(0, 10, 100<<10), false, false)
 		c.socket.drain(-1)
 		w.settle()
 		assert.Len(t, c.got(), 11)
@@ -332,8 +332,8 @@ func TestAnEmptyOutboxTakesAnyFrame(t *testing.T) {
 		w.settle()
 		require.Zero(t, c.conn.out.bytes)
 		c.socket.change(func() { c.socket.room = 0 })
-		assert.Equal(t, pushAbove, c.conn.push(note(0, 0, 10*w.settings.OutboxLimit), false))
-		assert.Equal(t, pushOverflow, c.conn.push(note(0, 1, 0), false))
+		assert.Equal(t, pushAbove, c.conn.push(note(0, 0, 10*w.settings.OutboxLimit), false, false))
+		assert.Equal(t, pushOverflow, c.conn.push(note(0, 1, 0), false, false))
 	})
 }
 

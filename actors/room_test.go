@@ -18,7 +18,7 @@ func TestWaitersWake(t *testing.T) {
 		"room":    func(_ *world, c *client, _ func()) { c.socket.drain(-1) },
 		"seal":    func(_ *world, c *client, _ func()) { c.conn.seal(nil, false) },
 		"abandon": func(_ *world, c *client, _ func()) { c.conn.abandon() },
-		"full":    func(w *world, c *client, _ func()) { c.conn.push(note(0, 0, w.settings.OutboxLimit), false) },
+		"full":    func(w *world, c *client, _ func()) { c.conn.push(note(0, 0, w.settings.OutboxLimit), false, false) },
 		"cut":     func(_ *world, c *client, _ func()) { c.socket.Cut() },
 		"ctx":     func(_ *world, _ *client, cancel func()) { cancel() },
 		"time":    func(w *world, _ *client, _ func()) { w.pass(moveTime) },
@@ -85,7 +85,7 @@ func TestMoving(t *testing.T) {
 		now += 10 * second
 		return c
 	}
-	above := func(c *Connection) { c.push(&packet{b: make([]byte, wsframe.Room+limit/2)}, false) }
+	above := func(c *Connection) { c.push(&packet{b: make([]byte, wsframe.Room+limit/2)}, false, false) }
 
 	c := box()
 	above(c)
@@ -114,12 +114,12 @@ func TestMoving(t *testing.T) {
 	above(c)
 	now += 5 * second
 	c.out.release(limit/4, limit, clock)
-	c.push(&packet{b: make([]byte, wsframe.Room+limit/4)}, false)
+	c.push(&packet{b: make([]byte, wsframe.Room+limit/4)}, false, false)
 	assert.Greater(t, c.out.bytes, limit/2)
 	assert.False(t, c.out.moves(now), "it was below the mark, but not emptied")
 
 	c = box()
-	c.push(&packet{b: make([]byte, wsframe.Room+limit*9/10)}, false)
+	c.push(&packet{b: make([]byte, wsframe.Room+limit*9/10)}, false, false)
 	for range 10 {
 		now += moveTime
 		c.out.release(limit/20, limit, clock)

@@ -73,7 +73,7 @@ func TestShutdownDrains(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		slow := w.open("slow", "", func(s *socket) { s.room = 10 })
 		for i := range 20 {
-			slow.conn.push(note(0, i, 100), false)
+			slow.conn.push(note(0, i, 100), false, false)
 		}
 		done := make(chan error, 1)
 		go func() { done <- w.shutdown() }()

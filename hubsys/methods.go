@@ -104,8 +104,11 @@ func findMethods(t reflect.Type, names map[string]string) (*methods, error) {
 	for i := range t.NumMethod() {
 		rm := t.Method(i)
 		name := rm.Name
+		if fromHub(rm) {
+			continue
+		}
 		delete(unused, name)
-		if fromHub(rm) || names[name] == "-" {
+		if names[name] == "-" {
 			continue
 		}
 		switch name {

@@ -37,7 +37,8 @@ type HubOptions struct {
 	EnableDetailedErrors bool
 
 	// OutboxLimit is the number of bytes that may wait for one client. When half of them do, senders wait for the client as long as it
-	// keeps taking at least that much a second; a slower one is disconnected when the limit is reached. Default: 1 MiB.
+	// keeps taking at least that much a second; a slower one is disconnected when the limit is reached. Many who send at once to a client
+	// that keeps taking may each exceed it by one message. Default: 1 MiB.
 	OutboxLimit int
 	// InboundLimit is the number of bytes from one client that may wait to be handled. When they do, the client has to wait.
 	// Default: 1 MiB.
