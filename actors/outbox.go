@@ -72,7 +72,7 @@ func (c *Connection) push(p *packet, fanout, waits bool) pushed {
 		}
 		moves = o.moves(now)
 	}
-	if before > 0 && after > limit && !(moves && waits) {
+	if before > 0 && after > limit && (!moves || !waits) {
 		o.sealed = true
 		o.discard()
 		o.mu.Unlock()
@@ -97,7 +97,7 @@ func (c *Connection) pushUnlimited(p *packet, ifIdle bool) {
 	o := &c.out
 	o.mu.Lock()
 	wake := false
-	if !o.sealed && !(ifIdle && (len(o.queue) > 0 || o.state != boxIdle)) {
+	if !o.sealed && (!ifIdle || len(o.queue) == 0 && o.state == boxIdle) {
 		o.queue = append(o.queue, p)
 		o.bytes += p.charge()
 		wake = o.wake()
