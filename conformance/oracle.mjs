@@ -25,7 +25,8 @@ function ours(line) {
     .replace(/,\{"transport":"(ServerSentEvents|LongPolling)","transferFormats":\[[^\]]*\]\}/g, '');
 }
 
-const [detailed, generic] = await Promise.all([startServer(), startServer(['-detailed=false'])]);
+const detailed = await startServer();
+const generic = await startServer(['-detailed=false']);
 
 /** Compares cases, and returns those that agree and those that do not, with what is said about them. */
 async function compare(...options) {

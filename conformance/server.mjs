@@ -22,21 +22,33 @@ export function build(program) {
   return binary;
 }
 
-/** A TCP port of 127.0.0.1 that is free. */
-export function freePort() {
-  return new Promise((resolvePort, reject) => {
-    const server = net.createServer().once('error', reject).listen(0, '127.0.0.1', () => {
-      const { port } = server.address();
-      server.close(() => resolvePort(port));
+const given = new Set();
+
+/** A TCP port of 127.0.0.1 that is free, and that nobody here has been given before. */
+export async function freePort() {
+  for (;;) {
+    const port = await new Promise((resolvePort, reject) => {
+      const server = net.createServer().once('error', reject).listen(0, '127.0.0.1', () => {
+        const { port } = server.address();
+        server.close(() => resolvePort(port));
+      });
     });
-  });
+    if (!given.has(port)) {
+      given.add(port);
+      return port;
+    }
+  }
 }
+
+const children = new Set();
+process.on('exit', () => children.forEach(child => child.kill('SIGKILL')));
 
 /** Starts a program and waits until it accepts connections at port. */
 export async function start(binary, args, port, options = {}) {
   const child = spawn(binary, args, { stdio: ['ignore', 'inherit', 'inherit'], ...options });
+  children.add(child);
   let exited = false;
-  const exit = new Promise(done => child.once('exit', () => { exited = true; done(); }));
+  const exit = new Promise(done => child.once('exit', () => { exited = true; children.delete(child); done(); }));
   const until = Date.now() + 20000;
   while (!(await accepts(port))) {
     if (exited || Date.now() > until) throw new Error(`${binary} does not serve`);
