@@ -24,9 +24,13 @@ func (jsonProtocol) BindArguments(arguments []byte, params []reflect.Value) erro
 		}
 	}
 	if n != len(params) {
-		return &BindError{Text: fmt.Sprintf("Invocation provides %d argument(s) but target expects %d.", n, len(params))}
+		return countError(n, len(params))
 	}
 	return nil
+}
+
+func countError(provided, expected int) error {
+	return &BindError{Text: fmt.Sprintf("Invocation provides %d argument(s) but target expects %d.", provided, expected)}
 }
 
 // bindValue decodes checked JSON into v, which is settable and holds its zero value.
@@ -117,7 +121,9 @@ func checkNulls(raw []byte, t reflect.Type) error {
 			var element reflect.Type
 			if t.Kind() == reflect.Map {
 				element = t.Elem()
-			} else if element = fieldType(t, string(s.name())); element == nil {
+			} else if f := fieldNamed(t, string(s.name())); f != nil {
+				element = f.typ
+			} else {
 				continue
 			}
 			if err := checkNulls(s.value, element); err != nil {
@@ -128,18 +134,18 @@ func checkNulls(raw []byte, t reflect.Type) error {
 	return nil
 }
 
-// fieldType is the type of the field that a property is decoded into, or nil: the one with exactly this name, or the first whose name
-// differs in case alone.
-func fieldType(t reflect.Type, name string) reflect.Type {
+// fieldNamed is the field that a property is decoded into, or nil: the one with exactly this name, or the first whose name differs in
+// case alone.
+func fieldNamed(t reflect.Type, name string) *field {
 	fields := fieldsOf(t)
 	for i := range fields {
 		if fields[i].name == name {
-			return fields[i].typ
+			return &fields[i]
 		}
 	}
 	for i := range fields {
 		if strings.EqualFold(fields[i].name, name) {
-			return fields[i].typ
+			return &fields[i]
 		}
 	}
 	return nil

@@ -44,6 +44,7 @@ var (
 	encoders      sync.Map // reflect.Type → encodeFunc
 	marshalerType = reflect.TypeFor[json.Marshaler]()
 	textType      = reflect.TypeFor[encoding.TextMarshaler]()
+	numberType    = reflect.TypeFor[json.Number]()
 )
 
 func encoderOf(t reflect.Type) encodeFunc {
@@ -56,27 +57,32 @@ func encoderOf(t reflect.Type) encodeFunc {
 
 // newEncoder looks into no other type than t: what t holds finds its encoder when a value is there, so that a type may contain itself.
 func newEncoder(t reflect.Type) encodeFunc {
-	if t.Kind() != reflect.Interface {
-		p := reflect.PointerTo(t)
-		byValue, byAddress := marshals(t), false
-		if !t.Implements(marshalerType) { // JSON on the pointer goes before text on the value
-			byAddress = p.Implements(marshalerType) || !byValue && p.Implements(textType)
-		}
-		plain := encodeMarshaler
-		if !byValue {
-			plain = kindEncoder(t)
-		}
-		if byAddress && t.Kind() != reflect.Pointer {
-			return func(dst []byte, v reflect.Value, depth int) ([]byte, error) {
-				if v.CanAddr() {
-					return encodeMarshaler(dst, v.Addr(), depth)
-				}
-				return plain(dst, v, depth)
-			}
-		}
+	if t.Kind() == reflect.Interface {
+		return kindEncoder(t)
+	}
+	return selfWriting(t, encodeMarshaler, kindEncoder)
+}
+
+// selfWriting chooses between the way of types that write themselves and that of their kind.
+func selfWriting(t reflect.Type, marshaler encodeFunc, kind func(reflect.Type) encodeFunc) encodeFunc {
+	p := reflect.PointerTo(t)
+	byValue, byAddress := marshals(t), false
+	if !t.Implements(marshalerType) { // JSON on the pointer goes before text on the value
+		byAddress = p.Implements(marshalerType) || !byValue && p.Implements(textType)
+	}
+	plain := marshaler
+	if !byValue {
+		plain = kind(t)
+	}
+	if !byAddress || t.Kind() == reflect.Pointer {
 		return plain
 	}
-	return kindEncoder(t)
+	return func(dst []byte, v reflect.Value, depth int) ([]byte, error) {
+		if v.CanAddr() {
+			return marshaler(dst, v.Addr(), depth)
+		}
+		return plain(dst, v, depth)
+	}
 }
 
 // marshals tells whether the values of a type write themselves.
@@ -97,14 +103,14 @@ func kindEncoder(t reflect.Type) encodeFunc {
 	case reflect.Float32, reflect.Float64:
 		return func(dst []byte, v reflect.Value, _ int) ([]byte, error) { return appendFloat(dst, v.Float(), t.Bits()) }
 	case reflect.String:
-		if t == reflect.TypeFor[json.Number]() {
+		if t == numberType {
 			return encodeMarshaler
 		}
 		return func(dst []byte, v reflect.Value, _ int) ([]byte, error) { return appendString(dst, v.String()), nil }
 	case reflect.Pointer, reflect.Interface:
 		return encodePointer
 	case reflect.Slice:
-		if p := reflect.PointerTo(t.Elem()); t.Elem().Kind() == reflect.Uint8 && !p.Implements(marshalerType) && !p.Implements(textType) {
+		if isBytes(t) {
 			return func(dst []byte, v reflect.Value, _ int) ([]byte, error) {
 				if v.IsNil() {
 					return append(dst, "null"...), nil
@@ -127,18 +133,32 @@ func kindEncoder(t reflect.Type) encodeFunc {
 	}
 }
 
-// encodePointer follows a chain of pointers and interfaces to its end. It is no nesting, but it has to end.
+// isBytes tells whether a slice is bytes, and not a list of numbers that write themselves.
+func isBytes(t reflect.Type) bool {
+	return t.Elem().Kind() == reflect.Uint8 && !marshals(reflect.PointerTo(t.Elem()))
+}
+
 func encodePointer(dst []byte, v reflect.Value, depth int) ([]byte, error) {
+	v, err := pointedTo(v)
+	if err != nil || !v.IsValid() {
+		return append(dst, "null"...), err
+	}
+	return encoderOf(v.Type())(dst, v, depth)
+}
+
+// pointedTo follows a chain of pointers and interfaces to its end, which is not valid if it is nil. The chain is no nesting, but it has
+// to end.
+func pointedTo(v reflect.Value) (reflect.Value, error) {
 	for range MaxDepth {
 		if v.IsNil() {
-			return append(dst, "null"...), nil
+			return reflect.Value{}, nil
 		}
 		v = v.Elem()
 		if k := v.Kind(); k != reflect.Pointer && k != reflect.Interface || marshals(v.Type()) {
-			return encoderOf(v.Type())(dst, v, depth)
+			return v, nil
 		}
 	}
-	return dst, errTooDeep
+	return reflect.Value{}, errTooDeep
 }
 
 var errTooDeep = fmt.Errorf("a value nests deeper than the limit of %d", MaxDepth)
@@ -183,19 +203,10 @@ func listEncoder(t reflect.Type) encodeFunc {
 
 func mapEncoder(t reflect.Type) encodeFunc {
 	return func(dst []byte, v reflect.Value, depth int) ([]byte, error) {
-		type entry struct {
-			key   string
-			value reflect.Value
+		entries, err := sortedEntries(v)
+		if err != nil {
+			return dst, err
 		}
-		entries := make([]entry, 0, v.Len())
-		for iter := v.MapRange(); iter.Next(); {
-			key, err := keyOf(iter.Key())
-			if err != nil {
-				return dst, err
-			}
-			entries = append(entries, entry{key, iter.Value()})
-		}
-		slices.SortFunc(entries, func(a, b entry) int { return cmp.Compare(a.key, b.key) })
 		element := encoderOf(t.Elem())
 		dst = append(dst, '{')
 		for i, e := range entries {
@@ -203,13 +214,32 @@ func mapEncoder(t reflect.Type) encodeFunc {
 				dst = append(dst, ',')
 			}
 			dst = append(appendString(dst, e.key), ':')
-			var err error
 			if dst, err = element(dst, e.value, depth); err != nil {
 				return dst, err
 			}
 		}
 		return append(dst, '}'), nil
 	}
+}
+
+// entry is an entry of a map.
+type entry struct {
+	key   string
+	value reflect.Value
+}
+
+// sortedEntries lists the entries of a map by their keys.
+func sortedEntries(v reflect.Value) ([]entry, error) {
+	entries := make([]entry, 0, v.Len())
+	for iter := v.MapRange(); iter.Next(); {
+		key, err := keyOf(iter.Key())
+		if err != nil {
+			return nil, err
+		}
+		entries = append(entries, entry{key, iter.Value()})
+	}
+	slices.SortFunc(entries, func(a, b entry) int { return cmp.Compare(a.key, b.key) })
+	return entries, nil
 }
 
 func keyOf(k reflect.Value) (string, error) {
@@ -243,8 +273,8 @@ func structEncoder(t reflect.Type) encodeFunc {
 		first := true
 		for i := range fields {
 			f := &fields[i]
-			value, ok := fieldByIndex(v, f.index)
-			if !ok || f.omitEmpty && isEmpty(value) || f.omitZero && f.isZero(value) {
+			value, ok := f.of(v)
+			if !ok {
 				continue
 			}
 			name := names[i]

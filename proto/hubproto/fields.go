@@ -122,6 +122,15 @@ func camelCase(name string) string {
 	return string(runes)
 }
 
+// of gives the field's value in a struct; false: it is not written.
+func (f *field) of(v reflect.Value) (reflect.Value, bool) {
+	value, ok := fieldByIndex(v, f.index)
+	if !ok || f.omitEmpty && isEmpty(value) || f.omitZero && f.isZero(value) {
+		return reflect.Value{}, false
+	}
+	return value, true
+}
+
 // fieldByIndex is reflect.Value.FieldByIndex that stops at a nil pointer.
 func fieldByIndex(v reflect.Value, index []int) (reflect.Value, bool) {
 	for i, x := range index {

@@ -1,0 +1,414 @@
+package hubproto
+
+import (
+	"math"
+
+	"github.com/tinylib/msgp/msgp"
+)
+
+// MessagePack is the protocol "messagepack" (spec §5): binary, each message an array that its length precedes.
+//
+// Values have the shape that they have in JSON, field names included, so that a hub need not know which protocol a client speaks; but
+// bytes are binary, times are timestamps, and whole numbers stay whole in an interface. Types that know how to write themselves as
+// JSON alone are written as what that JSON says.
+var MessagePack Protocol = packProtocol{}
+
+type packProtocol struct{}
+
+func (packProtocol) Name() string { return "messagepack" }
+func (packProtocol) Binary() bool { return true }
+
+// maxPrefix is what a length prefix has at most: five groups of seven bits, of which the last has three.
+const maxPrefix = 5
+
+var errPrefix = dataErrorf("Messages over 2GB in size are not supported.")
+
+// prefix reads the length in front of a message, or returns 0 for size if it has not arrived whole.
+func prefix(b []byte) (length, size int, err error) {
+	for i, c := range b {
+		if i == maxPrefix-1 && c > 7 {
+			return 0, 0, errPrefix
+		}
+		length |= int(c&0x7f) << (7 * i)
+		if c&0x80 == 0 {
+			return length, i + 1, nil
+		}
+	}
+	return 0, 0, nil
+}
+
+func (packProtocol) Next(buf []byte, _, limit int) (int, error) {
+	length, size, err := prefix(buf)
+	if err != nil || size == 0 {
+		return 0, err
+	}
+	if limit > 0 && size+length > limit {
+		return 0, &TooLargeError{Limit: limit}
+	}
+	if len(buf) < size+length {
+		return 0, nil
+	}
+	return size + length, nil
+}
+
+// reader goes through the items of a message's array.
+type packReader struct {
+	b     []byte
+	items int
+	err   error
+}
+
+func (packProtocol) Parse(record []byte, m *Message) error {
+	m.reset()
+	_, size, err := prefix(record)
+	if err != nil || size == 0 {
+		return dataErrorf("The length of a message is missing.")
+	}
+	r := packReader{b: record[size:]}
+	n, rest, err := msgp.ReadArrayHeaderBytes(r.b)
+	if err != nil {
+		return dataErrorf("Reading array length for 'elementCount' failed.")
+	}
+	r.b, r.items = rest, int(min(n, math.MaxInt32))
+	m.Type = Type(r.int32("messageType"))
+	switch m.Type {
+	case Invocation, StreamInvocation:
+		r.headers(m)
+		m.ID = r.text("invocationId", true, MaxIDLength)
+		m.Target = r.text("target", false, 0)
+		m.Arguments = r.array("arguments")
+		if r.items > 0 { // older clients leave the streams out
+			r.streamIDs(m)
+		}
+		if m.Type == StreamInvocation && len(m.ID) == 0 {
+			r.fail("Null value for 'invocationId' is not valid.")
+		}
+	case StreamItem:
+		r.headers(m)
+		m.ID = r.text("invocationId", false, MaxIDLength)
+		m.Value = r.value("item")
+	case Completion:
+		r.headers(m)
+		m.ID = r.text("invocationId", false, MaxIDLength)
+		switch r.int32("resultKind") {
+		case 1:
+			m.Error, m.HasError = r.text("error", false, 0), true
+		case 2:
+		case 3:
+			m.Value = r.value("argument")
+		default:
+			r.fail("Invalid invocation result kind.")
+		}
+	case CancelInvocation:
+		r.headers(m)
+		m.ID = r.text("invocationId", false, MaxIDLength)
+	case Close:
+		if r.items > 0 {
+			m.Error = r.text("error", true, 0)
+			m.HasError = m.Error != nil
+		}
+		if r.items > 0 {
+			m.AllowReconnect = r.bool("allowReconnect")
+		}
+	case Ack, Sequence:
+		m.SequenceID = r.int64("sequenceId")
+	}
+	return r.err
+}
+
+func (r *packReader) fail(format string, args ...any) {
+	if r.err == nil {
+		r.err = dataErrorf(format, args...)
+	}
+}
+
+// take begins an item.
+func (r *packReader) take(what, field string) bool {
+	if r.err != nil {
+		return false
+	}
+	if r.items == 0 {
+		r.fail("Reading '%s' as %s failed.", field, what)
+		return false
+	}
+	r.items--
+	return true
+}
+
+func (r *packReader) int64(field string) int64 {
+	if !r.take("Int64", field) {
+		return 0
+	}
+	n, rest, err := msgp.ReadInt64Bytes(r.b)
+	if err != nil {
+		r.fail("Reading '%s' as Int64 failed.", field)
+		return 0
+	}
+	r.b = rest
+	return n
+}
+
+func (r *packReader) int32(field string) int32 {
+	n := r.int64(field)
+	if n != int64(int32(n)) {
+		r.fail("Reading '%s' as Int32 failed.", field)
+	}
+	return int32(n)
+}
+
+func (r *packReader) bool(field string) bool {
+	if !r.take("Boolean", field) {
+		return false
+	}
+	v, rest, err := msgp.ReadBoolBytes(r.b)
+	if err != nil {
+		r.fail("Reading '%s' as Boolean failed.", field)
+		return false
+	}
+	r.b = rest
+	return v
+}
+
+// text is a string. Nil where null is allowed and there.
+func (r *packReader) text(field string, orNull bool, limit int) []byte {
+	if !r.take("String", field) {
+		return nil
+	}
+	if orNull && msgp.IsNil(r.b) {
+		r.b = r.b[1:]
+		return nil
+	}
+	text, rest, err := msgp.ReadStringZC(r.b)
+	if err != nil {
+		r.fail("Reading '%s' as String failed.", field)
+		return nil
+	}
+	if limit > 0 && len(text) > limit {
+		r.fail("'%s' has %d bytes, more than the limit of %d.", field, len(text), limit)
+		return nil
+	}
+	r.b = rest
+	return text
+}
+
+// value is anything.
+func (r *packReader) value(field string) []byte {
+	if !r.take("Object", field) {
+		return nil
+	}
+	rest, err := skipPacked(r.b, 1)
+	if err != nil {
+		r.fail("Deserializing object of the type for '%s' failed. %v", field, err)
+		return nil
+	}
+	value := r.b[:len(r.b)-len(rest)]
+	r.b = rest
+	return value
+}
+
+func (r *packReader) array(field string) []byte {
+	if r.err == nil && r.items > 0 && msgp.NextType(r.b) != msgp.ArrayType {
+		r.fail("Reading array length for '%s' failed.", field)
+	}
+	return r.value(field)
+}
+
+func (r *packReader) headers(m *Message) {
+	if r.err == nil && r.items > 0 && msgp.NextType(r.b) != msgp.MapType {
+		r.fail("Reading map length for 'headers' failed.")
+	}
+	raw := r.value("headers")
+	if r.err != nil {
+		return
+	}
+	n, rest, _ := msgp.ReadMapHeaderBytes(raw)
+	for range 2 * n {
+		var err error
+		if _, rest, err = msgp.ReadStringZC(rest); err != nil {
+			r.fail("Reading 'headers' as String failed.")
+			return
+		}
+	}
+	if n > 0 {
+		m.Headers = raw
+	}
+}
+
+func (r *packReader) streamIDs(m *Message) {
+	raw := r.array("streamIds")
+	if r.err != nil {
+		return
+	}
+	n, rest, _ := msgp.ReadArrayHeaderBytes(raw)
+	if n > MaxStreamIDs {
+		r.fail("'streamIds' has %d elements, more than the limit of %d.", n, MaxStreamIDs)
+		return
+	}
+	for range n {
+		var id []byte
+		var err error
+		if id, rest, err = msgp.ReadStringZC(rest); err != nil {
+			r.fail("Reading 'streamIds' as String failed.")
+			return
+		}
+		if len(id) > MaxIDLength {
+			r.fail("'streamIds' has an id of %d bytes, more than the limit of %d.", len(id), MaxIDLength)
+			return
+		}
+		m.StreamIDs = append(m.StreamIDs, id)
+	}
+}
+
+// skipPacked passes one value of bounded depth; depth counts what it is nested in.
+func skipPacked(b []byte, depth int) ([]byte, error) {
+	n := uint32(0)
+	var rest []byte
+	var err error
+	switch msgp.NextType(b) {
+	case msgp.ArrayType:
+		n, rest, err = msgp.ReadArrayHeaderBytes(b)
+	case msgp.MapType:
+		n, rest, err = msgp.ReadMapHeaderBytes(b)
+		if n > math.MaxInt32 {
+			return b, errTooDeep
+		}
+		n *= 2
+	default:
+		return msgp.Skip(b) // it holds nothing else
+	}
+	if err != nil {
+		return b, err
+	}
+	if depth >= MaxDepth {
+		return b, errTooDeep
+	}
+	if int64(n) > int64(len(rest)) {
+		return b, msgp.ErrShortBytes
+	}
+	for range n {
+		if rest, err = skipPacked(rest, depth+1); err != nil {
+			return b, err
+		}
+	}
+	return rest, nil
+}
+
+// ---- writing
+
+// frame puts the length in front of what was appended behind start.
+func framePacked(dst []byte, start int) []byte {
+	n := len(dst) - start
+	var p [maxPrefix]byte
+	size := 0
+	for v := n; ; v >>= 7 {
+		if v < 0x80 {
+			p[size] = byte(v)
+			size++
+			break
+		}
+		p[size] = byte(v) | 0x80
+		size++
+	}
+	dst = append(dst, p[:size]...)
+	copy(dst[start+size:], dst[start:start+n])
+	copy(dst[start:], p[:size])
+	return dst
+}
+
+func appendPackedID(dst, id []byte) []byte {
+	if len(id) == 0 {
+		return msgp.AppendNil(dst)
+	}
+	return msgp.AppendStringFromBytes(dst, id)
+}
+
+func appendPackedHead(dst []byte, t Type, items uint32, headers []byte) []byte {
+	dst = msgp.AppendInt(msgp.AppendArrayHeader(dst, items), int(t))
+	if headers == nil {
+		return msgp.AppendMapHeader(dst, 0)
+	}
+	return append(dst, headers...)
+}
+
+func (packProtocol) AppendInvocation(dst, id []byte, target string, args []any) ([]byte, error) {
+	start := len(dst)
+	dst = appendPackedID(appendPackedHead(dst, Invocation, 6, nil), id)
+	dst = msgp.AppendArrayHeader(msgp.AppendString(dst, target), uint32(len(args)))
+	for _, arg := range args {
+		var err error
+		if dst, err = appendPacked(dst, arg, 2); err != nil {
+			return dst[:start], err
+		}
+	}
+	return framePacked(msgp.AppendArrayHeader(dst, 0), start), nil
+}
+
+// Kinds of completions.
+const (
+	packedError  = 1
+	packedVoid   = 2
+	packedResult = 3
+)
+
+func (packProtocol) AppendResult(dst, id []byte, result any) ([]byte, error) {
+	start := len(dst)
+	dst = appendPackedID(appendPackedHead(dst, Completion, 5, nil), id)
+	dst, err := appendPacked(msgp.AppendInt(dst, packedResult), result, 1)
+	if err != nil {
+		return dst[:start], err
+	}
+	return framePacked(dst, start), nil
+}
+
+func (packProtocol) AppendError(dst, id []byte, text string) []byte {
+	start := len(dst)
+	dst = appendPackedID(appendPackedHead(dst, Completion, 5, nil), id)
+	return framePacked(msgp.AppendString(msgp.AppendInt(dst, packedError), text), start)
+}
+
+func (packProtocol) Append(dst []byte, m *Message) []byte {
+	start := len(dst)
+	switch m.Type {
+	case Invocation, StreamInvocation:
+		dst = appendPackedID(appendPackedHead(dst, m.Type, 6, m.Headers), m.ID)
+		dst = msgp.AppendStringFromBytes(dst, m.Target)
+		dst = appendRaw(dst, m.Arguments, "\x90")
+		dst = msgp.AppendArrayHeader(dst, uint32(len(m.StreamIDs)))
+		for _, id := range m.StreamIDs {
+			dst = msgp.AppendStringFromBytes(dst, id)
+		}
+	case StreamItem:
+		dst = msgp.AppendStringFromBytes(appendPackedHead(dst, m.Type, 4, m.Headers), m.ID)
+		dst = appendRaw(dst, m.Value, "\xc0")
+	case Completion:
+		items := uint32(5)
+		if !m.HasError && m.Value == nil {
+			items = 4
+		}
+		dst = msgp.AppendStringFromBytes(appendPackedHead(dst, m.Type, items, m.Headers), m.ID)
+		switch {
+		case m.HasError:
+			dst = msgp.AppendStringFromBytes(msgp.AppendInt(dst, packedError), m.Error)
+		case m.Value == nil:
+			dst = msgp.AppendInt(dst, packedVoid)
+		default:
+			dst = append(msgp.AppendInt(dst, packedResult), m.Value...)
+		}
+	case CancelInvocation:
+		dst = msgp.AppendStringFromBytes(appendPackedHead(dst, m.Type, 3, m.Headers), m.ID)
+	case Close:
+		dst = msgp.AppendInt(msgp.AppendArrayHeader(dst, 3), int(Close))
+		if m.HasError {
+			dst = msgp.AppendStringFromBytes(dst, m.Error)
+		} else {
+			dst = msgp.AppendNil(dst)
+		}
+		dst = msgp.AppendBool(dst, m.AllowReconnect)
+	case Ack, Sequence:
+		dst = msgp.AppendInt(msgp.AppendArrayHeader(dst, 2), int(m.Type))
+		dst = msgp.AppendInt64(dst, m.SequenceID)
+	default: // Ping
+		dst = msgp.AppendInt(msgp.AppendArrayHeader(dst, 1), int(m.Type))
+	}
+	return framePacked(dst, start)
+}

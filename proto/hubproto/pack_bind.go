@@ -1,0 +1,352 @@
+package hubproto
+
+import (
+	"encoding"
+	"encoding/json"
+	"fmt"
+	"math"
+	"reflect"
+	"strconv"
+	"time"
+
+	"github.com/tinylib/msgp/msgp"
+)
+
+func (packProtocol) BindArguments(arguments []byte, params []reflect.Value) error {
+	n, rest, err := msgp.ReadArrayHeaderBytes(arguments)
+	if err != nil {
+		return &BindError{Text: bindText, Cause: err}
+	}
+	for _, p := range params[:min(int(n), len(params))] {
+		if rest, err = unpack(rest, p); err != nil {
+			return &BindError{Text: bindText, Cause: err}
+		}
+	}
+	if int(n) != len(params) {
+		return countError(int(n), len(params))
+	}
+	return nil
+}
+
+// unpack decodes the value that checked MessagePack begins with into v, which is settable and holds its zero value, and returns what
+// stands behind it. What fits is what fits in JSON; bytes fit []byte, and timestamps time.Time.
+func unpack(b []byte, v reflect.Value) (rest []byte, err error) {
+	t := v.Type()
+	kind := msgp.NextType(b)
+	if t == timeType {
+		return unpackTime(b, v)
+	}
+	if kind == msgp.NilType {
+		return unpackNil(b, v)
+	}
+	switch u := v.Addr().Interface().(type) {
+	case *string:
+		*u, rest, err = msgp.ReadStringBytes(b)
+		return rest, err
+	case json.Unmarshaler:
+		return unpackJSON(b, u.UnmarshalJSON)
+	case encoding.TextUnmarshaler:
+		text, rest, err := msgp.ReadStringZC(b)
+		if err != nil {
+			return b, err
+		}
+		return rest, u.UnmarshalText(append([]byte(nil), text...))
+	}
+	switch t.Kind() {
+	case reflect.Bool:
+		x, rest, err := msgp.ReadBoolBytes(b)
+		v.SetBool(x)
+		return rest, err
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
+		x, rest, err := msgp.ReadInt64Bytes(b)
+		if err == nil && v.OverflowInt(x) {
+			err = misfit(b, t)
+		}
+		v.SetInt(x)
+		return rest, err
+	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uintptr:
+		x, rest, err := msgp.ReadUint64Bytes(b)
+		if err == nil && v.OverflowUint(x) {
+			err = misfit(b, t)
+		}
+		v.SetUint(x)
+		return rest, err
+	case reflect.Float32, reflect.Float64:
+		x, rest, err := unpackFloat(b)
+		if err == nil && v.OverflowFloat(x) {
+			err = misfit(b, t)
+		}
+		v.SetFloat(x)
+		return rest, err
+	case reflect.String:
+		if t == numberType {
+			return unpackNumber(b, v)
+		}
+		x, rest, err := msgp.ReadStringBytes(b)
+		v.SetString(x)
+		return rest, err
+	case reflect.Pointer:
+		inner := reflect.New(t.Elem())
+		rest, err := unpack(b, inner.Elem())
+		v.Set(inner)
+		return rest, err
+	case reflect.Interface:
+		if t.NumMethod() > 0 {
+			return b, misfit(b, t)
+		}
+		x, rest, err := unpackAny(b)
+		if x != nil {
+			v.Set(reflect.ValueOf(x))
+		}
+		return rest, err
+	case reflect.Slice:
+		if isBytes(t) {
+			x, rest, err := msgp.ReadBytesBytes(b, nil)
+			v.SetBytes(x)
+			return rest, err
+		}
+		return unpackSlice(b, v)
+	case reflect.Array:
+		return unpackArray(b, v)
+	case reflect.Map:
+		return unpackMap(b, v)
+	case reflect.Struct:
+		return unpackStruct(b, v)
+	}
+	return b, misfit(b, t)
+}
+
+func misfit(b []byte, t reflect.Type) error {
+	return fmt.Errorf("%s does not fit %s", msgp.NextType(b), t)
+}
+
+func unpackNil(b []byte, v reflect.Value) ([]byte, error) {
+	if u, ok := v.Addr().Interface().(json.Unmarshaler); ok && v.Kind() != reflect.Pointer {
+		return b[1:], u.UnmarshalJSON([]byte("null"))
+	}
+	switch v.Kind() {
+	case reflect.Pointer, reflect.Slice, reflect.Map, reflect.Interface, reflect.String:
+		return b[1:], nil
+	}
+	return b, fmt.Errorf("nil does not fit %s", v.Type())
+}
+
+func unpackTime(b []byte, v reflect.Value) ([]byte, error) {
+	var t time.Time
+	var rest []byte
+	var err error
+	if msgp.NextType(b) == msgp.StrType {
+		var text []byte
+		if text, rest, err = msgp.ReadStringZC(b); err == nil {
+			err = t.UnmarshalText(text)
+		}
+	} else if t, rest, err = msgp.ReadTimeBytes(b); err == nil {
+		t = t.UTC()
+	}
+	v.Set(reflect.ValueOf(t))
+	return rest, err
+}
+
+// unpackFloat takes whole numbers, too: JavaScript sends them as such.
+func unpackFloat(b []byte) (float64, []byte, error) {
+	switch msgp.NextType(b) {
+	case msgp.IntType:
+		n, rest, err := msgp.ReadInt64Bytes(b)
+		return float64(n), rest, err
+	case msgp.UintType:
+		n, rest, err := msgp.ReadUint64Bytes(b)
+		return float64(n), rest, err
+	case msgp.Float32Type:
+		f, rest, err := msgp.ReadFloat32Bytes(b)
+		return float64(f), rest, err
+	}
+	return msgp.ReadFloat64Bytes(b)
+}
+
+func unpackNumber(b []byte, v reflect.Value) ([]byte, error) {
+	switch msgp.NextType(b) {
+	case msgp.IntType:
+		n, rest, err := msgp.ReadInt64Bytes(b)
+		v.SetString(strconv.FormatInt(n, 10))
+		return rest, err
+	case msgp.UintType:
+		n, rest, err := msgp.ReadUint64Bytes(b)
+		v.SetString(strconv.FormatUint(n, 10))
+		return rest, err
+	}
+	f, rest, err := unpackFloat(b)
+	v.SetString(strconv.FormatFloat(f, 'g', -1, 64))
+	return rest, err
+}
+
+// unpackJSON gives a type that reads itself from JSON alone what the value would be there.
+func unpackJSON(b []byte, into func([]byte) error) ([]byte, error) {
+	x, rest, err := unpackAny(b)
+	if err != nil {
+		return rest, err
+	}
+	text, err := appendValue(nil, x, 1)
+	if err != nil {
+		return rest, err
+	}
+	return rest, into(text)
+}
+
+// unpackAny decodes what an interface holds: nil, bool, int64, uint64, float64, string, []byte, time.Time, []any, map[string]any.
+func unpackAny(b []byte) (any, []byte, error) {
+	switch msgp.NextType(b) {
+	case msgp.NilType:
+		return nil, b[1:], nil
+	case msgp.BoolType:
+		return boxed(msgp.ReadBoolBytes(b))
+	case msgp.IntType:
+		return boxed(msgp.ReadInt64Bytes(b))
+	case msgp.UintType:
+		n, rest, err := msgp.ReadUint64Bytes(b)
+		if n <= math.MaxInt64 {
+			return int64(n), rest, err
+		}
+		return n, rest, err
+	case msgp.Float32Type, msgp.Float64Type:
+		return boxed(unpackFloat(b))
+	case msgp.StrType:
+		return boxed(msgp.ReadStringBytes(b))
+	case msgp.BinType:
+		return boxed(msgp.ReadBytesBytes(b, nil))
+	case msgp.TimeType:
+		t, rest, err := msgp.ReadTimeBytes(b)
+		return t.UTC(), rest, err
+	case msgp.ArrayType:
+		var list []any
+		rest, err := unpackSlice(b, reflect.ValueOf(&list).Elem())
+		return list, rest, err
+	case msgp.MapType:
+		var m map[string]any
+		rest, err := unpackMap(b, reflect.ValueOf(&m).Elem())
+		return m, rest, err
+	}
+	return nil, b, fmt.Errorf("%s has no value here", msgp.NextType(b))
+}
+
+func boxed[T any](v T, rest []byte, err error) (any, []byte, error) { return v, rest, err }
+
+// fewElements is what is allocated for on the word of a length alone. It is not larger than what is left of the message, the envelope's
+// parser has seen to that, but elements can be much larger in memory than on the wire.
+const fewElements = 64
+
+func unpackSlice(b []byte, v reflect.Value) ([]byte, error) {
+	n, rest, err := msgp.ReadArrayHeaderBytes(b)
+	if err != nil {
+		return b, err
+	}
+	v.Set(reflect.MakeSlice(v.Type(), 0, min(int(n), fewElements)))
+	for i := range int(n) {
+		if i == v.Cap() {
+			v.Grow(1)
+		}
+		v.SetLen(i + 1)
+		if rest, err = unpack(rest, v.Index(i)); err != nil {
+			return rest, err
+		}
+	}
+	return rest, nil
+}
+
+// unpackArray leaves zero what the list does not have, and passes what the array has no room for, as encoding/json does.
+func unpackArray(b []byte, v reflect.Value) ([]byte, error) {
+	n, rest, err := msgp.ReadArrayHeaderBytes(b)
+	for i := 0; i < int(n) && err == nil; i++ {
+		if i < v.Len() {
+			rest, err = unpack(rest, v.Index(i))
+		} else {
+			rest, err = msgp.Skip(rest)
+		}
+	}
+	return rest, err
+}
+
+func unpackMap(b []byte, v reflect.Value) ([]byte, error) {
+	n, rest, err := msgp.ReadMapHeaderBytes(b)
+	if err != nil {
+		return b, err
+	}
+	m := reflect.MakeMapWithSize(v.Type(), min(int(n), fewElements))
+	for range n {
+		key := reflect.New(v.Type().Key()).Elem()
+		if rest, err = unpackKey(rest, key); err != nil {
+			return rest, err
+		}
+		value := reflect.New(v.Type().Elem()).Elem()
+		if rest, err = unpack(rest, value); err != nil {
+			return rest, err
+		}
+		m.SetMapIndex(key, value)
+	}
+	v.Set(m)
+	return rest, nil
+}
+
+// unpackKey takes a number from a string, too, because that is how it is written.
+func unpackKey(b []byte, key reflect.Value) ([]byte, error) {
+	if msgp.NextType(b) != msgp.StrType || key.Kind() == reflect.String {
+		return unpack(b, key)
+	}
+	text, rest, err := msgp.ReadStringZC(b)
+	if err != nil {
+		return b, err
+	}
+	if u, ok := key.Addr().Interface().(encoding.TextUnmarshaler); ok {
+		return rest, u.UnmarshalText(append([]byte(nil), text...))
+	}
+	return rest, json.Unmarshal(text, key.Addr().Interface())
+}
+
+func unpackStruct(b []byte, v reflect.Value) ([]byte, error) {
+	n, rest, err := msgp.ReadMapHeaderBytes(b)
+	if err != nil {
+		return b, err
+	}
+	for range n {
+		var name []byte
+		if name, rest, err = msgp.ReadStringZC(rest); err != nil {
+			return rest, err
+		}
+		f := fieldNamed(v.Type(), string(name))
+		if f == nil {
+			rest, err = msgp.Skip(rest)
+		} else if f.quoted {
+			rest, err = unpackQuoted(rest, f.in(v))
+		} else {
+			rest, err = unpack(rest, f.in(v))
+		}
+		if err != nil {
+			return rest, fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return rest, nil
+}
+
+func unpackQuoted(b []byte, v reflect.Value) ([]byte, error) {
+	if msgp.IsNil(b) {
+		return unpackNil(b, v)
+	}
+	text, rest, err := msgp.ReadStringZC(b)
+	if err != nil {
+		return b, err
+	}
+	return rest, json.Unmarshal(text, v.Addr().Interface())
+}
+
+// in gives the field in a struct that is being filled.
+func (f *field) in(v reflect.Value) reflect.Value {
+	for i, x := range f.index {
+		if i > 0 && v.Kind() == reflect.Pointer {
+			if v.IsNil() {
+				v.Set(reflect.New(v.Type().Elem()))
+			}
+			v = v.Elem()
+		}
+		v = v.Field(x)
+	}
+	return v
+}

@@ -1,0 +1,261 @@
+package hubproto
+
+import (
+	"encoding"
+	"encoding/json"
+	"reflect"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/tinylib/msgp/msgp"
+)
+
+// appendPacked appends v as MessagePack. It writes the shape that appendValue writes as JSON.
+func appendPacked(dst []byte, v any, depth int) ([]byte, error) {
+	switch v := v.(type) {
+	case nil:
+		return msgp.AppendNil(dst), nil
+	case string:
+		return msgp.AppendString(dst, v), nil
+	case bool:
+		return msgp.AppendBool(dst, v), nil
+	case int:
+		return msgp.AppendInt(dst, v), nil
+	case int64:
+		return msgp.AppendInt64(dst, v), nil
+	case int32:
+		return msgp.AppendInt32(dst, v), nil
+	case float64:
+		return msgp.AppendFloat64(dst, v), nil
+	}
+	rv := reflect.ValueOf(v)
+	return packerOf(rv.Type())(dst, rv, depth)
+}
+
+var (
+	packers  sync.Map // reflect.Type → encodeFunc
+	timeType = reflect.TypeFor[time.Time]()
+)
+
+func packerOf(t reflect.Type) encodeFunc {
+	if cached, ok := packers.Load(t); ok {
+		return cached.(encodeFunc)
+	}
+	cached, _ := packers.LoadOrStore(t, newPacker(t))
+	return cached.(encodeFunc)
+}
+
+func newPacker(t reflect.Type) encodeFunc {
+	switch {
+	case t == timeType:
+		return func(dst []byte, v reflect.Value, _ int) ([]byte, error) {
+			return msgp.AppendTimeExt(dst, v.Interface().(time.Time)), nil
+		}
+	case t.Kind() == reflect.Interface, t.Kind() == reflect.Pointer && t.Elem() == timeType:
+		return packPointer
+	}
+	return selfWriting(t, packMarshaler, packKind)
+}
+
+func packKind(t reflect.Type) encodeFunc {
+	switch t.Kind() {
+	case reflect.Bool:
+		return func(dst []byte, v reflect.Value, _ int) ([]byte, error) { return msgp.AppendBool(dst, v.Bool()), nil }
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
+		return func(dst []byte, v reflect.Value, _ int) ([]byte, error) { return msgp.AppendInt64(dst, v.Int()), nil }
+	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uintptr:
+		return func(dst []byte, v reflect.Value, _ int) ([]byte, error) { return msgp.AppendUint64(dst, v.Uint()), nil }
+	case reflect.Float32:
+		return func(dst []byte, v reflect.Value, _ int) ([]byte, error) {
+			return msgp.AppendFloat32(dst, float32(v.Float())), nil
+		}
+	case reflect.Float64:
+		return func(dst []byte, v reflect.Value, _ int) ([]byte, error) {
+			return msgp.AppendFloat64(dst, v.Float()), nil
+		}
+	case reflect.String:
+		if t == numberType {
+			return packMarshaler
+		}
+		return func(dst []byte, v reflect.Value, _ int) ([]byte, error) {
+			return msgp.AppendString(dst, v.String()), nil
+		}
+	case reflect.Pointer:
+		return packPointer
+	case reflect.Slice:
+		if isBytes(t) {
+			return func(dst []byte, v reflect.Value, _ int) ([]byte, error) {
+				if v.IsNil() {
+					return msgp.AppendNil(dst), nil
+				}
+				return msgp.AppendBytes(dst, v.Bytes()), nil
+			}
+		}
+		return nestedPacked(packList(t), true)
+	case reflect.Array:
+		return nestedPacked(packList(t), false)
+	case reflect.Map:
+		return nestedPacked(packMap(t), true)
+	case reflect.Struct:
+		return nestedPacked(packStruct(t), false)
+	}
+	return func(dst []byte, _ reflect.Value, _ int) ([]byte, error) {
+		return dst, &json.UnsupportedTypeError{Type: t}
+	}
+}
+
+func nestedPacked(f encodeFunc, nilable bool) encodeFunc {
+	return func(dst []byte, v reflect.Value, depth int) ([]byte, error) {
+		if nilable && v.IsNil() {
+			return msgp.AppendNil(dst), nil
+		}
+		if depth >= MaxDepth {
+			return dst, errTooDeep
+		}
+		return f(dst, v, depth+1)
+	}
+}
+
+func packPointer(dst []byte, v reflect.Value, depth int) ([]byte, error) {
+	v, err := pointedTo(v)
+	if err != nil || !v.IsValid() {
+		return msgp.AppendNil(dst), err
+	}
+	return packerOf(v.Type())(dst, v, depth)
+}
+
+// packMarshaler writes what a value says of itself: its text, or what its JSON says.
+func packMarshaler(dst []byte, v reflect.Value, depth int) ([]byte, error) {
+	if k := v.Kind(); (k == reflect.Pointer || k == reflect.Interface) && v.IsNil() {
+		return msgp.AppendNil(dst), nil
+	}
+	if m, ok := v.Interface().(encoding.TextMarshaler); ok && !v.Type().Implements(marshalerType) {
+		text, err := m.MarshalText()
+		return msgp.AppendStringFromBytes(dst, text), err
+	}
+	text, err := json.Marshal(v.Interface())
+	if err != nil {
+		return dst, err
+	}
+	return packJSON(dst, text, depth)
+}
+
+// packJSON turns checked JSON into MessagePack.
+func packJSON(dst, text []byte, depth int) ([]byte, error) {
+	if skipValue(text, 0, depth) != len(text) {
+		return dst, errTooDeep
+	}
+	return appendTranscoded(dst, text)
+}
+
+func appendTranscoded(dst, text []byte) ([]byte, error) {
+	var err error
+	switch text[0] {
+	case 'n':
+		return msgp.AppendNil(dst), nil
+	case 't', 'f':
+		return msgp.AppendBool(dst, text[0] == 't'), nil
+	case '"':
+		s, ok := unescape(text[1 : len(text)-1])
+		if !ok {
+			return dst, errSurrogate
+		}
+		return msgp.AppendStringFromBytes(dst, s), nil
+	case '[':
+		elements := make([][]byte, splitElements(text, nil))
+		splitElements(text, elements)
+		dst = msgp.AppendArrayHeader(dst, uint32(len(elements)))
+		for _, element := range elements {
+			if dst, err = appendTranscoded(dst, element); err != nil {
+				return dst, err
+			}
+		}
+		return dst, nil
+	case '{':
+		start, n := len(dst), uint32(0)
+		s := objectScanner{b: text, i: 1, first: true}
+		for s.next() {
+			n++
+			dst = msgp.AppendStringFromBytes(dst, s.name())
+			if dst, err = appendTranscoded(dst, s.value); err != nil {
+				return dst, err
+			}
+		}
+		return slices.Insert(dst, start, msgp.AppendMapHeader(nil, n)...), s.err
+	}
+	if n, ok := parseInt(text); ok {
+		return msgp.AppendInt64(dst, n), nil
+	}
+	f, err := strconv.ParseFloat(string(text), 64)
+	return msgp.AppendFloat64(dst, f), err
+}
+
+func packList(t reflect.Type) encodeFunc {
+	return func(dst []byte, v reflect.Value, depth int) ([]byte, error) {
+		element := packerOf(t.Elem())
+		dst = msgp.AppendArrayHeader(dst, uint32(v.Len()))
+		for i := range v.Len() {
+			var err error
+			if dst, err = element(dst, v.Index(i), depth); err != nil {
+				return dst, err
+			}
+		}
+		return dst, nil
+	}
+}
+
+func packMap(t reflect.Type) encodeFunc {
+	return func(dst []byte, v reflect.Value, depth int) ([]byte, error) {
+		entries, err := sortedEntries(v)
+		if err != nil {
+			return dst, err
+		}
+		element := packerOf(t.Elem())
+		dst = msgp.AppendMapHeader(dst, uint32(len(entries)))
+		for _, e := range entries {
+			if dst, err = element(msgp.AppendString(dst, e.key), e.value, depth); err != nil {
+				return dst, err
+			}
+		}
+		return dst, nil
+	}
+}
+
+func packStruct(t reflect.Type) encodeFunc {
+	fields := fieldsOf(t)
+	return func(dst []byte, v reflect.Value, depth int) ([]byte, error) {
+		values := make([]reflect.Value, len(fields))
+		n := uint32(0)
+		for i := range fields {
+			if value, ok := fields[i].of(v); ok {
+				values[i] = value
+				n++
+			}
+		}
+		dst = msgp.AppendMapHeader(dst, n)
+		for i := range fields {
+			if !values[i].IsValid() {
+				continue
+			}
+			var err error
+			if dst, err = fields[i].pack(msgp.AppendString(dst, fields[i].name), values[i], depth); err != nil {
+				return dst, err
+			}
+		}
+		return dst, nil
+	}
+}
+
+// pack appends a field's value; with the option "string" it is a string here as well.
+func (f *field) pack(dst []byte, v reflect.Value, depth int) ([]byte, error) {
+	if !f.quoted {
+		return packerOf(f.typ)(dst, v, depth)
+	}
+	text, err := encoderOf(f.typ)(nil, v, depth)
+	if err != nil || string(text) == "null" {
+		return msgp.AppendNil(dst), err
+	}
+	return msgp.AppendStringFromBytes(dst, text), nil
+}
