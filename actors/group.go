@@ -20,12 +20,13 @@ type group struct {
 	members   []*Connection
 	index     map[*Connection]int // of a group that is not small
 	everyone  bool                // the members know their places themselves
-	count     [maxProtocols]int   // members of each protocol
+	count     [MaxProtocols]int   // members of each protocol
 	protocols atomic.Uint32       // the protocols with members, a bit each
 }
 
 const (
-	maxProtocols = 8
+	// MaxProtocols is how many protocols one hub may speak.
+	MaxProtocols = 8
 	smallGroup   = 8 // members that are found by looking at each, and whose messages go out before fan-outs
 )
 
@@ -99,7 +100,7 @@ type message struct {
 	hub     *Hub
 	target  string
 	args    []any
-	packets [maxProtocols]*packet
+	packets [MaxProtocols]*packet
 	encoded uint32
 }
 

@@ -59,8 +59,8 @@ type Hub struct {
 
 // NewHub adds a hub. Its name is unique in the system, and it speaks at least one protocol and at most eight.
 func (s *System) NewHub(name string, handler Handler, protocols []hubproto.Protocol) (*Hub, error) {
-	if len(protocols) == 0 || len(protocols) > maxProtocols {
-		return nil, fmt.Errorf("troupe: hub %q has %d protocols, not 1 to %d", name, len(protocols), maxProtocols)
+	if len(protocols) == 0 || len(protocols) > MaxProtocols {
+		return nil, fmt.Errorf("troupe: hub %q has %d protocols, not 1 to %d", name, len(protocols), MaxProtocols)
 	}
 	h := &Hub{sys: s, name: name, handler: handler, protocols: protocols, groups: newDirectory(), users: newDirectory()}
 	h.everyone.everyone = true

@@ -99,7 +99,11 @@ func Register[H Instance](sys *System, create func(*Call) (H, error), options Hu
 			return value, nil
 		},
 	}
-	if h.runtime, err = sys.runtime.NewHub(name, h, []hubproto.Protocol{hubproto.JSON}); err != nil {
+	protocols := options.Protocols
+	if len(protocols) == 0 {
+		protocols = []hubproto.Protocol{hubproto.JSON, hubproto.MessagePack}
+	}
+	if h.runtime, err = sys.runtime.NewHub(name, h, protocols); err != nil {
 		return nil, err
 	}
 	return &HubContext{sys: sys, hub: h, options: options}, nil

@@ -4,9 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/troupe-go/troupe/actors"
+	"github.com/troupe-go/troupe/proto/hubproto"
 	"github.com/troupe-go/troupe/transport"
 )
 
@@ -20,6 +23,9 @@ type HubOptions struct {
 	// Methods names methods for clients: the key is the name in Go, the value the name that clients use. "-" hides a method from them.
 	// A method that is not mentioned has its own name.
 	Methods map[string]string
+
+	// Protocols are the encodings that clients may choose from, eight at most. Default: hubproto.JSON and hubproto.MessagePack.
+	Protocols []hubproto.Protocol
 
 	// HandshakeTimeout is how long a new connection may take to say which protocol it speaks. Default: 15 s.
 	HandshakeTimeout time.Duration
@@ -56,6 +62,12 @@ func (o HubOptions) Validate() error {
 	f.duration("HandshakeTimeout", o.HandshakeTimeout)
 	f.duration("KeepAliveInterval", o.KeepAliveInterval)
 	f.duration("ClientTimeoutInterval", o.ClientTimeoutInterval)
+	for i, p := range o.Protocols {
+		f.check(p != nil && p.Name() != "", "Protocols[%d] is nil or has no name", i)
+		f.check(p == nil || slices.IndexFunc(o.Protocols, func(q hubproto.Protocol) bool { return q != nil && strings.EqualFold(p.Name(), q.Name()) }) == i,
+			"Protocols has two that clients would call the same: number %d", i)
+	}
+	f.check(len(o.Protocols) <= actors.MaxProtocols, "Protocols has %d elements, more than %d", len(o.Protocols), actors.MaxProtocols)
 	f.check(o.MaximumReceiveMessageSize >= Unlimited, "MaximumReceiveMessageSize is %d: it is a number of bytes, 0 for the default, or Unlimited", o.MaximumReceiveMessageSize)
 	f.check(o.MaximumParallelInvocationsPerClient >= 0, "MaximumParallelInvocationsPerClient is %d: it is at least 1, or 0 for the default", o.MaximumParallelInvocationsPerClient)
 	f.check(o.OutboxLimit == 0 || o.OutboxLimit >= leastBytes, "OutboxLimit is %d: it is at least %d bytes, or 0 for the default", o.OutboxLimit, leastBytes)
