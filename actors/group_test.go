@@ -208,7 +208,7 @@ func TestMembershipModel(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"": func(t *rapid.T) {
 				require.Len(t, g.members, len(members))
-				count := [maxProtocols]int{}
+				count := [MaxProtocols]int{}
 				for _, c := range all {
 					require.Equal(t, members[c], g.find(c) >= 0)
 					if members[c] {

@@ -418,7 +418,7 @@ func TestNewHub(t *testing.T) {
 		require.ErrorIs(t, err, actor.ErrNameExists)
 		_, err = w.sys.NewHub("none", w.handler, nil)
 		require.ErrorContains(t, err, "0 protocols")
-		_, err = w.sys.NewHub("many", w.handler, make([]hubproto.Protocol, maxProtocols+1))
+		_, err = w.sys.NewHub("many", w.handler, make([]hubproto.Protocol, MaxProtocols+1))
 		require.ErrorContains(t, err, "9 protocols")
 		other, err := w.sys.NewHub("other", w.handler, w.hub.protocols)
 		require.NoError(t, err)

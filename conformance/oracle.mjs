@@ -25,8 +25,8 @@ function ours(line) {
     .replace(/,\{"transport":"(ServerSentEvents|LongPolling)","transferFormats":\[[^\]]*\]\}/g, '');
 }
 
-const detailed = await startServer();
-const generic = await startServer(['-detailed=false']);
+const detailed = await startServer(['-json']);
+const generic = await startServer(['-json', '-detailed=false']);
 
 /** Compares cases, and returns those that agree and those that do not, with what is said about them. */
 async function compare(...options) {

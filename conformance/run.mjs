@@ -24,7 +24,7 @@ function without(what, why) {
 const unknown = required.filter(name => name !== 'chromium');
 if (unknown.length) throw new Error(`TROUPE_REQUIRE names what is not known here: ${unknown}`);
 
-const installed = existsSync(join(here, 'node_modules', '@microsoft', 'signalr')) ||
+const installed = existsSync(join(here, 'node_modules', '@microsoft', 'signalr-protocol-msgpack')) ||
   run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund']);
 if (!installed) {
   console.error('The clients could not be installed from npm.');

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { MessageType } from '@microsoft/signalr';
 import { againstServer } from './client.mjs';
 
-againstServer([], ({ connect }) => {
+againstServer([], ({ connect, way }) => {
   test('values', async t => {
     const client = await connect(t);
     assert.equal(await client.invoke('Echo', 'hello'), 'hello');
@@ -32,7 +32,7 @@ againstServer([], ({ connect }) => {
     assert.deepEqual(await client.invoke('SendComplexObject'), {
       string: 'hello world',
       intArray: [1, 2, 3],
-      byteArray: 'AQID',
+      byteArray: way.bytes([1, 2, 3]),
       guid: '00010203-0405-0607-0706-050403020100',
       dateTime: '2000-01-01T00:00:00Z',
     });
@@ -43,12 +43,12 @@ againstServer([], ({ connect }) => {
     const object = {
       string: 'text',
       intArray: [1, -2, 3],
-      byteArray: '+/8=',
+      byteArray: way.bytes([0xfb, 0xff]),
       guid: '00010203-0405-0607-0706-050403020100',
       dateTime: '2002-03-04T05:06:07Z',
     };
     assert.deepEqual(await client.invoke('EchoComplexObject', object), object);
-    const otherwiseSpelt = { String: 'text', IntArray: [1, -2, 3], BYTEARRAY: '+/8=', Guid: object.guid, DateTime: object.dateTime, unknown: 1 };
+    const otherwiseSpelt = { String: 'text', IntArray: [1, -2, 3], BYTEARRAY: object.byteArray, Guid: object.guid, DateTime: object.dateTime, unknown: 1 };
     assert.deepEqual(await client.invoke('EchoComplexObject', otherwiseSpelt), object);
     assert.deepEqual(await client.invoke('EchoComplexObject', {}), {
       string: null,

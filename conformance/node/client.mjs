@@ -1,14 +1,16 @@
 // What the tests share: the ways to connect, clients that remember what reaches them, and deadlines.
 import { after, before, describe } from 'node:test';
 import { HttpTransportType, HubConnectionBuilder, JsonHubProtocol, LogLevel, MessageType } from '@microsoft/signalr';
+import { MessagePackHubProtocol } from '@microsoft/signalr-protocol-msgpack';
 import { startServer } from '../server.mjs';
 
 const webSockets = {
+  bytes: bytes => Buffer.from(bytes).toString('base64'),
   options: { transport: HttpTransportType.WebSockets },
   cut: 'WebSocket closed with status code: 1006 (no reason given).',
 };
 
-/** Each way has the options of withUrl, a new protocol, and the client's text for a server that has vanished. */
+/** Each way has the options of withUrl, a new protocol, the form that bytes have in it, and the client's text for a server that has vanished. */
 const ways = [
   { ...webSockets, name: 'WebSockets, JSON', protocol: () => new JsonHubProtocol() },
   {
@@ -17,7 +19,12 @@ const ways = [
     protocol: () => new JsonHubProtocol(),
     options: { ...webSockets.options, skipNegotiation: true },
   },
+  { ...webSockets, name: 'WebSockets, MessagePack', protocol: () => new MessagePackHubProtocol(), bytes: bytes => Uint8Array.from(bytes) },
 ];
+
+/** A message without what its protocol has to mention although there is nothing to say: MessagePack has no absent items. */
+const said = message => Object.fromEntries(Object.entries(message).filter(([name, value]) =>
+  value !== undefined && !(name === 'error' && value === null) && !(name === 'allowReconnect' && !value) && !(name === 'headers' && !Object.keys(value).length)));
 
 /** Runs the tests that define defines over each way to connect. */
 export function overEveryWay(define) {
@@ -94,7 +101,7 @@ class Client {
     const parse = protocol.parseMessages;
     protocol.parseMessages = (...input) => {
       const parsed = parse.apply(protocol, input);
-      this.received.push(...parsed.filter(({ type }) => type !== MessageType.Ping));
+      this.received.push(...parsed.filter(({ type }) => type !== MessageType.Ping).map(said));
       return parsed;
     };
     this.connection = builder.withHubProtocol(protocol).build();

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/troupe-go/troupe/hubsys"
+	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
 var (
@@ -24,6 +25,7 @@ var (
 	ctrl     = flag.String("ctrl", "127.0.0.1:9001", "takes the load generators' orders")
 	detailed = flag.Bool("detailed", true, "clients see the text of every error")
 	parallel = flag.Int("parallel", 1, "invocations of one client that run at once (10 on /testhub)")
+	jsonOnly = flag.Bool("json", false, "speak JSON alone, as the reference's program does")
 	verbose  = flag.Bool("v", false, "log what happens inside")
 )
 
@@ -44,14 +46,19 @@ func serve() error {
 	if err != nil {
 		return err
 	}
+	var protocols []hubproto.Protocol
+	if *jsonOnly {
+		protocols = []hubproto.Protocol{hubproto.JSON}
+	}
 	test, err := hubsys.Register(sys, newTestHub, hubsys.HubOptions{
+		Protocols:            protocols,
 		Methods:              map[string]string{"Original": "renamed"},
 		EnableDetailedErrors: *detailed, MaximumParallelInvocationsPerClient: 10,
 	})
 	if err != nil {
 		return err
 	}
-	options := hubsys.HubOptions{EnableDetailedErrors: *detailed, MaximumParallelInvocationsPerClient: *parallel}
+	options := hubsys.HubOptions{Protocols: protocols, EnableDetailedErrors: *detailed, MaximumParallelInvocationsPerClient: *parallel}
 	uncreatable, err := hubsys.Register(sys, newUncreatableHub, options)
 	if err != nil {
 		return err
