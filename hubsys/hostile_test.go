@@ -36,7 +36,7 @@ func TestWhatClientsDoWrong(t *testing.T) {
 		"handshake: nothing in it":        {true, separator, []string{`{"error":"An unexpected error occurred during connection handshake."}`}},
 		"handshake: no version":           {true, `{"protocol":"json"}` + separator, []string{`{"error":"An unexpected error occurred during connection handshake."}`}},
 		"handshake: a call instead":       {true, invocation("1", "Echo", 1) + separator, []string{`{"error":"An unexpected error occurred during connection handshake."}`}},
-		"handshake: another protocol":     {true, `{"protocol":"messagepack","version":1}` + separator, []string{`{"error":"The protocol 'messagepack' is not supported."}`}},
+		"handshake: another protocol":     {true, `{"protocol":"msgpackish","version":1}` + separator, []string{`{"error":"The protocol 'msgpackish' is not supported."}`}},
 		"handshake: a later version":      {true, `{"protocol":"JSON","version":3}` + separator, []string{`{"error":"The server does not support version 3 of the 'json' protocol."}`}},
 		"handshake: too large":            {true, long, []string{`{"error":"Handshake was canceled."}`}},
 		"handshake: too large, whole":     {true, `{"protocol":"json","version":1,"x":"` + long + `"}` + separator, []string{`{"error":"Handshake was canceled."}`}},
