@@ -157,7 +157,7 @@ func (*eventEnded) refuse() {}
 
 // leave asks the connection to close.
 type leave struct {
-	cause error // why it closes, or is failing
+	cause error
 	how   farewell
 }
 
@@ -443,10 +443,13 @@ func (c *Connection) retire() {
 
 // settle stops the actor as the last step of closing, when nothing more is read or written. Until then the heartbeat looks after it.
 func (c *Connection) settle(ctx actor.Context) {
-	if c.state == closed && c.readerEnded && c.isOver() {
+	if c.isDone() {
 		ctx.Stop(ctx.Self())
 	}
 }
+
+// isDone tells whether nothing is left to do for the connection.
+func (c *Connection) isDone() bool { return c.state == closed && c.readerEnded && c.isOver() }
 
 // onStopping comes as the last step of closing, or because somebody has stopped the actor. Then the heartbeat does not look after the
 // connection any more: it is cut, and a goroutine finishes what is owed.
@@ -454,7 +457,7 @@ func (c *Connection) onStopping() {
 	if !c.shard.remove(c) {
 		return // a second time
 	}
-	if c.state == closed && c.readerEnded && c.isOver() {
+	if c.isDone() {
 		c.sys.alive.add(-1)
 		return
 	}
