@@ -25,17 +25,22 @@ type Call struct {
 	// Method is the name of the method that runs. Whoever handles the call sets it.
 	Method string
 
-	conn   *Connection
-	event  event
-	id     []byte
-	target []byte // valid until the arguments are bound, as is all that follows
-	args   []byte
-	batch  *batch
-	again  bool // the target was named again behind the arguments
+	conn    *Connection
+	id      []byte
+	target  []byte // valid until the arguments are bound, as is all that follows
+	args    []byte
+	batch   *batch
+	uploads *uploads // nil: it has none
 
-	streaming bool       // a StreamInvocation
-	returned  chan error // of a lifetime event: what came of it
-	idRoom    [16]byte
+	event     event
+	again     bool // the target was named again behind the arguments
+	streaming bool // a StreamInvocation
+	twin      bool // a stream with its id was running when it started
+	lent      bool // its slot has been given back while it waits for its client
+	flowing   bool // its results are being streamed
+
+	returned chan error // of a lifetime event: what came of it
+	idRoom   [16]byte
 
 	next *Call // in the run queue
 
@@ -44,7 +49,7 @@ type Call struct {
 	cancel   context.CancelCauseFunc
 	cause    error // why the context has ended
 	ended    bool
-	inside   int // how often it waits for the system to shut down, by which it does not end
+	inside   int16 // how often it waits for the system to shut down, by which it does not end
 	pid      *actor.PID
 	inbox    chan any
 	watchers []*actor.PID
@@ -99,9 +104,6 @@ func (k *Call) ID() []byte { return k.id }
 // Only valid until Bound.
 func (k *Call) Target() (name []byte, again bool) { return k.target, k.again }
 
-// Streaming says that the client wants the results streamed.
-func (k *Call) Streaming() bool { return k.streaming }
-
 // Arguments are the encoded arguments. Only valid until Bound.
 func (k *Call) Arguments() []byte { return k.args }
 
@@ -114,9 +116,19 @@ func (k *Call) Bound() {
 	}
 }
 
-// work runs a lifetime event; invocations are run by the connection's own work, one after the other. An error is put into words here,
-// because that is the application's code, too.
+// work runs a lifetime event, or an invocation with streams; other invocations are run by the connection's own work, one after the other.
 func (k *Call) work() {
+	if k.event == invocation {
+		defer k.conn.schedule()
+		k.conn.giveTime()
+		k.exec()
+	} else {
+		k.runEvent()
+	}
+}
+
+// runEvent runs OnConnected or OnDisconnected. An error is put into words here, because that is the application's code, too.
+func (k *Call) runEvent() {
 	ended := &eventEnded{event: k.event, err: &PanicError{}}
 	defer func() {
 		k.end()
@@ -174,8 +186,9 @@ func (k *Call) exec() (enough bool) {
 	defer func() {
 		k.Bound()
 		k.conn.calls.forget(k)
+		k.dropUploads()
 		if len(*buffer) > 0 {
-			enough = k.conn.reply(*buffer)
+			enough = k.conn.reply(*buffer, false)
 		}
 		k.end()
 		if cap(*buffer) <= maxPooled {
@@ -230,6 +243,13 @@ func (k *Call) end() {
 	for _, watcher := range watchers {
 		k.tell(watcher, &actor.Terminated{Who: pid})
 	}
+}
+
+// reason is why the context has ended, if it has.
+func (k *Call) reason() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.cause
 }
 
 // stop ends the context for a reason.

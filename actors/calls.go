@@ -12,24 +12,33 @@ import (
 // There are as many slots as MaximumParallelInvocationsPerClient says. A worker holds one, and runs one waiting call after the other.
 // The first worker starts at once; others join it, twice as many each millisecond, when its call is still running then: so quick calls
 // are answered in order and together, as they are by the reference, whose calls run until they wait for something before the next one
-// starts.
+// starts. A call with streams needs no slot: when its turn comes it starts on a worker of its own. A call that waits for its client
+// gives its slot back, once.
 type runQueue struct {
 	mu         sync.Mutex
 	head, tail *Call
 	running    []*Call
-	slots      int // taken
-	limit      int
-	open       bool // OnConnected has succeeded
+	uploads    map[string]*Upload
+	slots      int32 // taken
+	limit      int32
+	lent       int32 // calls that run without the slot that they have given back
+	open       bool  // OnConnected has succeeded
 	closed     error
-	idle       func() // called once, when nothing runs or waits any more
+	idle       func() // called once, when nothing that had a slot runs or waits any more
 }
 
+// free tells whether a call needs no slot.
+func (k *Call) free() bool { return k.streaming || k.uploads != nil }
+
 // add appends a call. false: the connection is closing.
-func (q *runQueue) add(k *Call) bool {
+func (q *runQueue) add(k *Call, streamIDs [][]byte) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed != nil {
 		return false
+	}
+	if len(streamIDs) > 0 {
+		q.openUploads(k, streamIDs)
 	}
 	if q.tail == nil {
 		q.head = k
@@ -40,40 +49,90 @@ func (q *runQueue) add(k *Call) bool {
 	return true
 }
 
+// pop takes the call at the head.
+func (q *runQueue) pop() *Call {
+	k := q.head
+	if q.head = k.next; q.head == nil {
+		q.tail = nil
+	}
+	k.next = nil
+	k.twin = k.streaming && slices.ContainsFunc(q.running, func(r *Call) bool { return r.streaming && bytes.Equal(r.id, k.id) })
+	q.running = append(q.running, k)
+	return k
+}
+
+// startFree starts the calls at the head that need no slot.
+func (q *runQueue) startFree(w *workers) {
+	for q.head != nil && q.head.free() {
+		w.do(q.pop())
+	}
+}
+
 // claim takes slots for workers, if calls wait for them: the first one, or, with more, as many as calls are running already. later says
 // that it should be asked for more in a while.
-func (q *runQueue) claim(more bool) (workers int, later bool) {
+func (q *runQueue) claim(more bool, w *workers) (claimed int32, later bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if !q.open || q.head == nil {
+	if !q.open {
+		return 0, false
+	}
+	if q.startFree(w); q.head == nil {
 		return 0, false
 	}
 	if q.slots == 0 {
-		workers = 1
+		claimed = 1
 	} else if more {
-		workers = min(len(q.running), q.limit-q.slots)
+		claimed = min(int32(len(q.running)), q.limit-q.slots)
 	}
-	q.slots += workers
-	return workers, q.head.next != nil && q.slots < q.limit || workers == 0 && q.slots < q.limit
+	q.slots += claimed
+	return claimed, q.slots < q.limit && (q.head.next != nil || claimed == 0)
 }
 
 // next gives the worker that holds a slot the next call. With giveUp, the slot is free if there is none.
-func (q *runQueue) next(giveUp bool) *Call {
+func (q *runQueue) next(giveUp bool, w *workers) *Call {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	k := q.head
-	if k == nil {
+	q.startFree(w)
+	if q.head == nil {
 		if giveUp {
 			q.slots--
 		}
 		return nil
 	}
-	if q.head = k.next; q.head == nil {
-		q.tail = nil
-	}
-	k.next = nil
-	q.running = append(q.running, k)
+	k := q.pop()
+	q.startFree(w) // what is at the head now does not wait for this one
 	return k
+}
+
+// lend gives the slot of a running call back, if it has one.
+func (c *Connection) lend(k *Call) {
+	q := &c.calls
+	q.mu.Lock()
+	lend := !k.lent && !k.free() && slices.Contains(q.running, k)
+	if lend {
+		k.lent = true
+		q.lent++
+		q.slots--
+	}
+	q.mu.Unlock()
+	if lend {
+		c.start(false)
+	}
+}
+
+// regain is for the worker of a call that has ended. false: its slot was given back, and is taken.
+func (q *runQueue) regain(k *Call) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !k.lent {
+		return true
+	}
+	q.lent--
+	if q.slots < q.limit {
+		q.slots++
+		return true
+	}
+	return false
 }
 
 // forget takes a call whose completion is about to be sent out of the tables, so that its id can be used again.
@@ -85,13 +144,14 @@ func (q *runQueue) forget(k *Call) {
 	q.running[i] = q.running[last]
 	q.running[last] = nil
 	q.running = q.running[:last]
+	q.closeUploads(k)
 }
 
 // settled tells who waits for it that the last worker has given its slot back: all calls have ended and been answered.
 func (q *runQueue) settled() {
 	q.mu.Lock()
 	var idle func()
-	if q.idle != nil && q.slots == 0 && q.head == nil {
+	if q.idle != nil && q.slots == 0 && q.lent == 0 && q.head == nil {
 		idle, q.idle = q.idle, nil
 	}
 	q.mu.Unlock()
@@ -100,7 +160,7 @@ func (q *runQueue) settled() {
 	}
 }
 
-// whenIdle calls f when nothing runs or waits, at once if that is so already.
+// whenIdle calls f when nothing runs or waits, at once if that is so already. Calls with streams are not waited for.
 func (q *runQueue) whenIdle(f func()) {
 	q.mu.Lock()
 	q.idle = f
@@ -135,6 +195,7 @@ func (q *runQueue) close(cause error) {
 	q.mu.Unlock()
 	for k := head; k != nil; k = k.next {
 		k.Bound()
+		k.dropUploads()
 		k.end()
 	}
 	q.settled()
@@ -142,8 +203,8 @@ func (q *runQueue) close(cause error) {
 
 // start lets workers run what waits, as far as there are slots.
 func (c *Connection) start(more bool) {
-	workers, later := c.calls.claim(more)
-	for range workers {
+	claimed, later := c.calls.claim(more, &c.sys.workers)
+	for range claimed {
 		c.sys.workers.do(c)
 	}
 	if later {
@@ -165,21 +226,22 @@ func (c *Connection) runCalls(behind *Call) {
 		}
 		returnWriter(w)
 	}()
-	for first := behind == nil; ; first = false {
-		k := c.calls.next(false)
-		if k == nil {
+	for k := behind; ; {
+		if k != nil && !c.calls.regain(k) {
 			w.flush(c)
-			if k = c.calls.next(true); k == nil {
+			return
+		}
+		first := k == nil
+		if k = c.calls.next(false, &c.sys.workers); k == nil {
+			w.flush(c)
+			if k = c.calls.next(true, &c.sys.workers); k == nil {
 				c.calls.settled()
 				return
 			}
 		} else if !first {
 			c.unwritten()
 		}
-		if c.aboveMark() { // its client takes no more than it is given: it gets no further answers meanwhile
-			c.schedule()
-			c.waitForRoom(c.Done(), true)
-		}
+		c.giveTime()
 		running = k
 		enough := k.exec()
 		running = nil

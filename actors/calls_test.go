@@ -132,7 +132,7 @@ func TestRunQueueModel(t *testing.T) {
 						require.ElementsMatch(t, started, crew.starts())
 					}
 					require.LessOrEqual(t, crew.most, w.settings.Parallel)
-					require.Equal(t, len(busy()), c.conn.calls.slots)
+					require.EqualValues(t, len(busy()), c.conn.calls.slots)
 				},
 				"arrive": func(t *rapid.T) {
 					var calls []string

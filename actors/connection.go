@@ -26,12 +26,13 @@ type Connection struct {
 	settings *Settings
 	id       string
 	userID   string
-	socket   Socket
+	socket   Socket // nil: its output is fetched
+	pull     *pull
 	flusher  *flusher
 	pid      *actor.PID
-	opcode   byte // of the messages that are sent
-	protocol int  // its index in the hub's list
 	value    any
+	opcode   byte  // of the messages that are sent
+	protocol uint8 // its index in the hub's list
 
 	mailbox mailbox
 	out     outbox
@@ -40,9 +41,9 @@ type Connection struct {
 
 	// The actor's own.
 	state       state
-	accepted    bool  // OnConnected has succeeded: OnDisconnected is owed
-	event       *Call // OnConnected or OnDisconnected, while it runs
+	accepted    bool // OnConnected has succeeded: OnDisconnected is owed
 	readerEnded bool
+	event       *Call // OnConnected or OnDisconnected, while it runs
 	cause       error // why it closes, or is failing
 	groups      map[string]struct{}
 	panicked    time.Duration
@@ -191,6 +192,12 @@ func (c *Connection) Receive(ctx actor.Context) {
 		c.onMembership(m)
 	case *readEnd:
 		c.onReadEnd(ctx, m)
+	case *hangup:
+		if m.err != nil {
+			c.fail(ctx, m.err)
+		} else {
+			c.close(ctx, nil, farewell{message: true, allowReconnect: true})
+		}
 	case *eventEnded:
 		c.onEventEnded(ctx, m)
 	case *leave:
@@ -267,7 +274,15 @@ func (c *Connection) onMessage(ctx actor.Context, b *batch, m *hubproto.Message)
 	case hubproto.Invocation, hubproto.StreamInvocation:
 		k := &Call{conn: c, target: m.Target, args: m.Arguments, again: m.Retargeted, streaming: m.Type == hubproto.StreamInvocation, batch: b}
 		k.id = append(k.idRoom[:0], m.ID...)
-		return c.calls.add(k)
+		return c.calls.add(k, m.StreamIDs)
+	case hubproto.StreamItem:
+		return c.onItem(b, m)
+	case hubproto.Completion:
+		kept, err := c.onCompletion(b, m)
+		if err != nil {
+			c.fail(ctx, err)
+		}
+		return kept
 	case hubproto.CancelInvocation:
 		c.calls.cancel(m.ID)
 	case hubproto.Ping:
@@ -279,8 +294,7 @@ func (c *Connection) onMessage(ctx actor.Context, b *batch, m *hubproto.Message)
 		}
 		c.close(ctx, cause, farewell{message: true})
 	}
-	// Items and completions belong to nothing that is open; Ack and Sequence mean nothing without stateful reconnect.
-	return false
+	return false // Ack and Sequence mean nothing without stateful reconnect
 }
 
 // post sends the actor a message of its own.
@@ -397,7 +411,9 @@ func (c *Connection) Abort() {
 
 // End says that nothing more will come from the client. An err tells what the transport found wrong; OnDisconnected gets it.
 func (c *Connection) End(err error) {
-	c.in.piece, c.in.partial = nil, nil
+	if c.pull != nil {
+		c.abandon() // nobody fetches any more
+	}
 	c.post(&readEnd{err: err})
 }
 

@@ -172,7 +172,7 @@ func TestAConnectionIsOnTheLateListOnce(t *testing.T) {
 	c.unwritten()
 	assert.Empty(t, f.waiting, "there is nothing unwritten")
 	for range 3 {
-		c.reply([]byte("x"))
+		c.reply([]byte("x"), false)
 		c.unwritten()
 	}
 	assert.Len(t, f.waiting, 1)
@@ -205,7 +205,7 @@ func TestFlushersStop(t *testing.T) {
 		go f.runLate(done)
 		c := o.bare("a", f)
 		c.push(note(0, 0, 0), true, false)
-		c.reply([]byte("x"))
+		c.reply([]byte("x"), false)
 		f.later(c)
 		close(done)
 	}) // which waits for both

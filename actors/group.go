@@ -98,6 +98,7 @@ func (g *group) leave(c *Connection) (empty bool) {
 // message is a call of client methods on its way: encoded once for each protocol that has receivers.
 type message struct {
 	hub     *Hub
+	id      []byte // of a call that is answered
 	target  string
 	args    []any
 	packets [MaxProtocols]*packet
@@ -113,7 +114,7 @@ func (m *message) encode(wanted uint32) (err error) {
 	}()
 	for i, p := range m.hub.protocols {
 		if bit := uint32(1) << i; wanted&^m.encoded&bit != 0 {
-			b, err := p.AppendInvocation(packetBuffer(128), nil, m.target, m.args)
+			b, err := p.AppendInvocation(packetBuffer(128), m.id, m.target, m.args)
 			if err != nil {
 				return fmt.Errorf("troupe: the arguments of %q cannot be encoded: %w", m.target, err)
 			}

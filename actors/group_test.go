@@ -202,7 +202,7 @@ func TestMembershipModel(t *testing.T) {
 		g := &group{everyone: rapid.Bool().Draw(t, "everyone")}
 		var all []*Connection
 		for i := range 3 * smallGroup {
-			all = append(all, &Connection{protocol: i % 3})
+			all = append(all, &Connection{protocol: uint8(i % 3)})
 		}
 		members := map[*Connection]bool{}
 		t.Repeat(map[string]func(*rapid.T){

@@ -39,8 +39,12 @@ type beat struct {
 	ping    time.Duration // since the last ping
 	silent  time.Duration // since the client was last heard
 	stalled time.Duration // since its socket has last taken something that waits
+	away    time.Duration // since a client that polls has last had a poll here
 	taken   uint64
 }
+
+// awayLimit is how long a client may take between two polls (spec §2.5).
+const awayLimit = 15 * time.Second
 
 // tick looks at a connection; d has passed since the last time.
 func (c *Connection) tick(d time.Duration) {
@@ -62,29 +66,38 @@ func (c *Connection) tick(d time.Duration) {
 		}
 	default:
 		if b.inPhase > c.settings.CloseTimeout {
-			c.socket.Cut()
+			c.cut()
 		}
 	}
 	c.mailbox.trim()
 	c.out.mu.Lock()
-	waits := c.out.state != boxIdle && c.out.bytes > 0
+	waits := c.out.state != boxIdle && c.out.bytes > 0 && (c.pull == nil || c.out.state == boxWriting)
 	full := c.out.state == boxBlocked && c.out.bytes >= c.settings.OutboxLimit
 	taken := c.out.taken
 	c.out.mu.Unlock()
 	if full && b.phase == closing { // it will not take the rest in time
-		c.socket.Cut()
+		c.cut()
 	}
 	if b.stalled += d; !waits || taken != b.taken {
 		b.stalled, b.taken = 0, taken
 	}
 	if b.stalled > c.settings.SendTimeout {
 		c.post(&leave{cause: ErrSendTimeout, how: farewell{drop: true, cut: true}})
-		c.socket.Cut()
+		c.cut()
 	}
 }
 
 func (c *Connection) keepAlive(d time.Duration) {
 	b := &c.beat
+	if c.pull != nil && c.pull.polls {
+		if b.away += d; c.pull.attended.Load() {
+			b.away = 0
+		}
+		if b.away > awayLimit {
+			c.post(&leave{how: farewell{drop: true, cut: true}})
+		}
+		return
+	}
 	if b.ping += d; b.ping >= c.settings.KeepAlive {
 		b.ping = 0
 		c.pushUnlimited(c.hub.pings[c.protocol], true) // whatever else is on its way shows as well that we live

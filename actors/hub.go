@@ -35,6 +35,7 @@ type Handler interface {
 type Settings struct {
 	MaxMessage       int // bytes of one message from the client, 0: no limit
 	Parallel         int // invocations of one client that run at once
+	StreamBuffer     int // items of one upload that wait to be taken
 	OutboxLimit      int // bytes that wait for one client
 	InboundLimit     int // bytes from one client that wait to be handled
 	HandshakeTimeout time.Duration
@@ -54,6 +55,7 @@ type Hub struct {
 	everyone  group
 	groups    *directory
 	users     *directory
+	results   results
 	inbox     *actor.PID
 }
 
@@ -76,13 +78,19 @@ func (s *System) NewHub(name string, handler Handler, protocols []hubproto.Proto
 func (h *Hub) Inbox() *actor.PID { return h.inbox }
 
 // Connect begins a connection. Its reading half may be used at once.
-func (h *Hub) Connect(id, userID string, socket Socket, settings *Settings, value any) (*Connection, error) {
+func (h *Hub) Connect(id, userID string, transport Transport, settings *Settings, value any) (*Connection, error) {
 	c := &Connection{
-		sys: h.sys, hub: h, settings: settings, id: id, userID: userID, socket: socket, value: value,
+		sys: h.sys, hub: h, settings: settings, id: id, userID: userID, value: value,
 		opcode: opcodeOf(hubproto.JSON), // handshakes are text
 	}
+	switch t := transport.(type) {
+	case Socket:
+		c.socket = t
+	case Requests:
+		c.pull = &pull{requests: t, polls: t.Polls(), ready: make(chan struct{}, 1)}
+	}
 	c.out.drained = true
-	c.calls.limit = settings.Parallel
+	c.calls.limit = int32(settings.Parallel)
 	c.mailbox.owner = c
 	return c, h.sys.connect(c)
 }

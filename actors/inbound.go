@@ -20,13 +20,16 @@ type input struct {
 	piece    *batch // borrowed, with what has been read so far
 	partial  []byte // what is left of a message that has not arrived whole, while no piece is borrowed
 	searched int32  // bytes of it that have been looked through
-	protocol hubproto.Protocol
-	failed   bool // what still comes is not looked at
+	greeted  bool   // the handshake has been read
+	protocol uint8  // that it has asked for
+	failed   bool   // what still comes is not looked at
 
+	waiting atomic.Bool
 	mu      sync.Mutex
 	charged int
+	full    int     // uploads that the reader waits for
+	asking  *asking // nil: nobody waits for an answer of the client
 	room    chan struct{}
-	waiting atomic.Bool
 }
 
 const (
@@ -52,7 +55,7 @@ type batch struct {
 
 // handshake is the outcome of a client's first message.
 type handshake struct {
-	index   int    // of the protocol
+	index   uint8  // of the protocol
 	failure string // the answer, if it is not accepted
 }
 
@@ -134,26 +137,27 @@ func (c *Connection) parse(b *batch) (used int) {
 	in := &c.in
 	limit := c.settings.MaxMessage
 	searched := int(in.searched)
-	if in.protocol == nil {
+	if !in.greeted {
 		n, err := hubproto.NextHandshake(b.buf, searched, cmp.Or(limit, maxHandshake))
 		if n == 0 && err == nil {
 			in.searched = int32(len(b.buf))
 			return 0
 		}
 		searched = 0
-		b.handshake = c.hub.handshake(b.buf[:n], err)
+		b.handshake = c.handshake(b.buf[:n], err)
 		if in.failed = b.handshake.failure != ""; in.failed {
 			return len(b.buf)
 		}
-		in.protocol = c.hub.protocols[b.handshake.index]
+		in.greeted, in.protocol = true, b.handshake.index
 		used = n
 	}
+	protocol := c.hub.protocols[in.protocol]
 	for {
-		n, err := in.protocol.Next(b.buf[used:], searched, limit)
+		n, err := protocol.Next(b.buf[used:], searched, limit)
 		searched = 0
 		if n > 0 && err == nil {
 			b.messages = append(b.messages, hubproto.Message{})
-			err = in.protocol.Parse(b.buf[used:used+n], &b.messages[len(b.messages)-1])
+			err = protocol.Parse(b.buf[used:used+n], &b.messages[len(b.messages)-1])
 			if err != nil {
 				b.messages = b.messages[:len(b.messages)-1]
 			}
@@ -171,7 +175,8 @@ func (c *Connection) parse(b *batch) (used int) {
 }
 
 // handshake judges a client's first message (spec §3.4).
-func (h *Hub) handshake(record []byte, err error) *handshake {
+func (c *Connection) handshake(record []byte, err error) *handshake {
+	h := c.hub
 	if err != nil {
 		return &handshake{failure: handshakeCanceled}
 	}
@@ -186,16 +191,24 @@ func (h *Hub) handshake(record []byte, err error) *handshake {
 	if request.Version > hubproto.MaxVersion {
 		return &handshake{failure: unsupportedVersion(request.Version, h.protocols[index].Name())}
 	}
-	return &handshake{index: index}
+	if p := h.protocols[index]; p.Binary() && c.pull != nil && !c.pull.polls {
+		return &handshake{failure: "Cannot use the '" + p.Name() + "' protocol on the current transport. The transport does not support 'Binary' transfer format."}
+	}
+	return &handshake{index: uint8(index)}
 }
 
 const handshakeCanceled = "Handshake was canceled."
 
-// debit charges n bytes. If the budget is spent it waits; one piece is always admitted when nothing is charged.
+// debit charges n bytes. If the budget is spent, or an upload is full, it waits; one piece is always admitted when nothing is charged.
+// While an answer of the client is waited for, it may lie behind: then twice the budget is admitted before that answer is given up.
 func (in *input) debit(n, limit int, c *Connection) {
 	for {
 		in.mu.Lock()
-		if in.charged == 0 || in.charged+n <= limit {
+		if in.asking != nil && in.charged+n > 2*limit {
+			close(in.asking.failed)
+			in.asking = nil
+		}
+		if in.charged == 0 || in.asking != nil || in.full == 0 && in.charged+n <= limit {
 			in.charged += n
 			in.mu.Unlock()
 			return
@@ -222,9 +235,14 @@ func (in *input) debit(n, limit int, c *Connection) {
 func (in *input) credit(n int) {
 	in.mu.Lock()
 	in.charged -= n
+	in.look()
+	in.mu.Unlock()
+}
+
+// look lets a reader that waits look again.
+func (in *input) look() {
 	if in.room != nil {
 		close(in.room)
 		in.room = nil
 	}
-	in.mu.Unlock()
 }

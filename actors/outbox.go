@@ -87,7 +87,7 @@ func (c *Connection) push(p *packet, fanout, waits bool) pushed {
 	wake := o.wake()
 	o.mu.Unlock()
 	if wake {
-		c.flusher.dirty(c, fanout)
+		c.announce(fanout)
 	}
 	return result
 }
@@ -104,7 +104,7 @@ func (c *Connection) pushUnlimited(p *packet, ifIdle bool) {
 	}
 	o.mu.Unlock()
 	if wake {
-		c.flusher.dirty(c, ifIdle)
+		c.announce(ifIdle)
 	}
 }
 
@@ -158,26 +158,45 @@ func (o *outbox) release(n, limit int, now func() time.Duration) {
 	}
 }
 
-// reply appends a completion to the connection's own last packet. No limit applies to it: its client's next call waits for room. Its worker writes it when no call waits; enough says that so much is
-// unwritten that it should be written now.
-func (c *Connection) reply(completion []byte) (enough bool) {
+// reply appends a completion or an item to the connection's own last packet. No limit applies to it: its client's next call, or the
+// stream's next item, waits for room. Unless it shall be written at once, its worker writes it when no call waits; enough says that so
+// much is unwritten that it should be written now.
+func (c *Connection) reply(message []byte, now bool) (enough bool) {
 	o := &c.out
 	o.mu.Lock()
-	defer o.mu.Unlock()
 	if o.sealed {
+		o.mu.Unlock()
 		return false
 	}
 	n := len(o.queue)
-	if n == 0 || !o.queue[n-1].own || o.queue[n-1].messages == maxMerged || len(o.queue[n-1].b)+len(completion) > maxMergedBytes {
+	if n == 0 || !o.queue[n-1].own || o.queue[n-1].messages == maxMerged || len(o.queue[n-1].b)+len(message) > maxMergedBytes {
 		o.queue = append(o.queue, ownPackets.Get().(*packet))
 		o.bytes += overhead
 		n++
 	}
 	p := o.queue[n-1]
-	p.b = append(p.b, completion...)
+	p.b = append(p.b, message...)
 	p.messages++
-	o.bytes += len(completion)
-	return p.messages == maxMerged || o.bytes >= maxMergedBytes
+	o.bytes += len(message)
+	enough = p.messages == maxMerged || o.bytes >= maxMergedBytes
+	wake := now && o.wake()
+	o.mu.Unlock()
+	if wake {
+		c.announce(false)
+	}
+	return enough
+}
+
+// announce tells who writes for the connection that its outbox has become queued.
+func (c *Connection) announce(fanout bool) {
+	if c.pull == nil {
+		c.flusher.dirty(c, fanout)
+		return
+	}
+	select {
+	case c.pull.ready <- struct{}{}:
+	default:
+	}
 }
 
 // schedule hands what a worker has left unwritten to the flusher.
@@ -186,7 +205,7 @@ func (c *Connection) schedule() {
 	wake := len(c.out.queue) > 0 && c.out.wake()
 	c.out.mu.Unlock()
 	if wake {
-		c.flusher.dirty(c, false)
+		c.announce(false)
 	}
 }
 
@@ -234,7 +253,7 @@ func (c *Connection) Pong(frame []byte) {
 	}
 	o.mu.Unlock()
 	if wake {
-		c.flusher.dirty(c, false)
+		c.announce(false)
 	}
 }
 
@@ -255,7 +274,7 @@ func (c *Connection) seal(last *packet, drop bool) {
 	wake := o.wake()
 	o.mu.Unlock()
 	if wake {
-		c.flusher.dirty(c, false)
+		c.announce(false)
 	}
 }
 
@@ -268,7 +287,7 @@ func (c *Connection) abandon() {
 	o.sealed, o.finished, o.over, o.pong = true, true, true, nil
 	o.discard()
 	o.mu.Unlock()
-	c.socket.Cut()
+	c.cut()
 	c.post(&written{})
 }
 
@@ -293,6 +312,14 @@ func (c *Connection) aboveMark() bool {
 	c.out.mu.Lock()
 	defer c.out.mu.Unlock()
 	return !c.out.sealed && c.out.bytes > c.settings.OutboxLimit/2
+}
+
+// giveTime waits for a client that takes no more than it is given: it gets no further answers meanwhile.
+func (c *Connection) giveTime() {
+	if c.aboveMark() {
+		c.schedule()
+		c.waitForRoom(c.Done(), true)
+	}
 }
 
 // waitForRoom waits until the outbox is below its mark or sealed, or until done is closed; others than the connection's own workers wait

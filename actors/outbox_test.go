@@ -124,7 +124,7 @@ func (m *outboxModel) crowd(t *rapid.T) {
 				m.accepted[completed]++
 			}
 			mu.Unlock()
-			m.c.conn.reply(fmt.Appendf(nil, "{\"type\":3,\"invocationId\":\"%d/%d\"}\x1e", completed, n))
+			m.c.conn.reply(fmt.Appendf(nil, "{\"type\":3,\"invocationId\":\"%d/%d\"}\x1e", completed, n), false)
 			w.flush(m.c.conn)
 		}
 	})
@@ -153,7 +153,7 @@ func (m *outboxModel) reply(t *rapid.T) {
 	for range rapid.IntRange(1, 80).Draw(t, "completions") {
 		size := rapid.IntRange(0, 100).Draw(t, "size")
 		b := fmt.Appendf(nil, `{"type":3,"invocationId":"%d/%d","result":"%s"}`, completed, m.accepted[completed], strings.Repeat("y", size))
-		enough := m.c.conn.reply(append(b, 0x1e))
+		enough := m.c.conn.reply(append(b, 0x1e), false)
 		if !m.sealed {
 			m.accepted[completed]++
 		}
@@ -249,7 +249,7 @@ func TestAtMost64MessagesAreMerged(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		c := w.open("a", "", func(s *socket) { s.room = len(wsframe.CloseFrame(1000)) + 1 })
 		for i := range 3 * maxMerged {
-			c.conn.reply([]byte(call(fmt.Sprint(i), "x") + "\x1e"))
+			c.conn.reply([]byte(call(fmt.Sprint(i), "x") + "\x1e"), false)
 		}
 		c.conn.schedule()
 		w.settle()

@@ -186,7 +186,7 @@ func (s *System) stop(ctx context.Context) error {
 	s.stopped.Store(true)
 	for _, sh := range s.shards {
 		for _, c := range sh.all() {
-			c.socket.Cut()
+			c.cut()
 		}
 	}
 	s.workers.stop()

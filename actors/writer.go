@@ -13,8 +13,15 @@ const (
 	keptQueue      = 16 // packets that an empty outbox keeps room for
 )
 
-// Socket is the sending half of a connection's transport. Its methods are called by one owner of the outbox at a time, but for Cut.
+// Transport carries a connection. It is a [Socket] or [Requests].
+type Transport interface {
+	// Cut ends it at once, from any goroutine; reading and writing end with an error. It does not block.
+	Cut()
+}
+
+// Socket is the sending half of a transport that is written to. Its methods are called by one owner of the outbox at a time, but for Cut.
 type Socket interface {
+	Transport
 	// Blocks says that TryWrite cannot be had (TLS, a net.Conn of somebody else's): everything goes through Write.
 	Blocks() bool
 	// TryWrite gives the kernel as much of b as it takes at once. Less than all without an error: the socket is full.
@@ -25,8 +32,6 @@ type Socket interface {
 	LastFrame() []byte
 	// Finished is called when the last frame has been taken. The transport may then wait for the peer, and closes.
 	Finished()
-	// Cut closes the descriptor at once, from any goroutine; reading and writing end with an error. It does not block.
-	Cut()
 }
 
 // writer is what an owner of outboxes works with, one outbox after the other: buffers that are used again, and the last merge, whose
@@ -41,6 +46,10 @@ type writer struct {
 
 // flush writes on the caller's goroutine what is pending for c, unless somebody else owns the outbox.
 func (w *writer) flush(c *Connection) {
+	if c.pull != nil {
+		c.schedule()
+		return
+	}
 	c.out.mu.Lock()
 	own := c.out.state <= boxQueued && (len(c.out.queue) > 0 || c.out.pong != nil)
 	if own {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"reflect"
 	"runtime/debug"
 
 	"github.com/troupe-go/troupe/actors"
@@ -64,8 +65,16 @@ func (h *hub) Invoke(k *actors.Call, dst []byte) []byte {
 		return h.refuse(k, dst, h.Describe("Failed to invoke '"+m.name+"' due to an error on the server.", err))
 	}
 	k.Bound()
-	if k.Streaming() {
+	switch {
+	case k.Streaming() && !m.stream:
 		return h.refuse(k, dst, "The client attempted to invoke the non-streaming '"+m.name+"' method with a streaming invocation.")
+	case !k.Streaming() && m.stream:
+		return h.refuse(k, dst, "The client attempted to invoke the streaming '"+m.name+"' method with a non-streaming invocation.")
+	case k.Twin():
+		return h.refuse(k, dst, "Invocation ID '"+string(k.ID())+"' is already in use.")
+	}
+	if err := h.receive(k, m, f); err != nil {
+		return h.failed(k, dst, err)
 	}
 	value, err := h.open(k)
 	if err != nil {
@@ -73,13 +82,27 @@ func (h *hub) Invoke(k *actors.Call, dst []byte) []byte {
 	}
 	defer h.close(value)
 	result, err := m.call(value, k, f)
-	if err != nil {
+	switch {
+	case err != nil && m.stream && canceled(k, err):
+		return h.ended(k, dst)
+	case err != nil:
 		return h.failed(k, dst, err)
+	case m.stream:
+		return h.stream(k, dst, result)
 	}
+	return h.complete(k, dst, result)
+}
+
+// complete appends the completion of a call that has returned.
+func (h *hub) complete(k *actors.Call, dst []byte, result reflect.Value) []byte {
 	if len(k.ID()) == 0 {
 		return dst
 	}
-	completion, err := k.Connection().Protocol().AppendResult(dst, k.ID(), result)
+	var value any
+	if result.IsValid() {
+		value = result.Interface()
+	}
+	completion, err := k.Connection().Protocol().AppendResult(dst, k.ID(), value)
 	if err != nil {
 		return h.failed(k, dst, err)
 	}
@@ -102,6 +125,9 @@ func (h *hub) failed(k *actors.Call, dst []byte, err error) []byte {
 
 // Panicked is part of actors.Handler.
 func (h *hub) Panicked(k *actors.Call, dst []byte, err error) []byte {
+	if k.Flowing() {
+		return h.refuse(k, dst, h.Describe(streamText, err))
+	}
 	return h.refuse(k, dst, h.Describe("An unexpected error occurred invoking '"+k.Method+"' on the server.", err))
 }
 

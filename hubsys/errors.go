@@ -9,7 +9,10 @@ import (
 
 // HubError is an error whose text is meant for the client that has made the call, detailed errors or not. Every other error of a hub
 // method reaches it as a generic text. (In ASP.NET Core this is HubException, and that name stands in front of the text on the wire.)
-type HubError struct{ Message string }
+type HubError struct {
+	Message string
+	Err     error // what it is due to, if anything; clients do not see it
+}
 
 // Errorf makes a [HubError].
 func Errorf(format string, args ...any) error {
@@ -17,6 +20,9 @@ func Errorf(format string, args ...any) error {
 }
 
 func (e *HubError) Error() string { return e.Message }
+
+// Unwrap gives what the error is due to.
+func (e *HubError) Unwrap() error { return e.Err }
 
 // ErrForbidden is for Authenticate: the user is known and may not connect. It is answered with status 403.
 var ErrForbidden = errors.New("hubsys: forbidden")
@@ -37,6 +43,12 @@ var (
 	ErrSendTimeout      = actors.ErrSendTimeout      // the client took nothing for TransportSendTimeout
 	ErrHandshakeTimeout = actors.ErrHandshakeTimeout // logged only: such a connection was never open
 )
+
+// ErrInboundFull is why [Invoke] gives up waiting for an answer that lies behind more than twice HubOptions.InboundLimit.
+var ErrInboundFull = actors.ErrInboundFull
+
+// GoneError says that a client has no answer because its connection does not exist, or has ended while it was waited for.
+type GoneError = actors.GoneError
 
 // ClosedByClientError is the cause of a connection that its client has closed with an error.
 type ClosedByClientError = actors.ClosedByClientError

@@ -37,52 +37,61 @@ type method struct {
 	fn      reflect.Value
 	context bool           // the first parameter is a context.Context
 	params  []reflect.Type // those that the client gives
+	uploads []upload       // those that the client streams, by their places among the parameters
 	value   bool           // it returns a value
+	stream  bool           // which is a stream
 	fails   bool           // it returns an error
 	frames  sync.Pool
 }
 
 // frame is memory for the parameters of one call. The method gets copies of what lies in it, so it can be used again.
 type frame struct {
-	args   []reflect.Value // hub value, perhaps a context, parameters
-	params []reflect.Value // the parameters alone; they can be set
-	ctx    context.Context
+	args    []reflect.Value // hub value, perhaps a context, parameters
+	params  []reflect.Value // the parameters that are arguments; they can be set
+	uploads []reflect.Value // those that are streams
+	ctx     context.Context
 }
 
 func (m *method) borrow() *frame {
 	if f, ok := m.frames.Get().(*frame); ok {
 		return f
 	}
-	f := &frame{args: make([]reflect.Value, 1, 2+len(m.params))}
+	f := &frame{args: make([]reflect.Value, 1, 2+len(m.params)+len(m.uploads))}
 	if m.context {
 		f.args = append(f.args, reflect.ValueOf(&f.ctx).Elem())
 	}
-	for _, t := range m.params {
-		f.args = append(f.args, reflect.New(t).Elem())
+	for range len(m.params) + len(m.uploads) {
+		at := len(f.params) + len(f.uploads)
+		if n := len(f.uploads); n < len(m.uploads) && m.uploads[n].at == at {
+			f.uploads = append(f.uploads, reflect.New(m.uploads[n].param).Elem())
+			f.args = append(f.args, f.uploads[n])
+		} else {
+			f.params = append(f.params, reflect.New(m.params[len(f.params)]).Elem())
+			f.args = append(f.args, f.params[len(f.params)-1])
+		}
 	}
-	f.params = f.args[len(f.args)-len(m.params):]
 	return f
 }
 
 // call runs the method. A frame whose call has panicked is not used again.
-func (m *method) call(hub Instance, k *actors.Call, f *frame) (result any, err error) {
+func (m *method) call(hub Instance, k *actors.Call, f *frame) (result reflect.Value, err error) {
 	f.args[0] = reflect.ValueOf(hub)
 	f.ctx = k
 	results := m.fn.Call(f.args)
 	f.args[0], f.ctx = reflect.Value{}, nil
-	for _, p := range f.params {
+	for _, p := range f.args[1:] {
 		p.SetZero()
 	}
 	m.frames.Put(f)
 	if m.fails {
 		if err, _ := results[len(results)-1].Interface().(error); err != nil {
-			return nil, err
+			return reflect.Value{}, err
 		}
 	}
 	if m.value {
-		return results[0].Interface(), nil
+		return results[0], nil
 	}
-	return nil, nil
+	return reflect.Value{}, nil
 }
 
 var (
@@ -168,6 +177,13 @@ func newMethod(rm reflect.Method) (*method, error) {
 		m.context, first = true, 2
 	}
 	for i := first; i < t.NumIn(); i++ {
+		if item := streamed(t.In(i)); item != nil {
+			if err := bindable(item); err != nil {
+				return nil, fmt.Errorf("parameter %d: its items: %w", i-first+1, err)
+			}
+			m.uploads = append(m.uploads, upload{at: i - first, param: t.In(i), item: item})
+			continue
+		}
 		if err := bindable(t.In(i)); err != nil {
 			return nil, fmt.Errorf("parameter %d: %w", i-first+1, err)
 		}
@@ -185,7 +201,11 @@ func newMethod(rm reflect.Method) (*method, error) {
 		if t.Out(0) == errorType {
 			return nil, errors.New("it returns an error in front of its last result")
 		}
-		if err := bindable(t.Out(0)); err != nil {
+		result := t.Out(0)
+		if item := streamed(result); item != nil {
+			m.stream, result = true, item
+		}
+		if err := bindable(result); err != nil {
 			return nil, fmt.Errorf("its result: %w", err)
 		}
 		m.value = true

@@ -132,7 +132,7 @@ func (*narrow) Variadic(...int)                              {}
 func (*narrow) ChanParam(chan int)                           {}
 func (*narrow) FuncParam(_ int, _ func())                    {}
 func (*narrow) ComplexParam(complex128)                      {}
-func (*narrow) ChanResult() <-chan int                       { return nil }
+func (*narrow) ChanResult() chan int                       { return nil }
 func (*narrow) FuncResult() (func(), error)                  { return nil, nil }
 func (*narrow) TwoValues() (int, string)                     { return 0, "" }
 func (*narrow) ThreeResults() (int, string, error)           { return 0, "", nil }
@@ -147,7 +147,7 @@ func (*narrow) OnDisconnected(context.Context) error         { return nil }
 func TestEveryRefusalHasItsReasonAndAllAreReported(t *testing.T) {
 	require.Equal(t, []string{
 		`method ChanParam: parameter 1: chan int has no encoding`,
-		`method ChanResult: its result: <-chan int has no encoding`,
+		`method ChanResult: its result: chan int has no encoding`,
 		`method ComplexParam: parameter 1: complex128 has no encoding`,
 		`method ContextLast: parameter 2: a context.Context can only be the first parameter`,
 		`method ErrorFirst: it returns more than a value and an error`,

@@ -39,6 +39,9 @@ type HubOptions struct {
 	MaximumReceiveMessageSize int
 	// MaximumParallelInvocationsPerClient is how many calls of one client run at once; others wait, in their order. Default: 1.
 	MaximumParallelInvocationsPerClient int
+	// StreamBufferCapacity is the number of items of one stream from a client that may wait for the method to take them. When they do,
+	// the client has to wait with whatever it sends. Default: 10.
+	StreamBufferCapacity int
 	// EnableDetailedErrors lets clients see the text of every error, not of a [HubError] alone. Default: false.
 	EnableDetailedErrors bool
 
@@ -70,6 +73,7 @@ func (o HubOptions) Validate() error {
 	f.check(len(o.Protocols) <= actors.MaxProtocols, "Protocols has %d elements, more than %d", len(o.Protocols), actors.MaxProtocols)
 	f.check(o.MaximumReceiveMessageSize >= Unlimited, "MaximumReceiveMessageSize is %d: it is a number of bytes, 0 for the default, or Unlimited", o.MaximumReceiveMessageSize)
 	f.check(o.MaximumParallelInvocationsPerClient >= 0, "MaximumParallelInvocationsPerClient is %d: it is at least 1, or 0 for the default", o.MaximumParallelInvocationsPerClient)
+	f.check(o.StreamBufferCapacity >= 0, "StreamBufferCapacity is %d: it is at least 1, or 0 for the default", o.StreamBufferCapacity)
 	f.check(o.OutboxLimit == 0 || o.OutboxLimit >= leastBytes, "OutboxLimit is %d: it is at least %d bytes, or 0 for the default", o.OutboxLimit, leastBytes)
 	f.check(o.InboundLimit == 0 || o.InboundLimit >= leastBytes, "InboundLimit is %d: it is at least %d bytes, or 0 for the default", o.InboundLimit, leastBytes)
 	return f.join("HubOptions")
@@ -131,6 +135,7 @@ func settings(h HubOptions, e EndpointOptions) *actors.Settings {
 	s := &actors.Settings{
 		MaxMessage:       or(h.MaximumReceiveMessageSize, 32768),
 		Parallel:         or(h.MaximumParallelInvocationsPerClient, 1),
+		StreamBuffer:     or(h.StreamBufferCapacity, 10),
 		OutboxLimit:      or(h.OutboxLimit, defaultBytes),
 		InboundLimit:     or(h.InboundLimit, defaultBytes),
 		HandshakeTimeout: or(h.HandshakeTimeout, 15*time.Second),

@@ -29,6 +29,20 @@ func (jsonProtocol) BindArguments(arguments []byte, params []reflect.Value) erro
 	return nil
 }
 
+func (jsonProtocol) BindValue(value []byte, v reflect.Value) error {
+	if value == nil {
+		value = []byte("null")
+	}
+	return valueError(v, bindValue(value, v))
+}
+
+func valueError(v reflect.Value, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &BindError{Text: fmt.Sprintf("the value does not fit %s: %v", v.Type(), err), Cause: err}
+}
+
 func countError(provided, expected int) error {
 	return &BindError{Text: fmt.Sprintf("Invocation provides %d argument(s) but target expects %d.", provided, expected)}
 }

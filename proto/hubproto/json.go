@@ -213,6 +213,17 @@ func (jsonProtocol) AppendResult(dst, id []byte, result any) ([]byte, error) {
 	return append(dst, '}', separator), nil
 }
 
+func (jsonProtocol) AppendItem(dst, id []byte, item any) ([]byte, error) {
+	start := len(dst)
+	dst = appendID(append(dst, `{"type":2`...), id)
+	dst = append(dst, `,"item":`...)
+	dst, err := appendValue(dst, item, 1)
+	if err != nil {
+		return dst[:start], err
+	}
+	return append(dst, '}', separator), nil
+}
+
 func (jsonProtocol) AppendError(dst, id []byte, text string) []byte {
 	dst = appendID(append(dst, `{"type":3`...), id)
 	dst = append(dst, `,"error":`...)

@@ -360,6 +360,16 @@ func (packProtocol) AppendResult(dst, id []byte, result any) ([]byte, error) {
 	return framePacked(dst, start), nil
 }
 
+func (packProtocol) AppendItem(dst, id []byte, item any) ([]byte, error) {
+	start := len(dst)
+	dst = msgp.AppendStringFromBytes(appendPackedHead(dst, StreamItem, 4, nil), id)
+	dst, err := appendPacked(dst, item, 1)
+	if err != nil {
+		return dst[:start], err
+	}
+	return framePacked(dst, start), nil
+}
+
 func (packProtocol) AppendError(dst, id []byte, text string) []byte {
 	start := len(dst)
 	dst = appendPackedID(appendPackedHead(dst, Completion, 5, nil), id)

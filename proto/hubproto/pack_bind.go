@@ -28,6 +28,17 @@ func (packProtocol) BindArguments(arguments []byte, params []reflect.Value) erro
 	return nil
 }
 
+func (packProtocol) BindValue(value []byte, v reflect.Value) error {
+	if value == nil {
+		value = []byte{nilByte}
+	}
+	_, err := unpack(value, v)
+	return valueError(v, err)
+}
+
+// nilByte is how nil is written.
+const nilByte = 0xc0
+
 // unpack decodes the value that checked MessagePack begins with into v, which is settable and holds its zero value, and returns what
 // stands behind it. What fits is what fits in JSON; bytes fit []byte, and timestamps time.Time.
 func unpack(b []byte, v reflect.Value) (rest []byte, err error) {

@@ -29,6 +29,8 @@ type Protocol interface {
 	Parse(record []byte, m *Message) error
 	// BindArguments decodes the arguments of an invocation into params, which are settable. Its errors are a [BindError].
 	BindArguments(arguments []byte, params []reflect.Value) error
+	// BindValue decodes the item of a StreamItem or the result of a Completion into v, which is settable. Its errors are a [BindError].
+	BindValue(value []byte, v reflect.Value) error
 
 	// AppendInvocation appends a call of target. It has an id if the client shall answer.
 	AppendInvocation(dst, id []byte, target string, args []any) ([]byte, error)
@@ -36,6 +38,8 @@ type Protocol interface {
 	AppendResult(dst, id []byte, result any) ([]byte, error)
 	// AppendError appends the Completion of an invocation that has failed.
 	AppendError(dst, id []byte, text string) []byte
+	// AppendItem appends an item of the stream that an invocation has opened.
+	AppendItem(dst, id []byte, item any) ([]byte, error)
 	// Append appends m with its values as they are encoded in it already.
 	Append(dst []byte, m *Message) []byte
 }
