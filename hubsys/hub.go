@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"reflect"
+	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 
@@ -119,7 +120,10 @@ func (c *HubContext) Map(path string, options EndpointOptions) error {
 		return err
 	}
 	e := &endpoint{sys: c.sys, hub: c.hub, settings: settings(c.options, options), authenticate: options.Authenticate}
-	e.http = &transport.Endpoint{Acceptor: e, Origins: origins, Tokens: c.sys.tokens, Log: c.sys.log}
+	e.http = &transport.Endpoint{
+		Acceptor: e, Transports: or(options.Transports, transport.AllTransports), Origins: origins, Tokens: c.sys.tokens, Log: c.sys.log,
+		PollTimeout: or(options.PollTimeout, 90*time.Second),
+	}
 	return c.sys.mapEndpoint(path, e)
 }
 
@@ -161,9 +165,9 @@ func (e *endpoint) Authenticate(r *http.Request) (transport.Identity, error) {
 }
 
 // Accept is part of transport.Acceptor.
-func (e *endpoint) Accept(id string, who transport.Identity, request *Request, socket *transport.WebSocket) (transport.Session, error) {
+func (e *endpoint) Accept(id string, who transport.Identity, request *Request, link transport.Link) (transport.Session, error) {
 	value := &companion{principal: who.Value.(*Principal), request: request}
-	return e.hub.runtime.Connect(id, who.UserID, socket, e.settings, value)
+	return e.hub.runtime.Connect(id, who.UserID, link, e.settings, value)
 }
 
 // Closing is part of transport.Acceptor.

@@ -132,7 +132,7 @@ func (*narrow) Variadic(...int)                              {}
 func (*narrow) ChanParam(chan int)                           {}
 func (*narrow) FuncParam(_ int, _ func())                    {}
 func (*narrow) ComplexParam(complex128)                      {}
-func (*narrow) ChanResult() chan int                       { return nil }
+func (*narrow) ChanResult() chan int                         { return nil }
 func (*narrow) FuncResult() (func(), error)                  { return nil, nil }
 func (*narrow) TwoValues() (int, string)                     { return 0, "" }
 func (*narrow) ThreeResults() (int, string, error)           { return 0, "", nil }

@@ -13,6 +13,16 @@ import (
 	"github.com/troupe-go/troupe/transport"
 )
 
+// Transports is a set of transports.
+type Transports = transport.Transports
+
+// The transports.
+const (
+	WebSockets       = transport.WebSockets
+	ServerSentEvents = transport.ServerSentEvents
+	LongPolling      = transport.LongPolling
+)
+
 // Unlimited lifts a limit, where its option says that this can be done.
 const Unlimited = -1
 
@@ -81,18 +91,25 @@ func (o HubOptions) Validate() error {
 
 // EndpointOptions are the options of one path that a hub is mapped to. Zero values stand for the defaults.
 type EndpointOptions struct {
-	// Authenticate tells who makes a request. It is asked once for the negotiation and once for the connection, which must come from
-	// the same user. Browsers cannot set headers on a WebSocket: their clients send a token as the query value access_token. An error
+	// Authenticate tells who makes a request. It is asked for each: the negotiation, the connection, every poll and POST; they must all
+	// come from the same user. Browsers cannot set headers on a WebSocket or an event stream: their clients send a token as the query value access_token. An error
 	// refuses the request with status 401, or 403 if it is [ErrForbidden]. Nil or a nil Principal: an anonymous user.
 	Authenticate func(*http.Request) (*Principal, error)
 
+	// Transports are those that clients may use. Default: all.
+	Transports Transports
+
 	// AllowedOrigins are the origins of web pages that may connect besides the server's own, such as "https://app.example"; "*" allows all.
-	// Default: none.
+	// Their browsers are told so (CORS), preflights are answered. Default: none; the application's own CORS middleware can do it, except
+	// for WebSockets.
 	AllowedOrigins []string
 	// AllowCredentials lets pages of allowed origins send cookies. It cannot be combined with "*". Default: false; their cookies are
-	// hidden from Authenticate and from the hub.
+	// hidden from Authenticate and from the hub, and the JavaScript client has to be told: withUrl(url, {withCredentials: false}).
 	AllowCredentials bool
 
+	// PollTimeout is how long a long poll waits for something to send before it is answered without. Clients give up after 100 s.
+	// Default: 90 s.
+	PollTimeout time.Duration
 	// TransportSendTimeout is how long a client may take nothing of what waits for it. Default: 10 s.
 	TransportSendTimeout time.Duration
 	// CloseTimeout is how long a client may take to answer when a connection is closed. Default: 5 s.
@@ -102,6 +119,8 @@ type EndpointOptions struct {
 // Validate reports everything that is wrong with the options.
 func (o EndpointOptions) Validate() error {
 	var f faults
+	f.check(o.Transports&^transport.AllTransports == 0, "Transports has an unknown one: %#x", uint8(o.Transports))
+	f.duration("PollTimeout", o.PollTimeout)
 	f.duration("TransportSendTimeout", o.TransportSendTimeout)
 	f.duration("CloseTimeout", o.CloseTimeout)
 	if _, err := transport.NewOrigins(o.AllowedOrigins, o.AllowCredentials); err != nil {

@@ -1,24 +1,39 @@
 package transport
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 )
 
-// Session takes the bytes that a transport reads. Its methods but Pong are called by one goroutine at a time.
+// Session is a connection as its transport sees it. Buffer, Commit, Partial and End are called by one goroutine at a time.
 type Session interface {
 	// Buffer returns memory to read into, at least 512 bytes.
 	Buffer() []byte
 	// Commit says that n bytes have been read into it. It may wait, and so slow the client down.
 	Commit(n int)
-	// End says that nothing more comes. An error tells what the transport found wrong with it.
+	// Partial tells whether half a message has been read.
+	Partial() bool
+	// End says that nothing more comes, and nothing more can be fetched. An error tells what the transport found wrong.
 	End(err error)
 	// Pong asks for a control frame to be written when the socket is free.
 	Pong(frame []byte)
+
+	// Fetch waits for output of a connection that has no socket, and gives it to deliver, which says how much is taken as it goes on. When
+	// deliver fails, the output is pending again. At the end of all output it returns false; its error is that of ctx or deliver.
+	Fetch(ctx context.Context, deliver func(messages [][]byte, taken func(n int)) error) (more bool, err error)
+	// Leave says that the client wants to end the connection.
+	Leave(partial bool)
+	// Done is closed when the connection begins to close.
+	Done() <-chan struct{}
 }
+
+// Link is what the owner of a connection can do to its transport, besides what it knows of its kind.
+type Link interface{ Cut() }
 
 // Identity is who makes a request.
 type Identity struct {
@@ -30,8 +45,8 @@ type Identity struct {
 type Acceptor interface {
 	// Authenticate tells who makes a request. An error refuses it, see [Refusal].
 	Authenticate(r *http.Request) (Identity, error)
-	// Accept begins a connection.
-	Accept(id string, who Identity, request *Request, socket *WebSocket) (Session, error)
+	// Accept begins a connection. The link is a *[WebSocket], or of a kind whose output is fetched.
+	Accept(id string, who Identity, request *Request, link Link) (Session, error)
 	// Closing says that no new connections are wanted.
 	Closing() bool
 }
@@ -49,14 +64,21 @@ func (e *Refusal) Unwrap() error { return e.Err }
 
 // Endpoint serves the requests of one hub endpoint.
 type Endpoint struct {
-	Acceptor Acceptor
-	Origins  *Origins
-	Tokens   *Tokens
-	Log      *slog.Logger
+	Acceptor   Acceptor
+	Transports Transports
+	Origins    *Origins
+	Tokens     *Tokens
+	Log        *slog.Logger
+	// PollTimeout is how long a poll waits for something to send.
+	PollTimeout time.Duration
 }
 
 // Negotiate answers POST {endpoint}/negotiate.
 func (e *Endpoint) Negotiate(w http.ResponseWriter, r *http.Request) {
+	e.Origins.guard(w, r, e.answerNegotiate)
+}
+
+func (e *Endpoint) answerNegotiate(w http.ResponseWriter, r *http.Request) {
 	if !strings.EqualFold(r.Method, http.MethodPost) {
 		plain(w, http.StatusMethodNotAllowed, "")
 		return
@@ -69,57 +91,126 @@ func (e *Endpoint) Negotiate(w http.ResponseWriter, r *http.Request) {
 
 // Connect answers what comes to the endpoint itself (spec §1.6, §2.1).
 func (e *Endpoint) Connect(w http.ResponseWriter, r *http.Request) {
+	e.Origins.guard(w, r, e.connect)
+}
+
+func (e *Endpoint) connect(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case strings.EqualFold(r.Method, http.MethodGet):
 		e.get(w, r)
 	case strings.EqualFold(r.Method, http.MethodPost):
-		if e.known(w, r) {
-			plain(w, http.StatusMethodNotAllowed, "POST requests are not allowed for WebSocket connections.")
-		}
+		e.post(w, e.Origins.stripCookies(r))
 	case strings.EqualFold(r.Method, http.MethodDelete):
-		if e.known(w, r) {
-			plain(w, http.StatusBadRequest, "Cannot terminate this connection using the DELETE endpoint.")
-		}
+		e.remove(w, e.Origins.stripCookies(r))
 	default:
 		plain(w, http.StatusMethodNotAllowed, "")
 	}
 }
 
 func (e *Endpoint) get(w http.ResponseWriter, r *http.Request) {
-	if acceptsEvents(r) {
-		e.absent(w, r, "ServerSentEvents")
-		return
-	}
-	if isUpgrade(r) {
+	switch {
+	case acceptsEvents(r):
+		e.events(w, e.Origins.stripCookies(r))
+	case isUpgrade(r):
 		e.webSocket(w, r)
-		return
-	}
-	h := w.Header()
-	h.Set("Cache-Control", "no-cache, no-store")
-	h.Set("Pragma", "no-cache")
-	h.Set("Expires", "Thu, 01 Jan 1970 00:00:00 GMT")
-	e.absent(w, r, "LongPolling")
-}
-
-// absent refuses a transport that the endpoint does not offer.
-func (e *Endpoint) absent(w http.ResponseWriter, r *http.Request, transport string) {
-	if e.known(w, r) {
-		plain(w, http.StatusNotFound, transport+" transport not supported by this end point type")
+	default:
+		h := w.Header()
+		h.Set("Cache-Control", "no-cache, no-store")
+		h.Set("Pragma", "no-cache")
+		h.Set("Expires", "Thu, 01 Jan 1970 00:00:00 GMT")
+		e.poll(w, e.Origins.stripCookies(r))
 	}
 }
 
-// known answers requests that name no connection by its token.
-func (e *Endpoint) known(w http.ResponseWriter, r *http.Request) bool {
+// enter lets a request into the connection that it names: with first, as the one that has just opened it. If it returns nil, the
+// request has been answered.
+func (e *Endpoint) enter(w http.ResponseWriter, r *http.Request, transport Transports) (q *requests, first bool) {
+	reserved, ok := e.known(w, r)
+	if !ok || !e.offers(w, transport) || !e.isFree(w, reserved, transport) {
+		return nil, false
+	}
+	if e.Tokens.transportOf(reserved) != 0 { // it polls
+		if !e.isUser(w, r, reserved) {
+			return nil, false
+		}
+	} else {
+		who, ok := e.admit(w, r)
+		if !ok || !reserved.isOf(w, who) {
+			return nil, false
+		}
+		q = e.Tokens.requestsOf(reserved)
+		if e.Tokens.activate(reserved, transport) {
+			q.polls = transport == LongPolling
+			if err := q.open(r, who, transport); err != nil {
+				plain(w, http.StatusServiceUnavailable, "The server is shutting down.")
+				return nil, false
+			}
+			return q, true
+		}
+		if !e.isFree(w, reserved, transport) { // another request was faster
+			return nil, false
+		}
+	}
+	q = e.Tokens.requestsOf(reserved)
+	select {
+	case <-q.opened:
+		return q, false
+	case <-r.Context().Done():
+		return nil, false
+	}
+}
+
+// offers refuses a transport that the endpoint does not offer.
+func (e *Endpoint) offers(w http.ResponseWriter, transport Transports) bool {
+	if e.Transports&transport == 0 {
+		plain(w, http.StatusNotFound, transport.String()+" transport not supported by this end point type")
+		return false
+	}
+	return true
+}
+
+// isFree refuses a second transport: only polls come one after the other.
+func (e *Endpoint) isFree(w http.ResponseWriter, reserved *reservation, transport Transports) bool {
+	switch has := e.Tokens.transportOf(reserved); {
+	case has == 0 || has == transport && transport == LongPolling:
+		return true
+	case has == transport:
+		plain(w, http.StatusConflict, "")
+	default:
+		plain(w, http.StatusBadRequest, "Cannot change transports mid-connection")
+	}
+	return false
+}
+
+// known finds the connection that a request names by its token.
+func (e *Endpoint) known(w http.ResponseWriter, r *http.Request) (reserved *reservation, ok bool) {
 	id, count := queryValue(r.URL.RawQuery, "id")
 	if id == "" {
 		plain(w, http.StatusBadRequest, "Connection ID required")
-		return false
+		return nil, false
 	}
-	known := count == 1 && e.Tokens.find(id, e) != nil
-	if !known {
+	if count == 1 {
+		reserved = e.Tokens.find(id, e)
+	}
+	if reserved == nil {
 		plain(w, http.StatusNotFound, "No Connection with that ID")
 	}
-	return known
+	return reserved, reserved != nil
+}
+
+// isUser refuses a request that is not made by the user of the connection. Newer versions of the reference do so, older ones do not
+// (spec §2.6).
+func (e *Endpoint) isUser(w http.ResponseWriter, r *http.Request, reserved *reservation) bool {
+	who, ok := e.identify(w, r)
+	return ok && reserved.isOf(w, who)
+}
+
+func (r *reservation) isOf(w http.ResponseWriter, who Identity) bool {
+	if r.userID != who.UserID {
+		plain(w, http.StatusForbidden, "")
+		return false
+	}
+	return true
 }
 
 // admit lets in who may connect.
@@ -128,6 +219,11 @@ func (e *Endpoint) admit(w http.ResponseWriter, r *http.Request) (Identity, bool
 		plain(w, http.StatusServiceUnavailable, "The server is shutting down.")
 		return Identity{}, false
 	}
+	return e.identify(w, r)
+}
+
+// identify finds out who makes a request.
+func (e *Endpoint) identify(w http.ResponseWriter, r *http.Request) (Identity, bool) {
 	who, err := e.Acceptor.Authenticate(r)
 	if err == nil {
 		return who, true

@@ -9,18 +9,17 @@ import (
 
 // negotiation is the answer to a negotiate request; its fields stand in the reference's order (spec §1.3).
 type negotiation struct {
-	Version    int                `json:"negotiateVersion"`
-	ID         string             `json:"connectionId"`
-	Token      string             `json:"connectionToken,omitempty"`
-	Transports []offeredTransport `json:"availableTransports"`
+	Version    int     `json:"negotiateVersion"`
+	ID         string  `json:"connectionId"`
+	Token      string  `json:"connectionToken,omitempty"`
+	Transports []offer `json:"availableTransports"`
 }
 
-type offeredTransport struct {
+// offer is a transport, and what it can carry.
+type offer struct {
 	Transport string   `json:"transport"`
 	Formats   []string `json:"transferFormats"`
 }
-
-var offered = []offeredTransport{{"WebSockets", []string{"Text", "Binary"}}}
 
 // newestNegotiation is the newest version of the negotiation; newer ones are asked down to it.
 const newestNegotiation = 1
@@ -32,7 +31,7 @@ func (e *Endpoint) negotiate(w http.ResponseWriter, r *http.Request, who Identit
 		return
 	}
 	reserved := e.Tokens.reserve(e, who.UserID, version == 0)
-	n := negotiation{Version: version, ID: reserved.id, Transports: offered}
+	n := negotiation{Version: version, ID: reserved.id, Transports: e.Transports.offers()}
 	if version > 0 {
 		n.Token = reserved.token
 	}

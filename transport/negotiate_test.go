@@ -35,7 +35,7 @@ func (a *acceptor) Authenticate(r *http.Request) (Identity, error) {
 	}
 }
 
-func (a *acceptor) Accept(string, Identity, *Request, *WebSocket) (Session, error) {
+func (a *acceptor) Accept(string, Identity, *Request, Link) (Session, error) {
 	return nil, errors.New("no connections here")
 }
 
@@ -55,7 +55,7 @@ func newCounter(t *testing.T) *counter {
 	tokens.now = func() time.Time { return c.time }
 	origins, err := NewOrigins(nil, false)
 	require.NoError(t, err)
-	c.Endpoint = &Endpoint{Acceptor: c.acceptor, Origins: origins, Tokens: tokens, Log: slog.New(slog.DiscardHandler)}
+	c.Endpoint = &Endpoint{Acceptor: c.acceptor, Transports: WebSockets, Origins: origins, Tokens: tokens, Log: slog.New(slog.DiscardHandler)}
 	return c
 }
 
@@ -187,7 +187,7 @@ func TestATokenBelongsToItsEndpoint(t *testing.T) {
 	other := *c.Endpoint
 	_, token := c.negotiate("?negotiateVersion=1")
 	require.Equal(t, http.StatusNotFound, ask(other.Connect, http.MethodPost, "?id="+token, nil).status)
-	require.Equal(t, http.StatusMethodNotAllowed, ask(c.Connect, http.MethodPost, "?id="+token, nil).status)
+	require.Equal(t, http.StatusOK, ask(c.Connect, http.MethodPost, "?id="+token, nil).status)
 }
 
 func TestNegotiatedConnectionsExpire(t *testing.T) {
@@ -200,7 +200,7 @@ func TestNegotiatedConnectionsExpire(t *testing.T) {
 	c.time = start.Add(10 * time.Second)
 	_, second := c.negotiate("?negotiateVersion=1")
 	_, active := c.negotiate("?negotiateVersion=1")
-	require.True(t, c.Tokens.activate(c.Tokens.find(active, c.Endpoint)))
+	require.True(t, c.Tokens.activate(c.Tokens.find(active, c.Endpoint), WebSockets))
 	stale := c.Tokens.find(first, c.Endpoint)
 	c.time = start.Add(15 * time.Second)
 	require.True(t, known(first))
@@ -214,7 +214,7 @@ func TestNegotiatedConnectionsExpire(t *testing.T) {
 	c.Tokens.release(c.Tokens.find(active, c.Endpoint))
 	require.False(t, known(active))
 	// Of a request that has found its connection just before that was forgotten.
-	require.False(t, c.Tokens.activate(stale))
+	require.False(t, c.Tokens.activate(stale, WebSockets))
 	c.Tokens.release(stale)
 	c.Tokens.release(nil)
 	require.Zero(t, c.Tokens.count)
@@ -233,8 +233,8 @@ func TestHowManyMayWaitForTheirTransport(t *testing.T) {
 	}
 	waits := func(token string) bool { return c.Tokens.find(token, c.Endpoint) != nil }
 	first, second := negotiate(), negotiate()
-	require.True(t, c.Tokens.activate(c.Tokens.find(first, c.Endpoint)))
-	require.False(t, c.Tokens.activate(c.Tokens.find(first, c.Endpoint)), "once")
+	require.True(t, c.Tokens.activate(c.Tokens.find(first, c.Endpoint), WebSockets))
+	require.False(t, c.Tokens.activate(c.Tokens.find(first, c.Endpoint), WebSockets), "once")
 	third := negotiate()
 	require.True(t, waits(first) && waits(second) && waits(third), "one that has its transport waits no longer")
 	fourth := negotiate()
@@ -282,7 +282,7 @@ func TestRequestsWithoutAWebSocket(t *testing.T) {
 		{"GET", "?id=T", http.Header{"Accept": {"text/event-stream;q=0.9"}}, 404, polls},
 		{"GET", "?id=T", http.Header{"Accept": {"text/event-stream; charset=utf-8"}}, 404, polls},
 		{"GET", "?id=T", http.Header{"Accept": {"*/*"}}, 404, polls},
-		{"POST", "?id=T", nil, 405, "POST requests are not allowed for WebSocket connections."},
+		{"POST", "?id=T", nil, 200, ""},
 		{"DELETE", "?id=T", nil, 400, "Cannot terminate this connection using the DELETE endpoint."},
 		{"HEAD", "?id=T", nil, 405, ""},
 		{"PUT", "?id=T", nil, 405, ""},

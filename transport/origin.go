@@ -6,9 +6,12 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
+
+	"github.com/rs/cors"
 )
 
-// Origins decides which web pages may connect. Browsers do not guard WebSockets by CORS, so the server has to.
+// Origins decides which web pages may connect: by CORS, and for WebSockets, which browsers do not guard, by itself.
 //
 // A request without an Origin header does not come from a page and passes: this is no authentication. One from the server's own
 // origin passes, one from an allowed origin passes, all others do not. Unless credentials are allowed, cookies of pages from other
@@ -17,6 +20,7 @@ type Origins struct {
 	any         bool
 	allowed     map[string]bool
 	credentials bool
+	cors        *cors.Cors // nil: no other origin is allowed
 }
 
 // AnyOrigin allows pages from everywhere.
@@ -41,7 +45,39 @@ func NewOrigins(allowed []string, credentials bool) (*Origins, error) {
 	if o.any && credentials {
 		faults = append(faults, errors.New(`origin "*" cannot be allowed together with credentials: every web page could act as its visitor`))
 	}
+	if len(allowed) > 0 {
+		o.cors = cors.New(o.options())
+	}
 	return o, errors.Join(faults...)
+}
+
+// options are what browsers are told (CORS): the headers of the official clients and whatever else a page sends, for as long as
+// browsers believe it without asking again.
+func (o *Origins) options() cors.Options {
+	options := cors.Options{
+		AllowedMethods:   []string{http.MethodGet, http.MethodPost, http.MethodDelete},
+		AllowedHeaders:   []string{"*"},
+		AllowCredentials: o.credentials,
+		MaxAge:           int((2 * time.Hour).Seconds()),
+	}
+	if o.any {
+		options.AllowedOrigins = []string{AnyOrigin}
+	} else {
+		options.AllowOriginFunc = func(origin string) bool {
+			u, err := url.Parse(origin)
+			return err == nil && o.allowed[normalOrigin(u)]
+		}
+	}
+	return options
+}
+
+// guard answers preflights, and lets browsers see the answers to pages of allowed origins.
+func (o *Origins) guard(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+	if o.cors == nil {
+		next(w, r)
+		return
+	}
+	o.cors.ServeHTTP(w, r, next)
 }
 
 // normalOrigin is the form in which browsers send an origin: lower case, without the scheme's own port.

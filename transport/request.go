@@ -17,13 +17,14 @@ type Request struct {
 	remoteAddr string
 	headers    string // "Name: value\n", repeated
 	secure     bool
+	transport  Transports
 }
 
 // noise are headers that say nothing about the client but how it talks to the server.
 var noise = map[string]bool{"Connection": true, "Upgrade": true, "Pragma": true, "Cache-Control": true, "Accept-Encoding": true}
 
 // snapshot copies what is kept into one string; those of the http.Request share memory with all that was read of it.
-func snapshot(r *http.Request) *Request {
+func snapshot(r *http.Request, transport Transports) *Request {
 	parts := []string{r.URL.Path, r.URL.RawQuery, r.Host, r.RemoteAddr}
 	var b strings.Builder
 	for _, part := range parts {
@@ -48,12 +49,15 @@ func snapshot(r *http.Request) *Request {
 	}
 	return &Request{
 		path: cut(len(parts[0])), query: cut(len(parts[1])), host: cut(len(parts[2])), remoteAddr: cut(len(parts[3])),
-		headers: all, secure: r.TLS != nil,
+		headers: all, secure: r.TLS != nil, transport: transport,
 	}
 }
 
 // Path is the path of the request's URL.
 func (r *Request) Path() string { return r.path }
+
+// Transport is the transport that the connection has got.
+func (r *Request) Transport() Transports { return r.transport }
 
 // Host is the host that the client has asked for.
 func (r *Request) Host() string { return r.host }

@@ -32,8 +32,9 @@ type reservation struct {
 	endpoint  *Endpoint
 	userID    string
 	born      time.Time
-	active    bool // it has its transport
+	transport Transports // that it has; 0: none yet
 	gone      bool
+	requests  *requests // nil unless it has been polled, streamed or posted to
 }
 
 // NewTokens makes ids of a node.
@@ -72,8 +73,8 @@ func (t *Tokens) reserve(e *Endpoint, userID string, idIsToken bool) *reservatio
 // expire forgets what has waited for too long.
 func (t *Tokens) expire(now time.Time) {
 	n := 0
-	for n < len(t.waiting) && (t.waiting[n].active || t.waiting[n].gone || now.Sub(t.waiting[n].born) > t.Expiry) {
-		if r := t.waiting[n]; !r.active && !r.gone {
+	for n < len(t.waiting) && (t.waiting[n].transport != 0 || t.waiting[n].gone || now.Sub(t.waiting[n].born) > t.Expiry) {
+		if r := t.waiting[n]; r.transport == 0 && !r.gone {
 			t.forget(r)
 		}
 		t.waiting[n] = nil
@@ -84,7 +85,7 @@ func (t *Tokens) expire(now time.Time) {
 
 func (t *Tokens) forget(r *reservation) {
 	delete(t.byToken, r.token)
-	if r.gone = true; !r.active {
+	if r.gone = true; r.transport == 0 {
 		t.count--
 	}
 }
@@ -101,15 +102,32 @@ func (t *Tokens) find(token string, e *Endpoint) *reservation {
 }
 
 // activate gives a connection its transport. false: it has one already, or is gone.
-func (t *Tokens) activate(r *reservation) bool {
+func (t *Tokens) activate(r *reservation, transport Transports) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if r.active || r.gone {
+	if r.transport != 0 || r.gone {
 		return false
 	}
-	r.active = true
+	r.transport = transport
 	t.count--
 	return true
+}
+
+// transportOf is the transport that a connection has, or 0.
+func (t *Tokens) transportOf(r *reservation) Transports {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return r.transport
+}
+
+// requestsOf are the requests that a connection is carried by.
+func (t *Tokens) requestsOf(r *reservation) *requests {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if r.requests == nil {
+		r.requests = &requests{endpoint: r.endpoint, reserved: r, opened: make(chan struct{})}
+	}
+	return r.requests
 }
 
 // release forgets a connection, if it had a token.

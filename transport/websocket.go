@@ -52,6 +52,9 @@ func (e *Endpoint) webSocket(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	if !e.offers(w, WebSockets) || reserved != nil && !e.isFree(w, reserved, WebSockets) {
+		return
+	}
 	if !e.Origins.allows(r) {
 		plain(w, http.StatusForbidden, "The origin is not allowed to connect.")
 		return
@@ -62,11 +65,10 @@ func (e *Endpoint) webSocket(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if reserved != nil {
-		if reserved.userID != who.UserID { // newer versions of the reference refuse this, older ones do not (spec §2.6)
-			plain(w, http.StatusForbidden, "")
+		if !reserved.isOf(w, who) {
 			return
 		}
-		if !e.Tokens.activate(reserved) {
+		if !e.Tokens.activate(reserved, WebSockets) {
 			plain(w, http.StatusConflict, "")
 			return
 		}
@@ -74,7 +76,7 @@ func (e *Endpoint) webSocket(w http.ResponseWriter, r *http.Request) {
 	} else {
 		id = e.Tokens.NewID()
 	}
-	if !canHijack(w) {
+	if !supports[http.Hijacker](w) {
 		e.Log.Error("a WebSocket cannot be opened: the http.ResponseWriter is no http.Hijacker, and does not unwrap to one")
 		e.Tokens.release(reserved)
 		plain(w, http.StatusInternalServerError, "")
@@ -86,7 +88,7 @@ func (e *Endpoint) webSocket(w http.ResponseWriter, r *http.Request) {
 		e.Tokens.release(reserved)
 		return
 	}
-	session, err := e.Acceptor.Accept(id, who, snapshot(r), socket)
+	session, err := e.Acceptor.Accept(id, who, snapshot(r, WebSockets), socket)
 	if err != nil { // shutting down since it was admitted
 		socket.Cut()
 		e.Tokens.release(reserved)
@@ -116,11 +118,11 @@ type WebSocket struct {
 	readerEnded bool
 }
 
-// canHijack tells whether the connection of a request can be taken over.
-func canHijack(w http.ResponseWriter) bool {
+// supports tells whether an http.ResponseWriter, or one that it wraps, has the methods of T.
+func supports[T any](w http.ResponseWriter) bool {
 	for {
 		switch t := w.(type) {
-		case http.Hijacker:
+		case T:
 			return true
 		case interface{ Unwrap() http.ResponseWriter }:
 			w = t.Unwrap()
@@ -345,9 +347,6 @@ func (s *WebSocket) Blocks() bool { return s.raw == nil }
 
 // TryWrite gives the kernel as much of b as it takes at once.
 func (s *WebSocket) TryWrite(b []byte) (int, error) { return s.raw.send(b, false) }
-
-// slice bounds what is written at once to a connection that can only block, so that a slow one is seen to move.
-const slice = 4 << 10
 
 // Write waits until the kernel has taken some of b.
 func (s *WebSocket) Write(b []byte) (int, error) {

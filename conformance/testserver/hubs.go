@@ -62,7 +62,7 @@ func (h *TestHub) GetContentTypeHeader() *string {
 	return optional(h.Call().Request().Header("Content-Type"))
 }
 func (h *TestHub) UserID() *string                { return optional(h.Call().UserID()) }
-func (h *TestHub) GetActiveTransportName() string { return "WebSockets" }
+func (h *TestHub) GetActiveTransportName() string { return h.Call().Request().Transport().String() }
 func (h *TestHub) Query(key string) *string {
 	return optional(joined(h.Call().Request().QueryValues(), key))
 }

@@ -1,0 +1,189 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// requests carries a connection by the requests of its client: an event stream, or polls, for what is sent to it, and POSTs for what it
+// sends. It is there from the first of them, which may be a POST.
+type requests struct {
+	endpoint *Endpoint
+	reserved *reservation
+	polls    bool
+
+	reading sync.Mutex // held by the POST whose body is being read: one after the other
+	early   []byte     // what was sent before there was a session; belongs to reading
+	session Session    // belongs to reading until opened is closed, and does not change then
+	opened  chan struct{}
+
+	mu      sync.Mutex
+	over    bool // nothing is fetched any more
+	leaving bool // the client has asked for the end
+	current *fetch
+}
+
+// fetch is a request that fetches output.
+type fetch struct {
+	cancel  context.CancelCauseFunc
+	control *http.ResponseController
+	ended   chan struct{}
+}
+
+var (
+	errCut        = errors.New("the connection was cut")
+	errSuperseded = errors.New("another poll has come")
+	errPollTime   = errors.New("nothing was sent for PollTimeout")
+)
+
+// maxEarly is how many bytes a client may send before it has its transport.
+const maxEarly = 4 << 10
+
+// Polls is part of the session's view of its transport, as is Cut.
+func (q *requests) Polls() bool { return q.polls }
+
+// Cut ends the request that fetches, and the connection.
+func (q *requests) Cut() {
+	q.mu.Lock()
+	if q.current != nil && !q.over {
+		q.current.cancel(errCut)
+		_ = q.current.control.SetWriteDeadline(time.Unix(1, 0))
+	}
+	q.mu.Unlock()
+	q.end()
+}
+
+// end ends the connection: everything has been fetched, or nothing can be any more.
+func (q *requests) end() {
+	q.mu.Lock()
+	first := !q.over
+	q.over = true
+	opened := q.isOpen()
+	q.mu.Unlock()
+	if !first {
+		return
+	}
+	q.endpoint.Tokens.release(q.reserved)
+	if opened { // else whoever opens it will see
+		q.session.End(nil)
+	}
+}
+
+func (q *requests) isOpen() bool { return isClosed(q.opened) }
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// open begins the connection that the requests carry, with what the client has sent already.
+func (q *requests) open(r *http.Request, who Identity, kind Transports) error {
+	q.reading.Lock()
+	defer q.reading.Unlock()
+	session, err := q.endpoint.Acceptor.Accept(q.reserved.id, who, snapshot(r, kind), q)
+	if err != nil { // shutting down since the request was admitted
+		q.endpoint.Tokens.release(q.reserved)
+		return err
+	}
+	q.session = session
+	if feed(session, q.early); len(q.early) > 0 {
+		q.early = nil
+	}
+	q.mu.Lock()
+	close(q.opened)
+	over := q.over
+	q.mu.Unlock()
+	if over { // cut already
+		session.End(nil)
+	}
+	return nil
+}
+
+// feed gives a session bytes of its client.
+func feed(session Session, b []byte) {
+	for len(b) > 0 {
+		n := copy(session.Buffer(), b)
+		session.Commit(n)
+		b = b[n:]
+	}
+}
+
+// begin makes a request the one that fetches, instead of one that does so already. false: nothing is fetched any more.
+func (q *requests) begin(w http.ResponseWriter, r *http.Request) (context.Context, *fetch, bool) {
+	ctx, cancel := context.WithCancelCause(r.Context())
+	f := &fetch{cancel: cancel, control: http.NewResponseController(w), ended: make(chan struct{})}
+	for {
+		q.mu.Lock()
+		if q.over || q.leaving {
+			q.mu.Unlock()
+			cancel(nil)
+			return nil, nil, false
+		}
+		before := q.current
+		if before == nil {
+			q.current = f
+			q.mu.Unlock()
+			// The server's own timeouts are for requests that end by themselves.
+			_ = f.control.SetReadDeadline(time.Time{})
+			_ = f.control.SetWriteDeadline(time.Time{})
+			return ctx, f, true
+		}
+		q.mu.Unlock()
+		before.cancel(errSuperseded)
+		<-before.ended
+	}
+}
+
+// done ends what begin has begun.
+func (q *requests) done(f *fetch) {
+	q.mu.Lock()
+	q.current = nil
+	leaving := q.leaving
+	q.mu.Unlock()
+	f.cancel(nil)
+	close(f.ended)
+	if leaving {
+		q.end()
+	}
+}
+
+// leave is the client's wish to end the connection. A poll that waits takes the last messages with it.
+func (q *requests) leave() {
+	q.endpoint.Tokens.release(q.reserved)
+	partial := false
+	if q.reading.TryLock() {
+		partial = q.session.Partial()
+		q.reading.Unlock()
+	}
+	q.session.Leave(partial)
+	q.mu.Lock()
+	q.leaving = true
+	waits := q.current != nil
+	q.mu.Unlock()
+	if !waits {
+		q.end()
+	}
+}
+
+// slice bounds what is written at once, so that a slow client is seen to move.
+const slice = 4 << 10
+
+// write writes b in pieces.
+func write(w http.ResponseWriter, b []byte, taken func(n int)) error {
+	for len(b) > 0 {
+		n, err := w.Write(b[:min(len(b), slice)])
+		if err != nil {
+			return err
+		}
+		taken(n)
+		b = b[n:]
+	}
+	return nil
+}
