@@ -49,6 +49,7 @@ type Call struct {
 	cancel   context.CancelCauseFunc
 	cause    error // why the context has ended
 	ended    bool
+	deaf     bool  // to its client's cancel
 	inside   int16 // how often it waits for the system to shut down, by which it does not end
 	pid      *actor.PID
 	inbox    chan any
@@ -252,6 +253,15 @@ func (k *Call) reason() error {
 	return k.cause
 }
 
+// IgnoreCancel is for a method that takes no context: it knows nothing of a cancel, and what it reads goes on (spec §6.7).
+func (k *Call) IgnoreCancel() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.deaf = true; k.cause == ErrCanceled {
+		k.cause = nil
+	}
+}
+
 // stop ends the context for a reason.
 func (k *Call) stop(cause error) {
 	k.mu.Lock()
@@ -260,7 +270,7 @@ func (k *Call) stop(cause error) {
 }
 
 func (k *Call) finish(cause error) {
-	if k.cause == nil && (k.inside == 0 || cause != ErrShutdown) {
+	if k.cause == nil && (k.inside == 0 || cause != ErrShutdown) && (!k.deaf || cause != ErrCanceled) {
 		k.cause = cause
 		if k.cancel != nil {
 			k.cancel(cause)

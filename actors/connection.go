@@ -235,6 +235,9 @@ func (c *Connection) onBatch(ctx actor.Context, b *batch) {
 	if b.err != nil && c.state == open {
 		c.enter(failing)
 		c.cause = b.err
+		c.in.mu.Lock()
+		c.in.giveUp(&GoneError{ID: c.id, Existed: true})
+		c.in.mu.Unlock()
 		c.calls.whenIdle(func() { c.post(&answered{}) })
 	}
 }

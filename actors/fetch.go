@@ -2,7 +2,6 @@ package actors
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"sync/atomic"
 
@@ -94,21 +93,14 @@ type hangup struct{ err error }
 
 func (*hangup) refuse() {}
 
-var errPartial = errors.New("Connection terminated while reading a message.")
-
 // Partial tells whether half a message has been read. It is for the goroutine that reads.
 func (c *Connection) Partial() bool {
 	return !c.in.failed && (len(c.in.partial) > 0 || c.in.piece != nil && len(c.in.piece.buf) > 0)
 }
 
-// Leave says that the client has asked its transport to end the connection, perhaps in the middle of a message. It gets a Close.
-func (c *Connection) Leave(partial bool) {
-	m := &hangup{}
-	if partial {
-		m.err = errPartial
-	}
-	c.post(m)
-}
+// Leave says that the client has asked its transport to end the connection. It gets a Close; an err tells what the transport found
+// wrong.
+func (c *Connection) Leave(err error) { c.post(&hangup{err}) }
 
 func (c *Connection) cut() {
 	if c.pull != nil {

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"cmp"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -99,17 +100,18 @@ func (c *Connection) Buffer() []byte {
 	return b.buf[len(b.buf):cap(b.buf)]
 }
 
-// Commit takes n bytes that have been read into Buffer. It may wait until the connection has handled what came before.
+// Commit takes n bytes that have been read into Buffer. It may wait until the connection has handled what came before; it returns
+// false if the connection ended meanwhile.
 //
 // Buffer, Commit and End are for one goroutine at a time.
-func (c *Connection) Commit(n int) {
+func (c *Connection) Commit(n int) (taken bool) {
 	in := &c.in
 	b := in.piece
 	b.buf = b.buf[:len(b.buf)+n]
 	if in.failed || c.closed.Load() {
 		in.piece, in.partial = nil, nil
 		b.recycle()
-		return
+		return true
 	}
 	used := c.parse(b)
 	rest := b.buf[used:]
@@ -118,7 +120,7 @@ func (c *Connection) Commit(n int) {
 			in.piece, in.partial = nil, slices.Clone(rest)
 			b.recycle()
 		}
-		return
+		return true
 	}
 	in.piece, in.partial = nil, nil
 	if len(rest) > 0 && b.err == nil {
@@ -128,8 +130,9 @@ func (c *Connection) Commit(n int) {
 	b.left.Store(int32(len(b.messages)) + 1)
 	b.charge = cap(b.buf) + messageCharge*len(b.messages)
 	c.heard.Store(true)
-	in.debit(b.charge, c.settings.InboundLimit, c)
+	taken = in.debit(b.charge, c.settings.InboundLimit, c)
 	c.mailbox.postInline(b)
+	return taken
 }
 
 // parse finds the whole messages in b and returns where what is left begins.
@@ -201,17 +204,16 @@ const handshakeCanceled = "Handshake was canceled."
 
 // debit charges n bytes. If the budget is spent, or an upload is full, it waits; one piece is always admitted when nothing is charged.
 // While an answer of the client is waited for, it may lie behind: then twice the budget is admitted before that answer is given up.
-func (in *input) debit(n, limit int, c *Connection) {
+func (in *input) debit(n, limit int, c *Connection) (ok bool) {
 	for {
 		in.mu.Lock()
 		if in.asking != nil && in.charged+n > 2*limit {
-			close(in.asking.failed)
-			in.asking = nil
+			in.giveUp(fmt.Errorf("%w of %d bytes", ErrInboundFull, limit))
 		}
 		if in.charged == 0 || in.asking != nil || in.full == 0 && in.charged+n <= limit {
 			in.charged += n
 			in.mu.Unlock()
-			return
+			return true
 		}
 		if in.room == nil {
 			in.room = make(chan struct{})
@@ -226,7 +228,7 @@ func (in *input) debit(n, limit int, c *Connection) {
 			in.charged += n // it will be credited
 			in.mu.Unlock()
 			in.waiting.Store(false)
-			return
+			return false
 		}
 		in.waiting.Store(false)
 	}

@@ -249,7 +249,7 @@ func TestAtMost64MessagesAreMerged(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		c := w.open("a", "", func(s *socket) { s.room = len(wsframe.CloseFrame(1000)) + 1 })
 		for i := range 3 * maxMerged {
-			c.conn.reply([]byte(call(fmt.Sprint(i), "x") + "\x1e"), false)
+			c.conn.reply([]byte(call(fmt.Sprint(i), "x")+"\x1e"), false)
 		}
 		c.conn.schedule()
 		w.settle()

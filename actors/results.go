@@ -84,16 +84,16 @@ func (h *Hub) Ask(ctx context.Context, to *Audience, target string, args []any, 
 		k.conn.lend(k)
 		k.conn.schedule() // what its worker has left unwritten shall not wait, too
 	}
-	overrun := c.in.ask()
-	defer c.in.asked(overrun)
+	asking := c.in.ask()
+	defer c.in.asked(asking)
 	var s sending
 	s.push(c, m.packets[c.protocol], false)
 	s.finish(ctx)
 	select {
 	case a := <-r.answer:
 		return r.take(a, bind)
-	case <-overrun.failed:
-		return fmt.Errorf("%w of %d bytes", ErrInboundFull, c.settings.InboundLimit)
+	case <-asking.failed:
+		return asking.err
 	case <-c.Done():
 	case <-ctx.Done():
 	}
@@ -158,7 +158,8 @@ func (rs *results) answer(c *Connection, b *batch, m *hubproto.Message) (kept bo
 // asking is there while somebody waits for answers of a client: they may lie behind what its reader would wait with.
 type asking struct {
 	count  int
-	failed chan struct{} // closed when too much lies before them
+	failed chan struct{} // closed when they will not come
+	err    error         // why
 }
 
 func (in *input) ask() *asking {
@@ -170,6 +171,15 @@ func (in *input) ask() *asking {
 	}
 	in.asking.count++
 	return in.asking
+}
+
+// giveUp tells those who wait for answers that none will come. The lock of the input is held.
+func (in *input) giveUp(err error) {
+	if in.asking != nil {
+		in.asking.err = err
+		close(in.asking.failed)
+		in.asking = nil
+	}
 }
 
 func (in *input) asked(a *asking) {

@@ -73,6 +73,9 @@ func (h *hub) Invoke(k *actors.Call, dst []byte) []byte {
 	case k.Twin():
 		return h.refuse(k, dst, "Invocation ID '"+string(k.ID())+"' is already in use.")
 	}
+	if !m.context && !m.stream {
+		k.IgnoreCancel()
+	}
 	if err := h.receive(k, m, f); err != nil {
 		return h.failed(k, dst, err)
 	}

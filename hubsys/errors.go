@@ -19,7 +19,12 @@ func Errorf(format string, args ...any) error {
 	return &HubError{Message: fmt.Sprintf(format, args...)}
 }
 
-func (e *HubError) Error() string { return e.Message }
+func (e *HubError) Error() string {
+	if e.Message == "" && e.Err != nil {
+		return e.Err.Error()
+	}
+	return e.Message
+}
 
 // Unwrap gives what the error is due to.
 func (e *HubError) Unwrap() error { return e.Err }
@@ -44,8 +49,11 @@ var (
 	ErrHandshakeTimeout = actors.ErrHandshakeTimeout // logged only: such a connection was never open
 )
 
-// ErrInboundFull is why [Invoke] gives up waiting for an answer that lies behind more than twice HubOptions.InboundLimit.
-var ErrInboundFull = actors.ErrInboundFull
+// Why [Invoke] has no result, besides what the client says.
+var (
+	ErrNoResult    = actors.ErrNoResult    // the client has answered without one
+	ErrInboundFull = actors.ErrInboundFull // the answer lies behind more than twice HubOptions.InboundLimit
+)
 
 // GoneError says that a client has no answer because its connection does not exist, or has ended while it was waited for.
 type GoneError = actors.GoneError

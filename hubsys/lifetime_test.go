@@ -90,7 +90,7 @@ func TestWhatOnDisconnectedIsTold(t *testing.T) {
 		"the client closes the socket":        {func(c *client) { c.leave() }, nil, "", "", -1},
 		"the client closes, going away":       {func(c *client) { _ = c.ws.Close(websocket.StatusGoingAway, "") }, nil, "", "", -1},
 		"the client vanishes":                 {func(c *client) { _ = c.ws.CloseNow() }, nil, "", "", -1},
-		"half a message and a close":          {func(c *client) { c.sendRaw(`{"type":1`); c.leave() }, nil, "", "", -1},
+		"half a message and a close":          {func(c *client) { c.sendRaw(`{"type":1`); c.leave() }, new(error), "Connection terminated while reading a message.", "", -1},
 		"the client says goodbye":             {func(c *client) { c.send(goodbye) }, nil, "", goodbye, 1000},
 		"the client says goodbye, error":      {func(c *client) { c.send(`{"type":7,"error":"my fault"}`) }, &fromClient, "my fault", goodbye, 1000},
 		"the client says goodbye, \"\"":       {func(c *client) { c.send(`{"type":7,"error":""}`) }, &fromClient, "", goodbye, 1000},

@@ -14,8 +14,8 @@ import (
 type Session interface {
 	// Buffer returns memory to read into, at least 512 bytes.
 	Buffer() []byte
-	// Commit says that n bytes have been read into it. It may wait, and so slow the client down.
-	Commit(n int)
+	// Commit says that n bytes have been read into it. It may wait, and so slow the client down; false: until the connection has ended.
+	Commit(n int) bool
 	// Partial tells whether half a message has been read.
 	Partial() bool
 	// End says that nothing more comes, and nothing more can be fetched. An error tells what the transport found wrong.
@@ -27,7 +27,7 @@ type Session interface {
 	// deliver fails, the output is pending again. At the end of all output it returns false; its error is that of ctx or deliver.
 	Fetch(ctx context.Context, deliver func(messages [][]byte, taken func(n int)) error) (more bool, err error)
 	// Leave says that the client wants to end the connection.
-	Leave(partial bool)
+	Leave(err error)
 	// Done is closed when the connection begins to close.
 	Done() <-chan struct{}
 }
@@ -193,10 +193,12 @@ func (e *Endpoint) known(w http.ResponseWriter, r *http.Request) (reserved *rese
 		reserved = e.Tokens.find(id, e)
 	}
 	if reserved == nil {
-		plain(w, http.StatusNotFound, "No Connection with that ID")
+		plain(w, http.StatusNotFound, unknownConnection)
 	}
 	return reserved, reserved != nil
 }
+
+const unknownConnection = "No Connection with that ID"
 
 // isUser refuses a request that is not made by the user of the connection. Newer versions of the reference do so, older ones do not
 // (spec §2.6).

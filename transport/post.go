@@ -14,7 +14,7 @@ func (e *Endpoint) post(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if e.Tokens.transportOf(reserved) == WebSockets {
-		plain(w, http.StatusMethodNotAllowed, "POST requests are not allowed for WebSocket connections.")
+		notForWebSockets(w)
 		return
 	}
 	if !e.isUser(w, r, reserved) {
@@ -28,11 +28,19 @@ func (e *Endpoint) post(w http.ResponseWriter, r *http.Request) {
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
 	q.reading.Lock()
 	defer q.reading.Unlock()
+	if isClosed(q.session.Done()) {
+		plain(w, http.StatusNotFound, "")
+		return
+	}
+	late := 0 // what came after the end, which this body itself may have brought about
 	for {
 		n, err := r.Body.Read(q.session.Buffer())
-		q.session.Commit(n)
+		if isClosed(q.session.Done()) {
+			late += n
+		}
+		taken := q.session.Commit(n)
 		switch {
-		case isClosed(q.session.Done()):
+		case !taken || late > maxLate:
 			plain(w, http.StatusNotFound, "")
 		case err == io.EOF:
 			plain(w, http.StatusOK, "")
@@ -44,6 +52,13 @@ func (e *Endpoint) post(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 }
+
+func notForWebSockets(w http.ResponseWriter) {
+	plain(w, http.StatusMethodNotAllowed, "POST requests are not allowed for WebSocket connections.")
+}
+
+// maxLate is how much of a body is still taken in, for nothing, when the connection has ended.
+const maxLate = 64 << 10
 
 // hold keeps what is sent before there is a session. It returns true if there is one in the meantime, which has got what was read here.
 func (q *requests) hold(w http.ResponseWriter, r *http.Request) (open bool) {
@@ -57,6 +72,10 @@ func (q *requests) hold(w http.ResponseWriter, r *http.Request) (open bool) {
 	if q.isOpen() {
 		feed(q.session, head)
 		return true
+	}
+	if q.endpoint.Tokens.transportOf(q.reserved) == WebSockets { // since it was asked
+		notForWebSockets(w)
+		return false
 	}
 	if len(q.early)+len(head) > maxEarly {
 		plain(w, http.StatusRequestEntityTooLarge, "At most 4096 bytes can be sent before the connection has its transport.")

@@ -68,8 +68,17 @@ func (q *requests) end() {
 	}
 	q.endpoint.Tokens.release(q.reserved)
 	if opened { // else whoever opens it will see
-		q.session.End(nil)
+		q.session.End(q.left())
 	}
+}
+
+// left is the error of a client that ends in the middle of a message.
+func (q *requests) left() error {
+	if !q.reading.TryLock() {
+		return nil // a body is still being read
+	}
+	defer q.reading.Unlock()
+	return left(q.session)
 }
 
 func (q *requests) isOpen() bool { return isClosed(q.opened) }
@@ -93,9 +102,8 @@ func (q *requests) open(r *http.Request, who Identity, kind Transports) error {
 		return err
 	}
 	q.session = session
-	if feed(session, q.early); len(q.early) > 0 {
-		q.early = nil
-	}
+	feed(session, q.early)
+	q.early = nil
 	q.mu.Lock()
 	close(q.opened)
 	over := q.over
@@ -104,6 +112,14 @@ func (q *requests) open(r *http.Request, who Identity, kind Transports) error {
 		session.End(nil)
 	}
 	return nil
+}
+
+// feedEarly gives a session that needs no requests what they have brought.
+func (q *requests) feedEarly(session Session) {
+	q.reading.Lock()
+	defer q.reading.Unlock()
+	feed(session, q.early)
+	q.early = nil
 }
 
 // feed gives a session bytes of its client.
@@ -157,12 +173,7 @@ func (q *requests) done(f *fetch) {
 // leave is the client's wish to end the connection. A poll that waits takes the last messages with it.
 func (q *requests) leave() {
 	q.endpoint.Tokens.release(q.reserved)
-	partial := false
-	if q.reading.TryLock() {
-		partial = q.session.Partial()
-		q.reading.Unlock()
-	}
-	q.session.Leave(partial)
+	q.session.Leave(q.left())
 	q.mu.Lock()
 	q.leaving = true
 	waits := q.current != nil
@@ -170,6 +181,16 @@ func (q *requests) leave() {
 	if !waits {
 		q.end()
 	}
+}
+
+// errPartial is worded as by the reference.
+var errPartial = errors.New("Connection terminated while reading a message.")
+
+func left(session Session) error {
+	if session.Partial() {
+		return errPartial
+	}
+	return nil
 }
 
 // slice bounds what is written at once, so that a slow client is seen to move.

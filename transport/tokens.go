@@ -120,6 +120,16 @@ func (t *Tokens) transportOf(r *reservation) Transports {
 	return r.transport
 }
 
+// requestsBefore are what has come before a WebSocket. Nil: nothing.
+func (t *Tokens) requestsBefore(r *reservation) *requests {
+	if r == nil {
+		return nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return r.requests
+}
+
 // requestsOf are the requests that a connection is carried by.
 func (t *Tokens) requestsOf(r *reservation) *requests {
 	t.mu.Lock()

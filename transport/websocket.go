@@ -48,7 +48,9 @@ func (e *Endpoint) webSocket(w http.ResponseWriter, r *http.Request) {
 			reserved = e.Tokens.find(id, e)
 		}
 		if reserved == nil {
+			w.Header()["Content-Type"] = nil // nor does the reference name one here
 			w.WriteHeader(http.StatusNotFound)
+			_, _ = w.Write([]byte(unknownConnection))
 			return
 		}
 	}
@@ -90,11 +92,17 @@ func (e *Endpoint) webSocket(w http.ResponseWriter, r *http.Request) {
 	}
 	session, err := e.Acceptor.Accept(id, who, snapshot(r, WebSockets), socket)
 	if err != nil { // shutting down since it was admitted
+		if !socket.Blocks() {
+			_, _ = socket.TryWrite(socket.LastFrame())
+		}
 		socket.Cut()
 		e.Tokens.release(reserved)
 		return
 	}
 	socket.session = session
+	if q := e.Tokens.requestsBefore(reserved); q != nil {
+		q.feedEarly(session)
+	}
 	// Not on this goroutine: it holds the stack and the buffers of the HTTP server.
 	go socket.serve(e.Tokens, reserved)
 }
@@ -186,14 +194,14 @@ func (s *WebSocket) serve(tokens *Tokens, reserved *reservation) {
 	var closed websocket.CloseError
 	switch {
 	case errors.As(err, &closed): // the client took leave: it is answered when what is being written is out
-		err = nil
+		err = left(s.session)
 		s.closeCode.Store(0) // whatever its code was (spec §2.3)
 		if !utf8.ValidString(closed.Reason) {
 			s.closeCode.Store(uint32(websocket.StatusProtocolError))
 			err = errReason
 		}
 	case s.closeCode.Load() == 0: // it is gone
-		err = nil
+		err = left(s.session)
 		s.Cut()
 	}
 	s.session.End(err)

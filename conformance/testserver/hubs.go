@@ -105,13 +105,9 @@ func (h *TestHub) SendComplexObject() Complex {
 	}
 }
 
-func (h *TestHub) Slow(ctx context.Context, ms int32) (int32, error) {
-	select {
-	case <-time.After(time.Duration(ms) * time.Millisecond):
-		return ms, nil
-	case <-ctx.Done():
-		return 0, context.Cause(ctx)
-	}
+func (h *TestHub) Slow(ms int32) int32 {
+	time.Sleep(time.Duration(ms) * time.Millisecond)
+	return ms
 }
 
 func (h *TestHub) Burst(ctx context.Context, n int) error {
