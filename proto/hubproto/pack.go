@@ -42,10 +42,10 @@ func (packProtocol) Next(buf []byte, _, limit int) (int, error) {
 	if err != nil || size == 0 {
 		return 0, err
 	}
-	if limit > 0 && size+length > limit {
+	if limit > 0 && length > limit-size {
 		return 0, &TooLargeError{Limit: limit}
 	}
-	if len(buf) < size+length {
+	if len(buf)-size < length {
 		return 0, nil
 	}
 	return size + length, nil
@@ -80,9 +80,6 @@ func (packProtocol) Parse(record []byte, m *Message) error {
 		if r.items > 0 { // older clients leave the streams out
 			r.streamIDs(m)
 		}
-		if m.Type == StreamInvocation && len(m.ID) == 0 {
-			r.fail("Null value for 'invocationId' is not valid.")
-		}
 	case StreamItem:
 		r.headers(m)
 		m.ID = r.text("invocationId", false, MaxIDLength)
@@ -113,6 +110,12 @@ func (packProtocol) Parse(record []byte, m *Message) error {
 	case Ack, Sequence:
 		m.SequenceID = r.int64("sequenceId")
 	}
+	switch m.Type {
+	case StreamItem, Completion, StreamInvocation, CancelInvocation:
+		if len(m.ID) == 0 {
+			r.fail("Null value for 'invocationId' is not valid.")
+		}
+	}
 	return r.err
 }
 
@@ -135,25 +138,22 @@ func (r *packReader) take(what, field string) bool {
 	return true
 }
 
-func (r *packReader) int64(field string) int64 {
-	if !r.take("Int64", field) {
+func (r *packReader) int64(field string) int64 { return r.integer("Int64", field) }
+
+func (r *packReader) int32(field string) int32 { return int32(r.integer("Int32", field)) }
+
+// integer reads what fits into a type.
+func (r *packReader) integer(what, field string) int64 {
+	if !r.take(what, field) {
 		return 0
 	}
 	n, rest, err := msgp.ReadInt64Bytes(r.b)
-	if err != nil {
-		r.fail("Reading '%s' as Int64 failed.", field)
+	if err != nil || what == "Int32" && n != int64(int32(n)) {
+		r.fail("Reading '%s' as %s failed.", field, what)
 		return 0
 	}
 	r.b = rest
 	return n
-}
-
-func (r *packReader) int32(field string) int32 {
-	n := r.int64(field)
-	if n != int64(int32(n)) {
-		r.fail("Reading '%s' as Int32 failed.", field)
-	}
-	return int32(n)
 }
 
 func (r *packReader) bool(field string) bool {
@@ -207,14 +207,14 @@ func (r *packReader) value(field string) []byte {
 }
 
 func (r *packReader) array(field string) []byte {
-	if r.err == nil && r.items > 0 && msgp.NextType(r.b) != msgp.ArrayType {
+	if r.err == nil && (r.items == 0 || msgp.NextType(r.b) != msgp.ArrayType) {
 		r.fail("Reading array length for '%s' failed.", field)
 	}
 	return r.value(field)
 }
 
 func (r *packReader) headers(m *Message) {
-	if r.err == nil && r.items > 0 && msgp.NextType(r.b) != msgp.MapType {
+	if r.err == nil && (r.items == 0 || msgp.NextType(r.b) != msgp.MapType) {
 		r.fail("Reading map length for 'headers' failed.")
 	}
 	raw := r.value("headers")
@@ -222,11 +222,13 @@ func (r *packReader) headers(m *Message) {
 		return
 	}
 	n, rest, _ := msgp.ReadMapHeaderBytes(raw)
-	for range 2 * n {
-		var err error
-		if _, rest, err = msgp.ReadStringZC(rest); err != nil {
-			r.fail("Reading 'headers' as String failed.")
-			return
+	for i := range n {
+		for _, part := range []string{"Key", "Value"} {
+			var err error
+			if _, rest, err = msgp.ReadStringZC(rest); err != nil {
+				r.fail("Reading 'headers[%d].%s' as String failed.", i, part)
+				return
+			}
 		}
 	}
 	if n > 0 {
@@ -313,6 +315,14 @@ func framePacked(dst []byte, start int) []byte {
 	copy(dst[start+size:], dst[start:start+n])
 	copy(dst[start:], p[:size])
 	return dst
+}
+
+// appendPackedInt writes a whole number as short as can be; msgp keeps the sign of a signed one.
+func appendPackedInt(dst []byte, n int64) []byte {
+	if n >= 0 {
+		return msgp.AppendUint64(dst, uint64(n))
+	}
+	return msgp.AppendInt64(dst, n)
 }
 
 func appendPackedID(dst, id []byte) []byte {
@@ -416,7 +426,7 @@ func (packProtocol) Append(dst []byte, m *Message) []byte {
 		dst = msgp.AppendBool(dst, m.AllowReconnect)
 	case Ack, Sequence:
 		dst = msgp.AppendInt(msgp.AppendArrayHeader(dst, 2), int(m.Type))
-		dst = msgp.AppendInt64(dst, m.SequenceID)
+		dst = appendPackedInt(dst, m.SequenceID)
 	default: // Ping
 		dst = msgp.AppendInt(msgp.AppendArrayHeader(dst, 1), int(m.Type))
 	}

@@ -1,6 +1,7 @@
 package hubproto
 
 import (
+	"bytes"
 	"encoding"
 	"encoding/json"
 	"fmt"
@@ -17,12 +18,12 @@ func (packProtocol) BindArguments(arguments []byte, params []reflect.Value) erro
 	if err != nil {
 		return &BindError{Text: bindText, Cause: err}
 	}
-	for _, p := range params[:min(int(n), len(params))] {
+	for _, p := range params[:min(uint64(n), uint64(len(params)))] {
 		if rest, err = unpack(rest, p); err != nil {
 			return &BindError{Text: bindText, Cause: err}
 		}
 	}
-	if int(n) != len(params) {
+	if uint64(n) != uint64(len(params)) {
 		return countError(int(n), len(params))
 	}
 	return nil
@@ -36,6 +37,15 @@ func (packProtocol) BindValue(value []byte, v reflect.Value) error {
 	return valueError(v, err)
 }
 
+// typeOf tells what b begins with. msgp knows short timestamps only when something stands behind them.
+func typeOf(b []byte) msgp.Type {
+	const fixExt1, fixExt16, timestamp = 0xd4, 0xd8, 0xff
+	if len(b) > 1 && b[0] >= fixExt1 && b[0] <= fixExt16 && b[1] == timestamp {
+		return msgp.TimeType
+	}
+	return msgp.NextType(b)
+}
+
 // nilByte is how nil is written.
 const nilByte = 0xc0
 
@@ -43,12 +53,12 @@ const nilByte = 0xc0
 // stands behind it. What fits is what fits in JSON; bytes fit []byte, and timestamps time.Time.
 func unpack(b []byte, v reflect.Value) (rest []byte, err error) {
 	t := v.Type()
-	kind := msgp.NextType(b)
-	if t == timeType {
-		return unpackTime(b, v)
-	}
+	kind := typeOf(b)
 	if kind == msgp.NilType {
 		return unpackNil(b, v)
+	}
+	if t == timeType {
+		return unpackTime(b, v)
 	}
 	switch u := v.Addr().Interface().(type) {
 	case *string:
@@ -112,7 +122,7 @@ func unpack(b []byte, v reflect.Value) (rest []byte, err error) {
 		return rest, err
 	case reflect.Slice:
 		if isBytes(t) {
-			x, rest, err := msgp.ReadBytesBytes(b, nil)
+			x, rest, err := msgp.ReadBytesBytes(b, []byte{}) // not nil when empty
 			v.SetBytes(x)
 			return rest, err
 		}
@@ -128,7 +138,7 @@ func unpack(b []byte, v reflect.Value) (rest []byte, err error) {
 }
 
 func misfit(b []byte, t reflect.Type) error {
-	return fmt.Errorf("%s does not fit %s", msgp.NextType(b), t)
+	return fmt.Errorf("%s does not fit %s", typeOf(b), t)
 }
 
 func unpackNil(b []byte, v reflect.Value) ([]byte, error) {
@@ -136,7 +146,10 @@ func unpackNil(b []byte, v reflect.Value) ([]byte, error) {
 		return b[1:], u.UnmarshalJSON([]byte("null"))
 	}
 	switch v.Kind() {
-	case reflect.Pointer, reflect.Slice, reflect.Map, reflect.Interface, reflect.String:
+	case reflect.Pointer, reflect.Slice, reflect.Map, reflect.Interface:
+		v.SetZero() // the last of repeated names counts
+		return b[1:], nil
+	case reflect.String:
 		return b[1:], nil
 	}
 	return b, fmt.Errorf("nil does not fit %s", v.Type())
@@ -146,7 +159,7 @@ func unpackTime(b []byte, v reflect.Value) ([]byte, error) {
 	var t time.Time
 	var rest []byte
 	var err error
-	if msgp.NextType(b) == msgp.StrType {
+	if typeOf(b) == msgp.StrType {
 		var text []byte
 		if text, rest, err = msgp.ReadStringZC(b); err == nil {
 			err = t.UnmarshalText(text)
@@ -160,7 +173,7 @@ func unpackTime(b []byte, v reflect.Value) ([]byte, error) {
 
 // unpackFloat takes whole numbers, too: JavaScript sends them as such.
 func unpackFloat(b []byte) (float64, []byte, error) {
-	switch msgp.NextType(b) {
+	switch typeOf(b) {
 	case msgp.IntType:
 		n, rest, err := msgp.ReadInt64Bytes(b)
 		return float64(n), rest, err
@@ -175,7 +188,7 @@ func unpackFloat(b []byte) (float64, []byte, error) {
 }
 
 func unpackNumber(b []byte, v reflect.Value) ([]byte, error) {
-	switch msgp.NextType(b) {
+	switch typeOf(b) {
 	case msgp.IntType:
 		n, rest, err := msgp.ReadInt64Bytes(b)
 		v.SetString(strconv.FormatInt(n, 10))
@@ -186,6 +199,9 @@ func unpackNumber(b []byte, v reflect.Value) ([]byte, error) {
 		return rest, err
 	}
 	f, rest, err := unpackFloat(b)
+	if err == nil && (math.IsNaN(f) || math.IsInf(f, 0)) {
+		err = misfit(b, v.Type()) // JSON has no such number
+	}
 	v.SetString(strconv.FormatFloat(f, 'g', -1, 64))
 	return rest, err
 }
@@ -205,7 +221,7 @@ func unpackJSON(b []byte, into func([]byte) error) ([]byte, error) {
 
 // unpackAny decodes what an interface holds: nil, bool, int64, uint64, float64, string, []byte, time.Time, []any, map[string]any.
 func unpackAny(b []byte) (any, []byte, error) {
-	switch msgp.NextType(b) {
+	switch typeOf(b) {
 	case msgp.NilType:
 		return nil, b[1:], nil
 	case msgp.BoolType:
@@ -223,7 +239,7 @@ func unpackAny(b []byte) (any, []byte, error) {
 	case msgp.StrType:
 		return boxed(msgp.ReadStringBytes(b))
 	case msgp.BinType:
-		return boxed(msgp.ReadBytesBytes(b, nil))
+		return boxed(msgp.ReadBytesBytes(b, []byte{}))
 	case msgp.TimeType:
 		t, rest, err := msgp.ReadTimeBytes(b)
 		return t.UTC(), rest, err
@@ -236,7 +252,7 @@ func unpackAny(b []byte) (any, []byte, error) {
 		rest, err := unpackMap(b, reflect.ValueOf(&m).Elem())
 		return m, rest, err
 	}
-	return nil, b, fmt.Errorf("%s has no value here", msgp.NextType(b))
+	return nil, b, fmt.Errorf("%s has no value here", typeOf(b))
 }
 
 func boxed[T any](v T, rest []byte, err error) (any, []byte, error) { return v, rest, err }
@@ -273,6 +289,9 @@ func unpackArray(b []byte, v reflect.Value) ([]byte, error) {
 			rest, err = msgp.Skip(rest)
 		}
 	}
+	for i := int(min(n, math.MaxInt32)); i < v.Len(); i++ {
+		v.Index(i).SetZero()
+	}
 	return rest, err
 }
 
@@ -291,6 +310,9 @@ func unpackMap(b []byte, v reflect.Value) ([]byte, error) {
 		if rest, err = unpack(rest, value); err != nil {
 			return rest, err
 		}
+		if !key.Comparable() {
+			return rest, fmt.Errorf("a key of %s cannot be compared", v.Type())
+		}
 		m.SetMapIndex(key, value)
 	}
 	v.Set(m)
@@ -299,7 +321,7 @@ func unpackMap(b []byte, v reflect.Value) ([]byte, error) {
 
 // unpackKey takes a number from a string, too, because that is how it is written.
 func unpackKey(b []byte, key reflect.Value) ([]byte, error) {
-	if msgp.NextType(b) != msgp.StrType || key.Kind() == reflect.String {
+	if typeOf(b) != msgp.StrType || key.Kind() == reflect.String {
 		return unpack(b, key)
 	}
 	text, rest, err := msgp.ReadStringZC(b)
@@ -309,7 +331,17 @@ func unpackKey(b []byte, key reflect.Value) ([]byte, error) {
 	if u, ok := key.Addr().Interface().(encoding.TextUnmarshaler); ok {
 		return rest, u.UnmarshalText(append([]byte(nil), text...))
 	}
-	return rest, json.Unmarshal(text, key.Addr().Interface())
+	switch {
+	case key.CanInt():
+		n, err := strconv.ParseInt(string(text), 10, key.Type().Bits())
+		key.SetInt(n)
+		return rest, err
+	case key.CanUint():
+		n, err := strconv.ParseUint(string(text), 10, key.Type().Bits())
+		key.SetUint(n)
+		return rest, err
+	}
+	return unpack(b, key)
 }
 
 func unpackStruct(b []byte, v reflect.Value) ([]byte, error) {
@@ -322,13 +354,10 @@ func unpackStruct(b []byte, v reflect.Value) ([]byte, error) {
 		if name, rest, err = msgp.ReadStringZC(rest); err != nil {
 			return rest, err
 		}
-		f := fieldNamed(v.Type(), string(name))
-		if f == nil {
+		if f := fieldNamed(v.Type(), string(name)); f == nil {
 			rest, err = msgp.Skip(rest)
-		} else if f.quoted {
-			rest, err = unpackQuoted(rest, f.in(v))
 		} else {
-			rest, err = unpack(rest, f.in(v))
+			rest, err = f.unpack(rest, v)
 		}
 		if err != nil {
 			return rest, fmt.Errorf("%s: %w", name, err)
@@ -345,19 +374,28 @@ func unpackQuoted(b []byte, v reflect.Value) ([]byte, error) {
 	if err != nil {
 		return b, err
 	}
+	if len(bytes.TrimSpace(text)) != len(text) { // encoding/json would pass over it here, and does not in JSON
+		return rest, misfit(b, v.Type())
+	}
 	return rest, json.Unmarshal(text, v.Addr().Interface())
 }
 
-// in gives the field in a struct that is being filled.
-func (f *field) in(v reflect.Value) reflect.Value {
+// unpack decodes a field of a struct.
+func (f *field) unpack(b []byte, v reflect.Value) ([]byte, error) {
 	for i, x := range f.index {
 		if i > 0 && v.Kind() == reflect.Pointer {
 			if v.IsNil() {
+				if !v.CanSet() {
+					return b, fmt.Errorf("the embedded %s cannot be made from here", v.Type())
+				}
 				v.Set(reflect.New(v.Type().Elem()))
 			}
 			v = v.Elem()
 		}
 		v = v.Field(x)
 	}
-	return v
+	if f.quoted {
+		return unpackQuoted(b, v)
+	}
+	return unpack(b, v)
 }

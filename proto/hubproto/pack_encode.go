@@ -22,11 +22,11 @@ func appendPacked(dst []byte, v any, depth int) ([]byte, error) {
 	case bool:
 		return msgp.AppendBool(dst, v), nil
 	case int:
-		return msgp.AppendInt(dst, v), nil
+		return appendPackedInt(dst, int64(v)), nil
 	case int64:
-		return msgp.AppendInt64(dst, v), nil
+		return appendPackedInt(dst, v), nil
 	case int32:
-		return msgp.AppendInt32(dst, v), nil
+		return appendPackedInt(dst, int64(v)), nil
 	case float64:
 		return msgp.AppendFloat64(dst, v), nil
 	}
@@ -64,7 +64,7 @@ func packKind(t reflect.Type) encodeFunc {
 	case reflect.Bool:
 		return func(dst []byte, v reflect.Value, _ int) ([]byte, error) { return msgp.AppendBool(dst, v.Bool()), nil }
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
-		return func(dst []byte, v reflect.Value, _ int) ([]byte, error) { return msgp.AppendInt64(dst, v.Int()), nil }
+		return func(dst []byte, v reflect.Value, _ int) ([]byte, error) { return appendPackedInt(dst, v.Int()), nil }
 	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uintptr:
 		return func(dst []byte, v reflect.Value, _ int) ([]byte, error) { return msgp.AppendUint64(dst, v.Uint()), nil }
 	case reflect.Float32:
@@ -186,7 +186,10 @@ func appendTranscoded(dst, text []byte) ([]byte, error) {
 		return slices.Insert(dst, start, msgp.AppendMapHeader(nil, n)...), s.err
 	}
 	if n, ok := parseInt(text); ok {
-		return msgp.AppendInt64(dst, n), nil
+		return appendPackedInt(dst, n), nil
+	}
+	if n, err := strconv.ParseUint(string(text), 10, 64); err == nil {
+		return msgp.AppendUint64(dst, n), nil
 	}
 	f, err := strconv.ParseFloat(string(text), 64)
 	return msgp.AppendFloat64(dst, f), err
@@ -226,21 +229,20 @@ func packMap(t reflect.Type) encodeFunc {
 func packStruct(t reflect.Type) encodeFunc {
 	fields := fieldsOf(t)
 	return func(dst []byte, v reflect.Value, depth int) ([]byte, error) {
-		values := make([]reflect.Value, len(fields))
 		n := uint32(0)
 		for i := range fields {
-			if value, ok := fields[i].of(v); ok {
-				values[i] = value
+			if _, ok := fields[i].of(v); ok {
 				n++
 			}
 		}
 		dst = msgp.AppendMapHeader(dst, n)
 		for i := range fields {
-			if !values[i].IsValid() {
+			value, ok := fields[i].of(v)
+			if !ok {
 				continue
 			}
 			var err error
-			if dst, err = fields[i].pack(msgp.AppendString(dst, fields[i].name), values[i], depth); err != nil {
+			if dst, err = fields[i].pack(msgp.AppendString(dst, fields[i].name), value, depth); err != nil {
 				return dst, err
 			}
 		}
