@@ -213,8 +213,8 @@ func (v *visitor) call(method string, args ...any) {
 	v.say(string(record))
 }
 
-// hear waits for the next call of a client method.
-func (v *visitor) hear() string {
+// record waits for the next record.
+func (v *visitor) record() string {
 	if len(v.heard) == 0 {
 		_, b, err := v.ws.Read(context.Background())
 		if err != nil {
@@ -222,16 +222,22 @@ func (v *visitor) hear() string {
 		}
 		v.heard = strings.Split(strings.TrimSuffix(string(b), "\x1e"), "\x1e")
 	}
+	record := v.heard[0]
+	v.heard = v.heard[1:]
+	return record
+}
+
+// hear waits for the next call of a client method.
+func (v *visitor) hear() string {
 	var m struct {
 		Type           int
 		Target         string
 		Arguments      []any
 		AllowReconnect bool
 	}
-	if err := json.Unmarshal([]byte(v.heard[0]), &m); err != nil {
+	if err := json.Unmarshal([]byte(v.record()), &m); err != nil {
 		log.Fatal(err)
 	}
-	v.heard = v.heard[1:]
 	if m.Type == 7 && m.AllowReconnect {
 		return "the server is going away, and may be connected to again"
 	}
@@ -239,3 +245,15 @@ func (v *visitor) hear() string {
 }
 
 func (v *visitor) leave() { _ = v.ws.Close(websocket.StatusNormalClosure, "") }
+
+// greet gives the answer to a handshake.
+func greet(url, protocol string) string {
+	ws, _, err := websocket.Dial(context.Background(), url, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	v := &visitor{ws: ws}
+	defer v.leave()
+	v.say(`{"protocol":"` + protocol + `","version":1}`)
+	return v.record()
+}
