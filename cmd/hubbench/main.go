@@ -56,7 +56,7 @@ type server struct {
 	addr    string
 	control string
 	pid     int
-	warm    bool // it compiles itself while it runs
+	warm    bool // it compiles itself while it runs, and has no MessagePack: the original
 }
 
 // scenario is one way to use a server.
@@ -69,6 +69,8 @@ type scenario struct {
 var scenarios = []scenario{
 	{"broadcast 1,000 × 50/s", "raw loop", load{kind: broadcast, connections: 1000, rate: 50, lazy: time.Millisecond}},
 	{"broadcast 1,000 × 2,000/s", "raw loop", load{kind: broadcast, connections: 1000, rate: 2000, lazy: time.Millisecond}},
+	{"broadcast 1,000 × 50/s, MessagePack", "raw loop", load{kind: broadcast, connections: 1000, rate: 50, lazy: time.Millisecond, packed: true}},
+	{"broadcast 1,000 × 2,000/s, MessagePack", "raw loop", load{kind: broadcast, connections: 1000, rate: 2000, lazy: time.Millisecond, packed: true}},
 	{"echo, depth 1, 200", "bare echo", load{kind: echo, connections: 200, depth: 1, perMessage: 1}},
 	{"echo, 8 per message, 200", "bare echo", load{kind: echo, connections: 200, depth: 8, perMessage: 8}},
 	{"idle, 10,000", "bare echo", load{kind: idle, connections: 10000}},
@@ -103,7 +105,7 @@ func measureAll() error {
 		var order []string
 		for round := range *rounds {
 			for _, s := range servers {
-				if isBaseline(s.name) && s.name != sc.baseline {
+				if isBaseline(s.name) && s.name != sc.baseline || sc.load.packed && s.warm {
 					continue
 				}
 				f, err := measure(s, sc.load)
