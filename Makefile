@@ -10,7 +10,7 @@ REFERENCE ?= ../shared/reference
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: $(SIGNALR) ## start the demo on http://127.0.0.1:8080
@@ -30,6 +30,10 @@ test-go: ## run the tests in Go, with the race detector where there is a C compi
 .PHONY: test-clients
 test-clients: ## run the official clients against the servers: in Node, and in a browser if there is one
 	node conformance/run.mjs
+
+.PHONY: conformance-reference
+conformance-reference: ## run the same suites against the original server, to prove the suites (REFERENCE=...)
+	TROUPE_REFERENCE=$(abspath $(REFERENCE))/run.sh node conformance/run.mjs
 
 .PHONY: oracle
 oracle: ## compare the server with the recorded answers of the original, where they are (ORACLE=...)

@@ -1,7 +1,8 @@
 // Package actors is the runtime of hubs: the actors that connections, groups, users and running calls are, the outboxes that carry
 // what is sent to clients, and the goroutines that write it.
 //
-// It runs hubs through [Handler] and writes through [Socket], and knows neither reflection nor HTTP. The tree of actors:
+// It runs hubs through [Handler], writes through [Socket] or lets [Requests] fetch, and knows neither reflection nor HTTP. The tree of
+// actors:
 //
 //	hubsys-<node>                     one root per System
 //	├── connections/<n>               supervisors of a part of the connections each
@@ -12,6 +13,6 @@
 //
 // Groups, users and everyone are actors whose mailbox has no queue: see group.
 //
-// Locks are taken in this order: directory, group, outbox, flusher list; the run queue's before a call's. Nothing under them blocks,
-// encodes, logs or runs user code.
+// Locks are taken in this order: directory, group, outbox, flusher list; run queue, then a call's, or the workers'; an upload's before
+// the input's. Nothing under them blocks, encodes, logs or runs user code.
 package actors

@@ -9,6 +9,9 @@
 //		return c.Clients().All().Send(ctx, "receive", user, text)
 //	}
 //
+// A method that returns an iter.Seq2[T, error] or a <-chan T streams its results; a parameter of such a type is a stream that the
+// client sends. [Invoke] calls a method of one client and waits for its result.
+//
 // A new hub value is made for every call and dropped when the call has returned: it must not be kept, and needs no locks. The calls
 // of one client run one after the other, or as many at once as HubOptions.MaximumParallelInvocationsPerClient says.
 //
