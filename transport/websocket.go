@@ -129,14 +129,14 @@ type WebSocket struct {
 // supports tells whether an http.ResponseWriter, or one that it wraps, has the methods of T.
 func supports[T any](w http.ResponseWriter) bool {
 	for {
-		switch t := w.(type) {
-		case T:
+		if _, ok := w.(T); ok {
 			return true
-		case interface{ Unwrap() http.ResponseWriter }:
-			w = t.Unwrap()
-		default:
+		}
+		wrapper, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
 			return false
 		}
+		w = wrapper.Unwrap()
 	}
 }
 
