@@ -120,6 +120,7 @@ func (k *Call) Bound() {
 // work runs a lifetime event, or an invocation with streams; other invocations are run by the connection's own work, one after the other.
 func (k *Call) work() {
 	if k.event == invocation {
+		defer k.conn.start(false) // what waits because of maxStreams
 		defer k.conn.schedule()
 		k.conn.giveTime()
 		k.exec()

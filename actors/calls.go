@@ -12,8 +12,8 @@ import (
 // There are as many slots as MaximumParallelInvocationsPerClient says. A worker holds one, and runs one waiting call after the other.
 // The first worker starts at once; others join it, twice as many each millisecond, when its call is still running then: so quick calls
 // are answered in order and together, as they are by the reference, whose calls run until they wait for something before the next one
-// starts. A call with streams needs no slot: when its turn comes it starts on a worker of its own. A call that waits for its client
-// gives its slot back, once.
+// starts. A call with streams needs no slot: when its turn comes it starts on a worker of its own, unless maxStreams run. A call that
+// waits for its client gives its slot back, once.
 type runQueue struct {
 	mu         sync.Mutex
 	head, tail *Call
@@ -21,11 +21,15 @@ type runQueue struct {
 	uploads    map[string]*Upload
 	slots      int32 // taken
 	limit      int32
-	lent       int32 // calls that run without the slot that they have given back
+	streams    int32 // calls with streams that run
 	open       bool  // OnConnected has succeeded
 	closed     error
-	idle       func() // called once, when nothing that had a slot runs or waits any more
+	idle       func() // called once, when nothing has a slot or waits for one any more
 }
+
+// maxStreams is how many calls with streams one client may have running; further ones wait. The reference knows no limit, but each costs
+// a goroutine, and a client next to nothing.
+const maxStreams = 1000
 
 // free tells whether a call needs no slot.
 func (k *Call) free() bool { return k.streaming || k.uploads != nil }
@@ -63,7 +67,8 @@ func (q *runQueue) pop() *Call {
 
 // startFree starts the calls at the head that need no slot.
 func (q *runQueue) startFree(w *workers) {
-	for q.head != nil && q.head.free() {
+	for q.head != nil && q.head.free() && q.streams < maxStreams {
+		q.streams++
 		w.do(q.pop())
 	}
 }
@@ -76,7 +81,7 @@ func (q *runQueue) claim(more bool, w *workers) (claimed int32, later bool) {
 	if !q.open {
 		return 0, false
 	}
-	if q.startFree(w); q.head == nil {
+	if q.startFree(w); q.head == nil || q.head.free() {
 		return 0, false
 	}
 	if q.slots == 0 {
@@ -93,7 +98,7 @@ func (q *runQueue) next(giveUp bool, w *workers) *Call {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.startFree(w)
-	if q.head == nil {
+	if q.head == nil || q.head.free() {
 		if giveUp {
 			q.slots--
 		}
@@ -111,12 +116,12 @@ func (c *Connection) lend(k *Call) {
 	lend := !k.lent && !k.free() && slices.Contains(q.running, k)
 	if lend {
 		k.lent = true
-		q.lent++
 		q.slots--
 	}
 	q.mu.Unlock()
 	if lend {
 		c.start(false)
+		q.settled()
 	}
 }
 
@@ -127,7 +132,6 @@ func (q *runQueue) regain(k *Call) bool {
 	if !k.lent {
 		return true
 	}
-	q.lent--
 	if q.slots < q.limit {
 		q.slots++
 		return true
@@ -145,13 +149,17 @@ func (q *runQueue) forget(k *Call) {
 	q.running[last] = nil
 	q.running = q.running[:last]
 	q.closeUploads(k)
+	if k.free() {
+		q.streams--
+	}
 }
 
-// settled tells who waits for it that the last worker has given its slot back: all calls have ended and been answered.
+// settled tells who waits for it that the last worker has given its slot back: all calls have ended and been answered, but for those
+// that wait for the client, or have streams.
 func (q *runQueue) settled() {
 	q.mu.Lock()
 	var idle func()
-	if q.idle != nil && q.slots == 0 && q.lent == 0 && q.head == nil {
+	if q.idle != nil && q.slots == 0 && q.head == nil {
 		idle, q.idle = q.idle, nil
 	}
 	q.mu.Unlock()
@@ -160,7 +168,7 @@ func (q *runQueue) settled() {
 	}
 }
 
-// whenIdle calls f when nothing runs or waits, at once if that is so already. Calls with streams are not waited for.
+// whenIdle calls f when no slot is taken and nothing waits for one, at once if that is so already.
 func (q *runQueue) whenIdle(f func()) {
 	q.mu.Lock()
 	q.idle = f

@@ -193,10 +193,10 @@ func (c *Connection) Receive(ctx actor.Context) {
 	case *readEnd:
 		c.onReadEnd(ctx, m)
 	case *hangup:
-		if m.err != nil {
+		if m.err != nil && c.state != handshaking {
 			c.fail(ctx, m.err)
 		} else {
-			c.close(ctx, nil, farewell{message: true, allowReconnect: true})
+			c.close(ctx, m.err, farewell{message: true, allowReconnect: true})
 		}
 	case *eventEnded:
 		c.onEventEnded(ctx, m)
@@ -235,9 +235,6 @@ func (c *Connection) onBatch(ctx actor.Context, b *batch) {
 	if b.err != nil && c.state == open {
 		c.enter(failing)
 		c.cause = b.err
-		c.in.mu.Lock()
-		c.in.giveUp(&GoneError{ID: c.id, Existed: true})
-		c.in.mu.Unlock()
 		c.calls.whenIdle(func() { c.post(&answered{}) })
 	}
 }
@@ -414,16 +411,25 @@ func (c *Connection) Abort() {
 
 // End says that nothing more will come from the client. An err tells what the transport found wrong; OnDisconnected gets it.
 func (c *Connection) End(err error) {
+	c.out.mu.Lock()
+	if c.out.spilled && err == nil {
+		err = c.tooSlow()
+	}
+	c.out.mu.Unlock()
 	if c.pull != nil {
 		c.abandon() // nobody fetches any more
 	}
 	c.post(&readEnd{err: err})
 }
 
+func (c *Connection) tooSlow() error {
+	return fmt.Errorf("%w of %d bytes", ErrSlowClient, c.settings.OutboxLimit)
+}
+
 // overflow tells the actor that the outbox was full.
 func (c *Connection) overflow() {
 	c.sys.log.Info("a slow client is disconnected", "hub", c.hub.name, "connection", c.id, "OutboxLimit", c.settings.OutboxLimit)
-	c.post(&leave{cause: fmt.Errorf("%w of %d bytes", ErrSlowClient, c.settings.OutboxLimit), how: farewell{drop: true, cut: true}})
+	c.post(&leave{cause: c.tooSlow(), how: farewell{drop: true, cut: true}})
 }
 
 // run starts a lifetime event.

@@ -22,6 +22,7 @@ type pull struct {
 	polls    bool
 	ready    chan struct{} // holds a token when the outbox has become queued
 	attended atomic.Bool   // a request is there
+	came     atomic.Bool   // or was, since the last beat
 }
 
 // Fetch waits for output and gives it to deliver: whole hub messages, in slices that it must not keep. deliver says how much has been
@@ -29,6 +30,7 @@ type pull struct {
 // output has been fetched before, and an error if ctx ends or deliver fails. It is for one request at a time.
 func (c *Connection) Fetch(ctx context.Context, deliver func(messages [][]byte, taken func(n int)) error) (more bool, err error) {
 	c.pull.attended.Store(true)
+	c.pull.came.Store(true)
 	defer c.pull.attended.Store(false)
 	o := &c.out
 	for {
@@ -62,14 +64,22 @@ func (c *Connection) Fetch(ctx context.Context, deliver func(messages [][]byte, 
 		messages[i] = p.b[wsframe.Room:]
 		charge += p.charge()
 	}
-	err = deliver(messages, c.moved)
+	left := charge
+	err = deliver(messages, func(n int) {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		n = min(n, left)
+		left -= n
+		o.release(n, c.settings.OutboxLimit, c.sys.now)
+	})
 
 	o.mu.Lock()
 	o.state = boxQueued
 	if err == nil {
-		o.release(charge, c.settings.OutboxLimit, c.sys.now)
+		o.release(left, c.settings.OutboxLimit, c.sys.now)
 	} else if !o.finished {
 		o.queue = slices.Concat(packets, o.queue)
+		o.bytes += charge - left
 	}
 	o.mu.Unlock()
 	if err != nil {
@@ -79,13 +89,6 @@ func (c *Connection) Fetch(ctx context.Context, deliver func(messages [][]byte, 
 		p.free()
 	}
 	return true, nil
-}
-
-// moved notes that a client has taken some of what is being delivered.
-func (c *Connection) moved(n int) {
-	c.out.mu.Lock()
-	c.out.taken += uint64(n)
-	c.out.mu.Unlock()
 }
 
 // hangup says that the client wants to leave.

@@ -43,6 +43,9 @@ type beat struct {
 	taken   uint64
 }
 
+// answerTime is how long what came before a message that cannot be read may take to be answered.
+const answerTime = time.Second
+
 // awayLimit is how long a client may take between two polls (spec §2.5).
 const awayLimit = 15 * time.Second
 
@@ -61,7 +64,7 @@ func (c *Connection) tick(d time.Duration) {
 	case open:
 		c.keepAlive(d)
 	case failing:
-		if b.inPhase > c.settings.CloseTimeout {
+		if b.inPhase > answerTime {
 			c.post(&answered{})
 		}
 	default:
@@ -90,7 +93,7 @@ func (c *Connection) tick(d time.Duration) {
 func (c *Connection) keepAlive(d time.Duration) {
 	b := &c.beat
 	if c.pull != nil && c.pull.polls {
-		if b.away += d; c.pull.attended.Load() {
+		if b.away += d; c.pull.came.Swap(false) || c.pull.attended.Load() {
 			b.away = 0
 		}
 		if b.away > awayLimit {

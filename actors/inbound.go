@@ -2,7 +2,6 @@ package actors
 
 import (
 	"cmp"
-	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -128,7 +127,10 @@ func (c *Connection) Commit(n int) (taken bool) {
 	}
 	b.conn = c
 	b.left.Store(int32(len(b.messages)) + 1)
-	b.charge = cap(b.buf) + messageCharge*len(b.messages)
+	b.charge = cap(b.buf)
+	for i := range b.messages {
+		b.charge += messageCharge * (1 + len(b.messages[i].StreamIDs))
+	}
 	c.heard.Store(true)
 	taken = in.debit(b.charge, c.settings.InboundLimit, c)
 	c.mailbox.postInline(b)
@@ -207,8 +209,9 @@ const handshakeCanceled = "Handshake was canceled."
 func (in *input) debit(n, limit int, c *Connection) (ok bool) {
 	for {
 		in.mu.Lock()
-		if in.asking != nil && in.charged+n > 2*limit {
-			in.giveUp(fmt.Errorf("%w of %d bytes", ErrInboundFull, limit))
+		if in.asking != nil && in.charged > 0 && in.charged+n > 2*limit {
+			close(in.asking.failed)
+			in.asking = nil
 		}
 		if in.charged == 0 || in.asking != nil || in.full == 0 && in.charged+n <= limit {
 			in.charged += n

@@ -19,6 +19,7 @@ type outbox struct {
 	state    boxState
 	late     bool // on the flusher's late list
 	sealed   bool // nothing can be pushed any more
+	spilled  bool // because it was full: that is what ends the connection, whoever tells the actor first
 	finished bool // the transport's last frame is being written: nothing follows it
 	over     bool // it has been taken, or never will be
 	pong     []byte
@@ -73,7 +74,7 @@ func (c *Connection) push(p *packet, fanout, waits bool) pushed {
 		moves = o.moves(now)
 	}
 	if before > 0 && after > limit && (!moves || !waits) {
-		o.sealed = true
+		o.sealed, o.spilled = true, true
 		o.discard()
 		o.mu.Unlock()
 		return pushOverflow

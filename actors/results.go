@@ -93,7 +93,7 @@ func (h *Hub) Ask(ctx context.Context, to *Audience, target string, args []any, 
 	case a := <-r.answer:
 		return r.take(a, bind)
 	case <-asking.failed:
-		return asking.err
+		return fmt.Errorf("%w of %d bytes", ErrInboundFull, c.settings.InboundLimit)
 	case <-c.Done():
 	case <-ctx.Done():
 	}
@@ -158,8 +158,7 @@ func (rs *results) answer(c *Connection, b *batch, m *hubproto.Message) (kept bo
 // asking is there while somebody waits for answers of a client: they may lie behind what its reader would wait with.
 type asking struct {
 	count  int
-	failed chan struct{} // closed when they will not come
-	err    error         // why
+	failed chan struct{} // closed when too much lies before them
 }
 
 func (in *input) ask() *asking {
@@ -171,15 +170,6 @@ func (in *input) ask() *asking {
 	}
 	in.asking.count++
 	return in.asking
-}
-
-// giveUp tells those who wait for answers that none will come. The lock of the input is held.
-func (in *input) giveUp(err error) {
-	if in.asking != nil {
-		in.asking.err = err
-		close(in.asking.failed)
-		in.asking = nil
-	}
 }
 
 func (in *input) asked(a *asking) {

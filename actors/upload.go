@@ -152,12 +152,15 @@ func (u *Upload) drop() {
 }
 
 // Next waits for the next item and gives it to bind, whose error ends the stream: the client's further items are ignored. At the end
-// of the stream it returns io.EOF, or a *ClientError if the client has ended it with an error; and why the call's context has ended,
-// if that comes first. What is waited for is the client, so only the call's own code may call it, from any of its goroutines.
+// of the stream it returns io.EOF, or a *ClientError if the client has ended it with an error; and why the call's context or its
+// connection has ended, if that comes first. What is waited for is the client, so only the call's own code may call it, from any of its goroutines.
 func (u *Upload) Next(bind func(value []byte) error) error {
 	for {
 		if u.call.Err() != nil {
 			return u.call.reason()
+		}
+		if u.call.conn.closed.Load() { // a call may outlive that, see System.Shutdown
+			return ErrDisconnected
 		}
 		u.mu.Lock()
 		if len(u.items) > 0 {
@@ -169,13 +172,13 @@ func (u *Upload) Next(bind func(value []byte) error) error {
 			u.mu.Unlock()
 			err := u.bind(one, bind)
 			if err != nil {
+				u.end(err)
 				u.drop()
 			}
 			return err
 		}
 		if u.over {
 			err := u.err
-			u.err = nil
 			u.signal()
 			u.mu.Unlock()
 			if err == nil {
@@ -187,6 +190,7 @@ func (u *Upload) Next(bind func(value []byte) error) error {
 		select {
 		case <-u.more:
 		case <-u.call.Done():
+		case <-u.call.conn.Done():
 		}
 	}
 }

@@ -19,12 +19,7 @@ func Errorf(format string, args ...any) error {
 	return &HubError{Message: fmt.Sprintf(format, args...)}
 }
 
-func (e *HubError) Error() string {
-	if e.Message == "" && e.Err != nil {
-		return e.Err.Error()
-	}
-	return e.Message
-}
+func (e *HubError) Error() string { return e.Message }
 
 // Unwrap gives what the error is due to.
 func (e *HubError) Unwrap() error { return e.Err }

@@ -28,7 +28,7 @@ func Invoke[T any](ctx context.Context, client Client, method string, args ...an
 	case errors.As(err, &misfit):
 		err = &HubError{Message: "Error trying to deserialize result to " + reflect.TypeFor[T]().String() + ". " + misfit.Cause.Error(), Err: err}
 	case errors.Is(err, actors.ErrNoResult):
-		err = &HubError{Err: err} // without a text, as in the reference
+		err = &HubError{Message: "Client didn't provide a result.", Err: err}
 	case errors.Is(err, actors.ErrUnanswered):
 		err = &HubError{Message: actors.ErrUnanswered.Error(), Err: err}
 	}

@@ -50,7 +50,8 @@ type HubOptions struct {
 	// MaximumParallelInvocationsPerClient is how many calls of one client run at once; others wait, in their order. Default: 1.
 	MaximumParallelInvocationsPerClient int
 	// StreamBufferCapacity is the number of items of one stream from a client that may wait for the method to take them. When they do,
-	// the client has to wait with whatever it sends. Default: 10.
+	// the client has to wait with whatever it sends. Default: 10. (Of calls with streams, either way, 1,000 of one client run at once;
+	// others wait.)
 	StreamBufferCapacity int
 	// EnableDetailedErrors lets clients see the text of every error, not of a [HubError] alone. Default: false.
 	EnableDetailedErrors bool

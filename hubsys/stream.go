@@ -85,7 +85,7 @@ func (h *hub) send(k *actors.Call, dst []byte, items reflect.Value) error {
 			}
 		}
 		if !ok {
-			return nil
+			return context.Cause(k) // an upload that has failed ends with it
 		}
 		if err := send(item); err != nil {
 			return err
@@ -184,11 +184,19 @@ func (in *intake) channel(t reflect.Type) reflect.Value {
 			if reason := recover(); reason != nil {
 				err = &PanicError{Value: reason, Stack: debug.Stack()}
 			}
+			var panicked *PanicError
+			if errors.As(err, &panicked) {
+				in.hub.log.Error("decoding an item panicked", "connection", in.call.Connection().ID(), "method", in.call.Method, "error", err, "stack", string(panicked.Stack))
+			}
 			if err != io.EOF {
 				in.call.Fail(err)
 			}
 		}()
-		cases := []reflect.SelectCase{{Dir: reflect.SelectSend, Chan: c}, {Dir: reflect.SelectRecv, Chan: reflect.ValueOf(in.call.Done())}}
+		cases := []reflect.SelectCase{
+			{Dir: reflect.SelectSend, Chan: c},
+			{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(in.call.Done())},
+			{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(in.call.Connection().Done())},
+		}
 		for {
 			item, failure := in.next()
 			if failure != nil {
@@ -196,7 +204,7 @@ func (in *intake) channel(t reflect.Type) reflect.Value {
 				return
 			}
 			cases[0].Send = item
-			if chosen, _, _ := reflect.Select(cases); chosen == 1 {
+			if chosen, _, _ := reflect.Select(cases); chosen > 0 {
 				err = io.EOF
 				return
 			}
