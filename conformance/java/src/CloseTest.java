@@ -1,0 +1,79 @@
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import com.google.gson.Gson;
+import com.google.gson.JsonObject;
+import com.microsoft.signalr.HubConnectionState;
+import com.microsoft.signalr.TransportEnum;
+import io.reactivex.rxjava3.core.Completable;
+import org.junit.jupiter.api.Test;
+
+/** How connections end. */
+class CloseTest extends AgainstServer {
+  @Test
+  void theServerAborts() {
+    Client witness = connect();
+    Client client = connect();
+    String id = client.id();
+    assertEnded(assertThrows(RuntimeException.class, () -> client.invoke("Abort")));
+    assertEnded(client.closes.next());
+    assertEquals(HubConnectionState.DISCONNECTED, client.connection.getConnectionState());
+    assertEquals("closed", fateOf(id, witness));
+  }
+
+  @Test
+  void theClientStops() {
+    Client witness = connect();
+    Client client = connect();
+    String id = client.id();
+    Completable pending = client.connection.invoke("Slow", 60_000);
+    client.stop();
+    assertEnded(client.closes.next());
+    assertEnded(assertThrows(RuntimeException.class, () -> Client.await("Slow", pending, Client.DEADLINE)));
+    assertEquals("closed", fateOf(id, witness));
+  }
+
+  @Test
+  void theClientStopsWhileAPollWaits() {
+    for (int i = 0; i < 10; i++) connect().stop(5_000); // polls wait for 90 s
+  }
+
+  @Test
+  void onConnectedFails() {
+    Client client = client("/testhub?fail=1", options -> {});
+    client.start();
+    assertEquals("Connection closed with an error. Error: refused", errorOfClose(client));
+  }
+
+  @Test
+  void theHubCannotBeCreated() {
+    Client client = client("/uncreatable", options -> {});
+    client.start();
+    String text = errorOfClose(client);
+    assertTrue(text.startsWith("Connection closed with an error. Error: "), text);
+  }
+
+  @Test
+  void aMessageThatIsTooLarge() {
+    Client witness = connect();
+    Client client = connect();
+    String id = client.id();
+    client.send("Echo", "x".repeat(32_768));
+    assertEquals("Connection closed with an error. Error: The maximum message size of 32768B was exceeded. "
+        + "The message size can be configured in AddHubOptions.", errorOfClose(client));
+    assertTrue(fateOf(id, witness).startsWith("error: "));
+  }
+
+  /** The error that the server gives in its Close. Over long polling the client can notice the end before it has read the Close. */
+  private String errorOfClose(Client client) {
+    Exception error = client.closes.next();
+    assertEquals(HubConnectionState.DISCONNECTED, client.connection.getConnectionState());
+    if (transport == TransportEnum.WEBSOCKETS) return ours(error.getMessage());
+    for (;;) {
+      for (String message : client.fetched.next().split("\u001e")) {
+        if (message.contains("\"type\":7")) return ours(new Gson().fromJson(message, JsonObject.class).get("error").getAsString());
+      }
+    }
+  }
+}
