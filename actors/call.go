@@ -36,6 +36,7 @@ type Call struct {
 	again     bool // the target was named again behind the arguments
 	streaming bool // a StreamInvocation
 	twin      bool // a stream with its id was running when it started
+	crowded   bool // MaxStreams were running when it started
 	lent      bool // its slot has been given back while it waits for its client
 	flowing   bool // its results are being streamed
 
@@ -120,7 +121,6 @@ func (k *Call) Bound() {
 // work runs a lifetime event, or an invocation with streams; other invocations are run by the connection's own work, one after the other.
 func (k *Call) work() {
 	if k.event == invocation {
-		defer k.conn.start(false) // what waits because of maxStreams
 		defer k.conn.schedule()
 		k.conn.giveTime()
 		k.exec()

@@ -12,8 +12,8 @@ import (
 // There are as many slots as MaximumParallelInvocationsPerClient says. A worker holds one, and runs one waiting call after the other.
 // The first worker starts at once; others join it, twice as many each millisecond, when its call is still running then: so quick calls
 // are answered in order and together, as they are by the reference, whose calls run until they wait for something before the next one
-// starts. A call with streams needs no slot: when its turn comes it starts on a worker of its own, unless maxStreams run. A call that
-// waits for its client gives its slot back, once.
+// starts. A call with streams needs no slot: when its turn comes it starts on a worker of its own. A call that waits for its client
+// gives its slot back, once.
 type runQueue struct {
 	mu         sync.Mutex
 	head, tail *Call
@@ -27,9 +27,9 @@ type runQueue struct {
 	idle       func() // called once, when nothing has a slot or waits for one any more
 }
 
-// maxStreams is how many calls with streams one client may have running; further ones wait. The reference knows no limit, but each costs
+// MaxStreams is how many calls with streams one client may have running; further ones fail. The reference knows no limit, but each costs
 // a goroutine, and a client next to nothing.
-const maxStreams = 1000
+const MaxStreams = 1000
 
 // free tells whether a call needs no slot.
 func (k *Call) free() bool { return k.streaming || k.uploads != nil }
@@ -67,9 +67,12 @@ func (q *runQueue) pop() *Call {
 
 // startFree starts the calls at the head that need no slot.
 func (q *runQueue) startFree(w *workers) {
-	for q.head != nil && q.head.free() && q.streams < maxStreams {
-		q.streams++
-		w.do(q.pop())
+	for q.head != nil && q.head.free() {
+		k := q.pop()
+		if k.crowded = q.streams == MaxStreams; !k.crowded {
+			q.streams++
+		}
+		w.do(k)
 	}
 }
 
@@ -81,7 +84,7 @@ func (q *runQueue) claim(more bool, w *workers) (claimed int32, later bool) {
 	if !q.open {
 		return 0, false
 	}
-	if q.startFree(w); q.head == nil || q.head.free() {
+	if q.startFree(w); q.head == nil {
 		return 0, false
 	}
 	if q.slots == 0 {
@@ -98,7 +101,7 @@ func (q *runQueue) next(giveUp bool, w *workers) *Call {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.startFree(w)
-	if q.head == nil || q.head.free() {
+	if q.head == nil {
 		if giveUp {
 			q.slots--
 		}
@@ -149,7 +152,7 @@ func (q *runQueue) forget(k *Call) {
 	q.running[last] = nil
 	q.running = q.running[:last]
 	q.closeUploads(k)
-	if k.free() {
+	if k.free() && !k.crowded {
 		q.streams--
 	}
 }
@@ -197,8 +200,15 @@ func (q *runQueue) close(cause error) {
 	q.mu.Lock()
 	head := q.head
 	q.head, q.tail, q.closed = nil, nil, cause
+	for k := head; k != nil; k = k.next {
+		q.closeUploads(k)
+	}
 	for _, k := range q.running {
 		k.stop(cause)
+		list, _ := k.Uploads()
+		for _, u := range list { // a call that shuts the system down goes on
+			u.end(cause)
+		}
 	}
 	q.mu.Unlock()
 	for k := head; k != nil; k = k.next {

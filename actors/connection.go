@@ -343,6 +343,7 @@ func (c *Connection) onEventEnded(ctx actor.Context, m *eventEnded) {
 		c.calls.open = true
 		c.calls.mu.Unlock()
 		c.start(false)
+		c.calls.settled() // if there were but streams
 	}
 	c.settle(ctx)
 }

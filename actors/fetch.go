@@ -64,22 +64,19 @@ func (c *Connection) Fetch(ctx context.Context, deliver func(messages [][]byte, 
 		messages[i] = p.b[wsframe.Room:]
 		charge += p.charge()
 	}
-	left := charge
+	// What has been taken makes no room before all of it is: if that fails, all is pending again.
 	err = deliver(messages, func(n int) {
 		o.mu.Lock()
 		defer o.mu.Unlock()
-		n = min(n, left)
-		left -= n
-		o.release(n, c.settings.OutboxLimit, c.sys.now)
+		o.move(n, c.settings.OutboxLimit, c.sys.now)
 	})
 
 	o.mu.Lock()
 	o.state = boxQueued
 	if err == nil {
-		o.release(left, c.settings.OutboxLimit, c.sys.now)
+		o.release(charge, c.settings.OutboxLimit, c.sys.now)
 	} else if !o.finished {
 		o.queue = slices.Concat(packets, o.queue)
-		o.bytes += charge - left
 	}
 	o.mu.Unlock()
 	if err != nil {

@@ -139,13 +139,17 @@ func (o *outbox) look() {
 	}
 }
 
-// release takes n charged bytes off the count, because the kernel has them. Only a box that is not empty then needs to know the time.
+// release takes n charged bytes off the count, because the kernel has them.
 func (o *outbox) release(n, limit int, now func() time.Duration) {
-	o.bytes -= n
-	o.taken += uint64(n)
-	if o.bytes <= limit/2 {
+	if o.bytes -= n; o.bytes <= limit/2 {
 		o.look()
 	}
+	o.move(n, limit, now)
+}
+
+// move notes that the kernel has taken n bytes. Only a box that is not empty needs to know the time.
+func (o *outbox) move(n, limit int, now func() time.Duration) {
+	o.taken += uint64(n)
 	if o.bytes == 0 {
 		o.drained, o.since = true, 0
 		return

@@ -93,17 +93,18 @@ func (h *Hub) Ask(ctx context.Context, to *Audience, target string, args []any, 
 	case a := <-r.answer:
 		return r.take(a, bind)
 	case <-asking.failed:
-		return fmt.Errorf("%w of %d bytes", ErrInboundFull, c.settings.InboundLimit)
 	case <-c.Done():
 	case <-ctx.Done():
 	}
-	if h.results.remove(id) == nil { // the answer came at the same time
+	switch {
+	case h.results.remove(id) == nil: // the answer came before
 		return r.take(<-r.answer, bind)
-	}
-	if c.closed.Load() {
+	case c.closed.Load():
 		return &GoneError{ID: c.id, Existed: true}
+	case ctx.Err() != nil:
+		return fmt.Errorf("%w (%w)", ErrUnanswered, context.Cause(ctx))
 	}
-	return fmt.Errorf("%w (%w)", ErrUnanswered, context.Cause(ctx))
+	return fmt.Errorf("%w of %d bytes", ErrInboundFull, c.settings.InboundLimit)
 }
 
 func (r *pendingResult) take(a answer, bind func(hubproto.Protocol, []byte) error) error {

@@ -6,6 +6,9 @@ func (k *Call) Streaming() bool { return k.streaming }
 // Twin says that the client has given the call the id of another stream, which still runs.
 func (k *Call) Twin() bool { return k.twin }
 
+// Crowded says that too many calls with streams of its client were running when the call started.
+func (k *Call) Crowded() bool { return k.crowded }
+
 // Flow says that the method has returned a stream, whose items follow.
 func (k *Call) Flow() { k.flowing = true }
 
@@ -25,13 +28,6 @@ func (k *Call) Item(item []byte) bool {
 	c.reply(item, true)
 	return true
 }
-
-// Spawn runs f beside the call's own goroutine, as part of it. f must end when the call's context does, and must not panic.
-func (k *Call) Spawn(f func()) { k.conn.sys.workers.do(companion(f)) }
-
-type companion func()
-
-func (f companion) work() { f() }
 
 // Fail ends the call's context with an error of its own as the cause.
 func (k *Call) Fail(cause error) { k.stop(cause) }

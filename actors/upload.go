@@ -10,8 +10,7 @@ import (
 // Upload is a stream that a client sends to one of its calls (spec §6.6). The connection actor appends items, the call's code takes
 // them: both under the upload's own lock.
 //
-// An item stays charged to the inbound budget until it is taken. While StreamBuffer items wait, the reader waits as well; what a
-// single read has brought may exceed that.
+// An item stays charged to the inbound budget until it is taken. While more than StreamBuffer items wait, the reader waits as well.
 type Upload struct {
 	call *Call
 	id   string
@@ -115,7 +114,7 @@ func (u *Upload) add(b *batch, value []byte) bool {
 
 // look keeps the reader waiting, or lets it go.
 func (u *Upload) look() {
-	if full := len(u.items) >= u.call.conn.settings.StreamBuffer; full != u.full {
+	if full := len(u.items) > u.call.conn.settings.StreamBuffer; full != u.full {
 		u.full = full
 		u.call.conn.in.hold(full)
 	}
@@ -128,7 +127,7 @@ func (u *Upload) signal() {
 	}
 }
 
-// end says that the client has ended the stream.
+// end says that the client has ended the stream, or that its connection has ended.
 func (u *Upload) end(err error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -152,15 +151,12 @@ func (u *Upload) drop() {
 }
 
 // Next waits for the next item and gives it to bind, whose error ends the stream: the client's further items are ignored. At the end
-// of the stream it returns io.EOF, or a *ClientError if the client has ended it with an error; and why the call's context or its
-// connection has ended, if that comes first. What is waited for is the client, so only the call's own code may call it, from any of its goroutines.
+// of the stream it returns io.EOF, or a *ClientError if the client has ended it with an error; and why the call's context has ended, if
+// that comes first. What is waited for is the client, so only the call's own code may call it, from any of its goroutines.
 func (u *Upload) Next(bind func(value []byte) error) error {
 	for {
 		if u.call.Err() != nil {
 			return u.call.reason()
-		}
-		if u.call.conn.closed.Load() { // a call may outlive that, see System.Shutdown
-			return ErrDisconnected
 		}
 		u.mu.Lock()
 		if len(u.items) > 0 {
@@ -170,12 +166,7 @@ func (u *Upload) Next(bind func(value []byte) error) error {
 			u.look()
 			u.signal() // others may wait as well
 			u.mu.Unlock()
-			err := u.bind(one, bind)
-			if err != nil {
-				u.end(err)
-				u.drop()
-			}
-			return err
+			return u.bind(one, bind)
 		}
 		if u.over {
 			err := u.err
@@ -190,15 +181,24 @@ func (u *Upload) Next(bind func(value []byte) error) error {
 		select {
 		case <-u.more:
 		case <-u.call.Done():
-		case <-u.call.conn.Done():
 		}
 	}
 }
 
-// bind decodes an item with the application's code, which may panic.
-func (u *Upload) bind(one item, bind func([]byte) error) error {
-	defer one.batch.done(1)
-	return bind(one.value)
+// bind decodes an item with the application's code, which may panic. One that cannot be decoded is the last.
+func (u *Upload) bind(one item, bind func([]byte) error) (err error) {
+	err = &PanicError{}
+	defer func() {
+		one.batch.done(1)
+		if err != nil {
+			u.mu.Lock()
+			u.over, u.err = true, err
+			u.mu.Unlock()
+			u.drop()
+		}
+	}()
+	err = bind(one.value)
+	return err
 }
 
 // onItem hands an item to its upload. One for an upload that is not there, or not any more, is nobody's error.

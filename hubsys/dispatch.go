@@ -3,6 +3,7 @@ package hubsys
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"reflect"
@@ -72,6 +73,8 @@ func (h *hub) Invoke(k *actors.Call, dst []byte) []byte {
 		return h.refuse(k, dst, "The client attempted to invoke the streaming '"+m.name+"' method with a non-streaming invocation.")
 	case k.Twin():
 		return h.refuse(k, dst, "Invocation ID '"+string(k.ID())+"' is already in use.")
+	case k.Crowded():
+		return h.refuse(k, dst, fmt.Sprintf("At most %d calls with streams of one client can run at once.", actors.MaxStreams))
 	}
 	if !m.context && !m.stream {
 		k.IgnoreCancel()

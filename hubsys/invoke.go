@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"reflect"
+	"runtime/debug"
+	"strings"
 
 	"github.com/troupe-go/troupe/actors"
 	"github.com/troupe-go/troupe/proto/hubproto"
@@ -17,20 +19,25 @@ import (
 // wraps; with a [GoneError] if the connection does not exist, or ends meanwhile; with [ErrInboundFull]; or like [Client.Send].
 func Invoke[T any](ctx context.Context, client Client, method string, args ...any) (T, error) {
 	var result T
-	err := client.hub.Ask(ctx, &client.to, method, args, func(p hubproto.Protocol, value []byte) error {
+	err := client.hub.Ask(ctx, &client.to, method, args, func(p hubproto.Protocol, value []byte) (err error) {
+		defer func() {
+			if reason := recover(); reason != nil { // code of the application's, which decodes
+				err = &PanicError{Value: reason, Stack: debug.Stack()}
+			}
+		}()
 		return p.BindValue(value, reflect.ValueOf(&result).Elem())
 	})
 	var failure *actors.ClientError
 	var misfit *hubproto.BindError
 	switch {
+	case errors.Is(err, actors.ErrUnanswered): // which wraps whatever ctx has ended with
+		err = &HubError{Message: actors.ErrUnanswered.Error(), Err: err}
 	case errors.As(err, &failure):
 		err = &HubError{Message: failure.Text, Err: err}
 	case errors.As(err, &misfit):
-		err = &HubError{Message: "Error trying to deserialize result to " + reflect.TypeFor[T]().String() + ". " + misfit.Cause.Error(), Err: err}
+		err = &HubError{Message: "Error trying to deserialize result to " + strings.TrimLeft(reflect.TypeFor[T]().String(), "*") + ". " + misfit.Cause.Error(), Err: err}
 	case errors.Is(err, actors.ErrNoResult):
 		err = &HubError{Message: "Client didn't provide a result.", Err: err}
-	case errors.Is(err, actors.ErrUnanswered):
-		err = &HubError{Message: actors.ErrUnanswered.Error(), Err: err}
 	}
 	if err != nil {
 		var none T

@@ -49,9 +49,9 @@ type HubOptions struct {
 	MaximumReceiveMessageSize int
 	// MaximumParallelInvocationsPerClient is how many calls of one client run at once; others wait, in their order. Default: 1.
 	MaximumParallelInvocationsPerClient int
-	// StreamBufferCapacity is the number of items of one stream from a client that may wait for the method to take them. When they do,
-	// the client has to wait with whatever it sends. Default: 10. (Of calls with streams, either way, 1,000 of one client run at once;
-	// others wait.)
+	// StreamBufferCapacity is the number of items of one stream from a client that may wait for the method to take them. When there are
+	// more, the client has to wait with whatever it sends. Default: 10. (Calls with streams, in either direction, are no parallel
+	// invocations; 1,000 of one client can run at once.)
 	StreamBufferCapacity int
 	// EnableDetailedErrors lets clients see the text of every error, not of a [HubError] alone. Default: false.
 	EnableDetailedErrors bool

@@ -177,7 +177,7 @@ func (in *intake) sequence(t reflect.Type) reflect.Value {
 // channel is the value of a <-chan T. The client's error ends the call's context, before the channel is closed.
 func (in *intake) channel(t reflect.Type) reflect.Value {
 	c := reflect.MakeChan(reflect.ChanOf(reflect.BothDir, in.item), 0)
-	in.call.Spawn(func() {
+	go func() { // which ends with the call, if not before
 		defer c.Close()
 		var err error = &PanicError{} // runtime.Goexit: the application's code decodes items
 		defer func() {
@@ -195,7 +195,6 @@ func (in *intake) channel(t reflect.Type) reflect.Value {
 		cases := []reflect.SelectCase{
 			{Dir: reflect.SelectSend, Chan: c},
 			{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(in.call.Done())},
-			{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(in.call.Connection().Done())},
 		}
 		for {
 			item, failure := in.next()
@@ -209,6 +208,6 @@ func (in *intake) channel(t reflect.Type) reflect.Value {
 				return
 			}
 		}
-	})
+	}()
 	return c.Convert(t)
 }

@@ -126,38 +126,38 @@ func (e *Endpoint) get(w http.ResponseWriter, r *http.Request) {
 // request has been answered.
 func (e *Endpoint) enter(w http.ResponseWriter, r *http.Request, transport Transports) (q *requests, first bool) {
 	reserved, ok := e.known(w, r)
-	if !ok || !e.offers(w, transport) || !e.isFree(w, reserved, transport) {
+	if !ok || !e.offers(w, transport) {
 		return nil, false
 	}
-	if e.Tokens.transportOf(reserved) != 0 { // it polls
+	has := e.Tokens.transportOf(reserved)
+	if !isFree(w, has, transport) {
+		return nil, false
+	}
+	if has != 0 { // it polls
 		if !e.isUser(w, r, reserved) {
 			return nil, false
 		}
-	} else {
-		who, ok := e.admit(w, r)
-		if !ok || !reserved.isOf(w, who) {
-			return nil, false
-		}
-		q = e.Tokens.requestsOf(reserved)
-		if e.Tokens.activate(reserved, transport) {
-			q.polls = transport == LongPolling
-			if err := q.open(r, who, transport); err != nil {
-				plain(w, http.StatusServiceUnavailable, "The server is shutting down.")
-				return nil, false
-			}
-			return q, true
-		}
-		if !e.isFree(w, reserved, transport) { // another request was faster
-			return nil, false
-		}
+		return e.Tokens.requestsOf(reserved), false
 	}
-	q = e.Tokens.requestsOf(reserved)
-	select {
-	case <-q.opened:
-		return q, false
-	case <-r.Context().Done():
+	who, ok := e.admit(w, r)
+	if !ok || !reserved.isOf(w, who) {
 		return nil, false
 	}
+	q = e.Tokens.requestsOf(reserved)
+	has, ok = e.Tokens.activate(reserved, transport)
+	if !ok { // another request was faster, or too much time has passed
+		if has == transport && transport == LongPolling {
+			return q, false
+		}
+		refuse(w, has, transport)
+		return nil, false
+	}
+	q.polls = transport == LongPolling
+	if err := q.open(r, who, transport); err != nil {
+		plain(w, http.StatusServiceUnavailable, "The server is shutting down.")
+		return nil, false
+	}
+	return q, true
 }
 
 // offers refuses a transport that the endpoint does not offer.
@@ -170,16 +170,24 @@ func (e *Endpoint) offers(w http.ResponseWriter, transport Transports) bool {
 }
 
 // isFree refuses a second transport: only polls come one after the other.
-func (e *Endpoint) isFree(w http.ResponseWriter, reserved *reservation, transport Transports) bool {
-	switch has := e.Tokens.transportOf(reserved); {
-	case has == 0 || has == transport && transport == LongPolling:
+func isFree(w http.ResponseWriter, has, wanted Transports) bool {
+	if has == 0 || has == wanted && wanted == LongPolling {
 		return true
-	case has == transport:
+	}
+	refuse(w, has, wanted)
+	return false
+}
+
+// refuse answers a request for a connection that has a transport, or is gone and has none.
+func refuse(w http.ResponseWriter, has, wanted Transports) {
+	switch has {
+	case 0:
+		plain(w, http.StatusNotFound, "")
+	case wanted:
 		plain(w, http.StatusConflict, "")
 	default:
 		plain(w, http.StatusBadRequest, "Cannot change transports mid-connection")
 	}
-	return false
 }
 
 // known finds the connection that a request names by its token.

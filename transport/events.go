@@ -2,7 +2,6 @@ package transport
 
 import (
 	"bytes"
-	"context"
 	"net/http"
 )
 
@@ -35,7 +34,7 @@ func (e *Endpoint) events(w http.ResponseWriter, r *http.Request) {
 	}
 	for {
 		more, err := q.session.Fetch(ctx, func(messages [][]byte, taken func(int)) error {
-			return sendEvent(ctx, w, f.control, messages, taken)
+			return f.deliver(ctx, func() error { return sendEvent(w, f.control, messages, taken) })
 		})
 		if !more || err != nil {
 			return
@@ -50,10 +49,7 @@ var (
 )
 
 // sendEvent writes messages as one event, and flushes it.
-func sendEvent(ctx context.Context, w http.ResponseWriter, control *http.ResponseController, messages [][]byte, taken func(int)) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
+func sendEvent(w http.ResponseWriter, control *http.ResponseController, messages [][]byte, taken func(int)) error {
 	if _, err := w.Write(dataField); err != nil {
 		return err
 	}

@@ -17,7 +17,11 @@ func (e *Endpoint) poll(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/octet-stream")
 		w.WriteHeader(http.StatusOK)
 	case q != nil:
-		q.poll(w, r)
+		if q.isOpen(r.Context()) {
+			q.poll(w, r)
+		} else {
+			plain(w, http.StatusNotFound, "")
+		}
 	}
 }
 
@@ -32,11 +36,10 @@ func (q *requests) poll(w http.ResponseWriter, r *http.Request) {
 	defer timer.Stop()
 	delivered := false
 	more, err := q.session.Fetch(ctx, func(messages [][]byte, taken func(int)) error {
-		if err := ctx.Err(); err != nil { // nobody is there to take it
-			return err
-		}
-		delivered = true
-		return sendBody(w, f.control, messages, taken)
+		return f.deliver(ctx, func() error {
+			delivered = true
+			return sendBody(w, f.control, messages, taken)
+		})
 	})
 	switch cause := context.Cause(ctx); {
 	case !more: // the client sees that the connection has ended

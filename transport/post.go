@@ -1,6 +1,8 @@
 package transport
 
 import (
+	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"time"
@@ -20,70 +22,90 @@ func (e *Endpoint) post(w http.ResponseWriter, r *http.Request) {
 	if !e.isUser(w, r, reserved) {
 		return
 	}
-	q := e.Tokens.requestsOf(reserved)
-	if !q.isOpen() && !q.hold(w, r) {
-		return
+	e.Tokens.requestsOf(reserved).take(w, r)
+}
+
+// take reads the body of a POST.
+func (q *requests) take(w http.ResponseWriter, r *http.Request) {
+	var head []byte
+	if !isClosed(q.opened) { // it is read before it has its turn, because nothing may keep the session from being opened
+		var err error
+		if head, err = io.ReadAll(io.LimitReader(r.Body, maxEarly+1)); err != nil {
+			plain(w, http.StatusBadRequest, "")
+			return
+		}
 	}
-	// The answer may have to wait for longer than the server allows requests in general.
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
+	control := http.NewResponseController(w)
+	_ = control.SetWriteDeadline(time.Time{}) // the answer may have to wait for longer than the server allows requests in general
 	q.reading.Lock()
 	defer q.reading.Unlock()
-	if isClosed(q.session.Done()) {
+	switch tokens := q.endpoint.Tokens; {
+	case isClosed(q.opened):
+	case tokens.isGone(q.reserved):
+		plain(w, http.StatusNotFound, "")
+		return
+	case tokens.transportOf(q.reserved) == WebSockets: // since it was asked
+		notForWebSockets(w)
+		return
+	case len(q.early)+len(head) > maxEarly:
+		plain(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("At most %d bytes can be sent before the connection has its transport.", maxEarly))
+		return
+	default:
+		q.early = append(q.early, head...)
+		plain(w, http.StatusOK, "")
+		return
+	}
+	q.reads(control)
+	defer q.reads(nil)
+	if q.session == nil || isClosed(q.session.Done()) {
 		plain(w, http.StatusNotFound, "")
 		return
 	}
+	feed(q.session, head)
 	late := 0 // what came after the end, which this body itself may have brought about
 	for {
 		n, err := r.Body.Read(q.session.Buffer())
-		if isClosed(q.session.Done()) {
+		ended := isClosed(q.session.Done())
+		if ended {
 			late += n
+		}
+		if err == io.EOF && !ended { // the client has its answer before anything that comes of what it sent
+			w.Header().Set("Content-Length", "0")
+			plain(w, http.StatusOK, "")
+			_ = control.Flush()
+			q.session.Commit(n)
+			return
 		}
 		taken := q.session.Commit(n)
 		switch {
-		case !taken || late > maxLate:
+		case !taken || late > maxLate || ended && err != nil && err != io.EOF:
 			plain(w, http.StatusNotFound, "")
 		case err == io.EOF:
 			plain(w, http.StatusOK, "")
 		case err != nil:
 			plain(w, http.StatusBadRequest, "")
 		default:
+			_ = control.SetReadDeadline(time.Now().Add(bodyPause)) // what the client had to wait is not its fault
 			continue
 		}
 		return
 	}
 }
 
-func notForWebSockets(w http.ResponseWriter) {
-	plain(w, http.StatusMethodNotAllowed, "POST requests are not allowed for WebSocket connections.")
+// reads says which POST is being read, so that it ends with the connection.
+func (q *requests) reads(control *http.ResponseController) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.body = control
 }
 
-// maxLate is how much of a body is still taken in, for nothing, when the connection has ended.
-const maxLate = 64 << 10
+const (
+	maxLate   = 64 << 10         // of a body that is still taken in, for nothing, when the connection has ended
+	bodyPause = 30 * time.Second // that a client may make within a body
+)
 
-// hold keeps what is sent before there is a session. It returns true if there is one in the meantime, which has got what was read here.
-func (q *requests) hold(w http.ResponseWriter, r *http.Request) (open bool) {
-	head, err := io.ReadAll(io.LimitReader(r.Body, maxEarly+1)) // not under the lock: it would keep the session from being opened
-	if err != nil {
-		plain(w, http.StatusBadRequest, "")
-		return false
-	}
-	q.reading.Lock()
-	defer q.reading.Unlock()
-	if q.isOpen() {
-		feed(q.session, head)
-		return true
-	}
-	if q.endpoint.Tokens.transportOf(q.reserved) == WebSockets { // since it was asked
-		notForWebSockets(w)
-		return false
-	}
-	if len(q.early)+len(head) > maxEarly {
-		plain(w, http.StatusRequestEntityTooLarge, "At most 4096 bytes can be sent before the connection has its transport.")
-		return false
-	}
-	q.early = append(q.early, head...)
-	plain(w, http.StatusOK, "")
-	return false
+func notForWebSockets(w http.ResponseWriter) {
+	plain(w, http.StatusMethodNotAllowed, "POST requests are not allowed for WebSocket connections.")
 }
 
 // remove ends a connection at the request of its client, which polls.
@@ -100,11 +122,20 @@ func (e *Endpoint) remove(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	q := e.Tokens.requestsOf(reserved)
-	select {
-	case <-q.opened:
-		q.leave()
-	case <-r.Context().Done():
+	if !q.isOpen(r.Context()) {
+		plain(w, http.StatusNotFound, "")
 		return
 	}
+	q.leave()
 	plain(w, http.StatusAccepted, "")
+}
+
+// isOpen waits until it is decided whether there is a session.
+func (q *requests) isOpen(ctx context.Context) bool {
+	select {
+	case <-q.opened:
+		return q.session != nil
+	case <-ctx.Done():
+		return false
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,19 +18,22 @@ type requests struct {
 
 	reading sync.Mutex // held by the POST whose body is being read: one after the other
 	early   []byte     // what was sent before there was a session; belongs to reading
-	session Session    // belongs to reading until opened is closed, and does not change then
+	session Session    // set when opened is closed; nil if it was refused
 	opened  chan struct{}
 
 	mu      sync.Mutex
 	over    bool // nothing is fetched any more
 	leaving bool // the client has asked for the end
+	turn    int  // of the newest request that fetches
 	current *fetch
+	body    *http.ResponseController // of the POST that is being read
 }
 
 // fetch is a request that fetches output.
 type fetch struct {
 	cancel  context.CancelCauseFunc
 	control *http.ResponseController
+	writing atomic.Bool
 	ended   chan struct{}
 }
 
@@ -48,20 +52,28 @@ func (q *requests) Polls() bool { return q.polls }
 // Cut ends the request that fetches, and the connection.
 func (q *requests) Cut() {
 	q.mu.Lock()
-	if q.current != nil && !q.over {
-		q.current.cancel(errCut)
-		_ = q.current.control.SetWriteDeadline(time.Unix(1, 0))
+	if f := q.current; f != nil && !q.over {
+		f.cancel(errCut)
+		if f.writing.Load() {
+			_ = f.control.SetWriteDeadline(past)
+		}
 	}
 	q.mu.Unlock()
 	q.end()
 }
+
+// past makes reading and writing fail.
+var past = time.Unix(1, 0)
 
 // end ends the connection: everything has been fetched, or nothing can be any more.
 func (q *requests) end() {
 	q.mu.Lock()
 	first := !q.over
 	q.over = true
-	opened := q.isOpen()
+	opened := isClosed(q.opened)
+	if q.body != nil {
+		_ = q.body.SetReadDeadline(past)
+	}
 	q.mu.Unlock()
 	if !first {
 		return
@@ -81,8 +93,6 @@ func (q *requests) left() error {
 	return left(q.session)
 }
 
-func (q *requests) isOpen() bool { return isClosed(q.opened) }
-
 func isClosed(c <-chan struct{}) bool {
 	select {
 	case <-c:
@@ -97,21 +107,23 @@ func (q *requests) open(r *http.Request, who Identity, kind Transports) error {
 	q.reading.Lock()
 	defer q.reading.Unlock()
 	session, err := q.endpoint.Acceptor.Accept(q.reserved.id, who, snapshot(r, kind), q)
-	if err != nil { // shutting down since the request was admitted
-		q.endpoint.Tokens.release(q.reserved)
-		return err
+	if err == nil {
+		q.session = session
+		feed(session, q.early)
 	}
-	q.session = session
-	feed(session, q.early)
 	q.early = nil
 	q.mu.Lock()
+	cut := q.over
+	q.over = cut || err != nil
 	close(q.opened)
-	over := q.over
 	q.mu.Unlock()
-	if over { // cut already
+	switch {
+	case err != nil: // shutting down since the request was admitted
+		q.endpoint.Tokens.release(q.reserved)
+	case cut:
 		session.End(nil)
 	}
-	return nil
+	return err
 }
 
 // feedEarly gives a session that needs no requests what they have brought.
@@ -131,13 +143,18 @@ func feed(session Session, b []byte) {
 	}
 }
 
-// begin makes a request the one that fetches, instead of one that does so already. false: nothing is fetched any more.
+// begin makes a request the one that fetches, instead of one that does so already. false: nothing is fetched any more, or a newer one has
+// come.
 func (q *requests) begin(w http.ResponseWriter, r *http.Request) (context.Context, *fetch, bool) {
 	ctx, cancel := context.WithCancelCause(r.Context())
 	f := &fetch{cancel: cancel, control: http.NewResponseController(w), ended: make(chan struct{})}
+	q.mu.Lock()
+	q.turn++
+	turn := q.turn
+	q.mu.Unlock()
 	for {
 		q.mu.Lock()
-		if q.over || q.leaving {
+		if q.over || q.leaving || q.turn != turn {
 			q.mu.Unlock()
 			cancel(nil)
 			return nil, nil, false
@@ -168,6 +185,16 @@ func (q *requests) done(f *fetch) {
 	if leaving {
 		q.end()
 	}
+}
+
+// deliver runs what writes output, unless nobody is there to take it.
+func (f *fetch) deliver(ctx context.Context, write func() error) error {
+	f.writing.Store(true)
+	defer f.writing.Store(false)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return write()
 }
 
 // leave is the client's wish to end the connection. A poll that waits takes the last messages with it.

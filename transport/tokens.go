@@ -101,16 +101,23 @@ func (t *Tokens) find(token string, e *Endpoint) *reservation {
 	return nil
 }
 
-// activate gives a connection its transport. false: it has one already, or is gone.
-func (t *Tokens) activate(r *reservation, transport Transports) bool {
+// activate gives a connection its transport. If it returns false, the connection has one already, or it is gone and has 0.
+func (t *Tokens) activate(r *reservation, transport Transports) (has Transports, activated bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if r.transport != 0 || r.gone {
-		return false
+		return r.transport, false
 	}
 	r.transport = transport
 	t.count--
-	return true
+	return transport, true
+}
+
+// isGone tells whether a connection has been forgotten.
+func (t *Tokens) isGone(r *reservation) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return r.gone
 }
 
 // transportOf is the transport that a connection has, or 0.

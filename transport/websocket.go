@@ -54,7 +54,7 @@ func (e *Endpoint) webSocket(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	if !e.offers(w, WebSockets) || reserved != nil && !e.isFree(w, reserved, WebSockets) {
+	if !e.offers(w, WebSockets) || reserved != nil && !isFree(w, e.Tokens.transportOf(reserved), WebSockets) {
 		return
 	}
 	if !e.Origins.allows(r) {
@@ -70,8 +70,8 @@ func (e *Endpoint) webSocket(w http.ResponseWriter, r *http.Request) {
 		if !reserved.isOf(w, who) {
 			return
 		}
-		if !e.Tokens.activate(reserved, WebSockets) {
-			plain(w, http.StatusConflict, "")
+		if has, ok := e.Tokens.activate(reserved, WebSockets); !ok {
+			refuse(w, has, WebSockets)
 			return
 		}
 		id = reserved.id

@@ -332,7 +332,7 @@ func TestATokenOpensOneSocket(t *testing.T) {
 	for _, query := range []string{"id=nobody", "id=" + token + "&id=" + token, "id=" + token + "x"} {
 		code, body, kind := status(query)
 		require.Equal(t, http.StatusNotFound, code, query)
-		require.Empty(t, body)
+		require.Equal(t, "No Connection with that ID", body)
 		require.Empty(t, kind)
 	}
 	p := h.open("/echo?ID=" + token)
