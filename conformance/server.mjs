@@ -1,4 +1,5 @@
-// Starts the test server for a suite.
+// Starts the test server for a suite: Troupe's, or the original server where TROUPE_REFERENCE names the script that runs it. A suite that
+// passes against both asks the right questions.
 import { spawn, spawnSync } from 'node:child_process';
 import net from 'node:net';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
@@ -40,6 +41,9 @@ export async function freePort() {
   }
 }
 
+/** Whether the tests run against the original server. */
+export const reference = Boolean(process.env.TROUPE_REFERENCE);
+
 const children = new Set();
 process.on('exit', () => children.forEach(child => child.kill('SIGKILL')));
 
@@ -69,6 +73,26 @@ function accepts(port) {
 export async function startServer(flags = [], port) {
   port ??= await freePort();
   const control = await freePort();
-  const server = await start(build('conformance/testserver'), ['-addr', `127.0.0.1:${port}`, '-ctrl', `127.0.0.1:${control}`, ...flags], port);
+  const addresses = ['-addr', `127.0.0.1:${port}`, '-ctrl', `127.0.0.1:${control}`];
+  const server = reference
+    ? await startReference(addresses, port, flags)
+    : await start(build('conformance/testserver'), [...addresses, ...flags], port);
   return { ...server, port, url: `http://127.0.0.1:${port}`, control: `http://127.0.0.1:${control}` };
+}
+
+/** The original server. It takes from its environment what Troupe's test server takes as flags. */
+async function startReference(addresses, port, flags) {
+  const env = { ...process.env };
+  for (let i = 0; i < flags.length; i++) {
+    if (flags[i] === '-detailed=false') env.REF_DETAILED = '0';
+    else if (flags[i] === '-parallel') env.REF_PARALLEL = flags[++i];
+    else throw new Error(`the original server has no flag ${flags[i]}`);
+  }
+  const script = await start(process.env.TROUPE_REFERENCE, addresses, port, { env });
+  // The server is a child of the script, if that has not become the server itself.
+  const pid = Number(await (await fetch(`http://127.0.0.1:${port}/pid`)).text());
+  const server = { kill: signal => { try { process.kill(pid, signal); } catch { /* it has ended before */ } } };
+  children.add(server);
+  script.exit.then(() => children.delete(server));
+  return { ...script, pid, stop: (signal = 'SIGKILL') => { server.kill(signal); return script.exit; } };
 }

@@ -183,9 +183,11 @@ func TestTextMustBeUTF8(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			h := newHost(t, hubsys.EndpointOptions{}, hubsys.HubOptions{})
 			p := h.dial()
+			var frames []byte // in one piece: the server may not wait for the second
 			for _, part := range test.parts {
-				p.write(part.opcode, part.fin, part.text)
+				frames = append(frames, frame(part.opcode, part.fin, part.text)...)
 			}
+			p.writeRaw(frames)
 			if test.want != "" {
 				require.Equal(t, result("1", test.want), p.text())
 				return
