@@ -85,11 +85,7 @@ func (c *Connection) push(p *packet, fanout, waits bool) pushed {
 	if moves {
 		result = pushAbove
 	}
-	wake := o.wake()
-	o.mu.Unlock()
-	if wake {
-		c.announce(fanout)
-	}
+	c.unlock(true, fanout)
 	return result
 }
 
@@ -97,25 +93,32 @@ func (c *Connection) push(p *packet, fanout, waits bool) pushed {
 func (c *Connection) pushUnlimited(p *packet, ifIdle bool) {
 	o := &c.out
 	o.mu.Lock()
-	wake := false
-	if !o.sealed && (!ifIdle || len(o.queue) == 0 && o.state == boxIdle) {
+	push := !o.sealed && (!ifIdle || len(o.queue) == 0 && o.state == boxIdle)
+	if push {
 		o.queue = append(o.queue, p)
 		o.bytes += p.charge()
-		wake = o.wake()
 	}
-	o.mu.Unlock()
-	if wake {
-		c.announce(ifIdle)
-	}
+	c.unlock(push, ifIdle)
 }
 
-// wake turns idle into queued; the caller then puts the connection on its flusher's list.
-func (o *outbox) wake() bool {
-	if o.state != boxIdle {
-		return false
+// unlock gives the outbox's lock back. If there is something to write and nobody writes, who does so for this connection is told: its
+// flusher, or the request that fetches.
+func (c *Connection) unlock(write, fanout bool) {
+	tell := write && c.out.state == boxIdle
+	if tell {
+		c.out.state = boxQueued
 	}
-	o.state = boxQueued
-	return true
+	c.out.mu.Unlock()
+	switch {
+	case !tell:
+	case c.pull == nil:
+		c.flusher.dirty(c, fanout)
+	default:
+		select {
+		case c.pull.ready <- struct{}{}:
+		default:
+		}
+	}
 }
 
 func (o *outbox) moves(now time.Duration) bool { return now-o.moved < moveTime }
@@ -184,34 +187,14 @@ func (c *Connection) reply(message []byte, now bool) (enough bool) {
 	p.messages++
 	o.bytes += len(message)
 	enough = p.messages == maxMerged || o.bytes >= maxMergedBytes
-	wake := now && o.wake()
-	o.mu.Unlock()
-	if wake {
-		c.announce(false)
-	}
+	c.unlock(now, false)
 	return enough
-}
-
-// announce tells who writes for the connection that its outbox has become queued.
-func (c *Connection) announce(fanout bool) {
-	if c.pull == nil {
-		c.flusher.dirty(c, fanout)
-		return
-	}
-	select {
-	case c.pull.ready <- struct{}{}:
-	default:
-	}
 }
 
 // schedule hands what a worker has left unwritten to the flusher.
 func (c *Connection) schedule() {
 	c.out.mu.Lock()
-	wake := len(c.out.queue) > 0 && c.out.wake()
-	c.out.mu.Unlock()
-	if wake {
-		c.announce(false)
-	}
+	c.unlock(len(c.out.queue) > 0, false)
 }
 
 // unwritten is said by a worker that starts another call with completions unwritten: they will be written within a millisecond, should
@@ -251,15 +234,10 @@ func (c *Connection) lookNow() {
 func (c *Connection) Pong(frame []byte) {
 	o := &c.out
 	o.mu.Lock()
-	wake := false
 	if !o.finished {
 		o.pong = frame
-		wake = o.wake()
 	}
-	o.mu.Unlock()
-	if wake {
-		c.announce(false)
-	}
+	c.unlock(!o.finished, false)
 }
 
 // seal appends the connection's last message, if it has one, and lets nothing follow. Whoever empties the box closes the transport.
@@ -276,11 +254,7 @@ func (c *Connection) seal(last *packet, drop bool) {
 	}
 	o.sealed = true
 	o.look()
-	wake := o.wake()
-	o.mu.Unlock()
-	if wake {
-		c.announce(false)
-	}
+	c.unlock(true, false)
 }
 
 // abandon is for a socket that is gone: nothing can be written any more, and a reader that waits is let go, so that it sees that, too.

@@ -55,9 +55,9 @@ func (q *requests) take(w http.ResponseWriter, r *http.Request) {
 		plain(w, http.StatusOK, "")
 		return
 	}
-	q.reads(control)
+	over := q.reads(control)
 	defer q.reads(nil)
-	if q.session == nil || isClosed(q.session.Done()) {
+	if over || isClosed(q.session.Done()) {
 		plain(w, http.StatusNotFound, "")
 		return
 	}
@@ -92,11 +92,12 @@ func (q *requests) take(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// reads says which POST is being read, so that it ends with the connection.
-func (q *requests) reads(control *http.ResponseController) {
+// reads says which POST is being read, so that it ends with the connection, and tells whether that is over already.
+func (q *requests) reads(control *http.ResponseController) (over bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.body = control
+	return q.over
 }
 
 const (

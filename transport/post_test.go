@@ -262,9 +262,9 @@ func flood() string {
 }
 
 func TestABodyWaitsForTheHub(t *testing.T) {
-	for name, change := range map[string]func(*httptest.Server){"": func(*httptest.Server) {}, " of a server in a hurry": hurried} {
+	for name, change := range map[string]func(*httptest.Server){"": func(*httptest.Server) {}, "of a server in a hurry": hurried} {
 		overBoth(t, func(t *testing.T, h2 bool) {
-			t.Run("body"+name, func(t *testing.T) {
+			t.Run(strings.TrimSpace("body "+name), func(t *testing.T) {
 				s := newStage(t, scene{http2: h2, server: change, HubOptions: hubsys.HubOptions{InboundLimit: 64 << 10}})
 				g := s.visit(nil)
 				done := g.posting(strings.NewReader(flood()))
