@@ -21,25 +21,6 @@ import (
 	"time"
 )
 
-// load is what clients do.
-type load struct {
-	kind        kind
-	connections int
-	rate        float64       // broadcasts a second
-	depth       int           // calls of a connection that are under way
-	perMessage  int           // calls in one WebSocket message
-	packed      bool          // in MessagePack
-	lazy        time.Duration // between two looks at the sockets: makes the clients cheap, and latency coarse
-}
-
-type kind int
-
-const (
-	broadcast kind = iota
-	echo
-	idle
-)
-
 // marker stands once in every message that is counted, and nowhere else in what servers send. Times in MessagePack can have any byte, so
 // there it is looked for together with what stands before it; that a read ends between the two is rare.
 const marker = '^'

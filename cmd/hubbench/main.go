@@ -66,6 +66,25 @@ type scenario struct {
 	load     load
 }
 
+// load is what clients do.
+type load struct {
+	kind        kind
+	connections int
+	rate        float64       // broadcasts a second
+	depth       int           // calls of a connection that are under way
+	perMessage  int           // calls in one WebSocket message
+	packed      bool          // in MessagePack
+	lazy        time.Duration // between two looks at the sockets: makes the clients cheap, and latency coarse
+}
+
+type kind int
+
+const (
+	broadcast kind = iota
+	echo
+	idle
+)
+
 var scenarios = []scenario{
 	{"broadcast 1,000 × 50/s", "raw loop", load{kind: broadcast, connections: 1000, rate: 50, lazy: time.Millisecond}},
 	{"broadcast 1,000 × 2,000/s", "raw loop", load{kind: broadcast, connections: 1000, rate: 2000, lazy: time.Millisecond}},

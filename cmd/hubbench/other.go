@@ -2,25 +2,7 @@
 
 package main
 
-import (
-	"errors"
-	"time"
-)
-
-type load struct {
-	kind                           kind
-	connections, depth, perMessage int
-	rate                           float64
-	lazy                           time.Duration
-}
-
-type kind int
-
-const (
-	broadcast kind = iota
-	echo
-	idle
-)
+import "errors"
 
 var errLinux = errors.New("hubbench reads /proc and uses epoll: it needs Linux")
 
