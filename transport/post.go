@@ -65,6 +65,10 @@ func (q *requests) take(w http.ResponseWriter, r *http.Request) {
 	late := 0 // what came after the end, which this body itself may have brought about
 	for {
 		n, err := r.Body.Read(q.session.Buffer())
+		if err == io.EOF { // a deadline that net/http met from here on would end the context of all later requests on this TCP connection
+			q.reads(nil)
+			_ = control.SetReadDeadline(time.Time{})
+		}
 		ended := isClosed(q.session.Done())
 		if ended {
 			late += n
@@ -133,10 +137,12 @@ func (e *Endpoint) remove(w http.ResponseWriter, r *http.Request) {
 
 // isOpen waits until it is decided whether there is a session.
 func (q *requests) isOpen(ctx context.Context) bool {
-	select {
-	case <-q.opened:
-		return q.session != nil
-	case <-ctx.Done():
-		return false
+	if !isClosed(q.opened) {
+		select {
+		case <-q.opened:
+		case <-ctx.Done():
+			return false
+		}
 	}
+	return q.session != nil
 }

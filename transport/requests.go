@@ -179,6 +179,7 @@ func (q *requests) done(f *fetch) {
 	q.mu.Lock()
 	q.current = nil
 	leaving := q.leaving
+	_ = f.control.SetWriteDeadline(time.Time{}) // Cut may have come when all was written, and the TCP connection lives on
 	q.mu.Unlock()
 	f.cancel(nil)
 	close(f.ended)
