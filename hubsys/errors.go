@@ -24,28 +24,25 @@ func (e *HubError) Error() string { return e.Message }
 // Unwrap gives what the error is due to.
 func (e *HubError) Unwrap() error { return e.Err }
 
-// ErrForbidden is for Authenticate: the user is known and may not connect. It is answered with status 403.
-var ErrForbidden = errors.New("hubsys: forbidden")
-
-// Why the context of a call has ended, as context.Cause tells, and what [Call] and Send return then.
+// Errors to be told apart by errors.Is.
 var (
+	// ErrForbidden is for Authenticate: the user is known and may not connect. It is answered with status 403.
+	ErrForbidden = errors.New("hubsys: forbidden")
+
+	// Why the context of a call has ended, as context.Cause tells, and what Send and Invoke return then.
 	ErrCanceled     = actors.ErrCanceled     // the client has canceled the invocation
 	ErrDisconnected = actors.ErrDisconnected // the connection is closed
 	ErrShutdown     = actors.ErrShutdown     // the system is shutting down
 	ErrStopped      = actors.ErrStopped      // the call's actor was stopped
 	ErrReturned     = actors.ErrReturned     // the call has returned
-)
 
-// What OnDisconnected is told, besides nil and errors of the protocol.
-var (
+	// What OnDisconnected is told, besides nil and errors of the protocol.
 	ErrClientTimeout    = actors.ErrClientTimeout    // nothing was heard for ClientTimeoutInterval
 	ErrSlowClient       = actors.ErrSlowClient       // OutboxLimit was reached
 	ErrSendTimeout      = actors.ErrSendTimeout      // the client took nothing for TransportSendTimeout
 	ErrHandshakeTimeout = actors.ErrHandshakeTimeout // logged only: such a connection was never open
-)
 
-// Why [Invoke] has no result, besides what the client says.
-var (
+	// Why Invoke has no result, besides what the client says.
 	ErrNoResult    = actors.ErrNoResult    // the client has answered without one
 	ErrInboundFull = actors.ErrInboundFull // the answer lies behind more than twice HubOptions.InboundLimit
 )

@@ -15,8 +15,9 @@ import (
 // call of its client start, so that the client can call the hub before it answers; for that ctx must be the method's own, or come from
 // it.
 //
-// It fails with a [HubError] if the client's method has failed, if the result does not fit T, or if ctx has ended, whose cause it then
-// wraps; with a [GoneError] if the connection does not exist, or ends meanwhile; with [ErrInboundFull]; or like [Client.Send].
+// It fails with a [HubError] if the client's method has failed, if there is no result ([ErrNoResult]) or one that does not fit T, or if
+// ctx has ended, whose cause it then wraps; with a [GoneError] if the connection does not exist, or ends meanwhile; with
+// [ErrInboundFull]; or like [Client.Send].
 func Invoke[T any](ctx context.Context, client Client, method string, args ...any) (T, error) {
 	var result T
 	err := client.hub.Ask(ctx, &client.to, method, args, func(p hubproto.Protocol, value []byte) (err error) {
@@ -35,7 +36,11 @@ func Invoke[T any](ctx context.Context, client Client, method string, args ...an
 	case errors.As(err, &failure):
 		err = &HubError{Message: failure.Text, Err: err}
 	case errors.As(err, &misfit):
-		err = &HubError{Message: "Error trying to deserialize result to " + strings.TrimLeft(reflect.TypeFor[T]().String(), "*") + ". " + misfit.Cause.Error(), Err: err}
+		why := misfit.Text
+		if misfit.Cause != nil {
+			why = misfit.Cause.Error()
+		}
+		err = &HubError{Message: "Error trying to deserialize result to " + strings.TrimLeft(reflect.TypeFor[T]().String(), "*") + ". " + why, Err: err}
 	case errors.Is(err, actors.ErrNoResult):
 		err = &HubError{Message: "Client didn't provide a result.", Err: err}
 	}
