@@ -203,21 +203,18 @@ func (jsonProtocol) AppendInvocation(dst, id []byte, target string, args []any) 
 }
 
 func (jsonProtocol) AppendResult(dst, id []byte, result any) ([]byte, error) {
-	start := len(dst)
-	dst = appendID(append(dst, `{"type":3`...), id)
-	dst = append(dst, `,"result":`...)
-	dst, err := appendValue(dst, result, 1)
-	if err != nil {
-		return dst[:start], err
-	}
-	return append(dst, '}', separator), nil
+	return appendCarrier(dst, `{"type":3`, id, `,"result":`, result)
 }
 
 func (jsonProtocol) AppendItem(dst, id []byte, item any) ([]byte, error) {
+	return appendCarrier(dst, `{"type":2`, id, `,"item":`, item)
+}
+
+// appendCarrier appends a message that carries one value.
+func appendCarrier(dst []byte, head string, id []byte, name string, value any) ([]byte, error) {
 	start := len(dst)
-	dst = appendID(append(dst, `{"type":2`...), id)
-	dst = append(dst, `,"item":`...)
-	dst, err := appendValue(dst, item, 1)
+	dst = append(appendID(append(dst, head...), id), name...)
+	dst, err := appendValue(dst, value, 1)
 	if err != nil {
 		return dst[:start], err
 	}

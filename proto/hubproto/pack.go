@@ -88,10 +88,10 @@ func (packProtocol) Parse(record []byte, m *Message) error {
 		r.headers(m)
 		m.ID = r.text("invocationId", false, MaxIDLength)
 		switch r.int32("resultKind") {
-		case 1:
+		case packedError:
 			m.Error, m.HasError = r.text("error", false, 0), true
-		case 2:
-		case 3:
+		case packedVoid:
+		case packedResult:
 			m.Value = r.value("argument")
 		default:
 			r.fail("Invalid invocation result kind.")
@@ -363,17 +363,17 @@ const (
 func (packProtocol) AppendResult(dst, id []byte, result any) ([]byte, error) {
 	start := len(dst)
 	dst = appendPackedID(appendPackedHead(dst, Completion, 5, nil), id)
-	dst, err := appendPacked(msgp.AppendInt(dst, packedResult), result, 1)
-	if err != nil {
-		return dst[:start], err
-	}
-	return framePacked(dst, start), nil
+	return frameCarrier(msgp.AppendInt(dst, packedResult), start, result)
 }
 
 func (packProtocol) AppendItem(dst, id []byte, item any) ([]byte, error) {
 	start := len(dst)
-	dst = msgp.AppendStringFromBytes(appendPackedHead(dst, StreamItem, 4, nil), id)
-	dst, err := appendPacked(dst, item, 1)
+	return frameCarrier(msgp.AppendStringFromBytes(appendPackedHead(dst, StreamItem, 4, nil), id), start, item)
+}
+
+// frameCarrier appends the value that a message ends with, and frames it.
+func frameCarrier(dst []byte, start int, value any) ([]byte, error) {
+	dst, err := appendPacked(dst, value, 1)
 	if err != nil {
 		return dst[:start], err
 	}
