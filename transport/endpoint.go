@@ -83,7 +83,6 @@ func (e *Endpoint) answerNegotiate(w http.ResponseWriter, r *http.Request) {
 		plain(w, http.StatusMethodNotAllowed, "")
 		return
 	}
-	r = e.Origins.stripCookies(r)
 	if who, ok := e.admit(w, r); ok {
 		e.negotiate(w, r, who)
 	}
@@ -99,9 +98,9 @@ func (e *Endpoint) connect(w http.ResponseWriter, r *http.Request) {
 	case strings.EqualFold(r.Method, http.MethodGet):
 		e.get(w, r)
 	case strings.EqualFold(r.Method, http.MethodPost):
-		e.post(w, e.Origins.stripCookies(r))
+		e.post(w, r)
 	case strings.EqualFold(r.Method, http.MethodDelete):
-		e.remove(w, e.Origins.stripCookies(r))
+		e.remove(w, r)
 	default:
 		plain(w, http.StatusMethodNotAllowed, "")
 	}
@@ -110,7 +109,7 @@ func (e *Endpoint) connect(w http.ResponseWriter, r *http.Request) {
 func (e *Endpoint) get(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case acceptsEvents(r):
-		e.events(w, e.Origins.stripCookies(r))
+		e.events(w, r)
 	case isUpgrade(r):
 		e.webSocket(w, r)
 	default:
@@ -118,7 +117,7 @@ func (e *Endpoint) get(w http.ResponseWriter, r *http.Request) {
 		h.Set("Cache-Control", "no-cache, no-store")
 		h.Set("Pragma", "no-cache")
 		h.Set("Expires", "Thu, 01 Jan 1970 00:00:00 GMT")
-		e.poll(w, e.Origins.stripCookies(r))
+		e.poll(w, r)
 	}
 }
 
@@ -154,7 +153,7 @@ func (e *Endpoint) enter(w http.ResponseWriter, r *http.Request, transport Trans
 	}
 	q.polls = transport == LongPolling
 	if err := q.open(r, who, transport); err != nil {
-		plain(w, http.StatusServiceUnavailable, "The server is shutting down.")
+		closing(w)
 		return nil, false
 	}
 	return q, true
@@ -190,17 +189,23 @@ func refuse(w http.ResponseWriter, has, wanted Transports) {
 	}
 }
 
-// known finds the connection that a request names by its token.
-func (e *Endpoint) known(w http.ResponseWriter, r *http.Request) (reserved *reservation, ok bool) {
+// named finds the connection that a request names by its token. Without an id there is none, and twice the same id is none, too.
+func (e *Endpoint) named(r *http.Request) (id string, reserved *reservation) {
 	id, count := queryValue(r.URL.RawQuery, "id")
-	if id == "" {
-		plain(w, http.StatusBadRequest, "Connection ID required")
-		return nil, false
-	}
 	if count == 1 {
 		reserved = e.Tokens.find(id, e)
 	}
-	if reserved == nil {
+	return id, reserved
+}
+
+// known answers requests that name no connection.
+func (e *Endpoint) known(w http.ResponseWriter, r *http.Request) (reserved *reservation, ok bool) {
+	id, reserved := e.named(r)
+	switch {
+	case id == "":
+		plain(w, http.StatusBadRequest, "Connection ID required")
+		return nil, false
+	case reserved == nil:
 		plain(w, http.StatusNotFound, unknownConnection)
 	}
 	return reserved, reserved != nil
@@ -226,10 +231,14 @@ func (r *reservation) isOf(w http.ResponseWriter, who Identity) bool {
 // admit lets in who may connect.
 func (e *Endpoint) admit(w http.ResponseWriter, r *http.Request) (Identity, bool) {
 	if e.Acceptor.Closing() {
-		plain(w, http.StatusServiceUnavailable, "The server is shutting down.")
+		closing(w)
 		return Identity{}, false
 	}
 	return e.identify(w, r)
+}
+
+func closing(w http.ResponseWriter) {
+	plain(w, http.StatusServiceUnavailable, "The server is shutting down.")
 }
 
 // identify finds out who makes a request.

@@ -27,9 +27,11 @@ func (e *Endpoint) events(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-cache,no-store")
 	h.Set("Pragma", "no-cache")
-	h.Set("Content-Encoding", "identity")                                           // some proxies would wait for more to compress
-	h.Set("X-Accel-Buffering", "no")                                                // and nginx for more to send
-	if _, err := w.Write([]byte(":\r\n")); err != nil || f.control.Flush() != nil { // the client's open event
+	// Some proxies would wait for more to compress, and nginx for more to send.
+	h.Set("Content-Encoding", "identity")
+	h.Set("X-Accel-Buffering", "no")
+	// The client's open event.
+	if _, err := w.Write([]byte(":\r\n")); err != nil || f.control.Flush() != nil {
 		return
 	}
 	for {

@@ -71,8 +71,9 @@ func (o *Origins) options() cors.Options {
 	return options
 }
 
-// guard answers preflights, and lets browsers see the answers to pages of allowed origins.
+// guard answers preflights, lets browsers see the answers to pages of allowed origins, and hides the cookies that nobody shall see.
 func (o *Origins) guard(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+	r = o.stripCookies(r)
 	if o.cors == nil {
 		next(w, r)
 		return

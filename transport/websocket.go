@@ -41,18 +41,12 @@ func hasToken(h http.Header, name, token string) bool {
 
 // webSocket opens a connection over a WebSocket: one that was negotiated, or, without an id, one of its own (spec §1.7).
 func (e *Endpoint) webSocket(w http.ResponseWriter, r *http.Request) {
-	var reserved *reservation
-	id, count := queryValue(r.URL.RawQuery, "id")
-	if id != "" {
-		if count == 1 {
-			reserved = e.Tokens.find(id, e)
-		}
-		if reserved == nil {
-			w.Header()["Content-Type"] = nil // nor does the reference name one here
-			w.WriteHeader(http.StatusNotFound)
-			_, _ = w.Write([]byte(unknownConnection))
-			return
-		}
+	id, reserved := e.named(r)
+	if id != "" && reserved == nil {
+		w.Header()["Content-Type"] = nil // nor does the reference name one here
+		w.WriteHeader(http.StatusNotFound)
+		_, _ = w.Write([]byte(unknownConnection))
+		return
 	}
 	if !e.offers(w, WebSockets) || reserved != nil && !isFree(w, e.Tokens.transportOf(reserved), WebSockets) {
 		return
@@ -61,7 +55,6 @@ func (e *Endpoint) webSocket(w http.ResponseWriter, r *http.Request) {
 		plain(w, http.StatusForbidden, "The origin is not allowed to connect.")
 		return
 	}
-	r = e.Origins.stripCookies(r)
 	who, ok := e.admit(w, r)
 	if !ok {
 		return
