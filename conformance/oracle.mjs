@@ -13,8 +13,8 @@
 import { spawn } from 'node:child_process';
 import { constants, copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
-import { freePort, start, startServer } from './server.mjs';
+import { join, resolve } from 'node:path';
+import { startOriginal, startServer } from './server.mjs';
 
 const ours = join(import.meta.dirname, 'cases');
 const temporary = mkdtempSync(join(tmpdir(), 'oracle-'));
@@ -47,13 +47,8 @@ else throw new Error('record needs the directory of the oracle and the script th
 /** Writes down what the original answers, if it answers the same three times. */
 async function record(oracle, run) {
   lay(oracle, ours);
-  const original = async detailed => {
-    const port = await freePort();
-    const server = await start(run, ['-addr', `127.0.0.1:${port}`, '-ctrl', `127.0.0.1:${await freePort()}`], port, { cwd: dirname(run), env: { ...process.env, REF_DETAILED: detailed } });
-    return { ...server, url: `http://127.0.0.1:${port}` };
-  };
   // One after the other, for the first may have to unpack itself.
-  const detailed = await original('1'), generic = await original('0');
+  const detailed = await startOriginal(run), generic = await startOriginal(run, ['-detailed=false']);
   const thrice = async (...options) => {
     const takes = [];
     for (let i = 0; i < 3; i++) takes.push(JSON.parse(await ask('record', detailed.url, generic.url, ...options)));

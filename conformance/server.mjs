@@ -71,24 +71,31 @@ function accepts(port) {
 
 /** The test server with these flags; port can be given to start it where another one was. */
 export async function startServer(flags = [], port) {
+  return serve(process.env.TROUPE_REFERENCE, flags, port);
+}
+
+/** The same from the original: script runs it. */
+export const startOriginal = (script, flags = []) => serve(script, flags);
+
+async function serve(script, flags, port) {
   port ??= await freePort();
   const control = await freePort();
   const addresses = ['-addr', `127.0.0.1:${port}`, '-ctrl', `127.0.0.1:${control}`];
-  const server = reference
-    ? await startReference(addresses, port, flags)
+  const server = script
+    ? await startReference(script, addresses, port, flags)
     : await start(build('conformance/testserver'), [...addresses, ...flags], port);
   return { ...server, port, url: `http://127.0.0.1:${port}`, control: `http://127.0.0.1:${control}` };
 }
 
 /** The original server. It takes from its environment what Troupe's test server takes as flags. */
-async function startReference(addresses, port, flags) {
+async function startReference(path, addresses, port, flags) {
   const env = { ...process.env };
   for (let i = 0; i < flags.length; i++) {
     if (flags[i] === '-detailed=false') env.REF_DETAILED = '0';
     else if (flags[i] === '-parallel') env.REF_PARALLEL = flags[++i];
     else throw new Error(`the original server has no flag ${flags[i]}`);
   }
-  const script = await start(process.env.TROUPE_REFERENCE, addresses, port, { env });
+  const script = await start(path, addresses, port, { env });
   // The server is a child of the script, if that has not become the server itself.
   const pid = Number(await (await fetch(`http://127.0.0.1:${port}/pid`)).text());
   const server = { kill: signal => { try { process.kill(pid, signal); } catch { /* it has ended before */ } } };
