@@ -201,19 +201,14 @@ func (e *Endpoint) named(r *http.Request) (id string, reserved *reservation) {
 // known answers requests that name no connection.
 func (e *Endpoint) known(w http.ResponseWriter, r *http.Request) (reserved *reservation, ok bool) {
 	id, reserved := e.named(r)
-	if reserved == nil {
-		unknown(w, id)
-	}
-	return reserved, reserved != nil
-}
-
-// unknown answers a request for a connection that is not there.
-func unknown(w http.ResponseWriter, id string) {
-	if id == "" {
+	switch {
+	case id == "":
 		plain(w, http.StatusBadRequest, "Connection ID required")
-	} else {
+		return nil, false
+	case reserved == nil:
 		plain(w, http.StatusNotFound, unknownConnection)
 	}
+	return reserved, reserved != nil
 }
 
 const unknownConnection = "No Connection with that ID"

@@ -222,41 +222,6 @@ func TestNegotiatedConnectionsExpire(t *testing.T) {
 	require.Empty(t, c.Tokens.waiting)
 }
 
-// A POST may be on its way when the connection ends that it is for. It is dropped; a client that has read the end knows more.
-func TestWhatIsPostedJustBehindTheEnd(t *testing.T) {
-	c := newCounter(t)
-	start := c.time
-	end := func() (token string) {
-		_, token = c.negotiate("?negotiateVersion=1")
-		r := c.Tokens.find(token, c.Endpoint)
-		require.True(t, activated(c.Tokens.activate(r, ServerSentEvents)))
-		c.Tokens.requestsOf(r)
-		c.Tokens.release(r)
-		return token
-	}
-	status := func(method, token string) int { return ask(c.Connect, method, "?id="+token, nil).status }
-	token := end()
-	require.Equal(t, http.StatusOK, status(http.MethodPost, token))
-	require.Equal(t, http.StatusNotFound, status(http.MethodGet, token))
-	require.Equal(t, http.StatusNotFound, status(http.MethodDelete, token))
-	other := *c.Endpoint
-	require.Equal(t, http.StatusNotFound, ask(other.Connect, http.MethodPost, "?id="+token, nil).status)
-	c.time = start.Add(farewell)
-	later := end()
-	require.Equal(t, http.StatusOK, status(http.MethodPost, token))
-	c.time = start.Add(farewell + 1)
-	require.Equal(t, http.StatusNotFound, status(http.MethodPost, token))
-	require.Equal(t, http.StatusOK, status(http.MethodPost, later))
-	c.Tokens.Limit = 1
-	require.Equal(t, http.StatusOK, status(http.MethodPost, end()))
-	require.Equal(t, http.StatusNotFound, status(http.MethodPost, later), "the oldest makes room")
-	c.time = c.time.Add(time.Hour)
-	require.Equal(t, http.StatusNotFound, status(http.MethodPost, later))
-	c.negotiate("?negotiateVersion=1")
-	require.Empty(t, c.Tokens.ended)
-	require.Empty(t, c.Tokens.endings)
-}
-
 // At the limit the one that has waited longest makes room: who negotiates without end keeps nobody else out.
 func TestHowManyMayWaitForTheirTransport(t *testing.T) {
 	c := newCounter(t)

@@ -279,7 +279,7 @@ func TestTheServerEndsAConnectionThatPolls(t *testing.T) {
 	require.Equal(t, told("n", 1)+separator+`{"type":7}`+separator, g.poll().data(t))
 	g.poll().over(t)
 	g.poll().is(t, http.StatusNotFound, "No Connection with that ID")
-	g.post("x").is(t, http.StatusOK, "")
+	g.post("x").is(t, http.StatusNotFound, "No Connection with that ID")
 	g.remove().is(t, http.StatusNotFound, "No Connection with that ID")
 
 	g = s.visit(nil)
@@ -323,7 +323,7 @@ func TestDeleteWhileAPollWaits(t *testing.T) {
 		require.NoError(t, s.disconnected())
 		g.remove().is(t, http.StatusNotFound, "No Connection with that ID")
 		g.poll().is(t, http.StatusNotFound, "No Connection with that ID")
-		g.post("x").is(t, http.StatusOK, "")
+		g.post("x").is(t, http.StatusNotFound, "No Connection with that ID")
 	})
 }
 

@@ -9,16 +9,10 @@ import (
 )
 
 // post takes what a client sends over an event stream or polling (spec §2.7). It is answered when all of it has been taken in; the
-// client waits, as long as it has to, while the connection has enough to do. What comes just behind the end is dropped: the client learns
-// of the end by what it fetches.
+// client waits, as long as it has to, while the connection has enough to do.
 func (e *Endpoint) post(w http.ResponseWriter, r *http.Request) {
-	id, reserved := e.named(r)
-	if reserved == nil {
-		if e.Tokens.hasEnded(id, e) {
-			plain(w, http.StatusOK, "")
-		} else {
-			unknown(w, id)
-		}
+	reserved, ok := e.known(w, r)
+	if !ok {
 		return
 	}
 	if e.Tokens.transportOf(reserved) == WebSockets {
@@ -64,7 +58,7 @@ func (q *requests) take(w http.ResponseWriter, r *http.Request) {
 	over := q.reads(control)
 	defer q.reads(nil)
 	if over || isClosed(q.session.Done()) {
-		plain(w, http.StatusOK, "")
+		plain(w, http.StatusNotFound, "")
 		return
 	}
 	feed(q.session, head)
@@ -88,7 +82,9 @@ func (q *requests) take(w http.ResponseWriter, r *http.Request) {
 		}
 		taken := q.session.Commit(n)
 		switch {
-		case !taken || late > maxLate || ended && err != nil || err == io.EOF:
+		case !taken || late > maxLate || ended && err != nil && err != io.EOF:
+			plain(w, http.StatusNotFound, "")
+		case err == io.EOF:
 			plain(w, http.StatusOK, "")
 		case err != nil:
 			plain(w, http.StatusBadRequest, "")

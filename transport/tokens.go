@@ -11,9 +11,6 @@ import (
 //
 // A connection is found by its secret token and at the endpoint that has issued it, never by its public id. One that gets no
 // transport within Expiry is forgotten.
-//
-// One that has been carried by requests is remembered for a while when it has ended: a POST may have been on its way, and its client is to
-// learn of the end by what it fetches, not by an error.
 type Tokens struct {
 	// Expiry is how long a negotiated connection waits for its transport.
 	Expiry time.Duration
@@ -27,18 +24,7 @@ type Tokens struct {
 	byToken map[string]*reservation
 	waiting []*reservation // in order of their age; those that do not wait any more are skipped
 	count   int            // of those that wait
-
-	ended   map[string]*Endpoint
-	endings []ending // in order of time
 }
-
-// ending is the end of a connection.
-type ending struct {
-	token string
-	time  time.Time
-}
-
-const farewell = time.Second // that an ended connection is remembered
 
 // reservation is a connection that can be named.
 type reservation struct {
@@ -53,8 +39,7 @@ type reservation struct {
 
 // NewTokens makes ids of a node.
 func NewTokens(node [4]byte) *Tokens {
-	return &Tokens{Expiry: 15 * time.Second, Limit: 10000, node: node, now: time.Now,
-		byToken: map[string]*reservation{}, ended: map[string]*Endpoint{}}
+	return &Tokens{Expiry: 15 * time.Second, Limit: 10000, node: node, now: time.Now, byToken: map[string]*reservation{}}
 }
 
 // NewID returns a connection id: 16 bytes in base64url, of which the first four name the node.
@@ -96,24 +81,12 @@ func (t *Tokens) expire(now time.Time) {
 		n++
 	}
 	t.waiting = t.waiting[n:]
-	n = 0
-	for n < len(t.endings) && (len(t.endings)-n > t.Limit || now.Sub(t.endings[n].time) > farewell) {
-		delete(t.ended, t.endings[n].token)
-		t.endings[n].token = ""
-		n++
-	}
-	t.endings = t.endings[n:]
 }
 
 func (t *Tokens) forget(r *reservation) {
 	delete(t.byToken, r.token)
-	r.gone = true
-	switch {
-	case r.transport == 0:
+	if r.gone = true; r.transport == 0 {
 		t.count--
-	case r.requests != nil:
-		t.ended[r.token] = r.endpoint
-		t.endings = append(t.endings, ending{r.token, t.now()})
 	}
 }
 
@@ -126,13 +99,6 @@ func (t *Tokens) find(token string, e *Endpoint) *reservation {
 		return r
 	}
 	return nil
-}
-
-// hasEnded tells whether a connection that was carried by requests has ended just now.
-func (t *Tokens) hasEnded(token string, e *Endpoint) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.ended[token] == e
 }
 
 // activate gives a connection its transport. If it returns false, the connection has one already, or it is gone and has 0.
