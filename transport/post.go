@@ -10,6 +10,9 @@ import (
 
 // post takes what a client sends over an event stream or polling (spec §2.7). It is answered when all of it has been taken in; the
 // client waits, as long as it has to, while the connection has enough to do.
+//
+// What comes behind the end is refused. The JavaScript client's start() waits for the answer to a ping, and would take a connection that
+// was closed meanwhile for started.
 func (e *Endpoint) post(w http.ResponseWriter, r *http.Request) {
 	reserved, ok := e.known(w, r)
 	if !ok {

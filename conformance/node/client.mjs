@@ -204,16 +204,23 @@ export async function delivered(first, ...others) {
 }
 
 /**
- * The error with which the server turns a client away after the handshake. Where its Close reaches the client together with the
- * handshake's answer, start() fails with the error; else start() succeeds, and onclose has it. The original does both.
+ * The client that the server turns away after the handshake, and the error that it gets. Where the server's Close reaches it together
+ * with the handshake's answer, start() fails with the error; else start() succeeds, and onclose has it. The original does both.
+ *
+ * Over Server-Sent Events start() waits for the answer to a ping, too. Where that comes behind the end, it fails with 404, and the client
+ * says no more than that; against the original as well. Then another client is made.
  */
-export async function turnedAway(client) {
-  try {
-    await client.start();
-  } catch (error) {
-    return error;
+export async function turnedAway(way, newClient) {
+  for (;;) {
+    const client = newClient();
+    try {
+      await client.start();
+    } catch (error) {
+      if (way.transport === 'ServerSentEvents' && error.statusCode === 404) continue;
+      return { client, error };
+    }
+    return { client, error: await client.closes.next() };
   }
-  return client.closes.next();
 }
 
 /** Waits until condition gives something, and returns that. */

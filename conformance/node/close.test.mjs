@@ -32,6 +32,7 @@ againstServer([], ({ connect, connectAll, newClient, way }) => {
     const [client, witness] = await connectAll(t, 2);
     const [id] = await idsOf(client);
     const pending = assert.rejects(client.invoke('Slow', 60_000), canceled);
+    await client.invoke('Echo', 'behind it'); // a call that is still on its way fails otherwise
     await client.stop();
     assert.equal(await client.closes.next(), undefined);
     await pending;
@@ -55,8 +56,8 @@ againstServer([], ({ connect, connectAll, newClient, way }) => {
     ['the hub cannot be created', '/uncreatable', `Connection closed with an error. Error: ${uncreatable}`],
   ]) {
     test(what, async t => {
-      const client = newClient(t, path, { retryDelay: 0 });
-      assert.equal((await turnedAway(client)).message, `Server returned an error on close: ${text}`);
+      const { client, error } = await turnedAway(way, () => newClient(t, path, { retryDelay: 0 }));
+      assert.equal(error.message, `Server returned an error on close: ${text}`);
       assert.equal(client.connection.state, HubConnectionState.Disconnected);
       assert.equal(client.reconnecting.size, 0);
       assert.deepEqual(client.received, [{ type: MessageType.Close, error: text }]);

@@ -88,7 +88,7 @@ describe('detailed errors', () => againstServer([], ({ connect }) => {
   });
 }));
 
-describe('generic errors', () => againstServer(['-detailed=false'], ({ connect, newClient }) => {
+describe('generic errors', () => againstServer(['-detailed=false'], ({ connect, newClient, way }) => {
   alwaysTheSame(connect);
 
   test('an error of the method', async t => {
@@ -109,7 +109,7 @@ describe('generic errors', () => againstServer(['-detailed=false'], ({ connect, 
 
   for (const [what, path] of [['OnConnected fails', '/testhub?fail=1'], ['the hub cannot be created', '/uncreatable']]) {
     test(what, async t => {
-      const error = await turnedAway(newClient(t, path));
+      const { error } = await turnedAway(way, () => newClient(t, path));
       assert.equal(error.message, 'Server returned an error on close: Connection closed with an error.');
     });
   }
