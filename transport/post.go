@@ -58,18 +58,22 @@ func (q *requests) take(w http.ResponseWriter, r *http.Request) {
 		plain(w, http.StatusOK, "")
 		return
 	}
-	over := q.reads(control)
+	answer := func(status int) {
+		if q.reads(nil) && r.ProtoMajor == 1 { // net/http may have met the deadline of the end, and have ended the context of all later requests
+			w.Header().Set("Connection", "close")
+		}
+		plain(w, status, "")
+	}
 	defer q.reads(nil)
-	if over || isClosed(q.session.Done()) {
-		plain(w, http.StatusNotFound, "")
+	if q.reads(control) || isClosed(q.session.Done()) {
+		answer(http.StatusNotFound)
 		return
 	}
 	feed(q.session, head)
 	late := 0 // what came after the end, which this body itself may have brought about
 	for {
 		n, err := r.Body.Read(q.session.Buffer())
-		if err == io.EOF { // a deadline that net/http met from here on would end the context of all later requests on this TCP connection
-			q.reads(nil)
+		if err == io.EOF { // net/http reads on, to see whether the client goes away, and must not meet the deadline of the body
 			_ = control.SetReadDeadline(time.Time{})
 		}
 		ended := isClosed(q.session.Done())
@@ -78,7 +82,7 @@ func (q *requests) take(w http.ResponseWriter, r *http.Request) {
 		}
 		if err == io.EOF && !ended { // the client has its answer before anything that comes of what it sent
 			w.Header().Set("Content-Length", "0")
-			plain(w, http.StatusOK, "")
+			answer(http.StatusOK)
 			_ = control.Flush()
 			q.session.Commit(n)
 			return
@@ -86,11 +90,11 @@ func (q *requests) take(w http.ResponseWriter, r *http.Request) {
 		taken := q.session.Commit(n)
 		switch {
 		case !taken || late > maxLate || ended && err != nil && err != io.EOF:
-			plain(w, http.StatusNotFound, "")
+			answer(http.StatusNotFound)
 		case err == io.EOF:
-			plain(w, http.StatusOK, "")
+			answer(http.StatusOK)
 		case err != nil:
-			plain(w, http.StatusBadRequest, "")
+			answer(http.StatusBadRequest)
 		default:
 			_ = control.SetReadDeadline(time.Now().Add(bodyPause)) // what the client had to wait is not its fault
 			continue

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -435,4 +436,44 @@ func TestATCPConnectionOutlivesAPost(t *testing.T) {
 			require.Equal(t, result("1", "1"), string(body))
 		})
 	}
+}
+
+// When net/http has read a body, it goes on reading, to see whether the client goes away. The deadline that ends a POST may meet that
+// read instead of the body's, and ends the context of every later request on the TCP connection.
+func TestATCPConnectionDoesNotOutliveAPostThatWasCut(t *testing.T) {
+	var atEnd atomic.Pointer[func()]
+	s := newStage(t, scene{wrap: func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			r.Body = hookedBody{r.Body, &atEnd}
+			next.ServeHTTP(w, r)
+		})
+	}})
+	for range 20 {
+		g, other := s.visit(nil), s.visit(nil)
+		cut := func() {
+			g.remove().is(t, http.StatusAccepted, "")
+			require.NoError(t, s.disconnected())
+		}
+		atEnd.Store(&cut)
+		g.post(call("", "Note", "x"))
+		waits, _ := other.polling()
+		other.say(call("1", "Echo", 1))
+		require.Equal(t, result("1", "1"), get(t, waits).data(t))
+	}
+}
+
+// hookedBody calls what is stored when all has been read.
+type hookedBody struct {
+	io.ReadCloser
+	atEnd *atomic.Pointer[func()]
+}
+
+func (b hookedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF {
+		if hook := b.atEnd.Swap(nil); hook != nil {
+			(*hook)()
+		}
+	}
+	return n, err
 }
