@@ -1,8 +1,9 @@
 // Starts the test server for a suite: Troupe's, or the original server where TROUPE_REFERENCE names the script that runs it. A suite that
 // passes against both asks the right questions.
 import { spawn, spawnSync } from 'node:child_process';
-import net from 'node:net';
+import { randomInt } from 'node:crypto';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 
@@ -23,21 +24,17 @@ export function build(program) {
   return binary;
 }
 
-const given = new Set();
-
-/** A TCP port of 127.0.0.1 that is free, and that nobody here has been given before. */
+/**
+ * A TCP port of 127.0.0.1 that is free. It is none of those that systems give to whoever connects: one of the many connections of other
+ * tests could take it before it is used. Browsers refuse some below.
+ */
 export async function freePort() {
   for (;;) {
-    const port = await new Promise((resolvePort, reject) => {
-      const server = net.createServer().once('error', reject).listen(0, '127.0.0.1', () => {
-        const { port } = server.address();
-        server.close(() => resolvePort(port));
-      });
+    const port = randomInt(11000, 32768);
+    const free = await new Promise(answer => {
+      const server = net.createServer().once('error', () => answer(false)).listen(port, '127.0.0.1', () => server.close(() => answer(true)));
     });
-    if (!given.has(port)) {
-      given.add(port);
-      return port;
-    }
+    if (free) return port;
   }
 }
 
