@@ -14,6 +14,7 @@ import (
 	"sync"
 
 	"github.com/troupe-go/troupe/actors"
+	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
 // methods are the methods of a hub that clients can call, by the names that clients use.
@@ -205,7 +206,7 @@ func newMethod(rm reflect.Method) (*method, error) {
 		if item := streamed(result); item != nil {
 			m.stream, result = true, item
 		}
-		if err := bindable(result); err != nil {
+		if err := hubproto.CheckEncodable(result); err != nil {
 			return nil, fmt.Errorf("its result: %w", err)
 		}
 		m.value = true
@@ -213,17 +214,12 @@ func newMethod(rm reflect.Method) (*method, error) {
 	return m, nil
 }
 
-// bindable refuses types that no protocol has values for.
+// bindable refuses types that the arguments of clients cannot be bound to.
 func bindable(t reflect.Type) error {
-	switch t.Kind() {
-	case reflect.Chan, reflect.Func, reflect.UnsafePointer, reflect.Complex64, reflect.Complex128:
-		return fmt.Errorf("%s has no encoding", t)
-	case reflect.Interface:
-		if t == contextType {
-			return errors.New("a context.Context can only be the first parameter")
-		}
+	if t == contextType {
+		return errors.New("a context.Context can only be the first parameter")
 	}
-	return nil
+	return hubproto.CheckBindable(t)
 }
 
 // fromHub tells whether a method is one of Hub itself.

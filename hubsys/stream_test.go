@@ -951,18 +951,19 @@ func TestStreamsInMessagePack(t *testing.T) {
 
 type crooked struct{ hubsys.Hub }
 
-func (*crooked) BothWays(chan int)                               {}
-func (*crooked) SendOnly(chan<- int)                             {}
-func (*crooked) Seq(iter.Seq[int])                               {}
-func (*crooked) SeqOfTwo(iter.Seq2[int, string])                 {}
-func (*crooked) OfChannels(<-chan chan int)                      {}
-func (*crooked) OfContexts(iter.Seq2[context.Context, error])    {}
-func (*crooked) BackBothWays() chan int                          { return nil }
-func (*crooked) BackSeq() iter.Seq[int]                          { return nil }
-func (*crooked) BackOfChannels() <-chan (<-chan int)             { return nil }
-func (*crooked) BackTwo() (<-chan int, <-chan int)               { return nil, nil }
-func (*crooked) ErrorsBack() iter.Seq2[error, error]             { return nil }
-func (*crooked) Fine(<-chan io.Reader) iter.Seq2[[]point, error] { return nil }
+func (*crooked) BothWays(chan int)                            {}
+func (*crooked) SendOnly(chan<- int)                          {}
+func (*crooked) Seq(iter.Seq[int])                            {}
+func (*crooked) SeqOfTwo(iter.Seq2[int, string])              {}
+func (*crooked) OfChannels(<-chan chan int)                   {}
+func (*crooked) OfContexts(iter.Seq2[context.Context, error]) {}
+func (*crooked) BackBothWays() chan int                       { return nil }
+func (*crooked) BackSeq() iter.Seq[int]                       { return nil }
+func (*crooked) BackOfChannels() <-chan (<-chan int)          { return nil }
+func (*crooked) BackTwo() (<-chan int, <-chan int)            { return nil, nil }
+func (*crooked) ErrorsBack() iter.Seq2[error, error]          { return nil }
+func (*crooked) OfReaders(<-chan io.Reader)                   {}
+func (*crooked) Fine(<-chan any) iter.Seq2[[]point, error]    { return nil }
 
 func TestStreamsThatHaveNoEncoding(t *testing.T) {
 	faults := discover[crooked](t, map[string]string{"ErrorsBack": "-"})
@@ -971,5 +972,5 @@ func TestStreamsThatHaveNoEncoding(t *testing.T) {
 		name, _, _ := strings.Cut(strings.TrimPrefix(fault, "method "), ":")
 		names = append(names, name)
 	}
-	require.Equal(t, []string{"BackBothWays", "BackOfChannels", "BackSeq", "BackTwo", "BothWays", "OfChannels", "OfContexts", "SendOnly", "Seq", "SeqOfTwo"}, names, strings.Join(faults, "\n"))
+	require.Equal(t, []string{"BackBothWays", "BackOfChannels", "BackSeq", "BackTwo", "BothWays", "OfChannels", "OfContexts", "OfReaders", "SendOnly", "Seq", "SeqOfTwo"}, names, strings.Join(faults, "\n"))
 }

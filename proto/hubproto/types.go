@@ -1,0 +1,95 @@
+package hubproto
+
+import (
+	"encoding"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"slices"
+)
+
+// CheckEncodable tells why values of a type cannot be encoded, whatever they are. What an interface holds is seen only when it is encoded.
+func CheckEncodable(t reflect.Type) error {
+	return typeCheck{
+		own:   func(t reflect.Type) bool { return marshals(t) || marshals(reflect.PointerTo(t)) },
+		key:   func(t reflect.Type) bool { return t.Implements(textType) },
+		holds: func(reflect.Type) bool { return true },
+		seen:  map[reflect.Type]bool{},
+	}.of(t)
+}
+
+// CheckBindable tells why arguments cannot be bound to a type, whatever they are.
+func CheckBindable(t reflect.Type) error {
+	key := func(t reflect.Type) bool {
+		return reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]())
+	}
+	return typeCheck{
+		own: func(t reflect.Type) bool {
+			return key(t) || reflect.PointerTo(t).Implements(reflect.TypeFor[json.Unmarshaler]())
+		},
+		key:   key,
+		holds: func(t reflect.Type) bool { return t.NumMethod() == 0 },
+		seen:  map[reflect.Type]bool{},
+	}.of(t)
+}
+
+// typeCheck looks into types, for one direction.
+type typeCheck struct {
+	own   func(reflect.Type) bool // it has an encoding of its own, and is not looked into
+	key   func(reflect.Type) bool // it makes text of itself
+	holds func(reflect.Type) bool // an interface is of use
+	seen  map[reflect.Type]bool   // types may contain themselves
+}
+
+func (c typeCheck) of(t reflect.Type) error {
+	if c.seen[t] || c.own(t) {
+		return nil
+	}
+	c.seen[t] = true
+	switch t.Kind() {
+	case reflect.Chan, reflect.Func, reflect.UnsafePointer, reflect.Complex64, reflect.Complex128:
+		return fmt.Errorf("%s has no encoding", t)
+	case reflect.Interface:
+		if !c.holds(t) {
+			return fmt.Errorf("nothing can be bound to the interface %s", t)
+		}
+	case reflect.Map:
+		switch key := t.Key(); key.Kind() {
+		case reflect.String, reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
+			reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uintptr:
+		default:
+			if !c.key(key) {
+				return fmt.Errorf("in %s: keys of type %s have no encoding", t, key)
+			}
+		}
+		fallthrough
+	case reflect.Pointer, reflect.Slice, reflect.Array:
+		if err := c.of(t.Elem()); err != nil {
+			return fmt.Errorf("in %s: %w", t, err)
+		}
+	case reflect.Struct:
+		return c.fields(t)
+	}
+	return nil
+}
+
+func (c typeCheck) fields(t reflect.Type) error {
+	for _, f := range fieldsOf(t) {
+		if err := c.of(f.typ); err != nil {
+			return fmt.Errorf("in %s, field %s: %w", t, t.FieldByIndex(f.index).Name, err)
+		}
+	}
+	// Fields of one name cancel each other, as in encoding/json; but that camel case has given two the same must not go unseen.
+	var all []field
+	collectFields(t, nil, map[reflect.Type]bool{}, &all)
+	for i, f := range all {
+		outer := f.index[:len(f.index)-1]
+		for _, other := range all[:i] {
+			if f.name == other.name && !f.tagged && !other.tagged && slices.Equal(outer, other.index[:len(other.index)-1]) {
+				return fmt.Errorf("in %s: the fields %s and %s are both called %q; give one of them a name by a tag", t,
+					t.FieldByIndex(other.index).Name, t.FieldByIndex(f.index).Name, f.name)
+			}
+		}
+	}
+	return nil
+}
