@@ -211,12 +211,12 @@ export async function delivered(first, ...others) {
  * says no more than that; against the original as well. Then another client is made.
  */
 export async function turnedAway(way, newClient) {
-  for (;;) {
+  for (let late = 0; ;) {
     const client = newClient();
     try {
       await client.start();
     } catch (error) {
-      if (way.transport === 'ServerSentEvents' && error.statusCode === 404) continue;
+      if (way.transport === 'ServerSentEvents' && error.statusCode === 404 && late++ < 20) continue;
       return { client, error };
     }
     return { client, error: await client.closes.next() };
