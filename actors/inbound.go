@@ -102,15 +102,38 @@ func (c *Connection) Buffer() []byte {
 // Commit takes n bytes that have been read into Buffer. It may wait until the connection has handled what came before; it returns
 // false if the connection ended meanwhile.
 //
-// Buffer, Commit and End are for one goroutine at a time.
+// Buffer, Commit, CommitLast and End are for one goroutine at a time.
 func (c *Connection) Commit(n int) (taken bool) {
+	b := c.collect(n)
+	if b == nil {
+		return true
+	}
+	taken = c.in.debit(b.charge, c.settings.InboundLimit, c)
+	c.mailbox.postInline(b)
+	return taken
+}
+
+// CommitLast is Commit for the end of a request. The answer is given when there is nothing more to wait for, and before what was read is
+// handled.
+func (c *Connection) CommitLast(n int, answer func(taken bool)) {
+	b := c.collect(n)
+	if b == nil {
+		answer(true)
+		return
+	}
+	defer c.mailbox.postInline(b) // even if the answer panics: it is charged
+	answer(c.in.debit(b.charge, c.settings.InboundLimit, c))
+}
+
+// collect takes n more bytes of input, and gives up the piece, with the messages in it, if there is anything to handle.
+func (c *Connection) collect(n int) *batch {
 	in := &c.in
 	b := in.piece
 	b.buf = b.buf[:len(b.buf)+n]
 	if in.failed || c.closed.Load() {
 		in.piece, in.partial = nil, nil
 		b.recycle()
-		return true
+		return nil
 	}
 	used := c.parse(b)
 	rest := b.buf[used:]
@@ -119,7 +142,7 @@ func (c *Connection) Commit(n int) (taken bool) {
 			in.piece, in.partial = nil, slices.Clone(rest)
 			b.recycle()
 		}
-		return true
+		return nil
 	}
 	in.piece, in.partial = nil, nil
 	if len(rest) > 0 && b.err == nil {
@@ -132,9 +155,7 @@ func (c *Connection) Commit(n int) (taken bool) {
 		b.charge += messageCharge * (1 + len(b.messages[i].StreamIDs))
 	}
 	c.heard.Store(true)
-	taken = in.debit(b.charge, c.settings.InboundLimit, c)
-	c.mailbox.postInline(b)
-	return taken
+	return b
 }
 
 // parse finds the whole messages in b and returns where what is left begins.

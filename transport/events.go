@@ -8,7 +8,7 @@ import (
 // events serves an event stream (spec §2.4): one event for each batch of messages.
 func (e *Endpoint) events(w http.ResponseWriter, r *http.Request) {
 	if !supports[http.Flusher](w) && !supports[interface{ FlushError() error }](w) {
-		e.Log.Error("events cannot be streamed: the http.ResponseWriter is no http.Flusher, and does not unwrap to one")
+		e.Log.Error("events cannot be streamed: the http.ResponseWriter is no http.Flusher, and does not unwrap to one", "path", r.URL.Path)
 		plain(w, http.StatusInternalServerError, "")
 		return
 	}
@@ -30,8 +30,11 @@ func (e *Endpoint) events(w http.ResponseWriter, r *http.Request) {
 	// Some proxies would wait for more to compress, and nginx for more to send.
 	h.Set("Content-Encoding", "identity")
 	h.Set("X-Accel-Buffering", "no")
-	// The client's open event.
-	if _, err := w.Write([]byte(":\r\n")); err != nil || f.control.Flush() != nil {
+	err := f.deliver(ctx, func() error { // the client's open event
+		_, _ = w.Write([]byte(":\r\n"))
+		return f.control.Flush()
+	})
+	if err != nil {
 		return
 	}
 	for {

@@ -30,15 +30,17 @@ func (e *Endpoint) post(w http.ResponseWriter, r *http.Request) {
 
 // take reads the body of a POST.
 func (q *requests) take(w http.ResponseWriter, r *http.Request) {
+	control := http.NewResponseController(w)
 	var head []byte
 	if !isClosed(q.opened) { // it is read before it has its turn, because nothing may keep the session from being opened
+		_ = control.SetReadDeadline(time.Now().Add(bodyPause))
 		var err error
 		if head, err = io.ReadAll(io.LimitReader(r.Body, maxEarly+1)); err != nil {
 			plain(w, http.StatusBadRequest, "")
 			return
 		}
+		_ = control.SetReadDeadline(time.Time{})
 	}
-	control := http.NewResponseController(w)
 	_ = control.SetWriteDeadline(time.Time{}) // the answer may have to wait for longer than the server allows requests in general
 	q.reading.Lock()
 	defer q.reading.Unlock()
@@ -72,19 +74,25 @@ func (q *requests) take(w http.ResponseWriter, r *http.Request) {
 	feed(q.session, head)
 	late := 0 // what came after the end, which this body itself may have brought about
 	for {
+		q.expect(control, time.Now().Add(bodyPause)) // what the client had to wait for is not its fault
 		n, err := r.Body.Read(q.session.Buffer())
-		if err == io.EOF { // net/http reads on, to see whether the client goes away, and must not meet the deadline of the body
-			_ = control.SetReadDeadline(time.Time{})
+		if err == nil || err == io.EOF { // net/http may read on, to see whether the client goes away, and must not meet this deadline
+			q.expect(control, time.Time{})
 		}
 		ended := isClosed(q.session.Done())
 		if ended {
 			late += n
 		}
-		if err == io.EOF && !ended { // the client has its answer before anything that comes of what it sent
-			w.Header().Set("Content-Length", "0")
-			answer(http.StatusOK)
-			_ = control.Flush()
-			q.session.Commit(n)
+		if err == io.EOF && !ended {
+			q.session.CommitLast(n, func(taken bool) {
+				if !taken {
+					answer(http.StatusNotFound)
+					return
+				}
+				w.Header().Set("Content-Length", "0")
+				answer(http.StatusOK)
+				_ = control.Flush()
+			})
 			return
 		}
 		taken := q.session.Commit(n)
@@ -96,7 +104,6 @@ func (q *requests) take(w http.ResponseWriter, r *http.Request) {
 		case err != nil:
 			answer(http.StatusBadRequest)
 		default:
-			_ = control.SetReadDeadline(time.Now().Add(bodyPause)) // what the client had to wait is not its fault
 			continue
 		}
 		return
@@ -109,6 +116,15 @@ func (q *requests) reads(control *http.ResponseController) (over bool) {
 	defer q.mu.Unlock()
 	q.body = control
 	return q.over
+}
+
+// expect says until when a body must go on. The deadline of the connection's end stays.
+func (q *requests) expect(control *http.ResponseController, until time.Time) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !q.over {
+		_ = control.SetReadDeadline(until)
+	}
 }
 
 const (

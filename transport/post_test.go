@@ -1,12 +1,10 @@
 package transport_test
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -401,41 +399,6 @@ func TestWhatAStrangerMayLeaveBehind(t *testing.T) {
 		}
 	}
 	require.Equal(t, 10, known)
-}
-
-// What ends a POST whose body has been read does not harm the requests of others that come over the same TCP connection.
-func TestATCPConnectionOutlivesAPost(t *testing.T) {
-	for range 20 { // whether net/http notices in time is a race
-		t.Run("", func(t *testing.T) {
-			s := newStage(t, scene{HubOptions: hubsys.HubOptions{InboundLimit: 64 << 10}})
-			g, other := s.visit(nil), s.visit(nil)
-			conn, err := net.Dial("tcp", s.server.Listener.Addr().String())
-			require.NoError(t, err)
-			defer conn.Close()
-			answers := bufio.NewReader(conn)
-			ask := func(method, path, body string) *http.Response {
-				_, err := fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", method, path, len(body), body)
-				require.NoError(t, err)
-				response, err := http.ReadResponse(answers, nil)
-				require.NoError(t, err)
-				return response
-			}
-			require.Equal(t, http.StatusOK, ask(http.MethodPost, g.path(), call("", "Wait")).StatusCode)
-			get(t, s.entered)
-			for range 16 { // each is charged a piece of 4 KiB and more: the last one is answered, and waits to be taken in
-				require.Equal(t, http.StatusOK, ask(http.MethodPost, g.path(), call("", "Note", "x")).StatusCode)
-			}
-			g.remove().is(t, http.StatusAccepted, "")
-			s.open()
-			require.NoError(t, s.disconnected())
-			response := make(chan *http.Response, 1)
-			go func() { response <- ask(http.MethodGet, other.path(), "") }()
-			other.say(call("1", "Echo", 1))
-			body, err := io.ReadAll(get(t, response).Body)
-			require.NoError(t, err)
-			require.Equal(t, result("1", "1"), string(body))
-		})
-	}
 }
 
 // When net/http has read a body, it goes on reading, to see whether the client goes away. The deadline that ends a POST may meet that

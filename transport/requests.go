@@ -164,7 +164,9 @@ func (q *requests) begin(w http.ResponseWriter, r *http.Request) (context.Contex
 			q.current = f
 			q.mu.Unlock()
 			// The server's own timeouts are for requests that end by themselves.
-			_ = f.control.SetReadDeadline(time.Time{})
+			if r.ContentLength == 0 { // else net/http reads the body before the answer goes out
+				_ = f.control.SetReadDeadline(time.Time{})
+			}
 			_ = f.control.SetWriteDeadline(time.Time{})
 			return ctx, f, true
 		}
