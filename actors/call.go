@@ -175,7 +175,7 @@ func (k *Call) inWords(err error) (text string) {
 
 func (k *Call) panicked(reason any) error {
 	err := &PanicError{Value: reason, Stack: debug.Stack()}
-	k.conn.sys.log.Error("user code panicked", "hub", k.conn.hub.name, "connection", k.conn.id, "error", err, "stack", string(err.Stack))
+	k.conn.sys.log.Error("user code panicked", "hub", k.conn.hub.name, "connection", k.conn.id, "method", k.Method, "error", err, "stack", string(err.Stack))
 	return err
 }
 

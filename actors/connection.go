@@ -1,8 +1,10 @@
 package actors
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync/atomic"
 	"time"
 
@@ -369,6 +371,13 @@ func (c *Connection) close(ctx actor.Context, cause error, how farewell) {
 		return
 	}
 	greeted := c.state != handshaking
+	if cause != nil {
+		level := slog.LevelInfo
+		if !greeted { // nobody yet
+			level = slog.LevelDebug
+		}
+		c.sys.log.Log(context.Background(), level, "a connection is closed", "hub", c.hub.name, "connection", c.id, "cause", cause)
+	}
 	c.sayGoodbye(how, greeted)
 	c.enter(closing)
 	c.cause = cause
@@ -429,7 +438,6 @@ func (c *Connection) tooSlow() error {
 
 // overflow tells the actor that the outbox was full.
 func (c *Connection) overflow() {
-	c.sys.log.Info("a slow client is disconnected", "hub", c.hub.name, "connection", c.id, "OutboxLimit", c.settings.OutboxLimit)
 	c.post(&leave{cause: c.tooSlow(), how: farewell{drop: true, cut: true}})
 }
 

@@ -208,11 +208,15 @@ func (h *Hub) member(ctx context.Context, id, group string, leave bool) error {
 // receive is the behaviour of the inbox: a stable address for actors that know nothing of Go's types. It owns nothing and waits for
 // nothing; what it sends meets the outboxes' limits without a wait.
 func (h *Hub) receive(ctx actor.Context) {
-	m, ok := ctx.Message().(*troupev1.Send)
-	if !ok {
+	var err error
+	switch m := ctx.Message().(type) {
+	case actor.SystemMessage, actor.AutoReceiveMessage:
 		return
+	case *troupev1.Send:
+		err = h.sendProto(m)
+	default:
+		err = fmt.Errorf("troupe: a hub takes a *troupev1.Send, not a %T", m)
 	}
-	err := h.sendProto(m)
 	if ctx.Sender() != nil {
 		result := &troupev1.SendResult{}
 		if err != nil {

@@ -129,20 +129,30 @@ func (s *System) reason() error {
 
 // Shutdown closes every connection with allowReconnect, lets OnDisconnected run and the outboxes drain, and stops all actors and
 // goroutines. When ctx ends first, sockets are cut and calls that still run are abandoned; the error then says how many, and wraps
-// the cause of ctx. Later callers wait for the first. A call may shut down the system that it runs in: nobody waits for it, and its
+// the cause of ctx. Later callers wait for the first, as long as their own ctx allows. A call may shut down the system that it runs in: nobody waits for it, and its
 // context goes on.
 func (s *System) Shutdown(ctx context.Context) error {
 	if k := CallOf(ctx); k != nil && k.conn.sys == s {
 		defer s.stepInside(k)()
 	}
+	first := false
 	s.shutdown.Do(func() {
+		first = true
 		go func() {
 			s.result = s.stop(ctx)
 			close(s.finished)
 		}()
 	})
-	<-s.finished
-	return s.result
+	if first { // stop looks at ctx itself
+		<-s.finished
+		return s.result
+	}
+	select {
+	case <-s.finished:
+		return s.result
+	case <-ctx.Done():
+		return fmt.Errorf("troupe: another Shutdown is still under way: %w", context.Cause(ctx))
+	}
 }
 
 // stepInside takes a call that waits for the end of the system out of what that end waits for, until it goes back or returns.

@@ -33,17 +33,17 @@ func (h *hub) open(k *actors.Call) (Instance, error) {
 }
 
 // close lets go of a hub value when its call is over.
-func (h *hub) close(value Instance) {
+func (h *hub) close(k *actors.Call, value Instance) {
 	if !h.methods.closes {
 		return
 	}
 	defer func() {
 		if reason := recover(); reason != nil {
-			h.log.Error("a hub's Close panicked", "reason", reason, "stack", string(debug.Stack()))
+			h.log.Error("a hub's Close panicked", "connection", k.Connection().ID(), "method", k.Method, "reason", reason, "stack", string(debug.Stack()))
 		}
 	}()
 	if err := value.(io.Closer).Close(); err != nil {
-		h.log.Error("a hub's Close failed", "error", err)
+		h.log.Error("a hub's Close failed", "connection", k.Connection().ID(), "method", k.Method, "error", err)
 	}
 }
 
@@ -56,7 +56,7 @@ func (h *hub) Invoke(k *actors.Call, dst []byte) []byte {
 		if again { // what the reference says when the name was known until it was given again behind the arguments
 			text = "Unknown hub method '" + string(target) + "'"
 		}
-		h.log.Debug("an unknown method was called", "connection", k.Connection().ID())
+		h.log.Debug("an unknown method was called", "connection", k.Connection().ID(), "method", string(target))
 		return h.refuse(k, dst, text)
 	}
 	k.Method = m.name
@@ -86,7 +86,7 @@ func (h *hub) Invoke(k *actors.Call, dst []byte) []byte {
 	if err != nil {
 		return h.failed(k, dst, err)
 	}
-	defer h.close(value)
+	defer h.close(k, value)
 	result, err := m.call(value, k, f)
 	switch {
 	case err != nil && m.stream && canceled(k, err):
@@ -125,8 +125,19 @@ func (h *hub) refuse(k *actors.Call, dst []byte, text string) []byte {
 
 // failed appends the completion of a call whose method has failed.
 func (h *hub) failed(k *actors.Call, dst []byte, err error) []byte {
-	h.log.Error("a hub method failed", "connection", k.Connection().ID(), "method", k.Method, "error", err)
+	h.report(k, "a hub method failed", err)
 	return h.refuse(k, dst, h.Describe("An unexpected error occurred invoking '"+k.Method+"' on the server.", err))
+}
+
+// report logs that user code has failed. What is meant for the client, or comes of a client that has gone, is no fault of that code.
+func (h *hub) report(k *actors.Call, what string, err error) {
+	level := slog.LevelError
+	var said *HubError
+	var gone *GoneError
+	if errors.As(err, &said) || errors.As(err, &gone) || canceled(k, err) {
+		level = slog.LevelDebug
+	}
+	h.log.Log(k, level, what, "connection", k.Connection().ID(), "method", k.Method, "error", err)
 }
 
 // Panicked is part of actors.Handler.
@@ -139,28 +150,32 @@ func (h *hub) Panicked(k *actors.Call, dst []byte, err error) []byte {
 
 // Connected is part of actors.Handler.
 func (h *hub) Connected(k *actors.Call) error {
+	k.Method = "OnConnected"
 	value, err := h.open(k)
+	if err == nil {
+		defer h.close(k, value)
+		if hub, ok := value.(onConnected); ok {
+			err = hub.OnConnected(k)
+		}
+	}
 	if err != nil {
-		return err
+		h.report(k, "a connection is refused", err)
 	}
-	defer h.close(value)
-	if hub, ok := value.(onConnected); ok {
-		return hub.OnConnected(k)
-	}
-	return nil
+	return err
 }
 
 // Disconnected is part of actors.Handler.
 func (h *hub) Disconnected(k *actors.Call, cause error) {
+	k.Method = "OnDisconnected"
 	value, err := h.open(k)
 	if err == nil {
-		defer h.close(value)
+		defer h.close(k, value)
 		if hub, ok := value.(onDisconnected); ok {
 			err = hub.OnDisconnected(k, cause)
 		}
 	}
 	if err != nil {
-		h.log.Error("OnDisconnected failed", "connection", k.Connection().ID(), "error", err)
+		h.report(k, "a hub method failed", err)
 	}
 }
 

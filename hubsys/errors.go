@@ -14,9 +14,15 @@ type HubError struct {
 	Err     error // what it is due to, if anything; clients do not see it
 }
 
-// Errorf makes a [HubError].
+// Errorf makes a [HubError]. It formats like fmt.Errorf: what a verb %w prints is part of the message, for the client as well.
 func Errorf(format string, args ...any) error {
-	return &HubError{Message: fmt.Sprintf(format, args...)}
+	err := fmt.Errorf(format, args...)
+	made := &HubError{Message: err.Error()}
+	switch err.(type) { //nolint:errorlint // it is what fmt.Errorf has made
+	case interface{ Unwrap() error }, interface{ Unwrap() []error }:
+		made.Err = err
+	}
+	return made
 }
 
 func (e *HubError) Error() string { return e.Message }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"reflect"
+	"runtime/debug"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -152,7 +153,11 @@ var _ transport.Acceptor = (*endpoint)(nil)
 func (e *endpoint) Authenticate(r *http.Request) (transport.Identity, error) {
 	principal := &Principal{}
 	if e.authenticate != nil {
-		switch p, err := e.authenticate(r); {
+		var panicked *PanicError
+		switch p, err := e.callAuthenticate(r); {
+		case errors.As(err, &panicked):
+			e.hub.log.Error("Authenticate panicked", "path", r.URL.Path, "error", err, "stack", string(panicked.Stack))
+			return transport.Identity{}, &transport.Refusal{Status: http.StatusInternalServerError, Err: err}
 		case errors.Is(err, ErrForbidden):
 			return transport.Identity{}, &transport.Refusal{Status: http.StatusForbidden, Err: err}
 		case err != nil:
@@ -162,6 +167,15 @@ func (e *endpoint) Authenticate(r *http.Request) (transport.Identity, error) {
 		}
 	}
 	return transport.Identity{UserID: principal.UserID, Value: principal}, nil
+}
+
+func (e *endpoint) callAuthenticate(r *http.Request) (p *Principal, err error) {
+	defer func() {
+		if reason := recover(); reason != nil {
+			err = &PanicError{Value: reason, Stack: debug.Stack()}
+		}
+	}()
+	return e.authenticate(r)
 }
 
 // Accept is part of transport.Acceptor.

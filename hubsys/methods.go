@@ -133,6 +133,11 @@ func findMethods(t reflect.Type, names map[string]string) (*methods, error) {
 			}
 			continue
 		}
+		for _, right := range []string{"OnConnected", "OnDisconnected"} {
+			if names[name] == "" && (strings.EqualFold(name, right) || strings.EqualFold(name, right+"Async")) {
+				fault(name, "it would be a method for clients: the lifetime method is called %s; Methods[%q] says if it is for clients, or hides it", right, name)
+			}
+		}
 		from := promotedFrom(t, name)
 		if name == "Close" && from == nil {
 			if ms.closes = t.Implements(closerType); !ms.closes {
@@ -216,8 +221,11 @@ func newMethod(rm reflect.Method) (*method, error) {
 
 // bindable refuses types that the arguments of clients cannot be bound to.
 func bindable(t reflect.Type) error {
-	if t == contextType {
+	switch t {
+	case contextType:
 		return errors.New("a context.Context can only be the first parameter")
+	case reflect.TypeFor[*Call]():
+		return errors.New("the call is no parameter: Hub.Call gives it")
 	}
 	return hubproto.CheckBindable(t)
 }

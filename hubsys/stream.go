@@ -34,12 +34,13 @@ const streamText = "An error occurred on the server while streaming results."
 // stream sends the items that a method has returned, and appends the completion.
 func (h *hub) stream(k *actors.Call, dst []byte, result reflect.Value) []byte {
 	if result.IsNil() {
+		h.log.Error("a hub method returned a nil stream", "connection", k.Connection().ID(), "method", k.Method)
 		return h.refuse(k, dst, "The value returned by the streaming method '"+k.Method+"' is not a ChannelReader<> or IAsyncEnumerable<>.")
 	}
 	k.Flow()
 	err := h.send(k, dst, result)
 	if err != nil && !canceled(k, err) {
-		h.log.Error("a stream of a hub method failed", "connection", k.Connection().ID(), "method", k.Method, "error", err)
+		h.report(k, "a stream of a hub method failed", err)
 		return h.refuse(k, dst, h.Describe(streamText, err))
 	}
 	return h.ended(k, dst)

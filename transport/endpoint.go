@@ -10,12 +10,15 @@ import (
 	"time"
 )
 
-// Session is a connection as its transport sees it. Buffer, Commit, Partial and End are called by one goroutine at a time.
+// Session is a connection as its transport sees it. Buffer, Commit, CommitLast, Partial and End are called by one goroutine at a time.
 type Session interface {
 	// Buffer returns memory to read into, at least 512 bytes.
 	Buffer() []byte
 	// Commit says that n bytes have been read into it. It may wait, and so slow the client down; false: until the connection has ended.
 	Commit(n int) bool
+	// CommitLast is Commit for the end of a request. The answer is given when all of it is taken in, or the connection has ended, but before
+	// anything comes of it.
+	CommitLast(n int, answer func(taken bool))
 	// Partial tells whether half a message has been read.
 	Partial() bool
 	// End says that nothing more comes, and nothing more can be fetched. An error tells what the transport found wrong.
@@ -53,7 +56,7 @@ type Acceptor interface {
 
 // Refusal is an error of Authenticate with a status of its own; other errors are answered with 401.
 type Refusal struct {
-	Status int // 401 or 403
+	Status int // 401, 403, or 500
 	Err    error
 }
 
@@ -139,7 +142,7 @@ func (e *Endpoint) enter(w http.ResponseWriter, r *http.Request, transport Trans
 		return e.Tokens.requestsOf(reserved), false
 	}
 	who, ok := e.admit(w, r)
-	if !ok || !reserved.isOf(w, who) {
+	if !ok || !e.owns(w, r, reserved, who) {
 		return nil, false
 	}
 	q = e.Tokens.requestsOf(reserved)
@@ -217,16 +220,18 @@ const unknownConnection = "No Connection with that ID"
 // (spec §2.6).
 func (e *Endpoint) isUser(w http.ResponseWriter, r *http.Request, reserved *reservation) bool {
 	who, ok := e.identify(w, r)
-	return ok && reserved.isOf(w, who)
+	return ok && e.owns(w, r, reserved, who)
 }
 
-func (r *reservation) isOf(w http.ResponseWriter, who Identity) bool {
-	if r.userID != who.UserID {
-		plain(w, http.StatusForbidden, "")
+func (e *Endpoint) owns(w http.ResponseWriter, r *http.Request, reserved *reservation, who Identity) bool {
+	if reserved.userID != who.UserID {
+		e.refuse(w, r, http.StatusForbidden, errOtherUser)
 		return false
 	}
 	return true
 }
+
+var errOtherUser = errors.New("the connection was negotiated by another user than the one who makes this request")
 
 // admit lets in who may connect.
 func (e *Endpoint) admit(w http.ResponseWriter, r *http.Request) (Identity, bool) {
@@ -252,9 +257,13 @@ func (e *Endpoint) identify(w http.ResponseWriter, r *http.Request) (Identity, b
 	if errors.As(err, &refusal) {
 		status = refusal.Status
 	}
+	e.refuse(w, r, status, err)
+	return Identity{}, false
+}
+
+func (e *Endpoint) refuse(w http.ResponseWriter, r *http.Request, status int, err error) {
 	e.Log.Debug("a request was refused", "path", r.URL.Path, "remote", r.RemoteAddr, "status", status, "error", err)
 	plain(w, status, "")
-	return Identity{}, false
 }
 
 // plain answers with a status and a text, as the reference does for all its errors.

@@ -60,7 +60,7 @@ func (e *Endpoint) webSocket(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if reserved != nil {
-		if !reserved.isOf(w, who) {
+		if !e.owns(w, r, reserved, who) {
 			return
 		}
 		if has, ok := e.Tokens.activate(reserved, WebSockets); !ok {
@@ -72,7 +72,7 @@ func (e *Endpoint) webSocket(w http.ResponseWriter, r *http.Request) {
 		id = e.Tokens.NewID()
 	}
 	if !supports[http.Hijacker](w) {
-		e.Log.Error("a WebSocket cannot be opened: the http.ResponseWriter is no http.Hijacker, and does not unwrap to one")
+		e.Log.Error("a WebSocket cannot be opened: the http.ResponseWriter is no http.Hijacker, and does not unwrap to one", "path", r.URL.Path)
 		e.Tokens.release(reserved)
 		plain(w, http.StatusInternalServerError, "")
 		return
