@@ -59,9 +59,8 @@ func (s *System) ActorSystem() *actor.ActorSystem { return s.runtime.ActorSystem
 // Shutdown refuses new connections with status 503, closes the others in a way that lets their clients reconnect, runs OnDisconnected
 // for each, writes out what is pending and stops everything that New has started. If ctx ends first, sockets are cut, calls that still
 // run are abandoned, and the error tells how many. A client that does not answer a close is waited for as long as
-// EndpointOptions.CloseTimeout says, and up to a second more. Later callers wait for the first, as long as their own ctx allows. A hub method
-// may call Shutdown with its own
-// context; it is not waited for.
+// EndpointOptions.CloseTimeout says, and up to a second more. Later callers wait for the first, as long as their own ctx allows. A hub
+// method may call Shutdown with its own context; it is not waited for.
 //
 // Call it before http.Server.Shutdown, which knows nothing of WebSockets.
 func (s *System) Shutdown(ctx context.Context) error {
