@@ -39,9 +39,10 @@ func (q *requests) take(w http.ResponseWriter, r *http.Request) {
 			plain(w, http.StatusBadRequest, "")
 			return
 		}
-		_ = control.SetReadDeadline(time.Time{})
 	}
-	_ = control.SetWriteDeadline(time.Time{}) // the answer may have to wait for longer than the server allows requests in general
+	// The body may have to wait for its turn, and the answer for the hub, for longer than the server allows requests in general.
+	_ = control.SetReadDeadline(time.Time{})
+	_ = control.SetWriteDeadline(time.Time{})
 	q.reading.Lock()
 	defer q.reading.Unlock()
 	switch tokens := q.endpoint.Tokens; {
