@@ -253,12 +253,16 @@ func (c *Connection) onHandshake(ctx actor.Context, h *handshake) {
 	}
 	c.protocol = h.index
 	c.opcode = opcodeOf(c.Protocol())
-	c.pushUnlimited(newPacket(hubproto.AppendHandshakeResponse(packetBuffer(3), ""), c.opcode), false)
+	// The answer is the first message, and is written when the client is known to the hub: what is sent from then on reaches it.
+	held := c.hold(newPacket(hubproto.AppendHandshakeResponse(packetBuffer(3), ""), c.opcode))
 	c.enter(open) // from here on the heartbeat may send pings
 	c.sys.connections.add(c)
 	c.hub.everyone.join(c)
 	if c.userID != "" {
 		c.hub.users.join(c.userID, c)
+	}
+	if held {
+		c.tell(false)
 	}
 	c.run(connected)
 }

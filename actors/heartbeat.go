@@ -103,7 +103,7 @@ func (c *Connection) keepAlive(d time.Duration) {
 	}
 	if b.ping += d; b.ping >= c.settings.KeepAlive {
 		b.ping = 0
-		c.pushUnlimited(c.hub.pings[c.protocol], true) // whatever else is on its way shows as well that we live
+		c.pushIfIdle(c.hub.pings[c.protocol]) // whatever else is on its way shows as well that we live
 	}
 	if b.silent += d; c.heard.Swap(false) || c.in.waiting.Load() || !c.pinged.Load() {
 		b.silent = 0 // the clock stands while the reader waits for us, and until the client's first ping (spec §10.4)

@@ -89,16 +89,30 @@ func (c *Connection) push(p *packet, fanout, waits bool) pushed {
 	return result
 }
 
-// pushUnlimited pushes a message of the connection's own, which no limit touches; with ifIdle, only if nothing else is on its way.
-func (c *Connection) pushUnlimited(p *packet, ifIdle bool) {
+// pushIfIdle pushes a message, which no limit touches, if nothing else is on its way.
+func (c *Connection) pushIfIdle(p *packet) {
 	o := &c.out
 	o.mu.Lock()
-	push := !o.sealed && (!ifIdle || len(o.queue) == 0 && o.state == boxIdle)
+	push := !o.sealed && len(o.queue) == 0 && o.state == boxIdle
 	if push {
 		o.queue = append(o.queue, p)
 		o.bytes += p.charge()
 	}
-	c.unlock(push, ifIdle)
+	c.unlock(push, true)
+}
+
+// hold queues the first message, which is not written before tell is called. false: nothing can be sent any more.
+func (c *Connection) hold(p *packet) bool {
+	o := &c.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.sealed {
+		return false
+	}
+	o.queue = append(o.queue, p)
+	o.bytes += p.charge()
+	o.state = boxQueued
+	return true
 }
 
 // unlock gives the outbox's lock back. If there is something to write and nobody writes, who does so for this connection is told: its
@@ -109,15 +123,19 @@ func (c *Connection) unlock(write, fanout bool) {
 		c.out.state = boxQueued
 	}
 	c.out.mu.Unlock()
-	switch {
-	case !tell:
-	case c.pull == nil:
+	if tell {
+		c.tell(fanout)
+	}
+}
+
+func (c *Connection) tell(fanout bool) {
+	if c.pull == nil {
 		c.flusher.dirty(c, fanout)
+		return
+	}
+	select {
+	case c.pull.ready <- struct{}{}:
 	default:
-		select {
-		case c.pull.ready <- struct{}{}:
-		default:
-		}
 	}
 }
 

@@ -364,3 +364,14 @@ func TestNoGhostsInGroups(t *testing.T) {
 	}
 	require.Eventually(t, empty, within, time.Millisecond)
 }
+
+// Whoever has read the answer to its handshake is a client: nothing that is sent from then on passes it by.
+func TestAClientIsKnownWhenItsHandshakeIsAnswered(t *testing.T) {
+	w := newWorld(t, setup{})
+	for range 200 {
+		c := dial(t, w.url)
+		require.NoError(t, w.hub.Clients().All().Send(t.Context(), "hello"))
+		c.got("hello")
+		c.leave()
+	}
+}
