@@ -101,7 +101,8 @@ func (c *Connection) pushIfIdle(p *packet) {
 	c.unlock(push, true)
 }
 
-// hold queues the first message, which is not written before tell is called. false: nothing can be sent any more.
+// hold queues the first message. true: it is not written before tell is called. Else whoever has the box now takes it along, if it is not
+// sealed.
 func (c *Connection) hold(p *packet) bool {
 	o := &c.out
 	o.mu.Lock()
@@ -111,6 +112,9 @@ func (c *Connection) hold(p *packet) bool {
 	}
 	o.queue = append(o.queue, p)
 	o.bytes += p.charge()
+	if o.state != boxIdle {
+		return false
+	}
 	o.state = boxQueued
 	return true
 }
@@ -128,6 +132,7 @@ func (c *Connection) unlock(write, fanout bool) {
 	}
 }
 
+// tell is for whoever has made the outbox boxQueued.
 func (c *Connection) tell(fanout bool) {
 	if c.pull == nil {
 		c.flusher.dirty(c, fanout)

@@ -140,3 +140,19 @@ func TestCompletionsAreBounded(t *testing.T) {
 		assert.LessOrEqual(t, c.conn.out.bytes, 2*w.settings.OutboxLimit)
 	})
 }
+
+// The answer to the handshake leaves the box to whoever has it: one who writes, or waits for the socket.
+func TestAMessageThatIsHeld(t *testing.T) {
+	for _, state := range []boxState{boxIdle, boxQueued, boxWriting, boxBlocked} {
+		c := &Connection{flusher: newFlusher()}
+		c.out.state = state
+		require.Equal(t, state == boxIdle, c.hold(note(0, 0, 10)))
+		require.Equal(t, max(state, boxQueued), c.out.state)
+		require.Len(t, c.out.queue, 1)
+		require.Positive(t, c.out.bytes)
+	}
+	c := &Connection{}
+	c.out.sealed = true
+	require.False(t, c.hold(note(0, 0, 10)))
+	require.Empty(t, c.out.queue)
+}

@@ -129,8 +129,8 @@ func (s *System) reason() error {
 
 // Shutdown closes every connection with allowReconnect, lets OnDisconnected run and the outboxes drain, and stops all actors and
 // goroutines. When ctx ends first, sockets are cut and calls that still run are abandoned; the error then says how many, and wraps
-// the cause of ctx. Later callers wait for the first, as long as their own ctx allows. A call may shut down the system that it runs in: nobody waits for it, and its
-// context goes on.
+// the cause of ctx. Later callers wait for the first, as long as their own ctx allows. A call may shut down the system that it runs in:
+// nobody waits for it, and its context goes on.
 func (s *System) Shutdown(ctx context.Context) error {
 	if k := CallOf(ctx); k != nil && k.conn.sys == s {
 		defer s.stepInside(k)()
