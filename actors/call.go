@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
 // Call is the hub actor of one invocation or lifetime event: user code runs in it, and it is gone when that has returned.
@@ -27,23 +29,27 @@ type Call struct {
 
 	conn    *Connection
 	id      []byte
-	target  []byte // valid until the arguments are bound, as is all that follows
-	args    []byte
+	message *hubproto.Message // valid until the arguments are bound, as is the batch that it came in
 	batch   *batch
 	uploads *uploads // nil: it has none
 
 	event     event
-	again     bool // the target was named again behind the arguments
 	streaming bool // a StreamInvocation
-	twin      bool // a stream with its id was running when it started
-	crowded   bool // MaxStreams were running when it started
-	lent      bool // its slot has been given back while it waits for its client
 	flowing   bool // its results are being streamed
+
+	// The run queue's.
+	duplicateID bool  // a stream with its id was running when it began
+	overLimit   bool  // MaxStreams were running when it began
+	slot        bool  // it holds a slot
+	lent        bool  // it has given its slot back because it waits for its client
+	released    bool  // it has ended, and holds nothing any more
+	excused     bool  // the end of the connection does not wait for it
+	place       int32 // among those that run
+	next        *Call // behind it, while it waits
+	sameID      *Call // the next one in the index
 
 	returned chan error // of a lifetime event: what came of it
 	idRoom   [16]byte
-
-	next *Call // in the run queue
 
 	mu       sync.Mutex
 	inner    context.Context // made when somebody needs more than Err
@@ -104,30 +110,32 @@ func (k *Call) ID() []byte { return k.id }
 
 // Target is the name of the method as the client has written it; again says that it has written another one before its arguments.
 // Only valid until Bound.
-func (k *Call) Target() (name []byte, again bool) { return k.target, k.again }
+func (k *Call) Target() (name []byte, again bool) {
+	if k.message == nil {
+		return nil, false
+	}
+	return k.message.Target, k.message.Retargeted
+}
 
 // Arguments are the encoded arguments. Only valid until Bound.
-func (k *Call) Arguments() []byte { return k.args }
+func (k *Call) Arguments() []byte {
+	if k.message == nil {
+		return nil
+	}
+	return k.message.Arguments
+}
 
 // Bound says that the arguments have been decoded or are not needed: the memory that they came in is used again.
 func (k *Call) Bound() {
 	if k.batch != nil {
-		k.target, k.args = nil, nil
-		k.batch.done(1)
-		k.batch = nil
+		b := k.batch
+		k.message, k.batch = nil, nil
+		b.done(1)
 	}
 }
 
-// work runs a lifetime event, or an invocation with streams; other invocations are run by the connection's own work, one after the other.
-func (k *Call) work() {
-	if k.event == invocation {
-		defer k.conn.schedule()
-		k.conn.giveTime()
-		k.exec()
-	} else {
-		k.runEvent()
-	}
-}
+// work runs a lifetime event; invocations are run by their connection's work.
+func (k *Call) work() { k.runEvent() }
 
 // runEvent runs OnConnected or OnDisconnected. An error is put into words here, because that is the application's code, too.
 func (k *Call) runEvent() {
@@ -154,7 +162,7 @@ func (k *Call) runEvent() {
 		return
 	}
 	w := borrowWriter() // the answer to the handshake leaves before user code runs
-	w.flush(k.conn)
+	w.flush(&k.conn.out)
 	returnWriter(w)
 	ended.err = k.conn.hub.handler.Connected(k)
 }
@@ -175,7 +183,7 @@ func (k *Call) inWords(err error) (text string) {
 
 func (k *Call) panicked(reason any) error {
 	err := &PanicError{Value: reason, Stack: debug.Stack()}
-	k.conn.sys.log.Error("user code panicked", "hub", k.conn.hub.name, "connection", k.conn.id, "method", k.Method, "error", err, "stack", string(err.Stack))
+	k.conn.sys.logPanic("user code panicked", k.conn, k.Method, err)
 	return err
 }
 
@@ -190,7 +198,7 @@ func (k *Call) exec() (enough bool) {
 		k.conn.calls.forget(k)
 		k.dropUploads()
 		if len(*buffer) > 0 {
-			enough = k.conn.reply(*buffer, false)
+			enough = k.conn.out.reply(*buffer, false)
 		}
 		k.end()
 		if cap(*buffer) <= maxPooled {

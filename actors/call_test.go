@@ -92,15 +92,16 @@ func TestReasonsForWhichACallEnds(t *testing.T) {
 	reasons := map[string]struct {
 		how   func(w *world, c *client, k *Call)
 		cause error
+		lasts bool // its context ends when DisconnectGrace is over
 	}{
-		"cancel":    {func(_ *world, c *client, _ *Call) { c.say(cancel("1")) }, ErrCanceled},
-		"cut":       {func(_ *world, c *client, _ *Call) { c.socket.Cut() }, ErrDisconnected},
-		"close":     {func(_ *world, c *client, _ *Call) { c.say(`{"type":7}`) }, ErrDisconnected},
-		"abort":     {func(_ *world, c *client, _ *Call) { c.conn.Abort() }, ErrDisconnected},
-		"shutdown":  {func(w *world, _ *client, _ *Call) { require.NoError(w.t, w.shutdown()) }, ErrShutdown},
-		"stop":      {func(w *world, _ *client, k *Call) { w.sys.actors.Root.Stop(k.PID()) }, ErrStopped},
-		"poison":    {func(w *world, _ *client, k *Call) { w.sys.actors.Root.Poison(k.PID()) }, ErrStopped},
-		"stop conn": {func(w *world, c *client, _ *Call) { w.sys.actors.Root.Stop(c.conn.PID()) }, ErrDisconnected},
+		"cancel":    {func(_ *world, c *client, _ *Call) { c.say(cancel("1")) }, ErrCanceled, false},
+		"cut":       {func(_ *world, c *client, _ *Call) { c.socket.Cut() }, ErrDisconnected, true},
+		"close":     {func(_ *world, c *client, _ *Call) { c.say(`{"type":7}`) }, ErrDisconnected, true},
+		"abort":     {func(_ *world, c *client, _ *Call) { c.conn.Abort() }, ErrDisconnected, true},
+		"shutdown":  {func(w *world, _ *client, _ *Call) { require.NoError(w.t, w.shutdown()) }, ErrShutdown, false},
+		"stop":      {func(w *world, _ *client, k *Call) { w.sys.actors.Root.Stop(k.PID()) }, ErrStopped, false},
+		"poison":    {func(w *world, _ *client, k *Call) { w.sys.actors.Root.Poison(k.PID()) }, ErrStopped, false},
+		"stop conn": {func(w *world, c *client, _ *Call) { w.sys.actors.Root.Stop(c.conn.PID()) }, ErrDisconnected, false},
 	}
 	for name, reason := range reasons {
 		t.Run(name, func(t *testing.T) {
@@ -114,6 +115,10 @@ func TestReasonsForWhichACallEnds(t *testing.T) {
 				context.AfterFunc(child, func() { after = true })
 				reason.how(w, c, k)
 				w.settle()
+				if reason.lasts {
+					require.NoError(t, k.Err(), "its going does not stop what the call does to others")
+					w.pass(w.settings.DisconnectGrace + 2*second)
+				}
 				require.ErrorIs(t, k.Err(), context.Canceled)
 				require.ErrorIs(t, context.Cause(k), reason.cause, "the first reason stays")
 				require.ErrorIs(t, context.Cause(child), reason.cause)

@@ -2,43 +2,58 @@ package actors
 
 import (
 	"bytes"
-	"slices"
 	"sync"
 )
 
-// runQueue holds a connection's invocations: those that run, and those that wait for a slot, in order of arrival. It is shared by the
-// connection actor and the workers, so that the end of a call is not a message: whoever frees a slot starts what waits for it.
+// runQueue holds a connection's invocations: those that run, and those that wait, in order of arrival. It is shared by the connection
+// actor and the workers, so that the end of a call is not a message: whoever makes it possible begins the next one.
 //
-// There are as many slots as MaximumParallelInvocationsPerClient says. A worker holds one, and runs one waiting call after the other.
-// The first worker starts at once; others join it, twice as many each millisecond, when its call is still running then: so quick calls
-// are answered in order and together, as they are by the reference, whose calls run until they wait for something before the next one
-// starts. A call with streams needs no slot: when its turn comes it starts on a worker of its own. A call that waits for its client
-// gives its slot back, once.
+// Calls begin in their order, and one at a time has the turn: the next one begins when it has returned, waits for something outside, or
+// has returned its stream. So the code of a call up to its first wait runs before that of the next one begins, at every limit, as in the
+// reference, whose calls run until they first wait. Where a call waits with us (for an answer of its client, for room, for items of an
+// upload), that is known. Waiting elsewhere cannot be seen: it is taken for granted when the program has come to rest, or when the call has
+// had the turn for longer than a goroutine waits for a busy processor.
+//
+// There are as many slots as MaximumParallelInvocationsPerClient says, and an invocation without streams holds one from its beginning to
+// its end. One that waits for its client gives its slot back for good, so that the client can call the hub before it answers; a client has
+// at most MaximumPendingResults such calls.
 type runQueue struct {
 	mu         sync.Mutex
 	head, tail *Call
 	running    []*Call
-	uploads    map[string]*Upload
-	slots      int32 // taken
+	turn       *Call              // the call behind which the next one waits
+	uploads    map[string]*Upload // those that the client has not ended
+	byID       map[string]*Call   // made by cancels when there is much to look through; calls with one id are chained
+	waiting    int32              // calls behind head
+	slots      int32              // taken
 	limit      int32
-	streams    int32 // calls with streams that run
-	open       bool  // OnConnected has succeeded
-	closed     error
-	idle       func() // called once, when nothing has a slot or waits for one any more
+	lent       int32  // running calls that have given their slot back
+	streams    int32  // calls with streams that run
+	owed       int32  // calls that have not returned, without those whose results are streamed
+	looks      uint8  // at the same turn
+	starting   bool   // a worker is on its way
+	open       bool   // OnConnected has succeeded
+	idleAll    bool   // idle waits for all calls, not for those alone that hold a slot
+	givenUp    bool   // calls that have not returned are not waited for any more
+	ended      error  // why nothing is added any more
+	idle       func() // called once when the calls that are waited for have ended
 }
 
 // MaxStreams is how many calls with streams one client may have running; further ones fail. The reference knows no limit, but each costs
 // a goroutine, and a client next to nothing.
 const MaxStreams = 1000
 
-// free tells whether a call needs no slot.
-func (k *Call) free() bool { return k.streaming || k.uploads != nil }
+// maxLooks is for how many looks, a millisecond apart, a call can have the turn on a busy machine before it is taken to wait.
+const maxLooks = 100
 
-// add appends a call. false: the connection is closing.
+// needsSlot reports whether a call is one of those that MaximumParallelInvocationsPerClient counts.
+func (k *Call) needsSlot() bool { return !k.streaming && k.uploads == nil }
+
+// add appends a call. It returns false if the connection is closing.
 func (q *runQueue) add(k *Call, streamIDs [][]byte) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.closed != nil {
+	if q.ended != nil {
 		return false
 	}
 	if len(streamIDs) > 0 {
@@ -50,166 +65,240 @@ func (q *runQueue) add(k *Call, streamIDs [][]byte) bool {
 		q.tail.next = k
 	}
 	q.tail = k
+	q.waiting++
+	if !k.streaming {
+		q.owed++
+	}
+	if q.byID != nil {
+		q.index(k)
+	}
 	return true
 }
 
-// pop takes the call at the head.
+// isBehind reports whether the call at the head waits for nothing but the turn. The lock is held, as in all that follow.
+func (q *runQueue) isBehind() bool {
+	return q.head != nil && q.open && (!q.head.needsSlot() || q.slots < q.limit)
+}
+
+// claim reports whether a worker has to be started, which then is on its way.
+func (q *runQueue) claim() bool {
+	start := q.turn == nil && !q.starting && q.isBehind()
+	if start {
+		q.starting = true
+	}
+	return start
+}
+
+// pop begins the call at the head.
 func (q *runQueue) pop() *Call {
 	k := q.head
 	if q.head = k.next; q.head == nil {
 		q.tail = nil
 	}
 	k.next = nil
-	k.twin = k.streaming && slices.ContainsFunc(q.running, func(r *Call) bool { return r.streaming && bytes.Equal(r.id, k.id) })
-	q.running = append(q.running, k)
-	return k
-}
-
-// startFree starts the calls at the head that need no slot.
-func (q *runQueue) startFree(w *workers) {
-	for q.head != nil && q.head.free() {
-		k := q.pop()
-		if k.crowded = q.streams == MaxStreams; !k.crowded {
-			q.streams++
-		}
-		w.do(k)
-	}
-}
-
-// claim takes slots for workers, if calls wait for them: the first one, or, with more, as many as calls are running already. later says
-// that it should be asked for more in a while.
-func (q *runQueue) claim(more bool, w *workers) (claimed int32, later bool) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if !q.open {
-		return 0, false
-	}
-	if q.startFree(w); q.head == nil {
-		return 0, false
-	}
-	if q.slots == 0 {
-		claimed = 1
-	} else if more {
-		claimed = min(int32(len(q.running)), q.limit-q.slots)
-	}
-	q.slots += claimed
-	return claimed, q.slots < q.limit && (q.head.next != nil || claimed == 0)
-}
-
-// next gives the worker that holds a slot the next call. With giveUp, the slot is free if there is none.
-func (q *runQueue) next(giveUp bool, w *workers) *Call {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.startFree(w)
-	if q.head == nil {
-		if giveUp {
-			q.slots--
-		}
-		return nil
-	}
-	k := q.pop()
-	q.startFree(w) // what is at the head now does not wait for this one
-	return k
-}
-
-// lend gives the slot of a running call back, if it has one.
-func (c *Connection) lend(k *Call) {
-	q := &c.calls
-	q.mu.Lock()
-	lend := !k.lent && !k.free() && slices.Contains(q.running, k)
-	if lend {
-		k.lent = true
-		q.slots--
-	}
-	q.mu.Unlock()
-	if lend {
-		c.start(false)
-		q.settled()
-	}
-}
-
-// regain is for the worker of a call that has ended. false: its slot was given back, and is taken.
-func (q *runQueue) regain(k *Call) bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if !k.lent {
-		return true
-	}
-	if q.slots < q.limit {
+	q.waiting--
+	if k.needsSlot() {
+		k.slot = true
 		q.slots++
-		return true
+	} else if k.overLimit = q.streams == MaxStreams; !k.overLimit {
+		q.streams++
+		k.duplicateID = k.streaming && q.hasStream(k.id)
+	}
+	if k.streaming && q.ended != nil {
+		k.stop(q.ended)
+	}
+	k.place = int32(len(q.running))
+	q.running = append(q.running, k)
+	q.turn, q.looks = k, 0
+	return k
+}
+
+func (q *runQueue) hasStream(id []byte) bool {
+	for _, k := range q.running {
+		if k.streaming && bytes.Equal(k.id, id) {
+			return true
+		}
 	}
 	return false
+}
+
+// next begins the next call, for a worker whose call has ended, if it has run one. If there is none, the worker keeps the ended call's
+// place, so that it can write before it gives up: then what comes meanwhile needs no other worker. behind says that another call waits
+// for the turn only.
+func (q *runQueue) next(done *Call, giveUp bool) (k *Call, behind bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if done == nil {
+		q.starting = false
+	} else if giveUp || q.head != nil {
+		q.release(done)
+	}
+	if q.turn != nil || !q.isBehind() {
+		return nil, false
+	}
+	k = q.pop()
+	return k, q.isBehind()
+}
+
+// release frees what a call that has ended still holds, once.
+func (q *runQueue) release(k *Call) {
+	if k.released {
+		return
+	}
+	k.released = true
+	if k.slot {
+		k.slot = false
+		q.slots--
+	}
+	if k.lent {
+		q.lent--
+	}
+	if q.turn == k {
+		q.turn = nil
+	}
+	if !k.streaming && !k.excused {
+		q.owed--
+	}
+}
+
+// excuse says whether the end of the connection waits for a call.
+func (q *runQueue) excuse(k *Call, on bool) {
+	q.mu.Lock()
+	if k.event == invocation && !k.streaming && !k.released && k.excused != on {
+		if k.excused = on; on {
+			q.owed--
+		} else {
+			q.owed++
+		}
+	}
+	q.mu.Unlock()
+	q.settled()
 }
 
 // forget takes a call whose completion is about to be sent out of the tables, so that its id can be used again.
 func (q *runQueue) forget(k *Call) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	i := slices.Index(q.running, k)
 	last := len(q.running) - 1
-	q.running[i] = q.running[last]
+	moved := q.running[last]
+	q.running[k.place] = moved
+	moved.place = k.place
 	q.running[last] = nil
 	q.running = q.running[:last]
 	q.closeUploads(k)
-	if k.free() && !k.crowded {
+	if !k.needsSlot() && !k.overLimit {
 		q.streams--
 	}
-}
-
-// settled tells who waits for it that the last worker has given its slot back: all calls have ended and been answered, but for those
-// that wait for the client, or have streams.
-func (q *runQueue) settled() {
-	q.mu.Lock()
-	var idle func()
-	if q.idle != nil && q.slots == 0 && q.head == nil {
-		idle, q.idle = q.idle, nil
-	}
-	q.mu.Unlock()
-	if idle != nil {
-		idle()
+	if q.byID != nil {
+		q.unindex(k)
 	}
 }
 
-// whenIdle calls f when no slot is taken and nothing waits for one, at once if that is so already.
-func (q *runQueue) whenIdle(f func()) {
-	q.mu.Lock()
-	q.idle = f
-	q.mu.Unlock()
-	q.settled()
-}
+// ---- finding calls by their ids
+
+// indexFrom is how many calls are looked through for an id.
+const indexFrom = 16
 
 // cancel ends the context of the calls with an id. One that waits will start canceled.
 func (q *runQueue) cancel(id []byte) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for _, k := range q.running {
-		if bytes.Equal(k.id, id) {
-			k.stop(ErrCanceled)
+	if q.byID == nil {
+		if int(q.waiting)+len(q.running) <= indexFrom {
+			q.each(func(k *Call) {
+				if bytes.Equal(k.id, id) {
+					k.stop(ErrCanceled)
+				}
+			})
+			return
 		}
+		q.byID = map[string]*Call{}
+		q.each(q.index)
+	}
+	for k := q.byID[string(id)]; k != nil; k = k.sameID {
+		k.stop(ErrCanceled)
+	}
+	delete(q.byID, string(id)) // they need not be found again
+}
+
+// each visits all calls.
+func (q *runQueue) each(f func(*Call)) {
+	for _, k := range q.running {
+		f(k)
 	}
 	for k := q.head; k != nil; k = k.next {
-		if bytes.Equal(k.id, id) {
-			k.stop(ErrCanceled)
+		f(k)
+	}
+}
+
+func (q *runQueue) index(k *Call) {
+	if len(k.id) > 0 {
+		k.sameID = q.byID[string(k.id)]
+		q.byID[string(k.id)] = k
+	}
+}
+
+func (q *runQueue) unindex(k *Call) {
+	if len(q.running) == 0 && q.head == nil {
+		q.byID = nil
+		return
+	}
+	first := q.byID[string(k.id)]
+	if first == k {
+		if k.sameID == nil {
+			delete(q.byID, string(k.id))
+		} else {
+			q.byID[string(k.id)] = k.sameID
+		}
+		return
+	}
+	for at := first; at != nil; at = at.sameID {
+		if at.sameID == k {
+			at.sameID = k.sameID
+			return
 		}
 	}
 }
 
-// close ends the context of what runs, and drops what waits.
-func (q *runQueue) close(cause error) {
+// ---- the end
+
+// setOpen lets calls begin.
+func (q *runQueue) setOpen() {
 	q.mu.Lock()
-	head := q.head
-	q.head, q.tail, q.closed = nil, nil, cause
-	for k := head; k != nil; k = k.next {
-		q.closeUploads(k)
-	}
+	q.open = true
+	q.mu.Unlock()
+}
+
+// end says that nothing more comes from the client: what has come is run, but streams end, in both directions.
+func (q *runQueue) end(cause error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.ended = cause
 	for _, k := range q.running {
-		k.stop(cause)
-		list, _ := k.Uploads()
-		for _, u := range list { // a call that shuts the system down goes on
-			u.end(cause)
+		if k.streaming {
+			k.stop(cause)
 		}
 	}
+	q.each(func(k *Call) {
+		list, _ := k.Uploads()
+		for _, u := range list {
+			u.end(cause)
+		}
+	})
+}
+
+// drop drops what waits.
+func (q *runQueue) drop() {
+	q.mu.Lock()
+	head := q.head
+	q.head, q.tail, q.waiting = nil, nil, 0
+	for k := head; k != nil; k = k.next {
+		q.closeUploads(k)
+		if !k.streaming {
+			q.owed--
+		}
+	}
+	q.byID = nil
 	q.mu.Unlock()
 	for k := head; k != nil; k = k.next {
 		k.Bound()
@@ -219,69 +308,172 @@ func (q *runQueue) close(cause error) {
 	q.settled()
 }
 
-// start lets workers run what waits, as far as there are slots.
-func (c *Connection) start(more bool) {
-	claimed, later := c.calls.claim(more, &c.sys.workers)
-	for range claimed {
-		c.sys.workers.do(c)
+// stop ends the contexts of what runs and of what waits.
+func (q *runQueue) stop(cause error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.each(func(k *Call) { k.stop(cause) })
+}
+
+// giveUp no longer waits for calls that have not returned.
+func (q *runQueue) giveUp() {
+	q.drop()
+	q.mu.Lock()
+	q.givenUp = true
+	q.mu.Unlock()
+	q.settled()
+}
+
+// whenIdle reports whether nothing runs or waits: with all, no call but streams; else none that has a slot or waits for one. If that is
+// not so yet, then is called once it is.
+func (q *runQueue) whenIdle(all bool, then func()) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.idleAll, q.idle = all, nil
+	if q.rests() {
+		return true
 	}
-	if later {
-		c.lookLater()
+	q.idle = then
+	return false
+}
+
+func (q *runQueue) rests() bool {
+	if q.idleAll {
+		return q.givenUp || q.head == nil && q.owed == 0 || !q.open
+	}
+	return q.slots == 0 && q.head == nil
+}
+
+// settled tells who waits for it that the calls have ended.
+func (q *runQueue) settled() {
+	q.mu.Lock()
+	var idle func()
+	if q.idle != nil && q.rests() {
+		idle, q.idle = q.idle, nil
+	}
+	q.mu.Unlock()
+	if idle != nil {
+		idle()
 	}
 }
 
-// work is a worker's way through the calls that wait for this connection. The worker holds a slot. It writes the completions itself
-// when no call waits any more, so that the answers to calls that came together leave together.
+// ---- workers
+
+// start lets a worker run what can begin.
+func (c *Connection) start() {
+	q := &c.calls
+	q.mu.Lock()
+	start, behind := q.claim(), q.turn != nil && q.isBehind()
+	q.mu.Unlock()
+	if start {
+		c.sys.workers.do(c)
+	}
+	if behind {
+		c.out.flusher.addLate(&c.out)
+	}
+}
+
+// pass lets the next call begin, because k waits for something outside or has returned its stream. With lend, k's slot is free from then
+// on.
+func (c *Connection) pass(k *Call, lend bool) {
+	q := &c.calls
+	q.mu.Lock()
+	if q.turn == k {
+		q.turn = nil
+	}
+	if lend && k.slot && int(q.lent) < c.settings.PendingResults {
+		k.slot, k.lent = false, true
+		q.slots--
+		q.lent++
+	}
+	q.mu.Unlock()
+	c.start()
+	q.settled()
+}
+
+// waits says that the call is about to wait for something outside: what its worker has left unwritten shall not wait as well, nor shall the
+// calls behind it.
+func (k *Call) waits() {
+	k.conn.out.schedule()
+	k.conn.pass(k, false)
+}
+
+// lateLook is part of boxOwner: it looks at what waits behind a running call.
+func (c *Connection) lateLook(onTime, quiet bool) {
+	c.out.schedule()
+	q := &c.calls
+	q.mu.Lock()
+	behind := q.turn != nil && q.isBehind()
+	if behind {
+		if onTime {
+			q.looks++
+		}
+		if quiet || q.looks >= maxLooks {
+			q.turn, behind = nil, false
+		}
+	}
+	q.mu.Unlock()
+	c.start()
+	if behind {
+		c.out.flusher.addLate(&c.out)
+	}
+}
+
+// work is a worker's way through the calls that wait for this connection. It writes the completions itself when no call waits any more, so
+// that the answers to calls that came together leave together.
 func (c *Connection) work() { c.runCalls(nil) }
 
 // runCalls goes on behind a call whose code ended its goroutine, if there is one.
-func (c *Connection) runCalls(behind *Call) {
+func (c *Connection) runCalls(done *Call) {
 	w := borrowWriter()
 	var running *Call
 	defer func() {
-		if running != nil { // runtime.Goexit: the call has been answered, the slot and what waits are still to be seen to
+		if running != nil { // runtime.Goexit: the call has been answered, its place and what waits are still to be seen to
 			c.sys.workers.do(&unfinished{c, running})
 		}
 		returnWriter(w)
 	}()
-	for k := behind; ; {
-		if k != nil && !c.calls.regain(k) {
-			w.flush(c)
-			return
-		}
-		first := k == nil
-		if k = c.calls.next(false, &c.sys.workers); k == nil {
-			w.flush(c)
-			if k = c.calls.next(true, &c.sys.workers); k == nil {
+	for {
+		first := done == nil
+		k, behind := c.calls.next(done, false)
+		if k == nil {
+			w.flush(&c.out)
+			if !first {
+				k, behind = c.calls.next(done, true)
+			}
+			if k == nil {
+				c.start()
 				c.calls.settled()
 				return
 			}
-		} else if !first {
-			c.unwritten()
+		} else if !first && c.out.isUnwritten() {
+			behind = true
 		}
-		c.giveTime()
+		if behind {
+			c.out.flusher.addLate(&c.out)
+		}
+		c.giveTime(k)
 		running = k
 		enough := k.exec()
-		running = nil
+		running, done = nil, k
 		if enough {
-			w.flush(c)
+			w.flush(&c.out)
 		}
+	}
+}
+
+// giveTime waits for a client that takes no more than it is given: it gets no further answers meanwhile.
+func (c *Connection) giveTime(k *Call) {
+	if c.out.aboveMark() {
+		k.waits()
+		c.out.waitForRoom(k.Done())
 	}
 }
 
 // unfinished is the rest of a worker's way that runtime.Goexit has cut short.
 type unfinished struct {
-	conn   *Connection
-	behind *Call
+	conn *Connection
+	done *Call
 }
 
-func (u *unfinished) work() { u.conn.runCalls(u.behind) }
-
-var writers = sync.Pool{New: func() any { return new(writer) }}
-
-func borrowWriter() *writer { return writers.Get().(*writer) }
-
-func returnWriter(w *writer) {
-	w.forget()
-	writers.Put(w)
-}
+func (u *unfinished) work() { u.conn.runCalls(u.done) }

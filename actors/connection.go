@@ -1,10 +1,8 @@
 package actors
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync/atomic"
 	"time"
 
@@ -21,34 +19,31 @@ import (
 // sends is bounded by the inbound budget, what others send by maxForeign. The outbox and the reading half lie in the same struct but
 // are not the actor's: whoever pushes, writes or reads uses them under their own locks.
 //
-// It goes through handshaking → open → closing → closed, and is supervised with Resume: the struct is the session.
+// It goes through handshaking → open → draining → closing → closed, and is supervised with Resume: the struct is the session.
 type Connection struct {
 	sys      *System
 	hub      *Hub
 	settings *Settings
 	id       string
 	userID   string
-	socket   Socket // nil: its output is fetched
-	pull     *pull
-	flusher  *flusher
 	pid      *actor.PID
 	value    any
-	opcode   byte  // of the messages that are sent
 	protocol uint8 // its index in the hub's list
-
-	mailbox mailbox
-	out     outbox
-	in      input
-	calls   runQueue
 
 	// The actor's own.
 	state       state
 	accepted    bool // OnConnected has succeeded: OnDisconnected is owed
 	readerEnded bool
-	event       *Call // OnConnected or OnDisconnected, while it runs
-	cause       error // why it closes, or is failing
+	event       *Call   // OnConnected or OnDisconnected, while it runs
+	cause       error   // why it closes, or is failing
+	last        *packet // what its client is told last
 	groups      map[string]struct{}
 	panicked    time.Duration
+
+	mailbox mailbox
+	out     outbox
+	in      input
+	calls   runQueue
 
 	closed atomic.Bool                   // the connection has begun to close
 	done   atomic.Pointer[chan struct{}] // the same as a channel, made when somebody needs it
@@ -68,9 +63,10 @@ type state uint8
 const (
 	handshaking state = iota
 	open
-	failing // a message could not be read: what came before is still answered
-	closing
-	closed
+	failing  // a message could not be read: what came before is still answered
+	draining // nothing more comes from the client: the calls that have come run to their end
+	closing  // OnDisconnected runs
+	closed   // everything has been left
 )
 
 // Errors that OnDisconnected gets as its cause.
@@ -158,86 +154,89 @@ type eventEnded struct {
 
 func (*eventEnded) refuse() {}
 
-// leave asks the connection to close.
-type leave struct {
-	cause error
-	how   farewell
+// closeRequest asks the connection to close.
+type closeRequest struct {
+	cause  error
+	reason closeReason
 }
 
-func (*leave) refuse() {}
+func (*closeRequest) refuse() {}
 
-// answered follows a message that could not be read, when all that came before has been answered, or has had its time.
-type answered struct{}
+// callsDone says that the calls that were waited for have ended.
+type callsDone struct{}
 
-func (*answered) refuse() {}
+func (*callsDone) refuse() {}
+
+func (c *Connection) postCallsDone() { c.post(&callsDone{}) }
 
 // written says that nothing more will be written.
 type written struct{}
 
 func (*written) refuse() {}
 
-// farewell is how a connection takes leave of its client.
-type farewell struct {
-	message        bool   // a Close message is sent
-	text           string // its error, if there is one
-	allowReconnect bool
-	drop           bool // what is pending is not sent any more
-	cut            bool // nor is anything else
-}
-
 // Receive is the actor's behaviour.
 func (c *Connection) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case *batch:
-		c.onBatch(ctx, m)
+		c.onBatch(m)
 	case *membership:
 		c.onMembership(m)
 	case *readEnd:
-		c.onReadEnd(ctx, m)
+		c.onReadEnd(m)
 	case *hangup:
 		if m.err != nil && c.state != handshaking {
-			c.fail(ctx, m.err)
+			c.fail(m.err)
 		} else {
-			c.close(ctx, m.err, farewell{message: true, allowReconnect: true})
+			c.close(m.err, closeReason{message: true, allowReconnect: true})
 		}
 	case *eventEnded:
-		c.onEventEnded(ctx, m)
-	case *leave:
-		c.close(ctx, m.cause, m.how)
-	case *answered:
+		c.onEventEnded(m)
+	case *closeRequest:
+		c.close(m.cause, m.reason)
+	case *callsDone:
 		if c.state == failing {
-			c.fail(ctx, c.cause)
+			c.fail(c.cause)
 		}
+	case *stopCalls:
+		c.onStopCalls(m)
+	case *closingTick:
+		c.onClosingTick(m)
 	case *written:
-		c.settle(ctx)
 	case *resumed:
-		c.onResumed(ctx)
+		c.onResumed()
 	case *actor.Started:
 		c.pid = ctx.Self()
 	case *actor.Stopping:
 		c.onStopping()
+		return
 	case *actor.Stopped:
 		c.mailbox.close()
+		return
+	}
+	if c.state >= draining {
+		c.advance(ctx)
 	}
 }
 
-func (c *Connection) onBatch(ctx actor.Context, b *batch) {
+func (c *Connection) onBatch(b *batch) {
 	left := len(b.messages)
 	defer func() { b.done(int32(left) + 1) }() // after a panic, what has not been handled
 	if b.handshake != nil && c.state == handshaking {
-		c.onHandshake(ctx, b.handshake)
+		c.onHandshake(b.handshake)
 	}
 	for i := range b.messages {
-		kept := c.state == open && c.onMessage(ctx, b, &b.messages[i])
+		kept := c.state == open && c.onMessage(b, &b.messages[i])
 		if left--; !kept {
 			b.done(1)
 		}
 	}
-	c.start(false)
+	c.start()
 	if b.err != nil && c.state == open {
 		c.enter(failing)
 		c.cause = b.err
-		c.calls.whenIdle(func() { c.post(&answered{}) })
+		if c.calls.whenIdle(false, c.postCallsDone) {
+			c.postCallsDone()
+		}
 	}
 }
 
@@ -246,24 +245,22 @@ func (c *Connection) enter(s state) {
 	c.phase.Store(uint32(s))
 }
 
-func (c *Connection) onHandshake(ctx actor.Context, h *handshake) {
+func (c *Connection) onHandshake(h *handshake) {
 	if h.failure != "" {
-		c.close(ctx, errors.New(h.failure), farewell{text: h.failure})
+		c.close(errors.New(h.failure), closeReason{text: h.failure, drop: true})
 		return
 	}
 	c.protocol = h.index
-	c.opcode = opcodeOf(c.Protocol())
+	c.out.opcode = opcodeOf(c.Protocol())
 	// The answer is the first message, and is written when the client is known to the hub: what is sent from then on reaches it.
-	held := c.hold(newPacket(hubproto.AppendHandshakeResponse(packetBuffer(3), ""), c.opcode))
+	c.out.withhold(newPacket(hubproto.AppendHandshakeResponse(packetBuffer(3), ""), c.out.opcode))
 	c.enter(open) // from here on the heartbeat may send pings
 	c.sys.connections.add(c)
 	c.hub.everyone.join(c)
 	if c.userID != "" {
 		c.hub.users.join(c.userID, c)
 	}
-	if held {
-		c.tell(false)
-	}
+	c.out.release()
 	c.run(connected)
 }
 
@@ -275,10 +272,10 @@ func opcodeOf(p hubproto.Protocol) byte {
 }
 
 // onMessage handles one message. It returns true if a call has taken over its part of the batch.
-func (c *Connection) onMessage(ctx actor.Context, b *batch, m *hubproto.Message) (kept bool) {
+func (c *Connection) onMessage(b *batch, m *hubproto.Message) (kept bool) {
 	switch m.Type {
 	case hubproto.Invocation, hubproto.StreamInvocation:
-		k := &Call{conn: c, target: m.Target, args: m.Arguments, again: m.Retargeted, streaming: m.Type == hubproto.StreamInvocation, batch: b}
+		k := &Call{conn: c, message: m, streaming: m.Type == hubproto.StreamInvocation, batch: b}
 		k.id = append(k.idRoom[:0], m.ID...)
 		return c.calls.add(k, m.StreamIDs)
 	case hubproto.StreamItem:
@@ -286,7 +283,7 @@ func (c *Connection) onMessage(ctx actor.Context, b *batch, m *hubproto.Message)
 	case hubproto.Completion:
 		kept, err := c.onCompletion(b, m)
 		if err != nil {
-			c.fail(ctx, err)
+			c.fail(err)
 		}
 		return kept
 	case hubproto.CancelInvocation:
@@ -298,10 +295,13 @@ func (c *Connection) onMessage(ctx actor.Context, b *batch, m *hubproto.Message)
 		if m.HasError {
 			cause = &ClosedByClientError{Text: string(m.Error)}
 		}
-		c.close(ctx, cause, farewell{message: true})
+		c.close(cause, closeReason{message: true})
 	}
 	return false // Ack and Sequence mean nothing without stateful reconnect
 }
+
+// Pong answers a ping of the WebSocket layer with a frame, which it keeps. Only the newest answer is kept until it is written.
+func (c *Connection) Pong(frame []byte) { c.out.pushPong(frame) }
 
 // post sends the actor a message of its own.
 func (c *Connection) post(m own) { c.mailbox.PostUserMessage(m) }
@@ -325,205 +325,6 @@ func (c *Connection) onMembership(m *membership) {
 		c.groups[m.group] = struct{}{}
 		c.hub.groups.join(m.group, c)
 	}
-}
-
-func (c *Connection) onReadEnd(ctx actor.Context, m *readEnd) {
-	c.readerEnded = true
-	c.close(ctx, m.err, farewell{drop: true})
-	c.settle(ctx)
-}
-
-func (c *Connection) onEventEnded(ctx actor.Context, m *eventEnded) {
-	c.event = nil
-	switch {
-	case m.event == disconnected:
-		c.retire()
-	case c.state >= closing: // while OnConnected ran
-		c.accepted = m.err == nil
-		c.farewellEvent()
-	case m.err != nil:
-		c.close(ctx, m.err, farewell{message: true, text: m.text})
-	default:
-		c.accepted = true
-		c.calls.mu.Lock()
-		c.calls.open = true
-		c.calls.mu.Unlock()
-		c.start(false)
-		c.calls.settled() // if there were but streams
-	}
-	c.settle(ctx)
-}
-
-// fail closes the connection because of what its client has sent (spec §10.3).
-func (c *Connection) fail(ctx actor.Context, err error) {
-	c.close(ctx, err, farewell{message: true, text: c.hub.handler.Describe(connectedText, err), allowReconnect: true})
-}
-
-// onResumed follows a panic: the message is lost, the connection goes on, unless it happens again at once.
-func (c *Connection) onResumed(ctx actor.Context) {
-	now := c.sys.now()
-	again := c.panicked > 0 && now-c.panicked < time.Second
-	c.panicked = now
-	if again {
-		c.fail(ctx, errActorPanicked)
-	}
-}
-
-// close begins to close, if that has not begun yet: the calls end, the last message goes out, OnDisconnected runs, the groups are left.
-func (c *Connection) close(ctx actor.Context, cause error, how farewell) {
-	if c.state >= closing {
-		return
-	}
-	greeted := c.state != handshaking
-	if cause != nil {
-		level := slog.LevelInfo
-		if !greeted { // nobody yet
-			level = slog.LevelDebug
-		}
-		c.sys.log.Log(context.Background(), level, "a connection is closed", "hub", c.hub.name, "connection", c.id, "cause", cause)
-	}
-	c.sayGoodbye(how, greeted)
-	c.enter(closing)
-	c.cause = cause
-	c.calls.close(c.sys.reason())
-	if c.event != nil {
-		c.event.stop(c.sys.reason())
-	} else {
-		c.farewellEvent()
-	}
-	c.settle(ctx)
-}
-
-// sayGoodbye seals the outbox behind the last message.
-func (c *Connection) sayGoodbye(how farewell, greeted bool) {
-	var last *packet
-	switch {
-	case !greeted && how.text != "":
-		last = newPacket(hubproto.AppendHandshakeResponse(packetBuffer(64), how.text), wsframe.Text)
-	case greeted && how.message:
-		last = c.closePacket(how)
-	}
-	if how.cut {
-		c.abandon()
-	} else {
-		c.seal(last, how.drop)
-	}
-	c.closed.Store(true)
-	c.closeDone()
-}
-
-func (c *Connection) closePacket(how farewell) *packet {
-	m := hubproto.Message{Type: hubproto.Close, Error: []byte(how.text), HasError: how.text != "", AllowReconnect: how.allowReconnect}
-	return newPacket(c.Protocol().Append(packetBuffer(64), &m), c.opcode)
-}
-
-// Abort closes the connection without an error. Nothing that is sent to it later is delivered.
-func (c *Connection) Abort() {
-	c.sayGoodbye(farewell{message: true}, true)
-	c.post(&leave{how: farewell{message: true}})
-}
-
-// End says that nothing more will come from the client. An err tells what the transport found wrong; OnDisconnected gets it.
-func (c *Connection) End(err error) {
-	c.out.mu.Lock()
-	if c.out.spilled && err == nil {
-		err = c.tooSlow()
-	}
-	c.out.mu.Unlock()
-	if c.pull != nil {
-		c.abandon() // nobody fetches any more
-	}
-	c.post(&readEnd{err: err})
-}
-
-func (c *Connection) tooSlow() error {
-	return fmt.Errorf("%w of %d bytes", ErrSlowClient, c.settings.OutboxLimit)
-}
-
-// overflow tells the actor that the outbox was full.
-func (c *Connection) overflow() {
-	c.post(&leave{cause: c.tooSlow(), how: farewell{drop: true, cut: true}})
-}
-
-// run starts a lifetime event.
-func (c *Connection) run(e event) {
-	c.event = c.newEvent(e)
-	c.sys.workers.do(c.event)
-}
-
-func (c *Connection) newEvent(e event) *Call {
-	return &Call{conn: c, event: e, returned: make(chan error, 1)}
-}
-
-// farewellEvent runs OnDisconnected if it is owed.
-func (c *Connection) farewellEvent() {
-	if c.accepted {
-		c.accepted = false
-		c.run(disconnected)
-	} else {
-		c.retire()
-	}
-}
-
-// retire leaves everything that the connection is a member of.
-func (c *Connection) retire() {
-	for name := range c.groups {
-		c.hub.groups.leave(name, c)
-	}
-	c.groups = nil
-	if c.userID != "" {
-		c.hub.users.leave(c.userID, c)
-	}
-	c.hub.everyone.leave(c)
-	c.sys.connections.remove(c)
-	c.enter(closed)
-}
-
-// settle stops the actor as the last step of closing, when nothing more is read or written. Until then the heartbeat looks after it.
-func (c *Connection) settle(ctx actor.Context) {
-	if c.isDone() {
-		ctx.Stop(ctx.Self())
-	}
-}
-
-// isDone tells whether nothing is left to do for the connection.
-func (c *Connection) isDone() bool { return c.state == closed && c.readerEnded && c.isOver() }
-
-// onStopping comes as the last step of closing, or because somebody has stopped the actor. Then the heartbeat does not look after the
-// connection any more: it is cut, and a goroutine finishes what is owed.
-func (c *Connection) onStopping() {
-	if !c.shard.remove(c) {
-		return // a second time
-	}
-	if c.isDone() {
-		c.sys.alive.add(-1)
-		return
-	}
-	event, owed, retired := c.event, c.accepted, c.state == closed
-	if c.state < closing {
-		c.enter(closing)
-		c.cause = errActorStopped
-		c.calls.close(ErrDisconnected)
-	}
-	c.sayGoodbye(farewell{cut: true}, true)
-	if retired {
-		c.sys.alive.add(-1)
-		return
-	}
-	go func() {
-		defer c.sys.alive.add(-1)
-		if event != nil {
-			event.stop(ErrDisconnected)
-			err := <-event.returned
-			owed = event.event == connected && err == nil
-		}
-		if owed {
-			last := c.newEvent(disconnected)
-			c.sys.workers.do(last)
-			<-last.returned //nolint:errcheck // Disconnected has dealt with it
-		}
-		c.retire()
-	}()
 }
 
 func unsupportedVersion(version int, protocol string) string {

@@ -29,63 +29,81 @@ type pull struct {
 // taken as it goes on, so that a client is seen to move; when it fails, everything is pending again. Fetch returns false when the last
 // output has been fetched before, and an error if ctx ends or deliver fails. It is for one request at a time.
 func (c *Connection) Fetch(ctx context.Context, deliver func(messages [][]byte, taken func(n int)) error) (more bool, err error) {
-	c.pull.attended.Store(true)
-	c.pull.came.Store(true)
-	defer c.pull.attended.Store(false)
+	c.out.pull.attended.Store(true)
+	c.out.pull.came.Store(true)
+	defer c.out.pull.attended.Store(false)
 	o := &c.out
-	for {
-		o.mu.Lock()
-		if len(o.queue) > 0 {
-			break
-		}
-		if o.sealed {
-			last := !o.over
-			o.finished, o.over = true, true
-			o.mu.Unlock()
-			if last {
-				c.post(&written{})
-			}
-			return false, nil
-		}
-		o.state = boxIdle
-		o.mu.Unlock()
-		select {
-		case <-c.pull.ready:
-		case <-ctx.Done():
-			return true, context.Cause(ctx)
-		}
+	packets, charge, limited, err := o.fetch(ctx)
+	if packets == nil {
+		return err != nil, err
 	}
-	packets := o.queue
-	o.queue, o.state = nil, boxWriting
-	o.mu.Unlock()
-
-	messages, charge := make([][]byte, len(packets)), 0
+	delivered := false
+	defer func() { o.fetched(packets, charge, limited, delivered) }() // if deliver panics, too
+	messages := make([][]byte, len(packets))
 	for i, p := range packets {
 		messages[i] = p.b[wsframe.Room:]
-		charge += p.charge()
 	}
 	// What has been taken makes no room before all of it is: if that fails, all is pending again.
 	err = deliver(messages, func(n int) {
 		o.mu.Lock()
 		defer o.mu.Unlock()
-		o.move(n, c.settings.OutboxLimit, c.sys.now)
+		o.taken += uint64(n)
 	})
+	delivered = err == nil
+	return true, err
+}
 
+// fetch takes output for a request, when there is some: for an event stream a turn's worth, for a poll everything. At the end it returns
+// nothing.
+func (o *outbox) fetch(ctx context.Context) (packets []*packet, charge, limited int, err error) {
 	o.mu.Lock()
-	o.state = boxQueued
-	if err == nil {
-		o.release(charge, c.settings.OutboxLimit, c.sys.now)
-	} else if !o.finished {
+	defer o.mu.Unlock()
+	defer o.setPeerTurn(true) // a client that polls is away, or its output is being delivered
+	o.setPeerTurn(false)
+	for {
+		packets, _, charge, limited = o.take(nil, o.pull.polls)
+		if len(packets) > 0 {
+			o.state = boxWriting
+			return packets, charge, limited, nil
+		}
+		if o.phase >= boxSealed {
+			last := o.phase != boxOver
+			o.phase = boxOver
+			if last {
+				o.mu.Unlock()
+				o.owner.boxOver()
+				o.mu.Lock()
+			}
+			return nil, 0, 0, nil
+		}
+		o.state = boxIdle
+		o.mu.Unlock()
+		select {
+		case <-o.pull.ready:
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
+		o.mu.Lock()
+		if err != nil {
+			return nil, 0, 0, err
+		}
+	}
+}
+
+// fetched ends a delivery. What has not been delivered is pending again.
+func (o *outbox) fetched(packets []*packet, charge, limited int, delivered bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.setPeerTurn(o.pull.polls)
+	o.state = boxQueued // whoever fetches next looks
+	if !delivered && o.phase != boxOver {
 		o.queue = slices.Concat(packets, o.queue)
+		return
 	}
-	o.mu.Unlock()
-	if err != nil {
-		return true, err
-	}
+	o.uncount(charge, limited)
 	for _, p := range packets {
 		p.free()
 	}
-	return true, nil
 }
 
 // hangup says that the client wants to leave.
@@ -93,7 +111,7 @@ type hangup struct{ err error }
 
 func (*hangup) refuse() {}
 
-// Partial tells whether half a message has been read. It is for the goroutine that reads.
+// Partial reports whether half a message has been read. It is for the goroutine that reads.
 func (c *Connection) Partial() bool {
 	return !c.in.failed && (len(c.in.partial) > 0 || c.in.piece != nil && len(c.in.piece.buf) > 0)
 }
@@ -103,9 +121,9 @@ func (c *Connection) Partial() bool {
 func (c *Connection) Leave(err error) { c.post(&hangup{err}) }
 
 func (c *Connection) cut() {
-	if c.pull != nil {
-		c.pull.requests.Cut()
+	if c.out.pull != nil {
+		c.out.pull.requests.Cut()
 		return
 	}
-	c.socket.Cut()
+	c.out.socket.Cut()
 }

@@ -16,7 +16,7 @@ func TestPollsThatBreakOffMakeNoRoom(t *testing.T) {
 		sent, most := 0, 0
 		send := func() (full bool) { // a loop of sends, until it has to wait or is in vain
 			for {
-				result := p.conn.push(note(direct, sent, 1000), true, true)
+				result := p.conn.out.push(note(direct, sent, 1000), true, true)
 				if sent++; result != pushQueued {
 					return result != pushAbove
 				}

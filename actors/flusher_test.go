@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/troupe-go/troupe/internal/wsframe"
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
@@ -28,15 +30,22 @@ func (o *order) note(name string) {
 	o.names = append(o.names, name)
 }
 
-// bare is a connection that has an outbox and a flusher, and is no actor.
-func (o *order) bare(name string, f *flusher) *Connection {
+// bare is an outbox without a connection.
+func (o *order) bare(name string, f *flusher) *outbox {
 	s := &socket{room: -1, gone: make(chan struct{}), before: func() { o.note(name) }}
-	c := &Connection{
-		id: name, socket: s, flusher: f, settings: &Settings{OutboxLimit: 1 << 20},
-		sys: &System{now: func() time.Duration { return 0 }},
-	}
-	c.out.drained = true
-	return c
+	return &outbox{owner: nobody{}, socket: s, flusher: f, limit: 1 << 20, opcode: wsframe.Text}
+}
+
+// nobody owns the outboxes of tests.
+type nobody struct{}
+
+func (nobody) boxOverflowed()      {}
+func (nobody) boxBroken()          {}
+func (nobody) boxOver()            {}
+func (nobody) lateLook(bool, bool) {}
+
+func testFlusher() *flusher {
+	return newFlusher(func() time.Duration { return time.Second }, slog.New(slog.DiscardHandler), &counter{})
 }
 
 // runFor runs a flusher until it rests.
@@ -51,7 +60,7 @@ func runFor(f *flusher) {
 
 func TestDirectGoesBeforeFanOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f, o := newFlusher(), &order{}
+		f, o := testFlusher(), &order{}
 		o.bare("fan-out", f).push(note(0, 0, 0), true, false)
 		o.bare("direct", f).push(note(0, 0, 0), false, false)
 		runFor(f)
@@ -62,7 +71,7 @@ func TestDirectGoesBeforeFanOut(t *testing.T) {
 // What is sent to one client during a large fan-out waits for a stride of it at most.
 func TestDirectDuringAFanOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f, o := newFlusher(), &order{}
+		f, o := testFlusher(), &order{}
 		first := o.bare("first", f)
 		single := o.bare("single", f)
 		first.socket.(*socket).before = func() { single.push(note(0, 0, 0), false, false) }
@@ -79,7 +88,7 @@ func TestDirectDuringAFanOut(t *testing.T) {
 // An entry of a connection that a worker has written for already is skipped.
 func TestStaleEntries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f, o := newFlusher(), &order{}
+		f, o := testFlusher(), &order{}
 		c := o.bare("a", f)
 		for i := range 3 {
 			c.push(note(0, i, 0), false, false)
@@ -90,7 +99,7 @@ func TestStaleEntries(t *testing.T) {
 		c.push(note(0, 3, 0), true, false)
 		runFor(f)
 		assert.Equal(t, []string{"a", "a", "a", "a"}, o.names)
-		assert.Equal(t, boxIdle, c.out.state)
+		assert.Equal(t, boxIdle, c.state)
 	})
 }
 
@@ -107,7 +116,7 @@ func TestNoWakeUpIsLost(t *testing.T) {
 			for sender := range senders {
 				all.Go(func() {
 					for i, c := range clients {
-						assert.Equal(t, pushQueued, c.conn.push(note(sender, n, 0), (i+sender+n)%2 == 0, false))
+						assert.Equal(t, pushQueued, c.conn.out.push(note(sender, n, 0), (i+sender+n)%2 == 0, false))
 					}
 				})
 			}
@@ -130,7 +139,7 @@ func TestNoWakeUpIsLostWhileFlushersRest(t *testing.T) {
 	for sender := range 4 {
 		all.Go(func() {
 			for i := range 50 {
-				c.conn.push(note(sender, i, 0), i%2 == 0, false)
+				c.conn.out.push(note(sender, i, 0), i%2 == 0, false)
 				if i%10 == 0 {
 					<-time.After(time.Millisecond)
 				}
@@ -162,22 +171,48 @@ func TestLateList(t *testing.T) {
 		w.settle()
 		assert.Equal(t, []string{result("3", `"passed"`), result("4", "[]")}, c.got()[2:])
 		w.pass(lateTime)
-		assert.False(t, c.conn.out.late, "nor is it left on the list")
+		assert.Zero(t, c.conn.out.listed.Load(), "nor is it left on the list")
 	})
 }
 
-func TestAConnectionIsOnTheLateListOnce(t *testing.T) {
-	f, o := newFlusher(), &order{}
+func TestAnOutboxIsOnEachListOnce(t *testing.T) {
+	f, o := testFlusher(), &order{}
 	c := o.bare("a", f)
-	c.unwritten()
-	assert.Empty(t, f.waiting, "there is nothing unwritten")
 	for range 3 {
-		c.reply([]byte("x"), false)
-		c.unwritten()
+		f.addLate(c)
 	}
-	assert.Len(t, f.waiting, 1)
-	c.schedule()
-	assert.Equal(t, []*Connection{c}, f.direct)
+	assert.Len(t, f.late, 1)
+	for range 1000 {
+		c.push(note(0, 0, 0), false, false)
+		c.push(note(0, 0, 0), true, false)
+		w := borrowWriter()
+		w.flush(c)
+		returnWriter(w)
+	}
+	assert.Len(t, f.direct, 1)
+	assert.Empty(t, f.fanout)
+}
+
+// Whoever pushes as fast as a socket takes keeps nobody else waiting for longer than a turn.
+func TestATurnIsBounded(t *testing.T) {
+	for _, fanout := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			f, o := testFlusher(), &order{}
+			a, b := o.bare("a", f), o.bare("b", f)
+			left := 1000
+			a.socket.(*socket).before = func() {
+				o.note("a")
+				if left--; left > 0 {
+					a.push(note(0, 0, 0), fanout, false)
+				}
+			}
+			a.push(note(0, 0, 0), fanout, false)
+			b.push(note(0, 0, 0), fanout, false)
+			runFor(f)
+			assert.Equal(t, 1, slices.Index(o.names, "b"))
+			assert.Len(t, o.names, 1001)
+		})
+	}
 }
 
 // Whoever is about to wait for room first sees to it that completions do not wait, too.
@@ -199,14 +234,14 @@ func TestASendThatWaitsSchedulesItsOwnCompletions(t *testing.T) {
 
 func TestFlushersStop(t *testing.T) {
 	synctest.Test(t, func(*testing.T) {
-		f, o := newFlusher(), &order{}
+		f, o := testFlusher(), &order{}
 		done := make(chan struct{})
 		go f.run(done)
 		go f.runLate(done)
 		c := o.bare("a", f)
 		c.push(note(0, 0, 0), true, false)
 		c.reply([]byte("x"), false)
-		f.later(c)
+		f.addLate(c)
 		close(done)
 	}) // which waits for both
 }

@@ -1,7 +1,6 @@
 package actors
 
 import (
-	"context"
 	"fmt"
 	"hash/maphash"
 	"runtime/debug"
@@ -19,7 +18,8 @@ type group struct {
 	mu        sync.Mutex
 	members   []*Connection
 	index     map[*Connection]int // of a group that is not small
-	everyone  bool                // the members know their places themselves
+	everyone  bool                // the members know their places themselves; it is never given up
+	emptied   bool                // its last member has left: nobody can join any more
 	count     [MaxProtocols]int   // members of each protocol
 	protocols atomic.Uint32       // the protocols with members, a bit each
 }
@@ -47,12 +47,15 @@ func (g *group) find(c *Connection) int {
 	return -1
 }
 
-// join adds a member.
-func (g *group) join(c *Connection) {
+// join adds a member. It returns false if the group has been given up.
+func (g *group) join(c *Connection) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.emptied {
+		return false
+	}
 	if g.find(c) >= 0 {
-		return
+		return true
 	}
 	g.members = append(g.members, c)
 	if g.everyone {
@@ -68,15 +71,16 @@ func (g *group) join(c *Connection) {
 	if g.count[c.protocol]++; g.count[c.protocol] == 1 {
 		g.protocols.Or(1 << c.protocol)
 	}
+	return true
 }
 
-// leave removes a member, and tells whether the group is empty now.
+// leave removes a member. It returns true if the group is empty then, and so given up.
 func (g *group) leave(c *Connection) (empty bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	i := g.find(c)
 	if i < 0 {
-		return len(g.members) == 0
+		return false
 	}
 	last := len(g.members) - 1
 	moved := g.members[last]
@@ -92,37 +96,8 @@ func (g *group) leave(c *Connection) (empty bool) {
 	if g.count[c.protocol]--; g.count[c.protocol] == 0 {
 		g.protocols.And(^(uint32(1) << c.protocol))
 	}
-	return last == 0
-}
-
-// message is a call of client methods on its way: encoded once for each protocol that has receivers.
-type message struct {
-	hub     *Hub
-	id      []byte // of a call that is answered
-	target  string
-	args    []any
-	packets [MaxProtocols]*packet
-	encoded uint32
-}
-
-// encode makes the encodings that are wanted and not there yet. The application's marshalers run in it, so no lock may be held.
-func (m *message) encode(wanted uint32) (err error) {
-	defer func() {
-		if reason := recover(); reason != nil {
-			err = fmt.Errorf("troupe: the arguments of %q cannot be encoded: %w", m.target, &PanicError{Value: reason, Stack: debug.Stack()})
-		}
-	}()
-	for i, p := range m.hub.protocols {
-		if bit := uint32(1) << i; wanted&^m.encoded&bit != 0 {
-			b, err := p.AppendInvocation(packetBuffer(128), m.id, m.target, m.args)
-			if err != nil {
-				return fmt.Errorf("troupe: the arguments of %q cannot be encoded: %w", m.target, err)
-			}
-			m.packets[i] = newPacket(b, opcodeOf(p))
-			m.encoded |= bit
-		}
-	}
-	return nil
+	g.emptied = last == 0 && !g.everyone
+	return g.emptied
 }
 
 // send pushes m to every member but those that are left out.
@@ -154,64 +129,23 @@ func (g *group) fanOut(m *message, except *exception, s *sending) (done bool, er
 	fanout := len(g.members) > smallGroup
 	for _, c := range g.members {
 		if except == nil || !except.has(c) {
-			s.push(c, m.packets[c.protocol], fanout)
+			s.push(&c.out, m.packets[c.protocol], fanout)
 		}
 	}
 	return true, nil
 }
 
-// exception is who is left out of a Send.
-type exception struct {
-	conn *Connection
-	ids  []string
-}
-
-func (e *exception) has(c *Connection) bool { return c == e.conn || slices.Contains(e.ids, c.id) }
-
-// sending is what a Send has met on its way: outboxes that were full, and the fullest of those that the sender should wait for.
-type sending struct {
-	waits   bool // the sender can wait
-	fullest *Connection
-	bytes   int
-	full    []*Connection
-}
-
-func (s *sending) push(c *Connection, p *packet, fanout bool) {
-	switch c.push(p, fanout, s.waits) {
-	case pushAbove:
-		c.out.mu.Lock()
-		bytes := c.out.bytes
-		c.out.mu.Unlock()
-		if bytes > s.bytes {
-			s.fullest, s.bytes = c, bytes
-		}
-	case pushOverflow:
-		s.full = append(s.full, c)
-	}
-}
-
-// finish tells the connections whose outboxes were full, and waits for room in the fullest of the others. A ctx that ends, ends the
-// wait and not the Send.
-func (s *sending) finish(ctx context.Context) {
-	for _, c := range s.full {
-		c.overflow()
-	}
-	if s.fullest == nil {
-		return
-	}
-	if k := CallOf(ctx); k != nil {
-		k.conn.schedule() // what its worker has left unwritten shall not wait, too
-	}
-	s.fullest.waitForRoom(ctx.Done(), false)
-}
-
 // directory holds the groups of a hub, or its users, by name. A group exists while it has members.
+//
+// No lock of the directory is held while a group is locked, so that a group that is busy with a fan-out holds up nobody but itself.
 type directory struct {
 	seed   maphash.Seed
-	shards [16]struct {
-		mu     sync.Mutex
-		groups map[string]*group
-	}
+	shards [16]directoryShard
+}
+
+type directoryShard struct {
+	mu     sync.Mutex
+	groups map[string]*group
 }
 
 func newDirectory() *directory {
@@ -222,9 +156,13 @@ func newDirectory() *directory {
 	return d
 }
 
+func (d *directory) shard(name string) *directoryShard {
+	return &d.shards[maphash.String(d.seed, name)%uint64(len(d.shards))]
+}
+
 // find returns the group of a name, or nil.
 func (d *directory) find(name string) *group {
-	s := &d.shards[maphash.String(d.seed, name)%uint64(len(d.shards))]
+	s := d.shard(name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.groups[name]
@@ -232,24 +170,33 @@ func (d *directory) find(name string) *group {
 
 // join puts c into the group of a name, which it makes if there is none.
 func (d *directory) join(name string, c *Connection) {
-	s := &d.shards[maphash.String(d.seed, name)%uint64(len(d.shards))]
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	g := s.groups[name]
-	if g == nil {
-		g = &group{}
-		s.groups[name] = g
+	s := d.shard(name)
+	for {
+		s.mu.Lock()
+		g := s.groups[name]
+		if g == nil {
+			g = &group{}
+			s.groups[name] = g
+		}
+		s.mu.Unlock()
+		if g.join(c) {
+			return
+		}
+		s.remove(name, g) // it has become empty since: the next one takes its place
 	}
-	g.join(c)
 }
 
-// leave takes c out of the group of a name, and retires the group if it is empty, under one lock: no join is lost to a group that
-// goes, and none remains without members.
+// leave takes c out of the group of a name, which is given up if it is empty then.
 func (d *directory) leave(name string, c *Connection) {
-	s := &d.shards[maphash.String(d.seed, name)%uint64(len(d.shards))]
+	if g := d.find(name); g != nil && g.leave(c) {
+		d.shard(name).remove(name, g)
+	}
+}
+
+func (s *directoryShard) remove(name string, g *group) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if g := s.groups[name]; g != nil && g.leave(c) {
+	if s.groups[name] == g {
 		delete(s.groups, name)
 	}
 }

@@ -157,12 +157,14 @@ func TestAPanicInsideAFanOut(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		c := w.open("a", "")
 		require.NoError(t, w.hub.Join(context.Background(), "a", "g"))
-		broken := &Connection{}
+		broken := &Connection{} // without a flusher
+		broken.out.limit = 1 << 20
 		w.hub.groups.join("g", broken)
 		send := func() error {
 			return w.hub.Send(context.Background(), &Audience{Kind: Groups, Names: []string{"g"}}, "x", nil)
 		}
 		require.ErrorContains(t, send(), `sending "x" failed`)
+		broken.out.state = boxIdle
 		require.Error(t, send(), "the group is not locked")
 		w.hub.groups.leave("g", broken)
 		require.NoError(t, send())
@@ -178,10 +180,10 @@ func TestAFanOutToFullSockets(t *testing.T) {
 			w.open(fmt.Sprint(i), "", full, func(s *socket) { s.blocks = i%2 == 0 })
 		}
 		healthy := w.open("healthy", "")
-		m := message{hub: w.hub, target: "x", args: []any{strings.Repeat("x", w.settings.OutboxLimit*3/5)}}
+		m := message{hub: w.hub, target: "x", args: []any{strings.Repeat("x", w.settings.OutboxLimit*3/5)}, limited: true}
 		var s sending
 		require.NoError(t, w.hub.everyone.send(&m, nil, &s))
-		require.NotNil(t, s.fullest)
+		require.Len(t, s.above, 21)
 		w.settle()
 		require.NoError(t, w.hub.everyone.send(&m, nil, &s))
 		assert.Len(t, s.full, 20)
@@ -228,8 +230,13 @@ func TestMembershipModel(t *testing.T) {
 			},
 			"leave": func(t *rapid.T) {
 				c := rapid.SampledFrom(all).Draw(t, "who")
+				was := len(members)
 				delete(members, c)
-				require.Equal(t, len(members) == 0, g.leave(c))
+				require.Equal(t, was == 1 && len(members) == 0 && !g.everyone, g.leave(c))
+				if g.emptied {
+					require.False(t, g.join(c), "it has been given up")
+					g.emptied = false
+				}
 			},
 		})
 	})

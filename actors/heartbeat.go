@@ -10,6 +10,10 @@ import (
 // a timer: pings, timeouts, stalled sockets, idle workers. The actor owns the connections' beats and never blocks.
 type tick struct{}
 
+// mostTicks is how many periods count at most for one tick: a process that was stopped for a minute has not heard its clients because it did
+// not listen.
+const mostTicks = 2
+
 func (s *System) beat(heart *actor.PID) {
 	ticker := time.NewTicker(s.period)
 	defer ticker.Stop()
@@ -18,18 +22,31 @@ func (s *System) beat(heart *actor.PID) {
 		case <-s.quit:
 			return
 		case <-ticker.C:
-			s.actors.Root.Send(heart, &tick{})
+			if s.ticking.CompareAndSwap(false, true) { // ticks do not queue behind one that takes long
+				s.actors.Root.Send(heart, &tick{})
+			}
 		}
 	}
 }
 
 func (s *System) tick() {
+	defer s.guard("heartbeat")
+	defer s.ticking.Store(false)
+	now := s.now()
+	passed := min(now-s.ticked, mostTicks*s.period)
+	s.ticked = now
 	s.workers.tick()
 	for _, sh := range s.shards {
 		for _, c := range sh.all() {
-			c.tick(s.period)
+			s.tickOne(c, passed)
 		}
 	}
+}
+
+// tickOne looks at one connection. What panics there, such as a log handler, is not the end of the others' ticks.
+func (s *System) tickOne(c *Connection, passed time.Duration) {
+	defer s.guard("heartbeat")
+	c.tick(passed)
 }
 
 // beat is what the heartbeat knows of a connection.
@@ -38,8 +55,9 @@ type beat struct {
 	inPhase time.Duration
 	ping    time.Duration // since the last ping
 	silent  time.Duration // since the client was last heard
-	stalled time.Duration // since its socket has last taken something that waits
+	stalled time.Duration // since its link has last taken something that waits
 	away    time.Duration // since a client that polls has last had a poll here
+	sealed  time.Duration // since nothing can be sent to it any more
 	taken   uint64
 }
 
@@ -56,60 +74,75 @@ func (c *Connection) tick(d time.Duration) {
 		b.phase, b.inPhase = phase, 0
 	}
 	b.inPhase += d
+	polls := c.out.pull != nil && c.out.pull.polls
+	if polls {
+		if b.away += d; c.out.pull.came.Swap(false) || c.out.pull.attended.Load() {
+			b.away = 0
+		}
+	}
 	switch b.phase {
 	case handshaking:
 		if b.inPhase > c.settings.HandshakeTimeout {
-			c.post(&leave{cause: ErrHandshakeTimeout, how: farewell{text: handshakeCanceled}})
+			c.post(&closeRequest{cause: ErrHandshakeTimeout, reason: closeReason{text: handshakeCanceled, drop: true}})
 		}
 	case open:
-		c.keepAlive(d)
+		c.keepAlive(d, polls)
 	case failing:
 		if b.inPhase > answerTime {
-			c.post(&answered{})
+			c.postCallsDone()
 		}
+	case draining:
+		c.ping(d, polls)
+		c.post(&closingTick{b.inPhase})
 	default:
-		if b.inPhase > c.settings.CloseTimeout {
-			c.cut()
-		}
+		c.post(&closingTick{})
 	}
 	c.mailbox.trim()
-	c.out.mu.Lock()
-	waits := c.out.state != boxIdle && c.out.bytes > 0 && (c.pull == nil || c.out.state == boxWriting)
-	full := c.out.state == boxBlocked && c.out.bytes >= c.settings.OutboxLimit
-	taken := c.out.taken
-	c.out.mu.Unlock()
-	if full && b.phase == closing { // it will not take the rest in time
+	p := c.out.progress()
+	if b.sealed += d; !p.sealed {
+		b.sealed = 0
+	}
+	late := b.sealed > c.settings.CloseTimeout
+	if polls { // the next poll takes what was said last
+		late = p.sealed && b.away > awayLimit
+	}
+	if late || p.sealed && p.full { // what is left will not be taken in time
+		c.markClosed() // a reader that waits sees the end
 		c.cut()
 	}
-	if b.stalled += d; !waits || taken != b.taken {
-		b.stalled, b.taken = 0, taken
+	if b.stalled += d; !p.waits || p.taken != b.taken {
+		b.stalled, b.taken = 0, p.taken
 	}
 	if b.stalled > c.settings.SendTimeout {
-		c.post(&leave{cause: ErrSendTimeout, how: farewell{drop: true, cut: true}})
+		c.post(&closeRequest{cause: ErrSendTimeout, reason: closeReason{drop: true, cut: true}})
 		c.cut()
 	}
 }
 
-func (c *Connection) keepAlive(d time.Duration) {
-	b := &c.beat
-	if c.pull != nil && c.pull.polls {
-		if b.away += d; c.pull.came.Swap(false) || c.pull.attended.Load() {
-			b.away = 0
+// ping pings a client to which nothing else is on its way: whatever is shows as well that we live.
+func (c *Connection) ping(d time.Duration, polls bool) {
+	if b := &c.beat; !polls {
+		if b.ping += d; b.ping >= c.settings.KeepAlive {
+			b.ping = 0
+			c.out.pushIfIdle(c.hub.pings[c.protocol])
 		}
+	}
+}
+
+func (c *Connection) keepAlive(d time.Duration, polls bool) {
+	b := &c.beat
+	c.ping(d, polls)
+	if polls {
 		if b.away > awayLimit {
-			c.post(&leave{how: farewell{drop: true, cut: true}})
+			c.post(&closeRequest{reason: closeReason{cut: true}})
 		}
 		return
 	}
-	if b.ping += d; b.ping >= c.settings.KeepAlive {
-		b.ping = 0
-		c.pushIfIdle(c.hub.pings[c.protocol]) // whatever else is on its way shows as well that we live
-	}
 	if b.silent += d; c.heard.Swap(false) || c.in.waiting.Load() || !c.pinged.Load() {
-		b.silent = 0 // the clock stands while the reader waits for us, and until the client's first ping (spec §10.4)
+		b.silent = 0 // the clock stands while the reader waits for us, and until the client's first ping
 	}
 	if b.silent > c.settings.ClientTimeout {
 		text := c.hub.handler.Describe(connectedText, ErrClientTimeout)
-		c.post(&leave{cause: ErrClientTimeout, how: farewell{message: true, text: text, allowReconnect: true}})
+		c.post(&closeRequest{cause: ErrClientTimeout, reason: closeReason{message: true, text: text, allowReconnect: true}})
 	}
 }

@@ -42,7 +42,7 @@ func TestNoPingWhenBusy(t *testing.T) {
 		w.settings.KeepAlive = 2 * second
 		silent := w.connect("silent", "")
 		c := w.open("a", "", func(s *socket) { s.room = 10 })
-		c.conn.push(note(0, 0, 100), false, false)
+		c.conn.out.push(note(0, 0, 100), false, false)
 		w.pass(8 * second)
 		assert.Empty(t, silent.everything())
 		c.socket.drain(-1)
@@ -50,7 +50,7 @@ func TestNoPingWhenBusy(t *testing.T) {
 		assert.Len(t, c.got(), 1)
 		w.pass(2 * second)
 		assert.Equal(t, 1, c.pings())
-		c.conn.seal(nil, false)
+		c.conn.out.seal(nil, false)
 		w.pass(8 * second)
 		got := c.got()
 		assert.Equal(t, "close 1000", got[len(got)-1])
@@ -219,7 +219,7 @@ func TestCloseTimeout(t *testing.T) {
 func TestCloseAtTheLimit(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		c := w.open("a", "", func(s *socket) { s.room = 5 })
-		c.conn.push(note(0, 0, w.settings.OutboxLimit), false, false)
+		c.conn.out.push(note(0, 0, w.settings.OutboxLimit), false, false)
 		w.settle()
 		c.say(`{"type":7}`)
 		w.pass(2 * second)
@@ -262,7 +262,7 @@ func TestIdleWorkersAreReleased(t *testing.T) {
 			calls = append(calls, call(strconv.Itoa(i), "gate"))
 		}
 		c.say(calls...)
-		w.pass(10 * lateTime)
+		w.pass(soon)
 		assert.Equal(t, 8, w.sys.workers.busy.get())
 		open()
 		w.settle()

@@ -47,6 +47,7 @@ type world struct {
 	over     chan struct{} // closed at the end of the test: whatever it has blocked goes on
 	clients  []*client
 	stopped  atomic.Bool // the test has shut the system down itself
+	busy     atomic.Bool // the program does not seem to be at rest
 
 	mu   sync.Mutex
 	dead []*actor.DeadLetterEvent
@@ -75,10 +76,15 @@ func newWorld(t *testing.T, foreign *actor.ActorSystem, period time.Duration, pr
 	w.settings = Settings{
 		MaxMessage: 32 << 10, Parallel: 1, OutboxLimit: 64 << 10, InboundLimit: 1 << 20,
 		HandshakeTimeout: 15 * second, KeepAlive: 15 * second, ClientTimeout: 30 * second, CloseTimeout: 5 * second, SendTimeout: 10 * second,
+		DisconnectGrace: 30 * second, PendingResults: 100, StreamBuffer: 10,
 	}
 	start := time.Now()
 	var err error
-	w.sys, err = newSystem(foreign, slog.New(w.log), func() time.Duration { return time.Since(start) }, period)
+	w.sys, err = newSystem(foreign, slog.New(w.log), func() time.Duration { return time.Since(start) }, period, func(now func() time.Duration, log *slog.Logger, drainers *counter) *flusher {
+		f := newFlusher(now, log, drainers)
+		f.isQuiet = func() bool { return !w.busy.Load() }
+		return f
+	})
 	require.NoError(t, err)
 	w.sys.actors.EventStream.Subscribe(func(event any) {
 		if letter, ok := event.(*actor.DeadLetterEvent); ok {

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -43,6 +42,8 @@ type Settings struct {
 	ClientTimeout    time.Duration // without a message from a client that has sent a ping
 	CloseTimeout     time.Duration // for a client to answer a close
 	SendTimeout      time.Duration // without the client taking a byte of what waits for it
+	DisconnectGrace  time.Duration // for which calls go on when their client has gone; negative: no limit
+	PendingResults   int           // calls of one client that wait for its answers without a slot
 }
 
 // Hub is what the connections of one hub share: their groups, their users, everyone. One hub can have several endpoints.
@@ -81,100 +82,18 @@ func (h *Hub) Inbox() *actor.PID { return h.inbox }
 func (h *Hub) Connect(id, userID string, transport Transport, settings *Settings, value any) (*Connection, error) {
 	c := &Connection{
 		sys: h.sys, hub: h, settings: settings, id: id, userID: userID, value: value,
-		opcode: opcodeOf(hubproto.JSON), // handshakes are text
 	}
+	c.out.owner, c.out.limit, c.out.opcode = c, settings.OutboxLimit, opcodeOf(hubproto.JSON) // handshakes are text
 	switch t := transport.(type) {
 	case Socket:
-		c.socket = t
+		c.out.socket = t
 	case Requests:
-		c.pull = &pull{requests: t, polls: t.Polls(), ready: make(chan struct{}, 1)}
+		c.out.pull = &pull{requests: t, polls: t.Polls(), ready: make(chan struct{}, 1)}
+		c.out.peerTurn = true
 	}
-	c.out.drained = true
 	c.calls.limit = int32(settings.Parallel)
 	c.mailbox.owner = c
 	return c, h.sys.connect(c)
-}
-
-// Audience is who a Send goes to.
-type Audience struct {
-	Kind   Kind
-	Names  []string    // of connections, groups or users
-	Conn   *Connection // of Caller
-	Except *Connection
-	// ExceptIDs are the ids of connections that are left out.
-	ExceptIDs []string
-}
-
-// Kind says what the names of an Audience are names of.
-type Kind uint8
-
-// The kinds of audiences.
-const (
-	All Kind = iota
-	Caller
-	Connections
-	Groups
-	Users
-)
-
-// Send calls a method of clients. It returns when the message is in every outbox, and waits for room in those that are more than half
-// full as long as their clients keep taking; a ctx that ends then ends the wait, and Send succeeds. It fails if ctx has ended before,
-// if the arguments cannot be encoded, or with ErrShutdown.
-func (h *Hub) Send(ctx context.Context, to *Audience, target string, args []any) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	if h.sys.stopped.Load() {
-		return ErrShutdown
-	}
-	m := message{hub: h, target: target, args: args}
-	s := sending{waits: true}
-	err := h.deliver(to, &m, &s)
-	s.finish(ctx)
-	return err
-}
-
-func (h *Hub) deliver(to *Audience, m *message, s *sending) error {
-	var except *exception
-	if to.Except != nil || len(to.ExceptIDs) > 0 {
-		except = &exception{conn: to.Except, ids: to.ExceptIDs}
-	}
-	one := func(c *Connection) error {
-		if err := m.encode(1 << c.protocol); err != nil {
-			return err
-		}
-		s.push(c, m.packets[c.protocol], false)
-		return nil
-	}
-	switch to.Kind {
-	case All:
-		return h.everyone.send(m, except, s)
-	case Caller:
-		return one(to.Conn)
-	case Connections:
-		for i, id := range to.Names {
-			c := h.sys.connections.find(id)
-			if c == nil || c.hub != h || slices.Contains(to.Names[:i], id) || except != nil && except.has(c) {
-				continue
-			}
-			if err := one(c); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	d := h.groups
-	if to.Kind == Users {
-		d = h.users
-	}
-	for _, name := range to.Names {
-		if g := d.find(name); g != nil {
-			if err := g.send(m, except, s); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 // Join puts a connection into a group and returns when that is done. A connection that is not there any more is nobody's error.
@@ -251,10 +170,5 @@ func (h *Hub) sendProto(m *troupev1.Send) error {
 	for i, value := range raw {
 		args[i] = value
 	}
-	message := message{hub: h, target: m.GetTarget(), args: args}
-	var s sending
-	err := h.deliver(to, &message, &s)
-	s.fullest = nil // an actor does not wait
-	s.finish(context.Background())
-	return err
+	return h.send(context.Background(), to, &message{hub: h, target: m.GetTarget(), args: args}, false) // an actor does not wait
 }

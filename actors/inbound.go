@@ -3,6 +3,7 @@ package actors
 import (
 	"cmp"
 	"math"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -13,11 +14,11 @@ import (
 
 // input is the receiving half of a connection. Everything in it but the budget belongs to the goroutine that reads the transport.
 //
-// It borrows a piece of memory when bytes arrive, and hands it to the connection actor as a batch, with the envelopes of all whole
-// messages in it: an idle connection holds no piece. What is read stays charged to the budget until it is handled; when the budget is
-// spent the reader waits, and TCP pushes back on the client.
+// It borrows a piece of memory when bytes arrive, and hands the envelopes of the whole messages in it to the connection actor, as batches of
+// at most batchMessages: an idle connection holds no piece. What is read stays charged to the budget until it is handled, and no further
+// batch is parsed before the budget has room for it. When the budget is spent the reader waits, and TCP pushes back on the client.
 type input struct {
-	piece    *batch // borrowed, with what has been read so far
+	piece    *piece // borrowed, with what has been read so far
 	partial  []byte // what is left of a message that has not arrived whole, while no piece is borrowed
 	searched int32  // bytes of it that have been looked through
 	greeted  bool   // the handshake has been read
@@ -37,19 +38,42 @@ const (
 	largePiece    = 16 << 10 // as large as pieces are kept
 	leastRead     = 512      // room that a read is given at least
 	messageCharge = 256
-	keptMessages  = 64
+	batchMessages = 64
 	keptPartial   = 512      // leftovers up to this size are copied out
 	maxHandshake  = 32 << 10 // of a hub whose messages have no limit
 )
 
-// batch is what one read of the transport has brought: the handshake, whole messages, or the reason why nothing more can be read.
+// piece is memory that a read of the transport has filled. It is charged at its capacity until the last batch in it has been handled.
+type piece struct {
+	conn *Connection // once it is charged
+	buf  []byte
+	refs atomic.Int32 // batches, and the reader while it has not parsed all
+}
+
+var pieces = sync.Pool{New: func() any { return &piece{buf: make([]byte, 0, pieceSize)} }}
+
+func (p *piece) release() {
+	if p.refs.Add(-1) > 0 {
+		return
+	}
+	p.conn.in.credit(cap(p.buf))
+	p.recycle()
+}
+
+func (p *piece) recycle() {
+	if cap(p.buf) <= largePiece {
+		p.conn, p.buf = nil, p.buf[:0]
+		pieces.Put(p)
+	}
+}
+
+// batch is a part of what a read has brought: the handshake, whole messages, or the reason why nothing more can be read.
 type batch struct {
-	conn      *Connection
-	buf       []byte
+	piece     *piece
 	messages  []hubproto.Message
 	handshake *handshake
 	err       error
-	charge    int
+	charge    int // for the messages
 	left      atomic.Int32
 }
 
@@ -59,7 +83,7 @@ type handshake struct {
 	failure string // the answer, if it is not accepted
 }
 
-var batches = sync.Pool{New: func() any { return &batch{buf: make([]byte, 0, pieceSize)} }}
+var batches = sync.Pool{New: func() any { return new(batch) }}
 
 func (b *batch) refuse() { b.done(int32(len(b.messages)) + 1) }
 
@@ -68,19 +92,15 @@ func (b *batch) done(n int32) {
 	if b.left.Add(-n) > 0 {
 		return
 	}
-	b.conn.in.credit(b.charge)
+	p := b.piece
+	p.conn.in.credit(b.charge)
 	b.recycle()
+	p.release()
 }
 
 func (b *batch) recycle() {
-	if cap(b.buf) > largePiece {
-		return
-	}
-	if cap(b.messages) > keptMessages {
-		b.messages = nil
-	}
 	clear(b.messages)
-	b.conn, b.buf, b.messages, b.handshake, b.err = nil, b.buf[:0], b.messages[:0], nil, nil
+	b.piece, b.messages, b.handshake, b.err = nil, b.messages[:0], nil, nil
 	batches.Put(b)
 }
 
@@ -88,116 +108,143 @@ func (b *batch) recycle() {
 func (c *Connection) Buffer() []byte {
 	in := &c.in
 	if in.piece == nil {
-		in.piece = batches.Get().(*batch)
+		in.piece = pieces.Get().(*piece)
 		in.piece.buf = append(in.piece.buf, in.partial...)
 		in.partial = nil
 	}
-	b := in.piece
-	if cap(b.buf)-len(b.buf) < leastRead {
-		b.buf = slices.Grow(b.buf, max(len(b.buf), leastRead))
+	p := in.piece
+	if cap(p.buf)-len(p.buf) < leastRead {
+		p.buf = slices.Grow(p.buf, max(len(p.buf), leastRead))
 	}
-	return b.buf[len(b.buf):cap(b.buf)]
+	return p.buf[len(p.buf):cap(p.buf)]
 }
 
 // Commit takes n bytes that have been read into Buffer. It may wait until the connection has handled what came before; it returns
 // false if the connection ended meanwhile.
 //
 // Buffer, Commit, CommitLast and End are for one goroutine at a time.
-func (c *Connection) Commit(n int) (taken bool) {
-	b := c.collect(n)
-	if b == nil {
+func (c *Connection) Commit(n int) (taken bool) { return c.commit(n, c.mailbox.postInline) }
+
+// CommitLast is Commit for the end of a request, which shall be answered before anything comes of it: it is not handled on the caller's
+// goroutine.
+func (c *Connection) CommitLast(n int) (taken bool) {
+	return c.commit(n, func(m own) { c.mailbox.PostUserMessage(m) })
+}
+
+func (c *Connection) commit(n int, post func(own)) (taken bool) {
+	in := &c.in
+	p := in.piece
+	in.piece = nil
+	p.buf = p.buf[:len(p.buf)+n]
+	if in.failed || c.closed.Load() {
+		in.partial = nil
+		p.recycle()
 		return true
 	}
-	taken = c.in.debit(b.charge, c.settings.InboundLimit, c)
-	c.mailbox.postInline(b)
-	return taken
-}
-
-// CommitLast is Commit for the end of a request. The answer is given when there is nothing more to wait for, and before what was read is
-// handled.
-func (c *Connection) CommitLast(n int, answer func(taken bool)) {
-	b := c.collect(n)
-	if b == nil {
-		answer(true)
-		return
-	}
-	defer c.mailbox.postInline(b) // even if the answer panics: it is charged
-	answer(c.in.debit(b.charge, c.settings.InboundLimit, c))
-}
-
-// collect takes n more bytes of input, and gives up the piece, with the messages in it, if there is anything to handle.
-func (c *Connection) collect(n int) *batch {
-	in := &c.in
-	b := in.piece
-	b.buf = b.buf[:len(b.buf)+n]
-	if in.failed || c.closed.Load() {
-		in.piece, in.partial = nil, nil
-		b.recycle()
-		return nil
-	}
-	used := c.parse(b)
-	rest := b.buf[used:]
-	if b.handshake == nil && len(b.messages) == 0 && b.err == nil {
-		if len(rest) <= keptPartial {
-			in.piece, in.partial = nil, slices.Clone(rest)
-			b.recycle()
+	taken = true
+	for used, charged := 0, 0; ; {
+		b := batches.Get().(*batch)
+		length, more := c.parse(b, p.buf[used:])
+		used += length
+		if !more {
+			in.keep(p, used, b.err != nil)
 		}
-		return nil
+		if b.handshake == nil && len(b.messages) == 0 && b.err == nil { // which is so at the end alone
+			b.recycle()
+			if charged > 0 {
+				p.release()
+			} else if in.piece == nil {
+				p.recycle()
+			}
+			return taken
+		}
+		c.heard.Store(true)
+		b.piece = p
+		b.left.Store(int32(len(b.messages)) + 1)
+		for i := range b.messages {
+			b.charge += messageCharge * (1 + len(b.messages[i].StreamIDs))
+		}
+		charge := b.charge
+		if charged == 0 {
+			in.piece, p.conn = nil, c
+			p.refs.Store(1) // the reader's
+			charge += cap(p.buf)
+		}
+		p.refs.Add(1)
+		taken = in.debit(charge, charged, c.settings.InboundLimit, c) && taken
+		charged = cap(p.buf)
+		post(b)
+		if !more {
+			p.release()
+			return taken
+		}
 	}
-	in.piece, in.partial = nil, nil
-	if len(rest) > 0 && b.err == nil {
+}
+
+// keep holds on to what has come of a message that is not whole: in its piece if it is long and the piece holds nothing else.
+func (in *input) keep(p *piece, used int, failed bool) {
+	rest := p.buf[used:]
+	switch {
+	case failed:
+		in.partial = nil
+	case used == 0 && len(rest) > keptPartial:
+		in.piece = p
+	case len(rest) > 0:
 		in.partial = slices.Clone(rest)
 	}
-	b.conn = c
-	b.left.Store(int32(len(b.messages)) + 1)
-	b.charge = cap(b.buf)
-	for i := range b.messages {
-		b.charge += messageCharge * (1 + len(b.messages[i].StreamIDs))
-	}
-	c.heard.Store(true)
-	return b
 }
 
-// parse finds the whole messages in b and returns where what is left begins.
-func (c *Connection) parse(b *batch) (used int) {
+// parse finds whole messages in buf, at most batchMessages, and returns where what follows them begins, and whether more may be there.
+func (c *Connection) parse(b *batch, buf []byte) (used int, more bool) {
 	in := &c.in
+	defer func() {
+		if reason := recover(); reason != nil { // a protocol of the application's
+			err := &PanicError{Value: reason, Stack: debug.Stack()}
+			c.sys.logPanic("reading messages panicked", c, "", err)
+			b.err, in.failed = err, true
+			used, more = len(buf), false
+		}
+	}()
+	b.charge = 0
 	limit := c.settings.MaxMessage
 	searched := int(in.searched)
+	in.searched = 0
 	if !in.greeted {
-		n, err := hubproto.NextHandshake(b.buf, searched, cmp.Or(limit, maxHandshake))
+		n, err := hubproto.NextHandshake(buf, searched, cmp.Or(limit, maxHandshake))
 		if n == 0 && err == nil {
-			in.searched = int32(len(b.buf))
-			return 0
+			in.searched = int32(len(buf))
+			return 0, false
 		}
 		searched = 0
-		b.handshake = c.handshake(b.buf[:n], err)
+		b.handshake = c.handshake(buf[:n], err)
 		if in.failed = b.handshake.failure != ""; in.failed {
-			return len(b.buf)
+			return len(buf), false
 		}
 		in.greeted, in.protocol = true, b.handshake.index
 		used = n
 	}
 	protocol := c.hub.protocols[in.protocol]
-	for {
-		n, err := protocol.Next(b.buf[used:], searched, limit)
+	for len(b.messages) < batchMessages {
+		n, err := protocol.Next(buf[used:], searched, limit)
 		searched = 0
 		if n > 0 && err == nil {
 			b.messages = append(b.messages, hubproto.Message{})
-			err = protocol.Parse(b.buf[used:used+n], &b.messages[len(b.messages)-1])
+			err = protocol.Parse(buf[used:used+n], &b.messages[len(b.messages)-1])
 			if err != nil {
 				b.messages = b.messages[:len(b.messages)-1]
 			}
 		}
 		if err != nil {
 			b.err, in.failed = err, true
-			return len(b.buf)
+			return len(buf), false
 		}
 		if n == 0 {
-			in.searched = int32(min(len(b.buf)-used, math.MaxInt32))
-			return used
+			in.searched = int32(min(len(buf)-used, math.MaxInt32))
+			return used, false
 		}
 		used += n
 	}
+	return used, used < len(buf)
 }
 
 // handshake judges a client's first message (spec §3.4).
@@ -217,7 +264,7 @@ func (c *Connection) handshake(record []byte, err error) *handshake {
 	if request.Version > hubproto.MaxVersion {
 		return &handshake{failure: unsupportedVersion(request.Version, h.protocols[index].Name())}
 	}
-	if p := h.protocols[index]; p.Binary() && c.pull != nil && !c.pull.polls {
+	if p := h.protocols[index]; p.Binary() && c.out.pull != nil && !c.out.pull.polls {
 		return &handshake{failure: "Cannot use the '" + p.Name() + "' protocol on the current transport. The transport does not support 'Binary' transfer format."}
 	}
 	return &handshake{index: uint8(index)}
@@ -225,16 +272,17 @@ func (c *Connection) handshake(record []byte, err error) *handshake {
 
 const handshakeCanceled = "Handshake was canceled."
 
-// debit charges n bytes. If the budget is spent, or an upload is full, it waits; one piece is always admitted when nothing is charged.
+// debit charges n bytes. If the budget is spent, or an upload is full, it waits; one batch is always admitted when no more than held, the
+// piece that it lies in, is charged.
 // While an answer of the client is waited for, it may lie behind: then twice the budget is admitted before that answer is given up.
-func (in *input) debit(n, limit int, c *Connection) (ok bool) {
+func (in *input) debit(n, held, limit int, c *Connection) (ok bool) {
 	for {
 		in.mu.Lock()
-		if in.asking != nil && in.charged > 0 && in.charged+n > 2*limit {
+		if in.asking != nil && in.charged > held && in.charged+n > 2*limit {
 			close(in.asking.failed)
 			in.asking = nil
 		}
-		if in.charged == 0 || in.asking != nil || in.full == 0 && in.charged+n <= limit {
+		if in.charged <= held || in.asking != nil || in.full == 0 && in.charged+n <= limit {
 			in.charged += n
 			in.mu.Unlock()
 			return true

@@ -132,9 +132,16 @@ func TestAReaderThatWaitsIsReleased(t *testing.T) {
 				sent := c.later(call("2", "echo"))
 				require.False(t, sent())
 				go way(w, c)
+				if name == "broken" {
+					w.pass(w.settings.CloseTimeout + 2*second)
+				}
 				w.settle()
 				assert.True(t, sent())
 				bind()
+				if name == "broken" {
+					bind() // what was received is executed
+				}
+				w.settle()
 				c.gone(t)
 			})
 		})

@@ -2,34 +2,63 @@ package actors
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// outbox is one FIFO of everything that goes to a connection, and one word that says who may write:
+// outbox is one FIFO of everything that goes to a connection. It knows nothing of the connection but its owner's verbs, and carries its
+// output over a link: a socket that is written to, or requests that fetch.
 //
-//	idle → queued (on its flusher's list) → writing → idle
-//	                                        writing → blocked: a drainer owns it until the socket has taken everything
+// One word says who may write:
 //
-// A push that finds idle queues the connection with its flusher; a push that finds anything else relies on the owner, who looks
-// again before giving the box back. A writer locks to take what is pending, writes unlocked, and locks to give back.
+//	idle → queued (waits for the flusher, or for a request that fetches) → writing → idle
+//	                                                  writing → blocked: a drainer owns it until the socket has taken everything
+//
+// A push that finds idle hands the outbox to its flusher; a push that finds anything else relies on whoever owns it, who looks again
+// before giving it back. Writers and requests use the same two operations, each under the lock: take what is pending, at most one
+// turn's worth, and give back.
+//
+// Two counts are kept. bytes is everything that the peer has not taken; calls, streams and direct sends wait for their client by it.
+// limited is the part of it that OutboxLimit is about: what fan-outs, and senders that cannot wait, have pushed. So a large result does
+// not make its receiver a slow client.
 type outbox struct {
-	mu       sync.Mutex
-	queue    []*packet
-	bytes    int // charged and not yet taken by the kernel
-	state    boxState
-	late     bool // on the flusher's late list
-	sealed   bool // nothing can be pushed any more
-	spilled  bool // because it was full: that is what ends the connection, whoever tells the actor first
-	finished bool // the transport's last frame is being written: nothing follows it
-	over     bool // it has been taken, or never will be
-	pong     []byte
+	owner   boxOwner
+	socket  Socket // nil: its output is fetched
+	pull    *pull
+	flusher *flusher
+	limit   int
 
-	room    chan struct{} // made by who waits for room, closed when there is a reason to look again
-	drained bool          // emptied since the mark was last crossed
-	moved   time.Duration // when it last had taken half a limit's worth within moveTime, or was emptied before filling up
-	window  time.Duration // the beginning of the moveTime that is being looked at
-	since   int           // bytes taken since then
-	taken   uint64        // bytes taken in all; the heartbeat sees by it whether the socket moves
+	mu      sync.Mutex
+	queue   []*packet
+	bytes   int // charged and not yet taken by the peer
+	limited int // of these, what counts against the limit
+	pong    []byte
+	waiting *waitNode // who waits for room
+
+	held  time.Duration // for how long the peer has held senders, since the outbox was last empty
+	since time.Duration // since when it does so now, plus 1; 0: it does not
+	taken uint64        // bytes taken in all, by which the heartbeat sees whether the link moves
+
+	listed     atomic.Uint32 // the flusher's lists that hold an entry of it
+	state      boxState
+	phase      boxPhase
+	opcode     byte // of the messages that are sent
+	peerTurn   bool // the peer has to take something before more can be written
+	withheld   bool // the first message is not to be written yet
+	overflowed bool // it was full: that is what has sealed it, whoever tells the owner first
+}
+
+// boxOwner is the connection, as its outbox sees it. The methods are called without the outbox's lock.
+type boxOwner interface {
+	// boxOverflowed says that the outbox was full and has been sealed.
+	boxOverflowed()
+	// boxBroken says that the socket takes nothing any more.
+	boxBroken()
+	// boxOver says that nothing more will be written.
+	boxOver()
+	// lateLook comes a millisecond or more after lookLate. onTime: no later than that; quiet: no goroutine of the program was running or
+	// about to run.
+	lateLook(onTime, quiet bool)
 }
 
 type boxState uint8
@@ -41,77 +70,83 @@ const (
 	boxBlocked
 )
 
-// moveTime is how long an outbox counts as moving without having taken half a limit's worth.
-const moveTime = time.Second
+// boxPhase says how far the end of an outbox has come.
+type boxPhase uint8
+
+const (
+	boxOpen      boxPhase = iota
+	boxSealed             // nothing can be pushed; what is pending is written
+	boxFinishing          // the link's last frame is being written: nothing follows it
+	boxOver               // the last frame has been taken, or nothing ever will be
+)
+
+// Bits of listed: the flusher's lists that the outbox is on.
+const (
+	listDirect uint32 = 1 << iota
+	listFanout
+	listLate
+)
 
 // pushed is what became of a push.
 type pushed uint8
 
 const (
-	pushDropped  pushed = iota // the connection is closing
+	pushDropped  pushed = iota // the outbox is sealed
 	pushQueued                 // there is room
-	pushAbove                  // queued, above the mark on an outbox that moves: the sender waits if it can
-	pushOverflow               // the outbox was full: it has been sealed, and the connection is to be told
+	pushAbove                  // queued, above the mark: the sender waits if it can
+	pushOver                   // queued, above the limit, where it was before: a sender that does not wait meets the policy
+	pushOverflow               // the outbox was full and has been sealed; its owner is to be told
 )
 
-// push appends a packet for this connection. Unless it is part of a fan-out it goes before those that are. At the limit an outbox that
-// moves takes one more from a sender that will wait for room: of many who send at once, each is one too many.
-func (c *Connection) push(p *packet, fanout, waits bool) pushed {
-	o := &c.out
-	limit := c.settings.OutboxLimit
-	o.mu.Lock()
-	if o.sealed {
-		o.mu.Unlock()
-		return pushDropped
+// mark is where senders begin to wait.
+func (o *outbox) mark() int { return o.limit / 2 }
+
+// push appends a packet. Unless it is part of a fan-out it is written before those that are. Only a sender that waits lifts the limit, by
+// one message of its own.
+func (o *outbox) push(p *packet, fanout, waits bool) pushed {
+	result, wake := o.add(p, waits)
+	if wake {
+		o.wake(fanout)
 	}
-	before, after := o.bytes, o.bytes+p.charge()
-	moves := false
-	if mark := limit / 2; after > mark {
-		now := c.sys.now()
-		if before <= mark && o.drained {
-			o.drained, o.moved, o.window, o.since = false, now, now, 0
-		}
-		moves = o.moves(now)
-	}
-	if before > 0 && after > limit && (!moves || !waits) {
-		o.sealed, o.spilled = true, true
-		o.discard()
-		o.mu.Unlock()
-		return pushOverflow
-	}
-	o.queue = append(o.queue, p)
-	o.bytes = after
-	result := pushQueued
-	if moves {
-		result = pushAbove
-	}
-	c.unlock(true, fanout)
 	return result
 }
 
-// pushIfIdle pushes a message, which no limit touches, if nothing else is on its way.
-func (c *Connection) pushIfIdle(p *packet) {
-	o := &c.out
-	o.mu.Lock()
-	push := !o.sealed && len(o.queue) == 0 && o.state == boxIdle
-	if push {
-		o.queue = append(o.queue, p)
-		o.bytes += p.charge()
-	}
-	c.unlock(push, true)
-}
-
-// hold queues the first message. true: it is not written before tell is called. Else whoever has the box now takes it along, if it is not
-// sealed.
-func (c *Connection) hold(p *packet) bool {
-	o := &c.out
+func (o *outbox) add(p *packet, waits bool) (result pushed, wake bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.sealed {
-		return false
+	if o.phase != boxOpen {
+		return pushDropped, false
+	}
+	charge, before, count := p.charge(), o.bytes, o.bytes
+	if p.limited {
+		before = o.limited
+		if !waits && before > 0 && before+charge > o.limit {
+			o.overflow()
+			return pushOverflow, false
+		}
+		o.limited += charge
+		count = o.limited
+		if o.peerTurn && before <= o.mark() && count > o.mark() {
+			o.startHolding()
+		}
+	} else {
+		count += charge
 	}
 	o.queue = append(o.queue, p)
-	o.bytes += p.charge()
+	o.bytes += charge
+	switch {
+	case before > o.limit:
+		result = pushOver
+	case count > o.mark():
+		result = pushAbove
+	default:
+		result = pushQueued
+	}
+	return result, o.claim()
+}
+
+// claim makes an idle outbox queued, and reports whether it has to be handed to its flusher. The lock is held.
+func (o *outbox) claim() bool {
 	if o.state != boxIdle {
 		return false
 	}
@@ -119,83 +154,64 @@ func (c *Connection) hold(p *packet) bool {
 	return true
 }
 
-// unlock gives the outbox's lock back. If there is something to write and nobody writes, who does so for this connection is told: its
-// flusher, or the request that fetches.
-func (c *Connection) unlock(write, fanout bool) {
-	tell := write && c.out.state == boxIdle
-	if tell {
-		c.out.state = boxQueued
-	}
-	c.out.mu.Unlock()
-	if tell {
-		c.tell(fanout)
+// wake hands a queued outbox to whoever writes it.
+func (o *outbox) wake(fanout bool) {
+	if o.pull == nil {
+		o.flusher.add(o, fanout)
+	} else {
+		signal(o.pull.ready)
 	}
 }
 
-// tell is for whoever has made the outbox boxQueued.
-func (c *Connection) tell(fanout bool) {
-	if c.pull == nil {
-		c.flusher.dirty(c, fanout)
-		return
+// overflow seals a full outbox and drops what is queued. The lock is held.
+func (o *outbox) overflow() {
+	o.phase, o.overflowed = boxSealed, true
+	o.discard()
+}
+
+// pushIfIdle pushes a packet, which no limit touches, if nothing else is on its way.
+func (o *outbox) pushIfIdle(p *packet) {
+	o.mu.Lock()
+	push := o.phase == boxOpen && len(o.queue) == 0 && o.state == boxIdle
+	if push {
+		o.queue = append(o.queue, p)
+		o.bytes += p.charge()
+		o.state = boxQueued
 	}
-	select {
-	case c.pull.ready <- struct{}{}:
-	default:
+	o.mu.Unlock()
+	if push {
+		o.wake(true)
 	}
 }
 
-func (o *outbox) moves(now time.Duration) bool { return now-o.moved < moveTime }
-
-// discard drops what is queued. What an owner has taken already is still its own.
-func (o *outbox) discard() {
-	for i, p := range o.queue {
-		o.bytes -= p.charge()
-		p.free()
-		o.queue[i] = nil
-	}
-	o.queue = o.queue[:0]
-	o.look()
-}
-
-// look lets those who wait for room look again.
-func (o *outbox) look() {
-	if o.room != nil {
-		close(o.room)
-		o.room = nil
+// withhold queues the first message, which is not written before release.
+func (o *outbox) withhold(p *packet) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.phase == boxOpen {
+		o.queue = append(o.queue, p)
+		o.bytes += p.charge()
+		o.withheld = true
 	}
 }
 
-// release takes n charged bytes off the count, because the kernel has them.
-func (o *outbox) release(n, limit int, now func() time.Duration) {
-	if o.bytes -= n; o.bytes <= limit/2 {
-		o.look()
-	}
-	o.move(n, limit, now)
-}
-
-// move notes that the kernel has taken n bytes. Only a box that is not empty needs to know the time.
-func (o *outbox) move(n, limit int, now func() time.Duration) {
-	o.taken += uint64(n)
-	if o.bytes == 0 {
-		o.drained, o.since = true, 0
-		return
-	}
-	t := now()
-	if t-o.window >= moveTime {
-		o.window, o.since = t, 0
-	}
-	if o.since += n; o.since >= limit/2 {
-		o.moved, o.window, o.since = t, t, 0
+// release lets the first message be written, behind a pong if one is being written.
+func (o *outbox) release() {
+	o.mu.Lock()
+	o.withheld = false
+	wake := len(o.queue) > 0 && o.claim()
+	o.mu.Unlock()
+	if wake {
+		o.wake(false)
 	}
 }
 
 // reply appends a completion or an item to the connection's own last packet. No limit applies to it: its client's next call, or the
-// stream's next item, waits for room. Unless it shall be written at once, its worker writes it when no call waits; enough says that so
-// much is unwritten that it should be written now.
-func (c *Connection) reply(message []byte, now bool) (enough bool) {
-	o := &c.out
+// stream's next item, waits for room. Unless it shall be written at once, the worker of its call writes it when no call waits; enough
+// says that so much is unwritten that it should be written now.
+func (o *outbox) reply(message []byte, now bool) (enough bool) {
 	o.mu.Lock()
-	if o.sealed {
+	if o.phase != boxOpen {
 		o.mu.Unlock()
 		return false
 	}
@@ -210,151 +226,177 @@ func (c *Connection) reply(message []byte, now bool) (enough bool) {
 	p.messages++
 	o.bytes += len(message)
 	enough = p.messages == maxMerged || o.bytes >= maxMergedBytes
-	c.unlock(now, false)
+	wake := now && o.claim()
+	o.mu.Unlock()
+	if wake {
+		o.wake(false)
+	}
 	return enough
 }
 
 // schedule hands what a worker has left unwritten to the flusher.
-func (c *Connection) schedule() {
-	c.out.mu.Lock()
-	c.unlock(len(c.out.queue) > 0, false)
-}
-
-// unwritten is said by a worker that starts another call with completions unwritten: they will be written within a millisecond, should
-// that call still run then.
-func (c *Connection) unwritten() {
-	o := &c.out
+func (o *outbox) schedule() {
 	o.mu.Lock()
-	late := o.state == boxIdle && len(o.queue) > 0
+	wake := len(o.queue) > 0 && !o.withheld && o.claim()
 	o.mu.Unlock()
-	if late {
-		c.lookLater()
+	if wake {
+		o.wake(false)
 	}
 }
 
-// lookLater puts the connection on its flusher's late list.
-func (c *Connection) lookLater() {
-	o := &c.out
+// isUnwritten reports whether completions lie in the outbox that nobody is going to write.
+func (o *outbox) isUnwritten() bool {
 	o.mu.Lock()
-	add := !o.late
-	o.late = true
-	o.mu.Unlock()
-	if add {
-		c.flusher.later(c)
-	}
+	defer o.mu.Unlock()
+	return o.state == boxIdle && len(o.queue) > 0
 }
 
-// lookNow is a millisecond after lookLater.
-func (c *Connection) lookNow() {
-	c.out.mu.Lock()
-	c.out.late = false
-	c.out.mu.Unlock()
-	c.schedule()
-	c.start(true)
-}
-
-// Pong answers a ping of the WebSocket layer with a frame, which it keeps. Only the newest answer is kept until it is written.
-func (c *Connection) Pong(frame []byte) {
-	o := &c.out
+// pushPong answers a ping of the WebSocket layer with a frame, which it keeps. Only the newest answer is kept until it is written.
+func (o *outbox) pushPong(frame []byte) {
 	o.mu.Lock()
-	if !o.finished {
+	wake := false
+	if o.phase < boxFinishing {
 		o.pong = frame
+		wake = o.claim()
 	}
-	c.unlock(!o.finished, false)
+	o.mu.Unlock()
+	if wake {
+		o.wake(false)
+	}
 }
 
-// seal appends the connection's last message, if it has one, and lets nothing follow. Whoever empties the box closes the transport.
-// With drop, nothing that is pending is sent any more, either.
-func (c *Connection) seal(last *packet, drop bool) {
-	o := &c.out
+// seal appends the connection's last message, if it has one, and lets nothing follow. Whoever empties the outbox closes the link. With
+// drop, what is pending is not written any more.
+func (o *outbox) seal(last *packet, drop bool) {
 	o.mu.Lock()
 	if drop {
 		o.discard()
 	}
-	if last != nil && !o.sealed {
+	if last != nil && o.phase == boxOpen {
 		o.queue = append(o.queue, last)
 		o.bytes += last.charge()
 	}
-	o.sealed = true
-	o.look()
-	c.unlock(true, false)
+	o.phase = max(o.phase, boxSealed)
+	o.withheld = false
+	o.notify()
+	wake := o.claim()
+	o.mu.Unlock()
+	if wake {
+		o.wake(false)
+	}
 }
 
-// abandon is for a socket that is gone: nothing can be written any more, and a reader that waits is let go, so that it sees that, too.
-func (c *Connection) abandon() {
-	c.closed.Store(true)
-	c.closeDone()
-	o := &c.out
+// abandon is for a link that is gone: nothing is written any more. What an owner has taken already is still its own.
+func (o *outbox) abandon() {
 	o.mu.Lock()
-	o.sealed, o.finished, o.over, o.pong = true, true, true, nil
+	o.phase, o.pong = boxOver, nil
 	o.discard()
 	o.mu.Unlock()
-	c.cut()
-	c.post(&written{})
 }
 
-// lastFrameWritten follows the transport's last frame.
-func (c *Connection) lastFrameWritten() {
-	c.out.mu.Lock()
-	c.out.over = true
-	c.out.mu.Unlock()
-	c.socket.Finished()
-	c.post(&written{})
+// discard drops what is queued. The lock is held.
+func (o *outbox) discard() {
+	for i, p := range o.queue {
+		o.uncount(p.charge(), limitedCharge(p))
+		p.free()
+		o.queue[i] = nil
+	}
+	o.queue = o.queue[:0]
+	o.notify()
 }
 
-// isOver tells whether nothing more will be written.
-func (c *Connection) isOver() bool {
-	c.out.mu.Lock()
-	defer c.out.mu.Unlock()
-	return c.out.over
+func limitedCharge(p *packet) int {
+	if p.limited {
+		return p.charge()
+	}
+	return 0
 }
 
-// aboveMark tells whether the outbox is more than half full.
-func (c *Connection) aboveMark() bool {
-	c.out.mu.Lock()
-	defer c.out.mu.Unlock()
-	return !c.out.sealed && c.out.bytes > c.settings.OutboxLimit/2
-}
-
-// giveTime waits for a client that takes no more than it is given: it gets no further answers meanwhile.
-func (c *Connection) giveTime() {
-	if c.aboveMark() {
-		c.schedule()
-		c.waitForRoom(c.Done(), true)
+// uncount takes bytes off the counts. The lock is held.
+func (o *outbox) uncount(bytes, limited int) {
+	o.bytes -= bytes
+	if o.limited -= limited; o.limited <= o.mark() {
+		o.stopHolding()
+	}
+	if o.bytes == 0 {
+		o.held = 0
+	}
+	if o.waiting != nil && o.limited <= o.mark() {
+		o.notify()
 	}
 }
 
-// waitForRoom waits until the outbox is below its mark or sealed, or until done is closed; others than the connection's own workers wait
-// no longer than it moves. Only goroutines of user code may call it.
-func (c *Connection) waitForRoom(done <-chan struct{}, own bool) {
-	o := &c.out
-	var timer *time.Timer
-	for {
-		o.mu.Lock()
-		left := moveTime
-		if !own {
-			left -= c.sys.now() - o.moved
-		}
-		if o.sealed || o.bytes <= c.settings.OutboxLimit/2 || left <= 0 {
-			o.mu.Unlock()
-			return
-		}
-		if o.room == nil {
-			o.room = make(chan struct{})
-		}
-		room := o.room
-		o.mu.Unlock()
-		if timer == nil {
-			timer = time.NewTimer(left)
-			defer timer.Stop()
-		} else {
-			timer.Reset(left)
-		}
-		select {
-		case <-room:
-		case <-timer.C:
-		case <-done:
-			return
-		}
+// setPeerTurn says whether the peer has to take something before more can be written. Only that time counts against it. The lock is held.
+func (o *outbox) setPeerTurn(on bool) {
+	if o.peerTurn == on {
+		return
 	}
+	o.peerTurn = on
+	if !on {
+		o.stopHolding()
+	} else if o.limited > o.mark() {
+		o.startHolding()
+	}
+}
+
+func (o *outbox) startHolding() { o.since = o.flusher.now() + 1 }
+
+func (o *outbox) stopHolding() {
+	if o.since > 0 {
+		o.held += o.flusher.now() + 1 - o.since
+		o.since = 0
+	}
+}
+
+// take moves packets, at most maxMerged messages and maxMergedBytes but one packet at least, to dst, which is empty; with all, everything.
+// The lock is held.
+func (o *outbox) take(dst []*packet, all bool) (packets []*packet, size, charge, limited int) {
+	n, messages := 0, 0
+	for n < len(o.queue) && !o.withheld {
+		p := o.queue[n]
+		if n > 0 && !all && (messages+p.messages > maxMerged || size+len(p.b) > maxMergedBytes) {
+			break
+		}
+		size += len(p.b)
+		messages += p.messages
+		charge += p.charge()
+		limited += limitedCharge(p)
+		n++
+	}
+	dst = append(dst, o.queue[:n]...)
+	rest := copy(o.queue, o.queue[n:])
+	clear(o.queue[rest:])
+	if o.queue = o.queue[:rest]; rest == 0 && cap(o.queue) > keptQueue {
+		o.queue = nil
+	}
+	return dst, size, charge, limited
+}
+
+// isOver reports whether nothing more will be written.
+func (o *outbox) isOver() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.phase == boxOver
+}
+
+// aboveMark reports whether the outbox is more than half full.
+func (o *outbox) aboveMark() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.phase == boxOpen && o.bytes > o.mark()
+}
+
+// progress is what the heartbeat looks at.
+type progress struct {
+	waits  bool   // the link waits for the peer, with bytes pending
+	full   bool   // beyond the limit
+	sealed bool   // nothing can be pushed any more
+	taken  uint64 // bytes that the link has taken in all
+}
+
+func (o *outbox) progress() progress {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	waits := o.peerTurn && o.bytes > 0 && (o.pull == nil || o.state == boxWriting)
+	return progress{waits: waits, full: waits && o.limited >= o.limit, sealed: o.phase != boxOpen, taken: o.taken}
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -19,7 +20,9 @@ import (
 // note is a message to a client that names its sender and says how many there were before it.
 func note(sender, n, size int) *packet {
 	b, _ := hubproto.JSON.AppendInvocation(packetBuffer(64), nil, "note", []any{sender, n, strings.Repeat("x", size)})
-	return newPacket(b, wsframe.Text)
+	p := newPacket(b, wsframe.Text)
+	p.limited = true
+	return p
 }
 
 // noted takes the records of notes apart, and gives the numbers of each sender in order of arrival.
@@ -88,8 +91,8 @@ func (m *outboxModel) push(t *rapid.T) {
 	m.w.settle()
 	o := &m.c.conn.out
 	p := note(direct, m.accepted[direct], rapid.IntRange(0, 6000).Draw(t, "size"))
-	before := o.bytes
-	switch got := m.c.conn.push(p, rapid.Bool().Draw(t, "fanout"), false); {
+	before := o.limited
+	switch got := m.c.conn.out.push(p, rapid.Bool().Draw(t, "fanout"), false); {
 	case m.sealed:
 		require.Equal(t, pushDropped, got)
 	case before > 0 && before+p.charge() > m.w.settings.OutboxLimit:
@@ -103,7 +106,7 @@ func (m *outboxModel) push(t *rapid.T) {
 
 // overflow is what a Send does that has met a full outbox.
 func (m *outboxModel) overflow() {
-	m.c.conn.overflow()
+	m.c.conn.boxOverflowed()
 	m.sealed, m.lossy, m.silent = true, true, true
 }
 
@@ -124,8 +127,8 @@ func (m *outboxModel) crowd(t *rapid.T) {
 				m.accepted[completed]++
 			}
 			mu.Unlock()
-			m.c.conn.reply(fmt.Appendf(nil, "{\"type\":3,\"invocationId\":\"%d/%d\"}\x1e", completed, n), false)
-			w.flush(m.c.conn)
+			m.c.conn.out.reply(fmt.Appendf(nil, "{\"type\":3,\"invocationId\":\"%d/%d\"}\x1e", completed, n), false)
+			w.flush(&m.c.conn.out)
 		}
 	})
 	for range rapid.IntRange(2, 4).Draw(t, "senders") {
@@ -133,7 +136,7 @@ func (m *outboxModel) crowd(t *rapid.T) {
 		m.pushers++
 		all.Go(func() {
 			for i := range n {
-				got := m.c.conn.push(note(sender, i, i), i%2 == 0, false)
+				got := m.c.conn.out.push(note(sender, i, i), i%2 == 0, false)
 				mu.Lock()
 				switch got {
 				case pushOverflow:
@@ -153,7 +156,7 @@ func (m *outboxModel) reply(t *rapid.T) {
 	for range rapid.IntRange(1, 80).Draw(t, "completions") {
 		size := rapid.IntRange(0, 100).Draw(t, "size")
 		b := fmt.Appendf(nil, `{"type":3,"invocationId":"%d/%d","result":"%s"}`, completed, m.accepted[completed], strings.Repeat("y", size))
-		enough := m.c.conn.reply(append(b, 0x1e), false)
+		enough := m.c.conn.out.reply(append(b, 0x1e), false)
 		if !m.sealed {
 			m.accepted[completed]++
 		}
@@ -164,13 +167,13 @@ func (m *outboxModel) reply(t *rapid.T) {
 	switch rapid.SampledFrom([]string{"write", "late", "schedule"}).Draw(t, "then") {
 	case "write":
 		w := borrowWriter()
-		w.flush(m.c.conn)
+		w.flush(&m.c.conn.out)
 		returnWriter(w)
 	case "late":
-		m.c.conn.unwritten()
+		m.c.conn.out.flusher.addLate(&m.c.conn.out)
 		m.w.pass(lateTime)
 	case "schedule":
-		m.c.conn.schedule()
+		m.c.conn.out.schedule()
 	}
 }
 
@@ -185,7 +188,7 @@ func (m *outboxModel) seal(t *rapid.T) {
 	drop := rapid.Bool().Draw(t, "drop")
 	m.lossy = m.lossy || drop
 	m.sealed = true
-	m.c.conn.seal(end, drop)
+	m.c.conn.out.seal(end, drop)
 }
 
 func (m *outboxModel) abandon(*rapid.T) {
@@ -199,7 +202,7 @@ func (m *outboxModel) check(t *rapid.T) {
 
 func (m *outboxModel) finish(t *rapid.T) {
 	m.c.socket.drain(-1)
-	m.c.conn.schedule()
+	m.c.conn.out.schedule()
 	m.w.settle()
 	s, o := m.c.socket, &m.c.conn.out
 	frames, rest := parseFrames(s.wire())
@@ -249,9 +252,9 @@ func TestAtMost64MessagesAreMerged(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		c := w.open("a", "", func(s *socket) { s.room = len(wsframe.CloseFrame(1000)) + 1 })
 		for i := range 3 * maxMerged {
-			c.conn.reply([]byte(call(fmt.Sprint(i), "x")+"\x1e"), false)
+			c.conn.out.reply([]byte(call(fmt.Sprint(i), "x")+"\x1e"), false)
 		}
-		c.conn.schedule()
+		c.conn.out.schedule()
 		w.settle()
 		c.socket.drain(-1)
 		w.settle()
@@ -264,9 +267,9 @@ func TestLargeMessagesAreNotMerged(t *testing.T) {
 		w.settings.OutboxLimit = 1 << 20
 		c := w.open("a", "", full)
 		for i := range 10 {
-			require.NotEqual(t, pushOverflow, c.conn.push(note(0, i, 30<<10), false, false))
+			require.NotEqual(t, pushOverflow, c.conn.out.push(note(0, i, 30<<10), false, false))
 		}
-		c.conn.push(note(0, 10, 100<<10), false, false)
+		c.conn.out.push(note(0, 10, 100<<10), false, false)
 		c.socket.drain(-1)
 		w.settle()
 		assert.Len(t, c.got(), 11)
@@ -276,19 +279,23 @@ func TestLargeMessagesAreNotMerged(t *testing.T) {
 }
 
 func TestSameMessagesAreMergedOnce(t *testing.T) {
-	w := &writer{}
+	w := &writer{size: 200}
+	merge := func(opcode byte, packets ...*packet) []byte {
+		w.packets = packets
+		return w.merge(opcode)
+	}
 	a, b := note(0, 0, 10), note(0, 1, 10)
-	first := w.merge([]*packet{a, b}, wsframe.Text, 200)
-	again := w.merge([]*packet{a, b}, wsframe.Text, 200)
+	first := merge(wsframe.Text, a, b)
+	again := merge(wsframe.Text, a, b)
 	assert.Same(t, &first[0], &again[0])
-	assert.Equal(t, byte(0x80|wsframe.Binary), w.merge([]*packet{a, b}, wsframe.Binary, 200)[0], "but not for another kind of frame")
+	assert.Equal(t, byte(0x80|wsframe.Binary), merge(wsframe.Binary, a, b)[0], "but not for another kind of frame")
 	w.forget()
 	assert.Empty(t, w.key)
 
 	own := &packet{b: append(packetBuffer(10), "one"...), own: true}
-	assert.Contains(t, string(w.merge([]*packet{own, a}, wsframe.Text, 200)), "one")
+	assert.Contains(t, string(merge(wsframe.Text, own, a)), "one")
 	own.b = append(own.b[:wsframe.Room], "two"...)
-	assert.Contains(t, string(w.merge([]*packet{own, a}, wsframe.Text, 200)), "two", "an own packet comes back with other bytes")
+	assert.Contains(t, string(merge(wsframe.Text, own, a)), "two", "an own packet comes back with other bytes")
 }
 
 // A worker writes at 64 KB unwritten, however large the completions are.
@@ -332,8 +339,8 @@ func TestAnEmptyOutboxTakesAnyFrame(t *testing.T) {
 		w.settle()
 		require.Zero(t, c.conn.out.bytes)
 		c.socket.change(func() { c.socket.room = 0 })
-		assert.Equal(t, pushAbove, c.conn.push(note(0, 0, 10*w.settings.OutboxLimit), false, false))
-		assert.Equal(t, pushOverflow, c.conn.push(note(0, 1, 0), false, false))
+		assert.Equal(t, pushAbove, c.conn.out.push(note(0, 0, 10*w.settings.OutboxLimit), false, false))
+		assert.Equal(t, pushOverflow, c.conn.out.push(note(0, 1, 0), false, false))
 	})
 }
 
@@ -342,12 +349,15 @@ func TestASlowClientIsDisconnected(t *testing.T) {
 		inBubble(t, func(t *testing.T, w *world) {
 			c := w.open("slow", "", full, func(s *socket) { s.blocks = blocks })
 			other := w.open("other", "")
+			w.open("another", "")
 			ctx, cancel := context.WithCancel(context.Background())
 			cancel()
+			start := time.Now()
 			for range 3 {
 				require.NoError(t, w.hub.Send(context.WithoutCancel(ctx), &Audience{}, "x", []any{strings.Repeat("x", 30<<10)}))
 			}
 			w.settle()
+			assert.Equal(t, holdTime, time.Since(start), "it has held the sender for a second in all")
 			assert.True(t, c.socket.isCut())
 			assert.Contains(t, w.handler.noted(), "disconnected slow: troupe: the client is too slow: its outbox has reached OutboxLimit of 65536 bytes")
 			assert.Len(t, other.got(), 3)
@@ -356,7 +366,7 @@ func TestASlowClientIsDisconnected(t *testing.T) {
 	}
 }
 
-// A failed write ends the connection as a failed read does.
+// A failed write leaves it to the reader to find the end. If it does not, the connection is cut.
 func TestAFailedWriteEndsTheConnection(t *testing.T) {
 	for _, blocks := range []bool{false, true} {
 		inBubble(t, func(t *testing.T, w *world) {
@@ -364,6 +374,10 @@ func TestAFailedWriteEndsTheConnection(t *testing.T) {
 			c.socket.breakDown(errors.New("broken"))
 			w.send(&Audience{}, "x")
 			w.settle()
+			c.say(call("", "note"))
+			w.settle()
+			assert.False(t, c.socket.isCut())
+			w.pass(w.settings.CloseTimeout + 2*second)
 			assert.True(t, c.socket.isCut())
 			assert.Equal(t, []string{"connected a", "disconnected a: <nil>"}, w.handler.noted())
 			assert.Equal(t, boxIdle, c.conn.out.state)
@@ -384,7 +398,7 @@ func TestPongs(t *testing.T) {
 		c.conn.Pong(wsframe.Control(wsframe.Pong, []byte("4")))
 		w.settle()
 		assert.Equal(t, append(all, "pong 4"), c.everything())
-		c.conn.seal(nil, false)
+		c.conn.out.seal(nil, false)
 		w.settle()
 		c.conn.Pong(wsframe.Control(wsframe.Pong, []byte("5")))
 		w.settle()
@@ -398,7 +412,7 @@ func TestTheLastFrameInParts(t *testing.T) {
 		c := w.open("a", "")
 		c.socket.drain(0)
 		c.socket.change(func() { c.socket.room = 1 })
-		c.conn.seal(nil, false)
+		c.conn.out.seal(nil, false)
 		w.settle()
 		require.False(t, c.socket.isFinished())
 		c.socket.drain(-1)

@@ -13,6 +13,7 @@ import (
 type packet struct {
 	b        []byte // wsframe.Room bytes, then the messages
 	own      bool
+	limited  bool // it counts against OutboxLimit
 	messages int
 }
 

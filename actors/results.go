@@ -81,14 +81,12 @@ func (h *Hub) Ask(ctx context.Context, to *Audience, target string, args []any, 
 	}
 	k := CallOf(ctx)
 	if k != nil {
-		k.conn.lend(k)
-		k.conn.schedule() // what its worker has left unwritten shall not wait, too
+		k.conn.out.schedule() // what its worker has left unwritten shall not wait, too
+		k.conn.pass(k, true)
 	}
 	asking := c.in.ask()
 	defer c.in.asked(asking)
-	var s sending
-	s.push(c, m.packets[c.protocol], false)
-	s.finish(ctx)
+	c.out.push(m.packets[c.protocol], false, true) // whoever waits for the answer does not wait for room
 	select {
 	case a := <-r.answer:
 		return r.take(a, bind)

@@ -358,7 +358,7 @@ func TestClosingWhileSomebodyWaits(t *testing.T) {
 		"garbage":  func(_ *world, c *client) { c.say("garbage") },
 		"stop":     func(w *world, c *client) { w.sys.actors.Root.Stop(c.conn.PID()) },
 		"broken":   func(w *world, c *client) { c.socket.breakDown(errCut); w.send(&Audience{}, "x") },
-		"overflow": func(w *world, c *client) { c.conn.overflow() },
+		"overflow": func(w *world, c *client) { c.conn.boxOverflowed() },
 		"shutdown": func(w *world, _ *client) { assert.NoError(w.t, w.shutdown()) },
 	}
 	for name, way := range ways {
@@ -602,7 +602,7 @@ func TestWhenIdleAndCallsThatHaveLent(t *testing.T) {
 				c.say(call("1", "ask"), call("2", "work"))
 				w.pass(soon)
 				idle := 0
-				c.conn.calls.whenIdle(func() { idle++ })
+				require.False(t, c.conn.calls.whenIdle(false, func() { idle++ }))
 				assert.Zero(t, idle)
 				crew.end("2", how)
 				w.pass(soon)
@@ -617,14 +617,13 @@ func TestWhenIdleAndCallsThatHaveLent(t *testing.T) {
 				c.clean(t)
 
 				c.say(call("4", "ask"))
-				c.conn.calls.whenIdle(func() { idle++ })
 				w.settle()
-				assert.Equal(t, 2, idle, "the slot that is lent was the last")
+				require.True(t, c.conn.calls.whenIdle(false, func() { idle++ }), "the slot that is lent was the last")
 				c.say(result("s2", "1"))
 				w.settle()
 				crew.end("4", how)
 				w.pass(soon)
-				assert.Equal(t, 2, idle)
+				assert.Equal(t, 1, idle)
 				c.clean(t)
 			})
 		})
@@ -900,17 +899,17 @@ func TestAnAnswerBeforeTheBudgetIsOverrun(t *testing.T) {
 		failed := 0
 		for i := range 20 {
 			c := w.open(fmt.Sprint("c", i), "", full)
-			c.conn.push(note(0, 0, w.settings.OutboxLimit*2/3), false, false)
+			c.conn.out.push(note(0, 0, w.settings.OutboxLimit*2/3), false, false)
 			w.handler.bind = func(*Call) { // holds what it was given
 				<-c.conn.Done()
 			}
-			a := w.ask(t.Context(), the(c.conn.id)) // waits for room, with its question sent
+			a := w.ask(t.Context(), the(c.conn.id))
 			require.False(t, a.done())
 			c.say(result("s"+strconv.Itoa(i+1), "1"))
 			for j := range 5 {
 				c.later(call(strconv.Itoa(j), "echo"))
 			}
-			w.pass(moveTime) // it looks at its answer only now
+			w.pass(soon)
 			require.True(t, a.done())
 			if a.err != nil {
 				require.ErrorIs(t, a.err, ErrInboundFull)

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -16,32 +17,37 @@ import (
 func TestWaitersWake(t *testing.T) {
 	reasons := map[string]func(w *world, c *client, cancel func()){
 		"room":    func(_ *world, c *client, _ func()) { c.socket.drain(-1) },
-		"seal":    func(_ *world, c *client, _ func()) { c.conn.seal(nil, false) },
+		"seal":    func(_ *world, c *client, _ func()) { c.conn.out.seal(nil, false) },
 		"abandon": func(_ *world, c *client, _ func()) { c.conn.abandon() },
-		"full":    func(w *world, c *client, _ func()) { c.conn.push(note(0, 0, w.settings.OutboxLimit), false, false) },
+		"full":    func(w *world, c *client, _ func()) { c.conn.out.push(note(0, 0, w.settings.OutboxLimit), false, false) },
 		"cut":     func(_ *world, c *client, _ func()) { c.socket.Cut() },
 		"ctx":     func(_ *world, _ *client, cancel func()) { cancel() },
-		"time":    func(w *world, _ *client, _ func()) { w.pass(moveTime) },
+		"time":    func(w *world, _ *client, _ func()) { w.pass(w.settings.SendTimeout + 2*second) },
 	}
-	for name, reason := range reasons {
-		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, w *world) {
-				c := w.open("a", "", full)
-				ctx, cancel := context.WithCancel(context.Background())
-				defer cancel()
-				sent := make(chan error, 1)
-				go func() {
-					sent <- w.hub.Send(ctx, &Audience{}, "x", []any{strings.Repeat("x", w.settings.OutboxLimit*2/3)})
-				}()
-				w.settle()
-				w.pass(moveTime / 2)
-				require.Empty(t, sent, "it waits")
-				reason(w, c, cancel)
-				w.settle()
-				require.Len(t, sent, 1)
-				assert.NoError(t, <-sent, "what was pushed has succeeded")
+	for _, to := range []*Audience{{}, {Kind: Connections, Names: []string{"a"}}} {
+		for name, reason := range reasons {
+			if name == "full" && to.Kind == Connections {
+				continue // what is sent to one client is not what the limit is about
+			}
+			t.Run(name, func(t *testing.T) {
+				inBubble(t, func(t *testing.T, w *world) {
+					c := w.open("a", "", full)
+					ctx, cancel := context.WithCancel(context.Background())
+					defer cancel()
+					sent := make(chan error, 1)
+					go func() {
+						sent <- w.hub.Send(ctx, to, "x", []any{strings.Repeat("x", w.settings.OutboxLimit*2/3)})
+					}()
+					w.settle()
+					w.pass(5 * second)
+					require.Empty(t, sent, "it waits")
+					reason(w, c, cancel)
+					w.settle()
+					require.Len(t, sent, 1)
+					assert.NoError(t, <-sent, "what was pushed has succeeded")
+				})
 			})
-		})
+		}
 	}
 }
 
@@ -59,9 +65,11 @@ func TestALoopOfSendsToAHealthyClient(t *testing.T) {
 	})
 }
 
-// A client that takes less than half a limit a second holds its senders for a second, and is then disconnected.
+// A client that is slower than the crowd holds senders for a second in all, and is then disconnected at its limit.
 func TestSendersWaitASecondForASlowClient(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
+		w.open("b", "")
+		w.open("c", "")
 		c := w.open("a", "", full)
 		start := time.Now()
 		for i := 0; !c.conn.closed.Load(); i++ {
@@ -70,61 +78,143 @@ func TestSendersWaitASecondForASlowClient(t *testing.T) {
 			w.settle()
 			c.socket.drain(10)
 		}
-		assert.Equal(t, moveTime, time.Since(start))
+		assert.Equal(t, holdTime, time.Since(start))
 	})
 }
 
-// What moves has taken half a limit within the last second, not within any time.
-func TestMoving(t *testing.T) {
-	const limit = 1000
-	now := 10 * second
-	clock := func() time.Duration { return now }
-	box := func() *Connection {
-		c := &Connection{sys: &System{now: clock}, settings: &Settings{OutboxLimit: limit}, flusher: newFlusher()}
-		c.out.drained = true
-		now += 10 * second
-		return c
+// It has its second again when its outbox has been empty.
+func TestTheSecondIsGivenAgain(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.open("b", "")
+		w.open("c", "")
+		c := w.open("a", "", full)
+		for range 3 {
+			start := time.Now()
+			w.send(&Audience{}, "x", strings.Repeat("x", w.settings.OutboxLimit*2/3))
+			assert.Equal(t, holdTime, time.Since(start))
+			w.send(&Audience{}, "x")
+			assert.Equal(t, holdTime, time.Since(start), "but only once")
+			c.socket.drain(2 * w.settings.OutboxLimit)
+			w.settle()
+			require.Zero(t, c.conn.out.bytes)
+			c.socket.change(func() { c.socket.room = 0 })
+		}
+		assert.False(t, c.conn.closed.Load())
+	})
+}
+
+// If most clients are slow, that is the server, or its link: senders wait for them, and nobody is disconnected.
+func TestACrowdIsNotASlowClient(t *testing.T) {
+	for _, clients := range []int{50, 400} {
+		inBubble(t, func(t *testing.T, w *world) {
+			w.settings.OutboxLimit = 1 << 20
+			const link = 40 << 20 // bytes a second, which all share
+			var all []*client
+			for i := range clients {
+				all = append(all, w.open(fmt.Sprint(i), "", func(s *socket) { s.room = 4 << 10 }))
+			}
+			stop := make(chan struct{})
+			go func() {
+				for {
+					select {
+					case <-time.After(20 * time.Millisecond):
+						for _, c := range all {
+							c.socket.change(func() { c.socket.taken = nil })
+							c.socket.drain(link / 50 / clients)
+						}
+					case <-stop:
+						return
+					}
+				}
+			}()
+			payload := strings.Repeat("x", 10_000)
+			sends := 0
+			for start := time.Now(); time.Since(start) < 20*second; sends++ {
+				w.send(&Audience{}, "x", payload)
+			}
+			close(stop)
+			w.pass(10 * time.Millisecond)
+			for _, c := range all {
+				assert.False(t, c.conn.closed.Load())
+				c.socket.change(func() { c.socket.taken = nil })
+			}
+			assert.Greater(t, sends*len(payload)*clients, 15*link, "and the link is used")
+		})
 	}
-	above := func(c *Connection) { c.push(&packet{b: make([]byte, wsframe.Room+limit/2)}, false, false) }
+}
 
-	c := box()
-	above(c)
-	assert.True(t, c.out.moves(now), "a new one")
-	now += moveTime
-	assert.False(t, c.out.moves(now), "it has taken nothing")
+// A client that takes 600 KiB a second slows nobody down for longer than its second.
+func TestASlowClientIsNobodysBrake(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.settings.OutboxLimit = 1 << 20
+		w.open("fast", "")
+		slow := w.open("slow", "", func(s *socket) { s.room = 1 << 10 })
+		stop := make(chan struct{})
+		defer close(stop)
+		go slow.trickle(600<<10, stop)
+		payload := strings.Repeat("x", 10_000)
+		start := time.Now()
+		for range 10_000 {
+			w.send(&Audience{}, "x", payload)
+		}
+		assert.Less(t, time.Since(start), 2*holdTime)
+		assert.True(t, slow.conn.closed.Load())
+	})
+}
 
-	c = box()
-	above(c)
-	now += moveTime / 2
-	c.out.release(limit/2, limit, clock)
-	now += moveTime - 1
-	assert.True(t, c.out.moves(now), "it has taken half a limit within the last second")
-	now++
-	assert.False(t, c.out.moves(now))
-
-	c = box()
-	above(c)
-	now += 5 * second
-	c.out.release(c.out.bytes, limit, clock)
-	now += 5 * second
-	above(c)
-	assert.True(t, c.out.moves(now), "it was emptied")
-
-	c = box()
-	above(c)
-	now += 5 * second
-	c.out.release(limit/4, limit, clock)
-	c.push(&packet{b: make([]byte, wsframe.Room+limit/4)}, false, false)
-	assert.Greater(t, c.out.bytes, limit/2)
-	assert.False(t, c.out.moves(now), "it was below the mark, but not emptied")
-
-	c = box()
-	c.push(&packet{b: make([]byte, wsframe.Room+limit*9/10)}, false, false)
-	for range 10 {
-		now += moveTime
-		c.out.release(limit/20, limit, clock)
+// trickle lets a client take rate bytes a second.
+func (c *client) trickle(rate int, stop <-chan struct{}) {
+	for {
+		select {
+		case <-time.After(10 * time.Millisecond):
+			c.socket.drain(rate / 100)
+		case <-stop:
+			return
+		}
 	}
-	assert.False(t, c.out.moves(now), "it has taken half a limit, but in ten seconds")
+}
+
+// A large result that a client takes steadily is not what makes it slow.
+func TestABroadcastBesideADownload(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.settings.OutboxLimit = 1 << 20
+		const size = 4 << 20
+		w.handler.methods["report"] = func(*Call, string) (any, error) {
+			return json.RawMessage(`"` + strings.Repeat("x", size) + `"`), nil
+		}
+		c := w.open("a", "", func(s *socket) { s.room = 64 << 10 })
+		w.open("b", "")
+		stop := make(chan struct{})
+		defer close(stop)
+		go c.trickle(300<<10, stop)
+		c.say(call("1", "report"))
+		start := time.Now()
+		for range 20 {
+			w.pass(second)
+			w.send(&Audience{}, "tick", 1)
+		}
+		assert.Equal(t, 20*second, time.Since(start), "nor does it hold a broadcast")
+		require.False(t, c.conn.closed.Load())
+		assert.Len(t, c.got(), 1+20)
+	})
+}
+
+// A sender whose context ends in the wait has sent. Again and again it cannot: what it adds to an outbox that is beyond its limit already
+// meets the policy.
+func TestSendersThatDoNotWaitLiftNoLimit(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		c := w.open("a", "", full)
+		most := 0
+		for i := 0; !c.conn.closed.Load(); i++ {
+			require.Less(t, i, 1000)
+			ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
+			require.NoError(t, w.hub.Send(ctx, &Audience{}, "x", []any{strings.Repeat("x", 1<<10)}))
+			cancel()
+			most = max(most, c.conn.out.bytes)
+		}
+		assert.Less(t, most, w.settings.OutboxLimit+4<<10)
+		assert.Greater(t, most, w.settings.OutboxLimit)
+	})
 }
 
 // A worker whose client takes nothing does not go on answering without end, also when the outbox no longer moves.
@@ -141,18 +231,24 @@ func TestCompletionsAreBounded(t *testing.T) {
 	})
 }
 
-// The answer to the handshake leaves the box to whoever has it: one who writes, or waits for the socket.
-func TestAMessageThatIsHeld(t *testing.T) {
-	for _, state := range []boxState{boxIdle, boxQueued, boxWriting, boxBlocked} {
-		c := &Connection{flusher: newFlusher()}
-		c.out.state = state
-		require.Equal(t, state == boxIdle, c.hold(note(0, 0, 10)))
-		require.Equal(t, max(state, boxQueued), c.out.state)
-		require.Len(t, c.out.queue, 1)
-		require.Positive(t, c.out.bytes)
-	}
-	c := &Connection{}
-	c.out.sealed = true
-	require.False(t, c.hold(note(0, 0, 10)))
-	require.Empty(t, c.out.queue)
+// The first message is written when it is released, whoever has the outbox meanwhile, and a request that fetches does not take it before.
+func TestAMessageThatIsWithheld(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		c := w.connect("a", "")
+		p := w.pull("b", true)
+		for _, o := range []*outbox{&c.conn.out, &p.conn.out} {
+			o.withhold(note(0, 0, 0))
+			o.schedule()
+			o.reply([]byte("{}\x1e"), true)
+		}
+		c.conn.Pong(wsframe.Control(wsframe.Pong, []byte("p")))
+		w.settle()
+		assert.Equal(t, []string{"pong p"}, c.everything())
+		assert.Empty(t, p.poll())
+		c.conn.out.release()
+		p.conn.out.release()
+		w.settle()
+		assert.Len(t, c.everything(), 3)
+		assert.Len(t, p.poll(), 2)
+	})
 }

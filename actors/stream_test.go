@@ -34,7 +34,7 @@ func itemOf(id string, value any) string {
 // counting is a method that streams numbers until there are n, or nobody wants more; n < 0: for ever.
 func counting(n int) method {
 	return func(k *Call, _ string) (any, error) {
-		if k.Twin() {
+		if k.DuplicateID() {
 			return nil, fmt.Errorf("in use: %s", k.ID())
 		}
 		k.Flow()
@@ -64,7 +64,7 @@ func (w *world) feeding() (feed func(id string, items ...any)) {
 		return feeds[id]
 	}
 	w.handler.methods["feed"] = func(k *Call, _ string) (any, error) {
-		if k.Twin() {
+		if k.DuplicateID() {
 			return nil, fmt.Errorf("in use: %s", k.ID())
 		}
 		k.Flow()
@@ -213,7 +213,7 @@ func TestAStreamWaitsForItsClient(t *testing.T) {
 			c.say(streaming(strconv.Itoa(i), "endless"))
 			w.settle() // the first has begun; others find the outbox above its mark
 		}
-		w.pass(5 * moveTime)
+		w.pass(5 * second)
 		c.conn.out.mu.Lock()
 		assert.LessOrEqual(t, c.conn.out.bytes, w.settings.OutboxLimit/2+streams*(len(text)+200))
 		c.conn.out.mu.Unlock()
@@ -310,7 +310,7 @@ func TestTurnsOfCallsWithStreams(t *testing.T) {
 		w.pass(soon)
 		assert.ElementsMatch(t, []string{"1", "2", "3", "4"}, crew.starts())
 		c.say(streaming("5", "work"))
-		w.settle()
+		w.pass(soon)
 		assert.Contains(t, crew.starts(), "5", "the slot is taken, which it does not need")
 		c.say(call("6", "work"), streaming("7", "work"), call("8", "work"), uploading("9", "work", "r"))
 		w.pass(soon)
@@ -337,7 +337,7 @@ func TestAsManyStreamsAsMayRun(t *testing.T) {
 		crew := newCrew(w)
 		var crowded sync.Map
 		w.handler.bind = func(k *Call) {
-			if k.Crowded() {
+			if k.OverLimit() {
 				crowded.Store(string(k.ID()), true)
 			}
 		}
@@ -348,7 +348,7 @@ func TestAsManyStreamsAsMayRun(t *testing.T) {
 		}
 		c.say(records...)
 		c.say(streaming("a", "work"), uploading("b", "work", "s"), call("c", "work"))
-		w.pass(soon)
+		w.pass(2 * second)
 		crew.end("0", "panic")
 		w.pass(soon)
 		c.say(streaming("d", "work"), streaming("e", "work"))
@@ -440,7 +440,7 @@ func TestTurnModel(t *testing.T) {
 			c := w.open(fmt.Sprint("c", n), "")
 			defer c.socket.Cut()
 			var all []*job
-			var started []string // by the model
+			started := []string{} // by the model
 			answers := []string{}
 			run := func() (running []*job) { // starts what can be started
 				slots := limit
@@ -467,7 +467,7 @@ func TestTurnModel(t *testing.T) {
 				"": func(t *rapid.T) {
 					w.pass(soon)
 					running := run()
-					require.ElementsMatch(t, started, crew.starts())
+					require.Equal(t, started, crew.starts())
 					c.conn.calls.mu.Lock()
 					defer c.conn.calls.mu.Unlock()
 					require.Len(t, c.conn.calls.running, len(running))

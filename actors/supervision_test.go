@@ -13,7 +13,7 @@ import (
 )
 
 // upset makes the actor of a connection panic: it asks the handler to describe an error that is nil.
-func (c *client) upset() { c.w.tell(c.conn.PID(), (*leave)(nil)) }
+func (c *client) upset() { c.w.tell(c.conn.PID(), (*closeRequest)(nil)) }
 
 // The actor loses the message that made it panic, and goes on. Twice within a second is too much.
 func TestAConnectionActorPanics(t *testing.T) {

@@ -102,6 +102,7 @@ func (s *shard) Receive(ctx actor.Context) {
 	s.next = m.conn
 	if _, err := ctx.SpawnNamed(s.props, m.conn.id); err != nil {
 		s.sys.log.Error("a connection could not become an actor", "connection", m.conn.id, "error", err)
+		m.conn.markClosed()
 		m.conn.abandon()
 		m.conn.mailbox.close()
 		s.remove(m.conn)

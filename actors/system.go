@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/troupe-go/troupe/internal/logs"
 )
 
 // System is the runtime of all hubs of a program: the root of their actors, the goroutines that write, and those that run calls.
@@ -32,6 +34,10 @@ type System struct {
 	quit        chan struct{}
 	calls       atomic.Uint64 // numbers of calls that have a PID
 	turn        atomic.Uint64
+	panics      *logs.Limiter // of the application's code, that are logged
+	stacks      *logs.Limiter // and their stacks
+	ticking     atomic.Bool   // a tick of the heartbeat is under way
+	ticked      time.Duration // when the last one was; the heartbeat actor's own
 
 	mu       sync.RWMutex // held for reading while a connection is added
 	closing  bool
@@ -46,16 +52,17 @@ type System struct {
 // actor system is touched, then or later.
 func NewSystem(system *actor.ActorSystem, log *slog.Logger) (*System, error) {
 	start := time.Now()
-	return newSystem(system, log, func() time.Duration { return time.Since(start) }, time.Second)
+	return newSystem(system, log, func() time.Duration { return time.Since(start) }, time.Second, newFlusher)
 }
 
-func newSystem(system *actor.ActorSystem, log *slog.Logger, now func() time.Duration, period time.Duration) (*System, error) {
-	s := &System{actors: system, mine: system == nil, log: log, now: now, period: period, connections: newConnections(), quit: make(chan struct{}), finished: make(chan struct{})}
+func newSystem(system *actor.ActorSystem, log *slog.Logger, now func() time.Duration, period time.Duration, newFlusher func(func() time.Duration, *slog.Logger, *counter) *flusher) (*System, error) {
+	log = slog.New(logs.Safe(log.Handler()))
+	s := &System{actors: system, mine: system == nil, log: log, now: now, period: period, connections: newConnections(), panics: logs.NewLimiter(10), stacks: logs.NewLimiter(1), quit: make(chan struct{}), finished: make(chan struct{})}
 	if s.mine {
 		s.actors = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return log }))
 	}
 	for range runtime.GOMAXPROCS(0) {
-		s.flushers = append(s.flushers, newFlusher())
+		s.flushers = append(s.flushers, newFlusher(now, log, &s.drainers))
 		s.shards = append(s.shards, &shard{sys: s})
 	}
 	if err := s.plant(); err != nil {
@@ -95,6 +102,24 @@ func (s *System) plant() error {
 	return nil
 }
 
+// logPanic logs a panic of the application's code: a few times a minute for each method, and once with its stack, so that clients cannot
+// flood the log.
+func (s *System) logPanic(what string, c *Connection, method string, err *PanicError) {
+	kind := what + "\x00" + c.hub.name + "\x00" + method
+	logged, missed := s.panics.Allow(kind)
+	if !logged {
+		return
+	}
+	args := []any{"hub", c.hub.name, "connection", c.id, "method", method, "error", logs.Error(err)}
+	if stack, _ := s.stacks.Allow(kind); stack {
+		args = append(args, "stack", string(err.Stack))
+	}
+	if missed > 0 {
+		args = append(args, "unlogged", missed)
+	}
+	s.log.Error(what, args...)
+}
+
 // ActorSystem is the actor system that the runtime lives in.
 func (s *System) ActorSystem() *actor.ActorSystem { return s.actors }
 
@@ -109,7 +134,7 @@ func (s *System) connect(c *Connection) error {
 		return ErrShutdown
 	}
 	turn := s.turn.Add(1)
-	c.flusher = s.flushers[turn%uint64(len(s.flushers))]
+	c.out.flusher = s.flushers[turn%uint64(len(s.flushers))]
 	c.shard = s.shards[turn%uint64(len(s.shards))]
 	c.shard.add(c)
 	s.alive.add(1)
@@ -158,18 +183,29 @@ func (s *System) Shutdown(ctx context.Context) error {
 // stepInside takes a call that waits for the end of the system out of what that end waits for, until it goes back or returns.
 func (s *System) stepInside(k *Call) (back func()) {
 	k.mu.Lock()
-	defer k.mu.Unlock()
 	if k.ended {
+		k.mu.Unlock()
 		return func() {}
 	}
-	if k.inside++; k.inside == 1 {
+	k.inside++
+	first := k.inside == 1
+	if first {
 		k.count(-1)
+	}
+	k.mu.Unlock()
+	if first {
+		k.conn.calls.excuse(k, true)
 	}
 	return func() {
 		k.mu.Lock()
-		defer k.mu.Unlock()
-		if k.inside--; k.inside == 0 && !k.ended {
+		k.inside--
+		last := k.inside == 0 && !k.ended
+		if last {
 			k.count(1)
+		}
+		k.mu.Unlock()
+		if last {
+			k.conn.calls.excuse(k, false)
 		}
 	}
 }
@@ -182,16 +218,41 @@ func (k *Call) count(d int) {
 	}
 }
 
+// stopCallsBefore stops what still runs when nine tenths of the time until the end of ctx are over, unless that is called off. So calls that
+// heed their contexts end in time.
+func (s *System) stopCallsBefore(ctx context.Context) (callOff func()) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return func() {}
+	}
+	timer := time.AfterFunc(time.Until(deadline)*9/10, s.stopCalls)
+	return func() { timer.Stop() }
+}
+
+// stopCalls ends the contexts of all calls.
+func (s *System) stopCalls() {
+	for _, sh := range s.shards {
+		for _, c := range sh.all() {
+			c.post(&stopCalls{ErrShutdown})
+		}
+	}
+}
+
 func (s *System) stop(ctx context.Context) error {
 	s.mu.Lock()
 	s.closing = true
 	s.mu.Unlock()
 	for _, sh := range s.shards {
 		for _, c := range sh.all() {
-			c.post(&leave{how: farewell{message: true, allowReconnect: true}})
+			c.post(&closeRequest{reason: closeReason{message: true, allowReconnect: true}})
 		}
 	}
+	callOff := s.stopCallsBefore(ctx)
 	connections := s.alive.wait(ctx)
+	callOff()
+	if connections != nil {
+		s.stopCalls()
+	}
 	cut := s.alive.get()
 	s.stopped.Store(true)
 	for _, sh := range s.shards {

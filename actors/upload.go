@@ -178,6 +178,7 @@ func (u *Upload) Next(bind func(value []byte) error) error {
 			return err
 		}
 		u.mu.Unlock()
+		u.call.waits()
 		select {
 		case <-u.more:
 		case <-u.call.Done():

@@ -255,13 +255,13 @@ func TestAnIDIsUsedAgainAfterTheEnd(t *testing.T) {
 		c.say(uploading("1", "later", "s"), one("s", 1), one("s", 2), over("s"))
 		c.say(uploading("2", "later", "s"), one("s", 3), failure("s", "no more"))
 		c.say(uploading("3", "take", "s"), one("s", 4))
-		w.settle()
+		w.pass(soon)
 		c.say(one("s", 5), over("s"))
-		w.settle()
+		w.pass(soon)
 		items, _ := s.of("3/s")
 		assert.Equal(t, quoted(4, 5), items)
 		open()
-		w.settle()
+		w.pass(soon)
 		items, err := s.of("1/s")
 		assert.Equal(t, quoted(1, 2), items)
 		assert.Equal(t, io.EOF, err)
@@ -472,11 +472,11 @@ func TestAStreamWhoseItemCannotBeBound(t *testing.T) {
 					sent = c.later(one("s", i))
 				}
 				c.later(call("2", "echo"))
-				w.settle()
+				w.pass(soon)
 				assert.True(t, sent())
 				assert.Equal(t, []string{result("2", "[]")}, c.got())
 				open()
-				w.settle()
+				w.pass(soon)
 				assert.Len(t, c.got(), 2)
 				c.clean(t)
 			})
@@ -484,22 +484,22 @@ func TestAStreamWhoseItemCannotBeBound(t *testing.T) {
 	}
 }
 
-// Each way to close ends the streams with the reason, and gives the budget back.
+// Each way to close ends the streams with the reason, behind the items that have come, and gives the budget back.
 func TestClosingInTheMiddleOfAnUpload(t *testing.T) {
 	ways := map[string]struct {
-		how func(w *world, c *client)
-		why error
+		how  func(w *world, c *client)
+		why  error
+		runs bool // what waits is executed
 	}{
-		"broken":   {func(w *world, c *client) { c.socket.breakDown(errCut); w.send(&Audience{}, "x") }, ErrDisconnected},
-		"abort":    {func(_ *world, c *client) { c.conn.Abort() }, ErrDisconnected},
-		"stop":     {func(w *world, c *client) { w.sys.actors.Root.Stop(c.conn.PID()) }, ErrDisconnected},
-		"shutdown": {func(w *world, _ *client) { assert.NoError(w.t, w.shutdown()) }, ErrShutdown},
+		"broken":   {func(w *world, c *client) { c.socket.breakDown(errCut); w.send(&Audience{}, "x") }, ErrDisconnected, true},
+		"abort":    {func(_ *world, c *client) { c.conn.Abort() }, ErrDisconnected, false},
+		"shutdown": {func(w *world, _ *client) { assert.NoError(w.t, w.shutdown()) }, ErrShutdown, true},
 	}
 	for name, way := range ways {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {
 				s, open := w.taking()
-				gate, _ := w.gate()
+				gate, openGate := w.gate()
 				w.handler.methods["gate"] = gate
 				w.settings.InboundLimit = 10 * charge
 				c := w.open("a", "")
@@ -507,25 +507,38 @@ func TestClosingInTheMiddleOfAnUpload(t *testing.T) {
 				c.say(uploading("2", "later", "r"), one("r", 1))       // has not begun to take
 				c.say(call("3", "gate"), call("4", "gate"))            // so that what follows waits
 				c.say(uploading("5", "take", "q", "p"), one("q", "x")) // has not started
+				w.pass(soon)
 				var sent func() bool
 				for i := range 20 {
 					sent = c.later(one("q", i))
 				}
 				require.False(t, sent())
 				go way.how(w, c)
+				if name == "broken" {
+					w.pass(w.settings.CloseTimeout + 2*second)
+				}
 				w.settle()
 				assert.True(t, sent())
 				items, err := s.of("1/s")
 				assert.Equal(t, quoted(1), items)
 				assert.Equal(t, way.why, err)
 				open()
-				w.settle()
+				openGate()
+				w.pass(soon)
 				items, err = s.of("2/r")
-				assert.Empty(t, items)
+				assert.Equal(t, quoted(1), items)
 				assert.Equal(t, way.why, err)
 				items, err = s.of("5/q")
-				assert.Nil(t, items)
-				assert.NoError(t, err, "it never started")
+				if way.runs {
+					assert.NotEmpty(t, items)
+					assert.Equal(t, quoted("x"), items[:1])
+					assert.Equal(t, way.why, err)
+				} else {
+					assert.Nil(t, items)
+					assert.NoError(t, err, "it never started")
+				}
+				c.socket.Cut()
+				w.pass(soon)
 				assert.Zero(t, c.conn.in.charged)
 				assert.Zero(t, c.conn.in.full)
 			})
@@ -629,10 +642,10 @@ func TestNextOfACallThatHasEnded(t *testing.T) {
 		c := w.open("a", "")
 		c.say(uploading("1", "later", "s"), one("s", 1), over("s"), cancel("1"))
 		c.say(uploading("2", "take", "s"), one("s", 1))
-		w.settle()
+		w.pass(soon)
 		c.say(cancel("2"))
 		open()
-		w.settle()
+		w.pass(soon)
 		for key, want := range map[string][]string{"1/s": nil, "2/s": quoted(1)} {
 			items, err := s.of(key)
 			assert.Equal(t, want, items, key)

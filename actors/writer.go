@@ -1,12 +1,15 @@
 package actors
 
 import (
+	"fmt"
+	"runtime/debug"
 	"slices"
+	"sync"
 
 	"github.com/troupe-go/troupe/internal/wsframe"
 )
 
-// At most this much is merged into one WebSocket message.
+// At most this much is merged into one WebSocket message, which is a writer's turn with one connection.
 const (
 	maxMerged      = 64
 	maxMergedBytes = 64 << 10
@@ -34,111 +37,139 @@ type Socket interface {
 	Finished()
 }
 
-// writer is what an owner of outboxes works with, one outbox after the other: buffers that are used again, and the last merge, whose
-// bytes serve all connections that were sent the same packets.
+// writer is what an owner of outboxes works with, one outbox after the other: what it has taken from the one that it writes for, and the
+// last merge, whose bytes serve all connections that were sent the same packets.
 type writer struct {
 	blocking bool // a drainer, which may wait for its socket
-	taken    []*packet
-	merged   []byte
-	key      []*packet // what merged was made of
-	opcode   byte      // and for
+	fanout   bool // it writes fan-outs: an outbox whose turn is over goes back to their list
+
+	// What has been taken from an outbox and is not written yet.
+	pong    []byte
+	packets []*packet
+	message []byte // what is left of the packets' message, or of the last frame
+	size    int    // of the packets
+	charge  int    // bytes on the count for them
+	limited int
+	last    bool // the link's last frame
+
+	merged []byte
+	key    []*packet // what merged was made of
+	opcode byte      // and for
 }
 
-// flush writes on the caller's goroutine what is pending for c, unless somebody else owns the outbox.
-func (w *writer) flush(c *Connection) {
-	if c.pull != nil {
-		c.schedule()
+// flush writes on the caller's goroutine what is pending, unless somebody else owns the outbox.
+func (w *writer) flush(o *outbox) {
+	if o.pull != nil {
+		o.schedule()
 		return
 	}
-	c.out.mu.Lock()
-	own := c.out.state <= boxQueued && (len(c.out.queue) > 0 || c.out.pong != nil)
-	if own {
-		c.out.state = boxWriting
-	}
-	c.out.mu.Unlock()
-	if own {
-		w.own(c)
+	o.mu.Lock()
+	taken := o.state <= boxQueued && (len(o.queue) > 0 || o.pong != nil) && w.take(o)
+	o.mu.Unlock()
+	if taken {
+		w.write(o)
 	}
 }
 
-// own writes everything that is pending for c and gives the outbox back. Its state is writing.
-func (w *writer) own(c *Connection) {
-	o := &c.out
-	if !w.blocking && c.socket.Blocks() {
-		w.handOver(c, nil, 0, nil)
-		return
-	}
-	for {
-		o.mu.Lock()
-		if len(o.queue) == 0 && o.pong == nil {
-			if !o.sealed || o.finished {
-				if o.state = boxIdle; cap(o.queue) > keptQueue {
-					o.queue = nil
-				}
-				o.mu.Unlock()
-				return
-			}
-			o.finished = true
-			o.mu.Unlock()
-			if !w.send(c, c.socket.LastFrame(), 0, nil) {
-				return
-			}
-			c.lastFrameWritten()
-			continue
-		}
-		pong := o.pong
-		o.pong = nil
-		w.taken, o.queue = o.queue, w.taken[:0]
-		o.mu.Unlock()
-		if pong != nil && !w.send(c, pong, 0, w.taken) || !w.sendAll(c, w.taken) {
-			w.taken = nil
-			return
-		}
-		if clear(w.taken); cap(w.taken) > 4*maxMerged {
-			w.taken = nil
-		}
-	}
-}
-
-// sendAll writes packets in messages as large as may be. false: the outbox is not the caller's any more.
-func (w *writer) sendAll(c *Connection, packets []*packet) bool {
-	for len(packets) > 0 {
-		n, messages, charge, size := 0, 0, 0, 0
-		for n < len(packets) && (n == 0 || messages+packets[n].messages <= maxMerged && size+len(packets[n].b) <= maxMergedBytes) {
-			size += len(packets[n].b)
-			messages += packets[n].messages
-			charge += packets[n].charge()
-			n++
-		}
-		b := w.merge(packets[:n], c.opcode, size)
-		rest := packets[n:]
-		if !w.send(c, b, charge, rest) {
+// take takes a turn's output. If nothing is pending, it gives the outbox back and returns false. The lock is held.
+func (w *writer) take(o *outbox) bool {
+	w.pong, o.pong = o.pong, nil
+	w.packets, w.size, w.charge, w.limited = o.take(w.packets[:0], false)
+	if len(w.packets) == 0 && w.pong == nil {
+		if o.phase != boxSealed {
+			o.state = boxIdle
 			return false
 		}
-		for _, p := range packets[:n] {
-			p.free()
-		}
-		packets = rest
+		o.phase, w.last = boxFinishing, true
 	}
+	o.state = boxWriting
 	return true
 }
 
-// merge returns packets as one message with its header.
-func (w *writer) merge(packets []*packet, opcode byte, size int) []byte {
-	if len(packets) == 1 {
-		// A shared packet has its header already; writing the same bytes again would be a race.
-		if packets[0].own {
-			return wsframe.Put(packets[0].b, opcode)
-		}
-		return wsframe.Wire(packets[0].b)
+// write writes what has been taken, and, if it may wait for the socket, everything that follows. Afterwards the outbox is somebody else's
+// or nobody's.
+func (w *writer) write(o *outbox) { w.resume(o, -1) }
+
+// resume is write for a first message of which only the last unwritten bytes are left, unless unwritten is negative.
+func (w *writer) resume(o *outbox, unwritten int) {
+	defer w.release()
+	defer w.recoverFor(o)
+	if !w.blocking && o.socket.Blocks() {
+		w.handOver(o, -1)
+		return
 	}
-	if w.opcode != opcode || !slices.Equal(packets, w.key) {
-		w.key, w.opcode = append(w.key[:0], packets...), opcode
-		w.merged = slices.Grow(w.merged[:0], size)[:wsframe.Room]
-		for _, p := range packets {
+	for {
+		w.message = nil
+		if w.last {
+			w.message = o.socket.LastFrame()
+		} else if len(w.packets) > 0 {
+			w.message = w.merge(o.opcode)
+		}
+		if unwritten >= 0 {
+			w.message = w.message[len(w.message)-unwritten:]
+			unwritten = -1
+		}
+		if !w.send(o) {
+			return
+		}
+		for _, p := range w.packets {
+			p.free()
+		}
+		if !w.giveBack(o) {
+			return
+		}
+	}
+}
+
+// recoverFor ends the output of a connection whose socket, which may be the application's, has panicked.
+func (w *writer) recoverFor(o *outbox) {
+	if reason := recover(); reason != nil {
+		o.flusher.log.Error("writing to a client panicked; it is disconnected", "reason", fmt.Sprint(reason), "stack", string(debug.Stack()))
+		w.broken(o)
+	}
+}
+
+// giveBack ends a turn. It returns true if the writer goes on with the same outbox: when it may wait, or when only the last frame is left.
+func (w *writer) giveBack(o *outbox) (again bool) {
+	last := w.last
+	o.mu.Lock()
+	o.taken += uint64(w.charge)
+	o.uncount(w.charge, w.limited)
+	w.charge, w.limited, w.last = 0, 0, false
+	if last {
+		o.phase, o.state = boxOver, boxIdle
+		o.mu.Unlock()
+		o.socket.Finished()
+		o.owner.boxOver()
+		return false
+	}
+	if pending := len(o.queue) > 0 && !o.withheld || o.pong != nil; pending && !w.blocking { // it is others' turn now
+		o.state = boxQueued
+		o.mu.Unlock()
+		o.wake(w.fanout)
+		return false
+	}
+	again = w.take(o)
+	o.mu.Unlock()
+	return again
+}
+
+// merge returns the packets as one message with its header.
+func (w *writer) merge(opcode byte) []byte {
+	if len(w.packets) == 1 {
+		// A shared packet has its header already; writing the same bytes again would be a race.
+		if w.packets[0].own {
+			return wsframe.Put(w.packets[0].b, opcode)
+		}
+		return wsframe.Wire(w.packets[0].b)
+	}
+	if w.opcode != opcode || !slices.Equal(w.packets, w.key) {
+		w.key, w.opcode = append(w.key[:0], w.packets...), opcode
+		w.merged = slices.Grow(w.merged[:0], w.size)[:wsframe.Room]
+		for _, p := range w.packets {
 			w.merged = append(w.merged, p.b[wsframe.Room:]...)
 		}
-		if slices.ContainsFunc(packets, func(p *packet) bool { return p.own }) {
+		if slices.ContainsFunc(w.packets, func(p *packet) bool { return p.own }) {
 			w.forget() // an own packet can come back with other bytes
 		}
 		wsframe.Put(w.merged, opcode)
@@ -152,64 +183,96 @@ func (w *writer) forget() {
 	w.key = w.key[:0]
 }
 
-// send writes one message, for which charge bytes are on the count. When the socket is full, a drainer takes over the outbox, what is
-// left of b, and rest; when it is broken, the connection is cut. In both cases it returns false.
-func (w *writer) send(c *Connection, b []byte, charge int, rest []*packet) bool {
-	for len(b) > 0 {
-		var n int
-		var err error
-		if w.blocking {
-			n, err = c.socket.Write(b)
-		} else {
-			n, err = c.socket.TryWrite(b)
+// release lets go of what has been taken.
+func (w *writer) release() {
+	clear(w.packets)
+	w.packets = w.packets[:0]
+	w.pong, w.message, w.charge, w.limited, w.last = nil, nil, 0, 0, false
+}
+
+// send writes what has been taken. When the socket is full, a drainer takes over the outbox and what is left; when it is broken, its owner
+// is told. In both cases it returns false.
+func (w *writer) send(o *outbox) bool {
+	for {
+		rest := &w.pong
+		if len(w.pong) == 0 {
+			rest = &w.message
 		}
+		if len(*rest) == 0 {
+			return true
+		}
+		n, err := w.give(o, *rest)
 		if err != nil {
-			w.broken(c)
+			w.broken(o)
 			return false
 		}
-		b = b[n:]
-		off := min(n, charge)
-		if len(b) == 0 {
-			off = charge
-		}
-		charge -= off
-		if off > 0 {
-			c.out.mu.Lock()
-			c.out.release(off, c.settings.OutboxLimit, c.sys.now)
-			c.out.mu.Unlock()
-		}
-		if len(b) > 0 && !w.blocking {
-			w.handOver(c, slices.Clone(b), charge, slices.Clone(rest))
+		if *rest = (*rest)[n:]; len(*rest) > 0 && !w.blocking {
+			w.handOver(o, len(w.message))
 			return false
 		}
 	}
-	return true
 }
 
-// handOver starts a drainer, which owns the outbox until the socket has taken everything.
-func (w *writer) handOver(c *Connection, b []byte, charge int, rest []*packet) {
-	c.out.mu.Lock()
-	c.out.state = boxBlocked
-	finishing := c.out.finished
-	c.out.mu.Unlock()
-	c.sys.drainers.add(1)
+// give gives the socket some of b.
+func (w *writer) give(o *outbox, b []byte) (n int, err error) {
+	if !w.blocking {
+		return o.socket.TryWrite(b)
+	}
+	if !o.socket.Blocks() {
+		n, err = o.socket.TryWrite(b)
+	}
+	if n == 0 && err == nil {
+		o.mu.Lock()
+		o.setPeerTurn(true)
+		o.mu.Unlock()
+		n, err = o.socket.Write(b)
+	}
+	o.mu.Lock()
+	o.setPeerTurn(false)
+	if n < len(b) { // of a long message: what is complete is counted when it is given back
+		off := min(n, w.charge)
+		limited := 0
+		if w.limited == w.charge {
+			limited = off
+		}
+		o.taken += uint64(off)
+		o.uncount(off, limited)
+		w.charge -= off
+		w.limited -= limited
+	}
+	o.mu.Unlock()
+	return n, err
+}
+
+// handOver starts a drainer, which owns the outbox until the socket has taken everything. The packets are not copied: many clients may
+// stall with the same ones.
+func (w *writer) handOver(o *outbox, unwritten int) {
+	d := &writer{blocking: true, pong: w.pong, packets: slices.Clone(w.packets), size: w.size, charge: w.charge, limited: w.limited, last: w.last}
+	o.mu.Lock()
+	o.state = boxBlocked
+	o.mu.Unlock()
+	o.flusher.drainers.add(1)
 	go func() {
-		defer c.sys.drainers.add(-1)
-		d := &writer{blocking: true}
-		if !d.send(c, b, charge, rest) || !d.sendAll(c, rest) {
-			return
-		}
-		if finishing && b != nil {
-			c.lastFrameWritten()
-		}
-		d.own(c)
+		defer o.flusher.drainers.add(-1)
+		d.resume(o, unwritten)
 	}()
 }
 
 // broken ends the writing half of a connection. The reading half sees the same, and tells the actor.
-func (w *writer) broken(c *Connection) {
-	c.abandon()
-	c.out.mu.Lock()
-	c.out.state = boxIdle
-	c.out.mu.Unlock()
+func (w *writer) broken(o *outbox) {
+	o.abandon()
+	o.mu.Lock()
+	o.setPeerTurn(false)
+	o.state = boxIdle
+	o.mu.Unlock()
+	o.owner.boxBroken()
+}
+
+var writers = sync.Pool{New: func() any { return new(writer) }}
+
+func borrowWriter() *writer { return writers.Get().(*writer) }
+
+func returnWriter(w *writer) {
+	w.forget()
+	writers.Put(w)
 }

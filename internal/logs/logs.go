@@ -1,0 +1,137 @@
+// Package logs keeps what clients do from flooding, or breaking, the application's log.
+package logs
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+	"unicode/utf8"
+)
+
+// maxText is how many bytes of a text that a client has chosen are logged.
+const maxText = 256
+
+// Clip cuts a text that a client has chosen.
+func Clip(text string) string {
+	if len(text) <= maxText {
+		return text
+	}
+	end := maxText
+	for end > maxText-utf8.UTFMax && !utf8.RuneStart(text[end]) {
+		end--
+	}
+	return fmt.Sprintf("%s… (%d bytes)", text[:end], len(text))
+}
+
+// Error is err as it is logged: its text, which is made by the log handler alone, may be a client's.
+func Error(err error) any {
+	if err == nil {
+		return nil
+	}
+	return clipped{err}
+}
+
+type clipped struct{ err error }
+
+// LogValue is part of slog.LogValuer. Where it panics, slog says so instead.
+func (c clipped) LogValue() slog.Value { return slog.StringValue(Clip(c.err.Error())) }
+
+// Limiter lets each kind of event through a number of times a minute, and counts the others. Its zero value is not ready for use.
+type Limiter struct {
+	most int
+	now  func() time.Time
+
+	mu    sync.Mutex
+	kinds map[string]*window
+}
+
+type window struct {
+	start  time.Time
+	count  int
+	missed int
+}
+
+const (
+	windowTime = time.Minute
+	maxKinds   = 1024 // kinds that are counted apart
+)
+
+// NewLimiter returns a limiter that lets most events of each kind through a minute.
+func NewLimiter(most int) *Limiter {
+	return &Limiter{most: most, now: time.Now, kinds: map[string]*window{}}
+}
+
+// Allow reports whether an event is to be logged, and how many of its kind were not since the last one that was.
+func (l *Limiter) Allow(kind string) (ok bool, missed int) {
+	now := l.now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w := l.kinds[kind]
+	if w == nil {
+		if len(l.kinds) >= maxKinds {
+			l.forget(now)
+		}
+		w = &window{start: now}
+		l.kinds[kind] = w
+	}
+	if now.Sub(w.start) >= windowTime {
+		w.start, w.count = now, 0
+	}
+	if w.count++; w.count > l.most {
+		w.missed++
+		return false, 0
+	}
+	missed, w.missed = w.missed, 0
+	return true, missed
+}
+
+// forget makes room for more kinds: those of past minutes go, or all of them.
+func (l *Limiter) forget(now time.Time) {
+	for kind, w := range l.kinds {
+		if now.Sub(w.start) >= windowTime {
+			delete(l.kinds, kind)
+		}
+	}
+	if len(l.kinds) >= maxKinds {
+		clear(l.kinds)
+	}
+}
+
+// Safe returns a handler that calls h and survives its panics.
+func Safe(h slog.Handler) slog.Handler { return safe{h} }
+
+type safe struct{ slog.Handler }
+
+func (s safe) Enabled(ctx context.Context, level slog.Level) (enabled bool) {
+	defer func() { _ = recover() }()
+	return s.Handler.Enabled(ctx, level)
+}
+
+func (s safe) Handle(ctx context.Context, r slog.Record) (err error) {
+	defer func() {
+		if reason := recover(); reason != nil {
+			err = fmt.Errorf("the log handler panicked: %v", reason)
+		}
+	}()
+	return s.Handler.Handle(ctx, r)
+}
+
+func (s safe) WithAttrs(attrs []slog.Attr) (h slog.Handler) {
+	defer func() {
+		if recover() != nil {
+			h = s
+		}
+	}()
+	return safe{s.Handler.WithAttrs(attrs)}
+}
+
+func (s safe) WithGroup(name string) (h slog.Handler) {
+	defer func() {
+		if recover() != nil {
+			h = s
+		}
+	}()
+	return safe{s.Handler.WithGroup(name)}
+}
