@@ -34,8 +34,8 @@ type System struct {
 	quit        chan struct{}
 	calls       atomic.Uint64 // numbers of calls that have a PID
 	turn        atomic.Uint64
-	panics      *logs.Limiter // of the application's code, that are logged
-	stacks      *logs.Limiter // and their stacks
+	panics      logs.Limiter  // of the application's code, that are logged
+	stacks      logs.Limiter  // and their stacks
 	ticking     atomic.Bool   // a tick of the heartbeat is under way
 	ticked      time.Duration // when the last one was; the heartbeat actor's own
 
@@ -57,7 +57,7 @@ func NewSystem(system *actor.ActorSystem, log *slog.Logger) (*System, error) {
 
 func newSystem(system *actor.ActorSystem, log *slog.Logger, now func() time.Duration, period time.Duration, newFlusher func(func() time.Duration, *slog.Logger, *counter) *flusher) (*System, error) {
 	log = slog.New(logs.Safe(log.Handler()))
-	s := &System{actors: system, mine: system == nil, log: log, now: now, period: period, connections: newConnections(), panics: logs.NewLimiter(10), stacks: logs.NewLimiter(1), quit: make(chan struct{}), finished: make(chan struct{})}
+	s := &System{actors: system, mine: system == nil, log: log, now: now, period: period, connections: newConnections(), panics: logs.Limiter{Most: 10}, quit: make(chan struct{}), finished: make(chan struct{})}
 	if s.mine {
 		s.actors = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return log }))
 	}

@@ -50,11 +50,11 @@ func (c *Call) Request() *Request { return c.companion().request }
 // Items belong to the connection and live as long as it does.
 func (c *Call) Items() *sync.Map { return &c.companion().items }
 
-// Aborted is closed when the connection begins to close.
+// Aborted is closed when the connection begins to close. The context of the call goes on then, see [HubOptions.DisconnectGrace].
 func (c *Call) Aborted() <-chan struct{} { return c.runtime().Connection().Done() }
 
 // Abort closes the connection. What was sent to it before is still delivered, nothing that follows, the result of this call included;
-// the client is told not to reconnect.
+// calls that wait are dropped, those that run go on. The client is told not to reconnect.
 func (c *Call) Abort() { c.runtime().Connection().Abort() }
 
 // PID is the address of this call in the actor system. The call is an actor that lives until it returns: what is sent to it arrives in

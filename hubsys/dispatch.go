@@ -10,6 +10,7 @@ import (
 	"runtime/debug"
 
 	"github.com/troupe-go/troupe/actors"
+	"github.com/troupe-go/troupe/internal/logs"
 )
 
 // hub runs the calls of one hub.
@@ -56,13 +57,13 @@ func (h *hub) Invoke(k *actors.Call, dst []byte) []byte {
 		if again { // what the reference says when the name was known until it was given again behind the arguments
 			text = "Unknown hub method '" + string(target) + "'"
 		}
-		h.log.Debug("an unknown method was called", "connection", k.Connection().ID(), "method", string(target))
+		h.log.Debug("an unknown method was called", "connection", k.Connection().ID(), "method", logs.Clip(string(target)))
 		return h.refuse(k, dst, text)
 	}
 	k.Method = m.name
 	f := m.borrow()
 	if err := k.Connection().Protocol().BindArguments(k.Arguments(), f.params); err != nil {
-		h.log.Debug("arguments do not fit", "connection", k.Connection().ID(), "method", m.name, "error", err, "cause", errors.Unwrap(err))
+		h.log.Debug("arguments do not fit", "connection", k.Connection().ID(), "method", m.name, "error", logs.Error(err), "cause", logs.Error(errors.Unwrap(err)))
 		return h.refuse(k, dst, h.Describe("Failed to invoke '"+m.name+"' due to an error on the server.", err))
 	}
 	k.Bound()
@@ -71,9 +72,9 @@ func (h *hub) Invoke(k *actors.Call, dst []byte) []byte {
 		return h.refuse(k, dst, "The client attempted to invoke the non-streaming '"+m.name+"' method with a streaming invocation.")
 	case !k.Streaming() && m.stream:
 		return h.refuse(k, dst, "The client attempted to invoke the streaming '"+m.name+"' method with a non-streaming invocation.")
-	case k.Twin():
+	case k.DuplicateID():
 		return h.refuse(k, dst, "Invocation ID '"+string(k.ID())+"' is already in use.")
-	case k.Crowded():
+	case k.OverLimit():
 		return h.refuse(k, dst, fmt.Sprintf("At most %d calls with streams of one client can run at once.", actors.MaxStreams))
 	}
 	if !m.context && !m.stream {
@@ -137,7 +138,7 @@ func (h *hub) report(k *actors.Call, what string, err error) {
 	if errors.As(err, &said) || errors.As(err, &gone) || canceled(k, err) {
 		level = slog.LevelDebug
 	}
-	h.log.Log(k, level, what, "connection", k.Connection().ID(), "method", k.Method, "error", err)
+	h.log.Log(k, level, what, "connection", k.Connection().ID(), "method", k.Method, "error", logs.Error(err))
 }
 
 // Panicked is part of actors.Handler.

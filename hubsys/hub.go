@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"reflect"
 	"runtime/debug"
-	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 
@@ -123,7 +122,7 @@ func (c *HubContext) Map(path string, options EndpointOptions) error {
 	e := &endpoint{sys: c.sys, hub: c.hub, settings: settings(c.options, options), authenticate: options.Authenticate}
 	e.http = &transport.Endpoint{
 		Acceptor: e, Transports: or(options.Transports, transport.AllTransports), Origins: origins, Tokens: c.sys.tokens, Log: c.sys.log,
-		PollTimeout: or(options.PollTimeout, 90*time.Second),
+		PollTimeout: or(options.PollTimeout, defaultPollTimeout), RequestLimit: max(or(options.RequestHeaderLimit, defaultRequestLimit), 0), Hosts: options.AllowedHosts,
 	}
 	return c.sys.mapEndpoint(path, e)
 }

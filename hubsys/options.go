@@ -56,18 +56,36 @@ type HubOptions struct {
 	// EnableDetailedErrors lets clients see the text of every error, not of a [HubError] alone. Default: false.
 	EnableDetailedErrors bool
 
-	// OutboxLimit is the number of bytes that may wait for one client. When half of them do, senders wait for the client as long as it
-	// keeps taking at least that much a second; a slower one is disconnected when the limit is reached. Many who send at once to a client
-	// that keeps taking may each exceed it by one message. Default: 1 MiB.
+	// OutboxLimit is the number of bytes that may wait for one client. When half of them do, senders wait. A Send to several waits until at
+	// least half of its receivers are below that mark; a client that is slower than those holds senders for one second in all, and is
+	// disconnected when it is at the limit then. Only time in which the client's own connection was full counts. A Send to one client, and
+	// the results of its own calls, wait for it as long as it takes anything within TransportSendTimeout, and are not what makes it slow.
+	// Senders that wait may each exceed the limit by one message. Default: 1 MiB.
 	OutboxLimit int
 	// InboundLimit is the number of bytes from one client that may wait to be handled. When they do, the client has to wait.
 	// Default: 1 MiB.
 	InboundLimit int
+
+	// DisconnectGrace is how long the calls of a client that has gone go on. What was received before the client's end is executed, and
+	// the contexts of methods and of OnConnected do not end with their client, because what they do is often meant for others: a message,
+	// an entry in a database. [Call.Aborted] tells at once that the client has gone, and streams end at once. When this time is over,
+	// contexts end; OnDisconnected runs when the calls have returned, or up to CloseTimeout later. Default: 30 s. Unlimited: contexts do not end,
+	// and a method that never returns keeps its connection for ever.
+	DisconnectGrace time.Duration
+	// MaximumPendingResults is how many calls of one client may wait for the client's answer to an [Invoke] without counting as parallel
+	// invocations. Further ones count, so the client's next calls wait. Default: 100.
+	MaximumPendingResults int
 }
 
 const (
 	defaultBytes = 1 << 20
 	leastBytes   = 64 << 10
+
+	defaultKeepAlive     = 15 * time.Second
+	defaultClientTimeout = 30 * time.Second
+	defaultPollTimeout   = 90 * time.Second
+	clientPollTimeout    = 100 * time.Second // after which the official clients give up
+	defaultRequestLimit  = 16 << 10
 )
 
 // Validate reports everything that is wrong with the options.
@@ -86,6 +104,10 @@ func (o HubOptions) Validate() error {
 	f.check(o.MaximumParallelInvocationsPerClient >= 0, "MaximumParallelInvocationsPerClient is %d: it is at least 1, or 0 for the default", o.MaximumParallelInvocationsPerClient)
 	f.check(o.StreamBufferCapacity >= 0, "StreamBufferCapacity is %d: it is at least 1, or 0 for the default", o.StreamBufferCapacity)
 	f.check(o.OutboxLimit == 0 || o.OutboxLimit >= leastBytes, "OutboxLimit is %d: it is at least %d bytes, or 0 for the default", o.OutboxLimit, leastBytes)
+	f.check(o.DisconnectGrace >= Unlimited, "DisconnectGrace is %s: it is a time, 0 for the default, or Unlimited", o.DisconnectGrace)
+	f.check(o.MaximumPendingResults >= 0, "MaximumPendingResults is %d: it is at least 1, or 0 for the default", o.MaximumPendingResults)
+	keepAlive, timeout := or(o.KeepAliveInterval, defaultKeepAlive), or(o.ClientTimeoutInterval, defaultClientTimeout)
+	f.check(keepAlive < timeout, "KeepAliveInterval is %s, and ClientTimeoutInterval %s: clients that ping as often as they are pinged would be timed out", keepAlive, timeout)
 	f.check(o.InboundLimit == 0 || o.InboundLimit >= leastBytes, "InboundLimit is %d: it is at least %d bytes, or 0 for the default", o.InboundLimit, leastBytes)
 	return f.join("HubOptions")
 }
@@ -104,12 +126,21 @@ type EndpointOptions struct {
 	// Their browsers are told so (CORS), preflights are answered. Default: none; the application's own CORS middleware can do it, except
 	// for WebSockets.
 	AllowedOrigins []string
-	// AllowCredentials lets pages of allowed origins send cookies. It cannot be combined with "*". Default: false; their cookies are
-	// hidden from Authenticate and from the hub, and the JavaScript client has to be told: withUrl(url, {withCredentials: false}).
+	// AllowCredentials lets pages of allowed origins send what browsers send by themselves: cookies, passwords, certificates. It cannot be
+	// combined with "*". Default: false; these are hidden from Authenticate and from the hub (a bearer token, which the page has sent, is
+	// not), and the JavaScript client has to be told: withUrl(url, {withCredentials: false}).
 	AllowCredentials bool
+	// AllowedHosts are the names by which the server may be asked, with or without a port, such as "localhost"; other requests are refused
+	// with status 421. It guards servers on private addresses against pages whose domain is made to resolve to them (DNS rebinding).
+	// Default: any.
+	AllowedHosts []string
 
-	// PollTimeout is how long a long poll waits for something to send before it is answered without. Clients give up after 100 s.
-	// Default: 90 s.
+	// RequestHeaderLimit is the number of bytes of headers and query that a request may have, because those of the one that opens a
+	// connection are kept with it. More is refused with status 431. Default: 16 KiB. It can be Unlimited.
+	RequestHeaderLimit int
+
+	// PollTimeout is how long a long poll waits for something to send before it is answered without. Less than 100 s, after which clients
+	// give up. Default: 90 s.
 	PollTimeout time.Duration
 	// TransportSendTimeout is how long a client may take nothing of what waits for it. Default: 10 s.
 	TransportSendTimeout time.Duration
@@ -122,6 +153,11 @@ func (o EndpointOptions) Validate() error {
 	var f faults
 	f.check(o.Transports&^transport.AllTransports == 0, "Transports has an unknown one: %#x", uint8(o.Transports))
 	f.duration("PollTimeout", o.PollTimeout)
+	f.check(o.PollTimeout < clientPollTimeout, "PollTimeout is %s: clients give up after %s", o.PollTimeout, clientPollTimeout)
+	f.check(o.RequestHeaderLimit >= Unlimited, "RequestHeaderLimit is %d: it is a number of bytes, 0 for the default, or Unlimited", o.RequestHeaderLimit)
+	for i, host := range o.AllowedHosts {
+		f.check(host != "" && !strings.ContainsAny(host, "/?#@* "), "AllowedHosts[%d] is %q: it is a host, or a host and a port", i, host)
+	}
 	f.duration("TransportSendTimeout", o.TransportSendTimeout)
 	f.duration("CloseTimeout", o.CloseTimeout)
 	if _, err := transport.NewOrigins(o.AllowedOrigins, o.AllowCredentials); err != nil {
@@ -159,10 +195,12 @@ func settings(h HubOptions, e EndpointOptions) *actors.Settings {
 		OutboxLimit:      or(h.OutboxLimit, defaultBytes),
 		InboundLimit:     or(h.InboundLimit, defaultBytes),
 		HandshakeTimeout: or(h.HandshakeTimeout, 15*time.Second),
-		KeepAlive:        or(h.KeepAliveInterval, 15*time.Second),
-		ClientTimeout:    or(h.ClientTimeoutInterval, 30*time.Second),
+		KeepAlive:        or(h.KeepAliveInterval, defaultKeepAlive),
+		ClientTimeout:    or(h.ClientTimeoutInterval, defaultClientTimeout),
 		CloseTimeout:     or(e.CloseTimeout, 5*time.Second),
 		SendTimeout:      or(e.TransportSendTimeout, 10*time.Second),
+		DisconnectGrace:  or(h.DisconnectGrace, 30*time.Second),
+		PendingResults:   or(h.MaximumPendingResults, 100),
 	}
 	if s.MaxMessage == Unlimited {
 		s.MaxMessage = 0

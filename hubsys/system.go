@@ -7,12 +7,15 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	pathpkg "path"
+	"slices"
 	"strings"
 	"sync"
 
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/troupe-go/troupe/actors"
+	"github.com/troupe-go/troupe/internal/logs"
 	"github.com/troupe-go/troupe/transport"
 )
 
@@ -21,8 +24,25 @@ type Config struct {
 	// ActorSystem is an actor system of the application's to live in, under an actor whose name begins with "hubsys-". Nothing else in
 	// it is touched, and it is not shut down. Nil: the System has one of its own.
 	ActorSystem *actor.ActorSystem
-	// Logger gets what happens inside. Secrets are never logged. Nil: slog.Default().
+	// Logger gets what happens inside. Secrets are never logged, texts that clients have chosen are cut to 256 bytes, and what clients can
+	// bring about at will is logged a few times a minute and counted. Nil: slog.Default().
 	Logger *slog.Logger
+
+	// PendingConnections is how many connections may have been negotiated and wait for their transport, each for 15 s at most; the oldest
+	// makes room for another one. Default: 10,000.
+	PendingConnections int
+	// PendingConnectionsPerAddress is how many of them may have been negotiated from one remote address (of IPv6, one /64 network). More are
+	// refused with status 429. Behind a proxy, have middleware put the client's address into http.Request.RemoteAddr. Default: 1,000. It can
+	// be Unlimited.
+	PendingConnectionsPerAddress int
+}
+
+// Validate reports everything that is wrong with the configuration.
+func (c Config) Validate() error {
+	var f faults
+	f.check(c.PendingConnections >= 0, "PendingConnections is %d: it is at least 1, or 0 for the default", c.PendingConnections)
+	f.check(c.PendingConnectionsPerAddress >= Unlimited, "PendingConnectionsPerAddress is %d: it is at least 1, 0 for the default, or Unlimited", c.PendingConnectionsPerAddress)
+	return f.join("Config")
 }
 
 // System serves hubs. It is an [http.Handler] for all paths that hubs are mapped to, and can be mounted under any mux, prefix or
@@ -40,25 +60,33 @@ type System struct {
 
 // New starts a system. It runs until [System.Shutdown].
 func New(config Config) (*System, error) {
+	if err := config.Validate(); err != nil {
+		return nil, err
+	}
 	log := config.Logger
 	if log == nil {
 		log = slog.Default()
 	}
+	log = slog.New(logs.Safe(log.Handler())) // a handler that panics ends nobody's connection
 	runtime, err := actors.NewSystem(config.ActorSystem, log)
 	if err != nil {
 		return nil, err
 	}
 	var node [4]byte
 	rand.Read(node[:])
-	return &System{runtime: runtime, log: log, tokens: transport.NewTokens(node), hubs: map[string]bool{}, endpoints: map[string]*endpoint{}}, nil
+	tokens := transport.NewTokens(node)
+	tokens.Limit = or(config.PendingConnections, tokens.Limit)
+	tokens.AddressLimit = or(config.PendingConnectionsPerAddress, tokens.AddressLimit)
+	return &System{runtime: runtime, log: log, tokens: tokens, hubs: map[string]bool{}, endpoints: map[string]*endpoint{}}, nil
 }
 
 // ActorSystem is the actor system that everything runs in.
 func (s *System) ActorSystem() *actor.ActorSystem { return s.runtime.ActorSystem() }
 
-// Shutdown refuses new connections with status 503, closes the others in a way that lets their clients reconnect, runs OnDisconnected
-// for each, writes out what is pending and stops everything that New has started. If ctx ends first, sockets are cut, calls that still
-// run are abandoned, and the error tells how many. A client that does not answer a close is waited for as long as
+// Shutdown refuses new connections with status 503, executes the calls that were received, closes the connections in a way that lets their
+// clients reconnect, runs OnDisconnected for each, writes out what is pending and stops everything that New has started. Streams end at
+// once; the contexts of other calls end with [ErrShutdown] when nine tenths of the time until the deadline of ctx are over. If ctx ends
+// first, sockets are cut, calls that still run are abandoned, and the error tells how many. A client that does not answer a close is waited for as long as
 // EndpointOptions.CloseTimeout says, and up to a second more. Later callers wait for the first, as long as their own ctx allows. A hub
 // method may call Shutdown with its own context; it is not waited for.
 //
@@ -70,20 +98,21 @@ func (s *System) Shutdown(ctx context.Context) error {
 	return s.runtime.Shutdown(ctx)
 }
 
-// ServeHTTP serves the endpoints that hubs are mapped to. Paths are matched without regard to case or a trailing slash.
+// ServeHTTP serves the endpoints that hubs are mapped to, and their negotiation. A path is compared as it is, case included, and never
+// cleaned or decoded a second time: what a mux or a proxy in front has decided by it holds here, too.
 func (s *System) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	path := normalPath(r.URL.Path)
+	path := r.URL.Path
 	s.mu.RLock()
 	e := s.endpoints[path]
-	hub, negotiate := strings.CutSuffix(path, "/negotiate")
-	if e == nil && negotiate {
-		e = s.endpoints[hub]
-	} else {
-		negotiate = false
+	negotiate := false
+	if e == nil {
+		if hub, ok := strings.CutSuffix(path, negotiation); ok {
+			e, negotiate = s.endpoints[or(hub, "/")], true
+		}
 	}
 	s.mu.RUnlock()
 	switch {
-	case e == nil:
+	case e == nil || hasEncodedSlash(r.URL.RawPath):
 		w.WriteHeader(http.StatusNotFound)
 	case negotiate:
 		e.http.Negotiate(w, r)
@@ -92,39 +121,58 @@ func (s *System) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// normalPath is a path in lower case without dot segments and without a slash at its end.
-func normalPath(path string) string {
-	if strings.Contains(path, "/.") {
-		var kept []string
-		for segment := range strings.SplitSeq(path, "/") {
-			switch segment {
-			case ".":
-			case "..":
-				kept = kept[:max(min(1, len(kept)), len(kept)-1)]
-			default:
-				kept = append(kept, segment)
-			}
+// negotiation is what is behind the path of an endpoint where clients negotiate.
+const negotiation = "/negotiate"
+
+// hasEncodedSlash reports whether a path has a slash that is part of a segment, and no separator.
+func hasEncodedSlash(rawPath string) bool {
+	return strings.Contains(rawPath, "%2f") || strings.Contains(rawPath, "%2F")
+}
+
+// Patterns are those that a mux has to send here for all endpoints that hubs are mapped to now: each path, and where it is negotiated.
+//
+//	for _, pattern := range sys.Patterns() {
+//		mux.Handle(pattern, sys)
+//	}
+//
+// Under a prefix, which [http.StripPrefix] takes away, it has to be put in front of them. http.ServeMux would redirect what is sent
+// to a pattern with a slash at its end, and WebSockets do not follow.
+func (s *System) Patterns() []string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var patterns []string
+	for path := range s.endpoints {
+		if path == "/" {
+			patterns = append(patterns, "/{$}", negotiation)
+		} else {
+			patterns = append(patterns, path, path+negotiation)
 		}
-		path = strings.Join(kept, "/")
 	}
-	return strings.ToLower(strings.TrimSuffix(path, "/"))
+	slices.Sort(patterns)
+	return patterns
 }
 
 // mapEndpoint adds an endpoint.
 func (s *System) mapEndpoint(path string, e *endpoint) error {
+	if path != "/" && (!strings.HasPrefix(path, "/") || strings.HasSuffix(path, "/") || pathpkg.Clean(path) != path) {
+		return fmt.Errorf("hubsys: %q is not the path of an endpoint: it begins with a slash, and has no empty parts, no dot segments, and no slash at its end", path)
+	}
+	if strings.ContainsAny(path, "?#{}%") {
+		return fmt.Errorf("hubsys: %q is not the path of an endpoint: it is not encoded, and has no query, fragment or wildcard", path)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	normal := normalPath(path)
-	if path != "/" && (!strings.HasPrefix(path, "/") || strings.HasSuffix(path, "/") || strings.Contains(path, "//")) {
-		return fmt.Errorf("hubsys: %q is not the path of an endpoint: it begins with a slash, and has neither empty parts nor a slash at its end", path)
+	if s.closing {
+		return errClosing
 	}
-	if strings.ContainsAny(path, "?#") {
-		return fmt.Errorf("hubsys: %q is not the path of an endpoint: queries and fragments are no part of paths", path)
+	if s.endpoints[path] != nil {
+		return fmt.Errorf("hubsys: there is an endpoint at %q already", path)
 	}
-	if s.endpoints[normal] != nil {
-		return fmt.Errorf("hubsys: there is an endpoint at %q already (paths are compared without regard to case)", path)
+	hub, ok := strings.CutSuffix(path, negotiation)
+	if ok && s.endpoints[or(hub, "/")] != nil || s.endpoints[strings.TrimSuffix(path, "/")+negotiation] != nil {
+		return fmt.Errorf("hubsys: %q cannot be the path of an endpoint: clients negotiate with another one there, or it is where they would negotiate with this one", path)
 	}
-	s.endpoints[normal] = e
+	s.endpoints[path] = e
 	return nil
 }
 

@@ -3,11 +3,17 @@ package transport
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/troupe-go/troupe/internal/logs"
 )
 
 // Session is a connection as its transport sees it. Buffer, Commit, CommitLast, Partial and End are called by one goroutine at a time.
@@ -16,9 +22,8 @@ type Session interface {
 	Buffer() []byte
 	// Commit says that n bytes have been read into it. It may wait, and so slow the client down; false: until the connection has ended.
 	Commit(n int) bool
-	// CommitLast is Commit for the end of a request. The answer is given when all of it is taken in, or the connection has ended, but before
-	// anything comes of it.
-	CommitLast(n int, answer func(taken bool))
+	// CommitLast is Commit for the end of a request, which is to be answered soon: what it brings is not handled on the caller's goroutine.
+	CommitLast(n int) bool
 	// Partial tells whether half a message has been read.
 	Partial() bool
 	// End says that nothing more comes, and nothing more can be fetched. An error tells what the transport found wrong.
@@ -74,11 +79,18 @@ type Endpoint struct {
 	Log        *slog.Logger
 	// PollTimeout is how long a poll waits for something to send.
 	PollTimeout time.Duration
+	// RequestLimit is how many bytes of headers and query a request may have, because that is kept for as long as its connection lives.
+	// 0: no limit.
+	RequestLimit int
+	// Hosts are the names by which the server may be asked. Empty: any.
+	Hosts []string
+
+	refusals logs.Limiter // that are logged
 }
 
 // Negotiate answers POST {endpoint}/negotiate.
 func (e *Endpoint) Negotiate(w http.ResponseWriter, r *http.Request) {
-	e.Origins.guard(w, r, e.answerNegotiate)
+	e.guard(w, r, e.answerNegotiate)
 }
 
 func (e *Endpoint) answerNegotiate(w http.ResponseWriter, r *http.Request) {
@@ -93,7 +105,52 @@ func (e *Endpoint) answerNegotiate(w http.ResponseWriter, r *http.Request) {
 
 // Connect answers what comes to the endpoint itself (spec §1.6, §2.1).
 func (e *Endpoint) Connect(w http.ResponseWriter, r *http.Request) {
-	e.Origins.guard(w, r, e.connect)
+	e.guard(w, r, e.connect)
+}
+
+// guard refuses requests that are too large, that ask for another host, or that come from pages of origins that are not allowed.
+func (e *Endpoint) guard(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+	switch {
+	case !e.isOurs(r.Host):
+		e.logOnce("a request was refused: it asks for a host that is not in AllowedHosts", r.Host, r)
+		plain(w, http.StatusMisdirectedRequest, "The host is not one of this server's.")
+	case e.RequestLimit > 0 && keptSize(r) > e.RequestLimit:
+		plain(w, http.StatusRequestHeaderFieldsTooLarge, fmt.Sprintf("Headers and query may have %d bytes together.", e.RequestLimit))
+	default:
+		if e.Origins.cors != nil && !e.Origins.allows(r) {
+			e.logOrigin(r)
+		}
+		e.Origins.guard(w, r, next)
+	}
+}
+
+// isOurs reports whether the server may be asked by a name. A listed host without a port stands for every port.
+func (e *Endpoint) isOurs(host string) bool {
+	if len(e.Hosts) == 0 {
+		return true
+	}
+	name := host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		name = h
+	}
+	name = strings.Trim(name, "[]")
+	return slices.ContainsFunc(e.Hosts, func(listed string) bool {
+		return strings.EqualFold(listed, host) || strings.EqualFold(strings.Trim(listed, "[]"), name)
+	})
+}
+
+// logOrigin says why the page that makes a request may not connect, and what to do about it.
+func (e *Endpoint) logOrigin(r *http.Request) {
+	e.logOnce("a request was refused: its origin is not allowed", r.Header.Get("Origin"), r,
+		"hint", "list the origin in EndpointOptions.AllowedOrigins; if the page is this server's own, let the proxy in front of it pass the Host header on")
+}
+
+// logOnce logs a refusal once a minute for each value that it is due to.
+func (e *Endpoint) logOnce(what, why string, r *http.Request, args ...any) {
+	if logged, missed := e.refusals.Allow(what + why); logged {
+		args = append([]any{"origin", logs.Clip(r.Header.Get("Origin")), "host", logs.Clip(r.Host), "path", r.URL.Path, "remote", r.RemoteAddr, "unlogged", missed}, args...)
+		e.Log.Warn(what, args...)
+	}
 }
 
 func (e *Endpoint) connect(w http.ResponseWriter, r *http.Request) {
@@ -111,6 +168,9 @@ func (e *Endpoint) connect(w http.ResponseWriter, r *http.Request) {
 
 func (e *Endpoint) get(w http.ResponseWriter, r *http.Request) {
 	switch {
+	case !isUpgrade(r) && !discardBody(w, r):
+		w.Header().Set("Connection", "close")
+		plain(w, http.StatusBadRequest, "")
 	case acceptsEvents(r):
 		e.events(w, r)
 	case isUpgrade(r):
@@ -262,7 +322,7 @@ func (e *Endpoint) identify(w http.ResponseWriter, r *http.Request) (Identity, b
 }
 
 func (e *Endpoint) refuse(w http.ResponseWriter, r *http.Request, status int, err error) {
-	e.Log.Debug("a request was refused", "path", r.URL.Path, "remote", r.RemoteAddr, "status", status, "error", err)
+	e.Log.Debug("a request was refused", "path", r.URL.Path, "remote", r.RemoteAddr, "status", status, "error", logs.Error(err))
 	plain(w, status, "")
 }
 
@@ -271,6 +331,17 @@ func plain(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Content-Type", "text/plain")
 	w.WriteHeader(status)
 	_, _ = w.Write([]byte(text))
+}
+
+// discardBody reads the body of a request that needs none. It returns false if the body is large, or does not come.
+func discardBody(w http.ResponseWriter, r *http.Request) bool {
+	if r.ContentLength == 0 {
+		return true
+	}
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Now().Add(restPause))
+	n, err := io.Copy(io.Discard, io.LimitReader(r.Body, maxRest+1))
+	return err == nil && n <= maxRest
 }
 
 // queryValue is the first value of a key without regard to its case, and how often it is there.

@@ -28,7 +28,9 @@ func (e *Endpoint) events(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cache-Control", "no-cache,no-store")
 	h.Set("Pragma", "no-cache")
 	// Some proxies would wait for more to compress, and nginx for more to send.
-	h.Set("Content-Encoding", "identity")
+	if h.Get("Content-Encoding") == "" { // middleware that compresses flushes as well, and has named its encoding
+		h.Set("Content-Encoding", "identity")
+	}
 	h.Set("X-Accel-Buffering", "no")
 	err := f.deliver(ctx, func() error { // the client's open event
 		_, _ = w.Write([]byte(":\r\n"))

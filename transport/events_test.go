@@ -572,10 +572,7 @@ func (s *script) Commit(n int) bool {
 	s.read = append(s.read, s.buffer[:n]...)
 	return true
 }
-func (s *script) CommitLast(n int, answer func(bool)) {
-	s.Commit(n)
-	answer(true)
-}
+func (s *script) CommitLast(n int) bool { return s.Commit(n) }
 func (s *script) Partial() bool         { return false }
 func (s *script) End(err error)         { s.ended <- err }
 func (s *script) Pong([]byte)           {}

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -30,7 +31,13 @@ func (e *Endpoint) negotiate(w http.ResponseWriter, r *http.Request, who Identit
 		answer(w, map[string]string{"error": failure})
 		return
 	}
-	reserved := e.Tokens.reserve(e, who.UserID, version == 0)
+	reserved := e.Tokens.reserve(e, who.UserID, r.RemoteAddr, version == 0)
+	if reserved == nil {
+		e.logOnce("a negotiation was refused: too many connections that were negotiated from its address wait for their transport", addressOf(r.RemoteAddr), r)
+		w.Header().Set("Retry-After", "1")
+		plain(w, http.StatusTooManyRequests, fmt.Sprintf("At most %d connections that were negotiated from one address can wait for their transport.", e.Tokens.AddressLimit))
+		return
+	}
 	n := negotiation{Version: version, ID: reserved.id, Transports: e.Transports.offers()}
 	if version > 0 {
 		n.Token = reserved.token

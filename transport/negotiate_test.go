@@ -184,7 +184,7 @@ func TestIDsAndTokens(t *testing.T) {
 
 func TestATokenBelongsToItsEndpoint(t *testing.T) {
 	c := newCounter(t)
-	other := *c.Endpoint
+	other := &Endpoint{Acceptor: c.Acceptor, Transports: c.Transports, Origins: c.Origins, Tokens: c.Tokens, Log: c.Log}
 	_, token := c.negotiate("?negotiateVersion=1")
 	require.Equal(t, http.StatusNotFound, ask(other.Connect, http.MethodPost, "?id="+token, nil).status)
 	require.Equal(t, http.StatusOK, ask(c.Connect, http.MethodPost, "?id="+token, nil).status)

@@ -14,8 +14,8 @@ import (
 // Origins decides which web pages may connect: by CORS, and for WebSockets, which browsers do not guard, by itself.
 //
 // A request without an Origin header does not come from a page and passes: this is no authentication. One from the server's own
-// origin passes, one from an allowed origin passes, all others do not. Unless credentials are allowed, cookies of pages from other
-// origins are not seen.
+// origin passes, one from an allowed origin passes, all others do not. Unless credentials are allowed, what browsers send by themselves
+// with requests of pages from other origins is not seen.
 type Origins struct {
 	any         bool
 	allowed     map[string]bool
@@ -71,9 +71,9 @@ func (o *Origins) options() cors.Options {
 	return options
 }
 
-// guard answers preflights, lets browsers see the answers to pages of allowed origins, and hides the cookies that nobody shall see.
+// guard answers preflights, lets browsers see the answers to pages of allowed origins, and hides the credentials that nobody shall see.
 func (o *Origins) guard(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
-	r = o.stripCookies(r)
+	r = o.hideCredentials(r)
 	if o.cors == nil {
 		next(w, r)
 		return
@@ -114,16 +114,25 @@ func (o *Origins) allows(r *http.Request) bool {
 	return own || listed || o.any
 }
 
-// stripCookies hides the cookies of a page of another origin, unless it is on the list and credentials are allowed.
-func (o *Origins) stripCookies(r *http.Request) *http.Request {
+// hideCredentials hides what a browser sends by itself with a request of a page of another origin, unless that is on the list and
+// credentials are allowed: cookies, passwords, certificates. A bearer token was sent by the page, and stays.
+func (o *Origins) hideCredentials(r *http.Request) *http.Request {
 	header := r.Header.Get("Origin")
-	if header == "" || r.Header.Get("Cookie") == "" {
+	if header == "" || r.Header.Get("Cookie") == "" && r.Header.Get("Authorization") == "" && (r.TLS == nil || len(r.TLS.PeerCertificates) == 0) {
 		return r
 	}
 	if own, listed := o.judge(header, r); own || listed && o.credentials {
 		return r
 	}
-	stripped := r.Clone(r.Context())
-	stripped.Header.Del("Cookie")
-	return stripped
+	hidden := r.Clone(r.Context())
+	hidden.Header.Del("Cookie")
+	if scheme, _, _ := strings.Cut(r.Header.Get("Authorization"), " "); !strings.EqualFold(scheme, "Bearer") {
+		hidden.Header.Del("Authorization")
+	}
+	if r.TLS != nil {
+		state := *r.TLS
+		state.PeerCertificates, state.VerifiedChains = nil, nil
+		hidden.TLS = &state
+	}
+	return hidden
 }

@@ -98,7 +98,7 @@ func TestCookiesOfOtherOrigins(t *testing.T) {
 		if test.origin != "" {
 			r.Header.Set("Origin", test.origin)
 		}
-		stripped := o.stripCookies(r)
+		stripped := o.hideCredentials(r)
 		require.Equal(t, test.seen, stripped.Header.Get("Cookie") != "", "%v", test)
 		require.Equal(t, "a=b", r.Header.Get("Cookie"), "the request that others see is left alone")
 	}
@@ -144,7 +144,7 @@ func FuzzOrigin(f *testing.F) {
 		decide := func(host, origin string) (allowed, same, cookies bool) {
 			r := &http.Request{Host: host, Header: http.Header{"Origin": {origin}, "Cookie": {"a=b"}}}
 			nobody, _ := NewOrigins(nil, false)
-			return o.allows(r), nobody.allows(r), o.stripCookies(r).Header.Get("Cookie") != ""
+			return o.allows(r), nobody.allows(r), o.hideCredentials(r).Header.Get("Cookie") != ""
 		}
 		allowed, same, cookies := decide(host, origin)
 		if len(list) == 2 {

@@ -31,6 +31,12 @@ func (e *Endpoint) post(w http.ResponseWriter, r *http.Request) {
 // take reads the body of a POST.
 func (q *requests) take(w http.ResponseWriter, r *http.Request) {
 	control := http.NewResponseController(w)
+	whole := false // the body has been read to its end
+	defer func() {
+		if !whole { // net/http reads what is left of it, and not for ever
+			_ = control.SetReadDeadline(time.Now().Add(restPause))
+		}
+	}()
 	var head []byte
 	if !isClosed(q.opened) { // it is read before it has its turn, because nothing may keep the session from being opened
 		_ = control.SetReadDeadline(time.Now().Add(bodyPause))
@@ -43,8 +49,8 @@ func (q *requests) take(w http.ResponseWriter, r *http.Request) {
 	// The body may have to wait for its turn, and the answer for the hub, for longer than the server allows requests in general.
 	_ = control.SetReadDeadline(time.Time{})
 	_ = control.SetWriteDeadline(time.Time{})
-	q.reading.Lock()
-	defer q.reading.Unlock()
+	q.reading <- struct{}{}
+	defer q.read()
 	switch tokens := q.endpoint.Tokens; {
 	case isClosed(q.opened):
 	case tokens.isGone(q.reserved):
@@ -57,6 +63,7 @@ func (q *requests) take(w http.ResponseWriter, r *http.Request) {
 		plain(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("At most %d bytes can be sent before the connection has its transport.", maxEarly))
 		return
 	default:
+		whole = true
 		q.early = append(q.early, head...)
 		plain(w, http.StatusOK, "")
 		return
@@ -80,27 +87,25 @@ func (q *requests) take(w http.ResponseWriter, r *http.Request) {
 		if err == nil || err == io.EOF { // net/http may read on, to see whether the client goes away, and must not meet this deadline
 			q.expect(control, time.Time{})
 		}
+		whole = err == io.EOF
 		ended := isClosed(q.session.Done())
 		if ended {
 			late += n
 		}
-		if err == io.EOF && !ended {
-			q.session.CommitLast(n, func(taken bool) {
-				if !taken {
-					answer(http.StatusNotFound)
-					return
-				}
-				w.Header().Set("Content-Length", "0")
-				answer(http.StatusOK)
-				_ = control.Flush()
-			})
+		if whole && !ended {
+			if !q.session.CommitLast(n) {
+				answer(http.StatusNotFound)
+				return
+			}
+			w.Header().Set("Content-Length", "0")
+			answer(http.StatusOK)
 			return
 		}
 		taken := q.session.Commit(n)
 		switch {
-		case !taken || late > maxLate || ended && err != nil && err != io.EOF:
+		case !taken || late > maxLate || ended && err != nil && !whole:
 			answer(http.StatusNotFound)
-		case err == io.EOF:
+		case whole:
 			answer(http.StatusOK)
 		case err != nil:
 			answer(http.StatusBadRequest)
@@ -131,6 +136,8 @@ func (q *requests) expect(control *http.ResponseController, until time.Time) {
 const (
 	maxLate   = 64 << 10         // of a body that is still taken in, for nothing, when the connection has ended
 	bodyPause = 30 * time.Second // that a client may make within a body
+	restPause = 5 * time.Second  // for what is left of a body that nobody reads
+	maxRest   = 64 << 10         // of a body that nobody needs
 )
 
 func notForWebSockets(w http.ResponseWriter) {

@@ -23,6 +23,22 @@ type Request struct {
 // noise are headers that say nothing about the client but how it talks to the server.
 var noise = map[string]bool{"Connection": true, "Upgrade": true, "Pragma": true, "Cache-Control": true, "Accept-Encoding": true}
 
+// keptSize is how many bytes of a request are kept, about.
+func keptSize(r *http.Request) int {
+	n := len(r.URL.RawQuery) + len(r.URL.Path) + len(r.Host)
+	for name, values := range r.Header {
+		if isNoise(name) {
+			continue
+		}
+		for _, value := range values {
+			n += len(name) + len(value) + 3
+		}
+	}
+	return n
+}
+
+func isNoise(name string) bool { return noise[name] || strings.HasPrefix(name, "Sec-Websocket-") }
+
 // snapshot copies what is kept into one string; those of the http.Request share memory with all that was read of it.
 func snapshot(r *http.Request, transport Transports) *Request {
 	parts := []string{r.URL.Path, r.URL.RawQuery, r.Host, r.RemoteAddr}
@@ -31,7 +47,7 @@ func snapshot(r *http.Request, transport Transports) *Request {
 		b.WriteString(part)
 	}
 	for name, values := range r.Header {
-		if noise[name] || strings.HasPrefix(name, "Sec-Websocket-") {
+		if isNoise(name) {
 			continue
 		}
 		for _, value := range values {

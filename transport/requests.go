@@ -16,9 +16,9 @@ type requests struct {
 	reserved *reservation
 	polls    bool
 
-	reading sync.Mutex // held by the POST whose body is being read: one after the other
-	early   []byte     // what was sent before there was a session; belongs to reading
-	session Session    // set when opened is closed; nil if it was refused
+	reading chan struct{} // a lock, held by the POST whose body is being read: one after the other
+	early   []byte        // what was sent before there was a session; belongs to reading
+	session Session       // set when opened is closed; nil if it was refused
 	opened  chan struct{}
 
 	mu      sync.Mutex
@@ -72,26 +72,43 @@ func (q *requests) end() {
 	q.over = true
 	opened := isClosed(q.opened)
 	if q.body != nil {
-		_ = q.body.SetReadDeadline(past)
+		_ = q.body.SetReadDeadline(time.Now().Add(lastBody))
 	}
 	q.mu.Unlock()
 	if !first {
 		return
 	}
 	q.endpoint.Tokens.release(q.reserved)
-	if opened { // else whoever opens it will see
+	if !opened {
+		return // whoever opens it will see
+	}
+	select {
+	case q.reading <- struct{}{}:
+		<-q.reading
 		q.session.End(q.left())
+	default:
+		go func() { q.session.End(q.left()) }()
 	}
 }
 
-// left is the error of a client that ends in the middle of a message.
+// lastBody is how long a POST that is being read when its client ends the connection may take: it has come before the end.
+const lastBody = time.Second
+
+// left waits for the POST that is being read, and returns the error of a client that ends in the middle of a message.
 func (q *requests) left() error {
-	if !q.reading.TryLock() {
-		return nil // a body is still being read
+	timer := time.NewTimer(lastBody)
+	defer timer.Stop()
+	select {
+	case q.reading <- struct{}{}:
+		defer q.read()
+		return left(q.session)
+	case <-timer.C:
+		return nil
 	}
-	defer q.reading.Unlock()
-	return left(q.session)
 }
+
+// read gives the lock back.
+func (q *requests) read() { <-q.reading }
 
 func isClosed(c <-chan struct{}) bool {
 	select {
@@ -104,8 +121,8 @@ func isClosed(c <-chan struct{}) bool {
 
 // open begins the connection that the requests carry, with what the client has sent already.
 func (q *requests) open(r *http.Request, who Identity, kind Transports) error {
-	q.reading.Lock()
-	defer q.reading.Unlock()
+	q.reading <- struct{}{}
+	defer q.read()
 	session, err := q.endpoint.Acceptor.Accept(q.reserved.id, who, snapshot(r, kind), q)
 	if err == nil {
 		q.session = session
@@ -128,8 +145,8 @@ func (q *requests) open(r *http.Request, who Identity, kind Transports) error {
 
 // feedEarly gives a session that needs no requests what they have brought.
 func (q *requests) feedEarly(session Session) {
-	q.reading.Lock()
-	defer q.reading.Unlock()
+	q.reading <- struct{}{}
+	defer q.read()
 	feed(session, q.early)
 	q.early = nil
 }
@@ -164,9 +181,7 @@ func (q *requests) begin(w http.ResponseWriter, r *http.Request) (context.Contex
 			q.current = f
 			q.mu.Unlock()
 			// The server's own timeouts are for requests that end by themselves.
-			if r.ContentLength == 0 { // else net/http reads the body before the answer goes out
-				_ = f.control.SetReadDeadline(time.Time{})
-			}
+			_ = f.control.SetReadDeadline(time.Time{})
 			_ = f.control.SetWriteDeadline(time.Time{})
 			return ctx, f, true
 		}

@@ -3,6 +3,8 @@ package transport
 import (
 	"crypto/rand"
 	"encoding/base64"
+	"net"
+	"net/netip"
 	"sync"
 	"time"
 )
@@ -10,25 +12,30 @@ import (
 // Tokens knows the connections that clients can name: those that were negotiated and wait for their transport, and those that have it.
 //
 // A connection is found by its secret token and at the endpoint that has issued it, never by its public id. One that gets no
-// transport within Expiry is forgotten.
+// transport within Expiry is forgotten, with what was sent to it.
 type Tokens struct {
 	// Expiry is how long a negotiated connection waits for its transport.
 	Expiry time.Duration
 	// Limit is how many may wait at once. When it is reached, the one that has waited longest is forgotten.
 	Limit int
+	// AddressLimit is how many may wait at once that were negotiated from one remote address. Negative: no limit.
+	AddressLimit int
 
 	node [4]byte
 	now  func() time.Time
 
-	mu      sync.Mutex
-	byToken map[string]*reservation
-	waiting []*reservation // in order of their age; those that do not wait any more are skipped
-	count   int            // of those that wait
+	mu        sync.Mutex
+	byToken   map[string]*reservation
+	waiting   []*reservation // in order of their age; those that do not wait any more are skipped
+	count     int            // of those that wait
+	byAddress map[string]int // of them
+	sweeping  bool           // expire will be called by the clock
 }
 
 // reservation is a connection that can be named.
 type reservation struct {
 	id, token string
+	address   string
 	endpoint  *Endpoint
 	userID    string
 	born      time.Time
@@ -39,7 +46,10 @@ type reservation struct {
 
 // NewTokens makes ids of a node.
 func NewTokens(node [4]byte) *Tokens {
-	return &Tokens{Expiry: 15 * time.Second, Limit: 10000, node: node, now: time.Now, byToken: map[string]*reservation{}}
+	return &Tokens{
+		Expiry: 15 * time.Second, Limit: 10000, AddressLimit: 1000,
+		node: node, now: time.Now, byToken: map[string]*reservation{}, byAddress: map[string]int{},
+	}
 }
 
 // NewID returns a connection id: 16 bytes in base64url, of which the first four name the node.
@@ -52,29 +62,61 @@ func (t *Tokens) random(n int) string {
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-func (t *Tokens) reserve(e *Endpoint, userID string, idIsToken bool) *reservation {
+// reserve returns nil if too many connections wait that were negotiated from the same address.
+func (t *Tokens) reserve(e *Endpoint, userID, remoteAddr string, idIsToken bool) *reservation {
 	now := t.now()
-	r := &reservation{id: t.NewID(), token: t.random(16), endpoint: e, userID: userID, born: now}
+	r := &reservation{id: t.NewID(), token: t.random(16), address: addressOf(remoteAddr), endpoint: e, userID: userID, born: now}
 	if idIsToken {
 		r.token = r.id
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.expire(now)
-	for t.count >= t.Limit { // nobody can keep others out by negotiating: their own are forgotten first
+	if t.AddressLimit >= 0 && t.byAddress[r.address] >= t.AddressLimit {
+		return nil
+	}
+	for t.count >= t.Limit {
 		t.expire(t.waiting[0].born.Add(t.Expiry + 1))
 	}
 	t.byToken[r.token] = r
 	t.waiting = append(t.waiting, r)
 	t.count++
+	t.byAddress[r.address]++
+	if !t.sweeping {
+		t.sweeping = true
+		time.AfterFunc(t.Expiry, t.sweep)
+	}
 	return r
+}
+
+// addressOf is what of a remote address stands for one client: the host, and of IPv6 the network that one client can have.
+func addressOf(remoteAddr string) string {
+	host, _, err := net.SplitHostPort(remoteAddr)
+	if err != nil {
+		host = remoteAddr
+	}
+	if ip, err := netip.ParseAddr(host); err == nil && ip.Is6() && !ip.Is4In6() {
+		network, _ := ip.WithZone("").Prefix(64)
+		return network.String()
+	}
+	return host
+}
+
+// sweep forgets by the clock what has waited for too long.
+func (t *Tokens) sweep() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.expire(t.now())
+	if t.sweeping = t.count > 0; t.sweeping {
+		time.AfterFunc(max(t.Expiry/16, time.Second), t.sweep)
+	}
 }
 
 // expire forgets what has waited for too long.
 func (t *Tokens) expire(now time.Time) {
 	n := 0
-	for n < len(t.waiting) && (t.waiting[n].transport != 0 || t.waiting[n].gone || now.Sub(t.waiting[n].born) > t.Expiry) {
-		if r := t.waiting[n]; r.transport == 0 && !r.gone {
+	for n < len(t.waiting) && (!t.waiting[n].waits() || now.Sub(t.waiting[n].born) > t.Expiry) {
+		if r := t.waiting[n]; r.waits() {
 			t.forget(r)
 		}
 		t.waiting[n] = nil
@@ -83,11 +125,22 @@ func (t *Tokens) expire(now time.Time) {
 	t.waiting = t.waiting[n:]
 }
 
+func (r *reservation) waits() bool { return r.transport == 0 && !r.gone }
+
+// uncount says that a connection does not wait any more.
+func (t *Tokens) uncount(r *reservation) {
+	t.count--
+	if t.byAddress[r.address]--; t.byAddress[r.address] == 0 {
+		delete(t.byAddress, r.address)
+	}
+}
+
 func (t *Tokens) forget(r *reservation) {
 	delete(t.byToken, r.token)
-	if r.gone = true; r.transport == 0 {
-		t.count--
+	if r.waits() {
+		t.uncount(r)
 	}
+	r.gone = true
 }
 
 // find returns the connection of a token at the endpoint that has issued it.
@@ -108,8 +161,8 @@ func (t *Tokens) activate(r *reservation, transport Transports) (has Transports,
 	if r.transport != 0 || r.gone {
 		return r.transport, false
 	}
+	t.uncount(r)
 	r.transport = transport
-	t.count--
 	return transport, true
 }
 
@@ -142,7 +195,7 @@ func (t *Tokens) requestsOf(r *reservation) *requests {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if r.requests == nil {
-		r.requests = &requests{endpoint: r.endpoint, reserved: r, opened: make(chan struct{})}
+		r.requests = &requests{endpoint: r.endpoint, reserved: r, reading: make(chan struct{}, 1), opened: make(chan struct{})}
 	}
 	return r.requests
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/troupe-go/troupe/internal/logs"
 	"github.com/troupe-go/troupe/internal/wsframe"
 )
 
@@ -52,7 +54,10 @@ func (e *Endpoint) webSocket(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !e.Origins.allows(r) {
-		plain(w, http.StatusForbidden, "The origin is not allowed to connect.")
+		if e.Origins.cors == nil { // else it has been logged
+			e.logOrigin(r)
+		}
+		plain(w, http.StatusForbidden, fmt.Sprintf("The origin %q is not allowed to connect: it is not that of the Host of this request, %q, nor listed in AllowedOrigins. If the page is this server's own, a proxy in front of it has to pass the Host header on.", logs.Clip(r.Header.Get("Origin")), logs.Clip(r.Host)))
 		return
 	}
 	who, ok := e.admit(w, r)
@@ -183,7 +188,7 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 // serve reads until the connection ends, and frees its token then.
 func (s *WebSocket) serve(tokens *Tokens, reserved *reservation) {
 	defer tokens.release(reserved)
-	err := s.read()
+	err := s.readSafely()
 	var closed websocket.CloseError
 	switch {
 	case errors.As(err, &closed): // the client took leave: it is answered when what is being written is out
@@ -203,7 +208,7 @@ func (s *WebSocket) serve(tokens *Tokens, reserved *reservation) {
 	finished := s.finished
 	s.mu.Unlock()
 	if finished {
-		_ = s.conn.Close()
+		closeQuietly(s.conn)
 	}
 	_ = s.ws.CloseNow()
 }
@@ -212,6 +217,17 @@ var (
 	errUTF8   = errors.New("a WebSocket text message is not UTF-8")
 	errReason = errors.New("the reason of a WebSocket close frame is not UTF-8")
 )
+
+// readSafely is read for a net.Conn of the application's, which may panic.
+func (s *WebSocket) readSafely() (err error) {
+	defer func() {
+		if reason := recover(); reason != nil {
+			s.closeCode.Store(0)
+			err = fmt.Errorf("troupe: reading a connection panicked: %v", reason)
+		}
+	}()
+	return s.read()
+}
 
 func (s *WebSocket) read() error {
 	for {
@@ -374,18 +390,21 @@ func (s *WebSocket) Finished() {
 	ended := s.readerEnded
 	s.mu.Unlock()
 	if ended {
-		_ = s.conn.Close()
+		go closeQuietly(s.conn)
 	}
 }
 
-// Cut closes the descriptor at once.
+// Cut closes the descriptor at once, on a goroutine of its own: with SO_LINGER, and where it is the application's, Close may block.
 func (s *WebSocket) Cut() {
-	switch c := s.conn.(type) {
-	case *tls.Conn: // its own Close would write
-		_ = c.NetConn().Close()
-	case *net.TCPConn, *net.UnixConn:
-		_ = c.Close()
-	default: // who knows what its Close does
-		go func() { _ = c.Close() }()
+	conn := s.conn
+	if c, ok := conn.(*tls.Conn); ok { // its own Close would write
+		conn = c.NetConn()
 	}
+	go closeQuietly(conn)
+}
+
+// closeQuietly closes a connection that may be the application's.
+func closeQuietly(conn net.Conn) {
+	defer func() { _ = recover() }()
+	_ = conn.Close()
 }

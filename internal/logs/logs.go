@@ -38,10 +38,11 @@ type clipped struct{ err error }
 // LogValue is part of slog.LogValuer. Where it panics, slog says so instead.
 func (c clipped) LogValue() slog.Value { return slog.StringValue(Clip(c.err.Error())) }
 
-// Limiter lets each kind of event through a number of times a minute, and counts the others. Its zero value is not ready for use.
+// Limiter lets each kind of event through a number of times a minute, and counts the others.
 type Limiter struct {
-	most int
-	now  func() time.Time
+	Most int // 0: once
+
+	now func() time.Time // nil: time.Now
 
 	mu    sync.Mutex
 	kinds map[string]*window
@@ -58,16 +59,17 @@ const (
 	maxKinds   = 1024 // kinds that are counted apart
 )
 
-// NewLimiter returns a limiter that lets most events of each kind through a minute.
-func NewLimiter(most int) *Limiter {
-	return &Limiter{most: most, now: time.Now, kinds: map[string]*window{}}
-}
-
 // Allow reports whether an event is to be logged, and how many of its kind were not since the last one that was.
 func (l *Limiter) Allow(kind string) (ok bool, missed int) {
-	now := l.now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.kinds == nil {
+		l.kinds = map[string]*window{}
+	}
+	if l.now == nil {
+		l.now = time.Now
+	}
+	now := l.now()
 	w := l.kinds[kind]
 	if w == nil {
 		if len(l.kinds) >= maxKinds {
@@ -79,7 +81,7 @@ func (l *Limiter) Allow(kind string) (ok bool, missed int) {
 	if now.Sub(w.start) >= windowTime {
 		w.start, w.count = now, 0
 	}
-	if w.count++; w.count > l.most {
+	if w.count++; w.count > max(l.Most, 1) {
 		w.missed++
 		return false, 0
 	}
