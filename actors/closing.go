@@ -123,7 +123,7 @@ func (c *Connection) onClosingTick(m *closingTick) {
 	if c.state != draining || grace < 0 || m.draining <= grace {
 		return
 	}
-	c.onStopCalls(&stopCalls{ErrDisconnected})
+	c.onStopCalls(&stopCalls{c.sys.reason()})
 	if m.draining > grace+c.settings.CloseTimeout && c.event == nil {
 		c.calls.giveUp()
 	}

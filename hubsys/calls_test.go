@@ -77,7 +77,7 @@ func TestWhyTheContextOfACallEnds(t *testing.T) {
 		end  func(w *world, c *client, id string)
 		want error
 	}{
-		{"the client closes the socket", func(_ *world, c *client, _ string) { go c.leave() }, hubsys.ErrDisconnected},
+		{"the client closes the socket", func(_ *world, c *client, _ string) { go c.leave() }, hubsys.ErrDisconnected}, // all these after DisconnectGrace
 		{"the client vanishes", func(_ *world, c *client, _ string) { _ = c.ws.CloseNow() }, hubsys.ErrDisconnected},
 		{"the client says goodbye", func(_ *world, c *client, _ string) { c.send(goodbye) }, hubsys.ErrDisconnected},
 		{"the connection is aborted", func(w *world, c *client, _ string) { c.send(invocation("", "Do", "abort", []any{})) }, hubsys.ErrDisconnected},
@@ -87,7 +87,7 @@ func TestWhyTheContextOfACallEnds(t *testing.T) {
 		{"the system shuts down", func(w *world, _ *client, _ string) { go func() { _ = w.sys.Shutdown(context.Background()) }() }, hubsys.ErrShutdown},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			w := newWorld(t, setup{HubOptions: hubsys.HubOptions{MaximumParallelInvocationsPerClient: 2}})
+			w := newWorld(t, setup{HubOptions: hubsys.HubOptions{MaximumParallelInvocationsPerClient: 2, DisconnectGrace: time.Second}})
 			started, causes, derived := make(chan struct{}), make(chan error, 1), make(chan error, 1)
 			w.on("run", func(ctx context.Context, h *lab, _ []json.RawMessage) (any, error) {
 				close(started)

@@ -107,7 +107,7 @@ func (o HubOptions) Validate() error {
 	f.check(o.DisconnectGrace >= Unlimited, "DisconnectGrace is %s: it is a time, 0 for the default, or Unlimited", o.DisconnectGrace)
 	f.check(o.MaximumPendingResults >= 0, "MaximumPendingResults is %d: it is at least 1, or 0 for the default", o.MaximumPendingResults)
 	keepAlive, timeout := or(o.KeepAliveInterval, defaultKeepAlive), or(o.ClientTimeoutInterval, defaultClientTimeout)
-	f.check(keepAlive < timeout, "KeepAliveInterval is %s, and ClientTimeoutInterval %s: clients that ping as often as they are pinged would be timed out", keepAlive, timeout)
+	f.check(keepAlive < timeout || keepAlive < 0 || timeout < 0, "KeepAliveInterval is %s, and ClientTimeoutInterval %s: clients that ping as often as they are pinged would be timed out", keepAlive, timeout)
 	f.check(o.InboundLimit == 0 || o.InboundLimit >= leastBytes, "InboundLimit is %d: it is at least %d bytes, or 0 for the default", o.InboundLimit, leastBytes)
 	return f.join("HubOptions")
 }

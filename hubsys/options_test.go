@@ -17,7 +17,7 @@ import (
 func TestHubOptionsReportAllFaults(t *testing.T) {
 	require.NoError(t, hubsys.HubOptions{}.Validate())
 	require.NoError(t, hubsys.HubOptions{
-		HandshakeTimeout: 1, KeepAliveInterval: 1, ClientTimeoutInterval: 1, MaximumReceiveMessageSize: hubsys.Unlimited,
+		HandshakeTimeout: 1, KeepAliveInterval: 1, ClientTimeoutInterval: 2, DisconnectGrace: hubsys.Unlimited, MaximumReceiveMessageSize: hubsys.Unlimited,
 		MaximumParallelInvocationsPerClient: 1, OutboxLimit: 64 << 10, InboundLimit: 64 << 10,
 	}.Validate())
 	faulty := hubsys.HubOptions{
@@ -60,25 +60,30 @@ origin "*" cannot be allowed together with credentials: every web page could act
 func TestPaths(t *testing.T) {
 	sys := newSystem(t, hubsys.Config{})
 	hub := register(t, sys, func(*hubsys.Call) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
-	for _, path := range []string{"", "hub", "/hub/", "//", "//hub", "/a//b"} {
+	for _, path := range []string{"", "hub", "/hub/", "//", "//hub", "/a//b", "/a/../b", "/.", "/a/."} {
 		require.ErrorContains(t, hub.Map(path, hubsys.EndpointOptions{}), "is not the path of an endpoint: it begins with a slash", path)
 	}
-	for _, path := range []string{"/", "/Hub", "/a/b", "/hub/negotiate"} {
+	for _, path := range []string{"/", "/Hub", "/hub", "/a/b", "/x/negotiate", "/negotiate/x"} {
 		require.NoError(t, hub.Map(path, hubsys.EndpointOptions{}), path)
 	}
-	for _, path := range []string{"/", "/hub", "/HUB", "/A/b"} {
-		require.ErrorContains(t, hub.Map(path, hubsys.EndpointOptions{}), "already (paths are compared without regard to case)", path)
+	for _, path := range []string{"/", "/Hub", "/a/b"} {
+		require.ErrorContains(t, hub.Map(path, hubsys.EndpointOptions{}), "already", path)
 	}
+	for _, path := range []string{"/negotiate", "/Hub/negotiate", "/x/negotiate/negotiate", "/x"} {
+		require.ErrorContains(t, hub.Map(path, hubsys.EndpointOptions{}), "negotiate", path)
+	}
+	require.NoError(t, sys.Shutdown(t.Context()))
+	require.Error(t, hub.Map("/late", hubsys.EndpointOptions{}))
 }
 
 func TestWhichPathsReachAnEndpoint(t *testing.T) {
 	sys := newSystem(t, hubsys.Config{})
 	hub := register(t, sys, func(*hubsys.Call) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
-	require.NoError(t, hub.Map("/Hub/One", hubsys.EndpointOptions{}))
+	require.NoError(t, hub.Map("/hub/one", hubsys.EndpointOptions{}))
 	for path, status := range map[string]int{
-		"/hub/one/negotiate": 200, "/HUB/ONE/Negotiate": 200, "/hub/one/negotiate/": 200, "/hub/%6fne/negotiate": 200,
-		"/hub/./one/negotiate": 200, "/hub/x/../one/negotiate": 200, "/../hub/one/negotiate": 200, "/hub/one/negotiate/.": 200,
-		"/hub/one": 400, "/hub/one/": 400,
+		"/hub/one/negotiate": 200, "/hub/%6fne/negotiate": 200, "/hub/one": 400,
+		"/HUB/ONE/Negotiate": 404, "/hub/one/Negotiate": 404, "/hub/one/negotiate/": 404, "/hub/one/": 404, "/hub%2fone": 404, "/hub/one%2Fnegotiate": 404,
+		"/hub/./one/negotiate": 404, "/hub/x/../one/negotiate": 404, "/../hub/one/negotiate": 404, "/hub/one/negotiate/.": 404,
 		"/": 404, "/hub": 404, "/negotiate": 404, "/hub/one/two": 404, "/hub/one/negotiate/negotiate": 404, "/hub//one": 404,
 		"/hub/one/../negotiate": 404, "/hub/..one": 404,
 	} {
@@ -135,7 +140,7 @@ func TestNoLimitOfMessages(t *testing.T) {
 func TestTimesOfAConnection(t *testing.T) {
 	causes := make(chan error, 1)
 	w := newWorld(t, setup{
-		HubOptions:   hubsys.HubOptions{HandshakeTimeout: time.Millisecond, KeepAliveInterval: time.Millisecond, ClientTimeoutInterval: time.Millisecond},
+		HubOptions:   hubsys.HubOptions{HandshakeTimeout: time.Millisecond, KeepAliveInterval: time.Millisecond, ClientTimeoutInterval: 2 * time.Millisecond},
 		disconnected: func(_ context.Context, _ *lab, cause error) error { causes <- cause; return nil },
 	})
 	silent := open(t, w.url, dialing{})

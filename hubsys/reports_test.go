@@ -147,6 +147,6 @@ func TestMethodsThatWereMeantOtherwise(t *testing.T) {
 func TestPathsThatNoRequestHas(t *testing.T) {
 	hub := register(t, newSystem(t, hubsys.Config{}), func(*hubsys.Call) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
 	for _, path := range []string{"/chat?room=1", "/chat#top"} {
-		require.ErrorContains(t, hub.Map(path, hubsys.EndpointOptions{}), "queries and fragments are no part of paths")
+		require.ErrorContains(t, hub.Map(path, hubsys.EndpointOptions{}), "it is not encoded, and has no query, fragment or wildcard")
 	}
 }

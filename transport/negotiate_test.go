@@ -163,6 +163,7 @@ func TestWhoMayNotNegotiate(t *testing.T) {
 
 func TestIDsAndTokens(t *testing.T) {
 	c := newCounter(t)
+	c.Tokens.AddressLimit = -1
 	seen := map[string]bool{}
 	for range 1000 {
 		id, token := c.negotiate("?negotiateVersion=1")

@@ -113,7 +113,7 @@ func TestAPageOfAnotherOrigin(t *testing.T) {
 	}
 	r := ask(c.Connect, http.MethodGet, "", header)
 	require.Equal(t, http.StatusForbidden, r.status)
-	require.Equal(t, "The origin is not allowed to connect.", r.body)
+	require.Contains(t, r.body, `The origin "https://evil.example" is not allowed to connect: it is not that of the Host of this request`)
 	require.Zero(t, c.asked)
 }
 

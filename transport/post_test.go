@@ -304,6 +304,7 @@ func TestTheConnectionEndsWhileABodyWaits(t *testing.T) {
 	g.remove().is(t, http.StatusAccepted, "")
 	get(t, done).is(t, http.StatusNotFound, "")
 	get(t, other).is(t, http.StatusNotFound, "")
+	s.open() // what was received is executed
 	require.NoError(t, s.disconnected())
 }
 

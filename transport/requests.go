@@ -92,7 +92,7 @@ func (q *requests) end() {
 }
 
 // lastBody is how long a POST that is being read when its client ends the connection may take: it has come before the end.
-const lastBody = time.Second
+const lastBody = 500 * time.Millisecond
 
 // left waits for the POST that is being read, and returns the error of a client that ends in the middle of a message.
 func (q *requests) left() error {

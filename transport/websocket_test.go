@@ -51,7 +51,7 @@ func TestRequestsThatOpenNoWebSocket(t *testing.T) {
 
 func TestTheAnswerToAnUpgrade(t *testing.T) {
 	h := newHost(t, hubsys.EndpointOptions{}, hubsys.HubOptions{})
-	p, response := h.request(upgrading("/Echo/?id=&x=1", http.Header{
+	p, response := h.request(upgrading("/echo?id=&x=1", http.Header{
 		"Connection": {"keep-alive, UPGRADE"}, "Upgrade": {"WebSocket"},
 		"Sec-WebSocket-Protocol": {"json"}, "Sec-WebSocket-Extensions": {"permessage-deflate; client_max_window_bits"},
 	}))
