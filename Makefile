@@ -29,7 +29,7 @@ test-go: ## run the tests in Go, with the race detector where there is a C compi
 	GOOS=windows $(GO) build ./...
 
 .PHONY: test-clients
-test-clients: ## run the official clients against the servers: in Node, and in a browser if there is one
+test-clients: ## run the official clients against the servers: in Node, in a browser, and through proxies if there are any
 	node conformance/run.mjs
 
 .PHONY: conformance-reference

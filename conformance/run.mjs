@@ -1,5 +1,5 @@
 // Runs the suites with the official clients, as far as this machine can, and says plainly what it has left out.
-// TROUPE_REQUIRE=chromium,java makes it a failure that there is no browser, or no Java.
+// TROUPE_REQUIRE=chromium,java,nginx,haproxy makes it a failure that there is no browser, no Java, or no such proxy.
 // TROUPE_REFERENCE=path/to/run.sh runs them against the original server instead of ours.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
@@ -53,7 +53,7 @@ async function runJava() {
   return passed && tests > 0;
 }
 
-const unknown = required.filter(name => !['chromium', 'java'].includes(name));
+const unknown = required.filter(name => !['chromium', 'java', 'nginx', 'haproxy'].includes(name));
 if (unknown.length) throw new Error(`TROUPE_REQUIRE names what is not known here: ${unknown}`);
 
 const installed = existsSync(join(here, 'node_modules', '@microsoft', 'signalr-protocol-msgpack')) ||
@@ -77,8 +77,18 @@ const browser = await findBrowser();
 if (browser) suites.push('browser');
 else without('chromium', 'neither @sparticuz/chromium nor an installed Chrome or Chromium can be started');
 
+/** The proxies that can be started. What is tested through them is not what the original answers, but that it gets through. */
+const { whyNot } = await import('./proxies/proxies.mjs');
+const proxies = reference ? [] : ['nginx', 'haproxy'].filter(name => {
+  const why = whyNot(name);
+  if (why) without(name, why);
+  return !why;
+});
+if (proxies.length) suites.push('proxies');
+
 for (const suite of suites) {
   let names = readdirSync(join(here, suite)).filter(name => name.endsWith('.test.mjs'));
+  if (suite === 'proxies') names = names.filter(name => (name === 'browser.test.mjs' ? browser : proxies.some(proxy => name === `${proxy}.test.mjs`)));
   if (reference && names.includes('demo.test.mjs')) {
     names = names.filter(name => name !== 'demo.test.mjs');
     without('demo', 'the original has no such program');
