@@ -1,0 +1,120 @@
+package hubsys_test
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const defaultHeaderLimit = 16 << 10
+
+// large is a header of a size that browsers do not send.
+func large(bytes int) string { return "X-Large: " + strings.Repeat("h", bytes) + "\r\n" }
+
+// openings are the requests that begin something, and the status of each with a header and a query.
+func openings(t *testing.T, address string) map[string]func(header, query string) int {
+	head := func(method, path string, token bool, header string) func(string, string) int {
+		return func(more, query string) int {
+			p := connect(t, address)
+			p.path += path
+			q := "?negotiateVersion=1"
+			if token {
+				q = opening(t, address)
+			}
+			p.mustWrite(p.request(method, q+query, header+more))
+			status := p.response().StatusCode
+			require.NoError(t, p.conn.Close())
+			return status
+		}
+	}
+	return map[string]func(header, query string) int{
+		"negotiation":                     head(http.MethodPost, "/negotiate", false, "Content-Length: 0\r\n"),
+		"WebSocket":                       head(http.MethodGet, "", true, upgradeHeader),
+		"WebSocket without a negotiation": head(http.MethodGet, "", false, upgradeHeader),
+		"event stream":                    head(http.MethodGet, "", true, "Accept: text/event-stream\r\n"),
+		"first poll":                      head(http.MethodGet, "", true, ""),
+	}
+}
+
+func success(status int) bool {
+	return status == http.StatusOK || status == http.StatusSwitchingProtocols
+}
+
+// What is kept of a request has a limit.
+func TestARequestWithTooMuchInItOpensNothing(t *testing.T) {
+	w := newWorld(t, setup{})
+	for name, open := range openings(t, w.url) {
+		t.Run(name, func(t *testing.T) {
+			query := "&x=" + strings.Repeat("q", 8000)
+			require.True(t, success(open("", "")))
+			require.True(t, success(open(large(defaultHeaderLimit-2000), "")), "below the limit")
+			require.True(t, success(open(large(defaultHeaderLimit/4), "&x="+strings.Repeat("q", defaultHeaderLimit/2))), "below the limit together")
+			require.Equal(t, http.StatusRequestHeaderFieldsTooLarge, open(large(defaultHeaderLimit+500), ""), "a long header")
+			require.Equal(t, http.StatusRequestHeaderFieldsTooLarge, open(large(800_000), ""), "a longer header")
+			require.Equal(t, http.StatusRequestHeaderFieldsTooLarge, open(strings.Repeat("X-Small: h\r\n", 5000), ""), "many headers")
+			require.Equal(t, http.StatusRequestHeaderFieldsTooLarge, open("", "&x="+strings.Repeat("q", defaultHeaderLimit+500)), "a long query")
+			require.Equal(t, http.StatusRequestHeaderFieldsTooLarge, open(large(defaultHeaderLimit-4000), query), "both together")
+		})
+	}
+}
+
+// A token whose request was refused can still be used.
+func TestARefusedRequestSpendsNoToken(t *testing.T) {
+	w := newWorld(t, setup{})
+	query := opening(t, w.url)
+	require.Equal(t, http.StatusRequestHeaderFieldsTooLarge, connect(t, w.url).upgrade(query, large(100_000)))
+	require.Equal(t, http.StatusSwitchingProtocols, connect(t, w.url).upgrade(query, ""))
+}
+
+// idle opens connections with large headers, which then do nothing. It gives those that were let in.
+func idle(t *testing.T, w *world, connections, bytes int) (in []*raw) {
+	header := large(bytes)
+	for range connections {
+		p := connect(t, w.url)
+		if p.upgrade("", header) != http.StatusSwitchingProtocols {
+			require.NoError(t, p.conn.Close())
+			continue
+		}
+		p.mustWrite(masked(textFrame, greeting+separator))
+		_, _, err := p.read()
+		require.NoError(t, err)
+		in = append(in, p)
+	}
+	return in
+}
+
+func TestIdleConnectionsKeepLittleOfTheirRequests(t *testing.T) {
+	const connections = 150
+	w := newWorld(t, setup{})
+	newNeighbours(w, 1).fine()
+	for _, bytes := range []int{defaultHeaderLimit - 2000, 800_000} {
+		before := heap()
+		idle(t, w, connections, bytes)
+		// Of each, its request, and what it takes itself on both sides of its socket.
+		settles(t, before, connections*(defaultHeaderLimit+24<<10), "%d connections with headers of %d bytes", connections, bytes)
+	}
+}
+
+// Nothing of a connection stays when it has gone.
+func TestNothingStaysOfTheRequestsOfConnectionsThatHaveGone(t *testing.T) {
+	const connections = 400
+	var gone atomic.Int64
+	w := newWorld(t, setup{disconnected: func(context.Context, *lab, error) error { gone.Add(1); return nil }})
+	idle(t, w, 20, 1000) // what is made once
+	before := heap()
+	all := idle(t, w, connections, defaultHeaderLimit-2000)
+	require.Len(t, all, connections)
+	for i, p := range all {
+		if i%2 == 0 {
+			p.mustWrite(masked(8, "\x03\xe8"))
+		}
+		require.NoError(t, p.conn.Close())
+		p.r = nil // the client's own
+	}
+	eventually(t, func() bool { return gone.Load() >= connections }, "all have gone")
+	settles(t, before, connections*2<<10, "%d connections have gone", connections)
+}

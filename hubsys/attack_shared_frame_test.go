@@ -1,0 +1,45 @@
+package hubsys_test
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A message to many is in memory once, however many do not take it.
+func TestAMessageToManyIsKeptOnce(t *testing.T) {
+	const clients, size = 200, 900 << 10
+	var connected atomic.Int64
+	w := newWorld(t, setup{server: smallSends, connected: func(context.Context, *lab) error { connected.Add(1); return nil }})
+	var all []*raw
+	for range clients {
+		p := connect(t, w.url)
+		require.NoError(t, p.conn.SetReadBuffer(4096))
+		require.Equal(t, http.StatusSwitchingProtocols, p.upgrade("", ""))
+		p.mustWrite(masked(textFrame, greeting+separator))
+		_, _, err := p.read()
+		require.NoError(t, err)
+		all = append(all, p)
+	}
+	eventually(t, func() bool { return connected.Load() == clients }, "all are connected")
+	payload := strings.Repeat("x", size)
+	before := heap()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	sent := make(chan error, 1)
+	go func() { sent <- w.hub.Clients().All().Send(ctx, "x", payload) }()
+	for _, p := range all { // what has begun to be written to a socket that is full is kept until the socket is free
+		b, err := p.r.Peek(2)
+		require.NoError(t, err)
+		require.Equal(t, "\x81\x7f", string(b))
+	}
+	never := make(chan struct{})
+	grown := most(heap, func() int64 { return 0 }, never) - before
+	require.LessOrEqual(t, grown, 16*mib, "%d MB for one message of %d KB to %d clients", grown/mib, size>>10, clients)
+	cancel()
+	require.NoError(t, wait(t, sent))
+}
