@@ -1,0 +1,26 @@
+package hubsys_test
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/troupe-go/troupe/hubsys"
+)
+
+func TestTheLimitOfNegotiationsCanBeSet(t *testing.T) {
+	w := newWorld(t, setup{Config: hubsys.Config{PendingConnectionsPerAddress: 2}})
+	for _, want := range []int{http.StatusOK, http.StatusOK, http.StatusTooManyRequests} {
+		require.Equal(t, want, ask(w.sys, http.MethodPost, negotiation, "", from("192.0.2.1:9")).Code)
+	}
+	require.Equal(t, http.StatusOK, ask(w.sys, http.MethodPost, negotiation, "", from("192.0.2.2:9")).Code)
+}
+
+func TestALimitOfNegotiationsThatIsNone(t *testing.T) {
+	sys, err := hubsys.New(hubsys.Config{PendingConnectionsPerAddress: -2})
+	if err == nil {
+		require.NoError(t, shutdown(sys))
+	}
+	require.ErrorContains(t, err, "PendingConnectionsPerAddress")
+}

@@ -1,0 +1,132 @@
+package hubsys_test
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/troupe-go/troupe/hubsys"
+)
+
+const defaultPendingConnections = 1000
+
+// from is the header of a request from an address.
+func from(address string) http.Header { return http.Header{addressHeader: {address}} }
+
+const negotiation = "/lab/negotiate?negotiateVersion=1"
+
+// One address has so many connections that wait for their transport, and no more.
+func TestOneAddressNegotiatesSoOftenAndNoMore(t *testing.T) {
+	w := newWorld(t, setup{})
+	var tokens []string
+	for i := range defaultPendingConnections {
+		tokens = append(tokens, tokenOf(t, ask(w.sys, http.MethodPost, negotiation, "", from(fmt.Sprint("192.0.2.1:", 1000+i))))) // whatever its port
+	}
+	refused := ask(w.sys, http.MethodPost, negotiation, "", from("192.0.2.1:9"))
+	require.Equal(t, http.StatusTooManyRequests, refused.Code)
+	seconds, err := strconv.Atoi(refused.Header().Get("Retry-After"))
+	require.NoError(t, err, "Retry-After: %q", refused.Header().Get("Retry-After"))
+	require.Greater(t, seconds, 0)
+	require.LessOrEqual(t, seconds, 15, "by then one of them has been forgotten")
+	require.Equal(t, http.StatusTooManyRequests, ask(w.sys, http.MethodPost, "/lab/negotiate", "", from("192.0.2.1:9")).Code, "of version 0")
+
+	tokenOf(t, ask(w.sys, http.MethodPost, negotiation, "", from("192.0.2.2:9")))
+	tokenOf(t, ask(w.sys, http.MethodPost, negotiation, "", from("[2001:db8::1]:9")))
+
+	// One that has its transport waits no more.
+	for _, token := range tokens[:3] {
+		require.Equal(t, http.StatusOK, ask(w.sys, http.MethodGet, "/lab?id="+token, "", from("192.0.2.1:9")).Code)
+	}
+	for range 3 {
+		tokenOf(t, ask(w.sys, http.MethodPost, negotiation, "", from("192.0.2.1:9")))
+	}
+	require.Equal(t, http.StatusTooManyRequests, ask(w.sys, http.MethodPost, negotiation, "", from("192.0.2.1:9")).Code)
+}
+
+// Whoever negotiates without end keeps nobody out who takes his time.
+func TestAFloodOfNegotiationsKeepsNobodyOut(t *testing.T) {
+	const rounds, meanwhile = 18, 11_000 // as many as ever wait, and more
+	g := &gate{}
+	w := newWorld(t, setup{server: gated(g)})
+	var flood, floods atomic.Int64
+	stop := make(chan struct{})
+	var attackers sync.WaitGroup
+	for range 2 {
+		attackers.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					ask(w.sys, http.MethodPost, negotiation, "", from("192.0.2.1:9"))
+					flood.Add(1)
+				}
+			}
+		})
+	}
+	t.Cleanup(attackers.Wait)
+	t.Cleanup(sync.OnceFunc(func() { close(stop) }))
+	in := 0
+	for i := range rounds {
+		honest := from(fmt.Sprintf("198.51.100.%d:9", i+1))
+		_, token := negotiate(t, w.url, honest)
+		floods.Store(flood.Load())
+		eventually(t, func() bool { return flood.Load() > floods.Load()+meanwhile }, "the flood goes on")
+		if p := connect(t, w.url); p.upgrade("?id="+token, addressHeader+": "+honest.Get(addressHeader)+"\r\n") == http.StatusSwitchingProtocols {
+			in++
+		}
+	}
+	require.Equal(t, rounds, in, "that got in")
+}
+
+// Connections that get no transport are forgotten when their time has come, whether anybody asks or not, with all that was sent to them.
+func TestNegotiationsAreForgottenByTheClock(t *testing.T) {
+	const negotiated = 4000
+	synctest.Test(t, func(t *testing.T) {
+		w := &journal{}
+		sys := newSystem(t, hubsys.Config{Logger: w.logger()})
+		hub := register(t, sys, func(*hubsys.Call) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
+		require.NoError(t, hub.Map("/lab", hubsys.EndpointOptions{}))
+		before := heap()
+		body := strings.Repeat("e", 4000)
+		taken := 0
+		for i := range negotiated {
+			address := from(fmt.Sprintf("192.0.%d.%d:9", i/250, i%250))
+			token := tokenOf(t, ask(sys, http.MethodPost, negotiation, "", address))
+			if ask(sys, http.MethodPost, "/lab?id="+token, body, address).Code == http.StatusOK {
+				taken++
+			}
+		}
+		require.Equal(t, negotiated, taken)
+		require.Greater(t, heap()-before, negotiated*len(body)/2, "the test itself: it is there")
+		time.Sleep(20 * time.Second) // of the bubble
+		synctest.Wait()
+		require.LessOrEqual(t, heap()-before, negotiated*len(body)/8, "bytes more: %d connections that nobody opened", negotiated)
+	})
+}
+
+// The limit of an address counts those that have been forgotten no more.
+func TestAnAddressMayNegotiateAgainWhenItsTimeHasCome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sys := newSystem(t, hubsys.Config{})
+		hub := register(t, sys, func(*hubsys.Call) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
+		require.NoError(t, hub.Map("/lab", hubsys.EndpointOptions{}))
+		for range defaultPendingConnections {
+			tokenOf(t, ask(sys, http.MethodPost, negotiation, "", from("192.0.2.1:9")))
+		}
+		refused := ask(sys, http.MethodPost, negotiation, "", from("192.0.2.1:9"))
+		require.Equal(t, http.StatusTooManyRequests, refused.Code)
+		seconds, err := strconv.Atoi(refused.Header().Get("Retry-After"))
+		require.NoError(t, err)
+		time.Sleep(time.Duration(seconds)*time.Second + 2*time.Second) // of the bubble
+		tokenOf(t, ask(sys, http.MethodPost, negotiation, "", from("192.0.2.1:9")))
+	})
+}
