@@ -1,0 +1,121 @@
+package hubsys_test
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/troupe-go/troupe/hubsys"
+)
+
+// witness is an Authenticate that notes what it has seen of the credentials.
+type witness struct {
+	mu   sync.Mutex
+	seen []string
+}
+
+func (s *witness) authenticate(r *http.Request) (*hubsys.Principal, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, name := range []string{"Cookie", "Authorization"} {
+		s.seen = append(s.seen, r.Header.Values(name)...)
+	}
+	if _, password, ok := r.BasicAuth(); ok {
+		s.seen = append(s.seen, password)
+	}
+	return nil, nil
+}
+
+func (s *witness) told() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	told := strings.Join(s.seen, "; ")
+	s.seen = nil
+	return told
+}
+
+// What a browser adds by itself is hidden of pages that may not use it, whatever they ask for; what a page has of its own is not.
+func TestCredentialsOfABrowserAreHiddenFromOtherOrigins(t *testing.T) {
+	const own, foreign, listed = "", "https://evil.example", "https://app.example"
+	const cookie, basic, bearer = "session=SECRET", "Basic YWRhOlNFQ1JFVA==", "Bearer TOKEN"
+	any, list := []string{"*"}, []string{listed}
+	for name, test := range map[string]struct {
+		origins       []string
+		credentials   bool
+		origin        string
+		authorization string
+		hidden        bool
+	}{
+		"any origin: Basic":                         {any, false, foreign, basic, true},
+		"any origin: Basic in lower case":           {any, false, foreign, "basic YWRhOlNFQ1JFVA==", true},
+		"any origin: Basic in upper case":           {any, false, foreign, "BASIC YWRhOlNFQ1JFVA==", true},
+		"any origin: null":                          {any, false, "null", basic, true},
+		"any origin: Bearer":                        {any, false, foreign, bearer, false},
+		"any origin: Bearer in lower case":          {any, false, foreign, "bearer TOKEN", false},
+		"any origin: the server's own page":         {any, false, own, basic, false},
+		"a list without credentials: Basic":         {list, false, listed, basic, true},
+		"a list without credentials: Bearer":        {list, false, listed, bearer, false},
+		"a list without credentials: the own page":  {list, false, own, basic, false},
+		"a list with credentials: Basic":            {list, true, listed, basic, false},
+		"a list with credentials: Bearer":           {list, true, listed, bearer, false},
+		"a list with credentials: the page is none": {list, true, foreign, bearer, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var saw witness
+			w := newWorld(t, setup{EndpointOptions: hubsys.EndpointOptions{
+				AllowedOrigins: test.origins, AllowCredentials: test.credentials, Authenticate: saw.authenticate,
+			}})
+			origin := test.origin
+			if origin == own {
+				origin = strings.TrimSuffix(w.url, "/lab")
+			}
+			header := http.Header{"Origin": {origin}, "Cookie": {cookie}, "Authorization": {test.authorization}}
+			visible := func() {
+				t.Helper()
+				told := saw.told()
+				if test.hidden {
+					require.NotContains(t, told, "SECRET")
+					require.Empty(t, told)
+					return
+				}
+				require.Contains(t, told, test.authorization)
+				require.Equal(t, test.origin == own || test.credentials && test.origin == listed, strings.Contains(told, cookie), "the cookie: %s", told)
+			}
+			_, token := negotiate(t, w.url, header)
+			visible()
+			if test.origin == foreign && test.origins[0] != "*" { // it may not connect
+				return
+			}
+			c := dialWith(t, w.url+"?id="+token, dialing{header: header})
+			visible()
+			c.leave()
+			query := opening(t, w.url)
+			saw.told()
+			for _, step := range []struct{ method, body string }{{http.MethodGet, ""}, {http.MethodPost, greeting + separator}, {http.MethodGet, ""}, {http.MethodDelete, ""}} {
+				status, _ := roundTrip(t, step.method, w.url+query, step.body, header)
+				require.Less(t, status, 300)
+				visible()
+			}
+		})
+	}
+}
+
+// A hub does not see what Authenticate has not seen.
+func TestCredentialsOfABrowserAreHiddenFromTheHub(t *testing.T) {
+	w := newWorld(t, setup{EndpointOptions: hubsys.EndpointOptions{AllowedOrigins: []string{"*"}}})
+	w.on("request", func(_ context.Context, h *lab, _ []json.RawMessage) (any, error) {
+		r := h.Call().Request()
+		return []string{r.Header("Cookie"), r.Header("Authorization")}, nil
+	})
+	header := http.Header{"Origin": {"https://evil.example"}, "Cookie": {"session=SECRET"}, "Authorization": {"Basic YWRhOlNFQ1JFVA=="}}
+	require.Equal(t, `["",""]`, dialWith(t, w.url, dialing{header: header}).do("request"))
+	header.Set("Authorization", "Bearer TOKEN")
+	require.Equal(t, `["","Bearer TOKEN"]`, dialWith(t, w.url, dialing{header: header}).do("request"))
+	header.Del("Origin")
+	require.Equal(t, `["session=SECRET","Bearer TOKEN"]`, dialWith(t, w.url, dialing{header: header}).do("request"))
+}
