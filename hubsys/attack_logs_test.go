@@ -1,0 +1,141 @@
+package hubsys_test
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/troupe-go/troupe/hubsys"
+)
+
+// talker is a hub whose methods fail.
+type talker struct{ hubsys.Hub }
+
+func (*talker) Boom(string)    { panic("boom") }
+func (*talker) Bang()          { panic("bang") }
+func (*talker) When(time.Time) {}
+func (h *talker) Ask(ctx context.Context) (int, error) {
+	return hubsys.Invoke[int](ctx, h.Clients().Caller(), "ask")
+}
+
+const mostLogged = 256 // bytes of what a client has said
+
+// newTalker is a server with it whose log is kept.
+func newTalker(t *testing.T) (sys *hubsys.System, url string, log *journal) {
+	log = &journal{}
+	sys = newSystem(t, hubsys.Config{Logger: log.logger()})
+	return sys, serve(t, sys, register(t, sys, func(*hubsys.Call) (*talker, error) { return &talker{}, nil }, hubsys.HubOptions{})), log
+}
+
+// longest is the longest part of a text that has nothing but certain characters.
+func longest(text, characters string) (n int) {
+	for _, part := range strings.FieldsFunc(text, func(r rune) bool { return !strings.ContainsRune(characters, r) }) {
+		n = max(n, len(part))
+	}
+	return n
+}
+
+// A client cannot fill the log with what it says: little of it is there.
+func TestWhatClientsSayIsCutInTheLog(t *testing.T) {
+	for character, name := range map[string]string{"x": "ASCII", "é": "two bytes", "€": "three bytes"} {
+		long := strings.Repeat(character, 9999)
+		message := func(v map[string]any) string {
+			b, err := json.Marshal(v)
+			require.NoError(t, err)
+			return string(b)
+		}
+		for what, say := range map[string]func(c *client){
+			"a method that is not there": func(c *client) { c.fails(long) },
+			"an argument that is none":   func(c *client) { c.fails("When", long) },
+			"an error in a Close": func(c *client) {
+				c.send(message(map[string]any{"type": 7, "error": long}))
+				closes(t, c)
+			},
+			"an error in an answer": func(c *client) {
+				id := c.call("Ask")
+				r := c.next()
+				c.send(message(map[string]any{"type": 3, "invocationId": r.InvocationID, "error": long}))
+				c.await(id)
+			},
+			"an answer of another type": func(c *client) {
+				id := c.call("Ask")
+				r := c.next()
+				c.send(message(map[string]any{"type": 3, "invocationId": r.InvocationID, "result": long}))
+				c.await(id)
+			},
+			"an answer that nobody waits for": func(c *client) {
+				c.send(message(map[string]any{"type": 3, "invocationId": long[:3000], "result": 1}))
+				c.fails("none")
+			},
+			"a message that is none": func(c *client) {
+				c.send(`{"type":"` + long + `"}`)
+				closes(t, c)
+			},
+		} {
+			t.Run(what+" in "+name, func(t *testing.T) {
+				sys, url, log := newTalker(t)
+				c := shake(t, url, dialing{})
+				say(c)
+				_ = c.ws.CloseNow()
+				require.NoError(t, shutdown(sys))
+				text := log.String()
+				require.NotEmpty(t, text)
+				require.LessOrEqual(t, longest(text, character), mostLogged, "bytes of it in a row")
+				require.LessOrEqual(t, strings.Count(text, character)*len(character), 8*mostLogged, "bytes of it in all")
+				require.True(t, utf8.ValidString(text), "no character is cut")
+				require.NotContains(t, text, "\ufffd")
+			})
+		}
+		t.Run("a handshake in "+name, func(t *testing.T) {
+			sys, url, log := newTalker(t)
+			c := open(t, url, dialing{})
+			c.send(`{"protocol":"` + long + `","version":1}`)
+			closes(t, c)
+			require.NoError(t, shutdown(sys))
+			require.LessOrEqual(t, longest(log.String(), character), mostLogged, "bytes of it in a row")
+		})
+	}
+}
+
+// A short text is there as it was.
+func TestWhatClientsSayShortlyIsInTheLog(t *testing.T) {
+	sys, url, log := newTalker(t)
+	text := strings.Repeat("m", mostLogged)
+	c := shake(t, url, dialing{})
+	c.fails(text)
+	_ = c.ws.CloseNow()
+	require.NoError(t, shutdown(sys))
+	require.Equal(t, mostLogged, longest(log.String(), "m"))
+}
+
+// A client cannot fill the log with stacks, either: a method that panics again and again shows its own once.
+func TestAMethodThatAlwaysPanicsLogsOneStack(t *testing.T) {
+	const calls = 1000
+	sys, url, log := newTalker(t)
+	for range 4 { // whoever calls it
+		c := shake(t, url, dialing{})
+		var sent []string
+		for range calls / 4 {
+			sent = append(sent, invocation("", "Boom", "x"))
+		}
+		c.send(append(sent, invocation("last", "Boom", "x"))...)
+		c.await("last")
+		_ = c.ws.CloseNow()
+	}
+	boom := log.String()
+	require.Equal(t, 1, strings.Count(boom, "stack="), "stacks")
+	require.Equal(t, 1, strings.Count(boom, ".Boom("), "stacks that name the method")
+	require.Less(t, len(boom), 64<<10, "bytes of log")
+
+	c := shake(t, url, dialing{})
+	c.fails("Bang")
+	_ = c.ws.CloseNow()
+	require.Equal(t, 2, strings.Count(log.String(), "stack="), "another method has one of its own")
+	require.Contains(t, log.String(), ".Bang(")
+	require.NoError(t, shutdown(sys))
+}
