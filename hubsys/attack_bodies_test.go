@@ -40,16 +40,9 @@ func (b *bodies) begin(t testing.TB, method, path, query, header, part string) *
 	t.Helper()
 	p := connect(t, b.w.url)
 	p.path += path
-	before := b.g.inside.Load()
+	before := b.g.entered.Load()
 	p.mustWrite(p.request(method, query, header+"Content-Length: 1000\r\n") + part)
-	eventually(t, func() bool {
-		if b.g.inside.Load() > before {
-			return true
-		}
-		require.NoError(t, p.conn.SetReadDeadline(time.Now().Add(time.Millisecond)))
-		_, err := p.r.Peek(1) // it is answered
-		return err == nil || err == io.EOF
-	}, "the request is taken up")
+	eventually(t, func() bool { return b.g.entered.Load() > before }, "the request is taken up")
 	return p
 }
 
@@ -115,8 +108,9 @@ func TestBodiesThatNeverComeEndWithTheServersTimeout(t *testing.T) {
 func TestPostsThatNeverEndEndWithTheirConnection(t *testing.T) {
 	ends := map[string]func(t *testing.T, b *bodies, query string){
 		"DELETE": func(t *testing.T, b *bodies, query string) {
-			status, _ := roundTrip(t, http.MethodDelete, b.w.url+query, "", nil)
-			require.Equal(t, http.StatusAccepted, status)
+			p := connect(t, b.w.url) // an HTTP client might make the request twice
+			p.mustWrite(p.request(http.MethodDelete, query, ""))
+			require.Equal(t, http.StatusAccepted, p.response().StatusCode, "%s", b.w.log)
 		},
 		"Shutdown": func(t *testing.T, b *bodies, _ string) { require.NoError(t, shutdown(b.w.sys)) },
 	}

@@ -84,14 +84,15 @@ func settles(t testing.TB, before, limit int, what string, args ...any) {
 
 // gate is a handler in front of a System that knows which requests are inside, and can give a request another address.
 type gate struct {
-	hubs   http.Handler
-	inside atomic.Int64
+	hubs            http.Handler
+	inside, entered atomic.Int64
 }
 
 // addressHeader names the address that a request seems to come from.
 const addressHeader = "X-Test-Address"
 
 func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	g.entered.Add(1)
 	g.inside.Add(1)
 	defer g.inside.Add(-1)
 	if address := r.Header.Get(addressHeader); address != "" {
