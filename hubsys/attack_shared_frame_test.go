@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -33,6 +34,7 @@ func TestAMessageToManyIsKeptOnce(t *testing.T) {
 	sent := make(chan error, 1)
 	go func() { sent <- w.hub.Clients().All().Send(ctx, "x", payload) }()
 	for _, p := range all { // what has begun to be written to a socket that is full is kept until the socket is free
+		require.NoError(t, p.conn.SetReadDeadline(time.Now().Add(within)))
 		b, err := p.r.Peek(2)
 		require.NoError(t, err)
 		require.Equal(t, "\x81\x7f", string(b))
