@@ -37,20 +37,16 @@ func heap() int {
 	return int(m.HeapAlloc)
 }
 
-// most looks at a figure until what goes on beside it has ended, or has moved nothing for many looks, and gives the largest that was seen.
-func most(figure func() int, moved func() int64, done <-chan struct{}) (largest int) {
-	const looks = 30
+// most looks at the heap until neither it nor what goes on beside it has moved for many looks, and gives the most that was seen.
+func most(moved func() int64) (largest int) {
+	const looks, noise = 100, 256 << 10
 	last := int64(-1)
 	for still := 0; still < looks; still++ {
-		largest = max(largest, figure())
-		select {
-		case <-done:
-			return max(largest, figure())
-		default:
+		now := heap()
+		if now > largest+noise || moved() != last {
+			still, last = 0, moved()
 		}
-		if now := moved(); now != last {
-			last, still = now, 0
-		}
+		largest = max(largest, now)
 	}
 	return largest
 }

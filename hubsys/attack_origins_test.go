@@ -43,7 +43,7 @@ func (s *witness) told() string {
 func TestCredentialsOfABrowserAreHiddenFromOtherOrigins(t *testing.T) {
 	const own, foreign, listed = "", "https://evil.example", "https://app.example"
 	const cookie, basic, bearer = "session=SECRET", "Basic YWRhOlNFQ1JFVA==", "Bearer TOKEN"
-	any, list := []string{"*"}, []string{listed}
+	every, list := []string{"*"}, []string{listed}
 	for name, test := range map[string]struct {
 		origins       []string
 		credentials   bool
@@ -51,13 +51,13 @@ func TestCredentialsOfABrowserAreHiddenFromOtherOrigins(t *testing.T) {
 		authorization string
 		hidden        bool
 	}{
-		"any origin: Basic":                         {any, false, foreign, basic, true},
-		"any origin: Basic in lower case":           {any, false, foreign, "basic YWRhOlNFQ1JFVA==", true},
-		"any origin: Basic in upper case":           {any, false, foreign, "BASIC YWRhOlNFQ1JFVA==", true},
-		"any origin: null":                          {any, false, "null", basic, true},
-		"any origin: Bearer":                        {any, false, foreign, bearer, false},
-		"any origin: Bearer in lower case":          {any, false, foreign, "bearer TOKEN", false},
-		"any origin: the server's own page":         {any, false, own, basic, false},
+		"any origin: Basic":                         {every, false, foreign, basic, true},
+		"any origin: Basic in lower case":           {every, false, foreign, "basic YWRhOlNFQ1JFVA==", true},
+		"any origin: Basic in upper case":           {every, false, foreign, "BASIC YWRhOlNFQ1JFVA==", true},
+		"any origin: null":                          {every, false, "null", basic, true},
+		"any origin: Bearer":                        {every, false, foreign, bearer, false},
+		"any origin: Bearer in lower case":          {every, false, foreign, "bearer TOKEN", false},
+		"any origin: the server's own page":         {every, false, own, basic, false},
 		"a list without credentials: Basic":         {list, false, listed, basic, true},
 		"a list without credentials: Bearer":        {list, false, listed, bearer, false},
 		"a list without credentials: the own page":  {list, false, own, basic, false},

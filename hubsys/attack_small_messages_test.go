@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -58,7 +59,10 @@ func TestSmallMessagesInOneReadCostNoMoreThanTheirLimit(t *testing.T) {
 	for name, s := range swarms() {
 		for _, transport := range []hubsys.Transports{hubsys.WebSockets, hubsys.LongPolling} {
 			t.Run(fmt.Sprint(name, " by ", transport), func(t *testing.T) {
-				w := newWorld(t, setup{HubOptions: hubsys.HubOptions{MaximumReceiveMessageSize: mib, InboundLimit: inbound}})
+				w := newWorld(t, setup{
+					HubOptions:      hubsys.HubOptions{MaximumReceiveMessageSize: mib, InboundLimit: inbound},
+					EndpointOptions: hubsys.EndpointOptions{CloseTimeout: time.Second},
+				})
 				held, goOn := make(chan struct{}), make(chan struct{})
 				letGo := sync.OnceFunc(func() { close(goOn) })
 				t.Cleanup(letGo)
@@ -69,12 +73,9 @@ func TestSmallMessagesInOneReadCostNoMoreThanTheirLimit(t *testing.T) {
 				wait(t, held)
 				all := body(first, second)
 				before := heap()
-				done, failed := make(chan struct{}), make(chan error, 1)
-				go func() {
-					defer close(done)
-					failed <- p.write(all)
-				}()
-				grown := most(heap, p.sent.Load, done) - before
+				failed := make(chan error, 1)
+				go func() { failed <- p.write(all) }()
+				grown := most(p.sent.Load) - before
 				require.LessOrEqual(t, grown, limit, "%d MB for a message of %d MB", grown/mib, len(all)/mib)
 				letGo()
 				require.NoError(t, wait(t, failed))
