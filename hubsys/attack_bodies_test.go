@@ -161,17 +161,11 @@ func TestBodiesThatNeverComeEndByThemselves(t *testing.T) {
 	}})
 	stuck := b.stuck(t)
 	delete(stuck, "a request of another path") // which is no business of ours
-	query := poller(t, b.w.url, "json")
-	stuck["a POST"] = b.begin(t, http.MethodPost, "", query, "", "x")
-	stuck["a POST that waits"] = b.begin(t, http.MethodPost, "", query, "", "")
+	stuck["a POST"] = b.begin(t, http.MethodPost, "", poller(t, b.w.url, "json"), "", "x")
 	stuck["a POST for a connection that nobody opens"] = b.begin(t, http.MethodPost, "", opening(t, b.w.url), "", "")
 	var all sync.WaitGroup
 	for what, p := range stuck {
-		patience := 2 * within
-		if what == "a POST that waits" { // until the other has given up
-			patience *= 2
-		}
-		all.Go(func() { gone(t, p, patience, what) })
+		all.Go(func() { gone(t, p, 2*within, what) })
 	}
 	all.Wait()
 	b.over(t)
