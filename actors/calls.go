@@ -24,19 +24,18 @@ type runQueue struct {
 	turn       *Call              // the call behind which the next one waits
 	uploads    map[string]*Upload // those that the client has not ended
 	byID       map[string]*Call   // made by cancels when there is much to look through; calls with one id are chained
-	waiting    int32              // calls behind head
 	slots      int32              // taken
-	limit      int32
-	lent       int32  // running calls that have given their slot back
-	streams    int32  // calls with streams that run
-	owed       int32  // calls that have not returned, without those whose results are streamed
-	looks      uint8  // at the same turn
-	starting   bool   // a worker is on its way
-	open       bool   // OnConnected has succeeded
-	idleAll    bool   // idle waits for all calls, not for those alone that hold a slot
-	givenUp    bool   // calls that have not returned are not waited for any more
-	ended      error  // why nothing is added any more
-	idle       func() // called once when the calls that are waited for have ended
+	lent       int32              // running calls that have given their slot back
+	streams    int32              // calls with streams that run
+	owed       int32              // calls that have not returned, without those whose results are streamed
+	looks      uint8              // at the same turn
+	starting   bool               // a worker is on its way
+	open       bool               // OnConnected has succeeded
+	idleAll    bool               // idle waits for all calls, not for those alone that hold a slot
+	givenUp    bool               // calls that have not returned are not waited for any more
+	ended      bool               // nothing is added any more
+	idle       func()             // called once when the calls that are waited for have ended
+	conn       *Connection
 }
 
 // MaxStreams is how many calls with streams one client may have running; further ones fail. The reference knows no limit, but each costs
@@ -53,7 +52,7 @@ func (k *Call) needsSlot() bool { return !k.streaming && k.uploads == nil }
 func (q *runQueue) add(k *Call, streamIDs [][]byte) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.ended != nil {
+	if q.ended {
 		return false
 	}
 	if len(streamIDs) > 0 {
@@ -65,7 +64,6 @@ func (q *runQueue) add(k *Call, streamIDs [][]byte) bool {
 		q.tail.next = k
 	}
 	q.tail = k
-	q.waiting++
 	if !k.streaming {
 		q.owed++
 	}
@@ -77,7 +75,7 @@ func (q *runQueue) add(k *Call, streamIDs [][]byte) bool {
 
 // isBehind reports whether the call at the head waits for nothing but the turn. The lock is held, as in all that follow.
 func (q *runQueue) isBehind() bool {
-	return q.head != nil && q.open && (!q.head.needsSlot() || q.slots < q.limit)
+	return q.head != nil && q.open && (!q.head.needsSlot() || int(q.slots) < q.conn.settings.Parallel)
 }
 
 // claim reports whether a worker has to be started, which then is on its way.
@@ -96,7 +94,6 @@ func (q *runQueue) pop() *Call {
 		q.tail = nil
 	}
 	k.next = nil
-	q.waiting--
 	if k.needsSlot() {
 		k.slot = true
 		q.slots++
@@ -104,8 +101,8 @@ func (q *runQueue) pop() *Call {
 		q.streams++
 		k.duplicateID = k.streaming && q.hasStream(k.id)
 	}
-	if k.streaming && q.ended != nil {
-		k.stop(q.ended)
+	if k.streaming && q.ended {
+		k.stop(k.conn.sys.reason())
 	}
 	k.place = int32(len(q.running))
 	q.running = append(q.running, k)
@@ -204,16 +201,19 @@ func (q *runQueue) cancel(id []byte) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.byID == nil {
-		if int(q.waiting)+len(q.running) <= indexFrom {
-			q.each(func(k *Call) {
-				if bytes.Equal(k.id, id) {
-					k.stop(ErrCanceled)
-				}
-			})
+		looked := 0
+		few := q.each(func(k *Call) bool {
+			if bytes.Equal(k.id, id) {
+				k.stop(ErrCanceled)
+			}
+			looked++
+			return looked < indexFrom
+		})
+		if few {
 			return
 		}
 		q.byID = map[string]*Call{}
-		q.each(q.index)
+		q.each(func(k *Call) bool { q.index(k); return true })
 	}
 	for k := q.byID[string(id)]; k != nil; k = k.sameID {
 		k.stop(ErrCanceled)
@@ -221,14 +221,19 @@ func (q *runQueue) cancel(id []byte) {
 	delete(q.byID, string(id)) // they need not be found again
 }
 
-// each visits all calls.
-func (q *runQueue) each(f func(*Call)) {
+// each visits all calls, as long as f returns true, and reports whether it did.
+func (q *runQueue) each(f func(*Call) bool) bool {
 	for _, k := range q.running {
-		f(k)
+		if !f(k) {
+			return false
+		}
 	}
 	for k := q.head; k != nil; k = k.next {
-		f(k)
+		if !f(k) {
+			return false
+		}
 	}
+	return true
 }
 
 func (q *runQueue) index(k *Call) {
@@ -273,17 +278,18 @@ func (q *runQueue) setOpen() {
 func (q *runQueue) end(cause error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.ended = cause
+	q.ended = true
 	for _, k := range q.running {
 		if k.streaming {
 			k.stop(cause)
 		}
 	}
-	q.each(func(k *Call) {
+	q.each(func(k *Call) bool {
 		list, _ := k.Uploads()
 		for _, u := range list {
 			u.end(cause)
 		}
+		return true
 	})
 }
 
@@ -291,7 +297,7 @@ func (q *runQueue) end(cause error) {
 func (q *runQueue) drop() {
 	q.mu.Lock()
 	head := q.head
-	q.head, q.tail, q.waiting = nil, nil, 0
+	q.head, q.tail = nil, nil
 	for k := head; k != nil; k = k.next {
 		q.closeUploads(k)
 		if !k.streaming {
@@ -312,7 +318,7 @@ func (q *runQueue) drop() {
 func (q *runQueue) stop(cause error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.each(func(k *Call) { k.stop(cause) })
+	q.each(func(k *Call) bool { k.stop(cause); return true })
 }
 
 // giveUp no longer waits for calls that have not returned.

@@ -203,7 +203,13 @@ func (c *Connection) boxOverflowed() {
 
 // boxBroken leaves it to the reader to find the end: what the client has sent before it is still received. If it does not, the heartbeat cuts
 // the link.
-func (c *Connection) boxBroken() { c.post(&written{}) }
+func (c *Connection) boxBroken(err error) {
+	if err != nil {
+		c.post(&closeRequest{cause: err, reason: closeReason{drop: true, cut: true}})
+	} else {
+		c.post(&written{})
+	}
+}
 
 func (c *Connection) boxOver() { c.post(&written{}) }
 

@@ -40,7 +40,7 @@ func (o *order) bare(name string, f *flusher) *outbox {
 type nobody struct{}
 
 func (nobody) boxOverflowed()      {}
-func (nobody) boxBroken()          {}
+func (nobody) boxBroken(error)     {}
 func (nobody) boxOver()            {}
 func (nobody) lateLook(bool, bool) {}
 

@@ -53,10 +53,9 @@ func (s *System) tickOne(c *Connection, passed time.Duration) {
 type beat struct {
 	phase   state
 	inPhase time.Duration
-	ping    time.Duration // since the last ping
 	silent  time.Duration // since the client was last heard
 	stalled time.Duration // since its link has last taken something that waits
-	away    time.Duration // since a client that polls has last had a poll here
+	pause   time.Duration // since the last ping, or, of a client that polls, since it has last had a poll here
 	sealed  time.Duration // since nothing can be sent to it any more
 	taken   uint64
 }
@@ -76,8 +75,8 @@ func (c *Connection) tick(d time.Duration) {
 	b.inPhase += d
 	polls := c.out.pull != nil && c.out.pull.polls
 	if polls {
-		if b.away += d; c.out.pull.came.Swap(false) || c.out.pull.attended.Load() {
-			b.away = 0
+		if b.pause += d; c.out.pull.came.Swap(false) || c.out.pull.attended.Load() {
+			b.pause = 0
 		}
 	}
 	switch b.phase {
@@ -104,11 +103,15 @@ func (c *Connection) tick(d time.Duration) {
 	}
 	late := b.sealed > c.settings.CloseTimeout
 	if polls { // the next poll takes what was said last
-		late = p.sealed && b.away > awayLimit
+		late = p.sealed && b.pause > awayLimit
 	}
 	if late || p.sealed && p.full { // what is left will not be taken in time
 		c.markClosed() // a reader that waits sees the end
 		c.cut()
+		if b.sealed > 2*c.settings.CloseTimeout { // a net.Conn of the application's whose Close does not end its Read
+			c.out.abandon()
+			c.post(&readEnd{})
+		}
 	}
 	if b.stalled += d; !p.waits || p.taken != b.taken {
 		b.stalled, b.taken = 0, p.taken
@@ -122,8 +125,8 @@ func (c *Connection) tick(d time.Duration) {
 // ping pings a client to which nothing else is on its way: whatever is shows as well that we live.
 func (c *Connection) ping(d time.Duration, polls bool) {
 	if b := &c.beat; !polls {
-		if b.ping += d; b.ping >= c.settings.KeepAlive {
-			b.ping = 0
+		if b.pause += d; b.pause >= c.settings.KeepAlive {
+			b.pause = 0
 			c.out.pushIfIdle(c.hub.pings[c.protocol])
 		}
 	}
@@ -133,7 +136,7 @@ func (c *Connection) keepAlive(d time.Duration, polls bool) {
 	b := &c.beat
 	c.ping(d, polls)
 	if polls {
-		if b.away > awayLimit {
+		if b.pause > awayLimit {
 			c.post(&closeRequest{reason: closeReason{cut: true}})
 		}
 		return

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 	"unicode/utf8"
 
@@ -83,7 +84,7 @@ func (h *Hub) Connect(id, userID string, transport Transport, settings *Settings
 	c := &Connection{
 		sys: h.sys, hub: h, settings: settings, id: id, userID: userID, value: value,
 	}
-	c.out.owner, c.out.limit, c.out.opcode = c, settings.OutboxLimit, opcodeOf(hubproto.JSON) // handshakes are text
+	c.out.owner, c.out.limit, c.out.opcode = c, int32(min(settings.OutboxLimit, math.MaxInt32)), opcodeOf(hubproto.JSON) // handshakes are text
 	switch t := transport.(type) {
 	case Socket:
 		c.out.socket = t
@@ -91,7 +92,7 @@ func (h *Hub) Connect(id, userID string, transport Transport, settings *Settings
 		c.out.pull = &pull{requests: t, polls: t.Polls(), ready: make(chan struct{}, 1)}
 		c.out.peerTurn = true
 	}
-	c.calls.limit = int32(settings.Parallel)
+	c.calls.conn = c
 	c.mailbox.owner = c
 	return c, h.sys.connect(c)
 }

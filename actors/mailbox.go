@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 
 	"github.com/asynkron/protoactor-go/actor"
 )
@@ -17,8 +18,8 @@ import (
 type mailbox struct {
 	mu      sync.Mutex
 	ring    []any
-	head, n int
-	foreign int // foreign messages in the ring
+	head, n int32
+	foreign int32 // foreign messages in the ring
 	system  []any
 	started bool
 	running bool
@@ -28,12 +29,59 @@ type mailbox struct {
 	invoker    actor.MessageInvoker
 	dispatcher actor.Dispatcher
 	owner      *Connection
+	link       *mailboxLink
 }
 
 const (
 	maxForeign  = 1024
 	inlineExtra = 64 // messages that the reader runs besides its own
 )
+
+// mailboxLink is what protoactor knows of a mailbox. Its sets of children keep pointers to those that have ended for a while: they shall
+// not keep the connection as well, with its request and all that its application has put there.
+type mailboxLink struct {
+	sys *System
+	box atomic.Pointer[mailbox]
+}
+
+func (m *mailbox) newLink() *mailboxLink {
+	m.link = &mailboxLink{sys: m.owner.sys}
+	m.link.box.Store(m)
+	return m.link
+}
+
+func (l *mailboxLink) RegisterHandlers(invoker actor.MessageInvoker, dispatcher actor.Dispatcher) {
+	if m := l.box.Load(); m != nil {
+		m.RegisterHandlers(invoker, dispatcher)
+	}
+}
+
+func (l *mailboxLink) Start() {
+	if m := l.box.Load(); m != nil {
+		m.Start()
+	}
+}
+
+func (l *mailboxLink) UserMessageCount() int {
+	if m := l.box.Load(); m != nil {
+		return m.UserMessageCount()
+	}
+	return 0
+}
+
+func (l *mailboxLink) PostUserMessage(message any) {
+	if m := l.box.Load(); m != nil {
+		m.PostUserMessage(message)
+	} else {
+		l.sys.actors.DeadLetter.SendUserMessage(nil, message)
+	}
+}
+
+func (l *mailboxLink) PostSystemMessage(message any) {
+	if m := l.box.Load(); m != nil {
+		m.PostSystemMessage(message)
+	}
+}
 
 // own marks the messages of this package.
 type own interface{ refuse() }
@@ -43,7 +91,7 @@ type resumed struct{}
 
 func (*resumed) refuse() {}
 
-var _ actor.Mailbox = (*mailbox)(nil)
+var _ actor.Mailbox = (*mailboxLink)(nil)
 
 // RegisterHandlers is called once, before Start.
 func (m *mailbox) RegisterHandlers(invoker actor.MessageInvoker, dispatcher actor.Dispatcher) {
@@ -65,7 +113,7 @@ func (m *mailbox) Start() {
 func (m *mailbox) UserMessageCount() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.n
+	return int(m.n)
 }
 
 // claimLocked makes the caller the one who runs the mailbox, if nobody does and there is something to do.
@@ -115,14 +163,14 @@ func (m *mailbox) put(message any) (claimed, ok bool) {
 	if !ours {
 		m.foreign++
 	}
-	if m.n == len(m.ring) {
+	if int(m.n) == len(m.ring) {
 		ring := make([]any, max(4, 2*len(m.ring)))
 		for i := range m.n {
-			ring[i] = m.ring[(m.head+i)%len(m.ring)]
+			ring[i] = m.ring[(m.head+i)%int32(len(m.ring))]
 		}
 		m.ring, m.head = ring, 0
 	}
-	m.ring[(m.head+m.n)%len(m.ring)] = message
+	m.ring[(m.head+m.n)%int32(len(m.ring))] = message
 	m.n++
 	return m.claimLocked(), true
 }
@@ -149,10 +197,13 @@ func (m *mailbox) close() {
 	m.mu.Lock()
 	waiting := make([]any, 0, m.n)
 	for i := range m.n {
-		waiting = append(waiting, m.ring[(m.head+i)%len(m.ring)])
+		waiting = append(waiting, m.ring[(m.head+i)%int32(len(m.ring))])
 	}
 	m.closed, m.ring, m.head, m.n, m.foreign = true, nil, 0, 0, 0
 	m.mu.Unlock()
+	if m.link != nil {
+		m.link.box.Store(nil)
+	}
 	for _, message := range waiting {
 		m.refused(message)
 	}
@@ -206,7 +257,7 @@ func (m *mailbox) take() (message any, system, ok bool) {
 	}
 	message = m.ring[m.head]
 	m.ring[m.head] = nil
-	m.head = (m.head + 1) % len(m.ring)
+	m.head = (m.head + 1) % int32(len(m.ring))
 	m.n--
 	if _, ours := message.(own); !ours {
 		m.foreign--

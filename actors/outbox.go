@@ -26,13 +26,12 @@ type outbox struct {
 	socket  Socket // nil: its output is fetched
 	pull    *pull
 	flusher *flusher
-	limit   int
 
 	mu      sync.Mutex
 	queue   []*packet
 	bytes   int // charged and not yet taken by the peer
 	limited int // of these, what counts against the limit
-	pong    []byte
+	pong    *[]byte
 	waiting *waitNode // who waits for room
 
 	held  time.Duration // for how long the peer has held senders, since the outbox was last empty
@@ -40,6 +39,7 @@ type outbox struct {
 	taken uint64        // bytes taken in all, by which the heartbeat sees whether the link moves
 
 	listed     atomic.Uint32 // the flusher's lists that hold an entry of it
+	limit      int32
 	state      boxState
 	phase      boxPhase
 	opcode     byte // of the messages that are sent
@@ -52,8 +52,8 @@ type outbox struct {
 type boxOwner interface {
 	// boxOverflowed says that the outbox was full and has been sealed.
 	boxOverflowed()
-	// boxBroken says that the socket takes nothing any more.
-	boxBroken()
+	// boxBroken says that the socket takes nothing any more, and why, if it is not its own error.
+	boxBroken(err error)
 	// boxOver says that nothing more will be written.
 	boxOver()
 	// lateLook comes a millisecond or more after lookLate. onTime: no later than that; quiet: no goroutine of the program was running or
@@ -99,7 +99,7 @@ const (
 )
 
 // mark is where senders begin to wait.
-func (o *outbox) mark() int { return o.limit / 2 }
+func (o *outbox) mark() int { return int(o.limit) / 2 }
 
 // push appends a packet. Unless it is part of a fan-out it is written before those that are. Only a sender that waits lifts the limit, by
 // one message of its own.
@@ -120,7 +120,7 @@ func (o *outbox) add(p *packet, waits bool) (result pushed, wake bool) {
 	charge, before, count := p.charge(), o.bytes, o.bytes
 	if p.limited {
 		before = o.limited
-		if !waits && before > 0 && before+charge > o.limit {
+		if !waits && before > 0 && before+charge > int(o.limit) {
 			o.overflow()
 			return pushOverflow, false
 		}
@@ -135,7 +135,7 @@ func (o *outbox) add(p *packet, waits bool) (result pushed, wake bool) {
 	o.queue = append(o.queue, p)
 	o.bytes += charge
 	switch {
-	case before > o.limit:
+	case before > int(o.limit):
 		result = pushOver
 	case count > o.mark():
 		result = pushAbove
@@ -256,7 +256,7 @@ func (o *outbox) pushPong(frame []byte) {
 	o.mu.Lock()
 	wake := false
 	if o.phase < boxFinishing {
-		o.pong = frame
+		o.pong = &frame
 		wake = o.claim()
 	}
 	o.mu.Unlock()
@@ -398,5 +398,5 @@ func (o *outbox) progress() progress {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	waits := o.peerTurn && o.bytes > 0 && (o.pull == nil || o.state == boxWriting)
-	return progress{waits: waits, full: waits && o.limited >= o.limit, sealed: o.phase != boxOpen, taken: o.taken}
+	return progress{waits: waits, full: waits && o.limited >= int(o.limit), sealed: o.phase != boxOpen, taken: o.taken}
 }

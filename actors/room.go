@@ -106,7 +106,7 @@ const ownTurn = 50 * time.Millisecond
 func (o *outbox) disconnectIfFull() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.phase != boxOpen || o.limited <= o.limit {
+	if o.phase != boxOpen || o.limited <= int(o.limit) {
 		return false
 	}
 	o.overflow()

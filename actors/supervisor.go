@@ -97,7 +97,7 @@ func (s *shard) Receive(ctx actor.Context) {
 		return
 	}
 	if s.props == nil {
-		s.props = actor.PropsFromProducer(func() actor.Actor { return s.next }, actor.WithMailbox(func() actor.Mailbox { return &s.next.mailbox }))
+		s.props = actor.PropsFromProducer(func() actor.Actor { return s.next }, actor.WithMailbox(func() actor.Mailbox { return s.next.mailbox.newLink() }))
 	}
 	s.next = m.conn
 	if _, err := ctx.SpawnNamed(s.props, m.conn.id); err != nil {

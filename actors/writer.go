@@ -73,7 +73,9 @@ func (w *writer) flush(o *outbox) {
 
 // take takes a turn's output. If nothing is pending, it gives the outbox back and returns false. The lock is held.
 func (w *writer) take(o *outbox) bool {
-	w.pong, o.pong = o.pong, nil
+	if o.pong != nil {
+		w.pong, o.pong = *o.pong, nil
+	}
 	w.packets, w.size, w.charge, w.limited = o.take(w.packets[:0], false)
 	if len(w.packets) == 0 && w.pong == nil {
 		if o.phase != boxSealed {
@@ -125,7 +127,7 @@ func (w *writer) resume(o *outbox, unwritten int) {
 func (w *writer) recoverFor(o *outbox) {
 	if reason := recover(); reason != nil {
 		o.flusher.log.Error("writing to a client panicked; it is disconnected", "reason", fmt.Sprint(reason), "stack", string(debug.Stack()))
-		w.broken(o)
+		w.broken(o, fmt.Errorf("troupe: writing to the client panicked: %v", reason))
 	}
 }
 
@@ -203,7 +205,7 @@ func (w *writer) send(o *outbox) bool {
 		}
 		n, err := w.give(o, *rest)
 		if err != nil {
-			w.broken(o)
+			w.broken(o, nil)
 			return false
 		}
 		if *rest = (*rest)[n:]; len(*rest) > 0 && !w.blocking {
@@ -259,13 +261,13 @@ func (w *writer) handOver(o *outbox, unwritten int) {
 }
 
 // broken ends the writing half of a connection. The reading half sees the same, and tells the actor.
-func (w *writer) broken(o *outbox) {
+func (w *writer) broken(o *outbox, err error) {
 	o.abandon()
 	o.mu.Lock()
 	o.setPeerTurn(false)
 	o.state = boxIdle
 	o.mu.Unlock()
-	o.owner.boxBroken()
+	o.owner.boxBroken(err)
 }
 
 var writers = sync.Pool{New: func() any { return new(writer) }}

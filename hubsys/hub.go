@@ -122,7 +122,7 @@ func (c *HubContext) Map(path string, options EndpointOptions) error {
 	e := &endpoint{sys: c.sys, hub: c.hub, settings: settings(c.options, options), authenticate: options.Authenticate}
 	e.http = &transport.Endpoint{
 		Acceptor: e, Transports: or(options.Transports, transport.AllTransports), Origins: origins, Tokens: c.sys.tokens, Log: c.sys.log,
-		PollTimeout: or(options.PollTimeout, defaultPollTimeout), RequestLimit: max(or(options.RequestHeaderLimit, defaultRequestLimit), 0), Hosts: options.AllowedHosts,
+		PollTimeout: or(options.PollTimeout, defaultPollTimeout), RequestLimit: or(options.RequestHeaderLimit, defaultRequestLimit), Hosts: options.AllowedHosts,
 	}
 	return c.sys.mapEndpoint(path, e)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -136,7 +137,7 @@ type EndpointOptions struct {
 	AllowedHosts []string
 
 	// RequestHeaderLimit is the number of bytes of headers and query that a request may have, because those of the one that opens a
-	// connection are kept with it. More is refused with status 431. Default: 16 KiB. It can be Unlimited.
+	// connection are kept with it. More is refused with status 431. Default: 16 KiB.
 	RequestHeaderLimit int
 
 	// PollTimeout is how long a long poll waits for something to send before it is answered without. Less than 100 s, after which clients
@@ -154,9 +155,10 @@ func (o EndpointOptions) Validate() error {
 	f.check(o.Transports&^transport.AllTransports == 0, "Transports has an unknown one: %#x", uint8(o.Transports))
 	f.duration("PollTimeout", o.PollTimeout)
 	f.check(o.PollTimeout < clientPollTimeout, "PollTimeout is %s: clients give up after %s", o.PollTimeout, clientPollTimeout)
-	f.check(o.RequestHeaderLimit >= Unlimited, "RequestHeaderLimit is %d: it is a number of bytes, 0 for the default, or Unlimited", o.RequestHeaderLimit)
+	f.check(o.RequestHeaderLimit >= 0, "RequestHeaderLimit is %d: it is a number of bytes, or 0 for the default", o.RequestHeaderLimit)
 	for i, host := range o.AllowedHosts {
-		f.check(host != "" && !strings.ContainsAny(host, "/?#@* "), "AllowedHosts[%d] is %q: it is a host, or a host and a port", i, host)
+		u, err := url.Parse("http://" + host)
+		f.check(err == nil && u.Host == host && u.Hostname() != "" && !strings.Contains(host, "*"), "AllowedHosts[%d] is %q: it is a host, or a host and a port", i, host)
 	}
 	f.duration("TransportSendTimeout", o.TransportSendTimeout)
 	f.duration("CloseTimeout", o.CloseTimeout)

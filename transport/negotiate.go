@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // negotiation is the answer to a negotiate request; its fields stand in the reference's order (spec §1.3).
@@ -34,7 +35,7 @@ func (e *Endpoint) negotiate(w http.ResponseWriter, r *http.Request, who Identit
 	reserved := e.Tokens.reserve(e, who.UserID, r.RemoteAddr, version == 0)
 	if reserved == nil {
 		e.logOnce("a negotiation was refused: too many connections that were negotiated from its address wait for their transport", addressOf(r.RemoteAddr), r)
-		w.Header().Set("Retry-After", "1")
+		w.Header().Set("Retry-After", strconv.Itoa(int(e.Tokens.Expiry/time.Second)))
 		plain(w, http.StatusTooManyRequests, fmt.Sprintf("At most %d connections that were negotiated from one address can wait for their transport.", e.Tokens.AddressLimit))
 		return
 	}

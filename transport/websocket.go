@@ -118,6 +118,7 @@ type WebSocket struct {
 	probe   [1]byte
 
 	closeCode atomic.Uint32
+	cut       atomic.Bool
 
 	mu          sync.Mutex
 	finished    bool // the last frame has been written
@@ -397,6 +398,9 @@ func (s *WebSocket) Finished() {
 // Cut closes the descriptor at once, on a goroutine of its own: with SO_LINGER, and where it is the application's, Close may block.
 func (s *WebSocket) Cut() {
 	conn := s.conn
+	if s.cut.Swap(true) {
+		return
+	}
 	if c, ok := conn.(*tls.Conn); ok { // its own Close would write
 		conn = c.NetConn()
 	}
