@@ -36,6 +36,10 @@ test-clients: ## run the official clients against the servers: in Node, in a bro
 conformance-reference: ## run the same suites against the original server, to prove the suites (REFERENCE=...)
 	TROUPE_REFERENCE=$(abspath $(REFERENCE))/run.sh node conformance/run.mjs
 
+.PHONY: differential
+differential: $(SIGNALR) ## play random scenarios on the server and the original side by side, and compare (REFERENCE=... SEED=... SCENARIOS=...)
+	node conformance/differential/differential.mjs $(REFERENCE)/run.sh $(if $(SEED),--seed $(SEED)) --scenarios $(or $(SCENARIOS),200)
+
 .PHONY: oracle
 oracle: ## compare the server with the recorded answers of the original, where they are (ORACLE=...)
 	node conformance/oracle.mjs $(ORACLE)

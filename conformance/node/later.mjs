@@ -16,14 +16,14 @@ export const patience = 20_000;
 
 /** Waits until a client has been sent so many messages, and returns the first argument of each. */
 export async function messages(client, count, target) {
-  await until(() => client.sentTo(target).length >= count, `${count} messages`, patience)
+  await client.bell.until(() => client.sentTo(target).length >= count, `${count} messages`, patience)
     .catch(error => { throw new Error(`${error.message}; there came ${client.sentTo(target).length}`); });
   return client.sentTo(target);
 }
 
 /** Waits until a client's connection has ended, and returns how. */
 export async function ended(client) {
-  await until(() => client.ended !== undefined, 'the end of the connection', patience);
+  await client.bell.until(() => client.ended !== undefined, 'the end of the connection', patience);
   return client.ended;
 }
 

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { MessageType } from '@microsoft/signalr';
 import { ended, messages, newKey, overTime } from './later.mjs';
-import { answer, call } from './raw.mjs';
+import { answer, call, unreadable } from './raw.mjs';
 
 overTime(server => {
   const { way, laterTest, noted, release } = server;
@@ -13,7 +13,7 @@ overTime(server => {
     ['the transport ends', client => client.leave()],
     ...(cuts ? [['the TCP connection ends', client => client.drop()]] : []),
     ['the server aborts', client => client.write(call('Abort'))],
-    ['a message cannot be read', client => client.writeBytes(Buffer.from('xx\u001e'))],
+    ['a message cannot be read', client => client.writeBytes(unreadable(way))],
   ];
 
   for (const [how, leave] of ends) {

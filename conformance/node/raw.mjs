@@ -2,9 +2,10 @@
 // It speaks the hub protocol by the official client's own classes.
 import { Buffer } from 'node:buffer';
 import http from 'node:http';
+import { setTimeout as pass } from 'node:timers/promises';
 import { MessageType } from '@microsoft/signalr';
 import WebSocket from 'ws';
-import { until, within } from './client.mjs';
+import { within } from './client.mjs';
 
 const separator = 0x1e;
 const silent = { log() {} };
@@ -18,13 +19,33 @@ export const item = (invocationId, value) => ({ type: MessageType.StreamItem, in
 export const completed = (invocationId, error) => ({ type: MessageType.Completion, invocationId, headers: {}, ...(error === undefined ? {} : { error }) });
 export const answer = (invocationId, result) => ({ type: MessageType.Completion, invocationId, result, headers: {} });
 export const cancel = invocationId => ({ type: MessageType.CancelInvocation, invocationId, headers: {} });
+/** A message that nobody can read: no JSON; in MessagePack, a record of the one byte that means nothing. */
+export const unreadable = ({ binary }) => Buffer.from(binary ? [1, 0xc1] : 'xx\u001e');
 export const goodbye = { type: MessageType.Close };
+
+/** Rings whenever something has happened that somebody may wait for. One can do for several clients. */
+export class Bell {
+  #waiting = [];
+
+  ring() { for (const wake of this.#waiting.splice(0)) wake(); }
+
+  /** Waits until condition, which looks at what rings this bell, gives something, and returns that. */
+  async until(condition, what, ms) {
+    let late = false;
+    const found = async () => {
+      for (let result; !late; await new Promise(wake => this.#waiting.push(wake))) if ((result = condition())) return result;
+    };
+    return within(found(), what, ms).finally(() => { late = true; });
+  }
+}
 
 export class RawClient {
   /** Messages of the server, pings left out, in the order in which they came. */
   received = [];
   /** How the connection ended, as its transport tells: "1000", "end of the stream", "204". Undefined while it is open. */
   ended = undefined;
+  /** How long a client that polls is away after each poll, in milliseconds. */
+  pollPause = 0;
   /** Is given each message when it comes, and may answer it. */
   onMessage = () => {};
 
@@ -41,7 +62,8 @@ export class RawClient {
   #stream;
   #away = false;
 
-  constructor({ transport, protocol, options }, url) {
+  constructor({ transport, protocol, options }, url, bell = new Bell()) {
+    this.bell = bell;
     this.#protocol = protocol();
     this.#transport = transport;
     this.#skipNegotiation = options?.skipNegotiation;
@@ -52,7 +74,7 @@ export class RawClient {
   async start({ polls = true } = {}) {
     await this.open({ polls });
     if (this.#transport === 'LongPolling' && !polls) while (!this.#greeted && this.ended === undefined) await this.poll();
-    await until(() => this.#greeted || this.ended !== undefined, 'the answer to the handshake', 30_000);
+    await this.bell.until(() => this.#greeted || this.ended !== undefined, 'the answer to the handshake', 30_000);
     return this;
   }
 
@@ -113,7 +135,10 @@ export class RawClient {
 
   async #pollOn() {
     try {
-      while (this.ended === undefined && !this.#away) await this.poll();
+      while (this.ended === undefined && !this.#away) {
+        await this.poll();
+        if (this.pollPause) await pass(this.pollPause);
+      }
     } catch (error) {
       this.#end(error.code ?? error.message);
     }
@@ -121,6 +146,7 @@ export class RawClient {
 
   #end(how) {
     this.ended ??= how;
+    this.bell.ring();
   }
 
   #request(method, { path = '', query = {}, body, agent = this.#agent } = {}) {
@@ -147,6 +173,7 @@ export class RawClient {
       }
       this.refused = JSON.parse(data.subarray(0, end)).error;
       this.#greeted = true;
+      this.bell.ring();
       data = data.subarray(end + 1);
     }
     if (!data.length) return;
@@ -157,6 +184,7 @@ export class RawClient {
       this.received.push(message);
       this.onMessage(message);
     }
+    this.bell.ring();
   }
 
   /** Writes messages as one: in one frame, or in the body of one POST. It is over when they have left, or the POST is answered. */
