@@ -5,22 +5,21 @@ import { Bell, RawClient, answer, call, cancel, completed, goodbye, invocation, 
 
 const protocol = () => new JsonHubProtocol();
 
-/** How long the player waits for what should come, and how long when something has not come before: the scenario has failed then. */
-const patience = 5000, impatience = 300;
+/** How long the player waits for what should come when something has not come before: the scenario has failed then. */
+const impatience = 300;
 
 /**
  * Returns players, { id, events, ended, here } for each client and for a witness, who is there from the beginning to the end, and fates,
- * how the hub saw connections end. An event is a message with the number of the step in which it came.
+ * how the hub saw connections end. The player waits no longer than patience for anything. An event is a message with the number of the step in which it came.
  */
-export async function play(scenario, url) {
-  const game = new Game(scenario, url);
+export async function play(scenario, url, patience = 5000) {
+  const game = new Game(scenario, url, patience);
   try {
     await game.begin();
     for (const [i, step] of scenario.steps.entries()) await game.step(i, step);
     await game.settle();
     return {
       fates: game.fates,
-      missed: game.missed,
       players: game.players.map(({ client: { id, ended }, events, here }) => ({ id, events: [...events], ended, here })),
     };
   } finally {
@@ -40,8 +39,10 @@ class Game {
   #step = -1;
   #syncs = 0;
   #bell = new Bell();
+  #patience;
 
-  constructor(scenario, url) {
+  constructor(scenario, url, patience) {
+    this.#patience = patience;
     this.#scenario = scenario;
     this.#url = url;
   }
@@ -76,7 +77,7 @@ class Game {
 
   /** Waits for something, and goes on without it if it does not come. */
   async #wait(condition) {
-    await this.#bell.until(condition, 'what should come', this.missed ? impatience : patience).catch(() => { this.missed++; });
+    await this.#bell.until(condition, 'what should come', this.missed ? impatience : this.#patience).catch(() => { this.missed++; });
   }
 
   #completed(player, id) {
@@ -156,7 +157,7 @@ class Game {
     await this.#wait(seen);
     await this.#wait(() => client.ended !== undefined);
     if (hub !== '/testhub') return;
-    const until = Date.now() + (this.missed ? impatience : patience);
+    const until = Date.now() + (this.missed ? impatience : this.#patience);
     while (!(this.fates[who] = await this.#ask(this.witness, 'Fate', client.id)) && Date.now() < until) await pass(5);
   }
 

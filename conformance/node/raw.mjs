@@ -153,7 +153,7 @@ export class RawClient {
     const url = new URL(this.#url);
     url.pathname += path;
     for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value);
-    return new Promise((done, failed) => {
+    const answered = new Promise((done, failed) => {
       const headers = body === undefined ? {} : { 'Content-Length': body.length };
       const request = http.request(url, { method, headers, agent }, async response => {
         const parts = [];
@@ -161,6 +161,8 @@ export class RawClient {
       }).on('error', failed);
       request.end(body);
     });
+    // A poll may wait for long.
+    return method === 'GET' ? answered : within(answered, `the answer to ${method}`, 20_000);
   }
 
   #take(data) {
