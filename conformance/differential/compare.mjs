@@ -61,7 +61,7 @@ function viewOf({ events, ended, here }, who, { scenario, calls, ids, leaving, f
     const one = seen.calls[id];
     if (!one) continue;
     // How far a stream gets before its client ends it, is a matter of time. Items are numbered: none is missing.
-    if (cancelAfter !== undefined || endless) one.items = one.items?.every((value, i) => value === i) ?? true;
+    if (cancelAfter !== undefined || endless) seen.calls[id] = { ...one, items: one.items?.every((value, i) => value === i) ?? true };
     // Where calls run at the same time, a Close does not wait for those that are slow.
     if (leave?.how === 'goodbye' && scenario.hub === '/testhub' && method === 'Slow' && args[0] > 0 && leave.calls.some(call => call.id === id)) delete seen.calls[id];
   }
@@ -104,7 +104,7 @@ const senders = messages => sorted(messages).flatMap(([sender, all]) => all.map(
 function lines({ messages, last, calls, ...rest }) {
   return [
     ...senders(messages),
-    ...sorted(calls).map(([id, seen]) => `call ${id}: ${JSON.stringify(seen)}`),
+    ...sorted(calls).map(([id, seen]) => `call ${id}: ${JSON.stringify(Object.fromEntries(sorted(seen)))}`),
     ...sorted(rest).map(([name, value]) => `${name}: ${JSON.stringify(value)}`),
   ];
 }

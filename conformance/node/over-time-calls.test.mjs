@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { JsonHubProtocol, MessageType } from '@microsoft/signalr';
+import { reference } from '../server.mjs';
 import { connect } from './client.mjs';
 import { ended, messages, newKey, overTime } from './later.mjs';
 import { call, completed, goodbye, invocation, item, withUploads } from './raw.mjs';
@@ -60,7 +61,9 @@ overTime(server => {
         ['in one', (client, calls) => client.write(...calls)],
         ['one by one', (client, calls) => Promise.all(calls.map(one => client.write(one)))],
       ]) {
-        test(`20 calls ${shape}, then ${how}, limit ${limit}`, async t => {
+        const stopsReading = reference && shape === 'one by one' && how !== 'Close alone' &&
+          'The original stops reading when the transport ends: it executes what it has read by then.';
+        test(`20 calls ${shape}, then ${how}, limit ${limit}`, { skip: stopsReading }, async t => {
           const witness = await server.witness(t, path);
           const client = await server.connect(t, path);
           await write(client, upTo(20).map(i => call(method, witness.id, ...args(i))));
