@@ -1,6 +1,8 @@
 // What a running method does to others, it does whether or not its client is still there.
 import assert from 'node:assert/strict';
+import { test } from 'node:test';
 import { MessageType } from '@microsoft/signalr';
+import { reference } from '../server.mjs';
 import { ended, messages, newKey, overTime } from './later.mjs';
 import { answer, call, unreadable } from './raw.mjs';
 
@@ -59,6 +61,28 @@ overTime(server => {
       assert.deepEqual(all.filter(note => note !== 'gone'), ['OnConnected begins', 'greeted', 'connected', 'disconnected']);
       assert.deepEqual(await messages(other, 2), ['ready', 'welcome']);
       if (client.ended === undefined) await ended(client);
+    });
+  }
+
+  for (const [how, last, end] of [
+    ['the server aborts', 'AbortLater', (client, key) => release(`${key}-abort`)],
+    ['a message cannot be read', 'Hold', client => client.writeBytes(unreadable(way))],
+  ]) {
+    const leftOut = reference && 'The original does not look behind what waits, and goes on with what it has read.';
+    test(`what runs goes on, what waits is dropped: ${how}`, { skip: leftOut }, async t => {
+      const key = newKey();
+      const client = await server.connect(t, `/later?key=${key}`);
+      const running = Array.from({ length: 9 }, (_, i) => `call ${i}`);
+      await client.write(...running.map(text => call('Hold', key, text)), call(last, key, ...(last === 'Hold' ? ['call 9'] : [])));
+      for (const text of running) await noted(key, `${text} begins`);
+      if (last === 'AbortLater') await noted(`${key}-abort`, 'AbortLater begins');
+      else await noted(key, 'call 9 begins');
+      await client.write(call('Note', key, 'waited'));
+      await end(client, key);
+      await noted(key, 'gone', 10);
+      await release(key);
+      for (const text of [...running, last === 'Hold' ? 'call 9' : 'aborted']) await noted(key, text);
+      assert.ok(!(await noted(key, 'disconnected')).includes('waited'));
     });
   }
 });

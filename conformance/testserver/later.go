@@ -146,6 +146,14 @@ func (h *LaterHub) AskLater(ctx context.Context, key, id, question string) error
 	return did(key, "asked", err)
 }
 
+// AbortLater waits under a key of its own before it aborts its client, and runs on after that.
+func (h *LaterHub) AbortLater(key string) error {
+	h.held(key+"-abort", "AbortLater")
+	h.Call().Abort()
+	h.held(key, "aborted")
+	return did(key, "aborted", nil)
+}
+
 // UploadLater reads its items when it is told to.
 func (h *LaterHub) UploadLater(key string, items iter.Seq2[string, error]) error {
 	h.held(key, "UploadLater")
