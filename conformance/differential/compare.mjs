@@ -90,8 +90,11 @@ export function differences(scenario, original, other, alike) {
   return views[0].flatMap((seen, who) => {
     const lasts = [seen, views[1][who]].map(({ last }) => last);
     const texts = [seen, views[1][who]].map(lines);
-    const fewer = (some, more) => Object.entries(some).every(([sender, all]) => all.every((text, i) => text === more[sender]?.[i]));
-    const lost = fewer(lasts[0], lasts[1]) || (alike && fewer(lasts[1], lasts[0]));
+    const begins = (some = [], more = []) => some.every((text, i) => text === more[i]);
+    const lost = [...new Set(lasts.flatMap(Object.keys))].every(sender => {
+      const [theirs, ours] = lasts.map(last => last[sender]);
+      return begins(theirs, ours) || (alike && begins(ours, theirs));
+    });
     if (!lost) [seen, views[1][who]].forEach(({ last }, i) => texts[i].push(...senders(last)));
     return texts[0].join('\n') === texts[1].join('\n') ? [] : [{ who, texts }];
   });

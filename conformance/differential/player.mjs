@@ -58,6 +58,8 @@ class Game {
       this.players.push(player);
       await client.start();
     }
+    // The original knows of a client a little after it has shaken hands.
+    return this.settle();
   }
 
   get witness() { return this.players.at(-1); }
