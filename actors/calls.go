@@ -2,6 +2,7 @@ package actors
 
 import (
 	"bytes"
+	"math"
 	"sync"
 )
 
@@ -25,17 +26,17 @@ type runQueue struct {
 	uploads    map[string]*Upload // those that the client has not ended
 	byID       map[string]*Call   // made by cancels when there is much to look through; calls with one id are chained
 	slots      int32              // taken
-	lent       int32              // running calls that have given their slot back
-	streams    int32              // calls with streams that run
-	owed       int32              // calls that have not returned, without those whose results are streamed
-	looks      uint8              // at the same turn
-	starting   bool               // a worker is on its way
-	open       bool               // OnConnected has succeeded
-	idleAll    bool               // idle waits for all calls, not for those alone that hold a slot
-	givenUp    bool               // calls that have not returned are not waited for any more
-	ended      bool               // nothing is added any more
-	idle       func()             // called once when the calls that are waited for have ended
-	conn       *Connection
+	limit      int32
+	owed       int32  // calls that have not returned, without those whose results are streamed
+	lent       int16  // running calls that have given their slot back
+	streams    int16  // calls with streams that run
+	looks      uint8  // at the same turn
+	starting   bool   // a worker is on its way
+	open       bool   // OnConnected has succeeded
+	idleAll    bool   // idle waits for all calls, not for those alone that hold a slot
+	givenUp    bool   // calls that have not returned are not waited for any more
+	ended      bool   // nothing is added any more
+	idle       func() // called once when the calls that are waited for have ended
 }
 
 // MaxStreams is how many calls with streams one client may have running; further ones fail. The reference knows no limit, but each costs
@@ -75,7 +76,7 @@ func (q *runQueue) add(k *Call, streamIDs [][]byte) bool {
 
 // isBehind reports whether the call at the head waits for nothing but the turn. The lock is held, as in all that follow.
 func (q *runQueue) isBehind() bool {
-	return q.head != nil && q.open && (!q.head.needsSlot() || int(q.slots) < q.conn.settings.Parallel)
+	return q.head != nil && q.open && (!q.head.needsSlot() || q.slots < q.limit)
 }
 
 // claim reports whether a worker has to be started, which then is on its way.
@@ -387,7 +388,7 @@ func (c *Connection) pass(k *Call, lend bool) {
 	if q.turn == k {
 		q.turn = nil
 	}
-	if lend && k.slot && int(q.lent) < c.settings.PendingResults {
+	if lend && k.slot && int(q.lent) < min(c.settings.PendingResults, math.MaxInt16) {
 		k.slot, k.lent = false, true
 		q.slots--
 		q.lent++

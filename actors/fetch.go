@@ -47,7 +47,7 @@ func (c *Connection) Fetch(ctx context.Context, deliver func(messages [][]byte, 
 	err = deliver(messages, func(n int) {
 		o.mu.Lock()
 		defer o.mu.Unlock()
-		o.taken += uint64(n)
+		o.taken += uint32(n)
 	})
 	delivered = err == nil
 	return true, err

@@ -51,13 +51,13 @@ func (s *System) tickOne(c *Connection, passed time.Duration) {
 
 // beat is what the heartbeat knows of a connection.
 type beat struct {
-	phase   state
 	inPhase time.Duration
 	silent  time.Duration // since the client was last heard
 	stalled time.Duration // since its link has last taken something that waits
 	pause   time.Duration // since the last ping, or, of a client that polls, since it has last had a poll here
 	sealed  time.Duration // since nothing can be sent to it any more
-	taken   uint64
+	taken   uint32
+	phase   state
 }
 
 // answerTime is how long what came before a message that cannot be read may take to be answered.

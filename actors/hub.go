@@ -92,7 +92,7 @@ func (h *Hub) Connect(id, userID string, transport Transport, settings *Settings
 		c.out.pull = &pull{requests: t, polls: t.Polls(), ready: make(chan struct{}, 1)}
 		c.out.peerTurn = true
 	}
-	c.calls.conn = c
+	c.calls.limit = int32(min(settings.Parallel, math.MaxInt32))
 	c.mailbox.owner = c
 	return c, h.sys.connect(c)
 }

@@ -36,7 +36,7 @@ type outbox struct {
 
 	held  time.Duration // for how long the peer has held senders, since the outbox was last empty
 	since time.Duration // since when it does so now, plus 1; 0: it does not
-	taken uint64        // bytes taken in all, by which the heartbeat sees whether the link moves
+	taken uint32        // bytes taken in all, which may wrap: the heartbeat sees by it whether the link moves
 
 	listed     atomic.Uint32 // the flusher's lists that hold an entry of it
 	limit      int32
@@ -391,7 +391,7 @@ type progress struct {
 	waits  bool   // the link waits for the peer, with bytes pending
 	full   bool   // beyond the limit
 	sealed bool   // nothing can be pushed any more
-	taken  uint64 // bytes that the link has taken in all
+	taken  uint32 // bytes that the link has taken in all
 }
 
 func (o *outbox) progress() progress {

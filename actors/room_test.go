@@ -178,6 +178,7 @@ func (c *client) trickle(rate int, stop <-chan struct{}) {
 func TestABroadcastBesideADownload(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.settings.OutboxLimit = 1 << 20
+		w.settings.KeepAlive = never
 		const size = 4 << 20
 		w.handler.methods["report"] = func(*Call, string) (any, error) {
 			return json.RawMessage(`"` + strings.Repeat("x", size) + `"`), nil
@@ -195,7 +196,8 @@ func TestABroadcastBesideADownload(t *testing.T) {
 		}
 		assert.Equal(t, 20*second, time.Since(start), "nor does it hold a broadcast")
 		require.False(t, c.conn.closed.Load())
-		assert.Len(t, c.got(), 1+20)
+		w.settle()
+		assert.Equal(t, 1+20, len(c.got()))
 	})
 }
 

@@ -73,7 +73,7 @@ func (w *writer) flush(o *outbox) {
 
 // take takes a turn's output. If nothing is pending, it gives the outbox back and returns false. The lock is held.
 func (w *writer) take(o *outbox) bool {
-	if o.pong != nil {
+	if w.pong = nil; o.pong != nil {
 		w.pong, o.pong = *o.pong, nil
 	}
 	w.packets, w.size, w.charge, w.limited = o.take(w.packets[:0], false)
@@ -135,7 +135,7 @@ func (w *writer) recoverFor(o *outbox) {
 func (w *writer) giveBack(o *outbox) (again bool) {
 	last := w.last
 	o.mu.Lock()
-	o.taken += uint64(w.charge)
+	o.taken += uint32(w.charge)
 	o.uncount(w.charge, w.limited)
 	w.charge, w.limited, w.last = 0, 0, false
 	if last {
@@ -237,7 +237,7 @@ func (w *writer) give(o *outbox, b []byte) (n int, err error) {
 		if w.limited == w.charge {
 			limited = off
 		}
-		o.taken += uint64(off)
+		o.taken += uint32(off)
 		o.uncount(off, limited)
 		w.charge -= off
 		w.limited -= limited
