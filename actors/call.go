@@ -40,6 +40,8 @@ type Call struct {
 	// The run queue's.
 	duplicateID bool  // a stream with its id was running when it began
 	overLimit   bool  // MaxStreams were running when it began
+	begun       bool  // it does not wait any more
+	canceled    bool  // and so are those behind it in the index
 	slot        bool  // it holds a slot
 	lent        bool  // it has given its slot back because it waits for its client
 	released    bool  // it has ended, and holds nothing any more

@@ -30,6 +30,7 @@ type runQueue struct {
 	owed       int32  // calls that have not returned, without those whose results are streamed
 	lent       int16  // running calls that have given their slot back
 	streams    int16  // calls with streams that run
+	lateLooks  uint8  // and those that came late
 	looks      uint8  // at the same turn
 	starting   bool   // a worker is on its way
 	open       bool   // OnConnected has succeeded
@@ -43,7 +44,8 @@ type runQueue struct {
 // a goroutine, and a client next to nothing.
 const MaxStreams = 1000
 
-// maxLooks is for how many looks, a millisecond apart, a call can have the turn on a busy machine before it is taken to wait.
+// maxLooks is for how many looks, a millisecond apart, a call can have the turn on a busy machine before it is taken to wait. Looks that
+// came late, because no processor was free, are counted apart.
 const maxLooks = 100
 
 // needsSlot reports whether a call is one of those that MaximumParallelInvocationsPerClient counts.
@@ -107,11 +109,24 @@ func (q *runQueue) pop() *Call {
 	}
 	k.place = int32(len(q.running))
 	q.running = append(q.running, k)
-	q.turn, q.looks = k, 0
+	k.begun = true
+	q.turn, q.looks, q.lateLooks = k, 0, 0
 	return k
 }
 
+// hasStream reports whether a stream with an id runs.
 func (q *runQueue) hasStream(id []byte) bool {
+	if q.byID == nil && len(q.running) > indexFrom {
+		q.makeIndex()
+	}
+	if q.byID != nil {
+		for k := q.byID[string(id)]; k != nil; k = k.sameID {
+			if k.begun && k.streaming {
+				return true
+			}
+		}
+		return false
+	}
 	for _, k := range q.running {
 		if k.streaming && bytes.Equal(k.id, id) {
 			return true
@@ -157,6 +172,7 @@ func (q *runQueue) release(k *Call) {
 	if !k.streaming && !k.excused {
 		q.owed--
 	}
+	q.settle()
 }
 
 // excuse says whether the end of the connection waits for a call.
@@ -169,8 +185,8 @@ func (q *runQueue) excuse(k *Call, on bool) {
 			q.owed++
 		}
 	}
+	q.settle()
 	q.mu.Unlock()
-	q.settled()
 }
 
 // forget takes a call whose completion is about to be sent out of the tables, so that its id can be used again.
@@ -213,13 +229,21 @@ func (q *runQueue) cancel(id []byte) {
 		if few {
 			return
 		}
-		q.byID = map[string]*Call{}
-		q.each(func(k *Call) bool { q.index(k); return true })
+		q.makeIndex()
 	}
-	for k := q.byID[string(id)]; k != nil; k = k.sameID {
+	first := q.byID[string(id)]
+	if first == nil || first.canceled {
+		return // so are those behind it
+	}
+	first.canceled = true
+	for k := first; k != nil; k = k.sameID {
 		k.stop(ErrCanceled)
 	}
-	delete(q.byID, string(id)) // they need not be found again
+}
+
+func (q *runQueue) makeIndex() {
+	q.byID = map[string]*Call{}
+	q.each(func(k *Call) bool { q.index(k); return true })
 }
 
 // each visits all calls, as long as f returns true, and reports whether it did.
@@ -306,13 +330,19 @@ func (q *runQueue) drop() {
 		}
 	}
 	q.byID = nil
+	q.settle()
 	q.mu.Unlock()
 	for k := head; k != nil; k = k.next {
 		k.Bound()
 		k.dropUploads()
 		k.end()
 	}
-	q.settled()
+}
+
+// abort ends and drops at once, whoever is about to begin a call.
+func (q *runQueue) abort(cause error) {
+	q.end(cause)
+	q.drop()
 }
 
 // stop ends the contexts of what runs and of what waits.
@@ -327,8 +357,8 @@ func (q *runQueue) giveUp() {
 	q.drop()
 	q.mu.Lock()
 	q.givenUp = true
+	q.settle()
 	q.mu.Unlock()
-	q.settled()
 }
 
 // whenIdle reports whether nothing runs or waits: with all, no call but streams; else none that has a slot or waits for one. If that is
@@ -351,17 +381,20 @@ func (q *runQueue) rests() bool {
 	return q.slots == 0 && q.head == nil
 }
 
-// settled tells who waits for it that the calls have ended.
-func (q *runQueue) settled() {
-	q.mu.Lock()
-	var idle func()
+// settle tells who waits for it that the calls have ended. The lock is held.
+func (q *runQueue) settle() {
 	if q.idle != nil && q.rests() {
-		idle, q.idle = q.idle, nil
-	}
-	q.mu.Unlock()
-	if idle != nil {
+		idle := q.idle
+		q.idle = nil
 		idle()
 	}
+}
+
+// settled is settle without the lock.
+func (q *runQueue) settled() {
+	q.mu.Lock()
+	q.settle()
+	q.mu.Unlock()
 }
 
 // ---- workers
@@ -393,9 +426,9 @@ func (c *Connection) pass(k *Call, lend bool) {
 		q.slots--
 		q.lent++
 	}
+	q.settle()
 	q.mu.Unlock()
 	c.start()
-	q.settled()
 }
 
 // waits says that the call is about to wait for something outside: what its worker has left unwritten shall not wait as well, nor shall the
@@ -412,10 +445,13 @@ func (c *Connection) lateLook(onTime, quiet bool) {
 	q.mu.Lock()
 	behind := q.turn != nil && q.isBehind()
 	if behind {
+		seen := q.looks+q.lateLooks > 0 // the same turn, before the program was found quiet
 		if onTime {
 			q.looks++
+		} else {
+			q.lateLooks++
 		}
-		if quiet || q.looks >= maxLooks {
+		if seen && quiet || max(q.looks, q.lateLooks) >= maxLooks {
 			q.turn, behind = nil, false
 		}
 	}
@@ -441,6 +477,11 @@ func (c *Connection) runCalls(done *Call) {
 		returnWriter(w)
 	}()
 	for {
+		if c.calls.pause(done, c.out.aboveMark()) { // the client gets no further answers meanwhile
+			done = nil
+			c.out.schedule()
+			c.out.waitForRoom(nil)
+		}
 		first := done == nil
 		k, behind := c.calls.next(done, false)
 		if k == nil {
@@ -450,7 +491,6 @@ func (c *Connection) runCalls(done *Call) {
 			}
 			if k == nil {
 				c.start()
-				c.calls.settled()
 				return
 			}
 		} else if !first && c.out.isUnwritten() {
@@ -459,7 +499,6 @@ func (c *Connection) runCalls(done *Call) {
 		if behind {
 			c.out.flusher.addLate(&c.out)
 		}
-		c.giveTime(k)
 		running = k
 		enough := k.exec()
 		running, done = nil, k
@@ -469,12 +508,22 @@ func (c *Connection) runCalls(done *Call) {
 	}
 }
 
-// giveTime waits for a client that takes no more than it is given: it gets no further answers meanwhile.
-func (c *Connection) giveTime(k *Call) {
-	if c.out.aboveMark() {
-		k.waits()
-		c.out.waitForRoom(k.Done())
+// pause gives up the place of the call that a worker has run, if it has run one, because the client's outbox is above its mark and other
+// calls wait. No other worker is started for them until it is called again with the outbox below.
+func (q *runQueue) pause(done *Call, above bool) bool {
+	if !above {
+		return false
 	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.head == nil {
+		return false
+	}
+	if done != nil {
+		q.release(done)
+	}
+	q.starting = true
+	return true
 }
 
 // unfinished is the rest of a worker's way that runtime.Goexit has cut short.

@@ -57,6 +57,9 @@ func (c *Connection) close(cause error, how closeReason) {
 
 func (c *Connection) beginClose(cause error, how closeReason) {
 	greeted := c.state != handshaking
+	if c.state == failing {
+		cause = c.cause // what came first
+	}
 	if cause != nil {
 		level := slog.LevelInfo
 		if !greeted { // nobody yet
@@ -174,6 +177,7 @@ func (c *Connection) Abort() {
 	how := closeReason{message: true, drop: true}
 	c.out.seal(c.closePacket(how), false)
 	c.markClosed()
+	c.calls.abort(c.sys.reason())
 	c.post(&closeRequest{reason: how})
 }
 
@@ -198,6 +202,7 @@ func (c *Connection) tooSlow() error {
 
 func (c *Connection) boxOverflowed() {
 	c.markClosed()
+	c.calls.abort(c.sys.reason())
 	c.post(&closeRequest{cause: c.tooSlow(), reason: closeReason{drop: true, cut: true}})
 }
 

@@ -220,7 +220,10 @@ func (c *Connection) Receive(ctx actor.Context) {
 
 func (c *Connection) onBatch(b *batch) {
 	left := len(b.messages)
-	defer func() { b.done(int32(left) + 1) }() // after a panic, what has not been handled
+	defer func() {
+		b.done(int32(left) + 1) // after a panic, what has not been handled
+		c.start()
+	}()
 	if b.handshake != nil && c.state == handshaking {
 		c.onHandshake(b.handshake)
 	}
@@ -230,7 +233,6 @@ func (c *Connection) onBatch(b *batch) {
 			b.done(1)
 		}
 	}
-	c.start()
 	if b.err != nil && c.state == open {
 		c.enter(failing)
 		c.cause = b.err

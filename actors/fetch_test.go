@@ -637,9 +637,10 @@ func TestAClientThatDoesNotFetchTheClose(t *testing.T) {
 		w.settle()
 		require.Equal(t, lived("a", nil), w.handler.noted())
 		w.pass(awayLimit - 2*second)
-		require.False(t, p.over)
+		over := func() bool { p.mu.Lock(); defer p.mu.Unlock(); return p.over }
+		require.False(t, over())
 		w.pass(4 * second)
-		require.True(t, p.over)
+		require.True(t, over())
 		require.Zero(t, w.sys.alive.get())
 	})
 }

@@ -139,7 +139,7 @@ func (c *Connection) commit(n int, post func(own)) (taken bool) {
 	if in.failed || c.closed.Load() {
 		in.partial = nil
 		p.recycle()
-		return true
+		return !c.closed.Load()
 	}
 	taken = true
 	for used, charged := 0, 0; ; {

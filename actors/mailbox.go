@@ -41,6 +41,7 @@ const (
 // not keep the connection as well, with its request and all that its application has put there.
 type mailboxLink struct {
 	sys *System
+	pid *actor.PID // set before box is cleared
 	box atomic.Pointer[mailbox]
 }
 
@@ -73,13 +74,17 @@ func (l *mailboxLink) PostUserMessage(message any) {
 	if m := l.box.Load(); m != nil {
 		m.PostUserMessage(message)
 	} else {
-		l.sys.actors.DeadLetter.SendUserMessage(nil, message)
+		l.sys.actors.DeadLetter.SendUserMessage(l.pid, message)
 	}
 }
 
 func (l *mailboxLink) PostSystemMessage(message any) {
 	if m := l.box.Load(); m != nil {
 		m.PostSystemMessage(message)
+	} else if watch, ok := message.(*actor.Watch); ok {
+		if process, ok := l.sys.actors.ProcessRegistry.Get(watch.Watcher); ok {
+			process.SendSystemMessage(watch.Watcher, &actor.Terminated{Who: l.pid})
+		}
 	}
 }
 
@@ -202,6 +207,7 @@ func (m *mailbox) close() {
 	m.closed, m.ring, m.head, m.n, m.foreign = true, nil, 0, 0, 0
 	m.mu.Unlock()
 	if m.link != nil {
+		m.link.pid = m.owner.pid
 		m.link.box.Store(nil)
 	}
 	for _, message := range waiting {

@@ -86,6 +86,9 @@ func (h *Hub) Ask(ctx context.Context, to *Audience, target string, args []any, 
 	}
 	asking := c.in.ask()
 	defer c.in.asked(asking)
+	if err := c.out.waitToPush(ctx); err != nil {
+		return fmt.Errorf("%w (%w)", ErrUnanswered, err)
+	}
 	c.out.push(m.packets[c.protocol], false, true) // whoever waits for the answer does not wait for room
 	select {
 	case a := <-r.answer:

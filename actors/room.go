@@ -81,6 +81,25 @@ func (o *outbox) waitForRoom(done <-chan struct{}) {
 	}
 }
 
+// waitToPush waits before a push of what no limit counts, while more than the limit waits for the client already: senders that give up
+// waiting for room cannot lift the limit again and again.
+func (o *outbox) waitToPush(ctx context.Context) error {
+	o.mu.Lock()
+	over := o.phase == boxOpen && o.bytes > int(o.limit)
+	o.mu.Unlock()
+	if !over {
+		return nil
+	}
+	if k := CallOf(ctx); k != nil {
+		k.waits()
+	}
+	o.waitForRoom(ctx.Done())
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
 // patience reports whether a fan-out still has to wait for this receiver, and for how long the receiver may hold it. What waits for the
 // server's own turn is not the receiver's fault: then it is asked again soon.
 func (o *outbox) patience() (room bool, left time.Duration) {
@@ -166,7 +185,7 @@ func (s *sending) finish(ctx context.Context) {
 
 func (s *sending) disconnect(o *outbox) {
 	if o.disconnectIfFull() {
-		s.full = append(s.full, o)
+		o.owner.boxOverflowed()
 	}
 }
 

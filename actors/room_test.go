@@ -254,3 +254,61 @@ func TestAMessageThatIsWithheld(t *testing.T) {
 		assert.Len(t, p.poll(), 2)
 	})
 }
+
+// Nor can they lift what no limit counts: what is sent to one client, and what it is asked.
+func TestSendersToOneThatDoNotWait(t *testing.T) {
+	for _, ask := range []bool{false, true} {
+		inBubble(t, func(t *testing.T, w *world) {
+			w.settings.SendTimeout = never
+			c := w.open("a", "", full)
+			text, refused := strings.Repeat("x", 10<<10), 0
+			for range 50 {
+				ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
+				to := &Audience{Kind: Connections, Names: []string{"a"}}
+				var err error
+				if ask {
+					err = w.hub.Ask(ctx, to, "x", []any{text}, nil)
+				} else {
+					err = w.hub.Send(ctx, to, "x", []any{text})
+				}
+				cancel()
+				if err != nil {
+					require.ErrorIs(t, err, context.DeadlineExceeded)
+					refused++
+				}
+			}
+			assert.Less(t, c.conn.out.bytes, w.settings.OutboxLimit+2*len(text))
+			assert.GreaterOrEqual(t, refused, 40)
+		})
+	}
+}
+
+// A client that has much pending gets no further answers: its calls wait, in their order, and are dropped if the server ends it.
+func TestCallsWaitForRoom(t *testing.T) {
+	for _, abort := range []bool{false, true} {
+		inBubble(t, func(t *testing.T, w *world) {
+			w.settings.Parallel = 8
+			crew := newCrew(w)
+			c := w.open("a", "", full)
+			c.conn.out.push(note(0, 0, w.settings.OutboxLimit*2/3), false, false)
+			for i := range 6 {
+				c.say(call(fmt.Sprint(i), "work"), streaming(fmt.Sprint("s", i), "work"))
+				w.pass(soon)
+			}
+			assert.Empty(t, crew.starts())
+			assert.LessOrEqual(t, w.sys.workers.busy.get(), 1)
+			if abort {
+				c.conn.Abort()
+				w.pass(soon)
+				assert.Empty(t, crew.starts())
+				return
+			}
+			c.socket.drain(-1)
+			w.pass(soon)
+			assert.Equal(t, []string{"0", "s0", "1", "s1", "2", "s2", "3", "s3", "4", "s4", "5", "s5"}, crew.starts())
+			for _, id := range crew.starts() {
+				crew.end(id, "ok")
+			}
+		})
+	}
+}

@@ -45,17 +45,22 @@ func (h *Hub) Send(ctx context.Context, to *Audience, target string, args []any)
 func (h *Hub) send(ctx context.Context, to *Audience, m *message, waits bool) error {
 	s := sending{waits: waits, direct: to.Kind == Caller || to.Kind == Connections && len(to.Names) == 1}
 	m.limited = !waits || !s.direct
-	err := h.deliver(to, m, &s)
+	err := h.deliver(ctx, to, m, &s)
 	s.finish(ctx)
 	return err
 }
 
-func (h *Hub) deliver(to *Audience, m *message, s *sending) error {
+func (h *Hub) deliver(ctx context.Context, to *Audience, m *message, s *sending) error {
 	except := newException(to)
 	fanout := len(to.Names) > smallGroup
 	one := func(c *Connection) error {
 		if err := m.encode(1 << c.protocol); err != nil {
 			return err
+		}
+		if s.waits && s.direct {
+			if err := c.out.waitToPush(ctx); err != nil {
+				return err
+			}
 		}
 		s.push(&c.out, m.packets[c.protocol], fanout)
 		return nil

@@ -196,7 +196,10 @@ func TestAStreamWaitsForItsClient(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		var made atomic.Int64
 		text := strings.Repeat("x", 1000)
-		endless := func(k *Call, _ string) (any, error) {
+		gate, begin := w.gate()
+		endless := func(k *Call, args string) (any, error) {
+			k.Flow()
+			_, _ = gate(k, args)
 			for {
 				b, _ := k.Connection().Protocol().AppendItem(nil, k.ID(), text)
 				if !k.Item(b) {
@@ -211,8 +214,9 @@ func TestAStreamWaitsForItsClient(t *testing.T) {
 		const streams = 10
 		for i := range streams {
 			c.say(streaming(strconv.Itoa(i), "endless"))
-			w.settle() // the first has begun; others find the outbox above its mark
 		}
+		w.settle()
+		begin()
 		w.pass(5 * second)
 		c.conn.out.mu.Lock()
 		assert.LessOrEqual(t, c.conn.out.bytes, w.settings.OutboxLimit/2+streams*(len(text)+200))
@@ -348,7 +352,7 @@ func TestAsManyStreamsAsMayRun(t *testing.T) {
 		}
 		c.say(records...)
 		c.say(streaming("a", "work"), uploading("b", "work", "s"), call("c", "work"))
-		w.pass(2 * second)
+		w.pass(10 * second)
 		crew.end("0", "panic")
 		w.pass(soon)
 		c.say(streaming("d", "work"), streaming("e", "work"))

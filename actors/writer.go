@@ -46,7 +46,8 @@ type writer struct {
 	// What has been taken from an outbox and is not written yet.
 	pong    []byte
 	packets []*packet
-	message []byte // what is left of the packets' message, or of the last frame
+	message []byte // what is left of the packets' message, of its part that is being written, or of the last frame
+	part    int    // the packet that follows, if they are written one by one
 	size    int    // of the packets
 	charge  int    // bytes on the count for them
 	limited int
@@ -101,14 +102,9 @@ func (w *writer) resume(o *outbox, unwritten int) {
 		return
 	}
 	for {
-		w.message = nil
-		if w.last {
-			w.message = o.socket.LastFrame()
-		} else if len(w.packets) > 0 {
-			w.message = w.merge(o.opcode)
-		}
+		w.prepare(o)
 		if unwritten >= 0 {
-			w.message = w.message[len(w.message)-unwritten:]
+			w.skip(unwritten)
 			unwritten = -1
 		}
 		if !w.send(o) {
@@ -121,6 +117,49 @@ func (w *writer) resume(o *outbox, unwritten int) {
 			return
 		}
 	}
+}
+
+// prepare begins the message that has been taken. A drainer writes it part by part, unless each write costs more than that saves: what
+// waits for a full socket is not copied.
+func (w *writer) prepare(o *outbox) {
+	w.message, w.part = nil, len(w.packets)
+	switch {
+	case w.last:
+		w.message = o.socket.LastFrame()
+	case len(w.packets) == 0:
+	case len(w.packets) > 1 && w.blocking && !o.socket.Blocks():
+		w.message, w.part = wsframe.Header(o.opcode, w.payload()), 0
+	default:
+		w.message = w.merge(o.opcode)
+	}
+}
+
+// payload is the length of the message of all packets.
+func (w *writer) payload() int { return w.size - len(w.packets)*wsframe.Room }
+
+// skip leaves only the last unwritten bytes of a message that has been prepared.
+func (w *writer) skip(unwritten int) {
+	written := w.left() - unwritten
+	for written > len(w.message) {
+		written -= len(w.message)
+		w.next()
+	}
+	w.message = w.message[written:]
+}
+
+// left is how much of the message has not been written.
+func (w *writer) left() int {
+	n := len(w.message)
+	for _, p := range w.packets[w.part:] {
+		n += len(p.b) - wsframe.Room
+	}
+	return n
+}
+
+// next goes on with the next packet of a message that is written part by part.
+func (w *writer) next() {
+	w.message = w.packets[w.part].b[wsframe.Room:]
+	w.part++
 }
 
 // recoverFor ends the output of a connection whose socket, which may be the application's, has panicked.
@@ -189,7 +228,7 @@ func (w *writer) forget() {
 func (w *writer) release() {
 	clear(w.packets)
 	w.packets = w.packets[:0]
-	w.pong, w.message, w.charge, w.limited, w.last = nil, nil, 0, 0, false
+	w.pong, w.message, w.part, w.charge, w.limited, w.last = nil, nil, 0, 0, 0, false
 }
 
 // send writes what has been taken. When the socket is full, a drainer takes over the outbox and what is left; when it is broken, its owner
@@ -201,7 +240,11 @@ func (w *writer) send(o *outbox) bool {
 			rest = &w.message
 		}
 		if len(*rest) == 0 {
-			return true
+			if w.part == len(w.packets) {
+				return true
+			}
+			w.next()
+			continue
 		}
 		n, err := w.give(o, *rest)
 		if err != nil {
@@ -209,7 +252,7 @@ func (w *writer) send(o *outbox) bool {
 			return false
 		}
 		if *rest = (*rest)[n:]; len(*rest) > 0 && !w.blocking {
-			w.handOver(o, len(w.message))
+			w.handOver(o, w.left())
 			return false
 		}
 	}

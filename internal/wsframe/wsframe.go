@@ -33,6 +33,18 @@ func Put(b []byte, opcode byte) []byte {
 	}
 }
 
+// Header returns the header of a whole message with a payload of n bytes.
+func Header(opcode byte, n int) []byte {
+	switch first := 0x80 | opcode; {
+	case n < 126:
+		return []byte{first, byte(n)}
+	case n < 1<<16:
+		return binary.BigEndian.AppendUint16([]byte{first, 126}, uint16(n))
+	default:
+		return binary.BigEndian.AppendUint64([]byte{first, 127}, uint64(n))
+	}
+}
+
 // Control returns a control frame. Its payload has at most 125 bytes.
 func Control(opcode byte, payload []byte) []byte {
 	return append([]byte{0x80 | opcode, byte(len(payload))}, payload...)
