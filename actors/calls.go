@@ -27,17 +27,17 @@ type runQueue struct {
 	byID       map[string]*Call   // made by cancels when there is much to look through; calls with one id are chained
 	slots      int32              // taken
 	limit      int32
-	owed       int32  // calls that have not returned, without those whose results are streamed
-	lent       int16  // running calls that have given their slot back
-	streams    int16  // calls with streams that run
-	lateLooks  uint8  // and those that came late
-	looks      uint8  // at the same turn
-	starting   bool   // a worker is on its way
-	open       bool   // OnConnected has succeeded
-	idleAll    bool   // idle waits for all calls, not for those alone that hold a slot
-	givenUp    bool   // calls that have not returned are not waited for any more
-	ended      bool   // nothing is added any more
-	idle       func() // called once when the calls that are waited for have ended
+	owed       int32    // calls that have not returned, without those whose results are streamed
+	lent       int16    // running calls that have given their slot back
+	streams    int16    // calls with streams that run
+	lateLooks  uint8    // and those that came late
+	looks      uint8    // at the same turn
+	starting   bool     // a worker is on its way
+	open       bool     // OnConnected has succeeded
+	idleKind   idleKind // what idle waits for
+	givenUp    bool     // calls that have not returned are not waited for any more
+	ended      bool     // nothing is added any more
+	idle       func()   // called once when the calls that are waited for have ended
 }
 
 // MaxStreams is how many calls with streams one client may have running; further ones fail. The reference knows no limit, but each costs
@@ -175,9 +175,16 @@ func (q *runQueue) release(k *Call) {
 	q.settle()
 }
 
-// excuse says whether the end of the connection waits for a call.
+// excuse says whether the end of the connection waits for a call. One for which it does not wait has no place that others wait for, either.
 func (q *runQueue) excuse(k *Call, on bool) {
 	q.mu.Lock()
+	if on && q.turn == k {
+		q.turn = nil
+	}
+	if on && k.slot {
+		k.slot = false
+		q.slots--
+	}
 	if k.event == invocation && !k.streaming && !k.released && k.excused != on {
 		if k.excused = on; on {
 			q.owed--
@@ -361,12 +368,20 @@ func (q *runQueue) giveUp() {
 	q.mu.Unlock()
 }
 
-// whenIdle reports whether nothing runs or waits: with all, no call but streams; else none that has a slot or waits for one. If that is
-// not so yet, then is called once it is.
-func (q *runQueue) whenIdle(all bool, then func()) bool {
+// idleKind is what the end of a connection waits for.
+type idleKind uint8
+
+const (
+	slotsFree   idleKind = iota // no call holds a slot or waits for one
+	allBegun                    // a further call could begin: all have begun and passed their turn, or, one at a time, ended
+	allReturned                 // but those whose results are streamed
+)
+
+// whenIdle reports whether the calls have come so far. If they have not, then is called once they have.
+func (q *runQueue) whenIdle(kind idleKind, then func()) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.idleAll, q.idle = all, nil
+	q.idleKind, q.idle = kind, nil
 	if q.rests() {
 		return true
 	}
@@ -375,10 +390,15 @@ func (q *runQueue) whenIdle(all bool, then func()) bool {
 }
 
 func (q *runQueue) rests() bool {
-	if q.idleAll {
-		return q.givenUp || q.head == nil && q.owed == 0 || !q.open
+	switch {
+	case q.idleKind == slotsFree:
+		return q.slots == 0 && q.head == nil
+	case q.givenUp || !q.open:
+		return true
+	case q.idleKind == allBegun:
+		return q.head == nil && q.turn == nil && (q.limit > 1 || q.slots == 0)
 	}
-	return q.slots == 0 && q.head == nil
+	return q.head == nil && q.owed == 0
 }
 
 // settle tells who waits for it that the calls have ended. The lock is held.
@@ -453,6 +473,7 @@ func (c *Connection) lateLook(onTime, quiet bool) {
 		}
 		if seen && quiet || max(q.looks, q.lateLooks) >= maxLooks {
 			q.turn, behind = nil, false
+			q.settle()
 		}
 	}
 	q.mu.Unlock()

@@ -16,9 +16,10 @@ import (
 // How a connection closes.
 //
 // Three facts decide what comes next: its reader has ended, its last output has been written, and it has left everything that it was a
-// member of. Received means executed: calls that have come before the end run in their order, under their limit, and their answers go out
-// while the link can take them; then the Close message goes out, OnDisconnected runs, and the groups are left. What the server ends itself
-// (an abort, a client at its limit, a message that cannot be read) drops the calls that wait, and lets those that run go on.
+// member of. Received means executed: calls that have come before the end run in their order, under their limit. OnDisconnected runs
+// behind them, in its turn, as one more call would; then the groups are left. The Close message goes out behind the answers, as long as
+// the link is there and CloseTimeout allows. What the server ends itself (an abort, a client at its limit, a message that cannot be read)
+// drops the calls that wait, and lets those that run go on.
 
 // closeReason is what a client is told when its connection closes, and how much of what is pending it still gets.
 type closeReason struct {
@@ -35,7 +36,7 @@ type stopCalls struct{ cause error }
 func (*stopCalls) refuse() {}
 
 // closingTick comes once a second while the connection closes.
-type closingTick struct{ draining time.Duration } // how long it has been draining; 0: it does not any more
+type closingTick struct{ elapsed time.Duration } // since it began
 
 func (*closingTick) refuse() {}
 
@@ -81,23 +82,29 @@ func (c *Connection) beginClose(cause error, how closeReason) {
 
 // advance takes the next steps of closing.
 func (c *Connection) advance(ctx actor.Context) {
-	if c.state == draining && c.event == nil && c.calls.whenIdle(true, c.postCallsDone) {
+	if c.event != nil { // OnConnected or OnDisconnected runs
+		return
+	}
+	if c.calls.whenIdle(allReturned, c.postCallsDone) {
 		c.out.seal(c.last, false)
+	}
+	if c.state == draining && c.calls.whenIdle(allBegun, c.postCallsDone) {
 		c.enter(closing)
 		if c.accepted {
 			c.accepted = false
 			c.run(disconnected)
+			return
 		}
 	}
-	if c.state == closing && c.event == nil {
+	if c.state == closing {
 		c.leaveAll()
 	}
-	if c.isDone() {
+	if c.isDone() && c.calls.whenIdle(allReturned, c.postCallsDone) {
 		ctx.Stop(ctx.Self())
 	}
 }
 
-// isDone reports whether nothing is left to do for the connection.
+// isDone reports whether nothing is left to do for the connection but to wait for calls.
 func (c *Connection) isDone() bool { return c.state == closed && c.readerEnded && c.out.isOver() }
 
 func (c *Connection) onReadEnd(m *readEnd) {
@@ -122,12 +129,18 @@ func (c *Connection) onEventEnded(m *eventEnded) {
 
 // onClosingTick ends contexts when DisconnectGrace is over, and a while later no longer waits for calls that do not heed them.
 func (c *Connection) onClosingTick(m *closingTick) {
+	if m.elapsed > c.settings.CloseTimeout {
+		c.out.seal(c.last, false) // answers that take longer are not waited for
+	}
 	grace := c.settings.DisconnectGrace
-	if c.state != draining || grace < 0 || m.draining <= grace {
+	if grace < 0 || m.elapsed <= grace {
 		return
 	}
-	c.onStopCalls(&stopCalls{c.sys.reason()})
-	if m.draining > grace+c.settings.CloseTimeout && c.event == nil {
+	c.calls.stop(c.sys.reason())
+	if c.event != nil && c.event.event == connected {
+		c.event.stop(c.sys.reason())
+	}
+	if m.elapsed > grace+c.settings.CloseTimeout {
 		c.calls.giveUp()
 	}
 }

@@ -236,7 +236,7 @@ func (c *Connection) onBatch(b *batch) {
 	if b.err != nil && c.state == open {
 		c.enter(failing)
 		c.cause = b.err
-		if c.calls.whenIdle(false, c.postCallsDone) {
+		if c.calls.whenIdle(slotsFree, c.postCallsDone) {
 			c.postCallsDone()
 		}
 	}

@@ -69,7 +69,7 @@ const awayLimit = 15 * time.Second
 // tick looks at a connection; d has passed since the last time.
 func (c *Connection) tick(d time.Duration) {
 	b := &c.beat
-	if phase := min(state(c.phase.Load()), closing); phase != b.phase {
+	if phase := min(state(c.phase.Load()), draining); phase != b.phase {
 		b.phase, b.inPhase = phase, 0
 	}
 	b.inPhase += d
@@ -90,11 +90,9 @@ func (c *Connection) tick(d time.Duration) {
 		if b.inPhase > answerTime {
 			c.postCallsDone()
 		}
-	case draining:
+	case draining: // or further
 		c.ping(d, polls)
 		c.post(&closingTick{b.inPhase})
-	default:
-		c.post(&closingTick{})
 	}
 	c.mailbox.trim()
 	p := c.out.progress()

@@ -1,19 +1,14 @@
 package actors
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"math"
 	"time"
-	"unicode/utf8"
 
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/troupe-go/troupe/proto/hubproto"
-	troupev1 "github.com/troupe-go/troupe/proto/troupe/v1"
 )
 
 // Handler runs the user's code of a hub. Invoke, Connected and Disconnected are called on the goroutines of calls and may block.
@@ -72,7 +67,7 @@ func (s *System) NewHub(name string, handler Handler, protocols []hubproto.Proto
 		h.pings = append(h.pings, newPacket(p.Append(packetBuffer(16), &hubproto.Message{Type: hubproto.Ping}), opcodeOf(p)))
 	}
 	var err error
-	h.inbox, err = s.spawn("hubs/"+name+"/inbox", actor.PropsFromFunc(h.receive))
+	h.inbox, err = s.spawn("hubs/"+name+"/inbox", actor.PropsFromFunc(h.receive, actor.WithMailbox(h.newInbox)))
 	return h, err
 }
 
@@ -123,53 +118,4 @@ func (h *Hub) member(ctx context.Context, id, group string, leave bool) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-}
-
-// receive is the behaviour of the inbox: a stable address for actors that know nothing of Go's types. It owns nothing and waits for
-// nothing; what it sends meets the outboxes' limits without a wait.
-func (h *Hub) receive(ctx actor.Context) {
-	var err error
-	switch m := ctx.Message().(type) {
-	case actor.SystemMessage, actor.AutoReceiveMessage:
-		return
-	case *troupev1.Send:
-		err = h.sendProto(m)
-	default:
-		err = fmt.Errorf("troupe: a hub takes a *troupev1.Send, not a %T", m)
-	}
-	if ctx.Sender() != nil {
-		result := &troupev1.SendResult{}
-		if err != nil {
-			result.Error = err.Error()
-		}
-		ctx.Respond(result)
-	} else if err != nil {
-		h.sys.log.Warn("a message to a hub's inbox was refused", "hub", h.name, "error", err)
-	}
-}
-
-var errInbox = errors.New("troupe: a Send needs a receiver, a target, and arguments that are a JSON array or empty")
-
-func (h *Hub) sendProto(m *troupev1.Send) error {
-	to := &Audience{ExceptIDs: m.GetExcept()}
-	switch names := m.GetTo().(type) {
-	case *troupev1.Send_All:
-	case *troupev1.Send_Connections:
-		to.Kind, to.Names = Connections, names.Connections.GetNames()
-	case *troupev1.Send_Groups:
-		to.Kind, to.Names = Groups, names.Groups.GetNames()
-	case *troupev1.Send_Users:
-		to.Kind, to.Names = Users, names.Users.GetNames()
-	default:
-		return errInbox
-	}
-	var raw []json.RawMessage
-	if text := bytes.TrimSpace(m.GetArguments()); len(text) > 0 && (text[0] != '[' || !utf8.Valid(text) || json.Unmarshal(text, &raw) != nil) || m.GetTarget() == "" {
-		return errInbox
-	}
-	args := make([]any, len(raw))
-	for i, value := range raw {
-		args[i] = value
-	}
-	return h.send(context.Background(), to, &message{hub: h, target: m.GetTarget(), args: args}, false) // an actor does not wait
 }

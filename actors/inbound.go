@@ -139,7 +139,7 @@ func (c *Connection) commit(n int, post func(own)) (taken bool) {
 	if in.failed || c.closed.Load() {
 		in.partial = nil
 		p.recycle()
-		return !c.closed.Load()
+		return in.failed // what is wrong with the input has been received; what comes behind the end has not
 	}
 	taken = true
 	for used, charged := 0, 0; ; {

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"github.com/asynkron/protoactor-go/actor"
 	"strings"
 	"testing"
 
@@ -112,5 +113,27 @@ func TestTheInboxDoesNotWait(t *testing.T) {
 		assert.True(t, slow.socket.isCut())
 		assert.Len(t, other.got(), 3)
 		slow.gone(t)
+	})
+}
+
+// What does not fit into the inbox is refused: with an answer for who has given an address, else as a dead letter.
+func TestAFullInbox(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		process, _ := w.sys.actors.ProcessRegistry.Get(w.hub.Inbox())
+		w.tellSystem(w.hub.Inbox(), &actor.SuspendMailbox{})
+		w.settle()
+		asker := w.probe("asker")
+		for range maxInboxed + 10 {
+			process.SendUserMessage(w.hub.Inbox(), &actor.MessageEnvelope{Message: &troupev1.Send{To: &troupev1.Send_All{}, Target: "x"}, Sender: asker.pid})
+		}
+		process.SendUserMessage(w.hub.Inbox(), &troupev1.Send{To: &troupev1.Send_All{}, Target: "x"})
+		w.settle()
+		refused := asker.messages()
+		require.Len(t, refused, 10)
+		assert.Contains(t, refused[0].(*troupev1.SendResult).Error, "is full: 1024 messages wait in it")
+		assert.Equal(t, 1, w.lost())
+		w.tellSystem(w.hub.Inbox(), &actor.ResumeMailbox{})
+		w.settle()
+		assert.Len(t, asker.messages(), maxInboxed+10)
 	})
 }

@@ -602,7 +602,7 @@ func TestWhenIdleAndCallsThatHaveLent(t *testing.T) {
 				c.say(call("1", "ask"), call("2", "work"))
 				w.pass(soon)
 				idle := 0
-				require.False(t, c.conn.calls.whenIdle(false, func() { idle++ }))
+				require.False(t, c.conn.calls.whenIdle(slotsFree, func() { idle++ }))
 				assert.Zero(t, idle)
 				crew.end("2", how)
 				w.pass(soon)
@@ -618,7 +618,7 @@ func TestWhenIdleAndCallsThatHaveLent(t *testing.T) {
 
 				c.say(call("4", "ask"))
 				w.settle()
-				require.True(t, c.conn.calls.whenIdle(false, func() { idle++ }), "the slot that is lent was the last")
+				require.True(t, c.conn.calls.whenIdle(slotsFree, func() { idle++ }), "the slot that is lent was the last")
 				c.say(result("s2", "1"))
 				w.settle()
 				crew.end("4", how)

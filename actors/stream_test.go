@@ -262,7 +262,7 @@ func TestClosingInTheMiddleOfAStream(t *testing.T) {
 				c.say(streaming("1", "feed"), streaming("2", "count"), streaming("3", "count"))
 				w.settle()
 				way(w, c)
-				w.pass(w.settings.CloseTimeout + 2*second)
+				w.pass(2*w.settings.CloseTimeout + 3*second)
 				assert.Zero(t, w.sys.workers.busy.get())
 				c.gone(t)
 				c.clean(t)

@@ -195,6 +195,7 @@ func (s *System) stepInside(k *Call) (back func()) {
 	k.mu.Unlock()
 	if first {
 		k.conn.calls.excuse(k, true)
+		k.conn.start()
 	}
 	return func() {
 		k.mu.Lock()

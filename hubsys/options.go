@@ -70,7 +70,8 @@ type HubOptions struct {
 	// DisconnectGrace is how long the calls of a client that has gone go on. What was received before the client's end is executed, and
 	// the contexts of methods and of OnConnected do not end with their client, because what they do is often meant for others: a message,
 	// an entry in a database. [Call.Aborted] tells at once that the client has gone, and streams end at once. When this time is over,
-	// contexts end; OnDisconnected runs when the calls have returned, or up to CloseTimeout later. Default: 30 s. Unlimited: contexts do not end,
+	// contexts end. OnDisconnected runs behind what was received as one more call would: when all calls have begun, and, with one at a time,
+	// ended, or up to CloseTimeout after this time. Default: 30 s. Unlimited: contexts do not end,
 	// and a method that never returns keeps its connection for ever.
 	DisconnectGrace time.Duration
 	// MaximumPendingResults is how many calls of one client may wait for the client's answer to an [Invoke] without counting as parallel

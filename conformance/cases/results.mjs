@@ -184,15 +184,6 @@ test('target went before', 'A connection that is gone is no connection', async t
   a.send(ask('AskClient', [b.id, '?']));
   await a.take();
 });
-test('caller gone', 'An answer that nobody waits for is ignored', async t => {
-  const [a, b] = await two(t);
-  a.send(ask('AskClient', [b.id, '?']));
-  const invocationId = await asked(t, b);
-  a.send({ type: 7 });
-  await a.end();
-  b.send({ type: 3, invocationId, result: 'r' });
-  await b.sync();
-});
 test('answer by another connection', 'The one that answers for another is closed, and the call waits on', async t => {
   const [a, b] = await two(t);
   a.send(ask('AskClient', [b.id, '?']));
