@@ -93,6 +93,7 @@ func (q *runQueue) claim() bool {
 // pop begins the call at the head.
 func (q *runQueue) pop() *Call {
 	k := q.head
+	duplicate := k.streaming && q.hasStream(k.id)
 	if q.head = k.next; q.head == nil {
 		q.tail = nil
 	}
@@ -102,7 +103,7 @@ func (q *runQueue) pop() *Call {
 		q.slots++
 	} else if k.overLimit = q.streams == MaxStreams; !k.overLimit {
 		q.streams++
-		k.duplicateID = k.streaming && q.hasStream(k.id)
+		k.duplicateID = duplicate
 	}
 	if k.streaming && q.ended {
 		k.stop(k.conn.sys.reason())

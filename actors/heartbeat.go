@@ -100,7 +100,7 @@ func (c *Connection) tick(d time.Duration) {
 		b.sealed = 0
 	}
 	late := b.sealed > c.settings.CloseTimeout
-	if polls { // the next poll takes what was said last
+	if polls && !c.sys.leaving.Load() { // the next poll takes what was said last
 		late = p.sealed && b.pause > awayLimit
 	}
 	if late || p.sealed && p.full { // what is left will not be taken in time

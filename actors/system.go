@@ -41,6 +41,7 @@ type System struct {
 
 	mu       sync.RWMutex // held for reading while a connection is added
 	closing  bool
+	leaving  atomic.Bool // Shutdown has begun
 	stopped  atomic.Bool
 	alive    counter // connections that have not done all that they owe
 	shutdown sync.Once
@@ -243,6 +244,7 @@ func (s *System) stop(ctx context.Context) error {
 	s.mu.Lock()
 	s.closing = true
 	s.mu.Unlock()
+	s.leaving.Store(true)
 	for _, sh := range s.shards {
 		for _, c := range sh.all() {
 			c.post(&closeRequest{reason: closeReason{message: true, allowReconnect: true}})

@@ -110,6 +110,9 @@ func (e *Endpoint) Connect(w http.ResponseWriter, r *http.Request) {
 
 // guard refuses requests that are too large, that ask for another host, or that come from pages of origins that are not allowed.
 func (e *Endpoint) guard(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+	if r.ContentLength != 0 { // net/http reads what we do not, and not for ever; who reads the body has deadlines of its own
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(restPause))
+	}
 	switch {
 	case !e.isOurs(r.Host):
 		e.logOnce("a request was refused: it asks for a host that is not in AllowedHosts", r.Host, r)
@@ -168,7 +171,7 @@ func (e *Endpoint) connect(w http.ResponseWriter, r *http.Request) {
 
 func (e *Endpoint) get(w http.ResponseWriter, r *http.Request) {
 	switch {
-	case !isUpgrade(r) && !discardBody(w, r):
+	case !isUpgrade(r) && !discardBody(r):
 		w.Header().Set("Connection", "close")
 		plain(w, http.StatusBadRequest, "")
 	case acceptsEvents(r):
@@ -334,12 +337,10 @@ func plain(w http.ResponseWriter, status int, text string) {
 }
 
 // discardBody reads the body of a request that needs none. It returns false if the body is large, or does not come.
-func discardBody(w http.ResponseWriter, r *http.Request) bool {
+func discardBody(r *http.Request) bool {
 	if r.ContentLength == 0 {
 		return true
 	}
-	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Now().Add(restPause))
 	n, err := io.Copy(io.Discard, io.LimitReader(r.Body, maxRest+1))
 	return err == nil && n <= maxRest
 }
