@@ -1,0 +1,359 @@
+package hubsys_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/stretchr/testify/require"
+)
+
+// ---- links
+
+const (
+	linkBuffer  = 32 << 10              // of each socket on the way of what is throttled
+	linkSegment = 1400                  // of a loopback's 64 KiB none would fit such buffers
+	linkSlack   = 50 * time.Millisecond // by which a link may be late and still make up for it
+)
+
+// link is a way to the server on which what comes from there is throttled, for all connections of it together.
+type link struct {
+	http *http.Client // dials over it
+
+	mu      sync.Mutex
+	rate    float64   // bytes a second; negative: not throttled
+	free    time.Time // when everything has passed that was let in
+	changed chan struct{}
+	done    chan struct{}
+}
+
+// newLink opens a link to the server of an address, and gives it a rate, in bytes a second.
+func newLink(t testing.TB, address string, rate int) *link {
+	t.Helper()
+	l := &link{rate: float64(rate), changed: make(chan struct{}), done: make(chan struct{})}
+	server := connectHost(t, address)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	var all sync.WaitGroup
+	all.Go(func() {
+		for {
+			near, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			all.Go(func() { l.join(near.(*net.TCPConn), server) })
+		}
+	})
+	t.Cleanup(func() {
+		close(l.done)
+		listener.Close()
+		all.Wait()
+	})
+	dialer := &net.Dialer{Control: narrowSocket}
+	l.http = &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return dialer.DialContext(ctx, network, listener.Addr().String())
+	}}}
+	return l
+}
+
+// connectHost is the host and port of an address.
+func connectHost(t testing.TB, address string) string {
+	t.Helper()
+	r, err := http.NewRequest(http.MethodGet, address, nil)
+	require.NoError(t, err)
+	return r.URL.Host
+}
+
+// narrowSocket gives a socket small buffers and segments before it connects.
+func narrowSocket(_, _ string, c syscall.RawConn) (err error) {
+	return errors.Join(c.Control(func(fd uintptr) {
+		err = errors.Join(
+			syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_MAXSEG, linkSegment),
+			syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, linkBuffer),
+			syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_SNDBUF, linkBuffer))
+	}), err)
+}
+
+// join connects a client with the server until one of them leaves, or the link ends.
+func (l *link) join(near *net.TCPConn, server string) {
+	defer near.Close()
+	_ = near.SetWriteBuffer(linkBuffer)
+	dialer := &net.Dialer{Control: narrowSocket, Timeout: within}
+	far, err := dialer.Dial("tcp", server)
+	if err != nil {
+		return
+	}
+	defer far.Close()
+	var both sync.WaitGroup
+	over := make(chan struct{}, 2)
+	both.Go(func() { _, _ = io.Copy(far, onlyReader{near}); over <- struct{}{} })
+	both.Go(func() { l.pass(near, far); over <- struct{}{} })
+	select {
+	case <-over:
+	case <-l.done:
+	}
+	near.Close()
+	far.Close()
+	both.Wait()
+}
+
+// onlyReader keeps io.Copy from splicing.
+type onlyReader struct{ io.Reader }
+
+// pass passes on what the server writes, at the rate of the link.
+func (l *link) pass(near io.Writer, far io.Reader) {
+	b := make([]byte, linkBuffer)
+	for {
+		n, err := far.Read(b[:l.chunk()])
+		if n > 0 {
+			if !l.let(n) {
+				return
+			}
+			if _, err := near.Write(b[:n]); err != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// chunk is how much passes at once: ten milliseconds' worth, as far as the buffers hold it.
+func (l *link) chunk() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.rate < 0 {
+		return linkBuffer
+	}
+	return max(256, min(linkBuffer, int(l.rate/100)))
+}
+
+// let waits until n bytes may pass. It returns false when the link ends. Connections are served in the order in which they come.
+func (l *link) let(n int) bool {
+	l.mu.Lock()
+	for {
+		rate, changed := l.rate, l.changed
+		if rate < 0 {
+			l.mu.Unlock()
+			return true
+		}
+		var passed <-chan time.Time
+		if rate > 0 {
+			if late := time.Now().Add(-linkSlack); l.free.Before(late) {
+				l.free = late
+			}
+			l.free = l.free.Add(time.Duration(float64(n) / rate * float64(time.Second)))
+			wait := time.Until(l.free)
+			if wait <= 0 {
+				l.mu.Unlock()
+				return true
+			}
+			timer := time.NewTimer(wait)
+			defer timer.Stop()
+			passed = timer.C
+		}
+		l.mu.Unlock()
+		select {
+		case <-passed:
+			return true
+		case <-l.done:
+			return false
+		case <-changed: // at the new rate, from now on
+		}
+		l.mu.Lock()
+	}
+}
+
+// setRate gives the link another rate: what waits is not let through at the old one any more.
+func (l *link) setRate(rate int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.rate, l.free = float64(rate), time.Time{}
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+// linkSends gives the server's connections the buffers of a link.
+func linkSends(s *httptest.Server) { s.Listener = linkBuffers{s.Listener} }
+
+type linkBuffers struct{ net.Listener }
+
+func (l linkBuffers) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err == nil {
+		err = conn.(*net.TCPConn).SetWriteBuffer(linkBuffer)
+	}
+	return conn, err
+}
+
+// ---- numbered broadcasts
+
+// numbered is a broadcast with a number, the time of its Send, and a payload.
+type numbered struct {
+	payload string
+	start   time.Time
+	tail    []byte
+}
+
+func newNumbered(size int) *numbered {
+	n := &numbered{payload: strings.Repeat("x", size), start: time.Now()}
+	n.tail = []byte(`,"` + n.payload + `"]}` + separator)
+	return n
+}
+
+// send sends number i to all, and gives the time that it took.
+func (n *numbered) send(t testing.TB, w *world, i int) time.Duration {
+	t.Helper()
+	start := time.Now()
+	require.NoError(t, w.hub.Clients().All().Send(context.Background(), "n", i, start.Sub(n.start), n.payload))
+	return time.Since(start)
+}
+
+// receive reads numbers first to last-1, in their order and nothing else, and gives how many came, and how long each was on its way. It can
+// be used by any goroutine.
+func (n *numbered) receive(c *client, first, last int) (latencies []time.Duration, err error) {
+	if c.unread != "" || len(c.aside) > 0 {
+		return nil, fmt.Errorf("before the first: %q %v", c.unread, c.aside)
+	}
+	latencies = make([]time.Duration, 0, last-first)
+	r := bufio.NewReaderSize(nil, len(n.tail)+200)
+	for len(latencies) < last-first {
+		ctx, cancel := context.WithTimeout(context.Background(), within)
+		latencies, err = n.receiveMessage(ctx, c.ws, r, first, latencies)
+		cancel()
+		if err != nil {
+			return latencies, err
+		}
+	}
+	return latencies, nil
+}
+
+// audience are clients that read numbered broadcasts.
+type audience struct {
+	reading   sync.WaitGroup
+	latencies [][]time.Duration // of each
+	errs      []error
+}
+
+// audience dials clients, each over a link of the caller's or over none, that read numbers 0 to last-1. Their names are their numbers.
+func (n *numbered) audience(t testing.TB, w *world, clients, last int, over func() *link) *audience {
+	t.Helper()
+	a := &audience{latencies: make([][]time.Duration, clients), errs: make([]error, clients)}
+	cs := make([]*client, clients)
+	for i := range cs {
+		var d dialing
+		if over != nil {
+			d.http = over().http
+		}
+		cs[i] = dialWith(t, fmt.Sprint(w.url, "?name=", i), d)
+	}
+	for i, c := range cs {
+		a.reading.Go(func() { a.latencies[i], a.errs[i] = n.receive(c, 0, last) })
+	}
+	return a
+}
+
+// received waits until all have got everything.
+func (a *audience) received(t testing.TB) {
+	t.Helper()
+	a.reading.Wait()
+	for i, err := range a.errs {
+		require.NoError(t, err, "client %d, after %d messages", i, len(a.latencies[i]))
+	}
+}
+
+var ping = []byte(`{"type":6}` + separator)
+
+// receiveMessage reads a message of the WebSocket, which holds whole records.
+func (n *numbered) receiveMessage(ctx context.Context, ws *websocket.Conn, r *bufio.Reader, first int, latencies []time.Duration) ([]time.Duration, error) {
+	_, message, err := ws.Reader(ctx)
+	if err != nil {
+		return latencies, err
+	}
+	r.Reset(message)
+	for {
+		b, err := r.ReadSlice(separator[0])
+		if err == io.EOF && len(b) == 0 {
+			return latencies, nil
+		}
+		if err != nil {
+			return latencies, err
+		}
+		if bytes.Equal(b, ping) {
+			continue
+		}
+		var sent int64
+		head := `{"type":1,"target":"n","arguments":[` + strconv.Itoa(first+len(latencies)) + `,`
+		rest, ok := bytes.CutPrefix(b, []byte(head))
+		digits, isTail := bytes.CutSuffix(rest, n.tail)
+		if ok = ok && isTail; ok {
+			sent, err = strconv.ParseInt(string(digits), 10, 64)
+		}
+		if !ok || err != nil {
+			return latencies, fmt.Errorf("number %d is %.100q", first+len(latencies), b)
+		}
+		latencies = append(latencies, time.Since(n.start)-time.Duration(sent))
+	}
+}
+
+// percentile is the time that a share of many did not exceed; it sorts them.
+func percentile(times []time.Duration, share float64) time.Duration {
+	slices.Sort(times)
+	return times[min(len(times)-1, int(share*float64(len(times))))]
+}
+
+func sum(times []time.Duration) (all time.Duration) {
+	for _, d := range times {
+		all += d
+	}
+	return all
+}
+
+// ---- those who are lost
+
+// losses are the causes for which clients were disconnected, by their names, which they give in their query.
+type losses struct {
+	mu     sync.Mutex
+	causes map[string]error
+	next   chan string
+}
+
+func newLosses(clients int) *losses {
+	return &losses{causes: map[string]error{}, next: make(chan string, clients)}
+}
+
+// disconnected is for a setup.
+func (l *losses) disconnected(_ context.Context, h *lab, cause error) error {
+	name := h.Call().Request().Query("name")
+	l.mu.Lock()
+	l.causes[name] = cause
+	l.mu.Unlock()
+	l.next <- name
+	return nil
+}
+
+// all gives the causes by name so far.
+func (l *losses) all() map[string]error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := map[string]error{}
+	for name, cause := range l.causes {
+		all[name] = cause
+	}
+	return all
+}

@@ -1,0 +1,191 @@
+package hubsys_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/troupe-go/troupe/hubsys"
+)
+
+// However long a loop of sends is, clients that are as fast as most are not disconnected: senders wait for them.
+func TestALoopOfSendsOverSlowLinksDisconnectsNobody(t *testing.T) {
+	const clients, sends, size, rate = crowd / 50, 10_000, 1000, 10_000_000 / 8
+	lost := newLosses(clients)
+	w := newWorld(t, setup{server: linkSends, disconnected: lost.disconnected})
+	n := newNumbered(size)
+	start := time.Now()
+	all := n.audience(t, w, clients, sends, func() *link { return newLink(t, w.url, rate) })
+	for i := range sends {
+		n.send(t, w, i)
+	}
+	sent := time.Since(start)
+	all.received(t)
+	took := time.Since(start)
+	t.Logf("%d clients got %d MB each in %s: %.1f Mbit/s; the last Send returned after %s", clients, sends*size/1_000_000, took, float64(sends*size*8)/1e6/took.Seconds(), sent)
+	require.Empty(t, lost.all())
+}
+
+// If all are slow because they share what is slow, nobody is a slow client.
+func TestASharedLinkIsNobodysFault(t *testing.T) {
+	const clients, size, perClient = crowd / 10, 10_000, 40 << 20 / 100 // bytes a second
+	const sends = 5 * perClient / size                                  // for five seconds
+	lost := newLosses(clients)
+	w := newWorld(t, setup{server: linkSends, disconnected: lost.disconnected})
+	n := newNumbered(size)
+	shared := newLink(t, w.url, -1)
+	all := n.audience(t, w, clients, sends, func() *link { return shared })
+	shared.setRate(perClient * clients)
+	start := time.Now()
+	for i := range sends {
+		n.send(t, w, i)
+	}
+	sent := time.Since(start)
+	all.received(t)
+	took := time.Since(start)
+	t.Logf("%d clients got %d messages each in %s: %.1f MiB/s of %.1f; the last Send returned after %s",
+		clients, sends, took, float64(clients*sends*size)/mib/took.Seconds(), float64(perClient*clients)/mib, sent)
+	require.Empty(t, lost.all())
+}
+
+// One client that is slower than the others costs its senders a second in all, and the others nothing else.
+func TestOneSlowClientAmongMany(t *testing.T) {
+	for _, rate := range []int{0, 10 << 10, 100 << 10, 600 << 10} {
+		t.Run(fmt.Sprint(rate>>10, "KiB/s"), func(t *testing.T) { oneSlowClient(t, rate) })
+	}
+}
+
+func oneSlowClient(t *testing.T, rate int) {
+	const clients, size = crowd / 5, 10_000
+	const pace = 5 * time.Millisecond // 2 MB/s
+	const without, with = 100, 250    // messages
+	lost := newLosses(clients + 1)
+	w := newWorld(t, setup{server: linkSends, disconnected: lost.disconnected})
+	n := newNumbered(size)
+	all := n.audience(t, w, clients, without+with, nil)
+	ticker := time.NewTicker(pace)
+	defer ticker.Stop()
+	send := func(first, last int) (took []time.Duration) {
+		for i := first; i < last; i++ {
+			<-ticker.C
+			took = append(took, n.send(t, w, i))
+		}
+		return took
+	}
+
+	before := send(0, without)
+	l := newLink(t, w.url, -1)
+	slow := dialWith(t, w.url+"?name=slow", dialing{http: l.http})
+	l.setRate(rate)
+	type prefix struct {
+		got int
+		err error
+	}
+	read := make(chan prefix, 1)
+	go func() {
+		latencies, err := n.receive(slow, without, without+with)
+		read <- prefix{len(latencies), err}
+	}()
+	beside := send(without, without+with)
+	all.received(t)
+	l.setRate(-1) // what it has not got yet
+	slowGot := wait(t, read)
+
+	end := "got everything"
+	if slowGot.err != nil {
+		require.Equal(t, "slow", wait(t, lost.next), "%s", slowGot.err)
+		cause := lost.all()["slow"]
+		end = fmt.Sprintf("got %d and was disconnected: %v", slowGot.got, cause)
+		require.Truef(t, isSlow(cause), "%v, after %d: %v", cause, slowGot.got, slowGot.err)
+	} else {
+		require.Equal(t, with, slowGot.got)
+	}
+	require.Empty(t, lost.next, "and nobody else")
+
+	held := sum(beside) - sum(before)*with/without
+	var fast, disturbed []time.Duration
+	for _, latencies := range all.latencies {
+		fast, disturbed = append(fast, latencies[:without]...), append(disturbed, latencies[without:]...)
+	}
+	a, b := percentile(fast, .99), percentile(disturbed, .99)
+	t.Logf("the slow one %s; Sends were held for %s; p50 %s and %s; p99 of %d others %s without it and %s with it: %.2f times",
+		end, held, percentile(fast, .5), percentile(disturbed, .5), clients, a, b, float64(b)/float64(a))
+	require.Less(t, held, 2*time.Second+5*time.Second)
+}
+
+// A large result takes as long as its client's link needs, and what is broadcast meanwhile is neither lost nor held.
+func TestABroadcastBesideASlowDownload(t *testing.T) {
+	const rate, pace, size = 300 << 10, 100 * time.Millisecond, 100
+	length := 4 << 20
+	if raced {
+		length /= 4
+	}
+	lost := newLosses(2)
+	w := newWorld(t, setup{server: linkSends, disconnected: lost.disconnected})
+	result := strings.Repeat("r", length)
+	w.on("report", func(context.Context, *lab, []json.RawMessage) (any, error) { return result, nil })
+	l := newLink(t, w.url, -1)
+	c := dialWith(t, w.url+"?name=slow", dialing{http: l.http})
+	other := dialWith(t, w.url+"?name=other", dialing{})
+	l.setRate(rate)
+	payload := strings.Repeat("x", size)
+	start := time.Now()
+	id := c.call("Do", "report", []any{})
+
+	downloaded := make(chan error, 1)
+	var early int // broadcasts that came before the result
+	go func() {
+		for {
+			r, err := c.tryNext()
+			if err == nil && r.Type == 1 {
+				if want := invocationText("n", early, payload); r.raw != want {
+					err = fmt.Errorf("%q instead of %q", r.raw, want)
+				}
+				early++
+			}
+			if err == nil && r.Type == 3 && (r.InvocationID != id || string(r.Result) != `"`+result+`"`) {
+				err = fmt.Errorf("%.100q is not the result", r.raw)
+			}
+			if err != nil || r.Type == 3 {
+				downloaded <- err
+				return
+			}
+		}
+	}()
+	sends, longest := 0, time.Duration(0)
+	ticker := time.NewTicker(pace)
+	defer ticker.Stop()
+	for done := false; !done; {
+		select {
+		case err := <-downloaded:
+			require.NoError(t, err)
+			done = true
+		case <-ticker.C:
+			begin := time.Now()
+			require.NoError(t, w.hub.Clients().All().Send(context.Background(), "n", sends, payload))
+			longest = max(longest, time.Since(begin))
+			sends++
+		}
+	}
+	took := time.Since(start)
+	t.Logf("%d KiB took %s: %.0f KiB/s; %d broadcasts, %d of them before the result; the longest took %s", length>>10, took, float64(length>>10)/took.Seconds(), sends, early, longest)
+	require.Greater(t, sends, int(took/pace)/2, "Sends were held")
+	for i := early; i < sends; i++ {
+		c.got("n", i, payload)
+	}
+	for i := range sends {
+		other.got("n", i, payload)
+	}
+	require.Empty(t, lost.all())
+}
+
+// isSlow reports whether a client was disconnected because it was slow.
+func isSlow(cause error) bool {
+	return errors.Is(cause, hubsys.ErrSlowClient) || errors.Is(cause, hubsys.ErrSendTimeout)
+}
