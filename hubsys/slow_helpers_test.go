@@ -133,14 +133,15 @@ func (l *link) pass(near io.Writer, far io.Reader) {
 	}
 }
 
-// chunk is how much passes at once: ten milliseconds' worth, as far as the buffers hold it.
+// chunk is how much of one connection passes at once: ten milliseconds' worth, but few segments, so that those who share a link get even
+// shares of it.
 func (l *link) chunk() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.rate < 0 {
 		return linkBuffer
 	}
-	return max(256, min(linkBuffer, int(l.rate/100)))
+	return max(256, min(3*linkSegment, int(l.rate/100)))
 }
 
 // let waits until n bytes may pass. It returns false when the link ends. Connections are served in the order in which they come.

@@ -175,6 +175,7 @@ func TestABroadcastBesideASlowDownload(t *testing.T) {
 	}
 	took := time.Since(start)
 	t.Logf("%d KiB took %s: %.0f KiB/s; %d broadcasts, %d of them before the result; the longest took %s", length>>10, took, float64(length>>10)/took.Seconds(), sends, early, longest)
+	require.Less(t, longest, time.Second, "for which a slow client may hold a Send")
 	require.Greater(t, sends, int(took/pace)/2, "Sends were held")
 	for i := early; i < sends; i++ {
 		c.got("n", i, payload)
