@@ -26,6 +26,11 @@ type rawConn struct {
 	onWrite func(fd uintptr) bool
 }
 
+const (
+	tcpNotSentLowAt = 25 // which package syscall does not have
+	mostUnsent      = 128 << 10
+)
+
 type piece struct {
 	b    [4096]byte
 	r, w int
@@ -47,6 +52,9 @@ func newRawConn(conn net.Conn) *rawConn {
 	if err != nil || rc == nil {
 		return nil
 	}
+	// Less lies in the kernel unsent, where nobody sees whether the client takes any of it: a send buffer that has grown to megabytes is
+	// reported writable again only when a third of it is free.
+	_ = rc.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpNotSentLowAt, mostUnsent) })
 	c := &rawConn{rc: rc}
 	c.onRead, c.onWrite = c.tryRead, c.trySend
 	return c

@@ -62,6 +62,8 @@ function viewOf({ events, ended, here }, who, { scenario, calls, ids, leaving, f
     if (!one) continue;
     // How far a stream gets before its client ends it, is a matter of time. Items are numbered: none is missing.
     if (cancelAfter !== undefined || endless) seen.calls[id] = { ...one, items: one.items?.every((value, i) => value === i) ?? true };
+    // Troupe answers a stream that its client's Close ends, while other answers are still due.
+    if (endless && leave?.how === 'goodbye') seen.calls[id] = { items: seen.calls[id].items };
     // Where calls run at the same time, a Close does not wait for those that are slow.
     if (leave?.how === 'goodbye' && scenario.hub === '/testhub' && method === 'Slow' && args[0] > 0 && leave.calls.some(call => call.id === id)) delete seen.calls[id];
   }
