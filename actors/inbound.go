@@ -52,11 +52,14 @@ type piece struct {
 
 var pieces = sync.Pool{New: func() any { return &piece{buf: make([]byte, 0, pieceSize)} }}
 
-func (p *piece) release() {
+// release gives up a reference, and credits what was charged for it; with the last one, the piece as well.
+func (p *piece) release(charge int) {
+	in := &p.conn.in
 	if p.refs.Add(-1) > 0 {
+		in.credit(charge)
 		return
 	}
-	p.conn.in.credit(cap(p.buf))
+	in.credit(charge + cap(p.buf))
 	p.recycle()
 }
 
@@ -92,10 +95,9 @@ func (b *batch) done(n int32) {
 	if b.left.Add(-n) > 0 {
 		return
 	}
-	p := b.piece
-	p.conn.in.credit(b.charge)
+	p, charge := b.piece, b.charge
 	b.recycle()
-	p.release()
+	p.release(charge)
 }
 
 func (b *batch) recycle() {
@@ -123,15 +125,13 @@ func (c *Connection) Buffer() []byte {
 // false if the connection ended meanwhile.
 //
 // Buffer, Commit, CommitLast and End are for one goroutine at a time.
-func (c *Connection) Commit(n int) (taken bool) { return c.commit(n, c.mailbox.postInline) }
+func (c *Connection) Commit(n int) (taken bool) { return c.commit(n, true) }
 
 // CommitLast is Commit for the end of a request, which shall be answered before anything comes of it: it is not handled on the caller's
 // goroutine.
-func (c *Connection) CommitLast(n int) (taken bool) {
-	return c.commit(n, func(m own) { c.mailbox.PostUserMessage(m) })
-}
+func (c *Connection) CommitLast(n int) (taken bool) { return c.commit(n, false) }
 
-func (c *Connection) commit(n int, post func(own)) (taken bool) {
+func (c *Connection) commit(n int, inline bool) (taken bool) {
 	in := &c.in
 	p := in.piece
 	in.piece = nil
@@ -152,7 +152,7 @@ func (c *Connection) commit(n int, post func(own)) (taken bool) {
 		if b.handshake == nil && len(b.messages) == 0 && b.err == nil { // which is so at the end alone
 			b.recycle()
 			if charged > 0 {
-				p.release()
+				p.release(0)
 			} else if in.piece == nil {
 				p.recycle()
 			}
@@ -173,9 +173,15 @@ func (c *Connection) commit(n int, post func(own)) (taken bool) {
 		p.refs.Add(1)
 		taken = in.debit(charge, charged, c.settings.InboundLimit, c) && taken
 		charged = cap(p.buf)
-		post(b)
+		if !more { // the reader's reference becomes the batch's
+			p.refs.Add(-1)
+		}
+		if inline {
+			c.mailbox.postInline(b)
+		} else {
+			c.mailbox.PostUserMessage(b)
+		}
 		if !more {
-			p.release()
 			return taken
 		}
 	}
