@@ -70,6 +70,12 @@ func bindValue(raw []byte, v reflect.Value) error {
 			return err
 		}
 	}
+	if holdsTime(v.Type()) {
+		var err error
+		if raw, err = withPlainTimes(raw, v.Type()); err != nil {
+			return err
+		}
+	}
 	if bytes.Contains(raw, []byte(`\u`)) {
 		if err := checkSurrogates(raw); err != nil {
 			return err
@@ -100,17 +106,17 @@ var (
 	textUnmarshalerType = reflect.TypeFor[encoding.TextUnmarshaler]()
 )
 
-// checkNulls refuses null where t has no value for it; encoding/json would leave the zero value.
+// checkNulls refuses null where t has no value for it, whatever the type's own unmarshaler would make of it; encoding/json would leave
+// the zero value. What may be missing is a pointer.
 func checkNulls(raw []byte, t reflect.Type) error {
-	if p := reflect.PointerTo(t); p.Implements(unmarshalerType) || p.Implements(textUnmarshalerType) && raw[0] == '"' {
-		return nil
-	}
 	if raw[0] == 'n' {
-		switch t.Kind() {
-		case reflect.Pointer, reflect.Slice, reflect.Map, reflect.Interface, reflect.String:
+		if takesNull(t) {
 			return nil
 		}
 		return fmt.Errorf("null does not fit %s", t)
+	}
+	if p := reflect.PointerTo(t); p.Implements(unmarshalerType) || p.Implements(textUnmarshalerType) && raw[0] == '"' {
+		return nil
 	}
 	switch t.Kind() {
 	case reflect.Pointer:
@@ -127,25 +133,18 @@ func checkNulls(raw []byte, t reflect.Type) error {
 			}
 		}
 	case reflect.Map, reflect.Struct:
-		if raw[0] != '{' {
-			return nil
-		}
-		s := objectScanner{b: raw, i: 1, first: true}
-		for s.next() {
-			var element reflect.Type
-			if t.Kind() == reflect.Map {
-				element = t.Elem()
-			} else if f := fieldNamed(t, string(s.name())); f != nil {
-				element = f.typ
-			} else {
-				continue
-			}
-			if err := checkNulls(s.value, element); err != nil {
-				return err
-			}
-		}
+		return eachProperty(raw, t, checkNulls)
 	}
 	return nil
+}
+
+// takesNull reports whether null has a meaning for a type.
+func takesNull(t reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Slice, reflect.Map, reflect.Interface, reflect.String:
+		return true
+	}
+	return false
 }
 
 // fieldNamed is the field that a property is decoded into, or nil: the one with exactly this name, or the first whose name differs in

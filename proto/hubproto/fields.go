@@ -11,7 +11,10 @@ import (
 
 // field is a struct field that is part of the encoding.
 type field struct {
-	name      string
+	name      string // in JSON
+	declared  string // in MessagePack: by the tag "msgpack" or "json", else as it is declared
+	camel     string // in MessagePack in camel case
+	unpacked  bool   // it is no part of MessagePack
 	index     []int
 	omitEmpty bool
 	omitZero  bool
@@ -65,8 +68,15 @@ func collectFields(t reflect.Type, index []int, visiting map[reflect.Type]bool, 
 			continue
 		}
 		f := field{name: name, index: at, tagged: name != "", typ: sf.Type}
+		f.declared = name
 		if name == "" {
-			f.name = camelCase(sf.Name)
+			f.name, f.declared = camelCase(sf.Name), sf.Name
+		}
+		f.camel = f.name
+		if packed, _, _ := strings.Cut(sf.Tag.Get("msgpack"), ","); packed == "-" {
+			f.unpacked = true
+		} else if packed != "" {
+			f.declared, f.camel = packed, packed
 		}
 		for option := range strings.SplitSeq(options, ",") {
 			switch option {

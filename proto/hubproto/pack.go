@@ -8,12 +8,27 @@ import (
 
 // MessagePack is the protocol "messagepack" (spec §5): binary, each message an array that its length precedes.
 //
-// Values have the shape that they have in JSON, field names included, so that a hub need not know which protocol a client speaks; but
-// bytes are binary, times are timestamps, and whole numbers stay whole in an interface. Types that know how to write themselves as
-// JSON alone are written as what that JSON says.
-var MessagePack Protocol = packProtocol{}
+// Values have the shape that they have in JSON, so that a hub need not know which protocol a client speaks; but bytes are binary, times
+// are timestamps, a [TimeSpan] is a number of ticks, and whole numbers stay whole in an interface. A field that neither a tag "msgpack" nor a
+// tag "json" names has the name that it is declared with, as in the reference, where classes in C# and Java are filled by these names; what
+// is read may be spelled in camel case as well. Types that know how to write themselves as JSON alone are written as what that JSON says.
+var MessagePack = MessagePackOptions{}.Protocol()
 
-type packProtocol struct{}
+// MessagePackOptions are the options of the protocol "messagepack".
+type MessagePackOptions struct {
+	// CamelCase writes the names of fields as in JSON, for programs whose clients are all in JavaScript. Default: false, see [MessagePack].
+	CamelCase bool
+}
+
+// Protocol is the protocol with these options.
+func (o MessagePackOptions) Protocol() Protocol {
+	if o.CamelCase {
+		return packProtocol{camelPacker}
+	}
+	return packProtocol{declaredPacker}
+}
+
+type packProtocol struct{ values *packer }
 
 func (packProtocol) Name() string { return "messagepack" }
 func (packProtocol) Binary() bool { return true }
@@ -340,13 +355,13 @@ func appendPackedHead(dst []byte, t Type, items uint32, headers []byte) []byte {
 	return append(dst, headers...)
 }
 
-func (packProtocol) AppendInvocation(dst, id []byte, target string, args []any) ([]byte, error) {
+func (p packProtocol) AppendInvocation(dst, id []byte, target string, args []any) ([]byte, error) {
 	start := len(dst)
 	dst = appendPackedID(appendPackedHead(dst, Invocation, 6, nil), id)
 	dst = msgp.AppendArrayHeader(msgp.AppendString(dst, target), uint32(len(args)))
 	for _, arg := range args {
 		var err error
-		if dst, err = appendPacked(dst, arg, 2); err != nil {
+		if dst, err = p.values.append(dst, arg, 2); err != nil {
 			return dst[:start], err
 		}
 	}
@@ -360,20 +375,20 @@ const (
 	packedResult = 3
 )
 
-func (packProtocol) AppendResult(dst, id []byte, result any) ([]byte, error) {
+func (p packProtocol) AppendResult(dst, id []byte, result any) ([]byte, error) {
 	start := len(dst)
 	dst = appendPackedID(appendPackedHead(dst, Completion, 5, nil), id)
-	return frameCarrier(msgp.AppendInt(dst, packedResult), start, result)
+	return p.frameCarrier(msgp.AppendInt(dst, packedResult), start, result)
 }
 
-func (packProtocol) AppendItem(dst, id []byte, item any) ([]byte, error) {
+func (p packProtocol) AppendItem(dst, id []byte, item any) ([]byte, error) {
 	start := len(dst)
-	return frameCarrier(msgp.AppendStringFromBytes(appendPackedHead(dst, StreamItem, 4, nil), id), start, item)
+	return p.frameCarrier(msgp.AppendStringFromBytes(appendPackedHead(dst, StreamItem, 4, nil), id), start, item)
 }
 
 // frameCarrier appends the value that a message ends with, and frames it.
-func frameCarrier(dst []byte, start int, value any) ([]byte, error) {
-	dst, err := appendPacked(dst, value, 1)
+func (p packProtocol) frameCarrier(dst []byte, start int, value any) ([]byte, error) {
+	dst, err := p.values.append(dst, value, 1)
 	if err != nil {
 		return dst[:start], err
 	}

@@ -8,6 +8,7 @@ import (
 	"math"
 	"reflect"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/tinylib/msgp/msgp"
@@ -57,8 +58,11 @@ func unpack(b []byte, v reflect.Value) (rest []byte, err error) {
 	if kind == msgp.NilType {
 		return unpackNil(b, v)
 	}
-	if t == timeType {
+	switch t {
+	case timeType:
 		return unpackTime(b, v)
+	case timeSpanType:
+		return unpackSpan(b, v)
 	}
 	switch u := v.Addr().Interface().(type) {
 	case *string:
@@ -142,17 +146,33 @@ func misfit(b []byte, t reflect.Type) error {
 }
 
 func unpackNil(b []byte, v reflect.Value) ([]byte, error) {
+	if !takesNull(v.Type()) {
+		return b, fmt.Errorf("nil does not fit %s", v.Type())
+	}
 	if u, ok := v.Addr().Interface().(json.Unmarshaler); ok && v.Kind() != reflect.Pointer {
 		return b[1:], u.UnmarshalJSON([]byte("null"))
 	}
-	switch v.Kind() {
-	case reflect.Pointer, reflect.Slice, reflect.Map, reflect.Interface:
+	if v.Kind() != reflect.String {
 		v.SetZero() // the last of repeated names counts
-		return b[1:], nil
-	case reflect.String:
-		return b[1:], nil
 	}
-	return b, fmt.Errorf("nil does not fit %s", v.Type())
+	return b[1:], nil
+}
+
+// unpackSpan takes ticks, as .NET writes them, and text.
+func unpackSpan(b []byte, v reflect.Value) ([]byte, error) {
+	s := v.Addr().Interface().(*TimeSpan)
+	if typeOf(b) == msgp.StrType {
+		text, rest, err := msgp.ReadStringZC(b)
+		if err == nil {
+			err = s.UnmarshalText(text)
+		}
+		return rest, err
+	}
+	ticks, rest, err := msgp.ReadInt64Bytes(b)
+	if err == nil {
+		*s, err = spanOfTicks(ticks)
+	}
+	return rest, err
 }
 
 func unpackTime(b []byte, v reflect.Value) ([]byte, error) {
@@ -162,7 +182,7 @@ func unpackTime(b []byte, v reflect.Value) ([]byte, error) {
 	if typeOf(b) == msgp.StrType {
 		var text []byte
 		if text, rest, err = msgp.ReadStringZC(b); err == nil {
-			err = t.UnmarshalText(text)
+			t, err = parseTime(string(text))
 		}
 	} else if t, rest, err = msgp.ReadTimeBytes(b); err == nil {
 		t = t.UTC()
@@ -354,7 +374,7 @@ func unpackStruct(b []byte, v reflect.Value) ([]byte, error) {
 		if name, rest, err = msgp.ReadStringZC(rest); err != nil {
 			return rest, err
 		}
-		if f := fieldNamed(v.Type(), string(name)); f == nil {
+		if f := packedField(v.Type(), string(name)); f == nil {
 			rest, err = msgp.Skip(rest)
 		} else {
 			rest, err = f.unpack(rest, v)
@@ -364,6 +384,22 @@ func unpackStruct(b []byte, v reflect.Value) ([]byte, error) {
 		}
 	}
 	return rest, nil
+}
+
+// packedField is the field that a name stands for: in MessagePack's spelling, or in JSON's.
+func packedField(t reflect.Type, name string) *field {
+	fields := fieldsOf(t)
+	for _, matches := range []func(a, b string) bool{func(a, b string) bool { return a == b }, strings.EqualFold} {
+		for i := range fields {
+			if !fields[i].unpacked && (matches(fields[i].declared, name) || matches(fields[i].camel, name)) {
+				return &fields[i]
+			}
+		}
+	}
+	if f := fieldNamed(t, name); f != nil && !f.unpacked {
+		return f
+	}
+	return nil
 }
 
 func unpackQuoted(b []byte, v reflect.Value) ([]byte, error) {

@@ -12,8 +12,16 @@ import (
 	"github.com/tinylib/msgp/msgp"
 )
 
-// appendPacked appends v as MessagePack. It writes the shape that appendValue writes as JSON.
-func appendPacked(dst []byte, v any, depth int) ([]byte, error) {
+// packer writes values as MessagePack: in the shape that appendValue writes as JSON, but for the names of fields.
+type packer struct {
+	camel bool     // names are in camel case
+	funcs sync.Map // reflect.Type → encodeFunc
+}
+
+var declaredPacker, camelPacker = &packer{}, &packer{camel: true}
+
+// append appends v.
+func (p *packer) append(dst []byte, v any, depth int) ([]byte, error) {
 	switch v := v.(type) {
 	case nil:
 		return msgp.AppendNil(dst), nil
@@ -31,35 +39,34 @@ func appendPacked(dst []byte, v any, depth int) ([]byte, error) {
 		return msgp.AppendFloat64(dst, v), nil
 	}
 	rv := reflect.ValueOf(v)
-	return packerOf(rv.Type())(dst, rv, depth)
+	return p.of(rv.Type())(dst, rv, depth)
 }
 
-var (
-	packers  sync.Map // reflect.Type → encodeFunc
-	timeType = reflect.TypeFor[time.Time]()
-)
-
-func packerOf(t reflect.Type) encodeFunc {
-	if cached, ok := packers.Load(t); ok {
+func (p *packer) of(t reflect.Type) encodeFunc {
+	if cached, ok := p.funcs.Load(t); ok {
 		return cached.(encodeFunc)
 	}
-	cached, _ := packers.LoadOrStore(t, newPacker(t))
+	cached, _ := p.funcs.LoadOrStore(t, p.make(t))
 	return cached.(encodeFunc)
 }
 
-func newPacker(t reflect.Type) encodeFunc {
+func (p *packer) make(t reflect.Type) encodeFunc {
 	switch {
 	case t == timeType:
 		return func(dst []byte, v reflect.Value, _ int) ([]byte, error) {
 			return msgp.AppendTimeExt(dst, v.Interface().(time.Time)), nil
 		}
-	case t.Kind() == reflect.Interface, t.Kind() == reflect.Pointer && t.Elem() == timeType:
-		return packPointer
+	case t == timeSpanType:
+		return func(dst []byte, v reflect.Value, _ int) ([]byte, error) {
+			return appendPackedSpan(dst, TimeSpan(v.Int())), nil
+		}
+	case t.Kind() == reflect.Interface, t.Kind() == reflect.Pointer && (t.Elem() == timeType || t.Elem() == timeSpanType):
+		return p.pointer
 	}
-	return selfWriting(t, packMarshaler, packKind)
+	return selfWriting(t, packMarshaler, p.kind)
 }
 
-func packKind(t reflect.Type) encodeFunc {
+func (p *packer) kind(t reflect.Type) encodeFunc {
 	switch t.Kind() {
 	case reflect.Bool:
 		return func(dst []byte, v reflect.Value, _ int) ([]byte, error) { return msgp.AppendBool(dst, v.Bool()), nil }
@@ -83,7 +90,7 @@ func packKind(t reflect.Type) encodeFunc {
 			return msgp.AppendString(dst, v.String()), nil
 		}
 	case reflect.Pointer:
-		return packPointer
+		return p.pointer
 	case reflect.Slice:
 		if isBytes(t) {
 			return func(dst []byte, v reflect.Value, _ int) ([]byte, error) {
@@ -93,13 +100,13 @@ func packKind(t reflect.Type) encodeFunc {
 				return msgp.AppendBytes(dst, v.Bytes()), nil
 			}
 		}
-		return nestedPacked(packList(t), true)
+		return nestedPacked(p.list(t), true)
 	case reflect.Array:
-		return nestedPacked(packList(t), false)
+		return nestedPacked(p.list(t), false)
 	case reflect.Map:
-		return nestedPacked(packMap(t), true)
+		return nestedPacked(p.mapping(t), true)
 	case reflect.Struct:
-		return nestedPacked(packStruct(t), false)
+		return nestedPacked(p.structure(t), false)
 	}
 	return func(dst []byte, _ reflect.Value, _ int) ([]byte, error) {
 		return dst, &json.UnsupportedTypeError{Type: t}
@@ -118,12 +125,12 @@ func nestedPacked(f encodeFunc, nilable bool) encodeFunc {
 	}
 }
 
-func packPointer(dst []byte, v reflect.Value, depth int) ([]byte, error) {
+func (p *packer) pointer(dst []byte, v reflect.Value, depth int) ([]byte, error) {
 	v, err := pointedTo(v)
 	if err != nil || !v.IsValid() {
 		return msgp.AppendNil(dst), err
 	}
-	return packerOf(v.Type())(dst, v, depth)
+	return p.of(v.Type())(dst, v, depth)
 }
 
 // packMarshaler writes what a value says of itself: its text, or what its JSON says.
@@ -195,9 +202,9 @@ func appendTranscoded(dst, text []byte) ([]byte, error) {
 	return msgp.AppendFloat64(dst, f), err
 }
 
-func packList(t reflect.Type) encodeFunc {
+func (p *packer) list(t reflect.Type) encodeFunc {
 	return func(dst []byte, v reflect.Value, depth int) ([]byte, error) {
-		element := packerOf(t.Elem())
+		element := p.of(t.Elem())
 		dst = msgp.AppendArrayHeader(dst, uint32(v.Len()))
 		for i := range v.Len() {
 			var err error
@@ -209,13 +216,13 @@ func packList(t reflect.Type) encodeFunc {
 	}
 }
 
-func packMap(t reflect.Type) encodeFunc {
+func (p *packer) mapping(t reflect.Type) encodeFunc {
 	return func(dst []byte, v reflect.Value, depth int) ([]byte, error) {
 		entries, err := sortedEntries(v)
 		if err != nil {
 			return dst, err
 		}
-		element := packerOf(t.Elem())
+		element := p.of(t.Elem())
 		dst = msgp.AppendMapHeader(dst, uint32(len(entries)))
 		for _, e := range entries {
 			if dst, err = element(msgp.AppendString(dst, e.key), e.value, depth); err != nil {
@@ -226,8 +233,8 @@ func packMap(t reflect.Type) encodeFunc {
 	}
 }
 
-func packStruct(t reflect.Type) encodeFunc {
-	fields := fieldsOf(t)
+func (p *packer) structure(t reflect.Type) encodeFunc {
+	fields := slices.DeleteFunc(slices.Clone(fieldsOf(t)), func(f field) bool { return f.unpacked })
 	return func(dst []byte, v reflect.Value, depth int) ([]byte, error) {
 		n := uint32(0)
 		for i := range fields {
@@ -241,8 +248,12 @@ func packStruct(t reflect.Type) encodeFunc {
 			if !ok {
 				continue
 			}
+			name := fields[i].declared
+			if p.camel {
+				name = fields[i].camel
+			}
 			var err error
-			if dst, err = fields[i].pack(msgp.AppendString(dst, fields[i].name), value, depth); err != nil {
+			if dst, err = p.field(msgp.AppendString(dst, name), &fields[i], value, depth); err != nil {
 				return dst, err
 			}
 		}
@@ -250,10 +261,10 @@ func packStruct(t reflect.Type) encodeFunc {
 	}
 }
 
-// pack appends a field's value; with the option "string" it is a string here as well.
-func (f *field) pack(dst []byte, v reflect.Value, depth int) ([]byte, error) {
+// field appends a field's value; with the option "string" it is a string here as well.
+func (p *packer) field(dst []byte, f *field, v reflect.Value, depth int) ([]byte, error) {
 	if !f.quoted {
-		return packerOf(f.typ)(dst, v, depth)
+		return p.of(f.typ)(dst, v, depth)
 	}
 	text, err := encoderOf(f.typ)(nil, v, depth)
 	if err != nil || string(text) == "null" {

@@ -54,7 +54,7 @@ type packed struct {
 func TestPackedValues(t *testing.T) {
 	url := "u"
 	in := packed{Name: "n", URL: &url, Counts: []int32{1, -70000}, Data: []byte{0, 255}, At: time.Unix(5, 6).UTC(), Any: []any{int64(1), "x", nil, 1.5, map[string]any{"k": true}}, Inner: map[string]packed{"a": {Name: "deep"}}}
-	b, err := appendPacked(nil, in, 1)
+	b, err := declaredPacker.append(nil, in, 1)
 	require.NoError(t, err)
 	var out packed
 	rest, err := unpack(b, reflect.ValueOf(&out).Elem())

@@ -42,6 +42,9 @@ type typeCheck struct {
 }
 
 func (c typeCheck) of(t reflect.Type) error {
+	if t == durationType {
+		return errDuration
+	}
 	if c.seen[t] || c.own(t) {
 		return nil
 	}
