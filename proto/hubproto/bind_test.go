@@ -111,9 +111,9 @@ func TestBind(t *testing.T) {
 			contacts{&person{Name: "h"}, person{Value: 1}, []person{{Name: "m"}, {}}, map[string]person{"x": {Value: 2}}, []int{1}, 1.0}},
 		{`{"A":null,"a":1}`, twoCases{nil, 1}}, {`{"A":5}`, twoCases{Upper: &five}},
 
-		// Types that decode themselves see null, and decide.
-		{`null`, seen{"null"}}, {`5`, seen{"5"}}, {`{"a" : null}`, seen{`{"a" : null}`}}, {`[null,1]`, []seen{{"null"}, {"1"}}}, {`{"a":null}`, map[string]seen{"a": {"null"}}}, {`{"s":null}`, struct{ S seen }{seen{"null"}}},
-		{`null`, (*seen)(nil)}, {`5`, &seen{"5"}}, {`null`, json.RawMessage(`null`)}, {`null`, time.Time{}}, {`"x"`, lettered{"<x>"}}, {`"null"`, lettered{"<null>"}}, {`["x"]`, []*lettered{{"<x>"}}},
+		// Types that decode themselves see null within their value, and where null is a value of theirs.
+		{`5`, seen{"5"}}, {`{"a" : null}`, seen{`{"a" : null}`}}, {`[[null],1]`, []seen{{"[null]"}, {"1"}}}, {`{"a":[null]}`, map[string]seen{"a": {"[null]"}}}, {`{"s":[null]}`, struct{ S seen }{seen{"[null]"}}},
+		{`null`, (*seen)(nil)}, {`[null,5]`, []*seen{nil, {"5"}}}, {`5`, &seen{"5"}}, {`null`, json.RawMessage(`null`)}, {`null`, (*time.Time)(nil)}, {`"x"`, lettered{"<x>"}}, {`"null"`, lettered{"<null>"}}, {`["x"]`, []*lettered{{"<x>"}}},
 	} {
 		t.Run(fmt.Sprintf("%T from %s", test.want, test.argument), func(t *testing.T) {
 			got, err := bind(test.argument, reflect.TypeOf(test.want))
@@ -179,7 +179,11 @@ func TestBindErrors(t *testing.T) {
 		{reflect.TypeFor[twoCases](), []string{`{"a":null}`}},
 		{reflect.TypeFor[lettered](), []string{`null`, `1`, `{}`, `"\ud83d"`}},
 		{reflect.TypeFor[netip.Addr](), []string{`null`, `"x"`}},
-		{reflect.TypeFor[time.Time](), []string{`"x"`, `1`, `"2020-02-30T00:00:00Z"`}},
+		{reflect.TypeFor[time.Time](), []string{`"x"`, `1`, `"2020-02-30T00:00:00Z"`, `null`}},
+		{reflect.TypeFor[seen](), []string{`null`}},
+		{reflect.TypeFor[[]seen](), []string{`[null,1]`, `[1,null]`}},
+		{reflect.TypeFor[map[string]seen](), []string{`{"a":null}`}},
+		{reflect.TypeFor[struct{ S seen }](), []string{`{"s":null}`}},
 		{reflect.TypeFor[refusing](), []string{`null`, `1`, `{}`}},
 		{reflect.TypeFor[[]refusing](), []string{`[null]`}},
 		{reflect.TypeFor[func()](), []string{`1`, `null`}},

@@ -20,6 +20,9 @@ import (
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
+// camelPack names fields as JSON does.
+var camelPack = hubproto.MessagePackOptions{CamelCase: true}.Protocol()
+
 // stage is an enumeration that has names.
 type stage int
 
@@ -374,7 +377,7 @@ func alikeValue(v reflect.Value) reflect.Value {
 func requireAlike(t require.TestingT, id []byte, target string, args []any) {
 	bound := map[hubproto.Protocol][]any{}
 	views := map[hubproto.Protocol]view{}
-	for _, p := range []hubproto.Protocol{hubproto.JSON, hubproto.MessagePack} {
+	for _, p := range []hubproto.Protocol{hubproto.JSON, camelPack} {
 		record, err := p.AppendInvocation(nil, id, target, args)
 		require.NoError(t, err, p.Name())
 		n, err := p.Next(record, 0, 0)
@@ -399,8 +402,8 @@ func requireAlike(t require.TestingT, id []byte, target string, args []any) {
 		}
 	}
 	require.Equal(t, view{Type: hubproto.Invocation, ID: string(id), Target: target}, views[hubproto.JSON])
-	require.Equal(t, views[hubproto.JSON], views[hubproto.MessagePack])
-	require.Equal(t, bound[hubproto.JSON], bound[hubproto.MessagePack])
+	require.Equal(t, views[hubproto.JSON], views[camelPack])
+	require.Equal(t, bound[hubproto.JSON], bound[camelPack])
 }
 
 func causeOf(err error) error {
@@ -446,9 +449,9 @@ func requireEnvelopesAlike(t *testing.T, s *source, typ hubproto.Type) {
 			v.ID = "1"
 		}
 	}
-	values := map[hubproto.Protocol]string{hubproto.JSON: "5", hubproto.MessagePack: "\x05"}
-	lists := map[hubproto.Protocol]string{hubproto.JSON: "[]", hubproto.MessagePack: "\x90"}
-	headers := map[hubproto.Protocol]string{hubproto.JSON: `{"a":"b"}`, hubproto.MessagePack: "\x81\xa1a\xa1b"}
+	values := map[hubproto.Protocol]string{hubproto.JSON: "5", camelPack: "\x05"}
+	lists := map[hubproto.Protocol]string{hubproto.JSON: "[]", camelPack: "\x90"}
+	headers := map[hubproto.Protocol]string{hubproto.JSON: `{"a":"b"}`, camelPack: "\x81\xa1a\xa1b"}
 	hasValue, hasHeaders := false, typ <= hubproto.CancelInvocation && s.bool()
 	switch typ {
 	case hubproto.Invocation, hubproto.StreamInvocation:
@@ -472,7 +475,7 @@ func requireEnvelopesAlike(t *testing.T, s *source, typ hubproto.Type) {
 	case hubproto.Ack, hubproto.Sequence:
 		v.SequenceID = int64(s.number())
 	}
-	for _, p := range []hubproto.Protocol{hubproto.JSON, hubproto.MessagePack} {
+	for _, p := range []hubproto.Protocol{hubproto.JSON, camelPack} {
 		in := v
 		if hasValue {
 			in.Value = values[p]
@@ -494,7 +497,7 @@ func requireEnvelopesAlike(t *testing.T, s *source, typ hubproto.Type) {
 	if typ != hubproto.Completion {
 		return
 	}
-	for _, p := range []hubproto.Protocol{hubproto.JSON, hubproto.MessagePack} {
+	for _, p := range []hubproto.Protocol{hubproto.JSON, camelPack} {
 		var m hubproto.Message
 		require.NoError(t, p.Parse(p.AppendError(nil, []byte(v.ID), v.Error), &m))
 		require.Equal(t, view{Type: typ, ID: v.ID, Error: v.Error, HasError: true}, viewOf(&m), p.Name())
@@ -524,7 +527,7 @@ func TestProtocolsAgree(t *testing.T) {
 func TestProtocolsAgreeOnTimes(t *testing.T) {
 	// A time of any zone is the same moment in both, but it is UTC in MessagePack.
 	at := time.Date(2018, 4, 9, 12, 0, 0, 5, time.FixedZone("", 10*3600))
-	for _, p := range []hubproto.Protocol{hubproto.JSON, hubproto.MessagePack} {
+	for _, p := range []hubproto.Protocol{hubproto.JSON, hubproto.MessagePack, camelPack} {
 		record, err := p.AppendInvocation(nil, nil, "T", []any{at, &at, struct{ At time.Time }{at}})
 		require.NoError(t, err)
 		var m hubproto.Message
@@ -546,7 +549,7 @@ func TestProtocolsAgreeOnItemsAndResults(t *testing.T) {
 		in := reflect.New(typ).Elem()
 		s.fill(in, 4)
 		var got []any
-		for _, p := range []hubproto.Protocol{hubproto.JSON, hubproto.MessagePack} {
+		for _, p := range []hubproto.Protocol{hubproto.JSON, camelPack} {
 			call, err := p.AppendInvocation(nil, nil, "T", []any{in.Interface()})
 			require.NoError(t, err)
 			item, err := p.AppendItem([]byte("before"), []byte("1"), in.Interface())
@@ -566,7 +569,7 @@ func TestProtocolsAgreeOnItemsAndResults(t *testing.T) {
 		}
 		require.Equal(t, got[0], got[1], "%s", typ)
 	}
-	for _, p := range []hubproto.Protocol{hubproto.JSON, hubproto.MessagePack} {
+	for _, p := range []hubproto.Protocol{hubproto.JSON, camelPack} {
 		for _, bad := range []any{func() {}, []any{1, make(chan int)}, failing{}, nestedSlices(hubproto.MaxDepth)} {
 			got, err := p.AppendItem([]byte("before"), []byte("1"), bad)
 			require.Error(t, err)
@@ -614,7 +617,9 @@ func TestProtocolsFitAlike(t *testing.T) {
 				return param.Interface(), causeOf(err)
 			}
 			want, wantErr := fits(hubproto.JSON)
-			got, err := fits(hubproto.MessagePack)
+			_, declaredErr := fits(hubproto.MessagePack)
+			assert.Equal(t, wantErr == nil, declaredErr == nil, "%s into %s: JSON says %v, MessagePack with declared names %v", name, typ, wantErr, declaredErr)
+			got, err := fits(camelPack)
 			if !assert.Equal(t, wantErr == nil, err == nil, "%s into %s: JSON says %v, MessagePack %v", name, typ, wantErr, err) || err != nil {
 				continue
 			}
@@ -633,7 +638,7 @@ func TestProtocolsAgreeOnRandomTypes(t *testing.T) {
 		v := reflect.New(drawStruct(t, 3, false)).Elem()
 		fill(t, v, 3, true)
 		texts := map[hubproto.Protocol]any{}
-		for _, p := range []hubproto.Protocol{hubproto.JSON, hubproto.MessagePack} {
+		for _, p := range []hubproto.Protocol{hubproto.JSON, camelPack, hubproto.MessagePack} {
 			record, err := p.AppendInvocation(nil, nil, "T", []any{v.Interface()})
 			require.NoError(t, err)
 			var m hubproto.Message
@@ -642,6 +647,7 @@ func TestProtocolsAgreeOnRandomTypes(t *testing.T) {
 			require.NoError(t, causeOf(p.BindArguments(m.Arguments, []reflect.Value{back})), "%s into %s", p.Name(), v.Type())
 			texts[p] = numbersAsFloats(t, encoded(t, back.Interface()))
 		}
+		require.Equal(t, texts[hubproto.JSON], texts[camelPack])
 		require.Equal(t, texts[hubproto.JSON], texts[hubproto.MessagePack])
 	})
 }

@@ -669,8 +669,8 @@ func TestBindPacked(t *testing.T) {
 
 		// nil binds where there is a value for it.
 		{"\xc0", ""}, {"\xc0", text("")}, {"\xc0", (*int)(nil)}, {"\xc0", (**int)(nil)}, {"\xc0", []int(nil)}, {"\xc0", map[string]int(nil)}, {"\xc0", (*person)(nil)}, {"\xc0", json.Number("")}, {"\x91\xc0", []string{""}}, {"\x92\x05\xc0", []*int{&five, nil}}, {"\x91\xc0", []any{nil}},
-		{"\x81\xa1a\xc0", map[string]any{"a": nil}}, {"\x81\xa1a\xc0", map[string]string{"a": ""}}, {"\x82\xa4name\xc0\xa5value\x01", person{Value: 1}}, {"\x91\xc0", [1]*int{nil}}, {"\xc0", seen{"null"}}, {"\xc0", json.RawMessage(`null`)}, {"\xc0", (*seen)(nil)}, {"\x91\xc0", []seen{{"null"}}},
-		{"\xc0", time.Time{}}, {"\xc0", (*time.Time)(nil)}, {"\x91\xc0", []time.Time{{}}},
+		{"\x81\xa1a\xc0", map[string]any{"a": nil}}, {"\x81\xa1a\xc0", map[string]string{"a": ""}}, {"\x82\xa4name\xc0\xa5value\x01", person{Value: 1}}, {"\x91\xc0", [1]*int{nil}}, {"\x91\xc0", seen{"[null]"}}, {"\xc0", json.RawMessage(`null`)}, {"\xc0", (*seen)(nil)}, {"\x91\x91\xc0", []seen{{"[null]"}}},
+		{"\xc0", (*time.Time)(nil)}, {"\x91\xc0", []*time.Time{nil}},
 
 		{"\x82\xa4name\xa1n\xa5value\x01", person{"n", 1}}, {"\x82\xa4Name\xa1n\xa5Value\x01", person{"n", 1}}, {"\x82\xa4nAME\xa1n\xa5VALUE\x01", person{"n", 1}}, {"\x80", person{}}, {"\x83\xa4name\xa1n\xa5other\x92\x81\x01\xd4\x05\x00\xc0\xa5value\x01", person{"n", 1}},
 		{"\x82\xa4name\xa1a\xa4Name\xa1b", person{Name: "b"}}, {"\x83\xa3uid\x01\xa7urlPath\xa1p\xa6quoted\xa17", renamed{UserID: 1, URLPath: "p", Quoted: 7}}, {"\x83\xa5value\x02\xa2id\xa1i\xa5extra\x01", outer{person{Value: 2}, &Base{ID: "i"}, 1}}, {"\x81\xa5value\x02", outer{person: person{Value: 2}}},
@@ -727,7 +727,10 @@ func TestBindPackedErrors(t *testing.T) {
 		{reflect.TypeFor[renamed](), []string{"\x81\xa3uid\xc0", "\x81\xa6quoted\x07", "\x81\xa6quoted\xc0", "\x81\xa6quoted\xa1x"}},
 		{reflect.TypeFor[lettered](), []string{"\xc0", "\x01", "\x80", "\xc4\x01x"}},
 		{reflect.TypeFor[netip.Addr](), []string{"\xc0", "\xa1x", "\xc4\x04\x7f\x00\x00\x01"}},
-		{reflect.TypeFor[time.Time](), []string{"\xa1x", "\x01", "\xd4\xff\x01", "\xd6\x05\x00\x00\x00\x01", "\xd7\xff\xff\xff\xff\xff\xff\xff\xff\xff", "\xc7\x0c\xff\xff\xff\xff\xff\x00\x00\x00\x00\x00\x00\x00\x00", "\xc7\x00\xff", "\x90", "\xcb\x3f\xf0\x00\x00\x00\x00\x00\x00"}},
+		{reflect.TypeFor[seen](), []string{"\xc0"}},
+		{reflect.TypeFor[[]seen](), []string{"\x91\xc0"}},
+		{reflect.TypeFor[[]time.Time](), []string{"\x91\xc0"}},
+		{reflect.TypeFor[time.Time](), []string{"\xc0", "\xa1x", "\x01", "\xd4\xff\x01", "\xd6\x05\x00\x00\x00\x01", "\xd7\xff\xff\xff\xff\xff\xff\xff\xff\xff", "\xc7\x0c\xff\xff\xff\xff\xff\x00\x00\x00\x00\x00\x00\x00\x00", "\xc7\x00\xff", "\x90", "\xcb\x3f\xf0\x00\x00\x00\x00\x00\x00"}},
 		{reflect.TypeFor[json.Number](), []string{"\xcb\x7f\xf8\x00\x00\x00\x00\x00\x00", "\xca\x7f\x80\x00\x00", "\xca\xff\x80\x00\x00", "\xa1x", "\xc3", "\x90"}},
 		{reflect.TypeFor[refusing](), []string{"\xc0", "\x01", "\x80"}},
 		{reflect.TypeFor[func()](), []string{"\x01", "\xc0"}},

@@ -50,11 +50,16 @@ type packed struct {
 	Inner  map[string]packed
 }
 
-// What is sent arrives, and in both protocols under the same names.
+// What is sent arrives, under names that are declared or in camel case.
 func TestPackedValues(t *testing.T) {
+	t.Run("declared names", func(t *testing.T) { testPackedValues(t, declaredPacker, "Name", "name") })
+	t.Run("camel case", func(t *testing.T) { testPackedValues(t, camelPacker, "name", "Name") })
+}
+
+func testPackedValues(t *testing.T, p *packer, name, not string) {
 	url := "u"
 	in := packed{Name: "n", URL: &url, Counts: []int32{1, -70000}, Data: []byte{0, 255}, At: time.Unix(5, 6).UTC(), Any: []any{int64(1), "x", nil, 1.5, map[string]any{"k": true}}, Inner: map[string]packed{"a": {Name: "deep"}}}
-	b, err := declaredPacker.append(nil, in, 1)
+	b, err := p.append(nil, in, 1)
 	require.NoError(t, err)
 	var out packed
 	rest, err := unpack(b, reflect.ValueOf(&out).Elem())
@@ -68,6 +73,7 @@ func TestPackedValues(t *testing.T) {
 	var shape any
 	_, err = unpack(b, reflect.ValueOf(&shape).Elem())
 	require.NoError(t, err)
-	assert.Contains(t, shape, "name")
+	assert.Contains(t, shape, name)
+	assert.NotContains(t, shape, not)
 	assert.Contains(t, shape, "url")
 }
