@@ -102,8 +102,8 @@ for (const [transport, protocol] of [
 
     inPage('bytes', async () => {
       const client = await connect();
-      const { byteArray } = await client.invoke('SendComplexObject');
-      return typeof byteArray === 'string' ? byteArray : [...byteArray];
+      const { byteArray, ByteArray } = await client.invoke('SendComplexObject');
+      return byteArray ?? [...ByteArray]; // in MessagePack names are the declared ones
     }, binary ? [1, 2, 3] : 'AQID');
 
     inPage('large messages', async () => {

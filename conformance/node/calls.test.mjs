@@ -29,13 +29,13 @@ againstServer([], ({ connect, way }) => {
 
   test('an object from the server', async t => {
     const client = await connect(t);
-    assert.deepEqual(await client.invoke('SendComplexObject'), {
+    assert.deepEqual(await client.invoke('SendComplexObject'), way.object({
       string: 'hello world',
       intArray: [1, 2, 3],
       byteArray: way.bytes([1, 2, 3]),
       guid: '00010203-0405-0607-0706-050403020100',
       dateTime: '2000-01-01T00:00:00Z',
-    });
+    }));
   });
 
   test('an object there and back', async t => {
@@ -47,16 +47,19 @@ againstServer([], ({ connect, way }) => {
       guid: '00010203-0405-0607-0706-050403020100',
       dateTime: '2002-03-04T05:06:07Z',
     };
-    assert.deepEqual(await client.invoke('EchoComplexObject', object), object);
+    assert.deepEqual(await client.invoke('EchoComplexObject', way.object(object)), way.object(object));
+    assert.deepEqual(await client.invoke('EchoComplexObject', object), way.object(object));
     const otherwiseSpelt = { String: 'text', IntArray: [1, -2, 3], BYTEARRAY: object.byteArray, Guid: object.guid, DateTime: object.dateTime, unknown: 1 };
-    assert.deepEqual(await client.invoke('EchoComplexObject', otherwiseSpelt), object);
-    assert.deepEqual(await client.invoke('EchoComplexObject', {}), {
+    assert.deepEqual(await client.invoke('EchoComplexObject', otherwiseSpelt), way.object(object));
+    const empty = way.object({
       string: null,
       intArray: null,
       byteArray: null,
       guid: '00000000-0000-0000-0000-000000000000',
       dateTime: '0001-01-01T00:00:00',
     });
+    assert.deepEqual(await client.invoke('EchoComplexObject', {}), empty);
+    assert.deepEqual(await client.invoke('EchoComplexObject', empty), empty);
   });
 
   test('an object to a callback', async t => {
@@ -64,7 +67,7 @@ againstServer([], ({ connect, way }) => {
     const objects = client.callback('CustomObject');
     await client.invoke('SendCustomObject', { Name: 'Anna', value: 42 });
     await client.invoke('SendCustomObject', null);
-    assert.deepEqual(await objects.take(2), [{ name: 'Anna', value: 42 }, null]);
+    assert.deepEqual(await objects.take(2), [way.object({ name: 'Anna', value: 42 }), null]);
   });
 
   test('names of methods without regard to case', async t => {

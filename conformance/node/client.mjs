@@ -4,8 +4,11 @@ import { HttpTransportType, HubConnectionBuilder, JsonHubProtocol, LogLevel, Mes
 import { MessagePackHubProtocol } from '@microsoft/signalr-protocol-msgpack';
 import { reference, startServer } from '../server.mjs';
 
-const json = { protocol: () => new JsonHubProtocol(), bytes: bytes => Buffer.from(bytes).toString('base64') };
-const messagePack = { protocol: () => new MessagePackHubProtocol(), bytes: bytes => Uint8Array.from(bytes), binary: true };
+/** An object whose names begin with capitals. */
+const declared = object => Object.fromEntries(Object.entries(object).map(([name, value]) => [name[0].toUpperCase() + name.slice(1), value]));
+
+const json = { protocol: () => new JsonHubProtocol(), bytes: bytes => Buffer.from(bytes).toString('base64'), object: object => object };
+const messagePack = { protocol: () => new MessagePackHubProtocol(), bytes: bytes => Uint8Array.from(bytes), object: declared, binary: true };
 
 const webSockets = {
   transport: 'WebSockets',
@@ -16,8 +19,8 @@ const serverSentEvents = { transport: 'ServerSentEvents', options: { transport: 
 const longPolling = { transport: 'LongPolling', options: { transport: HttpTransportType.LongPolling }, cut: 'fetch failed' };
 
 /**
- * Each way has the transport by the server's name, the options of withUrl, a new protocol, whether that is binary, the form that bytes
- * have in it, and the client's text for a server that has vanished, if it has one.
+ * Each way has the transport by the server's name, the options of withUrl, a new protocol, whether that is binary, the forms that
+ * bytes and an object of the server's have in it, and the client's text for a server that has vanished, if it has one.
  */
 const ways = [
   { name: 'WebSockets, JSON', ...webSockets, ...json },

@@ -4,8 +4,11 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/url"
+	"reflect"
 	"strings"
 	"time"
+
+	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
 // CustomObject and Complex have the members of the reference's objects of these names. A pointer stands for what can be null there.
@@ -18,7 +21,7 @@ type Complex struct {
 	String    *string
 	IntArray  []int32
 	ByteArray []byte
-	GUID      GUID
+	GUID      GUID `msgpack:"Guid"`
 	DateTime  DateTime
 }
 
@@ -46,6 +49,11 @@ func (d DateTime) MarshalJSON() ([]byte, error) {
 		return []byte(`"0001-01-01T00:00:00"`), nil
 	}
 	return d.Time.MarshalJSON()
+}
+
+// UnmarshalJSON takes all forms of times, also those without a zone.
+func (d *DateTime) UnmarshalJSON(raw []byte) error {
+	return hubproto.JSON.BindValue(raw, reflect.ValueOf(&d.Time).Elem())
 }
 
 // optional is nil for an empty string.
