@@ -57,6 +57,9 @@ func (c typeCheck) of(t reflect.Type) error {
 			return fmt.Errorf("nothing can be bound to the interface %s", t)
 		}
 	case reflect.Map:
+		if t.Key() == durationType {
+			return fmt.Errorf("in %s: %w", t, errDuration)
+		}
 		switch key := t.Key(); key.Kind() {
 		case reflect.String, reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
 			reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uintptr:
