@@ -1,8 +1,11 @@
 package hubproto
 
 import (
+	"bytes"
 	"encoding"
 	"encoding/json"
+	"fmt"
+	"math/big"
 	"reflect"
 	"slices"
 	"strconv"
@@ -199,7 +202,17 @@ func appendTranscoded(dst, text []byte) ([]byte, error) {
 		return msgp.AppendUint64(dst, n), nil
 	}
 	f, err := strconv.ParseFloat(string(text), 64)
-	return msgp.AppendFloat64(dst, f), err
+	if err == nil && !bytes.ContainsAny(text, ".eE") { // a whole number that no float holds would become another
+		if n, ok := new(big.Int).SetString(string(text), 10); ok {
+			if _, accuracy := new(big.Float).SetInt(n).Float64(); accuracy != big.Exact {
+				err = strconv.ErrRange
+			}
+		}
+	}
+	if err != nil {
+		return dst, fmt.Errorf("MessagePack cannot hold the number %s", text)
+	}
+	return msgp.AppendFloat64(dst, f), nil
 }
 
 func (p *packer) list(t reflect.Type) encodeFunc {
