@@ -80,9 +80,16 @@ func (c typeCheck) of(t reflect.Type) error {
 }
 
 func (c typeCheck) fields(t reflect.Type) error {
-	for _, f := range fieldsOf(t) {
+	fields := fieldsOf(t)
+	for i, f := range fields {
 		if err := c.of(f.typ); err != nil {
 			return fmt.Errorf("in %s, field %s: %w", t, t.FieldByIndex(f.index).Name, err)
+		}
+		for _, other := range fields[:i] { // of names that differ in JSON
+			if !f.unpacked && !other.unpacked && (f.declared == other.declared || f.camel == other.camel) {
+				return fmt.Errorf("in %s: the fields %s and %s have one name in MessagePack; give one of them another by the tag \"msgpack\"", t,
+					t.FieldByIndex(other.index).Name, t.FieldByIndex(f.index).Name)
+			}
 		}
 	}
 	// Fields of one name cancel each other, as in encoding/json; but that camel case has given two the same must not go unseen.
