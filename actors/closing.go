@@ -1,14 +1,12 @@
 package actors
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 
-	"github.com/troupe-go/troupe/internal/logs"
 	"github.com/troupe-go/troupe/internal/wsframe"
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
@@ -66,7 +64,7 @@ func (c *Connection) beginClose(cause error, how closeReason) {
 		if !greeted { // nobody yet
 			level = slog.LevelDebug
 		}
-		c.sys.log.Log(context.Background(), level, "a connection is closed", "hub", c.hub.name, "connection", c.id, "cause", logs.Error(cause))
+		c.sys.logClosing(level, c, cause)
 	}
 	switch {
 	case !greeted && how.text != "":

@@ -13,6 +13,7 @@
 //
 // Groups, users and everyone are actors whose mailbox has no queue: see group.
 //
-// Locks are taken in this order: directory, group, outbox, flusher list; run queue, then a call's, or the workers'; an upload's before
-// the input's. Nothing under them blocks, encodes, logs or runs user code.
+// Locks are taken in this order: group, outbox, flusher list; run queue, then the System's, an upload's and then the input's, a call's and
+// then a counter's, or the mailbox's; the System's before a supervisor's and that before a counter's. No other lock is taken under a
+// directory's. Nothing under them blocks, encodes, logs or runs user code.
 package actors

@@ -35,6 +35,7 @@ type System struct {
 	calls       atomic.Uint64 // numbers of calls that have a PID
 	turn        atomic.Uint64
 	panics      logs.Limiter  // of the application's code, that are logged
+	closings    logs.Limiter  // causes of closing, that are logged
 	stacks      logs.Limiter  // and their stacks
 	ticking     atomic.Bool   // a tick of the heartbeat is under way
 	ticked      time.Duration // when the last one was; the heartbeat actor's own
@@ -58,7 +59,7 @@ func NewSystem(system *actor.ActorSystem, log *slog.Logger) (*System, error) {
 
 func newSystem(system *actor.ActorSystem, log *slog.Logger, now func() time.Duration, period time.Duration, newFlusher func(func() time.Duration, *slog.Logger, *counter) *flusher) (*System, error) {
 	log = slog.New(logs.Safe(log.Handler()))
-	s := &System{actors: system, mine: system == nil, log: log, now: now, period: period, connections: newConnections(), panics: logs.Limiter{Most: 10}, quit: make(chan struct{}), finished: make(chan struct{})}
+	s := &System{actors: system, mine: system == nil, log: log, now: now, period: period, connections: newConnections(), panics: logs.Limiter{Most: 10}, closings: logs.Limiter{Most: 100}, quit: make(chan struct{}), finished: make(chan struct{})}
 	if s.mine {
 		s.actors = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return log }))
 	}
@@ -119,6 +120,22 @@ func (s *System) logPanic(what string, c *Connection, method string, err *PanicE
 		args = append(args, "unlogged", missed)
 	}
 	s.log.Error(what, args...)
+}
+
+// logClosing logs why a connection is closed, so often a minute for each kind of cause.
+func (s *System) logClosing(level slog.Level, c *Connection, cause error) {
+	if !s.log.Enabled(context.Background(), level) {
+		return
+	}
+	logged, missed := s.closings.Allow(fmt.Sprintf("%s %s %T", level, c.hub.name, cause))
+	if !logged {
+		return
+	}
+	args := []any{"hub", c.hub.name, "connection", c.id, "cause", logs.Error(cause)}
+	if missed > 0 {
+		args = append(args, "unlogged", missed)
+	}
+	s.log.Log(context.Background(), level, "a connection is closed", args...)
 }
 
 // ActorSystem is the actor system that the runtime lives in.

@@ -1,0 +1,81 @@
+package logs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestClip(t *testing.T) {
+	assert.Equal(t, strings.Repeat("x", maxText), Clip(strings.Repeat("x", maxText)))
+	for _, text := range []string{strings.Repeat("x", maxText+1), strings.Repeat("ä", 1000), "x" + strings.Repeat("€", 1000), strings.Repeat("\x80", 1000)} {
+		clipped, _, _ := strings.Cut(Clip(text), "…")
+		assert.LessOrEqual(t, len(clipped), maxText)
+		assert.GreaterOrEqual(t, len(clipped), maxText-utf8.UTFMax)
+		assert.Equal(t, utf8.ValidString(text), utf8.ValidString(clipped))
+		assert.Contains(t, Clip(text), fmt.Sprintf("(%d bytes)", len(text)))
+	}
+}
+
+func TestLimiter(t *testing.T) {
+	now := time.Now()
+	l := Limiter{Most: 2, now: func() time.Time { return now }}
+	count := func(kind string) (logged, missed int) {
+		for range 5 {
+			ok, m := l.Allow(kind)
+			if ok {
+				logged++
+			}
+			missed += m
+		}
+		return logged, missed
+	}
+	for _, kind := range []string{"a", "b"} {
+		logged, missed := count(kind)
+		assert.Equal(t, []int{2, 0}, []int{logged, missed})
+	}
+	now = now.Add(windowTime)
+	logged, missed := count("a")
+	assert.Equal(t, []int{2, 3}, []int{logged, missed}, "the next one that is logged says how many were not")
+	for i := range 10 * maxKinds {
+		l.Allow(fmt.Sprint(i))
+	}
+	assert.LessOrEqual(t, len(l.kinds), maxKinds)
+	ok, _ := new(Limiter).Allow("x")
+	assert.True(t, ok, "the zero value lets one through")
+}
+
+type bomb struct{ slog.Handler }
+
+func (bomb) Enabled(context.Context, slog.Level) bool  { return true }
+func (bomb) Handle(context.Context, slog.Record) error { panic("in Handle") }
+func (bomb) WithAttrs([]slog.Attr) slog.Handler        { panic("in WithAttrs") }
+func (bomb) WithGroup(string) slog.Handler             { panic("in WithGroup") }
+
+func TestAHandlerThatPanics(t *testing.T) {
+	log := slog.New(Safe(bomb{}))
+	require.NotPanics(t, func() { log.With("a", 1).WithGroup("g").Error("x") })
+	assert.Error(t, log.Handler().Handle(t.Context(), slog.Record{}))
+}
+
+// The text of an error is made by the handler alone, and one that panics is no end of anything.
+func TestErrorsAreMadeByTheHandler(t *testing.T) {
+	assert.Nil(t, Error(nil))
+	var text strings.Builder
+	log := slog.New(slog.NewTextHandler(&text, nil))
+	log.Info("x", "error", Error(errors.New(strings.Repeat("y", 1000))), "bad", Error(badError{}))
+	assert.Contains(t, text.String(), "(1000 bytes)")
+	assert.Less(t, len(text.String()), 5000)
+}
+
+type badError struct{}
+
+func (badError) Error() string { panic("bad") }
