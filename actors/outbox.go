@@ -120,7 +120,11 @@ func (o *outbox) add(p *packet, waits bool) (result pushed, wake bool) {
 	charge, before, count := p.charge(), o.bytes, o.bytes
 	if p.limited {
 		before = o.limited
-		if !waits && before > 0 && before+charge > int(o.limit) {
+		full := before > 0 && before+charge > int(o.limit)
+		if waits { // it lifts the limit, unless the peer has held senders for long enough
+			full = before > int(o.limit) && o.peerTurn && o.holdLeft() <= 0
+		}
+		if full {
 			o.overflow()
 			return pushOverflow, false
 		}
@@ -340,6 +344,15 @@ func (o *outbox) setPeerTurn(on bool) {
 }
 
 func (o *outbox) startHolding() { o.since = o.flusher.now() + 1 }
+
+// holdLeft is for how long the peer may still hold senders.
+func (o *outbox) holdLeft() time.Duration {
+	used := o.held
+	if o.since > 0 {
+		used += o.flusher.now() + 1 - o.since
+	}
+	return holdTime - used
+}
 
 func (o *outbox) stopHolding() {
 	if o.since > 0 {

@@ -108,11 +108,7 @@ func (o *outbox) patience() (room bool, left time.Duration) {
 	if o.hasRoom(true) {
 		return true, 0
 	}
-	used := o.held
-	if o.since > 0 {
-		used += o.flusher.now() + 1 - o.since
-	}
-	if left = holdTime - used; !o.peerTurn {
+	if left = o.holdLeft(); !o.peerTurn {
 		left = max(left, ownTurn)
 	}
 	return false, left
@@ -190,8 +186,8 @@ func (s *sending) disconnect(o *outbox) {
 }
 
 // waitForCrowd waits until at least half of the receivers are below their marks, however long that takes: if most are slow, it is the
-// server, or its link. A receiver that is slower than the crowd is waited for as long as it may hold senders; then it is disconnected if
-// it is at its limit.
+// server, or its link. A receiver that is slower than the crowd is waited for as long as it may hold senders; then the next push that finds
+// it at its limit disconnects it.
 func (s *sending) waitForCrowd(ctx context.Context) {
 	for ctx.Err() == nil {
 		var holding []*outbox
@@ -217,11 +213,6 @@ func (s *sending) waitForCrowd(ctx context.Context) {
 			}
 			w.wait(ctx, 0)
 			continue
-		}
-		for _, a := range s.above {
-			if _, left := a.box.patience(); left <= 0 {
-				s.disconnect(a.box)
-			}
 		}
 		if len(holding) == 0 {
 			return

@@ -113,9 +113,7 @@ func (s *System) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.RUnlock()
 	switch {
 	case e == nil || hasEncodedSlash(r.URL.RawPath):
-		if r.ContentLength != 0 { // else net/http reads the body, for as long as that takes
-			w.Header().Set("Connection", "close")
-		}
+		transport.LimitBody(w, r)
 		w.WriteHeader(http.StatusNotFound)
 	case negotiate:
 		e.http.Negotiate(w, r)

@@ -110,9 +110,7 @@ func (e *Endpoint) Connect(w http.ResponseWriter, r *http.Request) {
 
 // guard refuses requests that are too large, that ask for another host, or that come from pages of origins that are not allowed.
 func (e *Endpoint) guard(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
-	if r.ContentLength != 0 { // net/http reads what we do not, and not for ever; who reads the body has deadlines of its own
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(restPause))
-	}
+	LimitBody(w, r) // who reads it has deadlines of its own
 	switch {
 	case !e.isOurs(r.Host):
 		e.logOnce("a request was refused: it asks for a host that is not in AllowedHosts", r.Host, r)
@@ -334,6 +332,13 @@ func plain(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Content-Type", "text/plain")
 	w.WriteHeader(status)
 	_, _ = w.Write([]byte(text))
+}
+
+// LimitBody gives the body of a request, which net/http reads if nobody else does, a deadline.
+func LimitBody(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(restPause))
+	}
 }
 
 // discardBody reads the body of a request that needs none. It returns false if the body is large, or does not come.
