@@ -34,18 +34,20 @@ type outbox struct {
 	pong    *[]byte
 	waiting *waitNode // who waits for room
 
-	held  time.Duration // for how long the peer has held senders, since the outbox was last empty
 	since time.Duration // since when it does so now, plus 1; 0: it does not
 	taken uint32        // bytes taken in all, which may wrap: the heartbeat sees by it whether the link moves
 
-	listed     atomic.Uint32 // the flusher's lists that hold an entry of it
-	limit      int32
-	state      boxState
-	phase      boxPhase
-	opcode     byte // of the messages that are sent
-	peerTurn   bool // the peer has to take something before more can be written
-	withheld   bool // the first message is not to be written yet
-	overflowed bool // it was full: that is what has sealed it, whoever tells the owner first
+	held        uint32        // for how many milliseconds the peer has held senders, since the outbox was last empty
+	judged      uint32        // when it was last seen how much the peer takes, in milliseconds
+	judgedTaken uint32        // what had been taken then
+	listed      atomic.Uint32 // the flusher's lists that hold an entry of it
+	limit       int32
+	state       boxState
+	phase       boxPhase
+	opcode      byte // of the messages that are sent
+	peerTurn    bool // the peer has to take something before more can be written
+	withheld    bool // the first message is not to be written yet
+	overflowed  bool // it was full: that is what has sealed it, whoever tells the owner first
 }
 
 // boxOwner is the connection, as its outbox sees it. The methods are called without the outbox's lock.
@@ -120,11 +122,7 @@ func (o *outbox) add(p *packet, waits bool) (result pushed, wake bool) {
 	charge, before, count := p.charge(), o.bytes, o.bytes
 	if p.limited {
 		before = o.limited
-		full := before > 0 && before+charge > int(o.limit)
-		if waits { // it lifts the limit, unless the peer has held senders for long enough
-			full = before > int(o.limit) && o.peerTurn && o.holdLeft() <= 0
-		}
-		if full {
+		if !waits && before > 0 && before+charge > int(o.limit) {
 			o.overflow()
 			return pushOverflow, false
 		}
@@ -343,11 +341,41 @@ func (o *outbox) setPeerTurn(on bool) {
 	}
 }
 
-func (o *outbox) startHolding() { o.since = o.flusher.now() + 1 }
+func (o *outbox) startHolding() {
+	o.since = o.flusher.now() + 1
+	if o.held == 0 {
+		o.judge()
+	}
+}
+
+func (o *outbox) judge() { o.judged, o.judgedTaken = milliseconds(o.flusher.now()), o.taken }
+
+// milliseconds may wrap.
+func milliseconds(d time.Duration) uint32 { return uint32(d / time.Millisecond) }
+
+// isTooSlow reports whether the peer, which may hold senders no longer, is to be disconnected. One that has taken an eighth of the limit in
+// the last second is not, unless it is far beyond the limit: it may have been brought there by many who sent at once.
+func (o *outbox) isTooSlow() bool {
+	if o.limited <= int(o.limit) || !o.peerTurn || o.holdLeft() > 0 {
+		return false
+	}
+	if o.limited > mostOver*int(o.limit) {
+		return true
+	}
+	if milliseconds(o.flusher.now())-o.judged < milliseconds(holdTime) {
+		return false
+	}
+	tooSlow := int(o.taken-o.judgedTaken) < int(o.limit)/8
+	o.judge()
+	return tooSlow
+}
+
+// mostOver is how many times the limit may wait for a peer that keeps taking.
+const mostOver = 4
 
 // holdLeft is for how long the peer may still hold senders.
 func (o *outbox) holdLeft() time.Duration {
-	used := o.held
+	used := time.Duration(o.held) * time.Millisecond
 	if o.since > 0 {
 		used += o.flusher.now() + 1 - o.since
 	}
@@ -356,7 +384,7 @@ func (o *outbox) holdLeft() time.Duration {
 
 func (o *outbox) stopHolding() {
 	if o.since > 0 {
-		o.held += o.flusher.now() + 1 - o.since
+		o.held += milliseconds(o.flusher.now() + 1 - o.since)
 		o.since = 0
 	}
 }

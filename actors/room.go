@@ -117,11 +117,12 @@ func (o *outbox) patience() (room bool, left time.Duration) {
 // ownTurn is how long a sender waits for the flusher before it looks again whether the receiver's link is full.
 const ownTurn = 50 * time.Millisecond
 
-// disconnectIfFull applies the policy of a receiver at its limit. It returns true if the owner is to be told.
-func (o *outbox) disconnectIfFull() bool {
+// disconnectIf applies the policy of a receiver at its limit: if it is too slow, or at once if its sender does not wait any more. It returns
+// true if the owner is to be told.
+func (o *outbox) disconnectIf(waits bool) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.phase != boxOpen || o.limited <= int(o.limit) {
+	if o.phase != boxOpen || o.limited <= int(o.limit) || waits && !o.isTooSlow() {
 		return false
 	}
 	o.overflow()
@@ -169,7 +170,7 @@ func (s *sending) finish(ctx context.Context) {
 		if ctx.Err() != nil { // whoever does not wait any more cannot lift a limit again and again
 			for _, a := range s.above {
 				if a.over {
-					s.disconnect(a.box)
+					s.disconnect(a.box, false)
 				}
 			}
 		}
@@ -179,15 +180,15 @@ func (s *sending) finish(ctx context.Context) {
 	}
 }
 
-func (s *sending) disconnect(o *outbox) {
-	if o.disconnectIfFull() {
+func (s *sending) disconnect(o *outbox, waits bool) {
+	if o.disconnectIf(waits) {
 		o.owner.boxOverflowed()
 	}
 }
 
 // waitForCrowd waits until at least half of the receivers are below their marks, however long that takes: if most are slow, it is the
-// server, or its link. A receiver that is slower than the crowd is waited for as long as it may hold senders; then the next push that finds
-// it at its limit disconnects it.
+// server, or its link. A receiver that is slower than the crowd is waited for as long as it may hold senders; then it is disconnected if
+// it was beyond its limit before this push, still is, and is too slow.
 func (s *sending) waitForCrowd(ctx context.Context) {
 	for ctx.Err() == nil {
 		var holding []*outbox
@@ -213,6 +214,11 @@ func (s *sending) waitForCrowd(ctx context.Context) {
 			}
 			w.wait(ctx, 0)
 			continue
+		}
+		for _, a := range s.above {
+			if a.over {
+				s.disconnect(a.box, true)
+			}
 		}
 		if len(holding) == 0 {
 			return

@@ -312,3 +312,48 @@ func TestCallsWaitForRoom(t *testing.T) {
 		})
 	}
 }
+
+// Many who send at once bring a client that keeps taking beyond its limit: that is not its fault, until it is far beyond.
+func TestManySendersAtOnce(t *testing.T) {
+	for _, far := range []bool{false, true} {
+		inBubble(t, func(t *testing.T, w *world) {
+			w.open("b", "")
+			w.open("c", "")
+			c := w.open("a", "", func(s *socket) { s.room = 1 << 10 })
+			stop := make(chan struct{})
+			defer close(stop)
+			go c.trickle(w.settings.OutboxLimit/4, stop)
+			text := strings.Repeat("x", w.settings.OutboxLimit/4)
+			send := func(n int) {
+				for range n {
+					go func() { _ = w.hub.Send(context.Background(), &Audience{}, "x", []any{text}) }()
+				}
+			}
+			send(8)
+			w.pass(holdTime + 100*time.Millisecond)
+			require.Greater(t, c.conn.out.limited, w.settings.OutboxLimit)
+			send(1)
+			w.pass(100 * time.Millisecond)
+			require.False(t, c.conn.closed.Load())
+			if far {
+				send(12)
+				w.pass(100 * time.Millisecond)
+				assert.True(t, c.conn.closed.Load())
+				return
+			}
+			w.pass(20 * second)
+			assert.False(t, c.conn.closed.Load())
+			assert.Len(t, noteless(c.got(), ping), 9)
+		})
+	}
+}
+
+// noteless leaves records out.
+func noteless(records []string, out string) (rest []string) {
+	for _, record := range records {
+		if record != out {
+			rest = append(rest, record)
+		}
+	}
+	return rest
+}

@@ -59,7 +59,8 @@ type HubOptions struct {
 
 	// OutboxLimit is the number of bytes that may wait for one client. When half of them do, senders wait. A Send to several waits until at
 	// least half of its receivers are below that mark; a client that is slower than those holds senders for one second in all, and is
-	// disconnected when it is at the limit then; in a loop of sends without a pause those are the slower half. Only time in which the
+	// disconnected when it is at the limit then; in a loop of sends without a pause those are the slower half. One that keeps taking an eighth
+	// of the limit a second is not before four times the limit waits for it: many may have sent to it at once. Only time in which the
 	// client's own connection was full counts. A Send to one client, and
 	// the results of its own calls, wait for it as long as it takes anything within TransportSendTimeout, and are not what makes it slow.
 	// Senders that wait may each exceed the limit by one message. Default: 1 MiB.
