@@ -107,6 +107,7 @@ const soon = 50 * lateTime
 // The run queue against a model: the first of those that have not ended run, as many as there are slots, and start in order of arrival.
 func TestRunQueueModel(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
+		w.settings.KeepAlive = never
 		client := 0
 		w.property(func(t *rapid.T) {
 			crew := newCrew(w)

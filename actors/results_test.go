@@ -653,6 +653,7 @@ func TestGarbageBehindAQuestion(t *testing.T) {
 // Slots against a model: calls start in order, as many at once as there are slots that are not lent.
 func TestSlotModel(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
+		w.settings.KeepAlive = never
 		n := 0
 		w.property(func(t *rapid.T) {
 			n++

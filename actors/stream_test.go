@@ -434,6 +434,7 @@ func TestTurnModel(t *testing.T) {
 		ended bool
 	}
 	inBubble(t, func(t *testing.T, w *world) {
+		w.settings.KeepAlive = never
 		w.settings.StreamBuffer = 10
 		n := 0
 		w.property(func(t *rapid.T) {
