@@ -80,6 +80,11 @@ func (q *runQueue) isBehind() bool {
 	return q.head != nil && q.open && (!q.head.needsSlot() || q.slots < q.limit)
 }
 
+// isTurnAwaited reports whether a call has the turn that another one, or OnDisconnected, waits for.
+func (q *runQueue) isTurnAwaited() bool {
+	return q.turn != nil && (q.isBehind() || q.idle != nil && q.idleKind == allBegun && q.head == nil)
+}
+
 // claim reports whether a worker has to be started, which then is on its way.
 func (q *runQueue) claim() bool {
 	start := q.turn == nil && !q.starting && q.isBehind()

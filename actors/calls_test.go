@@ -247,14 +247,14 @@ func TestReceivedIsExecuted(t *testing.T) {
 		"Close":    {func(_ *world, c *client) { c.say(`{"type":7}`) }, []string{"1", "2", "3", "4"}},
 		"cut":      {func(_ *world, c *client) { c.socket.Cut() }, []string{"1", "2", "3", "4"}},
 		"shutdown": {func(w *world, _ *client) { go func() { assert.NoError(w.t, w.shutdown()) }() }, []string{"1", "2", "3", "4"}},
-		"abort":    {func(_ *world, c *client) { c.conn.Abort() }, []string{"1", "2"}},
-		"overflow": {func(_ *world, c *client) { c.conn.boxOverflowed() }, []string{"1", "2"}},
+		"abort":    {func(_ *world, c *client) { c.conn.Abort() }, []string{"1"}},
+		"overflow": {func(_ *world, c *client) { c.conn.boxOverflowed() }, []string{"1"}},
 	}
 	for name, end := range ends {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {
 				crew := newCrew(w)
-				w.settings.Parallel = 2
+				w.settings.Parallel = 1
 				c := w.open("a", "")
 				c.say(call("1", "work"), call("2", "work"), call("3", "work"), call("4", "work"))
 				w.pass(soon)
@@ -484,4 +484,24 @@ func TestWorkersAreUsedAgain(t *testing.T) {
 		}
 		assert.Len(t, w.sys.workers.idle, 1)
 	})
+}
+
+// OnDisconnected waits for a call that has begun no longer than another call would, where several may run at once.
+func TestOnDisconnectedInItsTurn(t *testing.T) {
+	for _, limit := range []int{1, 2} {
+		inBubble(t, func(t *testing.T, w *world) {
+			w.settings.Parallel = limit
+			crew := newCrew(w)
+			c := w.open("a", "")
+			c.say(call("1", "work"))
+			w.settle()
+			c.socket.Cut()
+			w.pass(soon)
+			assert.Len(t, w.handler.noted(), limit)
+			crew.end("1", "ok")
+			w.settle()
+			assert.Len(t, w.handler.noted(), 2)
+			c.gone(t)
+		})
+	}
 }

@@ -6,7 +6,7 @@ import "math"
 func (c *Connection) start() {
 	q := &c.calls
 	q.mu.Lock()
-	start, behind := q.claim(), q.turn != nil && q.isBehind()
+	start, behind := q.claim(), q.isTurnAwaited()
 	q.mu.Unlock()
 	if start {
 		c.sys.workers.do(c)
@@ -46,7 +46,7 @@ func (c *Connection) lateLook(onTime, quiet bool) {
 	c.out.schedule()
 	q := &c.calls
 	q.mu.Lock()
-	behind := q.turn != nil && q.isBehind()
+	behind := q.isTurnAwaited()
 	if behind {
 		seen := q.looks+q.lateLooks > 0 // the same turn, before the program was found quiet
 		if onTime {

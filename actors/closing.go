@@ -86,7 +86,11 @@ func (c *Connection) advance(ctx actor.Context) {
 	if c.calls.whenIdle(allReturned, c.postCallsDone) {
 		c.out.seal(c.last, false)
 	}
-	if c.state == draining && c.calls.whenIdle(allBegun, c.postCallsDone) {
+	if c.state == draining {
+		if !c.calls.whenIdle(allBegun, c.postCallsDone) {
+			c.start() // what has the turn is looked after
+			return
+		}
 		c.enter(closing)
 		if c.accepted {
 			c.accepted = false
