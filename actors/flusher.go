@@ -189,14 +189,14 @@ func (f *flusher) lookLate(o *outbox, onTime, quiet bool) {
 	o.owner.lateLook(onTime, quiet)
 }
 
-// idleness tells whether the program is idle but for the goroutine that asks.
+// idleness reports whether the program is idle but for the goroutine that asks.
 type idleness [2]metrics.Sample
 
 func newIdleness() *idleness {
 	return &idleness{{Name: "/sched/goroutines/runnable:goroutines"}, {Name: "/sched/goroutines/running:goroutines"}}
 }
 
-// isQuiet reports whether no other goroutine is running or about to run. Whoever has work to do then waits for something outside.
+// isQuiet reports whether no other goroutine is running or about to run. A goroutine with work to do then waits for something outside.
 func (i *idleness) isQuiet() bool {
 	metrics.Read(i[:])
 	for _, sample := range i {

@@ -58,7 +58,7 @@ type boxOwner interface {
 	boxBroken(err error)
 	// boxOver says that nothing more will be written.
 	boxOver()
-	// lateLook comes a millisecond or more after lookLate. onTime: no later than that; quiet: no goroutine of the program was running or
+	// lateLook comes a millisecond or more after flusher.addLate. onTime: no later than that; quiet: no goroutine of the program was running or
 	// about to run.
 	lateLook(onTime, quiet bool)
 }

@@ -233,7 +233,7 @@ func TestCompletionsAreBounded(t *testing.T) {
 	})
 }
 
-// The first message is written when it is released, whoever has the outbox meanwhile, and a request that fetches does not take it before.
+// The first message is written when it is released, whatever owns the outbox meanwhile, and a request that fetches does not take it before.
 func TestAMessageThatIsWithheld(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		c := w.connect("a", "")
