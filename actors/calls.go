@@ -31,7 +31,7 @@ type runQueue struct {
 	streams    int16    // calls with streams that run
 	lateLooks  uint8    // and those that came late
 	looks      uint8    // at the same turn
-	starting   bool     // a worker is on its way
+	starting   bool     // a worker is going to ask for the next call
 	open       bool     // OnConnected has succeeded
 	idleKind   idleKind // what idle waits for
 	givenUp    bool     // calls that have not returned are not waited for any more
@@ -140,20 +140,18 @@ func (q *runQueue) hasStream(id []byte) bool {
 	return false
 }
 
-// next begins the next call, for a worker whose call has ended, if it has run one. If there is none, the worker keeps the ended call's
-// place, so that it can write before it gives up: then what comes meanwhile needs no other worker. behind says that another call waits
-// for the turn only.
-func (q *runQueue) next(done *Call, giveUp bool) (k *Call, behind bool) {
+// next begins the next call, for a worker whose call has ended, if it has run one. If there is none, such a worker writes, and asks again with
+// nil: what comes meanwhile needs no other worker. behind says that another call waits for the turn only.
+func (q *runQueue) next(done *Call) (k *Call, behind bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if done == nil {
-		q.starting = false
-	} else if giveUp || q.head != nil {
+	if q.starting = done != nil; q.starting {
 		q.release(done)
 	}
 	if q.turn != nil || !q.isBehind() {
 		return nil, false
 	}
+	q.starting = false
 	k = q.pop()
 	return k, q.isBehind()
 }

@@ -86,18 +86,17 @@ func (c *Connection) runCalls(done *Call) {
 			c.out.schedule()
 			c.out.waitForRoom(nil)
 		}
-		first := done == nil
-		k, behind := c.calls.next(done, false)
+		k, behind := c.calls.next(done)
 		if k == nil {
 			w.flush(&c.out)
-			if !first {
-				k, behind = c.calls.next(done, true)
+			if done != nil {
+				k, behind = c.calls.next(nil)
 			}
 			if k == nil {
 				c.start()
 				return
 			}
-		} else if !first && c.out.isUnwritten() {
+		} else if done != nil && c.out.isUnwritten() {
 			behind = true
 		}
 		if behind {
