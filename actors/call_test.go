@@ -294,13 +294,13 @@ func TestWhatACallKnows(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.handler.bind = func(k *Call) {
 			target, again := k.Target()
-			w.handler.note("%s %t %s %q %t", target, again, k.Arguments(), k.ID(), k.Streaming())
+			w.handler.note("%s %t %s %q %t", target, again, k.Arguments(), k.ID(), k.WantsStream())
 		}
 		w.handler.methods["echo"] = func(k *Call, args string) (any, error) {
 			target, _ := k.Target()
 			assert.Nil(t, target, "its memory is used again")
 			assert.Nil(t, k.Arguments())
-			assert.Equal(t, "echo", k.Method)
+			assert.Equal(t, "echo", k.Method())
 			assert.Equal(t, "bob", k.Connection().UserID())
 			assert.Same(t, w.hub, k.Connection().Hub())
 			return json.RawMessage(args), nil

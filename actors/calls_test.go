@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/troupe-go/troupe/internal/linktest"
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
@@ -129,7 +130,7 @@ func TestRunQueueModel(t *testing.T) {
 					started := want[:len(want)-len(alive)+len(busy())]
 					require.Equal(t, started, crew.starts())
 					require.LessOrEqual(t, crew.most, w.settings.Parallel)
-					require.EqualValues(t, len(busy()), c.conn.calls.slots)
+					require.EqualValues(t, len(busy()), c.conn.calls.slots.taken)
 				},
 				"arrive": func(t *rapid.T) {
 					var calls []string
@@ -187,7 +188,7 @@ func TestRunQueueModel(t *testing.T) {
 				require.Equal(t, ErrCanceled, cause)
 			}
 			require.Len(t, crew.causes, len(canceled))
-			require.Zero(t, c.conn.calls.slots)
+			require.Zero(t, c.conn.calls.slots.taken)
 			require.Empty(t, c.conn.calls.running)
 			c.socket.Cut()
 			w.settle()
@@ -224,14 +225,14 @@ func TestNoCallIsLostInARace(t *testing.T) {
 func TestCompletionsOfOneReadAreOneWrite(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		c := w.open("a", "")
-		before, _ := parseFrames(c.socket.wire())
+		before, _ := linktest.ParseFrames(c.socket.Wire())
 		var calls []string
 		for i := range 8 {
 			calls = append(calls, call(strconv.Itoa(i), "echo"))
 		}
 		c.say(calls...)
 		w.settle()
-		after, _ := parseFrames(c.socket.wire())
+		after, _ := linktest.ParseFrames(c.socket.Wire())
 		assert.Len(t, c.got(), 8)
 		assert.Len(t, after, len(before)+1)
 	})
@@ -248,7 +249,7 @@ func TestReceivedIsExecuted(t *testing.T) {
 		"cut":      {func(_ *world, c *client) { c.socket.Cut() }, []string{"1", "2", "3", "4"}},
 		"shutdown": {func(w *world, _ *client) { go func() { assert.NoError(w.t, w.shutdown()) }() }, []string{"1", "2", "3", "4"}},
 		"abort":    {func(_ *world, c *client) { c.conn.Abort() }, []string{"1"}},
-		"overflow": {func(_ *world, c *client) { c.conn.boxOverflowed() }, []string{"1"}},
+		"overflow": {func(_ *world, c *client) { c.conn.overflowed() }, []string{"1"}},
 	}
 	for name, end := range ends {
 		t.Run(name, func(t *testing.T) {
@@ -316,7 +317,7 @@ func TestOrderOnABusyMachine(t *testing.T) {
 		crew := newCrew(w)
 		c := w.open("a", "")
 		c.say(call("1", "work"), call("2", "work"))
-		w.pass((maxLooks - 1) * lateTime)
+		w.pass((maxTicks - 1) * lateTime)
 		assert.Equal(t, []string{"1"}, crew.starts())
 		w.pass(2 * lateTime)
 		assert.Equal(t, []string{"1", "2"}, crew.starts())
@@ -352,7 +353,7 @@ func TestWhatOvertakesWaitingCalls(t *testing.T) {
 		assert.Equal(t, []string{failure("1", ErrCanceled.Error()), failure("2", ErrCanceled.Error())}, c.got())
 		c.say(call("3", "wait"), `{"type":7}`)
 		w.settle()
-		assert.True(t, c.conn.closed.Load())
+		assert.True(t, c.conn.ending.Load())
 	})
 }
 
@@ -391,10 +392,10 @@ func TestACallIsForgottenBeforeItIsAnswered(t *testing.T) {
 		return len(c.conn.calls.running)
 	}
 	require.Eventually(t, func() bool { return running() == 1 && len(w.handler.noted()) == 1 }, 5*second, time.Millisecond)
-	c.conn.out.mu.Lock() // nobody can answer
+	written := make(chan int, 1)
+	c.socket.Change(func() { c.socket.Before = func() { written <- running() } })
 	open()
-	assert.Eventually(t, func() bool { return running() == 0 }, 5*second, time.Millisecond)
-	c.conn.out.mu.Unlock()
+	assert.Zero(t, <-written, "so many calls run when the answer is written")
 }
 
 // A handler that fails where it should put a panic into words ends no more than the call either: an error that is a nil pointer, used
@@ -410,7 +411,7 @@ func TestPanicsThatCannotBePutIntoWords(t *testing.T) {
 			c.say(call("1", "panic"), call("2", "echo"))
 			w.pass(lateTime)
 			assert.Contains(t, c.got(), result("2", "[]"))
-			assert.Zero(t, c.conn.calls.slots)
+			assert.Zero(t, c.conn.calls.slots.taken)
 			assert.Zero(t, c.conn.in.charged)
 		},
 		"OnConnected": func(t *testing.T, w *world) {
@@ -447,12 +448,12 @@ func TestPanicsThatCannotBePutIntoWords(t *testing.T) {
 func TestAWorkerWaitsForItsOwnClient(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		crew := newCrew(w)
-		c := w.open("a", "", full)
-		c.conn.out.push(note(0, 0, w.settings.OutboxLimit*2/3), false, false)
+		c := w.open("a", "", linktest.Full)
+		c.conn.out.Push(note(0, 0, w.settings.OutboxLimit*2/3), false, false)
 		c.say(call("1", "echo"), call("2", "work"))
 		w.settle()
 		assert.Empty(t, crew.starts())
-		c.socket.drain(-1)
+		c.socket.Drain(-1)
 		w.settle()
 		assert.Equal(t, []string{"2"}, crew.starts())
 		crew.end("2", "ok")
@@ -464,14 +465,14 @@ func TestAWorkerWaitsForItsOwnClient(t *testing.T) {
 // It does not wait for a client that has gone.
 func TestAWorkerThatWaitsIsReleased(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		c := w.open("a", "", full)
-		c.conn.out.push(note(0, 0, w.settings.OutboxLimit*2/3), false, false)
+		c := w.open("a", "", linktest.Full)
+		c.conn.out.Push(note(0, 0, w.settings.OutboxLimit*2/3), false, false)
 		c.say(call("1", "echo"))
 		w.settle()
-		assert.NotZero(t, w.sys.workers.busy.get())
+		assert.NotZero(t, w.sys.workers.busy.Get())
 		c.socket.Cut()
 		w.settle()
-		assert.Zero(t, w.sys.workers.busy.get())
+		assert.Zero(t, w.sys.workers.busy.Get())
 	})
 }
 

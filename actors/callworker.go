@@ -1,118 +1,115 @@
 package actors
 
-import "math"
+import "github.com/troupe-go/troupe/actors/outbox"
 
 // start lets a worker run what can begin.
 func (c *Connection) start() {
 	q := &c.calls
 	q.mu.Lock()
-	start, behind := q.claim(), q.isTurnAwaited()
+	start, awaited := q.needsWorker(), q.isTurnAwaited()
 	q.mu.Unlock()
 	if start {
-		c.sys.workers.do(c)
+		c.hub.sys.workers.do(c)
 	}
-	if behind {
-		c.out.flusher.addLate(&c.out)
+	if awaited {
+		c.out.WakeLate()
 	}
 }
 
-// pass lets the next call begin, because k waits for something outside or has returned its stream. With lend, k's slot is free from then
-// on.
+// pass lets the next call begin, because k waits for something outside or has returned its stream. With lend, k gives its slot back for good.
 func (c *Connection) pass(k *Call, lend bool) {
 	q := &c.calls
 	q.mu.Lock()
 	if q.turn == k {
 		q.turn = nil
 	}
-	if lend && k.slot && int(q.lent) < min(c.settings.PendingResults, math.MaxInt16) {
-		k.slot, k.lent = false, true
-		q.slots--
-		q.lent++
+	if lend {
+		q.slots.lend(&k.slot, c.settings.PendingResults)
 	}
-	q.settle()
+	q.notifyIdle()
 	q.mu.Unlock()
 	c.start()
 }
 
-// waits says that the call is about to wait for something outside: what its worker has left unwritten shall not wait as well, nor shall the
-// calls behind it.
-func (k *Call) waits() {
-	k.conn.out.schedule()
+// beforeWait is called before a call waits for something outside: neither what its worker has left unwritten nor the calls behind it shall
+// wait as well.
+func (k *Call) beforeWait() {
+	k.conn.out.Schedule()
 	k.conn.pass(k, false)
 }
 
-// lateLook is part of boxOwner: it looks at what waits behind a running call.
-func (c *Connection) lateLook(onTime, quiet bool) {
-	c.out.schedule()
+// lateTick looks at what waits behind a running call.
+func (c *Connection) lateTick(onTime, quiet bool) {
+	c.out.Schedule()
 	q := &c.calls
 	q.mu.Lock()
-	behind := q.isTurnAwaited()
-	if behind {
-		seen := q.looks+q.lateLooks > 0 // the same turn, before the program was found quiet
+	awaited := q.isTurnAwaited()
+	if awaited {
+		again := q.ticks+q.slowTicks > 0 // the call had the turn at the last tick as well
 		if onTime {
-			q.looks++
+			q.ticks++
 		} else {
-			q.lateLooks++
+			q.slowTicks++
 		}
-		if seen && quiet || max(q.looks, q.lateLooks) >= maxLooks {
-			q.turn, behind = nil, false
-			q.settle()
+		if again && quiet || max(q.ticks, q.slowTicks) >= maxTicks {
+			q.turn, awaited = nil, false
+			q.notifyIdle()
 		}
 	}
 	q.mu.Unlock()
 	c.start()
-	if behind {
-		c.out.flusher.addLate(&c.out)
+	if awaited {
+		c.out.WakeLate()
 	}
 }
 
-// work is a worker's way through the calls that wait for this connection. It writes the completions itself when no call waits any more, so
-// that the answers to calls that came together leave together.
+// work runs the calls that wait for this connection, on a worker. It writes the completions itself when no call waits any more, so that the
+// answers to calls that came together leave together.
 func (c *Connection) work() { c.runCalls(nil) }
 
 // runCalls goes on behind a call whose code ended its goroutine, if there is one.
 func (c *Connection) runCalls(done *Call) {
-	w := borrowWriter()
+	w := outbox.BorrowWriter()
 	var running *Call
 	defer func() {
-		if running != nil { // runtime.Goexit: the call has been answered, its place and what waits are still to be seen to
-			c.sys.workers.do(&unfinished{c, running})
+		if running != nil { // runtime.Goexit: the call has been answered; its slot and the calls behind it are still to be seen to
+			c.hub.sys.workers.do(&goexited{c, running})
 		}
-		returnWriter(w)
+		outbox.ReturnWriter(w)
 	}()
 	for {
-		if c.calls.pause(done, c.out.aboveMark()) { // the client gets no further answers meanwhile
+		if c.calls.pause(done, c.out.IsAboveMark()) { // the client gets no further answers meanwhile
 			done = nil
-			c.out.schedule()
-			c.out.waitForRoom(nil)
+			c.out.Schedule()
+			c.out.WaitForRoom(nil)
 		}
-		k, behind := c.calls.next(done)
+		k, waiting := c.calls.next(done)
 		if k == nil {
-			w.flush(&c.out)
+			w.Flush(&c.out)
 			if done != nil {
-				k, behind = c.calls.next(nil)
+				k, waiting = c.calls.next(nil)
 			}
 			if k == nil {
 				c.start()
 				return
 			}
-		} else if done != nil && c.out.isUnwritten() {
-			behind = true
+		} else if done != nil && c.out.HasUnscheduled() {
+			waiting = true
 		}
-		if behind {
-			c.out.flusher.addLate(&c.out)
+		if waiting {
+			c.out.WakeLate()
 		}
 		running = k
 		enough := k.exec()
 		running, done = nil, k
 		if enough {
-			w.flush(&c.out)
+			w.Flush(&c.out)
 		}
 	}
 }
 
 // pause gives up the place of the call that a worker has run, if it has run one, because the client's outbox is above its mark and other
-// calls wait. No other worker is started for them until it is called again with the outbox below.
+// calls wait. No other worker is started for them until it is called again with the outbox below its mark.
 func (q *runQueue) pause(done *Call, above bool) bool {
 	if !above {
 		return false
@@ -129,10 +126,10 @@ func (q *runQueue) pause(done *Call, above bool) bool {
 	return true
 }
 
-// unfinished is the rest of a worker's way that runtime.Goexit has cut short.
-type unfinished struct {
+// goexited is what is left for a worker to do when runtime.Goexit has ended another one.
+type goexited struct {
 	conn *Connection
 	done *Call
 }
 
-func (u *unfinished) work() { u.conn.runCalls(u.done) }
+func (g *goexited) work() { g.conn.runCalls(g.done) }

@@ -1,12 +1,15 @@
 package actors
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/troupe-go/troupe/actors/outbox"
+	"github.com/troupe-go/troupe/internal/link"
 	"github.com/troupe-go/troupe/internal/wsframe"
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
@@ -28,119 +31,144 @@ type closeReason struct {
 	cut            bool // it gets nothing any more
 }
 
+// ending is what a connection that closes has to remember.
+type ending struct {
+	cause error
+	last  *outbox.Packet // the last message to the client
+}
+
+// closeRequest asks the connection to close.
+type closeRequest struct {
+	cause  error
+	reason closeReason
+}
+
+// leaveRequest says that the client has asked its transport to end the connection.
+type leaveRequest struct{ err error }
+
+// readEnd says that the reader has ended. Whether the client has said goodbye or has vanished makes no difference to OnDisconnected, unless
+// the transport has found something wrong.
+type readEnd struct{ err error }
+
+// outputOver says that nothing more will be written.
+type outputOver struct{}
+
+// callsIdle says that the calls that were waited for have ended.
+type callsIdle struct{}
+
 // stopCalls ends the contexts of everything that runs.
 type stopCalls struct{ cause error }
-
-func (*stopCalls) refuse() {}
 
 // closingTick comes once a second while the connection closes.
 type closingTick struct{ elapsed time.Duration } // since it began
 
-func (*closingTick) refuse() {}
+func (*closeRequest) refuse() {}
+func (*leaveRequest) refuse() {}
+func (*readEnd) refuse()      {}
+func (*outputOver) refuse()   {}
+func (*callsIdle) refuse()    {}
+func (*stopCalls) refuse()    {}
+func (*closingTick) refuse()  {}
+
+func (c *Connection) postCallsIdle() { c.post(&callsIdle{}) }
 
 // close begins to close the connection, or ends faster what has begun.
-func (c *Connection) close(cause error, how closeReason) {
+func (c *Connection) close(cause error, reason closeReason) {
 	if c.state < draining {
-		c.beginClose(cause, how)
+		c.beginClose(cause, reason)
 	}
-	if how.drop {
+	if reason.drop {
 		c.calls.drop()
 	}
 	switch {
-	case how.cut:
+	case reason.cut:
 		c.abandon()
-	case how.drop:
-		c.out.seal(c.last, false)
+	case reason.drop:
+		c.out.Seal(c.end.last)
 	}
 }
 
-func (c *Connection) beginClose(cause error, how closeReason) {
+func (c *Connection) beginClose(cause error, reason closeReason) {
 	greeted := c.state != handshaking
 	if c.state == failing {
-		cause = c.cause // what came first
+		cause = c.end.cause // what came first
 	}
 	if cause != nil {
 		level := slog.LevelInfo
-		if !greeted { // nobody yet
+		if !greeted { // anybody can bring that about
 			level = slog.LevelDebug
 		}
-		c.sys.logClosing(level, c, cause)
+		c.hub.sys.logClosing(level, c, cause)
 	}
+	c.end = &ending{cause: cause}
 	switch {
-	case !greeted && how.text != "":
-		c.last = newPacket(hubproto.AppendHandshakeResponse(packetBuffer(64), how.text), wsframe.Text)
-	case greeted && how.message:
-		c.last = c.closePacket(how)
+	case !greeted && reason.text != "":
+		c.end.last = outbox.NewPacket(hubproto.AppendHandshakeResponse(outbox.Buffer(64), reason.text), wsframe.Text, false)
+	case greeted && reason.message:
+		c.end.last = c.closePacket(reason)
 	}
-	c.cause = cause
 	c.enter(draining)
-	c.markClosed()
-	c.calls.end(c.sys.reason())
+	c.markEnding()
+	c.calls.end(c.hub.sys.closeCause())
 }
 
-// advance takes the next steps of closing.
+// advance takes the next steps of closing. It is called after every message.
 func (c *Connection) advance(ctx actor.Context) {
-	if c.event != nil { // OnConnected or OnDisconnected runs
+	if c.lifetime != nil { // OnConnected or OnDisconnected runs
 		return
 	}
-	if c.calls.whenIdle(allReturned, c.postCallsDone) {
-		c.out.seal(c.last, false)
+	if c.calls.whenIdle(allReturned, c.postCallsIdle) {
+		c.out.Seal(c.end.last)
 	}
 	if c.state == draining {
-		if !c.calls.whenIdle(allBegun, c.postCallsDone) {
-			c.start() // what has the turn is looked after
+		if !c.calls.whenIdle(allBegun, c.postCallsIdle) {
+			c.start() // late ticks look after the call that has the turn
 			return
 		}
 		c.enter(closing)
 		if c.accepted {
 			c.accepted = false
-			c.run(disconnected)
+			c.runLifetime(disconnected)
 			return
 		}
 	}
 	if c.state == closing {
 		c.leaveAll()
 	}
-	if c.isDone() && c.calls.whenIdle(allReturned, c.postCallsDone) {
+	if c.isDone() && c.calls.whenIdle(allReturned, c.postCallsIdle) {
 		ctx.Stop(ctx.Self())
 	}
 }
 
-// isDone reports whether nothing is left to do for the connection but to wait for calls.
-func (c *Connection) isDone() bool { return c.state == closed && c.readerEnded && c.out.isOver() }
+// isDone reports whether nothing is left to do for the connection except to wait for calls.
+func (c *Connection) isDone() bool { return c.state == closed && c.readEnded && c.out.IsOver() }
 
 func (c *Connection) onReadEnd(m *readEnd) {
-	c.readerEnded = true
+	c.readEnded = true
 	c.close(m.err, closeReason{})
-	c.out.seal(c.last, false) // the client waits for its close to be answered
+	c.out.Seal(c.end.last) // the client waits for its close to be answered
 }
 
-func (c *Connection) onEventEnded(m *eventEnded) {
-	c.event = nil
-	switch {
-	case m.event == disconnected:
-	case m.err != nil:
-		c.close(m.err, closeReason{message: true, text: m.text, drop: true})
-	default:
-		c.accepted = true
-		c.calls.setOpen()
-		c.start()
-		c.calls.settled() // if there were but streams
+func (c *Connection) onLeaveRequest(m *leaveRequest) {
+	if m.err != nil && c.state != handshaking {
+		c.fail(m.err)
+		return
 	}
+	c.close(m.err, closeReason{message: true, allowReconnect: true})
 }
 
-// onClosingTick ends contexts when DisconnectGrace is over, and a while later no longer waits for calls that do not heed them.
+// onClosingTick ends contexts when DisconnectGrace is over, and a while later no longer waits for calls that ignore that.
 func (c *Connection) onClosingTick(m *closingTick) {
 	if m.elapsed > c.settings.CloseTimeout {
-		c.out.seal(c.last, false) // answers that take longer are not waited for
+		c.out.Seal(c.end.last) // answers that take longer are not waited for
 	}
 	grace := c.settings.DisconnectGrace
 	if grace < 0 || m.elapsed <= grace {
 		return
 	}
-	c.calls.stop(c.sys.reason())
-	if c.event != nil && c.event.event == connected {
-		c.event.stop(c.sys.reason())
+	c.calls.stop(c.hub.sys.closeCause())
+	if c.lifetime != nil && c.lifetime.event == connected {
+		c.lifetime.stop(c.hub.sys.closeCause())
 	}
 	if m.elapsed > grace+c.settings.CloseTimeout {
 		c.calls.giveUp()
@@ -149,8 +177,8 @@ func (c *Connection) onClosingTick(m *closingTick) {
 
 func (c *Connection) onStopCalls(m *stopCalls) {
 	c.calls.stop(m.cause)
-	if c.event != nil {
-		c.event.stop(m.cause)
+	if c.lifetime != nil {
+		c.lifetime.stop(m.cause)
 	}
 }
 
@@ -159,88 +187,22 @@ func (c *Connection) fail(err error) {
 	c.close(err, closeReason{message: true, text: c.hub.handler.Describe(connectedText, err), allowReconnect: true, drop: true})
 }
 
-// onResumed follows a panic: the message is lost, the connection goes on, unless it happens again at once.
-func (c *Connection) onResumed() {
-	now := c.sys.now()
-	again := c.panicked > 0 && now-c.panicked < time.Second
-	c.panicked = now
-	if again {
-		c.fail(errActorPanicked)
-	}
+func (c *Connection) closePacket(reason closeReason) *outbox.Packet {
+	m := hubproto.Message{Type: hubproto.Close, Error: []byte(reason.text), HasError: reason.text != "", AllowReconnect: reason.allowReconnect}
+	return outbox.NewPacket(c.Protocol().Append(outbox.Buffer(64), &m), opcodeOf(c.Protocol()), false)
 }
 
-func (c *Connection) closePacket(how closeReason) *packet {
-	m := hubproto.Message{Type: hubproto.Close, Error: []byte(how.text), HasError: how.text != "", AllowReconnect: how.allowReconnect}
-	return newPacket(c.Protocol().Append(packetBuffer(64), &m), c.out.opcode)
-}
-
-// markClosed says that the connection has begun to close.
-func (c *Connection) markClosed() {
-	c.closed.Store(true)
+// markEnding says that the connection has begun to close.
+func (c *Connection) markEnding() {
+	c.ending.Store(true)
 	c.closeDone()
 }
 
 // abandon gives up the link: nothing is written any more.
 func (c *Connection) abandon() {
-	c.out.abandon()
-	c.cut()
-	c.post(&written{})
-}
-
-// Abort closes the connection without an error. Nothing that is sent to it later is delivered.
-func (c *Connection) Abort() {
-	how := closeReason{message: true, drop: true}
-	c.out.seal(c.closePacket(how), false)
-	c.markClosed()
-	c.calls.abort(c.sys.reason())
-	c.post(&closeRequest{reason: how})
-}
-
-// End says that nothing more will come from the client. An err tells what the transport found wrong; OnDisconnected gets it.
-func (c *Connection) End(err error) {
-	c.out.mu.Lock()
-	if c.out.overflowed && err == nil {
-		err = c.tooSlow()
-	}
-	c.out.mu.Unlock()
-	if c.out.pull != nil {
-		c.abandon() // nobody fetches any more
-	}
-	c.post(&readEnd{err: err})
-}
-
-func (c *Connection) tooSlow() error {
-	return fmt.Errorf("%w of %d bytes", ErrSlowClient, c.settings.OutboxLimit)
-}
-
-// ---- boxOwner
-
-func (c *Connection) boxOverflowed() {
-	c.markClosed()
-	c.calls.abort(c.sys.reason())
-	c.post(&closeRequest{cause: c.tooSlow(), reason: closeReason{drop: true, cut: true}})
-}
-
-// boxBroken leaves it to the reader to find the end: what the client has sent before it is still received. If it does not, the heartbeat cuts
-// the link.
-func (c *Connection) boxBroken(err error) {
-	if err != nil {
-		c.post(&closeRequest{cause: err, reason: closeReason{drop: true, cut: true}})
-	} else {
-		c.post(&written{})
-	}
-}
-
-func (c *Connection) boxOver() { c.post(&written{}) }
-
-// run starts a lifetime event.
-func (c *Connection) run(e event) {
-	c.event = c.newEvent(e)
-	c.sys.workers.do(c.event)
-}
-
-func (c *Connection) newEvent(e event) *Call {
-	return &Call{conn: c, event: e, returned: make(chan error, 1)}
+	c.out.Abandon()
+	c.out.Cut()
+	c.post(&outputOver{})
 }
 
 // leaveAll leaves everything that the connection is a member of.
@@ -253,21 +215,81 @@ func (c *Connection) leaveAll() {
 		c.hub.users.leave(c.userID, c)
 	}
 	c.hub.everyone.leave(c)
-	c.sys.connections.remove(c)
+	c.hub.sys.connections.remove(c)
 	c.enter(closed)
 }
 
-// onStopping comes as the last step of closing, or because somebody has stopped the actor. Then the heartbeat does not look after the
-// connection any more: it is cut, and a goroutine finishes what is owed.
+// Abort closes the connection without an error. Nothing that is sent to it later is delivered.
+func (c *Connection) Abort() {
+	reason := closeReason{message: true, drop: true}
+	c.out.Seal(c.closePacket(reason))
+	c.markEnding()
+	c.calls.abort(c.hub.sys.closeCause())
+	c.post(&closeRequest{reason: reason})
+}
+
+// End is part of link.Session. OnDisconnected gets the error.
+func (c *Connection) End(err error) {
+	if c.out.HasOverflowed() && err == nil {
+		err = c.tooSlow()
+	}
+	if c.out.Kind() != outbox.Socket {
+		c.abandon() // nobody fetches any more
+	}
+	c.post(&readEnd{err: err})
+}
+
+// Leave is part of link.FetchSession.
+func (c *Connection) Leave(err error) { c.post(&leaveRequest{err}) }
+
+// Take is part of link.FetchSession.
+func (c *Connection) Take(ctx context.Context) (link.Output, error) { return c.out.Take(ctx) }
+
+func (c *Connection) tooSlow() error {
+	return fmt.Errorf("%w of %d bytes", ErrSlowClient, c.settings.OutboxLimit)
+}
+
+// boxOwner is a connection as its outbox sees it.
+type boxOwner Connection
+
+var _ outbox.Owner = (*boxOwner)(nil)
+
+// Overflowed is part of outbox.Owner.
+func (o *boxOwner) Overflowed() {
+	c := (*Connection)(o)
+	c.markEnding()
+	c.calls.abort(c.hub.sys.closeCause())
+	c.post(&closeRequest{cause: c.tooSlow(), reason: closeReason{drop: true, cut: true}})
+}
+
+// Broken is part of outbox.Owner. It leaves it to the reader to find the end of the link, so that what the client has sent before is still
+// received. If the reader does not, the heartbeat cuts the link.
+func (o *boxOwner) Broken(err error) {
+	c := (*Connection)(o)
+	if err != nil {
+		c.post(&closeRequest{cause: err, reason: closeReason{drop: true, cut: true}})
+	} else {
+		c.post(&outputOver{})
+	}
+}
+
+// Over is part of outbox.Owner.
+func (o *boxOwner) Over() { (*Connection)(o).post(&outputOver{}) }
+
+// LateTick is part of outbox.Owner.
+func (o *boxOwner) LateTick(onTime, quiet bool) { (*Connection)(o).lateTick(onTime, quiet) }
+
+// onStopping comes as the last step of closing, or because somebody has stopped the actor. In that case the heartbeat does not look after
+// the connection any more: its link is cut, and a goroutine does what is still to be done.
 func (c *Connection) onStopping() {
-	if !c.shard.remove(c) {
-		return // a second time
+	if !c.supervisor.remove(c) {
+		return // it has come twice
 	}
 	if c.isDone() {
-		c.sys.alive.add(-1)
+		c.hub.sys.alive.Add(-1)
 		return
 	}
-	event, owed, left := c.event, c.accepted, c.state == closed
+	lifetime, accepted, left := c.lifetime, c.accepted, c.state == closed
 	if c.state < draining {
 		c.beginClose(errActorStopped, closeReason{})
 	}
@@ -275,19 +297,19 @@ func (c *Connection) onStopping() {
 	c.calls.stop(ErrDisconnected)
 	c.abandon()
 	if left {
-		c.sys.alive.add(-1)
+		c.hub.sys.alive.Add(-1)
 		return
 	}
 	go func() {
-		defer c.sys.alive.add(-1)
-		if event != nil {
-			event.stop(ErrDisconnected)
-			err := <-event.returned
-			owed = event.event == connected && err == nil
+		defer c.hub.sys.alive.Add(-1)
+		if lifetime != nil {
+			lifetime.stop(ErrDisconnected)
+			err := <-lifetime.returned
+			accepted = lifetime.event == connected && err == nil
 		}
-		if owed {
-			last := c.newEvent(disconnected)
-			c.sys.workers.do(last)
+		if accepted {
+			last := c.newLifetime(disconnected)
+			c.hub.sys.workers.do(last)
 			<-last.returned //nolint:errcheck // Disconnected has dealt with it
 		}
 		c.leaveAll()

@@ -8,6 +8,8 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/troupe-go/troupe/actors/outbox"
+	"github.com/troupe-go/troupe/internal/link"
 	"github.com/troupe-go/troupe/internal/wsframe"
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
@@ -17,92 +19,90 @@ import (
 // It owns the handshake, the run queue, the list of its groups and the way a connection ends. It runs no user code and waits for
 // nothing, so that pings, cancels and closing are handled while hub methods run. Its mailbox never blocks a sender: what the client
 // sends is bounded by the inbound budget, what others send by maxForeign. The outbox and the reading half lie in the same struct but
-// are not the actor's: whoever pushes, writes or reads uses them under their own locks.
+// do not belong to the actor: whoever pushes, writes or reads uses them under their own locks.
 //
 // It goes through handshaking → open → draining → closing → closed, and is supervised with Resume: the struct is the session.
 type Connection struct {
-	sys      *System
 	hub      *Hub
 	settings *Settings
 	id       string
 	userID   string
 	pid      *actor.PID
 	value    any
-	protocol uint8 // its index in the hub's list
+	protocol uint8 // index in the hub's list
 
 	// The actor's own.
-	state       state
-	accepted    bool // OnConnected has succeeded: OnDisconnected is owed
-	readerEnded bool
-	event       *Call   // OnConnected or OnDisconnected, while it runs
-	cause       error   // why it closes, or is failing
-	last        *packet // what its client is told last
-	groups      map[string]struct{}
-	panicked    time.Duration
+	state      state
+	accepted   bool // OnConnected has succeeded: OnDisconnected is still to be run
+	readEnded  bool
+	lifetime   *Call   // OnConnected or OnDisconnected, while it runs
+	end        *ending // set when it fails or begins to close
+	groups     map[string]struct{}
+	panickedAt time.Duration
 
 	mailbox mailbox
-	out     outbox
+	out     outbox.Box
 	in      input
 	calls   runQueue
 
-	closed atomic.Bool                   // the connection has begun to close
+	ending atomic.Bool                   // the connection has begun to close
 	done   atomic.Pointer[chan struct{}] // the same as a channel, made when somebody needs it
 
 	// What the heartbeat looks at.
-	shard  *shard
-	slot   int32         // in the shard's list
-	place  int32         // in the hub's list of everyone
-	phase  atomic.Uint32 // the state
-	heard  atomic.Bool
-	pinged atomic.Bool
-	beat   beat
+	supervisor      *connectionSupervisor
+	supervisorIndex int32         // in the supervisor's list
+	everyoneIndex   int32         // in the hub's list of everyone
+	stateSeen       atomic.Uint32 // the state, for other goroutines
+	heard           atomic.Bool   // the client has sent something since the last tick
+	pinged          atomic.Bool   // the client has sent a ping
+	beat            beat
 }
+
+var (
+	_ link.SocketSession = (*Connection)(nil)
+	_ link.FetchSession  = (*Connection)(nil)
+)
 
 type state uint8
 
 const (
 	handshaking state = iota
 	open
-	failing  // a message could not be read: what came before is still answered
+	failing  // a message could not be read: what came before it is still answered
 	draining // nothing more comes from the client: the calls that have come run to their end
 	closing  // OnDisconnected runs
-	closed   // everything has been left
+	closed   // the connection is not a member of anything any more
 )
 
 // Errors that OnDisconnected gets as its cause.
 var (
 	ErrClientTimeout    = errors.New("Client hasn't sent a message/ping within the configured ClientTimeoutInterval.")
-	ErrHandshakeTimeout = errors.New("troupe: the client sent no handshake within HandshakeTimeout")
-	ErrSlowClient       = errors.New("troupe: the client is too slow: its outbox has reached OutboxLimit")
-	ErrSendTimeout      = errors.New("troupe: the client has taken nothing for TransportSendTimeout")
-	errActorPanicked    = errors.New("troupe: the connection's actor panicked twice within a second")
-	errActorStopped     = errors.New("troupe: the connection's actor was stopped")
+	ErrHandshakeTimeout = errors.New("hubsys: the client sent no handshake within HandshakeTimeout")
+	ErrSlowClient       = errors.New("hubsys: the client is too slow: its outbox has reached OutboxLimit")
+	ErrSendTimeout      = errors.New("hubsys: the client has taken nothing for TransportSendTimeout")
+	errActorPanicked    = errors.New("hubsys: the actor of the connection panicked twice within a second")
+	errActorStopped     = errors.New("hubsys: the actor of the connection was stopped")
 )
 
-// ClosedByClientError is the cause of a connection that its client has closed with an error.
-type ClosedByClientError struct{ Text string }
-
-func (e *ClosedByClientError) Error() string { return e.Text }
-
-// ID is the connection's public id.
+// ID returns the public id of the connection.
 func (c *Connection) ID() string { return c.id }
 
-// UserID is the user identifier, empty if there is none.
+// UserID returns the user identifier, which is empty if there is none.
 func (c *Connection) UserID() string { return c.userID }
 
-// Value is what came with the connection from whoever has made it.
+// Value returns the value that the connection was opened with.
 func (c *Connection) Value() any { return c.value }
 
-// Hub is the hub that the connection belongs to.
+// Hub returns the hub that the connection belongs to.
 func (c *Connection) Hub() *Hub { return c.hub }
 
-// Protocol is the protocol that the client has asked for.
+// Protocol returns the protocol that the client has asked for.
 func (c *Connection) Protocol() hubproto.Protocol { return c.hub.protocols[c.protocol] }
 
-// PID is the address of the connection actor. It is known when the handshake is over.
+// PID returns the address of the connection actor. It is known when the handshake is over.
 func (c *Connection) PID() *actor.PID { return c.pid }
 
-// Done is closed when the connection begins to close.
+// Done is part of link.Session.
 func (c *Connection) Done() <-chan struct{} {
 	if done := c.done.Load(); done != nil {
 		return *done
@@ -111,7 +111,7 @@ func (c *Connection) Done() <-chan struct{} {
 	if !c.done.CompareAndSwap(nil, &done) {
 		return *c.done.Load()
 	}
-	if c.closed.Load() { // while it was made
+	if c.ending.Load() { // since it was looked at
 		c.closeDone()
 	}
 	return done
@@ -126,82 +126,36 @@ func (c *Connection) closeDone() {
 
 var closedChannel = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
-// ---- messages
+// Pong is part of link.SocketSession.
+func (c *Connection) Pong(frame []byte) { c.out.PushPong(frame) }
 
-// membership asks the connection to enter or leave a group.
-type membership struct {
-	group string
-	leave bool
-	done  chan struct{}
-}
-
-func (m *membership) refuse() { close(m.done) }
-
-// readEnd says that the reader has ended. Whether the client took leave or vanished makes no difference to OnDisconnected, but for
-// what the transport found wrong.
-type readEnd struct {
-	err error
-}
-
-func (*readEnd) refuse() {}
-
-// eventEnded says that OnConnected or OnDisconnected has returned.
-type eventEnded struct {
-	event event
-	err   error
-	text  string // of the error, for the client
-}
-
-func (*eventEnded) refuse() {}
-
-// closeRequest asks the connection to close.
-type closeRequest struct {
-	cause  error
-	reason closeReason
-}
-
-func (*closeRequest) refuse() {}
-
-// callsDone says that the calls that were waited for have ended.
-type callsDone struct{}
-
-func (*callsDone) refuse() {}
-
-func (c *Connection) postCallsDone() { c.post(&callsDone{}) }
-
-// written says that nothing more will be written.
-type written struct{}
-
-func (*written) refuse() {}
+// post sends the actor a message of this package.
+func (c *Connection) post(m internalMessage) { c.mailbox.PostUserMessage(m) }
 
 // Receive is the actor's behaviour.
 func (c *Connection) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case *batch:
 		c.onBatch(m)
-	case *membership:
+	case *membershipChange:
 		c.onMembership(m)
 	case *readEnd:
 		c.onReadEnd(m)
-	case *hangup:
-		if m.err != nil && c.state != handshaking {
-			c.fail(m.err)
-		} else {
-			c.close(m.err, closeReason{message: true, allowReconnect: true})
-		}
-	case *eventEnded:
-		c.onEventEnded(m)
+	case *leaveRequest:
+		c.onLeaveRequest(m)
+	case *lifetimeEnded:
+		c.onLifetimeEnded(m)
 	case *closeRequest:
 		c.close(m.cause, m.reason)
-	case *callsDone:
+	case *callsIdle:
 		if c.state == failing {
-			c.fail(c.cause)
+			c.fail(c.end.cause)
 		}
 	case *stopCalls:
 		c.onStopCalls(m)
 	case *closingTick:
 		c.onClosingTick(m)
-	case *written:
+	case *outputOver:
 	case *resumed:
 		c.onResumed()
 	case *actor.Started:
@@ -235,16 +189,16 @@ func (c *Connection) onBatch(b *batch) {
 	}
 	if b.err != nil && c.state == open {
 		c.enter(failing)
-		c.cause = b.err
-		if c.calls.whenIdle(slotsFree, c.postCallsDone) {
-			c.postCallsDone()
+		c.end = &ending{cause: b.err}
+		if c.calls.whenIdle(slotsFree, c.postCallsIdle) {
+			c.postCallsIdle()
 		}
 	}
 }
 
 func (c *Connection) enter(s state) {
 	c.state = s
-	c.phase.Store(uint32(s))
+	c.stateSeen.Store(uint32(s))
 }
 
 func (c *Connection) onHandshake(h *handshake) {
@@ -253,17 +207,18 @@ func (c *Connection) onHandshake(h *handshake) {
 		return
 	}
 	c.protocol = h.index
-	c.out.opcode = opcodeOf(c.Protocol())
+	c.out.SetOpcode(opcodeOf(c.Protocol()))
 	// The answer is the first message, and is written when the client is known to the hub: what is sent from then on reaches it.
-	c.out.withhold(newPacket(hubproto.AppendHandshakeResponse(packetBuffer(3), ""), c.out.opcode))
+	answer := hubproto.AppendHandshakeResponse(outbox.Buffer(3), "")
+	c.out.Withhold(outbox.NewPacket(answer, opcodeOf(c.Protocol()), false))
 	c.enter(open) // from here on the heartbeat may send pings
-	c.sys.connections.add(c)
+	c.hub.sys.connections.add(c)
 	c.hub.everyone.join(c)
 	if c.userID != "" {
 		c.hub.users.join(c.userID, c)
 	}
-	c.out.release()
-	c.run(connected)
+	c.out.Release()
+	c.runLifetime(connected)
 }
 
 func opcodeOf(p hubproto.Protocol) byte {
@@ -277,7 +232,7 @@ func opcodeOf(p hubproto.Protocol) byte {
 func (c *Connection) onMessage(b *batch, m *hubproto.Message) (kept bool) {
 	switch m.Type {
 	case hubproto.Invocation, hubproto.StreamInvocation:
-		k := &Call{conn: c, message: m, streaming: m.Type == hubproto.StreamInvocation, batch: b}
+		k := &Call{conn: c, message: m, wantsStream: m.Type == hubproto.StreamInvocation, batch: b}
 		k.id = append(k.idRoom[:0], m.ID...)
 		return c.calls.add(k, m.StreamIDs)
 	case hubproto.StreamItem:
@@ -295,37 +250,20 @@ func (c *Connection) onMessage(b *batch, m *hubproto.Message) (kept bool) {
 	case hubproto.Close:
 		var cause error
 		if m.HasError {
-			cause = &ClosedByClientError{Text: string(m.Error)}
+			cause = &ClientError{Text: string(m.Error)}
 		}
 		c.close(cause, closeReason{message: true})
 	}
 	return false // Ack and Sequence mean nothing without stateful reconnect
 }
 
-// Pong answers a ping of the WebSocket layer with a frame, which it keeps. Only the newest answer is kept until it is written.
-func (c *Connection) Pong(frame []byte) { c.out.pushPong(frame) }
-
-// post sends the actor a message of its own.
-func (c *Connection) post(m own) { c.mailbox.PostUserMessage(m) }
-
-func (c *Connection) onMembership(m *membership) {
-	defer close(m.done)
-	if m.leave {
-		if _, ok := c.groups[m.group]; ok {
-			delete(c.groups, m.group)
-			c.hub.groups.leave(m.group, c)
-		}
-		return
-	}
-	if c.state >= closing {
-		return
-	}
-	if _, ok := c.groups[m.group]; !ok {
-		if c.groups == nil {
-			c.groups = map[string]struct{}{}
-		}
-		c.groups[m.group] = struct{}{}
-		c.hub.groups.join(m.group, c)
+// onResumed follows a panic: the message is lost, and the connection goes on, unless it happens again at once.
+func (c *Connection) onResumed() {
+	now := c.hub.sys.now()
+	again := c.panickedAt > 0 && now-c.panickedAt < time.Second
+	c.panickedAt = now
+	if again {
+		c.fail(errActorPanicked)
 	}
 }
 

@@ -21,9 +21,7 @@ func (c *client) gone(t *testing.T) {
 	assert.Nil(t, sys.connections.find(conn.id))
 	_, ok := sys.actors.ProcessRegistry.Get(conn.PID())
 	assert.False(t, ok, "its actor")
-	for _, sh := range sys.shards {
-		assert.NotContains(t, sh.all(), conn)
-	}
+	assert.NotContains(t, sys.allConnections(), conn)
 	assert.Negative(t, c.w.hub.everyone.find(conn))
 	for _, d := range []*directory{c.w.hub.groups, c.w.hub.users} {
 		for i := range d.shards {
@@ -126,7 +124,7 @@ func TestOnConnectedFails(t *testing.T) {
 				assert.Equal(t, []string{"{}", want, "close 1000"}, c.everything())
 				assert.Equal(t, []string{"connected a"}, w.handler.noted(), "no OnDisconnected")
 				c.gone(t)
-				assert.Zero(t, w.sys.workers.busy.get())
+				assert.Zero(t, w.sys.workers.busy.Get())
 			})
 		})
 	}
@@ -143,7 +141,7 @@ func TestOnConnectedFailsWithABadError(t *testing.T) {
 		w.handler.connected = func(*Call) error { return badError{} }
 		c := w.open("a", "bob")
 		w.pass(second)
-		assert.True(t, c.socket.isFinished(), "the connection is closed")
+		assert.True(t, c.socket.IsFinished(), "the connection is closed")
 		c.gone(t)
 	})
 }
@@ -487,8 +485,8 @@ func TestJoinWithAContext(t *testing.T) {
 		require.NoError(t, <-joined, "nobody waits for ever")
 		require.NoError(t, w.hub.Join(context.Background(), "a", "h"))
 		w.sys.connections.remove(c.conn)
-		c.conn.shard.remove(c.conn)
-		w.sys.alive.add(-1)
+		c.conn.supervisor.remove(c.conn)
+		w.sys.alive.Add(-1)
 		c.socket.Cut()
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"github.com/troupe-go/troupe/actors/outbox"
 )
 
 // What is pending again behind a poll that has failed counts as before: a client that breaks off each poll at its end gets no second,
@@ -16,9 +17,9 @@ func TestPollsThatBreakOffMakeNoRoom(t *testing.T) {
 		sent, most := 0, 0
 		send := func() (full bool) { // a loop of sends, until it has to wait or is in vain
 			for {
-				result := p.conn.out.push(note(direct, sent, 1000), true, true)
-				if sent++; result != pushQueued {
-					return result != pushAbove
+				result := p.conn.out.Push(note(0, sent, 1000), true, true)
+				if sent++; result != outbox.Queued {
+					return result != outbox.AboveMark
 				}
 			}
 		}
@@ -30,9 +31,8 @@ func TestPollsThatBreakOffMakeNoRoom(t *testing.T) {
 				return errCut
 			})
 			require.ErrorIs(t, err, errCut)
-			p.conn.out.mu.Lock()
-			most = max(most, p.conn.out.bytes)
-			p.conn.out.mu.Unlock()
+			bytes, _ := p.conn.out.Pending()
+			most = max(most, bytes)
 		}
 		require.LessOrEqual(t, most, 2*limit, "after %d messages", sent)
 	})

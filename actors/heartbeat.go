@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/troupe-go/troupe/actors/outbox"
 )
 
 // tick is what the heartbeat actor gets once a second. Everything that depends on time is looked at then, so that no connection needs
@@ -14,7 +16,7 @@ type tick struct{}
 // not listen.
 const mostTicks = 2
 
-func (s *System) beat(heart *actor.PID) {
+func (s *System) runHeartbeat(heart *actor.PID) {
 	ticker := time.NewTicker(s.period)
 	defer ticker.Stop()
 	for {
@@ -30,111 +32,120 @@ func (s *System) beat(heart *actor.PID) {
 }
 
 func (s *System) tick() {
-	defer s.guard("heartbeat")
+	defer s.recoverActor("heartbeat")
 	defer s.ticking.Store(false)
 	now := s.now()
 	passed := min(now-s.ticked, mostTicks*s.period)
 	s.ticked = now
 	s.workers.tick()
-	for _, sh := range s.shards {
-		for _, c := range sh.all() {
-			s.tickOne(c, passed)
-		}
+	for _, c := range s.allConnections() {
+		s.tickOne(c, passed)
 	}
 }
 
-// tickOne looks at one connection. What panics there, such as a log handler, is not the end of the others' ticks.
+// tickOne looks at one connection. If something panics there, such as a log handler, the others get their ticks all the same.
 func (s *System) tickOne(c *Connection, passed time.Duration) {
-	defer s.guard("heartbeat")
-	c.tick(passed)
+	defer s.recoverActor("heartbeat")
+	c.tick(millis(passed.Milliseconds()))
 }
 
 // beat is what the heartbeat knows of a connection.
 type beat struct {
-	inPhase time.Duration
-	silent  time.Duration // since the client was last heard
-	stalled time.Duration // since its link has last taken something that waits
-	pause   time.Duration // since the last ping, or, of a client that polls, since it has last had a poll here
-	sealed  time.Duration // since nothing can be sent to it any more
+	inState millis
+	silent  millis // since the client was last heard
+	stalled millis // since its link has last taken something that waits
+	pause   millis // since the last ping, or, of a client that polls, since it has last had a poll here
+	sealed  millis // since nothing can be sent to it any more
 	taken   uint32
-	phase   state
+	state   state
 }
+
+// millis is a time in milliseconds, which takes half the room of a time.Duration.
+type millis uint32
+
+func (m millis) duration() time.Duration { return time.Duration(m) * time.Millisecond }
+
+func (m millis) exceeds(d time.Duration) bool { return m.duration() > d }
 
 // answerTime is how long what came before a message that cannot be read may take to be answered.
 const answerTime = time.Second
 
-// awayLimit is how long a client may take between two polls (spec §2.5).
+// awayLimit is how long a client may take between two polls (docs/protocol.md, 2.5).
 const awayLimit = 15 * time.Second
 
 // tick looks at a connection; d has passed since the last time.
-func (c *Connection) tick(d time.Duration) {
+func (c *Connection) tick(d millis) {
 	b := &c.beat
-	if phase := min(state(c.phase.Load()), draining); phase != b.phase {
-		b.phase, b.inPhase = phase, 0
+	if b.inState += d; min(state(c.stateSeen.Load()), draining) != b.state {
+		b.state, b.inState = min(state(c.stateSeen.Load()), draining), 0
 	}
-	b.inPhase += d
-	polls := c.out.pull != nil && c.out.pull.polls
+	polls := c.out.Kind() == outbox.Polls
 	if polls {
-		if b.pause += d; c.out.pull.came.Swap(false) || c.out.pull.attended.Load() {
+		if b.pause += d; c.out.Visited() {
 			b.pause = 0
 		}
 	}
-	switch b.phase {
+	switch b.state {
 	case handshaking:
-		if b.inPhase > c.settings.HandshakeTimeout {
+		if b.inState.exceeds(c.settings.HandshakeTimeout) {
 			c.post(&closeRequest{cause: ErrHandshakeTimeout, reason: closeReason{text: handshakeCanceled, drop: true}})
 		}
 	case open:
 		c.keepAlive(d, polls)
 	case failing:
-		if b.inPhase > answerTime {
-			c.postCallsDone()
+		if b.inState.exceeds(answerTime) {
+			c.postCallsIdle()
 		}
 	case draining: // or further
 		c.ping(d, polls)
-		c.post(&closingTick{b.inPhase})
+		c.post(&closingTick{b.inState.duration()})
 	}
 	c.mailbox.trim()
-	p := c.out.progress()
-	if b.sealed += d; !p.sealed {
+	c.checkProgress(d, polls)
+}
+
+// checkProgress cuts a link that does not end, or that takes nothing.
+func (c *Connection) checkProgress(d millis, polls bool) {
+	b, p := &c.beat, c.out.Progress()
+	if b.sealed += d; !p.Sealed {
 		b.sealed = 0
 	}
-	late := b.sealed > c.settings.CloseTimeout
-	if polls && !c.sys.leaving.Load() { // the next poll takes what was said last
-		late = p.sealed && b.pause > awayLimit
+	late := b.sealed.exceeds(c.settings.CloseTimeout)
+	if polls && !c.hub.sys.closing.Load() { // the next poll takes the last messages with it
+		late = p.Sealed && b.pause.exceeds(awayLimit)
 	}
-	if late || p.sealed && p.full { // what is left will not be taken in time
-		c.markClosed() // a reader that waits sees the end
-		c.cut()
-		if b.sealed > 2*c.settings.CloseTimeout { // a net.Conn of the application's whose Close does not end its Read
-			c.out.abandon()
+	if late || p.Sealed && p.Full { // what is left will not be taken in time
+		c.markEnding() // a reader that waits sees the end
+		c.out.Cut()
+		if b.sealed.exceeds(2 * c.settings.CloseTimeout) { // a net.Conn of the application's whose Close does not end its Read
+			c.out.Abandon()
 			c.post(&readEnd{})
 		}
 	}
-	if b.stalled += d; !p.waits || p.taken != b.taken {
-		b.stalled, b.taken = 0, p.taken
+	if b.stalled += d; !p.Stalled || p.Taken != b.taken {
+		b.stalled, b.taken = 0, p.Taken
 	}
-	if b.stalled > c.settings.SendTimeout {
+	if b.stalled.exceeds(c.settings.SendTimeout) {
 		c.post(&closeRequest{cause: ErrSendTimeout, reason: closeReason{drop: true, cut: true}})
-		c.cut()
+		c.out.Cut()
 	}
 }
 
-// ping pings a client to which nothing else is on its way: whatever is shows as well that we live.
-func (c *Connection) ping(d time.Duration, polls bool) {
+// ping pings a client to which nothing else is on its way: whatever is shows as well that the server is alive.
+func (c *Connection) ping(d millis, polls bool) {
 	if b := &c.beat; !polls {
-		if b.pause += d; b.pause >= c.settings.KeepAlive {
+		if b.pause += d; b.pause.duration() >= c.settings.KeepAlive {
 			b.pause = 0
-			c.out.pushIfIdle(c.hub.pings[c.protocol])
+			c.out.PushIfIdle(c.hub.pings[c.protocol])
 		}
 	}
 }
 
-func (c *Connection) keepAlive(d time.Duration, polls bool) {
+func (c *Connection) keepAlive(d millis, polls bool) {
 	b := &c.beat
 	c.ping(d, polls)
 	if polls {
-		if b.pause > awayLimit {
+		if b.pause.exceeds(awayLimit) {
 			c.post(&closeRequest{reason: closeReason{cut: true}})
 		}
 		return
@@ -142,7 +153,7 @@ func (c *Connection) keepAlive(d time.Duration, polls bool) {
 	if b.silent += d; c.heard.Swap(false) || c.in.waiting.Load() || !c.pinged.Load() {
 		b.silent = 0 // the clock stands while the reader waits for us, and until the client's first ping
 	}
-	if b.silent > c.settings.ClientTimeout {
+	if b.silent.exceeds(c.settings.ClientTimeout) {
 		text := c.hub.handler.Describe(connectedText, ErrClientTimeout)
 		c.post(&closeRequest{cause: ErrClientTimeout, reason: closeReason{message: true, text: text, allowReconnect: true}})
 	}

@@ -17,10 +17,10 @@ func TestTheClientTimeoutDuringACall(t *testing.T) {
 		for i := range 7 { // 56 s, and calls go on for 30 s
 			w.pass(8 * second)
 			pings.say(ping)
-			assert.Equal(t, i > 0, stops.conn.closed.Load())
+			assert.Equal(t, i > 0, stops.conn.ending.Load())
 		}
-		assert.False(t, pings.conn.closed.Load())
-		assert.True(t, stops.socket.isFinished())
+		assert.False(t, pings.conn.ending.Load())
+		assert.True(t, stops.socket.IsFinished())
 		assert.Contains(t, w.handler.noted(), "disconnected stops: "+ErrClientTimeout.Error())
 		pings.say(cancel("1"))
 		w.settle()

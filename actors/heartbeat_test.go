@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/troupe-go/troupe/internal/linktest"
 	"github.com/troupe-go/troupe/internal/wsframe"
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
@@ -41,16 +42,16 @@ func TestNoPingWhenBusy(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.settings.KeepAlive = 2 * second
 		silent := w.connect("silent", "")
-		c := w.open("a", "", func(s *socket) { s.room = 10 })
-		c.conn.out.push(note(0, 0, 100), false, false)
+		c := w.open("a", "", func(s *linktest.Socket) { s.Room = 10 })
+		c.conn.out.Push(note(0, 0, 100), false, false)
 		w.pass(8 * second)
 		assert.Empty(t, silent.everything())
-		c.socket.drain(-1)
+		c.socket.Drain(-1)
 		w.settle()
 		assert.Len(t, c.got(), 1)
 		w.pass(2 * second)
 		assert.Equal(t, 1, c.pings())
-		c.conn.out.seal(nil, false)
+		c.conn.out.Seal(nil)
 		w.pass(8 * second)
 		got := c.got()
 		assert.Equal(t, "close 1000", got[len(got)-1])
@@ -66,14 +67,14 @@ func TestPingsOfASecondProtocol(t *testing.T) {
 			go c.shake("loud")
 			go func() {
 				for range 10 {
-					c.conn.tick(second)
+					c.conn.tick(1000)
 				}
 			}()
 			w.settle()
-			frames, _ := parseFrames(c.socket.wire())
-			require.True(t, strings.HasPrefix(string(frames[0].payload), "{}\x1e"))
+			frames, _ := linktest.ParseFrames(c.socket.Wire())
+			require.True(t, strings.HasPrefix(string(frames[0].Payload), "{}\x1e"))
 			for _, f := range frames {
-				require.EqualValues(t, wsframe.Binary, f.opcode)
+				require.EqualValues(t, wsframe.Binary, f.Opcode)
 			}
 		}
 	}, hubproto.JSON, loud{hubproto.JSON})
@@ -87,13 +88,13 @@ func TestClientTimeout(t *testing.T) {
 		never.say(call("1", "echo"))
 		once.say(ping)
 		w.pass(10*second + second/2)
-		assert.False(t, once.socket.isFinished())
+		assert.False(t, once.socket.IsFinished())
 		w.pass(2 * second)
-		assert.True(t, once.socket.isFinished())
+		assert.True(t, once.socket.IsFinished())
 		assert.Equal(t, []string{fmt.Sprintf(`{"type":7,"error":"Connection closed with an error. Error: %s","allowReconnect":true}`, jsonText(ErrClientTimeout.Error())), "close 1000"}, once.got())
 		assert.Equal(t, "disconnected once: "+ErrClientTimeout.Error(), w.handler.noted()[2])
 		w.pass(60 * second)
-		assert.False(t, never.socket.isFinished())
+		assert.False(t, never.socket.IsFinished())
 	})
 }
 
@@ -112,12 +113,12 @@ func TestAnyMessageResetsTheClientTimeout(t *testing.T) {
 			w.pass(8 * second)
 			c.say(call("", "echo"))
 		}
-		assert.False(t, c.socket.isFinished())
+		assert.False(t, c.socket.IsFinished())
 		for range 5 { // but not parts of one
 			w.pass(4 * second)
 			c.write([]byte("x"))
 		}
-		assert.True(t, c.socket.isFinished())
+		assert.True(t, c.socket.IsFinished())
 	})
 }
 
@@ -135,14 +136,14 @@ func TestTheClientTimeoutStandsWhileTheReaderWaits(t *testing.T) {
 		w.settle()
 		require.True(t, c.conn.in.waiting.Load())
 		w.pass(60 * second)
-		assert.False(t, c.socket.isFinished())
+		assert.False(t, c.socket.IsFinished())
 		assert.Equal(t, 4, c.pings(), "pings to the client go on")
 		open()
 		w.settle()
 		w.pass(8 * second)
-		assert.False(t, c.socket.isFinished())
+		assert.False(t, c.socket.IsFinished())
 		w.pass(8 * second)
-		assert.True(t, c.socket.isFinished())
+		assert.True(t, c.socket.IsFinished())
 	})
 }
 
@@ -169,7 +170,7 @@ func TestOnConnectedHasNoTimeout(t *testing.T) {
 		w.handler.connected = func(k *Call) error { _, _ = gate(k, ""); return nil }
 		c := w.open("a", "")
 		w.pass(60 * second)
-		assert.False(t, c.socket.isFinished())
+		assert.False(t, c.socket.IsFinished())
 		open()
 	})
 }
@@ -179,21 +180,21 @@ func TestSendTimeout(t *testing.T) {
 	for _, blocks := range []bool{false, true} {
 		inBubble(t, func(t *testing.T, w *world) {
 			w.settings.KeepAlive = never
-			with := func(s *socket) { s.blocks = blocks }
+			with := func(s *linktest.Socket) { s.BlocksOnly = blocks }
 			idle, stalled, slow := w.open("idle", "", with), w.open("stalled", "", with), w.open("slow", "", with)
-			stalled.socket.change(func() { stalled.socket.room = 3 })
-			slow.socket.change(func() { slow.socket.room = 3 })
+			stalled.socket.Change(func() { stalled.socket.Room = 3 })
+			slow.socket.Change(func() { slow.socket.Room = 3 })
 			w.send(&Audience{Kind: Connections, Names: []string{"stalled", "slow"}}, "x", string(make([]byte, 1000)))
 			for range 20 {
 				w.pass(second)
-				slow.socket.drain(1)
+				slow.socket.Drain(1)
 			}
-			assert.True(t, stalled.socket.isCut())
-			assert.False(t, slow.socket.isCut(), "a slow client that moves is not stalled")
-			assert.False(t, idle.socket.isCut())
+			assert.True(t, stalled.socket.IsCut())
+			assert.False(t, slow.socket.IsCut(), "a slow client that moves is not stalled")
+			assert.False(t, idle.socket.IsCut())
 			assert.Equal(t, "disconnected stalled: "+ErrSendTimeout.Error(), w.handler.noted()[3])
 			stalled.gone(t)
-			slow.socket.drain(-1)
+			slow.socket.Drain(-1)
 			w.settle()
 			assert.Len(t, slow.got(), 1)
 		})
@@ -203,14 +204,14 @@ func TestSendTimeout(t *testing.T) {
 // A client that does not answer a close is cut off, and OnDisconnected does not wait for that.
 func TestCloseTimeout(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		c := w.open("a", "", func(s *socket) { s.answers = false })
+		c := w.open("a", "", func(s *linktest.Socket) { s.Answers = false })
 		c.say(`{"type":7}`)
 		w.settle()
 		assert.Equal(t, "disconnected a: <nil>", w.handler.noted()[1])
 		w.pass(4 * second)
-		assert.False(t, c.socket.isCut())
+		assert.False(t, c.socket.IsCut())
 		w.pass(3 * second)
-		assert.True(t, c.socket.isCut())
+		assert.True(t, c.socket.IsCut())
 		c.gone(t)
 	})
 }
@@ -218,12 +219,12 @@ func TestCloseTimeout(t *testing.T) {
 // A client that has taken nothing until its outbox was full is not given the time for a polite end.
 func TestCloseAtTheLimit(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		c := w.open("a", "", func(s *socket) { s.room = 5 })
-		c.conn.out.push(note(0, 0, w.settings.OutboxLimit), false, false)
+		c := w.open("a", "", func(s *linktest.Socket) { s.Room = 5 })
+		c.conn.out.Push(note(0, 0, w.settings.OutboxLimit), false, false)
 		w.settle()
 		c.say(`{"type":7}`)
 		w.pass(2 * second)
-		assert.True(t, c.socket.isCut())
+		assert.True(t, c.socket.IsCut())
 	})
 }
 
@@ -233,8 +234,8 @@ func TestAClientThatLeavesWithoutReading(t *testing.T) {
 		t.Run(how, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {
 				w.settings.KeepAlive = never
-				c := w.open("a", "", func(s *socket) { s.blocks = how == "blocking" })
-				c.socket.change(func() { c.socket.room = 1 })
+				c := w.open("a", "", func(s *linktest.Socket) { s.BlocksOnly = how == "blocking" })
+				c.socket.Change(func() { c.socket.Room = 1 })
 				if how != "in the close frame" {
 					w.send(&Audience{}, "x", string(make([]byte, 1000)))
 				}
@@ -242,7 +243,7 @@ func TestAClientThatLeavesWithoutReading(t *testing.T) {
 				w.settle()
 				assert.Equal(t, "disconnected a: <nil>", w.handler.noted()[1])
 				w.pass(10 * second)
-				assert.True(t, c.socket.isCut())
+				assert.True(t, c.socket.IsCut())
 				c.gone(t)
 				assert.NoError(t, w.shutdown())
 			})
@@ -263,7 +264,7 @@ func TestIdleWorkersAreReleased(t *testing.T) {
 		}
 		c.say(calls...)
 		w.pass(soon)
-		assert.Equal(t, 8, w.sys.workers.busy.get())
+		assert.Equal(t, 8, w.sys.workers.busy.Get())
 		open()
 		w.settle()
 		idle := func() int {
@@ -302,11 +303,11 @@ func TestEmptyMailboxesKeepNoMemory(t *testing.T) {
 func TestALongPeriod(t *testing.T) {
 	inBubbleOf(t, never, func(t *testing.T, w *world) {
 		c := w.connect("a", "")
-		c.conn.tick(10 * second)
+		c.conn.tick(10_000)
 		w.settle()
-		assert.False(t, c.socket.isFinished())
-		c.conn.tick(10 * second)
+		assert.False(t, c.socket.IsFinished())
+		c.conn.tick(10_000)
 		w.settle()
-		assert.True(t, c.socket.isFinished())
+		assert.True(t, c.socket.IsFinished())
 	}, hubproto.JSON)
 }

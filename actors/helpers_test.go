@@ -20,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 
+	"github.com/troupe-go/troupe/internal/linktest"
 	"github.com/troupe-go/troupe/internal/wsframe"
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
@@ -69,7 +70,22 @@ func inBubbleOf(t *testing.T, period time.Duration, f func(t *testing.T, w *worl
 const (
 	second = time.Second
 	never  = 1000 * time.Hour
+
+	lateTime = time.Millisecond // until a late tick
 )
+
+// Join adds one connection to a group.
+func (h *Hub) Join(ctx context.Context, id, group string) error {
+	return h.ChangeMembership(ctx, &Audience{Kind: Connections, Names: []string{id}}, group, false)
+}
+
+// Leave removes one connection from a group.
+func (h *Hub) Leave(ctx context.Context, id, group string) error {
+	return h.ChangeMembership(ctx, &Audience{Kind: Connections, Names: []string{id}}, group, true)
+}
+
+// overflowed is what happens when the outbox was full.
+func (c *Connection) overflowed() { (*boxOwner)(c).Overflowed() }
 
 func newWorld(t *testing.T, foreign *actor.ActorSystem, period time.Duration, protocols ...hubproto.Protocol) *world {
 	w := &world{t: t, handler: newHandler(), log: &book{}, over: make(chan struct{})}
@@ -80,10 +96,8 @@ func newWorld(t *testing.T, foreign *actor.ActorSystem, period time.Duration, pr
 	}
 	start := time.Now()
 	var err error
-	w.sys, err = newSystem(foreign, slog.New(w.log), func() time.Duration { return time.Since(start) }, period, func(now func() time.Duration, log *slog.Logger, drainers *counter) *flusher {
-		f := newFlusher(now, log, drainers)
-		f.isQuiet = func() bool { return !w.busy.Load() }
-		return f
+	w.sys, err = newSystem(foreign, slog.New(w.log), clock{
+		now: func() time.Duration { return time.Since(start) }, period: period, isQuiet: func() bool { return !w.busy.Load() },
 	})
 	require.NoError(t, err)
 	w.sys.actors.EventStream.Subscribe(func(event any) {
@@ -116,7 +130,7 @@ func (w *world) end() {
 		w.pass(5 * second) // protoactor counts dead letters in a goroutine that lives for a second
 	}
 	for _, c := range w.clients {
-		if faults := c.socket.wrong(); len(faults) > 0 {
+		if faults := c.socket.Faults(); len(faults) > 0 {
 			w.t.Error(c.conn.id, faults)
 		}
 	}
@@ -219,7 +233,7 @@ func (h *handler) Invoke(k *Call, dst []byte) []byte {
 	if h.bind != nil {
 		h.bind(k)
 	}
-	k.Method = name
+	k.SetMethod(name)
 	k.Bound()
 	m := h.methods[name]
 	if m == nil {
@@ -291,40 +305,41 @@ func (w *world) gate() (m method, open func()) {
 type client struct {
 	w      *world
 	conn   *Connection
-	socket *socket
+	socket *linktest.Socket
 	turn   chan struct{} // a lock that a bubble sees through: the reading half is for one goroutine at a time
 	ended  atomic.Bool
 }
 
 // connect opens a connection that has not said anything yet.
-func (w *world) connect(id, user string, change ...func(*socket)) *client {
+func (w *world) connect(id, user string, change ...func(*linktest.Socket)) *client {
 	w.t.Helper()
 	c, err := w.tryConnect(id, user, change...)
 	require.NoError(w.t, err)
 	return c
 }
 
-func (w *world) tryConnect(id, user string, change ...func(*socket)) (*client, error) {
-	s := &socket{room: -1, answers: true, gone: make(chan struct{})}
+func (w *world) tryConnect(id, user string, change ...func(*linktest.Socket)) (*client, error) {
+	s := linktest.NewSocket()
+	s.Answers = true
 	for _, f := range change {
 		f(s)
 	}
 	settings := w.settings
-	conn, err := w.hub.Connect(id, user, s, &settings, nil)
+	conn, err := w.hub.ConnectSocket(id, user, s, &settings, nil)
 	c := &client{w: w, conn: conn, socket: s, turn: make(chan struct{}, 1)}
 	if err != nil {
 		return nil, err
 	}
 	w.clients = append(w.clients, c)
 	go func() {
-		<-s.gone
+		<-s.Gone
 		c.end(nil)
 	}()
 	return c, nil
 }
 
 // open opens a connection that has shaken hands and whose OnConnected has run.
-func (w *world) open(id, user string, change ...func(*socket)) *client {
+func (w *world) open(id, user string, change ...func(*linktest.Socket)) *client {
 	w.t.Helper()
 	c := w.connect(id, user, change...)
 	c.shake("json")
@@ -409,16 +424,16 @@ func (c *client) got() []string {
 // everything is the records that have arrived, and the control frames: "close 1000", "pong x".
 func (c *client) everything() (records []string) {
 	c.w.t.Helper()
-	frames, rest := parseFrames(c.socket.wire())
+	frames, rest := linktest.ParseFrames(c.socket.Wire())
 	require.Empty(c.w.t, rest, "a frame has come in part")
 	for _, f := range frames {
-		switch f.opcode {
+		switch f.Opcode {
 		case wsframe.Close:
-			records = append(records, fmt.Sprintf("close %d", binary.BigEndian.Uint16(f.payload)))
+			records = append(records, fmt.Sprintf("close %d", binary.BigEndian.Uint16(f.Payload)))
 		case wsframe.Pong:
-			records = append(records, "pong "+string(f.payload))
+			records = append(records, "pong "+string(f.Payload))
 		default:
-			parts, err := f.records()
+			parts, err := f.Records()
 			require.NoError(c.w.t, err)
 			records = append(records, parts...)
 		}

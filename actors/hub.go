@@ -1,17 +1,18 @@
 package actors
 
 import (
-	"context"
 	"fmt"
 	"math"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/troupe-go/troupe/actors/outbox"
+	"github.com/troupe-go/troupe/internal/link"
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
-// Handler runs the user's code of a hub. Invoke, Connected and Disconnected are called on the goroutines of calls and may block.
+// Handler runs the user code of a hub. Invoke, Connected and Disconnected are called on the goroutines of calls and may block.
 type Handler interface {
 	// Invoke runs an invocation and appends its completion to dst, or nothing if the client wants no answer. It calls Bound as soon as
 	// the arguments are decoded.
@@ -22,7 +23,7 @@ type Handler interface {
 	Connected(call *Call) error
 	// Disconnected runs OnDisconnected. The cause is nil if the connection was closed normally.
 	Disconnected(call *Call, cause error)
-	// Describe makes the text that a client gets of an error, from a generic text that it begins with.
+	// Describe returns the text that a client gets of an error. It begins with the generic text.
 	Describe(generic string, err error) string
 }
 
@@ -48,7 +49,7 @@ type Hub struct {
 	name      string
 	handler   Handler
 	protocols []hubproto.Protocol
-	pings     []*packet
+	pings     []*outbox.Packet
 	everyone  group
 	groups    *directory
 	users     *directory
@@ -59,63 +60,36 @@ type Hub struct {
 // NewHub adds a hub. Its name is unique in the system, and it speaks at least one protocol and at most eight.
 func (s *System) NewHub(name string, handler Handler, protocols []hubproto.Protocol) (*Hub, error) {
 	if len(protocols) == 0 || len(protocols) > MaxProtocols {
-		return nil, fmt.Errorf("troupe: hub %q has %d protocols, not 1 to %d", name, len(protocols), MaxProtocols)
+		return nil, fmt.Errorf("hubsys: hub %q has %d protocols, not 1 to %d", name, len(protocols), MaxProtocols)
 	}
 	h := &Hub{sys: s, name: name, handler: handler, protocols: protocols, groups: newDirectory(), users: newDirectory()}
 	h.everyone.everyone = true
 	for _, p := range protocols {
-		h.pings = append(h.pings, newPacket(p.Append(packetBuffer(16), &hubproto.Message{Type: hubproto.Ping}), opcodeOf(p)))
+		h.pings = append(h.pings, outbox.NewPacket(p.Append(outbox.Buffer(16), &hubproto.Message{Type: hubproto.Ping}), opcodeOf(p), false))
 	}
 	var err error
 	h.inbox, err = s.spawn("hubs/"+name+"/inbox", actor.PropsFromFunc(h.receive, actor.WithMailbox(h.newInbox)))
 	return h, err
 }
 
-// Inbox is the address at which the hub takes a troupe.v1.Send from any actor.
+// Inbox returns the address at which the hub takes a troupe.v1.Send from any actor.
 func (h *Hub) Inbox() *actor.PID { return h.inbox }
 
-// Connect begins a connection. Its reading half may be used at once.
-func (h *Hub) Connect(id, userID string, transport Transport, settings *Settings, value any) (*Connection, error) {
-	c := &Connection{
-		sys: h.sys, hub: h, settings: settings, id: id, userID: userID, value: value,
-	}
-	c.out.owner, c.out.limit, c.out.opcode = c, int32(min(settings.OutboxLimit, math.MaxInt32)), opcodeOf(hubproto.JSON) // handshakes are text
-	switch t := transport.(type) {
-	case Socket:
-		c.out.socket = t
-	case Requests:
-		c.out.pull = &pull{requests: t, polls: t.Polls(), ready: make(chan struct{}, 1)}
-		c.out.peerTurn = true
-	}
-	c.calls.limit = int32(min(settings.Parallel, math.MaxInt32))
+// ConnectSocket opens a connection over a socket. Its reading half may be used at once. value can be had from the connection.
+func (h *Hub) ConnectSocket(id, userID string, socket link.Socket, settings *Settings, value any) (*Connection, error) {
+	c := h.newConnection(id, userID, settings, value)
+	return c, h.sys.connect(c, func() { c.out.AttachSocket(socket) })
+}
+
+// ConnectFetcher opens a connection whose output is fetched by requests.
+func (h *Hub) ConnectFetcher(id, userID string, fetcher link.Fetcher, settings *Settings, value any) (*Connection, error) {
+	c := h.newConnection(id, userID, settings, value)
+	return c, h.sys.connect(c, func() { c.out.AttachFetcher(fetcher) })
+}
+
+func (h *Hub) newConnection(id, userID string, settings *Settings, value any) *Connection {
+	c := &Connection{hub: h, settings: settings, id: id, userID: userID, value: value}
+	c.calls.slots.limit = int32(min(settings.Parallel, math.MaxInt32))
 	c.mailbox.owner = c
-	return c, h.sys.connect(c)
-}
-
-// Join puts a connection into a group and returns when that is done. A connection that is not there any more is nobody's error.
-func (h *Hub) Join(ctx context.Context, id, group string) error {
-	return h.member(ctx, id, group, false)
-}
-
-// Leave takes a connection out of a group and returns when that is done.
-func (h *Hub) Leave(ctx context.Context, id, group string) error {
-	return h.member(ctx, id, group, true)
-}
-
-func (h *Hub) member(ctx context.Context, id, group string, leave bool) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	c := h.sys.connections.find(id)
-	if c == nil || c.hub != h {
-		return nil
-	}
-	m := &membership{group: group, leave: leave, done: make(chan struct{})}
-	c.post(m)
-	select {
-	case <-m.done:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return c
 }

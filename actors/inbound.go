@@ -5,7 +5,6 @@ import (
 	"math"
 	"runtime/debug"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -20,17 +19,17 @@ import (
 type input struct {
 	piece    *piece // borrowed, with what has been read so far
 	partial  []byte // what is left of a message that has not arrived whole, while no piece is borrowed
-	searched int32  // bytes of it that have been looked through
+	searched int32  // bytes of it that have been searched for its end
 	greeted  bool   // the handshake has been read
-	protocol uint8  // that it has asked for
-	failed   bool   // what still comes is not looked at
+	protocol uint8  // that the handshake has asked for
+	failed   bool   // nothing that still comes is read
 
-	waiting atomic.Bool
-	mu      sync.Mutex
-	charged int
-	full    int     // uploads that the reader waits for
-	asking  *asking // nil: nobody waits for an answer of the client
-	room    chan struct{}
+	waiting     atomic.Bool // the reader waits for the budget
+	mu          sync.Mutex
+	charged     int
+	fullUploads int             // that the reader waits for
+	answers     *pendingAnswers // nil: nobody waits for an answer of the client
+	room        chan struct{}   // made by a reader that waits
 }
 
 const (
@@ -40,73 +39,10 @@ const (
 	messageCharge = 256
 	batchMessages = 64
 	keptPartial   = 512      // leftovers up to this size are copied out
-	maxHandshake  = 32 << 10 // of a hub whose messages have no limit
+	maxHandshake  = 32 << 10 // for a hub whose messages have no limit
 )
 
-// piece is memory that a read of the transport has filled. It is charged at its capacity until the last batch in it has been handled.
-type piece struct {
-	conn *Connection // once it is charged
-	buf  []byte
-	refs atomic.Int32 // batches, and the reader while it has not parsed all
-}
-
-var pieces = sync.Pool{New: func() any { return &piece{buf: make([]byte, 0, pieceSize)} }}
-
-// release gives up a reference, and credits what was charged for it; with the last one, the piece as well.
-func (p *piece) release(charge int) {
-	in := &p.conn.in
-	if p.refs.Add(-1) > 0 {
-		in.credit(charge)
-		return
-	}
-	in.credit(charge + cap(p.buf))
-	p.recycle()
-}
-
-func (p *piece) recycle() {
-	if cap(p.buf) <= largePiece {
-		p.conn, p.buf = nil, p.buf[:0]
-		pieces.Put(p)
-	}
-}
-
-// batch is a part of what a read has brought: the handshake, whole messages, or the reason why nothing more can be read.
-type batch struct {
-	piece     *piece
-	messages  []hubproto.Message
-	handshake *handshake
-	err       error
-	charge    int // for the messages
-	left      atomic.Int32
-}
-
-// handshake is the outcome of a client's first message.
-type handshake struct {
-	index   uint8  // of the protocol
-	failure string // the answer, if it is not accepted
-}
-
-var batches = sync.Pool{New: func() any { return new(batch) }}
-
-func (b *batch) refuse() { b.done(int32(len(b.messages)) + 1) }
-
-// done says that n of the batch's messages have been handled; the batch itself counts as one of them, until the actor has seen it.
-func (b *batch) done(n int32) {
-	if b.left.Add(-n) > 0 {
-		return
-	}
-	p, charge := b.piece, b.charge
-	b.recycle()
-	p.release(charge)
-}
-
-func (b *batch) recycle() {
-	clear(b.messages)
-	b.piece, b.messages, b.handshake, b.err = nil, b.messages[:0], nil, nil
-	batches.Put(b)
-}
-
-// Buffer returns memory to read into, at least 512 bytes. Commit says how much of it has been filled.
+// Buffer is part of link.Session.
 func (c *Connection) Buffer() []byte {
 	in := &c.in
 	if in.piece == nil {
@@ -121,14 +57,10 @@ func (c *Connection) Buffer() []byte {
 	return p.buf[len(p.buf):cap(p.buf)]
 }
 
-// Commit takes n bytes that have been read into Buffer. It may wait until the connection has handled what came before; it returns
-// false if the connection ended meanwhile.
-//
-// Buffer, Commit, CommitLast and End are for one goroutine at a time.
+// Commit is part of link.Session.
 func (c *Connection) Commit(n int) (taken bool) { return c.commit(n, true) }
 
-// CommitLast is Commit for the end of a request, which shall be answered before anything comes of it: it is not handled on the caller's
-// goroutine.
+// CommitLast is part of link.Session.
 func (c *Connection) CommitLast(n int) (taken bool) { return c.commit(n, false) }
 
 func (c *Connection) commit(n int, inline bool) (taken bool) {
@@ -136,7 +68,7 @@ func (c *Connection) commit(n int, inline bool) (taken bool) {
 	p := in.piece
 	in.piece = nil
 	p.buf = p.buf[:len(p.buf)+n]
-	if in.failed || c.closed.Load() {
+	if in.failed || c.ending.Load() {
 		in.partial = nil
 		p.recycle()
 		return in.failed // what is wrong with the input has been received; what comes behind the end has not
@@ -187,6 +119,11 @@ func (c *Connection) commit(n int, inline bool) (taken bool) {
 	}
 }
 
+// Partial is part of link.Session.
+func (c *Connection) Partial() bool {
+	return !c.in.failed && (len(c.in.partial) > 0 || c.in.piece != nil && len(c.in.piece.buf) > 0)
+}
+
 // keep holds on to what has come of a message that is not whole: in its piece if it is long and the piece holds nothing else.
 func (in *input) keep(p *piece, used int, failed bool) {
 	rest := p.buf[used:]
@@ -206,7 +143,7 @@ func (c *Connection) parse(b *batch, buf []byte) (used int, more bool) {
 	defer func() {
 		if reason := recover(); reason != nil { // a protocol of the application's
 			err := &PanicError{Value: reason, Stack: debug.Stack()}
-			c.sys.logPanic("reading messages panicked", c, "", err)
+			c.hub.sys.logPanic("reading messages panicked", c, "", err)
 			b.err, in.failed = err, true
 			used, more = len(buf), false
 		}
@@ -251,78 +188,4 @@ func (c *Connection) parse(b *batch, buf []byte) (used int, more bool) {
 		used += n
 	}
 	return used, used < len(buf)
-}
-
-// handshake judges a client's first message (spec §3.4).
-func (c *Connection) handshake(record []byte, err error) *handshake {
-	h := c.hub
-	if err != nil {
-		return &handshake{failure: handshakeCanceled}
-	}
-	request, err := hubproto.ParseHandshake(record)
-	if err != nil {
-		return &handshake{failure: h.handler.Describe("An unexpected error occurred during connection handshake.", err)}
-	}
-	index := slices.IndexFunc(h.protocols, func(p hubproto.Protocol) bool { return strings.EqualFold(p.Name(), request.Protocol) })
-	if index < 0 {
-		return &handshake{failure: "The protocol '" + request.Protocol + "' is not supported."}
-	}
-	if request.Version > hubproto.MaxVersion {
-		return &handshake{failure: unsupportedVersion(request.Version, h.protocols[index].Name())}
-	}
-	if p := h.protocols[index]; p.Binary() && c.out.pull != nil && !c.out.pull.polls {
-		return &handshake{failure: "Cannot use the '" + p.Name() + "' protocol on the current transport. The transport does not support 'Binary' transfer format."}
-	}
-	return &handshake{index: uint8(index)}
-}
-
-const handshakeCanceled = "Handshake was canceled."
-
-// debit charges n bytes. If the budget is spent, or an upload is full, it waits; one batch is always admitted when no more than held, the
-// piece that it lies in, is charged.
-// While an answer of the client is waited for, it may lie behind: then twice the budget is admitted before that answer is given up.
-func (in *input) debit(n, held, limit int, c *Connection) (ok bool) {
-	for {
-		in.mu.Lock()
-		if in.asking != nil && in.charged > held && in.charged+n > 2*limit {
-			close(in.asking.failed)
-			in.asking = nil
-		}
-		if in.charged <= held || in.asking != nil || in.full == 0 && in.charged+n <= limit {
-			in.charged += n
-			in.mu.Unlock()
-			return true
-		}
-		if in.room == nil {
-			in.room = make(chan struct{})
-		}
-		room := in.room
-		in.mu.Unlock()
-		in.waiting.Store(true)
-		select {
-		case <-room:
-		case <-c.Done():
-			in.mu.Lock()
-			in.charged += n // it will be credited
-			in.mu.Unlock()
-			in.waiting.Store(false)
-			return false
-		}
-		in.waiting.Store(false)
-	}
-}
-
-func (in *input) credit(n int) {
-	in.mu.Lock()
-	in.charged -= n
-	in.look()
-	in.mu.Unlock()
-}
-
-// look lets a reader that waits look again.
-func (in *input) look() {
-	if in.room != nil {
-		close(in.room)
-		in.room = nil
-	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"github.com/troupe-go/troupe/internal/linktest"
 	"pgregory.net/rapid"
 )
 
@@ -119,7 +120,7 @@ func TestAReaderThatWaitsIsReleased(t *testing.T) {
 	ways := map[string]func(w *world, c *client){
 		"abort":    func(_ *world, c *client) { c.conn.Abort() },
 		"stop":     func(w *world, c *client) { w.sys.actors.Root.Stop(c.conn.PID()) },
-		"broken":   func(w *world, c *client) { c.socket.breakDown(errCut); w.send(&Audience{}, "x") },
+		"broken":   func(w *world, c *client) { c.socket.Break(errCut); w.send(&Audience{}, "x") },
 		"shutdown": func(w *world, _ *client) { assert.NoError(w.t, w.shutdown()) },
 	}
 	for name, way := range ways {
@@ -246,7 +247,7 @@ func TestNoLimitOfMessages(t *testing.T) {
 // What comes when the connection closes, or has failed, is not looked at, and not kept.
 func TestWhatComesAfterTheEnd(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		c := w.open("a", "", func(s *socket) { s.answers = false })
+		c := w.open("a", "", func(s *linktest.Socket) { s.Answers = false })
 		c.say("nonsense")
 		c.write([]byte(strings.Repeat("x", 10<<10)))
 		w.settle()

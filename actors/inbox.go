@@ -32,7 +32,7 @@ func (i *inbox) PostUserMessage(message any) {
 	}
 	actors := i.hub.sys.actors
 	if _, _, sender := actor.UnwrapEnvelope(message); sender != nil {
-		actors.Root.Send(sender, &troupev1.SendResult{Error: fmt.Sprintf("troupe: the inbox of hub %q is full: %d messages wait in it", i.hub.name, maxInboxed)})
+		actors.Root.Send(sender, &troupev1.SendResult{Error: fmt.Sprintf("hubsys: the inbox of hub %q is full: %d messages wait in it", i.hub.name, maxInboxed)})
 	} else {
 		actors.DeadLetter.SendUserMessage(i.hub.inbox, message)
 	}
@@ -48,7 +48,7 @@ func (h *Hub) receive(ctx actor.Context) {
 	case *troupev1.Send:
 		err = h.sendProto(m)
 	default:
-		err = fmt.Errorf("troupe: a hub takes a *troupev1.Send, not a %T", m)
+		err = fmt.Errorf("hubsys: a hub takes a *troupev1.Send, not a %T", m)
 	}
 	if ctx.Sender() != nil {
 		result := &troupev1.SendResult{}
@@ -61,10 +61,10 @@ func (h *Hub) receive(ctx actor.Context) {
 	}
 }
 
-var errInbox = errors.New("troupe: a Send needs a receiver, a target, and arguments that are a JSON array or empty")
+var errInbox = errors.New("hubsys: a Send needs a receiver, a target, and arguments that are a JSON array or empty")
 
 func (h *Hub) sendProto(m *troupev1.Send) error {
-	to := &Audience{ExceptIDs: m.GetExcept()}
+	to := &Audience{ExceptIDs: m.GetExcept(), NoWait: true}
 	switch names := m.GetTo().(type) {
 	case *troupev1.Send_All:
 	case *troupev1.Send_Connections:
@@ -84,5 +84,5 @@ func (h *Hub) sendProto(m *troupev1.Send) error {
 	for i, value := range raw {
 		args[i] = value
 	}
-	return h.send(context.Background(), to, &message{hub: h, target: m.GetTarget(), args: args}, false) // an actor does not wait
+	return h.send(context.Background(), to, &message{hub: h, target: m.GetTarget(), args: args})
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/troupe-go/troupe/internal/linktest"
 	troupev1 "github.com/troupe-go/troupe/proto/troupe/v1"
 )
 
@@ -104,13 +105,13 @@ func TestBadMessagesInAnInbox(t *testing.T) {
 // An inbox does not wait for room: who is too slow is disconnected.
 func TestTheInboxDoesNotWait(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		slow, other := w.open("slow", "", full), w.open("b", "")
+		slow, other := w.open("slow", "", linktest.Full), w.open("b", "")
 		sender := w.probe("sender")
 		for range 3 {
 			m := &troupev1.Send{To: &troupev1.Send_All{}, Target: "x", Arguments: []byte(`["` + strings.Repeat("x", 30<<10) + `"]`)}
 			assert.Empty(t, sender.post(w, m))
 		}
-		assert.True(t, slow.socket.isCut())
+		assert.True(t, slow.socket.IsCut())
 		assert.Len(t, other.got(), 3)
 		slow.gone(t)
 	})

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
-	"sync/atomic"
 
 	"github.com/asynkron/protoactor-go/actor"
 )
@@ -12,96 +11,43 @@ import (
 // mailbox is the mailbox of a connection actor: a ring under a lock, allocated when the first message waits and given up when
 // the heartbeat finds it empty.
 //
-// It never blocks a sender. Messages of ours are bounded by whoever sends them (the inbound budget, the callers that wait for an
-// answer); of foreign messages it takes maxForeign, the next one is a dead letter. After a panic it posts a *resumed, so that the
+// It never blocks a sender. Messages of this package are bounded by whoever sends them (the inbound budget, the callers that wait for an
+// answer). Of foreign messages it takes maxForeign, the next one is a dead letter. After a panic it posts a *resumed, so that the
 // actor can fail what the lost message has left pending. When the actor has stopped, what is queued and what still comes is refused.
 type mailbox struct {
 	mu      sync.Mutex
 	ring    []any
 	head, n int32
-	foreign int32 // foreign messages in the ring
-	system  []any
+	foreign int32  // foreign messages in the ring
+	system  *[]any // messages of protoactor
 	started bool
 	running bool
 	waiting bool // suspended, between a panic and its supervisor's answer
 	closed  bool
 
-	invoker    actor.MessageInvoker
-	dispatcher actor.Dispatcher
-	owner      *Connection
-	link       *mailboxLink
+	invoker actor.MessageInvoker
+	owner   *Connection
+	link    *mailboxLink
 }
 
 const (
 	maxForeign  = 1024
 	inlineExtra = 64 // messages that the reader runs besides its own
+	maxRun      = 300
 )
 
-// mailboxLink is what protoactor knows of a mailbox. Its sets of children keep pointers to those that have ended for a while: they shall
-// not keep the connection as well, with its request and all that its application has put there.
-type mailboxLink struct {
-	sys *System
-	pid *actor.PID // set before box is cleared
-	box atomic.Pointer[mailbox]
-}
-
-func (m *mailbox) newLink() *mailboxLink {
-	m.link = &mailboxLink{sys: m.owner.sys}
-	m.link.box.Store(m)
-	return m.link
-}
-
-func (l *mailboxLink) RegisterHandlers(invoker actor.MessageInvoker, dispatcher actor.Dispatcher) {
-	if m := l.box.Load(); m != nil {
-		m.RegisterHandlers(invoker, dispatcher)
-	}
-}
-
-func (l *mailboxLink) Start() {
-	if m := l.box.Load(); m != nil {
-		m.Start()
-	}
-}
-
-func (l *mailboxLink) UserMessageCount() int {
-	if m := l.box.Load(); m != nil {
-		return m.UserMessageCount()
-	}
-	return 0
-}
-
-func (l *mailboxLink) PostUserMessage(message any) {
-	if m := l.box.Load(); m != nil {
-		m.PostUserMessage(message)
-	} else {
-		l.sys.actors.DeadLetter.SendUserMessage(l.pid, message)
-	}
-}
-
-func (l *mailboxLink) PostSystemMessage(message any) {
-	if m := l.box.Load(); m != nil {
-		m.PostSystemMessage(message)
-	} else if watch, ok := message.(*actor.Watch); ok {
-		if process, ok := l.sys.actors.ProcessRegistry.Get(watch.Watcher); ok {
-			process.SendSystemMessage(watch.Watcher, &actor.Terminated{Who: l.pid})
-		}
-	}
-}
-
-// own marks the messages of this package.
-type own interface{ refuse() }
+// internalMessage is a message of this package. refuse is called instead of Receive when the actor has stopped.
+type internalMessage interface{ refuse() }
 
 // resumed follows a panic of the actor.
 type resumed struct{}
 
 func (*resumed) refuse() {}
 
-var _ actor.Mailbox = (*mailboxLink)(nil)
-
-// RegisterHandlers is called once, before Start.
-func (m *mailbox) RegisterHandlers(invoker actor.MessageInvoker, dispatcher actor.Dispatcher) {
+// RegisterHandlers is called once, before Start. The dispatcher is that of the System, which saves room.
+func (m *mailbox) RegisterHandlers(invoker actor.MessageInvoker, _ actor.Dispatcher) {
 	m.mu.Lock()
-	m.invoker, m.dispatcher = invoker, dispatcher
+	m.invoker = invoker
 	m.mu.Unlock()
 }
 
@@ -123,7 +69,7 @@ func (m *mailbox) UserMessageCount() int {
 
 // claimLocked makes the caller the one who runs the mailbox, if nobody does and there is something to do.
 func (m *mailbox) claimLocked() bool {
-	if m.running || !m.started || len(m.system) == 0 && (m.waiting || m.n == 0) {
+	if m.running || !m.started || m.system == nil && (m.waiting || m.n == 0) {
 		return false
 	}
 	m.running = true
@@ -132,7 +78,7 @@ func (m *mailbox) claimLocked() bool {
 
 func (m *mailbox) schedule(claimed bool) {
 	if claimed {
-		m.dispatcher.Schedule(m.process)
+		m.owner.hub.sys.dispatcher.Schedule(m.process)
 	}
 }
 
@@ -147,7 +93,7 @@ func (m *mailbox) PostUserMessage(message any) {
 }
 
 // postInline queues a message of the connection's reader, which runs the actor itself if it is idle.
-func (m *mailbox) postInline(message own) {
+func (m *mailbox) postInline(message internalMessage) {
 	claimed, ok := m.put(message)
 	if !ok {
 		message.refuse()
@@ -159,13 +105,13 @@ func (m *mailbox) postInline(message own) {
 }
 
 func (m *mailbox) put(message any) (claimed, ok bool) {
-	_, ours := message.(own)
+	_, internal := message.(internalMessage)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.closed || !ours && m.foreign == maxForeign {
+	if m.closed || !internal && m.foreign == maxForeign {
 		return false, false
 	}
-	if !ours {
+	if !internal {
 		m.foreign++
 	}
 	if int(m.n) == len(m.ring) {
@@ -181,17 +127,20 @@ func (m *mailbox) put(message any) (claimed, ok bool) {
 }
 
 func (m *mailbox) refused(message any) {
-	if ours, ok := message.(own); ok {
-		ours.refuse()
+	if internal, ok := message.(internalMessage); ok {
+		internal.refuse()
 	} else {
-		m.owner.sys.actors.DeadLetter.SendUserMessage(m.owner.pid, message)
+		m.owner.hub.sys.actors.DeadLetter.SendUserMessage(m.owner.pid, message)
 	}
 }
 
 // PostSystemMessage queues a message of protoactor's, which goes before all others.
 func (m *mailbox) PostSystemMessage(message any) {
 	m.mu.Lock()
-	m.system = append(m.system, message)
+	if m.system == nil {
+		m.system = new([]any)
+	}
+	*m.system = append(*m.system, message)
 	claimed := m.claimLocked()
 	m.mu.Unlock()
 	m.schedule(claimed)
@@ -216,7 +165,7 @@ func (m *mailbox) close() {
 }
 
 func (m *mailbox) process() {
-	for !m.run(300) {
+	for !m.run(maxRun) {
 	}
 }
 
@@ -225,7 +174,7 @@ func (m *mailbox) run(budget int) (idle bool) {
 	var current any
 	defer func() {
 		if reason := recover(); reason != nil {
-			m.owner.sys.log.Error("an actor panicked; it goes on without the message", "reason", reason, "message", fmt.Sprintf("%T", current), "stack", string(debug.Stack()))
+			m.owner.hub.sys.log.Error("an actor panicked; it goes on without the message", "reason", reason, "message", fmt.Sprintf("%T", current), "stack", string(debug.Stack()))
 			m.invoker.EscalateFailure(reason, current)
 			idle = false
 		}
@@ -249,10 +198,10 @@ func (m *mailbox) run(budget int) (idle bool) {
 func (m *mailbox) take() (message any, system, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if len(m.system) > 0 {
-		message = m.system[0]
-		m.system[0] = nil
-		if m.system = m.system[1:]; len(m.system) == 0 {
+	if m.system != nil {
+		message = (*m.system)[0]
+		(*m.system)[0] = nil
+		if *m.system = (*m.system)[1:]; len(*m.system) == 0 {
 			m.system = nil
 		}
 		return message, true, true
@@ -265,7 +214,7 @@ func (m *mailbox) take() (message any, system, ok bool) {
 	m.ring[m.head] = nil
 	m.head = (m.head + 1) % int32(len(m.ring))
 	m.n--
-	if _, ours := message.(own); !ours {
+	if _, internal := message.(internalMessage); !internal {
 		m.foreign--
 	}
 	return message, false, true

@@ -32,7 +32,7 @@ type stage struct {
 
 func newStage(w *world) *stage {
 	s := &stage{w: w}
-	s.owner = &Connection{sys: w.sys, pid: actor.NewPID("nonhost", "nobody")}
+	s.owner = &Connection{hub: &Hub{sys: &System{actors: w.sys.actors, log: w.sys.log, dispatcher: s}}, pid: actor.NewPID("nonhost", "nobody")}
 	s.RegisterHandlers(s, s)
 	s.Start()
 	return s
@@ -268,7 +268,7 @@ func TestSystemMessagesGoFirst(t *testing.T) {
 func TestNothingRunsBeforeStarted(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		s := &stage{w: w}
-		s.owner = &Connection{sys: w.sys}
+		s.owner = &Connection{hub: &Hub{sys: &System{dispatcher: s}}}
 		s.PostUserMessage(s.letter(0))
 		s.RegisterHandlers(s, s)
 		s.postInline(s.letter(1)) // while protoactor is between the two
@@ -285,8 +285,8 @@ func TestManyPostersAtOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		const posters, each = 8, 2000
 		s := &stage{w: w}
-		s.owner = &Connection{sys: w.sys}
-		s.RegisterHandlers(s, actor.NewDefaultDispatcher(300))
+		s.owner = &Connection{hub: &Hub{sys: w.sys}}
+		s.RegisterHandlers(s, nil)
 		s.Start()
 		var all sync.WaitGroup
 		var refused int

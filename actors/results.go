@@ -10,7 +10,7 @@ import (
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
-// results are the calls of clients' methods whose results somebody waits for (spec §7.2). One counter for the hub numbers them, so that
+// results are the calls of clients' methods whose results somebody waits for (docs/protocol.md, 7.2). One counter for the hub numbers them, so that
 // an answer that comes from another connection is seen.
 type results struct {
 	mu      sync.Mutex
@@ -30,31 +30,34 @@ type answer struct {
 	message *hubproto.Message
 }
 
-// GoneError says that a client cannot answer because its connection does not exist, or has ended while it was waited for.
-type GoneError struct {
-	ID      string
-	Existed bool
+// goneError says that a client cannot answer because its connection does not exist, or has ended while it was waited for.
+type goneError struct {
+	id      string
+	existed bool
 }
 
-func (e *GoneError) Error() string {
-	if e.Existed {
-		return "Connection '" + e.ID + "' disconnected."
+func (e *goneError) Error() string {
+	if e.existed {
+		return "Connection '" + e.id + "' disconnected."
 	}
-	return "Connection '" + e.ID + "' does not exist."
+	return "Connection '" + e.id + "' does not exist."
 }
+
+func (e *goneError) Is(target error) bool { return target == ErrGone }
 
 // Errors of Ask.
 var (
+	ErrGone        = errors.New("hubsys: the connection is gone")
 	ErrUnanswered  = errors.New("Invocation canceled by the server.")
-	ErrInboundFull = errors.New("troupe: the client's answer lies behind more than twice InboundLimit")
-	ErrNoResult    = errors.New("troupe: the client has answered without a result")
+	ErrInboundFull = errors.New("hubsys: the client's answer lies behind more than twice InboundLimit")
+	ErrNoResult    = errors.New("hubsys: the client has answered without a result")
 )
 
-// Ask calls a method of one client and gives the result to bind. The invocation slot of the hub method that asks, if one does, is free
-// from then on, so that its client can call the hub before it answers.
+// Ask calls a method of one client, and passes the result to bind. The slot of the hub method that asks, if one does, is free from then on, so
+// that its client can call the hub before it answers.
 //
-// The errors: a *ClientError if the client's method has failed; a *GoneError; ErrUnanswered, wrapping the cause of ctx, if that ended
-// first; ErrNoResult; ErrInboundFull; those of Send; and what bind returns.
+// The errors are a *ClientError if the client's method has failed; ErrGone; ErrUnanswered, wrapping the cause of ctx, if that ended first;
+// ErrNoResult; ErrInboundFull; those of Send; and those of bind.
 func (h *Hub) Ask(ctx context.Context, to *Audience, target string, args []any, bind func(p hubproto.Protocol, value []byte) error) error {
 	if h.sys.stopped.Load() {
 		return ErrShutdown
@@ -63,11 +66,11 @@ func (h *Hub) Ask(ctx context.Context, to *Audience, target string, args []any, 
 	if to.Kind == Connections {
 		c = h.sys.connections.find(to.Names[0])
 		if c == nil || c.hub != h {
-			return &GoneError{ID: to.Names[0]}
+			return &goneError{id: to.Names[0]}
 		}
 	}
-	if c.closed.Load() {
-		return &GoneError{ID: c.id, Existed: true}
+	if c.ending.Load() {
+		return &goneError{id: c.id, existed: true}
 	}
 	if ctx.Err() != nil {
 		return fmt.Errorf("%w (%w)", ErrUnanswered, context.Cause(ctx))
@@ -75,33 +78,33 @@ func (h *Hub) Ask(ctx context.Context, to *Audience, target string, args []any, 
 	r := &pendingResult{conn: c, answer: make(chan answer, 1)}
 	id := h.results.add(r)
 	defer h.results.remove(id)
-	m := message{hub: h, id: []byte(id), target: target, args: args}
+	m := &message{hub: h, id: []byte(id), target: target, args: args}
 	if err := m.encode(1 << c.protocol); err != nil {
 		return err
 	}
 	k := CallOf(ctx)
 	if k != nil {
-		k.conn.out.schedule() // what its worker has left unwritten shall not wait, too
+		k.conn.out.Schedule() // what its worker has left unwritten shall not wait as well
 		k.conn.pass(k, true)
 	}
-	asking := c.in.ask()
-	defer c.in.asked(asking)
-	if err := c.out.waitToPush(ctx); err != nil {
+	answers := c.in.awaitAnswer()
+	defer c.in.answerDone(answers)
+	if err := waitToPush(ctx, c); err != nil {
 		return fmt.Errorf("%w (%w)", ErrUnanswered, err)
 	}
-	c.out.push(m.packets[c.protocol], false, true) // whoever waits for the answer does not wait for room
+	c.out.Push(m.packets[c.protocol], false, true) // whoever waits for the answer does not wait for room
 	select {
 	case a := <-r.answer:
 		return r.take(a, bind)
-	case <-asking.failed:
+	case <-answers.failed:
 	case <-c.Done():
 	case <-ctx.Done():
 	}
 	switch {
 	case h.results.remove(id) == nil: // the answer came before
 		return r.take(<-r.answer, bind)
-	case c.closed.Load():
-		return &GoneError{ID: c.id, Existed: true}
+	case c.ending.Load():
+		return &goneError{id: c.id, existed: true}
 	case ctx.Err() != nil:
 		return fmt.Errorf("%w (%w)", ErrUnanswered, context.Cause(ctx))
 	}
@@ -131,7 +134,7 @@ func (rs *results) add(r *pendingResult) (id string) {
 	return id
 }
 
-// remove gives up waiting. It returns nil if that is over already.
+// remove ends the wait for a result. It returns nil if that has ended already.
 func (rs *results) remove(id string) *pendingResult {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
@@ -140,8 +143,8 @@ func (rs *results) remove(id string) *pendingResult {
 	return r
 }
 
-// answer hands a Completion to who waits for it. One that nobody waits for is nobody's error; one that another connection was asked
-// for is the fault of who sends it.
+// answer passes a Completion to whoever waits for it. One that nobody waits for is ignored; one that another connection was asked for is an
+// error of the client that sends it.
 func (rs *results) answer(c *Connection, b *batch, m *hubproto.Message) (kept bool, err error) {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
@@ -155,29 +158,4 @@ func (rs *results) answer(c *Connection, b *batch, m *hubproto.Message) (kept bo
 	delete(rs.waiting, string(m.ID))
 	r.answer <- answer{b, m}
 	return true, nil
-}
-
-// asking is there while somebody waits for answers of a client: they may lie behind what its reader would wait with.
-type asking struct {
-	count  int
-	failed chan struct{} // closed when too much lies before them
-}
-
-func (in *input) ask() *asking {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	if in.asking == nil {
-		in.asking = &asking{failed: make(chan struct{})}
-		in.look()
-	}
-	in.asking.count++
-	return in.asking
-}
-
-func (in *input) asked(a *asking) {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	if a.count--; a.count == 0 && in.asking == a {
-		in.asking = nil
-	}
 }

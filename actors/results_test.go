@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/troupe-go/troupe/internal/linktest"
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
@@ -162,7 +163,7 @@ func TestQuestionsThatCannotBeEncoded(t *testing.T) {
 				c := w.open("a", "")
 				a := w.ask(t.Context(), the("a"), arg)
 				require.True(t, a.done())
-				assert.ErrorContains(t, a.err, `troupe: the arguments of "question" cannot be encoded`)
+				assert.ErrorContains(t, a.err, `hubsys: the arguments of "question" cannot be encoded`)
 				w.handler.methods["ask"] = func(k *Call, _ string) (any, error) { return w.askFor(k, the("a"), arg) }
 				c.say(call("1", "ask"), call("2", "echo"))
 				w.settle()
@@ -191,14 +192,14 @@ func (m encoded) MarshalJSON() ([]byte, error) { m(); return []byte("null"), nil
 func TestConnectionsThatCannotBeAsked(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		_, err := w.askFor(t.Context(), the("nobody"))
-		assert.Equal(t, &GoneError{ID: "nobody"}, err)
+		assert.Equal(t, &goneError{id: "nobody"}, err)
 		assert.EqualError(t, err, "Connection 'nobody' does not exist.")
 
 		c := w.open("a", "")
 		other, err := w.sys.NewHub("other", w.handler, w.hub.protocols)
 		require.NoError(t, err)
 		err = other.Ask(t.Context(), the("a"), "question", nil, nil)
-		assert.Equal(t, &GoneError{ID: "a"}, err, "it is a connection of another hub")
+		assert.Equal(t, &goneError{id: "a"}, err, "it is a connection of another hub")
 		assert.Empty(t, c.got())
 
 		ctx, cancel := context.WithCancelCause(t.Context())
@@ -210,11 +211,11 @@ func TestConnectionsThatCannotBeAsked(t *testing.T) {
 
 		c.conn.Abort()
 		_, err = w.askFor(t.Context(), &Audience{Kind: Caller, Conn: c.conn})
-		assert.Equal(t, &GoneError{ID: "a", Existed: true}, err)
+		assert.Equal(t, &goneError{id: "a", existed: true}, err)
 		assert.EqualError(t, err, "Connection 'a' disconnected.")
 		w.settle()
 		_, err = w.askFor(t.Context(), the("a"))
-		assert.Equal(t, &GoneError{ID: "a"}, err)
+		assert.Equal(t, &goneError{id: "a"}, err)
 
 		require.NoError(t, w.shutdown())
 		_, err = w.askFor(t.Context(), the("a"))
@@ -315,7 +316,7 @@ func TestACallThatAsksIsCanceled(t *testing.T) {
 		w.settle()
 		c.say(cancel("1"))
 		w.settle()
-		assert.Equal(t, []string{question("s1"), failure("1", "Invocation canceled by the server. (troupe: the client has canceled the invocation)")}, c.got())
+		assert.Equal(t, []string{question("s1"), failure("1", "Invocation canceled by the server. (hubsys: the client has canceled the invocation)")}, c.got())
 		c.say(result("s1", "1"))
 		w.settle()
 		c.clean(t)
@@ -357,8 +358,8 @@ func TestClosingWhileSomebodyWaits(t *testing.T) {
 		"close":    func(_ *world, c *client) { c.say(`{"type":7}`) },
 		"garbage":  func(_ *world, c *client) { c.say("garbage") },
 		"stop":     func(w *world, c *client) { w.sys.actors.Root.Stop(c.conn.PID()) },
-		"broken":   func(w *world, c *client) { c.socket.breakDown(errCut); w.send(&Audience{}, "x") },
-		"overflow": func(w *world, c *client) { c.conn.boxOverflowed() },
+		"broken":   func(w *world, c *client) { c.socket.Break(errCut); w.send(&Audience{}, "x") },
+		"overflow": func(w *world, c *client) { c.conn.overflowed() },
 		"shutdown": func(w *world, _ *client) { assert.NoError(w.t, w.shutdown()) },
 	}
 	for name, way := range ways {
@@ -381,7 +382,7 @@ func TestClosingWhileSomebodyWaits(t *testing.T) {
 				way(w, c)
 				w.pass(w.settings.CloseTimeout + 2*second)
 				require.True(t, a.done())
-				gone := &GoneError{ID: "a", Existed: true}
+				gone := &goneError{id: "a", existed: true}
 				assert.Equal(t, gone, a.err)
 				assert.Equal(t, gone, inside)
 				if name == "shutdown" {
@@ -391,7 +392,7 @@ func TestClosingWhileSomebodyWaits(t *testing.T) {
 				}
 				w.unasked(t)
 				c.gone(t)
-				assert.Zero(t, c.conn.calls.slots)
+				assert.Zero(t, c.conn.calls.slots.taken)
 				assert.Zero(t, c.conn.calls.haveLent())
 			})
 		})
@@ -444,7 +445,7 @@ func TestACallOfTheHubBeforeTheAnswer(t *testing.T) {
 		w.settle()
 		assert.Equal(t, []string{question("s1"), question("s2"), result("3", "[]")}, c.got())
 		assert.Equal(t, 2, c.conn.calls.haveLent())
-		assert.Zero(t, c.conn.calls.slots)
+		assert.Zero(t, c.conn.calls.slots.taken)
 		c.say(result("s1", `"first"`))
 		w.settle()
 		c.say(result("s2", `"second"`))
@@ -464,7 +465,7 @@ func TestALentSlotIsUsedAtOnce(t *testing.T) {
 		c.say(call("1", "echo"), call("2", "ask"), call("3", "gate"), call("4", "echo"))
 		w.settle()
 		assert.Equal(t, []string{result("1", "[]"), question("s1")}, c.got())
-		assert.EqualValues(t, 1, c.conn.calls.slots)
+		assert.EqualValues(t, 1, c.conn.calls.slots.taken)
 		c.say(result("s1", "1"))
 		w.settle()
 		assert.Equal(t, result("2", "1"), c.got()[2], "a call whose slot is taken goes on without it")
@@ -495,13 +496,13 @@ func TestASlotIsLentOnce(t *testing.T) {
 		c.say(call("1", "ask"), call("2", "gate"), call("3", "gate"))
 		w.pass(soon)
 		assert.Equal(t, 1, c.conn.calls.haveLent())
-		assert.EqualValues(t, 1, c.conn.calls.slots)
+		assert.EqualValues(t, 1, c.conn.calls.slots.taken)
 		for i := range 6 {
 			c.say(result("s"+strconv.Itoa(i+1), "1"))
 			w.pass(soon)
 		}
 		assert.Contains(t, c.got(), result("1", "null"))
-		assert.EqualValues(t, 1, c.conn.calls.slots)
+		assert.EqualValues(t, 1, c.conn.calls.slots.taken)
 		open()
 		w.pass(soon)
 		c.clean(t)
@@ -534,12 +535,12 @@ func TestWhoLendsNoSlot(t *testing.T) {
 		c.say(call("3", "gate"), call("4", "gate"))
 		w.pass(soon)
 		assert.Zero(t, c.conn.calls.haveLent())
-		assert.EqualValues(t, 1, c.conn.calls.slots)
+		assert.EqualValues(t, 1, c.conn.calls.slots.taken)
 		c.say(result("s1", "1"), result("s2", "2"), result("s3", "3"))
 		w.pass(soon)
 		assert.True(t, late.done())
 		assert.True(t, a.done())
-		assert.EqualValues(t, 1, c.conn.calls.slots)
+		assert.EqualValues(t, 1, c.conn.calls.slots.taken)
 		open()
 		w.pass(soon)
 		c.clean(t)
@@ -643,7 +644,7 @@ func TestGarbageBehindAQuestion(t *testing.T) {
 		got := c.got()
 		require.NotEmpty(t, got)
 		assert.Contains(t, got[3], `{"type":7,"error":"Connection closed with an error.`)
-		assert.Equal(t, &GoneError{ID: "a", Existed: true}, a.err)
+		assert.Equal(t, &goneError{id: "a", existed: true}, a.err)
 		w.pass(w.settings.CloseTimeout)
 		w.unasked(t)
 		c.gone(t)
@@ -710,7 +711,7 @@ func TestSlotModel(t *testing.T) {
 					q := &c.conn.calls
 					q.mu.Lock()
 					defer q.mu.Unlock()
-					require.EqualValues(t, len(held), q.slots)
+					require.EqualValues(t, len(held), q.slots.taken)
 					require.Len(t, q.running, len(running))
 					for _, j := range running {
 						require.True(t, slices.ContainsFunc(q.running, func(k *Call) bool { return string(k.id) == j.id }), j.id)
@@ -850,7 +851,7 @@ func TestAnAnswerBehindTwiceTheBudget(t *testing.T) {
 	})
 }
 
-// Behind an upload that is full, too.
+// Behind an upload that is linktest.Full, too.
 func TestAnAnswerBehindAFullUpload(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		s, _ := w.taking()
@@ -899,8 +900,8 @@ func TestAnAnswerBeforeTheBudgetIsOverrun(t *testing.T) {
 		w.settings.Parallel = 10
 		failed := 0
 		for i := range 20 {
-			c := w.open(fmt.Sprint("c", i), "", full)
-			c.conn.out.push(note(0, 0, w.settings.OutboxLimit*2/3), false, false)
+			c := w.open(fmt.Sprint("c", i), "", linktest.Full)
+			c.conn.out.Push(note(0, 0, w.settings.OutboxLimit*2/3), false, false)
 			w.handler.bind = func(*Call) { // holds what it was given
 				<-c.conn.Done()
 			}
@@ -960,16 +961,16 @@ func TestQuestionsInARace(t *testing.T) {
 	}
 	all.Wait()
 	for _, c := range w.clients {
-		require.Eventually(t, func() bool { return c.conn.calls.isIdle() }, 5*second, time.Millisecond)
+		require.Eventually(t, func() bool { return c.conn.calls.isEmpty() }, 5*second, time.Millisecond)
 		c.clean(t)
 	}
 	w.unasked(t)
 }
 
-func (q *runQueue) isIdle() bool {
+func (q *runQueue) isEmpty() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.slots == 0 && q.head == nil && len(q.running) == 0
+	return q.slots.taken == 0 && q.head == nil && len(q.running) == 0
 }
 
 // haveLent is how many calls run without the slot that they had.
@@ -977,7 +978,7 @@ func (q *runQueue) haveLent() (n int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, k := range q.running {
-		if k.lent {
+		if k.slot == lentSlot {
 			n++
 		}
 	}

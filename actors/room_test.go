@@ -11,15 +11,17 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/troupe-go/troupe/actors/outbox"
+	"github.com/troupe-go/troupe/internal/linktest"
 	"github.com/troupe-go/troupe/internal/wsframe"
 )
 
 func TestWaitersWake(t *testing.T) {
 	reasons := map[string]func(w *world, c *client, cancel func()){
-		"room":    func(_ *world, c *client, _ func()) { c.socket.drain(-1) },
-		"seal":    func(_ *world, c *client, _ func()) { c.conn.out.seal(nil, false) },
+		"room":    func(_ *world, c *client, _ func()) { c.socket.Drain(-1) },
+		"seal":    func(_ *world, c *client, _ func()) { c.conn.out.Seal(nil) },
 		"abandon": func(_ *world, c *client, _ func()) { c.conn.abandon() },
-		"full":    func(w *world, c *client, _ func()) { c.conn.out.push(note(0, 0, w.settings.OutboxLimit), false, false) },
+		"full":    func(w *world, c *client, _ func()) { c.conn.out.Push(note(0, 0, w.settings.OutboxLimit), false, false) },
 		"cut":     func(_ *world, c *client, _ func()) { c.socket.Cut() },
 		"ctx":     func(_ *world, _ *client, cancel func()) { cancel() },
 		"time":    func(w *world, _ *client, _ func()) { w.pass(w.settings.SendTimeout + 2*second) },
@@ -31,7 +33,7 @@ func TestWaitersWake(t *testing.T) {
 			}
 			t.Run(name, func(t *testing.T) {
 				inBubble(t, func(t *testing.T, w *world) {
-					c := w.open("a", "", full)
+					c := w.open("a", "", linktest.Full)
 					ctx, cancel := context.WithCancel(context.Background())
 					defer cancel()
 					sent := make(chan error, 1)
@@ -54,8 +56,8 @@ func TestWaitersWake(t *testing.T) {
 // A healthy client is never disconnected: whoever sends to it waits.
 func TestALoopOfSendsToAHealthyClient(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		c := w.open("a", "", blocking)
-		c.socket.before = func() { <-time.After(100 * time.Microsecond) }
+		c := w.open("a", "", linktest.Blocking)
+		c.socket.Before = func() { <-time.After(100 * time.Microsecond) }
 		for i := range 2000 {
 			w.send(&Audience{}, "note", 0, i, strings.Repeat("x", 200))
 		}
@@ -70,15 +72,15 @@ func TestSendersWaitASecondForASlowClient(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.open("b", "")
 		w.open("c", "")
-		c := w.open("a", "", full)
+		c := w.open("a", "", linktest.Full)
 		start := time.Now()
-		for i := 0; !c.conn.closed.Load(); i++ {
+		for i := 0; !c.conn.ending.Load(); i++ {
 			require.Less(t, i, 1000)
 			w.send(&Audience{}, "x", strings.Repeat("x", 1<<10))
 			w.settle()
-			c.socket.drain(10)
+			c.socket.Drain(10)
 		}
-		assert.Equal(t, holdTime, time.Since(start))
+		assert.Equal(t, outbox.HoldTime, time.Since(start))
 	})
 }
 
@@ -87,19 +89,19 @@ func TestTheSecondIsGivenAgain(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.open("b", "")
 		w.open("c", "")
-		c := w.open("a", "", full)
+		c := w.open("a", "", linktest.Full)
 		for range 3 {
 			start := time.Now()
 			w.send(&Audience{}, "x", strings.Repeat("x", w.settings.OutboxLimit*2/3))
-			assert.Equal(t, holdTime, time.Since(start))
+			assert.Equal(t, outbox.HoldTime, time.Since(start))
 			w.send(&Audience{}, "x")
-			assert.Equal(t, holdTime, time.Since(start), "but only once")
-			c.socket.drain(2 * w.settings.OutboxLimit)
+			assert.Equal(t, outbox.HoldTime, time.Since(start), "but only once")
+			c.socket.Drain(2 * w.settings.OutboxLimit)
 			w.settle()
-			require.Zero(t, c.conn.out.bytes)
-			c.socket.change(func() { c.socket.room = 0 })
+			require.Zero(t, pending(c))
+			c.socket.Change(func() { c.socket.Room = 0 })
 		}
-		assert.False(t, c.conn.closed.Load())
+		assert.False(t, c.conn.ending.Load())
 	})
 }
 
@@ -111,7 +113,7 @@ func TestACrowdIsNotASlowClient(t *testing.T) {
 			const link = 40 << 20 // bytes a second, which all share
 			var all []*client
 			for i := range clients {
-				all = append(all, w.open(fmt.Sprint(i), "", func(s *socket) { s.room = 4 << 10 }))
+				all = append(all, w.open(fmt.Sprint(i), "", func(s *linktest.Socket) { s.Room = 4 << 10 }))
 			}
 			stop := make(chan struct{})
 			go func() {
@@ -119,8 +121,8 @@ func TestACrowdIsNotASlowClient(t *testing.T) {
 					select {
 					case <-time.After(20 * time.Millisecond):
 						for _, c := range all {
-							c.socket.change(func() { c.socket.taken = nil })
-							c.socket.drain(link / 50 / clients)
+							c.socket.Change(func() { c.socket.Taken = nil })
+							c.socket.Drain(link / 50 / clients)
 						}
 					case <-stop:
 						return
@@ -135,8 +137,8 @@ func TestACrowdIsNotASlowClient(t *testing.T) {
 			close(stop)
 			w.pass(10 * time.Millisecond)
 			for _, c := range all {
-				assert.False(t, c.conn.closed.Load())
-				c.socket.change(func() { c.socket.taken = nil })
+				assert.False(t, c.conn.ending.Load())
+				c.socket.Change(func() { c.socket.Taken = nil })
 			}
 			assert.Greater(t, sends*len(payload)*clients, 15*link, "and the link is used")
 		})
@@ -148,7 +150,7 @@ func TestASlowClientIsNobodysBrake(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.settings.OutboxLimit = 1 << 20
 		w.open("fast", "")
-		slow := w.open("slow", "", func(s *socket) { s.room = 1 << 10 })
+		slow := w.open("slow", "", func(s *linktest.Socket) { s.Room = 1 << 10 })
 		stop := make(chan struct{})
 		defer close(stop)
 		go slow.trickle(600<<10, stop)
@@ -157,8 +159,8 @@ func TestASlowClientIsNobodysBrake(t *testing.T) {
 		for range 10_000 {
 			w.send(&Audience{}, "x", payload)
 		}
-		assert.Less(t, time.Since(start), 2*holdTime)
-		assert.True(t, slow.conn.closed.Load())
+		assert.Less(t, time.Since(start), 2*outbox.HoldTime)
+		assert.True(t, slow.conn.ending.Load())
 	})
 }
 
@@ -167,7 +169,7 @@ func (c *client) trickle(rate int, stop <-chan struct{}) {
 	for {
 		select {
 		case <-time.After(10 * time.Millisecond):
-			c.socket.drain(rate / 100)
+			c.socket.Drain(rate / 100)
 		case <-stop:
 			return
 		}
@@ -183,7 +185,7 @@ func TestABroadcastBesideADownload(t *testing.T) {
 		w.handler.methods["report"] = func(*Call, string) (any, error) {
 			return json.RawMessage(`"` + strings.Repeat("x", size) + `"`), nil
 		}
-		c := w.open("a", "", func(s *socket) { s.room = 64 << 10 })
+		c := w.open("a", "", func(s *linktest.Socket) { s.Room = 64 << 10 })
 		w.open("b", "")
 		stop := make(chan struct{})
 		defer close(stop)
@@ -195,7 +197,7 @@ func TestABroadcastBesideADownload(t *testing.T) {
 			w.send(&Audience{}, "tick", 1)
 		}
 		assert.Equal(t, 20*second, time.Since(start), "nor does it hold a broadcast")
-		require.False(t, c.conn.closed.Load())
+		require.False(t, c.conn.ending.Load())
 		w.settle()
 		assert.Equal(t, 1+20, len(c.got()))
 	})
@@ -205,14 +207,14 @@ func TestABroadcastBesideADownload(t *testing.T) {
 // meets the policy.
 func TestSendersThatDoNotWaitLiftNoLimit(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		c := w.open("a", "", full)
+		c := w.open("a", "", linktest.Full)
 		most := 0
-		for i := 0; !c.conn.closed.Load(); i++ {
+		for i := 0; !c.conn.ending.Load(); i++ {
 			require.Less(t, i, 1000)
 			ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
 			require.NoError(t, w.hub.Send(ctx, &Audience{}, "x", []any{strings.Repeat("x", 1<<10)}))
 			cancel()
-			most = max(most, c.conn.out.bytes)
+			most = max(most, pending(c))
 		}
 		assert.Less(t, most, w.settings.OutboxLimit+4<<10)
 		assert.Greater(t, most, w.settings.OutboxLimit)
@@ -223,13 +225,13 @@ func TestSendersThatDoNotWaitLiftNoLimit(t *testing.T) {
 func TestCompletionsAreBounded(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.handler.methods["large"] = func(*Call, string) (any, error) { return strings.Repeat("z", 16<<10), nil }
-		c := w.open("a", "", full)
+		c := w.open("a", "", linktest.Full)
 		for i := range 100 {
 			c.say(call(fmt.Sprint(i), "large"))
 		}
 		w.pass(5 * second) // less than SendTimeout
-		require.False(t, c.socket.isCut())
-		assert.LessOrEqual(t, c.conn.out.bytes, 2*w.settings.OutboxLimit)
+		require.False(t, c.socket.IsCut())
+		assert.LessOrEqual(t, pending(c), 2*w.settings.OutboxLimit)
 	})
 }
 
@@ -238,17 +240,17 @@ func TestAMessageThatIsWithheld(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		c := w.connect("a", "")
 		p := w.pull("b", true)
-		for _, o := range []*outbox{&c.conn.out, &p.conn.out} {
-			o.withhold(note(0, 0, 0))
-			o.schedule()
-			o.reply([]byte("{}\x1e"), true)
+		for _, o := range []*outbox.Box{&c.conn.out, &p.conn.out} {
+			o.Withhold(note(0, 0, 0))
+			o.Schedule()
+			o.Reply([]byte("{}\x1e"), true)
 		}
 		c.conn.Pong(wsframe.Control(wsframe.Pong, []byte("p")))
 		w.settle()
 		assert.Equal(t, []string{"pong p"}, c.everything())
 		assert.Empty(t, p.poll())
-		c.conn.out.release()
-		p.conn.out.release()
+		c.conn.out.Release()
+		p.conn.out.Release()
 		w.settle()
 		assert.Len(t, c.everything(), 3)
 		assert.Len(t, p.poll(), 2)
@@ -260,7 +262,7 @@ func TestSendersToOneThatDoNotWait(t *testing.T) {
 	for _, ask := range []bool{false, true} {
 		inBubble(t, func(t *testing.T, w *world) {
 			w.settings.SendTimeout = never
-			c := w.open("a", "", full)
+			c := w.open("a", "", linktest.Full)
 			text, refused := strings.Repeat("x", 10<<10), 0
 			for range 50 {
 				ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
@@ -277,7 +279,7 @@ func TestSendersToOneThatDoNotWait(t *testing.T) {
 					refused++
 				}
 			}
-			assert.Less(t, c.conn.out.bytes, w.settings.OutboxLimit+2*len(text))
+			assert.Less(t, pending(c), w.settings.OutboxLimit+2*len(text))
 			assert.GreaterOrEqual(t, refused, 40)
 		})
 	}
@@ -289,21 +291,21 @@ func TestCallsWaitForRoom(t *testing.T) {
 		inBubble(t, func(t *testing.T, w *world) {
 			w.settings.Parallel = 8
 			crew := newCrew(w)
-			c := w.open("a", "", full)
-			c.conn.out.push(note(0, 0, w.settings.OutboxLimit*2/3), false, false)
+			c := w.open("a", "", linktest.Full)
+			c.conn.out.Push(note(0, 0, w.settings.OutboxLimit*2/3), false, false)
 			for i := range 6 {
 				c.say(call(fmt.Sprint(i), "work"), streaming(fmt.Sprint("s", i), "work"))
 				w.pass(soon)
 			}
 			assert.Empty(t, crew.starts())
-			assert.LessOrEqual(t, w.sys.workers.busy.get(), 1)
+			assert.LessOrEqual(t, w.sys.workers.busy.Get(), 1)
 			if abort {
 				c.conn.Abort()
 				w.pass(soon)
 				assert.Empty(t, crew.starts())
 				return
 			}
-			c.socket.drain(-1)
+			c.socket.Drain(-1)
 			w.pass(soon)
 			assert.Equal(t, []string{"0", "s0", "1", "s1", "2", "s2", "3", "s3", "4", "s4", "5", "s5"}, crew.starts())
 			for _, id := range crew.starts() {
@@ -319,7 +321,7 @@ func TestManySendersAtOnce(t *testing.T) {
 		inBubble(t, func(t *testing.T, w *world) {
 			w.open("b", "")
 			w.open("c", "")
-			c := w.open("a", "", func(s *socket) { s.room = 1 << 10 })
+			c := w.open("a", "", func(s *linktest.Socket) { s.Room = 1 << 10 })
 			stop := make(chan struct{})
 			defer close(stop)
 			go c.trickle(w.settings.OutboxLimit/4, stop)
@@ -330,19 +332,20 @@ func TestManySendersAtOnce(t *testing.T) {
 				}
 			}
 			send(8)
-			w.pass(holdTime + 100*time.Millisecond)
-			require.Greater(t, c.conn.out.limited, w.settings.OutboxLimit)
+			w.pass(outbox.HoldTime + 100*time.Millisecond)
+			_, limited := c.conn.out.Pending()
+			require.Greater(t, limited, w.settings.OutboxLimit)
 			send(1)
 			w.pass(100 * time.Millisecond)
-			require.False(t, c.conn.closed.Load())
+			require.False(t, c.conn.ending.Load())
 			if far {
 				send(12)
 				w.pass(100 * time.Millisecond)
-				assert.True(t, c.conn.closed.Load())
+				assert.True(t, c.conn.ending.Load())
 				return
 			}
 			w.pass(20 * second)
-			assert.False(t, c.conn.closed.Load())
+			assert.False(t, c.conn.ending.Load())
 			assert.Len(t, noteless(c.got(), ping), 9)
 		})
 	}

@@ -1,36 +1,36 @@
 package actors
 
-// Streaming says that the client wants the results streamed.
-func (k *Call) Streaming() bool { return k.streaming }
+// WantsStream reports whether the client wants the results streamed.
+func (k *Call) WantsStream() bool { return k.wantsStream }
 
 // DuplicateID reports whether the client has given the call the id of another stream, which still runs.
 func (k *Call) DuplicateID() bool { return k.duplicateID }
 
-// OverLimit reports whether too many calls with streams of its client were running when the call began.
+// OverLimit reports whether too many calls with streams of the same client were running when the call began.
 func (k *Call) OverLimit() bool { return k.overLimit }
 
-// Flow says that the method has returned a stream, whose items follow. The client's next call may begin.
-func (k *Call) Flow() {
-	k.flowing = true
+// StartStream says that the method has returned a stream, whose items follow. The client's next call may begin.
+func (k *Call) StartStream() {
+	k.streaming = true
 	k.conn.pass(k, false)
 }
 
-// Flowing reports whether Flow was called.
-func (k *Call) Flowing() bool { return k.flowing }
+// IsStreaming reports whether StartStream was called.
+func (k *Call) IsStreaming() bool { return k.streaming }
 
-// Item sends an item of the stream that the call returns, encoded, when there is room in the client's outbox (spec §6.5). It returns
-// false when nobody wants more items: the call's context has ended.
-func (k *Call) Item(item []byte) bool {
+// SendItem sends an encoded item of the stream that the call returns, when there is room in the client's outbox (docs/protocol.md, 6.5). It
+// returns false if nobody wants more items: the context of the call has ended.
+func (k *Call) SendItem(item []byte) bool {
 	c := k.conn
-	if c.out.aboveMark() {
-		c.out.waitForRoom(k.Done())
+	if c.out.IsAboveMark() {
+		c.out.WaitForRoom(k.Done())
 	}
 	if k.Err() != nil {
 		return false
 	}
-	c.out.reply(item, true)
+	c.out.Reply(item, true)
 	return true
 }
 
-// Fail ends the call's context with an error of its own as the cause.
+// Fail ends the context of the call with an error of its own as the cause.
 func (k *Call) Fail(cause error) { k.stop(cause) }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"github.com/troupe-go/troupe/internal/linktest"
 	"pgregory.net/rapid"
 )
 
@@ -37,13 +38,13 @@ func counting(n int) method {
 		if k.DuplicateID() {
 			return nil, fmt.Errorf("in use: %s", k.ID())
 		}
-		k.Flow()
+		k.StartStream()
 		for i := 0; i != n; i++ {
 			b, err := k.Connection().Protocol().AppendItem(nil, k.ID(), i)
 			if err != nil {
 				return nil, err
 			}
-			if !k.Item(b) {
+			if !k.SendItem(b) {
 				return nil, context.Cause(k)
 			}
 		}
@@ -67,7 +68,7 @@ func (w *world) feeding() (feed func(id string, items ...any)) {
 		if k.DuplicateID() {
 			return nil, fmt.Errorf("in use: %s", k.ID())
 		}
-		k.Flow()
+		k.StartStream()
 		items := of(string(k.ID()))
 		for {
 			select {
@@ -81,7 +82,7 @@ func (w *world) feeding() (feed func(id string, items ...any)) {
 					runtime.Goexit()
 				}
 				b, _ := k.Connection().Protocol().AppendItem(nil, k.ID(), item)
-				if !k.Item(b) {
+				if !k.SendItem(b) {
 					return nil, context.Cause(k)
 				}
 			case <-k.Done():
@@ -179,7 +180,7 @@ func TestStreamsThatFail(t *testing.T) {
 		c.say(streaming("1", "feed"), streaming("2", "feed"), streaming("3", "feed"))
 		w.settle()
 		var flowing []bool
-		w.handler.panicked = func(k *Call, _ error) { flowing = append(flowing, k.Flowing()) }
+		w.handler.panicked = func(k *Call, _ error) { flowing = append(flowing, k.IsStreaming()) }
 		feed("1", 1, "panic")
 		feed("2", 2, "goexit")
 		feed("3", 3, nil)
@@ -198,11 +199,11 @@ func TestAStreamWaitsForItsClient(t *testing.T) {
 		text := strings.Repeat("x", 1000)
 		gate, begin := w.gate()
 		endless := func(k *Call, args string) (any, error) {
-			k.Flow()
+			k.StartStream()
 			_, _ = gate(k, args)
 			for {
 				b, _ := k.Connection().Protocol().AppendItem(nil, k.ID(), text)
-				if !k.Item(b) {
+				if !k.SendItem(b) {
 					return nil, context.Cause(k)
 				}
 				made.Add(1)
@@ -210,7 +211,7 @@ func TestAStreamWaitsForItsClient(t *testing.T) {
 		}
 		w.handler.methods["endless"] = endless
 		w.settings.SendTimeout = never
-		c := w.open("a", "", full)
+		c := w.open("a", "", linktest.Full)
 		const streams = 10
 		for i := range streams {
 			c.say(streaming(strconv.Itoa(i), "endless"))
@@ -218,12 +219,10 @@ func TestAStreamWaitsForItsClient(t *testing.T) {
 		w.settle()
 		begin()
 		w.pass(5 * second)
-		c.conn.out.mu.Lock()
-		assert.LessOrEqual(t, c.conn.out.bytes, w.settings.OutboxLimit/2+streams*(len(text)+200))
-		c.conn.out.mu.Unlock()
+		assert.LessOrEqual(t, pending(c), w.settings.OutboxLimit/2+streams*(len(text)+200))
 		for range 10 {
 			before := made.Load()
-			c.socket.drain(16 << 10)
+			c.socket.Drain(16 << 10)
 			w.settle()
 			after := made.Load()
 			assert.LessOrEqual(t, after-before, int64(16+2*streams))
@@ -236,7 +235,7 @@ func TestAStreamWaitsForItsClient(t *testing.T) {
 		c.conn.calls.mu.Unlock()
 		c.conn.Abort()
 		w.settle()
-		assert.Zero(t, w.sys.workers.busy.get())
+		assert.Zero(t, w.sys.workers.busy.Get())
 		c.clean(t)
 	})
 }
@@ -258,12 +257,12 @@ func TestClosingInTheMiddleOfAStream(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {
 				w.feeding()
 				w.handler.methods["count"] = counting(-1)
-				c := w.open("a", "", full)
+				c := w.open("a", "", linktest.Full)
 				c.say(streaming("1", "feed"), streaming("2", "count"), streaming("3", "count"))
 				w.settle()
 				way(w, c)
 				w.pass(2*w.settings.CloseTimeout + 3*second)
-				assert.Zero(t, w.sys.workers.busy.get())
+				assert.Zero(t, w.sys.workers.busy.Get())
 				c.gone(t)
 				c.clean(t)
 			})
@@ -319,7 +318,7 @@ func TestTurnsOfCallsWithStreams(t *testing.T) {
 		c.say(call("6", "work"), streaming("7", "work"), call("8", "work"), uploading("9", "work", "r"))
 		w.pass(soon)
 		assert.Len(t, crew.starts(), 5, "6 waits for a slot, and what follows for 6")
-		assert.EqualValues(t, 1, c.conn.calls.slots)
+		assert.EqualValues(t, 1, c.conn.calls.slots.taken)
 		crew.end("2", "ok")
 		w.pass(soon)
 		assert.ElementsMatch(t, []string{"6", "7"}, crew.starts()[5:])
@@ -476,7 +475,7 @@ func TestTurnModel(t *testing.T) {
 					c.conn.calls.mu.Lock()
 					defer c.conn.calls.mu.Unlock()
 					require.Len(t, c.conn.calls.running, len(running))
-					require.LessOrEqual(t, int(c.conn.calls.slots), limit)
+					require.LessOrEqual(t, int(c.conn.calls.slots.taken), limit)
 				},
 				"arrive": func(t *rapid.T) {
 					var records []string

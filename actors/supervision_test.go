@@ -10,6 +10,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"github.com/troupe-go/troupe/internal/linktest"
 )
 
 // upset makes the actor of a connection panic: it asks the handler to describe an error that is nil.
@@ -76,7 +77,7 @@ func TestSomebodyStopsAConnection(t *testing.T) {
 				w.settle()
 				way(w, c.conn.PID())
 				w.settle()
-				assert.True(t, c.socket.isCut())
+				assert.True(t, c.socket.IsCut())
 				assert.Equal(t, []string{"connected a", "disconnected a: " + errActorStopped.Error()}, w.handler.noted())
 				crew.end("1", "ok")
 				w.settle()
@@ -172,14 +173,14 @@ func TestSomebodyStopsAConnectionThatCloses(t *testing.T) {
 	for name, prepare := range states {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {
-				c := w.open("a", "", func(s *socket) { s.answers = false })
+				c := w.open("a", "", func(s *linktest.Socket) { s.Answers = false })
 				prepare(c)
 				c.say(`{"type":7}`)
 				w.settle()
-				require.False(t, c.socket.isCut(), "the client may answer")
+				require.False(t, c.socket.IsCut(), "the client may answer")
 				w.sys.actors.Root.Stop(c.conn.PID())
 				w.pass(10 * second)
-				assert.True(t, c.socket.isCut())
+				assert.True(t, c.socket.IsCut())
 			})
 		})
 	}
@@ -189,13 +190,13 @@ func TestSomebodyStopsAConnectionThatCloses(t *testing.T) {
 func TestAConnectionWithAnIDThatIsTaken(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		first := w.open("a", "")
-		for range w.sys.shards { // one of them comes to the same supervisor
+		for range w.sys.supervisors { // one of them comes to the same supervisor
 			second, err := w.tryConnect("a", "")
 			require.NoError(t, err)
 			w.settle()
-			if second.conn.shard == first.conn.shard {
-				assert.True(t, second.socket.isCut())
-				assert.NotContains(t, second.conn.shard.all(), second.conn)
+			if second.conn.supervisor == first.conn.supervisor {
+				assert.True(t, second.socket.IsCut())
+				assert.NotContains(t, second.conn.supervisor.appendAll(nil), second.conn)
 				second.say("x")
 				assert.Zero(t, second.conn.in.charged)
 			}
@@ -210,10 +211,10 @@ func TestAConnectionWithAnIDThatIsTaken(t *testing.T) {
 func TestSupervisorsIgnoreWhatTheyDoNotKnow(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.tell(w.sys.root, "x")
-		w.tell(w.sys.root, &sow{})
-		for _, sh := range w.sys.shards {
+		w.tell(w.sys.root, &spawnRequest{})
+		for _, sh := range w.sys.supervisors {
 			w.tell(sh.pid, "x")
-			w.tell(sh.pid, &adopt{})
+			w.tell(sh.pid, &spawnConnection{})
 		}
 		w.tell(w.hub.Inbox(), "x")
 		w.settle()

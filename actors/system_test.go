@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/troupe-go/troupe/internal/linktest"
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
@@ -71,15 +72,15 @@ func TestShutdown(t *testing.T) {
 // What waits for a client is written before the Close, for as long as there is time.
 func TestShutdownDrains(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		slow := w.open("slow", "", func(s *socket) { s.room = 10 })
+		slow := w.open("slow", "", func(s *linktest.Socket) { s.Room = 10 })
 		for i := range 20 {
-			slow.conn.out.push(note(0, i, 100), false, false)
+			slow.conn.out.Push(note(0, i, 100), false, false)
 		}
 		done := make(chan error, 1)
 		go func() { done <- w.shutdown() }()
 		w.pass(second)
 		assert.Empty(t, done)
-		slow.socket.drain(-1)
+		slow.socket.Drain(-1)
 		w.settle()
 		require.Len(t, done, 1)
 		require.NoError(t, <-done)
@@ -117,10 +118,11 @@ func TestConnectRacesWithShutdown(t *testing.T) {
 			var in []*client
 			start := make(chan struct{})
 			for i := range 8 {
-				s := &socket{room: -1, answers: true, gone: make(chan struct{})}
+				s := linktest.NewSocket()
+				s.Answers = true
 				all.Go(func() {
 					<-start
-					conn, err := w.hub.Connect(fmt.Sprint(i), "", s, &w.settings, nil)
+					conn, err := w.hub.ConnectSocket(fmt.Sprint(i), "", s, &w.settings, nil)
 					if err != nil {
 						assert.ErrorIs(t, err, ErrShutdown)
 						return
@@ -129,7 +131,7 @@ func TestConnectRacesWithShutdown(t *testing.T) {
 					mu.Lock()
 					in = append(in, c)
 					mu.Unlock()
-					all.Go(func() { <-s.gone; c.end(nil) })
+					all.Go(func() { <-s.Gone; c.end(nil) })
 					c.shake("json")
 				})
 			}
@@ -137,7 +139,7 @@ func TestConnectRacesWithShutdown(t *testing.T) {
 			close(start)
 			all.Wait()
 			for _, c := range in {
-				assert.True(t, c.socket.isFinished())
+				assert.True(t, c.socket.IsFinished())
 			}
 		})
 	}
@@ -159,7 +161,7 @@ func TestShutdownIsCutShort(t *testing.T) {
 			w.handler.disconnected = func(k *Call, _ error) { _, _ = gate(k, "") }
 		}, "1 connections cut off, 1 calls abandoned"},
 		"a client": {func(_ *world, c *client) {
-			c.socket.change(func() { c.socket.room, c.socket.answers = 1, false })
+			c.socket.Change(func() { c.socket.Room, c.socket.Answers = 1, false })
 		}, "1 connections cut off, 0 calls abandoned"},
 	}
 	for name, test := range tests {
@@ -167,7 +169,7 @@ func TestShutdownIsCutShort(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {
 				w.settings.CloseTimeout, w.settings.SendTimeout = 60*second, 60*second
 				c := w.open("a", "")
-				other := w.open("b", "", func(s *socket) { s.answers = true })
+				other := w.open("b", "", func(s *linktest.Socket) { s.Answers = true })
 				test.prepare(w, c)
 				w.settle()
 				if name == "OnDisconnected" { // of one of them
@@ -183,9 +185,9 @@ func TestShutdownIsCutShort(t *testing.T) {
 				require.ErrorIs(t, err, context.DeadlineExceeded)
 				require.ErrorContains(t, err, test.want)
 				assert.Equal(t, 5*second, time.Since(start), "the second half of the time is not taken")
-				assert.True(t, other.socket.isFinished())
+				assert.True(t, other.socket.IsFinished())
 				w.settle()
-				assert.True(t, c.socket.isFinished() || c.socket.isCut())
+				assert.True(t, c.socket.IsFinished() || c.socket.IsCut())
 			})
 		})
 	}
@@ -202,7 +204,7 @@ func TestShutdownWithAContextThatHasEnded(t *testing.T) {
 		require.ErrorIs(t, w.sys.Shutdown(ctx), why)
 		w.settle()
 		c.gone(t)
-		assert.True(t, c.socket.isCut() || c.socket.isFinished())
+		assert.True(t, c.socket.IsCut() || c.socket.IsFinished())
 	})
 }
 
@@ -292,7 +294,7 @@ func TestShutdownFromInside(t *testing.T) {
 				}
 				inTime(t, func() { assert.NoError(t, <-result) })
 				assert.Contains(t, w.handler.noted(), "left", "the others' OnDisconnected has run")
-				assert.True(t, other.socket.isFinished())
+				assert.True(t, other.socket.IsFinished())
 			})
 		}
 	}
@@ -313,10 +315,10 @@ func TestShutdownByAGoroutineOfACall(t *testing.T) {
 	busy, c := w.connect("busy", ""), w.connect("a", "")
 	busy.shake("json")
 	busy.say(call("1", "gate"))
-	require.Eventually(t, func() bool { return w.sys.workers.busy.get() == 1 && busy.conn.calls.isOpen() }, 5*second, time.Millisecond)
+	require.Eventually(t, func() bool { return w.sys.workers.busy.Get() == 1 && busy.conn.calls.isOpen() }, 5*second, time.Millisecond)
 	c.shake("json")
 	c.say(call("1", "shutdown"))
-	require.Eventually(t, func() bool { return busy.conn.closed.Load() && c.socket.isFinished() }, 5*second, time.Millisecond)
+	require.Eventually(t, func() bool { return busy.conn.ending.Load() && c.socket.IsFinished() }, 5*second, time.Millisecond)
 	assert.Never(t, func() bool { return len(result) > 0 }, 50*time.Millisecond, time.Millisecond)
 	open()
 	inTime(t, func() { assert.NoError(t, <-result) })

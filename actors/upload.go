@@ -7,7 +7,7 @@ import (
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
-// Upload is a stream that a client sends to one of its calls (spec §6.6). The connection actor appends items, the call's code takes
+// Upload is a stream that a client sends to one of its calls (docs/protocol.md, 6.6). The connection actor appends items, the call's code takes
 // them: both under the upload's own lock.
 //
 // An item stays charged to the inbound budget until it is taken. While more than StreamBuffer items wait, the reader waits as well.
@@ -18,8 +18,8 @@ type Upload struct {
 
 	mu    sync.Mutex
 	items []item
-	full  bool // it keeps the reader waiting
-	over  bool // nothing more is accepted
+	full  bool // the reader waits for it
+	ended bool // nothing more is accepted
 	err   error
 }
 
@@ -28,34 +28,52 @@ type item struct {
 	value []byte
 }
 
-// uploads are what belongs to one call.
+// uploads are those of one call.
 type uploads struct {
-	list  []*Upload
-	taken string // the id that was in use already, for which the call must fail
+	list      []*Upload
+	duplicate string // the id that was in use already, for which the call must fail
+
+	// Under the lock of the call:
+	cause error         // why they are not read any more
+	done  chan struct{} // closed then; made when somebody needs it
 }
 
-// ClientError is what a client says went wrong on its side: with a stream that it uploads, or with a method of its own that was called.
+// stop ends the reading.
+func (us *uploads) stop(cause error) {
+	if us.cause == nil {
+		us.cause = cause
+		if us.done != nil {
+			close(us.done)
+		}
+		for _, u := range us.list {
+			u.signal()
+		}
+	}
+}
+
+// ClientError is what a client says went wrong on its side: with a stream that it uploads, with a method of its own that was called, or with
+// the connection that it closes.
 type ClientError struct{ Text string }
 
 func (e *ClientError) Error() string { return e.Text }
 
-// Uploads are the streams that the client sends to the call, in its order. taken is not empty if the call must fail because one of
-// their ids is in use; then there are none.
-func (k *Call) Uploads() (list []*Upload, taken string) {
+// Uploads returns the streams that the client sends to the call, in its order. If duplicate is not empty, the call must fail, because that
+// id is in use by another stream.
+func (k *Call) Uploads() (list []*Upload, duplicate string) {
 	if k.uploads == nil {
 		return nil, ""
 	}
-	return k.uploads.list, k.uploads.taken
+	return k.uploads.list, k.uploads.duplicate
 }
 
-// open makes the uploads of a call that has just arrived, and enters them in the table. The lock of the run queue is held.
+// openUploads makes the uploads of a call that has just arrived, and enters them in the table. The lock of the run queue is held.
 func (q *runQueue) openUploads(k *Call, ids [][]byte) {
 	k.uploads = &uploads{}
 	for _, id := range ids {
 		u := &Upload{call: k, id: string(id), more: make(chan struct{}, 1)}
 		if q.uploads[u.id] != nil {
 			q.closeUploads(k)
-			k.uploads = &uploads{taken: u.id}
+			k.uploads = &uploads{duplicate: u.id}
 			return
 		}
 		if q.uploads == nil {
@@ -78,7 +96,7 @@ func (q *runQueue) closeUploads(k *Call) {
 	}
 }
 
-// dropUploads lets go of what a call has not taken.
+// dropUploads drops what a call has not taken.
 func (k *Call) dropUploads() {
 	if k.uploads == nil {
 		return
@@ -99,24 +117,24 @@ func (q *runQueue) upload(id []byte, end bool) *Upload {
 	return u
 }
 
-// add appends an item. false: nobody wants it any more.
+// add appends an item. It returns false if nobody wants it any more.
 func (u *Upload) add(b *batch, value []byte) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.over {
+	if u.ended {
 		return false
 	}
 	u.items = append(u.items, item{b, value})
-	u.look()
+	u.updateFull()
 	u.signal()
 	return true
 }
 
-// look keeps the reader waiting, or lets it go.
-func (u *Upload) look() {
+// updateFull stops the reader, or lets it go on.
+func (u *Upload) updateFull() {
 	if full := len(u.items) > u.call.conn.settings.StreamBuffer; full != u.full {
 		u.full = full
-		u.call.conn.in.hold(full)
+		u.call.conn.in.setUploadFull(full)
 	}
 }
 
@@ -131,18 +149,18 @@ func (u *Upload) signal() {
 func (u *Upload) end(err error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if !u.over {
-		u.over, u.err = true, err
+	if !u.ended {
+		u.ended, u.err = true, err
 		u.signal()
 	}
 }
 
-// drop lets go of what has not been taken, and takes nothing more.
+// drop drops what has not been taken, and accepts nothing more.
 func (u *Upload) drop() {
 	u.mu.Lock()
 	items := u.items
-	u.items, u.over = nil, true
-	u.look()
+	u.items, u.ended = nil, true
+	u.updateFull()
 	u.signal()
 	u.mu.Unlock()
 	for _, one := range items {
@@ -150,25 +168,26 @@ func (u *Upload) drop() {
 	}
 }
 
-// Next waits for the next item and gives it to bind, whose error ends the stream: the client's further items are ignored. At the end
-// of the stream it returns io.EOF, or a *ClientError if the client has ended it with an error; and why the call's context has ended, if
-// that comes first. What is waited for is the client, so only the call's own code may call it, from any of its goroutines.
+// Next waits for the next item, and passes it to bind, whose error ends the stream: the client's further items are ignored. At the end of
+// the stream it returns io.EOF, or a *ClientError if the client has ended it with an error, or the cause of the call's context if that has
+// ended. What is waited for is the client, so only the call's own code may call it, from any of its goroutines.
 func (u *Upload) Next(bind func(value []byte) error) error {
 	for {
-		if u.call.Err() != nil {
-			return u.call.reason()
+		if cause := u.call.uploadCause(); cause != nil {
+			u.signal() // others may wait as well
+			return cause
 		}
 		u.mu.Lock()
 		if len(u.items) > 0 {
 			one := u.items[0]
 			u.items[0] = item{}
 			u.items = u.items[1:]
-			u.look()
+			u.updateFull()
 			u.signal() // others may wait as well
 			u.mu.Unlock()
 			return u.bind(one, bind)
 		}
-		if u.over {
+		if u.ended {
 			err := u.err
 			u.signal()
 			u.mu.Unlock()
@@ -178,12 +197,30 @@ func (u *Upload) Next(bind func(value []byte) error) error {
 			return err
 		}
 		u.mu.Unlock()
-		u.call.waits()
-		select {
-		case <-u.more:
-		case <-u.call.Done():
+		u.call.beforeWait()
+		<-u.more
+	}
+}
+
+// UploadsDone returns a channel that is closed when the call's uploads are not read any more. It is for calls that have some, and only called
+// behind IgnoreCancel.
+func (k *Call) UploadsDone() <-chan struct{} {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.uploads.done == nil {
+		k.uploads.done = make(chan struct{})
+		if k.uploads.cause != nil {
+			close(k.uploads.done)
 		}
 	}
+	return k.uploads.done
+}
+
+// uploadCause returns why the call's uploads are not read any more, or nil.
+func (k *Call) uploadCause() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.uploads.cause
 }
 
 // bind decodes an item with the application's code, which may panic. One that cannot be decoded is the last.
@@ -193,7 +230,7 @@ func (u *Upload) bind(one item, bind func([]byte) error) (err error) {
 		one.batch.done(1)
 		if err != nil {
 			u.mu.Lock()
-			u.over, u.err = true, err
+			u.ended, u.err = true, err
 			u.mu.Unlock()
 			u.drop()
 		}
@@ -202,13 +239,13 @@ func (u *Upload) bind(one item, bind func([]byte) error) (err error) {
 	return err
 }
 
-// onItem hands an item to its upload. One for an upload that is not there, or not any more, is nobody's error.
+// onItem passes an item to its upload. One for an upload that does not exist any more is ignored.
 func (c *Connection) onItem(b *batch, m *hubproto.Message) (kept bool) {
 	u := c.calls.upload(m.ID, false)
 	return u != nil && u.add(b, m.Value)
 }
 
-// onCompletion ends an upload, or answers a call of the client's (spec §6.6: in this order).
+// onCompletion ends an upload, or answers a call of the client's (docs/protocol.md, 6.6: in this order).
 func (c *Connection) onCompletion(b *batch, m *hubproto.Message) (kept bool, err error) {
 	u := c.calls.upload(m.ID, true)
 	if u == nil {
@@ -220,17 +257,4 @@ func (c *Connection) onCompletion(b *batch, m *hubproto.Message) (kept bool, err
 		u.end(nil)
 	}
 	return false, nil
-}
-
-// hold keeps the reader waiting for one more upload, or for one less.
-func (in *input) hold(more bool) {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	if more {
-		in.full++
-		return
-	}
-	if in.full--; in.full == 0 {
-		in.look()
-	}
 }

@@ -59,12 +59,12 @@ func (c *client) clean(t require.TestingT) {
 	require.Empty(t, q.running, "running")
 	require.Empty(t, q.uploads, "uploads")
 	require.Nil(t, q.head)
-	require.Zero(t, q.slots, "slots")
+	require.Zero(t, q.slots.taken, "slots")
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	require.Zero(t, in.charged, "charged")
-	require.Zero(t, in.full, "full")
-	require.Nil(t, in.asking)
+	require.Zero(t, in.fullUploads, "full")
+	require.Nil(t, in.answers)
 }
 
 // taken is what a call has got from its uploads.
@@ -308,7 +308,7 @@ func TestIDsThatAreInUse(t *testing.T) {
 	})
 }
 
-// The reader waits for an upload that is full, and goes on when its items are taken.
+// The reader waits for an upload that is linktest.Full, and goes on when its items are taken.
 func TestTheReaderWaitsForAFullUpload(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		s, open := w.taking()
@@ -324,7 +324,7 @@ func TestTheReaderWaitsForAFullUpload(t *testing.T) {
 		assert.True(t, c.conn.in.waiting.Load())
 		u := c.conn.calls.upload([]byte("s"), false)
 		assert.LessOrEqual(t, len(u.items), w.settings.StreamBuffer+1)
-		assert.Equal(t, 1, c.conn.in.full)
+		assert.Equal(t, 1, c.conn.in.fullUploads)
 		ended := c.later(over("s"))
 		open()
 		w.settle()
@@ -350,7 +350,7 @@ func TestMoreThanTheBufferHoldsInOneRead(t *testing.T) {
 		}
 		c.say(append(records, over("s"), over("r"))...)
 		w.settle()
-		assert.Equal(t, 2, c.conn.in.full)
+		assert.Equal(t, 2, c.conn.in.fullUploads)
 		sent := c.later(call("2", "echo"))
 		assert.False(t, sent())
 		open()
@@ -491,7 +491,7 @@ func TestClosingInTheMiddleOfAnUpload(t *testing.T) {
 		why  error
 		runs bool // what waits is executed
 	}{
-		"broken":   {func(w *world, c *client) { c.socket.breakDown(errCut); w.send(&Audience{}, "x") }, ErrDisconnected, true},
+		"broken":   {func(w *world, c *client) { c.socket.Break(errCut); w.send(&Audience{}, "x") }, ErrDisconnected, true},
 		"abort":    {func(_ *world, c *client) { c.conn.Abort() }, ErrDisconnected, false},
 		"shutdown": {func(w *world, _ *client) { assert.NoError(w.t, w.shutdown()) }, ErrShutdown, true},
 	}
@@ -540,7 +540,7 @@ func TestClosingInTheMiddleOfAnUpload(t *testing.T) {
 				c.socket.Cut()
 				w.pass(soon)
 				assert.Zero(t, c.conn.in.charged)
-				assert.Zero(t, c.conn.in.full)
+				assert.Zero(t, c.conn.in.fullUploads)
 			})
 		})
 	}
@@ -799,8 +799,8 @@ func TestUploadModel(t *testing.T) {
 					q := &c.conn.calls
 					q.mu.Lock()
 					defer q.mu.Unlock()
-					require.LessOrEqual(t, int(q.slots), w.settings.Parallel)
-					require.LessOrEqual(t, c.conn.in.full, 3*len(calls))
+					require.LessOrEqual(t, int(q.slots.taken), w.settings.Parallel)
+					require.LessOrEqual(t, c.conn.in.fullUploads, 3*len(calls))
 				},
 				"call": func(t *rapid.T) {
 					k := &work{id: strconv.Itoa(len(calls))}

@@ -3,6 +3,8 @@ package actors
 import (
 	"slices"
 	"sync"
+
+	"github.com/troupe-go/troupe/internal/counter"
 )
 
 // workers are the goroutines that run user code. They are parked when idle, and the last one parked is the first one used again, so
@@ -12,10 +14,10 @@ type workers struct {
 	idle    []*worker
 	ticks   int
 	stopped bool
-	busy    counter // workers that run a task
+	busy    counter.Counter // workers that run a task
 }
 
-// task is what a worker runs. It must not be held up by anything but user code.
+// task is what a worker runs. Only user code may block in it.
 type task interface{ work() }
 
 type worker struct {
@@ -27,7 +29,7 @@ const idleTicks = 10 // heartbeats
 
 // do runs t on a parked worker, or on a new one.
 func (w *workers) do(t task) {
-	w.busy.add(1)
+	w.busy.Add(1)
 	w.mu.Lock()
 	if n := len(w.idle); n > 0 {
 		one := w.idle[n-1]
@@ -48,14 +50,14 @@ func (w *workers) loop(one *worker) {
 	running := false
 	defer func() {
 		if running { // runtime.Goexit
-			w.busy.add(-1)
+			w.busy.Add(-1)
 		}
 	}()
 	for t := range one.tasks {
 		running = true
 		t.work()
 		running = false
-		w.busy.add(-1)
+		w.busy.Add(-1)
 		w.mu.Lock()
 		stopped := w.stopped
 		if !stopped {
@@ -69,7 +71,7 @@ func (w *workers) loop(one *worker) {
 	}
 }
 
-// tick lets workers go that were idle for idleTicks heartbeats.
+// tick ends workers that were idle for idleTicks heartbeats.
 func (w *workers) tick() {
 	w.mu.Lock()
 	w.ticks++
@@ -81,7 +83,7 @@ func (w *workers) tick() {
 	w.mu.Unlock()
 }
 
-// release lets the n workers go that have been idle longest.
+// release ends the n workers that have been idle longest.
 func (w *workers) release(n int) {
 	for _, one := range w.idle[:n] {
 		close(one.tasks)
@@ -89,7 +91,7 @@ func (w *workers) release(n int) {
 	w.idle = slices.Delete(w.idle, 0, n)
 }
 
-// stop lets all workers go, those that still run a task when it has ended.
+// stop ends all workers, those that still run a task when it has ended.
 func (w *workers) stop() {
 	w.mu.Lock()
 	w.stopped = true

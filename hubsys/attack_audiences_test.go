@@ -40,7 +40,7 @@ func strangers(n int) (ids []string) {
 // sendTime is how long a message takes.
 func sendTime(t *testing.T, to func() hubsys.Audience) time.Duration {
 	t.Helper()
-	return fastest(5, func() time.Duration {
+	return fastest(20, func() time.Duration {
 		start := time.Now()
 		require.NoError(t, to().Send(context.Background(), "n"))
 		return time.Since(start)
@@ -66,8 +66,8 @@ func TestExceptionsAreLookedUp(t *testing.T) {
 	join(members(t, w, 3000))
 	large, largeGroup := sendTime(t, except(strangers(2000))), sendTime(t, group(strangers(2000)))
 	t.Logf("1,000 members and 500 exceptions: %v, in a group %v; 4,000 and 2,000: %v, in a group %v", small, smallGroup, large, largeGroup)
-	require.LessOrEqual(t, large, 9*small)
-	require.LessOrEqual(t, largeGroup, 9*smallGroup)
+	require.LessOrEqual(t, large, 12*small)
+	require.LessOrEqual(t, largeGroup, 12*smallGroup)
 }
 
 // Four times the ids take about four times as long.
@@ -80,7 +80,7 @@ func TestManyClientsTakeAsLongAsThereAre(t *testing.T) {
 	}
 	small, large := sendTime(t, clients(12_500)), sendTime(t, clients(50_000))
 	t.Logf("12,500 ids: %v; 50,000: %v", small, large)
-	require.LessOrEqual(t, large, 9*small)
+	require.LessOrEqual(t, large, 12*small)
 }
 
 // Who is named twice, or in another order, gets a message once; who is excepted gets none.

@@ -29,7 +29,7 @@ const mostLogged = 256 // bytes of what a client has said
 func newTalker(t *testing.T) (sys *hubsys.System, url string, log *journal) {
 	log = &journal{}
 	sys = newSystem(t, hubsys.Config{Logger: log.logger()})
-	return sys, serve(t, sys, register(t, sys, func(*hubsys.Call) (*talker, error) { return &talker{}, nil }, hubsys.HubOptions{})), log
+	return sys, serve(t, sys, register(t, sys, func(context.Context) (*talker, error) { return &talker{}, nil }, hubsys.HubOptions{})), log
 }
 
 // longest is the longest part of a text that has nothing but certain characters.

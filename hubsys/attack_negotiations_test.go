@@ -1,6 +1,7 @@
 package hubsys_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -93,7 +94,7 @@ func TestNegotiationsAreForgottenByTheClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &journal{}
 		sys := newSystem(t, hubsys.Config{Logger: w.logger()})
-		hub := register(t, sys, func(*hubsys.Call) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
+		hub := register(t, sys, func(context.Context) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
 		require.NoError(t, hub.Map("/lab", hubsys.EndpointOptions{}))
 		before := heap()
 		body := strings.Repeat("e", 4000)
@@ -117,7 +118,7 @@ func TestNegotiationsAreForgottenByTheClock(t *testing.T) {
 func TestAnAddressMayNegotiateAgainWhenItsTimeHasCome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sys := newSystem(t, hubsys.Config{})
-		hub := register(t, sys, func(*hubsys.Call) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
+		hub := register(t, sys, func(context.Context) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
 		require.NoError(t, hub.Map("/lab", hubsys.EndpointOptions{}))
 		for range defaultPendingConnections {
 			tokenOf(t, ask(sys, http.MethodPost, negotiation, "", from("192.0.2.1:9")))

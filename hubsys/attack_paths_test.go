@@ -1,6 +1,7 @@
 package hubsys_test
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -13,7 +14,7 @@ import (
 // A path is served as it was mapped, and in no other spelling: what guards it in front of the System sees the same path.
 func TestPathsAreServedAsTheyAreMapped(t *testing.T) {
 	sys := newSystem(t, hubsys.Config{})
-	hub := register(t, sys, func(*hubsys.Call) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
+	hub := register(t, sys, func(context.Context) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
 	for _, path := range []string{"/chat", "/admin/talk", "/Upper"} {
 		require.NoError(t, hub.Map(path, hubsys.EndpointOptions{}))
 	}
@@ -46,7 +47,7 @@ func TestPathsAreServedAsTheyAreMapped(t *testing.T) {
 // Two endpoints may differ in case alone, and the root is an endpoint as any other.
 func TestEndpointsWithPathsThatDifferInCase(t *testing.T) {
 	sys := newSystem(t, hubsys.Config{})
-	hub := register(t, sys, func(*hubsys.Call) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
+	hub := register(t, sys, func(context.Context) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
 	require.NoError(t, hub.Map("/chat", hubsys.EndpointOptions{}))
 	require.NoError(t, hub.Map("/Chat", hubsys.EndpointOptions{}))
 	require.NoError(t, hub.Map("/", hubsys.EndpointOptions{}))
@@ -61,7 +62,7 @@ func TestEndpointsWithPathsThatDifferInCase(t *testing.T) {
 // A middleware in front of one path guards it, in whatever spelling somebody asks for it.
 func TestAGuardInFrontOfAPathIsNotPassedBy(t *testing.T) {
 	sys := newSystem(t, hubsys.Config{})
-	hub := register(t, sys, func(*hubsys.Call) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
+	hub := register(t, sys, func(context.Context) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
 	require.NoError(t, hub.Map("/admin/hub", hubsys.EndpointOptions{}))
 	mux := http.NewServeMux()
 	mux.Handle("/", sys)

@@ -50,7 +50,7 @@ func TestProtocolsThatAreNone(t *testing.T) {
 // A method that comes from an embedded hub gets another name as the hub's own do.
 func TestAnInheritedMethodIsRenamed(t *testing.T) {
 	sys := newSystem(t, hubsys.Config{})
-	hub := register(t, sys, func(*hubsys.Call) (*derived, error) { return &derived{}, nil }, hubsys.HubOptions{Methods: map[string]string{"Inherited": "another", "Overridden": "-"}})
+	hub := register(t, sys, func(context.Context) (*derived, error) { return &derived{}, nil }, hubsys.HubOptions{Methods: []hubsys.Method{{Func: (*derived).Inherited, Name: "another"}, {Func: (*derived).Overridden, Hidden: true}}})
 	c := dial(t, serve(t, sys, hub))
 	require.Equal(t, `"base"`, string(c.invoke("Another").Result))
 	require.Contains(t, c.fails("Inherited"), "Method does not exist.")
@@ -115,7 +115,7 @@ func (h *lasting) OptionalInContext(ctx context.Context, n *int) iter.Seq2[*int,
 func newLasting(t *testing.T) (c *client, feed chan int, closed chan int) {
 	feed, closed = make(chan int), make(chan int, 100)
 	sys := newSystem(t, hubsys.Config{})
-	hub := register(t, sys, func(*hubsys.Call) (*lasting, error) { return &lasting{feed: feed, closed: closed}, nil }, hubsys.HubOptions{})
+	hub := register(t, sys, func(context.Context) (*lasting, error) { return &lasting{feed: feed, closed: closed}, nil }, hubsys.HubOptions{})
 	c = dial(t, serve(t, sys, hub))
 	wait(t, closed) // OnConnected
 	return c, feed, closed
@@ -197,7 +197,7 @@ func TestTheDefaultOfPollTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sys, err := hubsys.New(hubsys.Config{Logger: (&journal{}).logger()})
 		require.NoError(t, err)
-		hub := register(t, sys, func(*hubsys.Call) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
+		hub := register(t, sys, func(context.Context) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
 		require.NoError(t, hub.Map("/hub", hubsys.EndpointOptions{}))
 		ask := func(method, path, body string) *httptest.ResponseRecorder {
 			w := httptest.NewRecorder()

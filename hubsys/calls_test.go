@@ -48,7 +48,7 @@ func (h *hoarder) Keep(a []byte, b string, c json.RawMessage, d map[string]json.
 func TestArgumentsCanBeKept(t *testing.T) {
 	kept := &hoard{}
 	sys := newSystem(t, hubsys.Config{})
-	hub := register(t, sys, func(*hubsys.Call) (*hoarder, error) { return &hoarder{hoard: kept}, nil }, hubsys.HubOptions{MaximumParallelInvocationsPerClient: 4})
+	hub := register(t, sys, func(context.Context) (*hoarder, error) { return &hoarder{hoard: kept}, nil }, hubsys.HubOptions{MaximumParallelInvocationsPerClient: 4})
 	url := serve(t, sys, hub)
 	clients := []*client{dial(t, url), dial(t, url)}
 	for i := range 300 {
@@ -259,5 +259,5 @@ func TestACallCanBeCanceledBeforeItBegins(t *testing.T) {
 	wait(t, running)
 	c.send(invocation("second", "Do", "second", []any{}), `{"type":5,"invocationId":"second"}`, `{"type":5,"invocationId":"`+first+`"}`)
 	require.Equal(t, first, c.next().InvocationID)
-	require.Equal(t, `"troupe: the client has canceled the invocation"`, string(c.next().Result))
+	require.Equal(t, `"hubsys: the client has canceled the invocation"`, string(c.next().Result))
 }

@@ -2,16 +2,22 @@ package hubsys
 
 import (
 	"context"
+	"slices"
 
 	"github.com/troupe-go/troupe/actors"
 )
 
-// Receiver is who a message goes to: a [Client] or an [Audience].
+// Receiver is who a message goes to: a [Client] or an [Audience]. Tests can put a fake in its place.
 type Receiver interface {
-	// Send calls a method of the receivers by its name. It returns when the message is on its way to each of them; it waits for clients
-	// that have much pending and keep taking it, so that a loop of sends does not overrun them, and never for one that does not take
-	// anything. It fails if the arguments cannot be encoded, if ctx has ended already, or with [ErrShutdown]. Receivers that are gone are
-	// no error.
+	// Send calls a method of the receivers by its name. It returns when the message is queued for each of them.
+	//
+	// It waits for receivers for which much is pending, so that a loop of sends does not overrun clients that are able to keep up; a client
+	// that is slower than the others delays senders for one second in all ([HubOptions.OutboxLimit]). When ctx ends during that wait, Send
+	// stops waiting and returns nil, because the message has been queued. Code that must not wait, such as an actor, sends to
+	// Client.NoWait or Audience.NoWait.
+	//
+	// Send fails if the arguments cannot be encoded, with the cause of ctx if that has ended before, or with [ErrShutdown]. Receivers that
+	// do not exist any more are no error.
 	Send(ctx context.Context, method string, args ...any) error
 }
 
@@ -21,9 +27,28 @@ type Client struct {
 	to  actors.Audience
 }
 
+var _ Receiver = Client{}
+
 // Send is described at [Receiver].
 func (c Client) Send(ctx context.Context, method string, args ...any) error {
-	return c.hub.Send(ctx, &c.to, method, args)
+	return fromRuntime(c.hub.Send(ctx, &c.to, method, args))
+}
+
+// NoWait returns the same client for senders that cannot wait. If the outbox of the client is at its limit, the client is disconnected.
+func (c Client) NoWait() Client {
+	c.to.NoWait = true
+	return c
+}
+
+// Join adds the connection to a group, and returns when it is a member. It is no error if it is one already, or if the connection does not
+// exist any more. If ctx ends first, Join returns its cause.
+func (c Client) Join(ctx context.Context, group string) error {
+	return c.hub.ChangeMembership(ctx, &c.to, group, false)
+}
+
+// Leave removes the connection from a group, and returns when it is no member any more.
+func (c Client) Leave(ctx context.Context, group string) error {
+	return c.hub.ChangeMembership(ctx, &c.to, group, true)
 }
 
 // Audience is any number of connections.
@@ -32,90 +57,128 @@ type Audience struct {
 	to  actors.Audience
 }
 
+var _ Receiver = Audience{}
+
 // Send is described at [Receiver].
 func (a Audience) Send(ctx context.Context, method string, args ...any) error {
-	return a.hub.Send(ctx, &a.to, method, args)
+	return fromRuntime(a.hub.Send(ctx, &a.to, method, args))
 }
 
-var (
-	_ Receiver = Client{}
-	_ Receiver = Audience{}
-)
+// Except returns the audience without the connections with these ids.
+func (a Audience) Except(connectionIDs ...string) Audience {
+	a.to.ExceptIDs = slices.Concat(a.to.ExceptIDs, connectionIDs)
+	return a
+}
+
+// NoWait returns the same audience for senders that cannot wait. A receiver whose outbox is at its limit is disconnected.
+func (a Audience) NoWait() Audience {
+	a.to.NoWait = true
+	return a
+}
+
+// Join adds all connections that the audience has now to a group, as [Client.Join] does for one.
+func (a Audience) Join(ctx context.Context, group string) error {
+	return a.hub.ChangeMembership(ctx, &a.to, group, false)
+}
+
+// Leave removes all connections that the audience has now from a group.
+func (a Audience) Leave(ctx context.Context, group string) error {
+	return a.hub.ChangeMembership(ctx, &a.to, group, true)
+}
 
 // Clients chooses among the connections of a hub. Connections, groups and users that do not exist are no error.
-type Clients struct{ hub *actors.Hub }
-
-func (c Clients) audience(to actors.Audience) Audience { return Audience{hub: c.hub, to: to} }
-
-// All are all connections.
-func (c Clients) All() Audience { return c.audience(actors.Audience{}) }
-
-// AllExcept are all connections but those with these ids.
-func (c Clients) AllExcept(connectionIDs ...string) Audience {
-	return c.audience(actors.Audience{ExceptIDs: connectionIDs})
-}
-
-// Client is the connection with an id.
-func (c Clients) Client(connectionID string) Client {
-	return Client{hub: c.hub, to: actors.Audience{Kind: actors.Connections, Names: []string{connectionID}}}
-}
-
-// Clients are the connections with these ids; one that is named twice is one.
-func (c Clients) Clients(connectionIDs ...string) Audience {
-	return c.audience(actors.Audience{Kind: actors.Connections, Names: connectionIDs})
-}
-
-// Group are the members of a group. Names of groups are compared byte by byte.
-func (c Clients) Group(name string) Audience { return c.Groups(name) }
-
-// GroupExcept are the members of a group but those with these ids.
-func (c Clients) GroupExcept(name string, connectionIDs ...string) Audience {
-	return c.audience(actors.Audience{Kind: actors.Groups, Names: []string{name}, ExceptIDs: connectionIDs})
-}
-
-// Groups are the members of several groups. Who is in two of them gets the message twice.
-func (c Clients) Groups(names ...string) Audience {
-	return c.audience(actors.Audience{Kind: actors.Groups, Names: names})
-}
-
-// User are all connections of a user.
-func (c Clients) User(userID string) Audience { return c.Users(userID) }
-
-// Users are all connections of these users.
-func (c Clients) Users(userIDs ...string) Audience {
-	return c.audience(actors.Audience{Kind: actors.Users, Names: userIDs})
-}
+type Clients struct{ clients }
 
 // CallerClients chooses among the connections of a hub, from inside a call.
 type CallerClients struct {
-	Clients
+	clients
 	caller *actors.Connection
 }
 
-// Caller is the connection that has made the call.
+// clients has the methods of both.
+type clients struct{ hub *actors.Hub }
+
+func (c clients) audience(to actors.Audience) Audience { return Audience{hub: c.hub, to: to} }
+
+// All returns all connections.
+func (c clients) All() Audience { return c.audience(actors.Audience{}) }
+
+// AllExcept returns all connections except those with these ids.
+func (c clients) AllExcept(connectionIDs ...string) Audience { return c.All().Except(connectionIDs...) }
+
+// Client returns the connection with an id.
+func (c clients) Client(connectionID string) Client {
+	return Client{hub: c.hub, to: actors.Audience{Kind: actors.Connections, Names: []string{connectionID}}}
+}
+
+// Clients returns the connections with these ids. One that is named twice gets a message once.
+func (c clients) Clients(connectionIDs ...string) Audience {
+	return c.audience(actors.Audience{Kind: actors.Connections, Names: connectionIDs})
+}
+
+// Group returns the members of a group. Names of groups are compared byte by byte.
+func (c clients) Group(name string) Audience { return c.Groups(name) }
+
+// GroupExcept returns the members of a group except those with these ids.
+func (c clients) GroupExcept(name string, connectionIDs ...string) Audience {
+	return c.Group(name).Except(connectionIDs...)
+}
+
+// Groups returns the members of several groups. A member of two of them gets a message twice.
+func (c clients) Groups(names ...string) Audience {
+	return c.audience(actors.Audience{Kind: actors.Groups, Names: names})
+}
+
+// User returns all connections of a user.
+func (c clients) User(userID string) Audience { return c.Users(userID) }
+
+// Users returns all connections of these users.
+func (c clients) Users(userIDs ...string) Audience {
+	return c.audience(actors.Audience{Kind: actors.Users, Names: userIDs})
+}
+
+// Caller returns the connection that has made the call.
 func (c CallerClients) Caller() Client {
 	return Client{hub: c.hub, to: actors.Audience{Kind: actors.Caller, Conn: c.caller}}
 }
 
-// Others are all connections but the caller.
+// Others returns all connections except the caller.
 func (c CallerClients) Others() Audience { return c.audience(actors.Audience{Except: c.caller}) }
 
-// OthersInGroup are the members of a group but the caller.
+// OthersInGroup returns the members of a group except the caller.
 func (c CallerClients) OthersInGroup(name string) Audience {
 	return c.audience(actors.Audience{Kind: actors.Groups, Names: []string{name}, Except: c.caller})
 }
 
-// Groups changes who is in the groups of a hub. A group exists while it has members; a connection that closes leaves its groups by
-// itself, and is in none when it reconnects.
-type Groups struct{ hub *actors.Hub }
+// Groups changes who is in the groups of a hub. A group exists while it has members. A connection that closes leaves its groups, and is in
+// none when it reconnects.
+type Groups struct{ groups }
 
-// Add puts a connection into a group, and returns when it is a member. That it is one already, or that the connection is gone, is no
-// error; the end of ctx is.
-func (g Groups) Add(ctx context.Context, connectionID, group string) error {
-	return g.hub.Join(ctx, connectionID, group)
+// CallerGroups changes who is in the groups of a hub, from inside a call.
+type CallerGroups struct {
+	groups
+	caller *actors.Connection
 }
 
-// Remove takes a connection out of a group, and returns when it is no member any more.
-func (g Groups) Remove(ctx context.Context, connectionID, group string) error {
-	return g.hub.Leave(ctx, connectionID, group)
+// groups has the methods of both.
+type groups struct{ hub *actors.Hub }
+
+// Add adds a connection to a group, as [Client.Join] does.
+func (g groups) Add(ctx context.Context, connectionID, group string) error {
+	return clients(g).Client(connectionID).Join(ctx, group)
+}
+
+// Remove removes a connection from a group, as [Client.Leave] does.
+func (g groups) Remove(ctx context.Context, connectionID, group string) error {
+	return clients(g).Client(connectionID).Leave(ctx, group)
+}
+
+// Join adds the caller to a group, as [Client.Join] does.
+func (g CallerGroups) Join(ctx context.Context, group string) error {
+	return g.Add(ctx, g.caller.ID(), group)
+}
+
+// Leave removes the caller from a group, as [Client.Leave] does.
+func (g CallerGroups) Leave(ctx context.Context, group string) error {
+	return g.Remove(ctx, g.caller.ID(), group)
 }

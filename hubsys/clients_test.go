@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/troupe-go/troupe/hubsys"
+	"github.com/troupe-go/troupe/hubsys/typed"
 	troupev1 "github.com/troupe-go/troupe/proto/troupe/v1"
 )
 
@@ -84,16 +85,16 @@ func TestEveryAudienceOfACall(t *testing.T) {
 		"Client that is the caller": {func(c hubsys.CallerClients) hubsys.Receiver { return c.Client(p.ids[0]) }, [5]int{1}},
 		"Client that is not there":  {func(c hubsys.CallerClients) hubsys.Receiver { return c.Client("no such") }, [5]int{}},
 		"Clients": {func(c hubsys.CallerClients) hubsys.Receiver {
-			return c.Clients.Clients(p.ids[1], "no such", p.ids[4], p.ids[1])
+			return c.Clients(p.ids[1], "no such", p.ids[4], p.ids[1])
 		}, [5]int{1: 1, 4: 1}},
-		"Clients, none":           {func(c hubsys.CallerClients) hubsys.Receiver { return c.Clients.Clients() }, [5]int{}},
+		"Clients, none":           {func(c hubsys.CallerClients) hubsys.Receiver { return c.Clients() }, [5]int{}},
 		"Group":                   {func(c hubsys.CallerClients) hubsys.Receiver { return c.Group("red") }, [5]int{1, 1, 1}},
 		"Group in another case":   {func(c hubsys.CallerClients) hubsys.Receiver { return c.Group("Red") }, [5]int{}},
 		"Group without a name":    {func(c hubsys.CallerClients) hubsys.Receiver { return c.Group("") }, [5]int{4: 1}},
 		"Group that is not there": {func(c hubsys.CallerClients) hubsys.Receiver { return c.Group("green") }, [5]int{}},
 		"GroupExcept":             {func(c hubsys.CallerClients) hubsys.Receiver { return c.GroupExcept("red", p.ids[1], p.ids[3]) }, [5]int{1, 0, 1}},
-		"Groups":                  {func(c hubsys.CallerClients) hubsys.Receiver { return c.Clients.Groups("red", "green", "blue") }, [5]int{1, 1, 2, 1}},
-		"Groups, none":            {func(c hubsys.CallerClients) hubsys.Receiver { return c.Clients.Groups() }, [5]int{}},
+		"Groups":                  {func(c hubsys.CallerClients) hubsys.Receiver { return c.Groups("red", "green", "blue") }, [5]int{1, 1, 2, 1}},
+		"Groups, none":            {func(c hubsys.CallerClients) hubsys.Receiver { return c.Groups() }, [5]int{}},
 		"OthersInGroup":           {func(c hubsys.CallerClients) hubsys.Receiver { return c.OthersInGroup("red") }, [5]int{0, 1, 1}},
 		"OthersInGroup of others": {func(c hubsys.CallerClients) hubsys.Receiver { return c.OthersInGroup("blue") }, [5]int{2: 1, 3: 1}},
 		"User":                    {func(c hubsys.CallerClients) hubsys.Receiver { return c.User("ada") }, [5]int{1, 1}},
@@ -171,11 +172,11 @@ func TestTypedMessages(t *testing.T) {
 	w := newWorld(t, setup{})
 	c := dial(t, w.url)
 	all, ctx := w.hub.Clients().All(), t.Context()
-	require.NoError(t, hubsys.Message0("zero").Send(ctx, all))
-	require.NoError(t, hubsys.Message1[int]("one").Send(ctx, all, 1))
-	require.NoError(t, hubsys.Message2[int, string]("two").Send(ctx, all, 1, "2"))
-	require.NoError(t, hubsys.Message3[int, string, []byte]("three").Send(ctx, all, 1, "2", []byte("3")))
-	require.NoError(t, hubsys.Message4[int, string, *point, any]("Four").Send(ctx, all, 1, "2", &point{3, 4}, nil))
+	require.NoError(t, typed.Message0("zero").Send(ctx, all))
+	require.NoError(t, typed.Message1[int]("one").Send(ctx, all, 1))
+	require.NoError(t, typed.Message2[int, string]("two").Send(ctx, all, 1, "2"))
+	require.NoError(t, typed.Message3[int, string, []byte]("three").Send(ctx, all, 1, "2", []byte("3")))
+	require.NoError(t, typed.Message4[int, string, *point, any]("Four").Send(ctx, all, 1, "2", &point{3, 4}, nil))
 	c.got("zero")
 	c.got("one", 1)
 	c.got("two", 1, "2")
@@ -204,7 +205,7 @@ func TestErrorsOfSend(t *testing.T) {
 
 func TestHubsOfOneSystemAreSeparate(t *testing.T) {
 	w := newWorld(t, setup{EndpointOptions: hubsys.EndpointOptions{Authenticate: byQuery}})
-	other := register(t, w.sys, func(*hubsys.Call) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
+	other := register(t, w.sys, func(context.Context) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
 	require.NoError(t, other.Map("/lab/other", hubsys.EndpointOptions{Authenticate: byQuery}))
 	mine, _ := dialID(t, w.url, nil)
 	theirs, theirID := dialID(t, w.url+"/other", nil)

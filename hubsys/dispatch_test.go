@@ -92,15 +92,15 @@ var outcomes = []struct {
 	{"PanickingResult", nil, unexpected, " Error: panic: marshal", ""},
 	{"ChannelResult", nil, unexpected, " Error: json: unsupported type: chan int", ""},
 	{"PanickingArg", []any{1}, unexpected, " Error: panic: unmarshal", ""},
-	{"FailingSend", nil, unexpected, ` Error: troupe: the arguments of "x" cannot be encoded: json: error calling MarshalJSON…`, ""},
-	{"PanickingSend", nil, unexpected, ` Error: troupe: the arguments of "x" cannot be encoded: panic: marshal`, ""},
+	{"FailingSend", nil, unexpected, ` Error: hubsys: the arguments of "x" cannot be encoded: json: error calling MarshalJSON…`, ""},
+	{"PanickingSend", nil, unexpected, ` Error: hubsys: the arguments of "x" cannot be encoded: panic: marshal`, ""},
 }
 
 func TestOutcomesOfFailedCalls(t *testing.T) {
 	for _, detailed := range []bool{false, true} {
 		t.Run(fmt.Sprint("detailed=", detailed), func(t *testing.T) {
 			sys := newSystem(t, hubsys.Config{})
-			hub := register(t, sys, func(*hubsys.Call) (*faulty, error) { return &faulty{}, nil }, hubsys.HubOptions{EnableDetailedErrors: detailed})
+			hub := register(t, sys, func(context.Context) (*faulty, error) { return &faulty{}, nil }, hubsys.HubOptions{EnableDetailedErrors: detailed})
 			url := serve(t, sys, hub)
 			c, neighbour := dial(t, url), dial(t, url)
 			for _, o := range outcomes {
@@ -132,7 +132,7 @@ func TestOutcomesOfFailedCalls(t *testing.T) {
 // The wire of calls that cannot be had from a client library.
 func TestOutcomesOfOddCalls(t *testing.T) {
 	sys := newSystem(t, hubsys.Config{})
-	hub := register(t, sys, func(*hubsys.Call) (*faulty, error) { return &faulty{}, nil }, hubsys.HubOptions{})
+	hub := register(t, sys, func(context.Context) (*faulty, error) { return &faulty{}, nil }, hubsys.HubOptions{})
 	c := dial(t, serve(t, sys, hub))
 	answer := func(record, want string) {
 		t.Helper()
@@ -149,7 +149,7 @@ func TestOutcomesOfOddCalls(t *testing.T) {
 
 func TestCallsWithoutAnIDAreNotAnswered(t *testing.T) {
 	sys := newSystem(t, hubsys.Config{})
-	hub := register(t, sys, func(*hubsys.Call) (*faulty, error) { return &faulty{}, nil }, hubsys.HubOptions{})
+	hub := register(t, sys, func(context.Context) (*faulty, error) { return &faulty{}, nil }, hubsys.HubOptions{})
 	c := dial(t, serve(t, sys, hub))
 	for _, o := range outcomes {
 		c.send(invocation("", o.method, o.args...), strings.Replace(invocation("", o.method, o.args...), "{", `{"invocationId":"",`, 1))
@@ -195,7 +195,7 @@ func TestEveryCallHasAValueOfItsOwnWhichIsClosedOnce(t *testing.T) {
 	var last atomic.Int64
 	log := &journal{}
 	sys := newSystem(t, hubsys.Config{Logger: log.logger()})
-	hub := register(t, sys, func(*hubsys.Call) (*counted, error) { return &counted{number: last.Add(1), closed: closed}, nil }, hubsys.HubOptions{})
+	hub := register(t, sys, func(context.Context) (*counted, error) { return &counted{number: last.Add(1), closed: closed}, nil }, hubsys.HubOptions{})
 	c := dial(t, serve(t, sys, hub))
 	require.EqualValues(t, 1, wait(t, closed), "OnConnected")
 	for i := int64(2); i <= 10; i++ {
@@ -225,24 +225,26 @@ func (h *built) Who() string { return h.id + h.Call().ConnectionID()[:0] }
 
 func TestConstructorsThatFail(t *testing.T) {
 	var create atomic.Value
-	good := func(*hubsys.Call) (*built, error) { return &built{id: "good"}, nil }
+	good := func(context.Context) (*built, error) { return &built{id: "good"}, nil }
 	create.Store(good)
 	sys := newSystem(t, hubsys.Config{})
-	hub := register(t, sys, func(k *hubsys.Call) (*built, error) { return create.Load().(func(*hubsys.Call) (*built, error))(k) }, hubsys.HubOptions{EnableDetailedErrors: true})
+	hub := register(t, sys, func(ctx context.Context) (*built, error) {
+		return create.Load().(func(context.Context) (*built, error))(ctx)
+	}, hubsys.HubOptions{EnableDetailedErrors: true})
 	url := serve(t, sys, hub)
 	c := dial(t, url)
 	require.Equal(t, `"good"`, string(c.invoke("Who").Result))
 	shared := &built{}
 	for _, test := range []struct {
-		create func(*hubsys.Call) (*built, error)
+		create func(context.Context) (*built, error)
 		text   string
 	}{
-		{func(*hubsys.Call) (*built, error) { return nil, errors.New("no database") }, " Error: no database"},
-		{func(*hubsys.Call) (*built, error) { return nil, hubsys.Errorf("come back later") }, " HubException: come back later"},
-		{func(*hubsys.Call) (*built, error) { return nil, nil }, " Error: hubsys: the constructor has returned nil"},
-		{func(*hubsys.Call) (*built, error) { panic("in the constructor") }, " Error: panic: in the constructor"},
-		{func(*hubsys.Call) (*built, error) { return shared, nil }, ""},
-		{func(*hubsys.Call) (*built, error) { return shared, nil }, " Error: hubsys: the constructor has returned a hub value that serves another call"},
+		{func(context.Context) (*built, error) { return nil, errors.New("no database") }, " Error: no database"},
+		{func(context.Context) (*built, error) { return nil, hubsys.Errorf("come back later") }, " HubException: come back later"},
+		{func(context.Context) (*built, error) { return nil, nil }, " Error: hubsys: the constructor has returned nil"},
+		{func(context.Context) (*built, error) { panic("in the constructor") }, " Error: panic: in the constructor"},
+		{func(context.Context) (*built, error) { return shared, nil }, ""},
+		{func(context.Context) (*built, error) { return shared, nil }, " Error: hubsys: the constructor has returned a hub value that serves another call"},
 	} {
 		create.Store(test.create)
 		if test.text == "" {
@@ -266,7 +268,9 @@ func TestConstructorsThatFail(t *testing.T) {
 func TestAConstructorSeesItsCall(t *testing.T) {
 	ids := make(chan string, 10)
 	sys := newSystem(t, hubsys.Config{})
-	hub := register(t, sys, func(k *hubsys.Call) (*built, error) {
+	hub := register(t, sys, func(ctx context.Context) (*built, error) {
+		k, ok := hubsys.CallFrom(ctx)
+		require.True(t, ok)
 		ids <- k.ConnectionID()
 		return &built{id: k.Request().Query("name")}, nil
 	}, hubsys.HubOptions{})
@@ -277,7 +281,7 @@ func TestAConstructorSeesItsCall(t *testing.T) {
 }
 
 func TestAHubValueThatServesNoCallSaysSo(t *testing.T) {
-	const text = "hubsys: this hub value serves no call: hub values are made by the constructor that Register was given, for one call each"
+	const text = "hubsys: this hub value serves no call: hub values are made by the constructor that was passed to Register, for one call each"
 	require.PanicsWithValue(t, text, func() { new(built).Call() })
 	require.PanicsWithValue(t, text, func() { new(built).Clients() })
 	require.PanicsWithValue(t, text, func() { new(built).Groups() })

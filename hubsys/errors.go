@@ -7,14 +7,19 @@ import (
 	"github.com/troupe-go/troupe/actors"
 )
 
-// HubError is an error whose text is meant for the client that has made the call, detailed errors or not. Every other error of a hub
-// method reaches it as a generic text. (In ASP.NET Core this is HubException, and that name stands in front of the text on the wire.)
+// HubError is an error whose text is meant for clients. The client that has made the call gets it, whether detailed errors are enabled or
+// not; it gets every other error of a hub method as a generic text. (ASP.NET Core calls it HubException, and that name stands in front of the
+// text on the wire.)
+//
+// In the other direction it is what a client says went wrong: with a method of its own that was called, with a stream that it sends, or with
+// the connection that it closes. Then the cause that OnDisconnected gets is a *HubError.
 type HubError struct {
 	Message string
-	Err     error // what it is due to, if anything; clients do not see it
+	Err     error // the cause, if there is one; clients do not see it
 }
 
-// Errorf makes a [HubError]. It formats like fmt.Errorf: what a verb %w prints is part of the message, for the client as well.
+// Errorf makes a [HubError]. All of its text goes to the client, including what %w prints: for a cause that the client must not see there is
+// HubError.Err.
 func Errorf(format string, args ...any) error {
 	err := fmt.Errorf(format, args...)
 	made := &HubError{Message: err.Error()}
@@ -27,37 +32,57 @@ func Errorf(format string, args ...any) error {
 
 func (e *HubError) Error() string { return e.Message }
 
-// Unwrap gives what the error is due to.
+// Unwrap returns the cause.
 func (e *HubError) Unwrap() error { return e.Err }
 
-// Errors to be told apart by errors.Is.
+// Errors to be told apart with errors.Is.
 var (
-	// ErrForbidden is for Authenticate: the user is known and may not connect. It is answered with status 403.
+	// ErrForbidden is for Authenticate: the user is known, and may not connect. The request is answered with status 403.
 	ErrForbidden = errors.New("hubsys: forbidden")
 
 	// Why the context of a call has ended, as context.Cause tells, and what Send and Invoke return then.
 	ErrCanceled     = actors.ErrCanceled     // the client has canceled the invocation
 	ErrDisconnected = actors.ErrDisconnected // the connection is closed
 	ErrShutdown     = actors.ErrShutdown     // the system is shutting down
-	ErrStopped      = actors.ErrStopped      // the call's actor was stopped
+	ErrStopped      = actors.ErrStopped      // the actor of the call was stopped
 	ErrReturned     = actors.ErrReturned     // the call has returned
 
-	// What OnDisconnected is told, besides nil and errors of the protocol.
-	ErrClientTimeout    = actors.ErrClientTimeout    // nothing was heard for ClientTimeoutInterval
+	// Causes that OnDisconnected gets, besides nil, a *HubError, and errors of the protocol.
+	ErrClientTimeout    = actors.ErrClientTimeout    // nothing was received for ClientTimeoutInterval
 	ErrSlowClient       = actors.ErrSlowClient       // OutboxLimit was reached
 	ErrSendTimeout      = actors.ErrSendTimeout      // the client took nothing for TransportSendTimeout
-	ErrHandshakeTimeout = actors.ErrHandshakeTimeout // logged only: such a connection was never open
+	ErrHandshakeTimeout = actors.ErrHandshakeTimeout // only logged: such a connection was never open
 
 	// Why Invoke has no result, besides what the client says.
+	ErrGone        = actors.ErrGone        // the connection does not exist, or has ended meanwhile
 	ErrNoResult    = actors.ErrNoResult    // the client has answered without one
 	ErrInboundFull = actors.ErrInboundFull // the answer lies behind more than twice HubOptions.InboundLimit
 )
 
-// GoneError says that a client has no answer because its connection does not exist, or has ended while it was waited for.
-type GoneError = actors.GoneError
-
-// ClosedByClientError is the cause of a connection that its client has closed with an error.
-type ClosedByClientError = actors.ClosedByClientError
-
 // PanicError is the error that a panic in user code becomes.
-type PanicError = actors.PanicError
+type PanicError struct {
+	Value any // nil if the code called runtime.Goexit
+	Stack []byte
+}
+
+func (e *PanicError) Error() string { return (*actors.PanicError)(e).Error() }
+
+// Unwrap returns the value of the panic if it is an error.
+func (e *PanicError) Unwrap() error { return (*actors.PanicError)(e).Unwrap() }
+
+// fromRuntime returns err as the errors of this package.
+func fromRuntime(err error) error {
+	var panicked *actors.PanicError
+	if err != nil && errors.As(err, &panicked) {
+		return &runtimeError{err, (*PanicError)(panicked)}
+	}
+	return err
+}
+
+// runtimeError is an error of the runtime's in which a panic is found as a PanicError of this package.
+type runtimeError struct {
+	error
+	panicked *PanicError
+}
+
+func (e *runtimeError) Unwrap() []error { return []error{e.error, e.panicked} }

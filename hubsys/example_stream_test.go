@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/troupe-go/troupe/hubsys"
+	"github.com/troupe-go/troupe/hubsys/typed"
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
@@ -64,7 +65,7 @@ func (l *Lab) Join(ctx context.Context, separator string, words <-chan string) (
 	return strings.Join(all, separator), context.Cause(ctx)
 }
 
-var Ask = hubsys.Invocation1[string, int]("ask") // a method of clients with a result
+var Ask = typed.Func1[string, int]("ask") // a method of clients with a result
 
 // Double asks its caller for a number: connection.on("ask", question => 21).
 func (l *Lab) Double(ctx context.Context) (int, error) {
@@ -83,7 +84,7 @@ func startLab(hub hubsys.HubOptions, endpoint hubsys.EndpointOptions) (*hubsys.H
 	if err != nil {
 		log.Fatal(err)
 	}
-	lab, err := hubsys.Register(sys, func(*hubsys.Call) (*Lab, error) { return &Lab{}, nil }, hub)
+	lab, err := hubsys.Register(sys, func(context.Context) (*Lab, error) { return &Lab{}, nil }, hub)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -146,7 +147,7 @@ func ExampleHub_cancel() {
 }
 
 // A hub method that waits for its client does not keep that client from calling the hub.
-func ExampleInvocation1() {
+func ExampleInvoke_typed() {
 	_, server := startLab(hubsys.HubOptions{}, hubsys.EndpointOptions{})
 	ada := visit(server.URL+"/lab", "")
 	ada.say(`{"type":1,"invocationId":"1","target":"Double","arguments":[]}`)
@@ -163,8 +164,7 @@ func ExampleInvocation1() {
 func ExampleInvoke() {
 	lab, _ := startLab(hubsys.HubOptions{}, hubsys.EndpointOptions{})
 	_, err := hubsys.Invoke[int](context.Background(), lab.Clients().Client("nobody"), "ask", "which number?")
-	var gone *hubsys.GoneError
-	fmt.Println(errors.As(err, &gone), err)
+	fmt.Println(errors.Is(err, hubsys.ErrGone), err)
 	// Output:
 	// true Connection 'nobody' does not exist.
 }

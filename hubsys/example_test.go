@@ -14,24 +14,25 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/troupe-go/troupe/hubsys"
+	"github.com/troupe-go/troupe/hubsys/typed"
 )
 
 type Chat struct{ hubsys.Hub }
 
-var Receive = hubsys.Message2[string, string]("receive") // a method of clients, checked by the compiler
+var Receive = typed.Message2[string, string]("receive") // a method of clients, checked by the compiler
 
 func (c *Chat) Send(ctx context.Context, user, text string) error {
 	return Receive.Send(ctx, c.Clients().All(), user, text)
 }
 
-func newChat(*hubsys.Call) (*Chat, error) { return &Chat{}, nil }
+func newChat(context.Context) (*Chat, error) { return &Chat{}, nil }
 
 func Example() {
 	sys, err := hubsys.New(hubsys.Config{})
 	if err != nil {
 		log.Fatal(err)
 	}
-	chat, err := hubsys.Register(sys, func(*hubsys.Call) (*Chat, error) { return &Chat{}, nil }, hubsys.HubOptions{})
+	chat, err := hubsys.Register(sys, func(context.Context) (*Chat, error) { return &Chat{}, nil }, hubsys.HubOptions{})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -61,9 +62,9 @@ func ExampleMessage2() {
 		Price  float64
 	}
 	var (
-		closed = hubsys.Message0("closed")
-		quoted = hubsys.Message1[quote]("quoted")
-		traded = hubsys.Message2[quote, int]("traded")
+		closed = typed.Message0("closed")
+		quoted = typed.Message1[quote]("quoted")
+		traded = typed.Message2[quote, int]("traded")
 	)
 	chat, server := start(hubsys.EndpointOptions{})
 	ada := visit(server.URL+"/chat", "")

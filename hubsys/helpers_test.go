@@ -100,7 +100,7 @@ func newWorld(t testing.TB, s setup) *world {
 			t.Error("shutdown:", err)
 		}
 	})
-	w.hub = register(t, w.sys, func(*hubsys.Call) (*lab, error) { return &lab{w: w}, nil }, s.HubOptions)
+	w.hub = register(t, w.sys, func(context.Context) (*lab, error) { return &lab{w: w}, nil }, s.HubOptions)
 	require.NoError(t, w.hub.Map("/lab", s.EndpointOptions))
 	server := httptest.NewUnstartedServer(w.sys)
 	if s.server != nil {
@@ -144,7 +144,7 @@ func shutdown(sys *hubsys.System) error {
 	return sys.Shutdown(ctx)
 }
 
-func register[H hubsys.Instance](t testing.TB, sys *hubsys.System, create func(*hubsys.Call) (H, error), options hubsys.HubOptions) *hubsys.HubContext {
+func register[H hubsys.Instance](t testing.TB, sys *hubsys.System, create func(context.Context) (H, error), options hubsys.HubOptions) *hubsys.HubContext {
 	t.Helper()
 	hub, err := hubsys.Register(sys, create, options)
 	require.NoError(t, err)

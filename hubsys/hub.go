@@ -1,15 +1,14 @@
 package hubsys
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"reflect"
-	"runtime/debug"
 
 	"github.com/asynkron/protoactor-go/actor"
 
-	"github.com/troupe-go/troupe/actors"
 	"github.com/troupe-go/troupe/proto/hubproto"
 	"github.com/troupe-go/troupe/transport"
 )
@@ -34,22 +33,19 @@ func (h *Hub) attach(call *Call) error {
 	return nil
 }
 
-// Call is the call that this hub value was made for.
+// Call returns the call that this hub value was made for.
 func (h *Hub) Call() *Call {
 	if h.call == nil {
-		panic("hubsys: this hub value serves no call: hub values are made by the constructor that Register was given, for one call each")
+		panic("hubsys: this hub value serves no call: hub values are made by the constructor that was passed to Register, for one call each")
 	}
 	return h.call
 }
 
 // Clients chooses who a message goes to.
-func (h *Hub) Clients() CallerClients {
-	c := h.Call().runtime().Connection()
-	return CallerClients{Clients: Clients{hub: c.Hub()}, caller: c}
-}
+func (h *Hub) Clients() CallerClients { return h.Call().Clients() }
 
 // Groups changes who is in which group.
-func (h *Hub) Groups() Groups { return Groups{hub: h.Call().runtime().Connection().Hub()} }
+func (h *Hub) Groups() CallerGroups { return h.Call().Groups() }
 
 // HubContext is a registered hub, seen from outside of its calls. Its methods can be used concurrently.
 type HubContext struct {
@@ -58,14 +54,18 @@ type HubContext struct {
 	options HubOptions
 }
 
-// Register makes a hub known. For every call, create makes a hub value; it sees the call, and may fail, which fails the call as if
-// the method had returned the error. (A connection whose OnConnected cannot be run for that reason is closed.)
+// Register makes a hub known. For each call, create makes a hub value. It runs with the context of the call (see [CallFrom]) and may fail,
+// which fails the call as if the method had returned the error; a connection whose OnConnected cannot be run for that reason is closed. If
+// create is nil, hub values are zero values.
 //
 // Clients can call the exported methods of H. They may take a context.Context first, and then any parameters that the protocols can
-// decode; they return nothing, an error, a value, or a value and an error. The names are compared without regard to case. Register
-// reports all methods that cannot be called, duplicates, lifetime methods with a wrong signature, and methods that come from embedded
-// types other than hubs: those are published by name, in a method of the hub, or hidden with HubOptions.Methods.
-func Register[H Instance](sys *System, create func(*Call) (H, error), options HubOptions) (*HubContext, error) {
+// decode. They return nothing, an error, a value, or a value and an error. A value that is an iter.Seq2[T, error] or a <-chan T is streamed
+// to the client, and a parameter of such a type is a stream from the client. Names are compared without regard to case.
+//
+// Register reports every method that cannot be called, two that clients would call the same, lifetime methods with a wrong signature,
+// methods such as String that are rarely meant for clients, and methods of embedded types that are no hubs: [HubOptions.Methods] publishes
+// or hides these.
+func Register[H Instance](sys *System, create func(ctx context.Context) (H, error), options HubOptions) (*HubContext, error) {
 	t := reflect.TypeFor[H]()
 	if err := options.Validate(); err != nil {
 		return nil, err
@@ -74,23 +74,23 @@ func Register[H Instance](sys *System, create func(*Call) (H, error), options Hu
 		return nil, fmt.Errorf("hubsys: %s is no hub: a hub is a pointer to a struct that embeds hubsys.Hub", t)
 	}
 	if create == nil {
-		return nil, fmt.Errorf("hubsys: %s has no constructor", t)
+		create = func(context.Context) (H, error) { return reflect.New(t.Elem()).Interface().(H), nil }
 	}
 	methods, err := findMethods(t, options.Methods)
 	if err != nil {
 		return nil, err
 	}
-	name := or(options.Name, t.Elem().Name())
+	name := cmp.Or(options.Name, t.Elem().Name())
 	if name == "" {
-		return nil, fmt.Errorf("hubsys: %s has no name, and HubOptions.Name gives it none", t)
+		return nil, fmt.Errorf("hubsys: %s has no name, and HubOptions.Name is empty", t)
 	}
-	if err := sys.claim(name); err != nil {
+	if err := sys.claimName(name); err != nil {
 		return nil, err
 	}
 	h := &hub{
 		methods: methods, detailed: options.EnableDetailedErrors, log: sys.log.With("hub", name),
-		create: func(c *Call) (Instance, error) {
-			value, err := create(c)
+		create: func(ctx context.Context) (Instance, error) {
+			value, err := create(ctx)
 			if err != nil {
 				return nil, err
 			}
@@ -110,7 +110,7 @@ func Register[H Instance](sys *System, create func(*Call) (H, error), options Hu
 	return &HubContext{sys: sys, hub: h, options: options}, nil
 }
 
-// Map serves the hub at a path, beside others that it may have been mapped to: they share all groups and users.
+// Map serves the hub at a path, in addition to the paths that it is mapped to already: they share all groups and users.
 func (c *HubContext) Map(path string, options EndpointOptions) error {
 	if err := options.Validate(); err != nil {
 		return err
@@ -121,67 +121,18 @@ func (c *HubContext) Map(path string, options EndpointOptions) error {
 	}
 	e := &endpoint{sys: c.sys, hub: c.hub, settings: settings(c.options, options), authenticate: options.Authenticate}
 	e.http = &transport.Endpoint{
-		Acceptor: e, Transports: or(options.Transports, transport.AllTransports), Origins: origins, Tokens: c.sys.tokens, Log: c.sys.log,
-		PollTimeout: or(options.PollTimeout, defaultPollTimeout), RequestLimit: or(options.RequestHeaderLimit, defaultRequestLimit), Hosts: options.AllowedHosts,
+		Acceptor: e, Transports: cmp.Or(transport.Transports(options.Transports), transport.AllTransports), Origins: origins, Tokens: c.sys.tokens, Log: c.sys.log,
+		PollTimeout: cmp.Or(options.PollTimeout, defaultPollTimeout), RequestLimit: cmp.Or(options.RequestHeaderLimit, defaultRequestLimit), Hosts: options.AllowedHosts,
 	}
 	return c.sys.mapEndpoint(path, e)
 }
 
 // Clients chooses who a message goes to.
-func (c *HubContext) Clients() Clients { return Clients{hub: c.hub.runtime} }
+func (c *HubContext) Clients() Clients { return Clients{clients{hub: c.hub.runtime}} }
 
 // Groups changes who is in which group.
-func (c *HubContext) Groups() Groups { return Groups{hub: c.hub.runtime} }
+func (c *HubContext) Groups() Groups { return Groups{groups{hub: c.hub.runtime}} }
 
-// PID is the hub's address for other actors, on this node or on another: it takes a troupe.v1.Send, and answers with a
+// PID returns the address of the hub for other actors, on this node or on another. It takes a troupe.v1.Send, and answers with a
 // troupe.v1.SendResult if the message has a sender.
 func (c *HubContext) PID() *actor.PID { return c.hub.runtime.Inbox() }
-
-// endpoint joins the HTTP side of an endpoint with its hub.
-type endpoint struct {
-	sys          *System
-	hub          *hub
-	settings     *actors.Settings
-	authenticate func(*http.Request) (*Principal, error)
-	http         *transport.Endpoint
-}
-
-var _ transport.Acceptor = (*endpoint)(nil)
-
-// Authenticate is part of transport.Acceptor.
-func (e *endpoint) Authenticate(r *http.Request) (transport.Identity, error) {
-	principal := &Principal{}
-	if e.authenticate != nil {
-		var panicked *PanicError
-		switch p, err := e.callAuthenticate(r); {
-		case errors.As(err, &panicked):
-			e.hub.log.Error("Authenticate panicked", "path", r.URL.Path, "error", err, "stack", string(panicked.Stack))
-			return transport.Identity{}, &transport.Refusal{Status: http.StatusInternalServerError, Err: err}
-		case errors.Is(err, ErrForbidden):
-			return transport.Identity{}, &transport.Refusal{Status: http.StatusForbidden, Err: err}
-		case err != nil:
-			return transport.Identity{}, &transport.Refusal{Status: http.StatusUnauthorized, Err: err}
-		case p != nil:
-			principal = p
-		}
-	}
-	return transport.Identity{UserID: principal.UserID, Value: principal}, nil
-}
-
-func (e *endpoint) callAuthenticate(r *http.Request) (p *Principal, err error) {
-	defer func() {
-		if reason := recover(); reason != nil {
-			err = &PanicError{Value: reason, Stack: debug.Stack()}
-		}
-	}()
-	return e.authenticate(r)
-}
-
-// Accept is part of transport.Acceptor.
-func (e *endpoint) Accept(id string, who transport.Identity, request *Request, link transport.Link) (transport.Session, error) {
-	value := &companion{principal: who.Value.(*Principal), request: request}
-	return e.hub.runtime.Connect(id, who.UserID, link, e.settings, value)
-}
-
-// Closing is part of transport.Acceptor.
-func (e *endpoint) Closing() bool { return e.sys.isClosing() }

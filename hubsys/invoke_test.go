@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/troupe-go/troupe/hubsys"
+	"github.com/troupe-go/troupe/hubsys/typed"
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
@@ -84,14 +85,14 @@ func TestInvocationsWithTypes(t *testing.T) {
 		caller := h.Clients().Caller()
 		var sum int
 		for _, ask := range []func() (int, error){
-			func() (int, error) { return hubsys.Invocation0[int]("ask").Invoke(ctx, caller) },
-			func() (int, error) { return hubsys.Invocation1[int, int]("ask").Invoke(ctx, caller, 1) },
-			func() (int, error) { return hubsys.Invocation2[int, string, int]("ask").Invoke(ctx, caller, 1, "2") },
+			func() (int, error) { return typed.Func0[int]("ask").Invoke(ctx, caller) },
+			func() (int, error) { return typed.Func1[int, int]("ask").Invoke(ctx, caller, 1) },
+			func() (int, error) { return typed.Func2[int, string, int]("ask").Invoke(ctx, caller, 1, "2") },
 			func() (int, error) {
-				return hubsys.Invocation3[int, string, bool, int]("ask").Invoke(ctx, caller, 1, "2", true)
+				return typed.Func3[int, string, bool, int]("ask").Invoke(ctx, caller, 1, "2", true)
 			},
 			func() (int, error) {
-				return hubsys.Invocation4[int, string, bool, *int, int]("ask").Invoke(ctx, caller, 1, "2", true, nil)
+				return typed.Func4[int, string, bool, *int, int]("ask").Invoke(ctx, caller, 1, "2", true, nil)
 			},
 		} {
 			n, err := ask()
@@ -116,7 +117,6 @@ func TestErrorsOfInvoke(t *testing.T) {
 	w := newWorld(t, setup{})
 	secret := errors.New("secret")
 	var hubError *hubsys.HubError
-	var gone *hubsys.GoneError
 	var bind *hubproto.BindError
 	for name, test := range map[string]struct {
 		args []any
@@ -132,8 +132,8 @@ func TestErrorsOfInvoke(t *testing.T) {
 		"a misfit, HubError": {nil, func(c *client, id string, _ context.CancelCauseFunc) { c.send(value(id, nil)) }, &hubError, nil, "Error trying to deserialize result to int. null does not fit int"},
 		"canceled":           {nil, func(_ *client, _ string, cancel context.CancelCauseFunc) { cancel(secret) }, &hubError, secret, "Invocation canceled by the server."},
 		"canceled, no cause": {nil, func(_ *client, _ string, cancel context.CancelCauseFunc) { cancel(nil) }, &hubError, context.Canceled, "Invocation canceled by the server."},
-		"leaves":             {nil, func(c *client, _ string, _ context.CancelCauseFunc) { c.leave() }, &gone, nil, "Connection '%s' disconnected."},
-		"vanishes":           {nil, func(c *client, _ string, _ context.CancelCauseFunc) { _ = c.ws.CloseNow() }, &gone, nil, "Connection '%s' disconnected."},
+		"leaves":             {nil, func(c *client, _ string, _ context.CancelCauseFunc) { c.leave() }, nil, hubsys.ErrGone, "Connection '%s' disconnected."},
+		"vanishes":           {nil, func(c *client, _ string, _ context.CancelCauseFunc) { _ = c.ws.CloseNow() }, nil, hubsys.ErrGone, "Connection '%s' disconnected."},
 		"unencodable":        {[]any{func() {}}, nil, nil, nil, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -159,7 +159,6 @@ func TestErrorsOfInvoke(t *testing.T) {
 				require.False(t, errors.As(got.err, &hubError), "clients do not see it")
 			case strings.Contains(test.text, "%s"):
 				require.EqualError(t, got.err, fmt.Sprintf(test.text, id))
-				require.Equal(t, &hubsys.GoneError{ID: id, Existed: true}, gone)
 			default:
 				require.EqualError(t, got.err, test.text)
 				c.quiet()
@@ -167,7 +166,7 @@ func TestErrorsOfInvoke(t *testing.T) {
 		})
 	}
 	_, err := hubsys.Invoke[int](t.Context(), w.hub.Clients().Client("nobody"), "ask")
-	require.Equal(t, &hubsys.GoneError{ID: "nobody"}, err)
+	require.ErrorIs(t, err, hubsys.ErrGone)
 	require.EqualError(t, err, "Connection 'nobody' does not exist.")
 	ctx, cancel := context.WithTimeout(t.Context(), 0)
 	defer cancel()
@@ -273,9 +272,7 @@ func TestInvokeInLifetimeMethods(t *testing.T) {
 	c.send(value(c.asked("name"), "ada"))
 	c.reads(value("1", "ada"))
 	c.leave()
-	var gone *hubsys.GoneError
-	require.ErrorAs(t, wait(t, errs), &gone)
-	require.True(t, gone.Existed)
+	require.ErrorIs(t, wait(t, errs), hubsys.ErrGone)
 
 	c = shake(t, w.url, dialing{})
 	c.send(broken(c.asked("name"), "none of your business"))
@@ -321,7 +318,7 @@ func TestInvokeAcross(t *testing.T) {
 // Streams ask, too, in the methods and in what they return.
 func TestInvokeInStreams(t *testing.T) {
 	sys := newSystem(t, hubsys.Config{})
-	hub := register(t, sys, func(*hubsys.Call) (*asker, error) { return &asker{}, nil }, hubsys.HubOptions{})
+	hub := register(t, sys, func(context.Context) (*asker, error) { return &asker{}, nil }, hubsys.HubOptions{})
 	c := dial(t, serve(t, sys, hub))
 	c.send(streaming("1", "Answers", nil, 3))
 	for i := range 3 {
@@ -393,7 +390,7 @@ func (r ruder) MarshalJSON() ([]byte, error) {
 func TestInvokeBehindTooMuch(t *testing.T) {
 	s := &clogged{err: make(chan error, 1), goOn: make(chan struct{})}
 	sys := newSystem(t, hubsys.Config{})
-	hub := register(t, sys, func(*hubsys.Call) (*clog, error) { return &clog{s: s}, nil }, hubsys.HubOptions{InboundLimit: 64 << 10})
+	hub := register(t, sys, func(context.Context) (*clog, error) { return &clog{s: s}, nil }, hubsys.HubOptions{InboundLimit: 64 << 10})
 	url := serve(t, sys, hub)
 	c := dial(t, url)
 	c.send(uploading("1", "Clog", []string{"s"}))
@@ -462,7 +459,7 @@ func TestShutdownWhileAClientIsAsked(t *testing.T) {
 	c.send(invocation("1", "Do", "ask", []any{}))
 	c.asked()
 	require.NoError(t, shutdown(w.sys))
-	require.Equal(t, &hubsys.GoneError{ID: id, Existed: true}, wait(t, a).err)
+	require.ErrorIs(t, wait(t, a).err, hubsys.ErrGone)
 }
 
 // A method with a stream from its client can shut the system down, and its context goes on until it returns.

@@ -77,7 +77,7 @@ func TestAConnectionIsRefusedByOnConnected(t *testing.T) {
 }
 
 func TestWhatOnDisconnectedIsTold(t *testing.T) {
-	var fromClient *hubsys.ClosedByClientError
+	var fromClient *hubsys.HubError
 	var tooLarge *hubproto.TooLargeError
 	var data *hubproto.DataError
 	for name, test := range map[string]struct {

@@ -5,11 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
-	"math"
 	"reflect"
-	"runtime"
-	"slices"
 	"strings"
 	"sync"
 
@@ -74,16 +70,11 @@ func (m *method) borrow() *frame {
 	return f
 }
 
-// call runs the method. A frame whose call has panicked is not used again.
+// call runs the method.
 func (m *method) call(hub Instance, k *actors.Call, f *frame) (result reflect.Value, err error) {
 	f.args[0] = reflect.ValueOf(hub)
 	f.ctx = k
 	results := m.fn.Call(f.args)
-	f.args[0], f.ctx = reflect.Value{}, nil
-	for _, p := range f.args[1:] {
-		p.SetZero()
-	}
-	m.frames.Put(f)
 	if m.fails {
 		if err, _ := results[len(results)-1].Interface().(error); err != nil {
 			return reflect.Value{}, err
@@ -95,82 +86,21 @@ func (m *method) call(hub Instance, k *actors.Call, f *frame) (result reflect.Va
 	return reflect.Value{}, nil
 }
 
+// recycle makes a frame available for the next call.
+func (m *method) recycle(f *frame) {
+	f.args[0], f.ctx = reflect.Value{}, nil
+	for _, p := range f.args[1:] {
+		p.SetZero()
+	}
+	m.frames.Put(f)
+}
+
 var (
 	contextType = reflect.TypeFor[context.Context]()
 	errorType   = reflect.TypeFor[error]()
 	hubType     = reflect.TypeFor[Hub]()
 	closerType  = reflect.TypeFor[io.Closer]()
 )
-
-// findMethods finds what clients can call, and reports everything that is wrong.
-func findMethods(t reflect.Type, names map[string]string) (*methods, error) {
-	ms := &methods{exact: map[string]*method{}, folded: map[string]*method{}}
-	var faults []error
-	fault := func(name, format string, args ...any) {
-		faults = append(faults, fmt.Errorf("method %s: "+format, append([]any{name}, args...)...))
-	}
-	unused := maps.Clone(names)
-	declared := map[string]string{} // by the name in lower case: the name in Go
-	for i := range t.NumMethod() {
-		rm := t.Method(i)
-		name := rm.Name
-		if fromHub(rm) {
-			continue
-		}
-		delete(unused, name)
-		if names[name] == "-" {
-			continue
-		}
-		switch name {
-		case "OnConnected":
-			if !t.Implements(reflect.TypeFor[onConnected]()) {
-				fault(name, "its signature is not OnConnected(context.Context) error")
-			}
-			continue
-		case "OnDisconnected":
-			if !t.Implements(reflect.TypeFor[onDisconnected]()) {
-				fault(name, "its signature is not OnDisconnected(context.Context, error) error")
-			}
-			continue
-		}
-		for _, right := range []string{"OnConnected", "OnDisconnected"} {
-			if names[name] == "" && (strings.EqualFold(name, right) || strings.EqualFold(name, right+"Async")) {
-				fault(name, "it would be a method for clients: the lifetime method is called %s; Methods[%q] says if it is for clients, or hides it", right, name)
-			}
-		}
-		from := promotedFrom(t, name)
-		if name == "Close" && from == nil {
-			if ms.closes = t.Implements(closerType); !ms.closes {
-				fault(name, "its signature is not Close() error")
-			}
-			continue
-		}
-		if from != nil {
-			fault(name, `it comes from the embedded %s, which is no hub: declare it on the hub, or hide it with Methods[%q] = "-"`, from, name)
-			continue
-		}
-		m, err := newMethod(rm)
-		if err != nil {
-			fault(name, "%w", err)
-			continue
-		}
-		m.name = or(names[name], name)
-		key := strings.ToLower(m.name)
-		if other, ok := declared[key]; ok {
-			fault(name, "clients cannot tell it from %s: both are called %q", other, m.name)
-			continue
-		}
-		declared[key] = name
-		ms.exact[m.name], ms.folded[key] = m, m
-	}
-	for _, name := range slices.Sorted(maps.Keys(unused)) {
-		fault(name, "HubOptions.Methods names it, but the hub has no such method")
-	}
-	if len(faults) > 0 {
-		return nil, fmt.Errorf("hubsys: hub %s: %w", t, errors.Join(faults...))
-	}
-	return ms, nil
-}
 
 func newMethod(rm reflect.Method) (*method, error) {
 	t := rm.Type
@@ -183,7 +113,7 @@ func newMethod(rm reflect.Method) (*method, error) {
 		m.context, first = true, 2
 	}
 	for i := first; i < t.NumIn(); i++ {
-		if item := streamed(t.In(i)); item != nil {
+		if item := itemType(t.In(i)); item != nil {
 			if err := bindable(item); err != nil {
 				return nil, fmt.Errorf("parameter %d: its items: %w", i-first+1, err)
 			}
@@ -208,7 +138,7 @@ func newMethod(rm reflect.Method) (*method, error) {
 			return nil, errors.New("it returns an error in front of its last result")
 		}
 		result := t.Out(0)
-		if item := streamed(result); item != nil {
+		if item := itemType(result); item != nil {
 			m.stream, result = true, item
 		}
 		if err := hubproto.CheckEncodable(result); err != nil {
@@ -228,74 +158,4 @@ func bindable(t reflect.Type) error {
 		return errors.New("the call is no parameter: Hub.Call gives it")
 	}
 	return hubproto.CheckBindable(t)
-}
-
-// fromHub tells whether a method is one of Hub itself.
-func fromHub(m reflect.Method) bool {
-	base, ok := reflect.PointerTo(hubType).MethodByName(m.Name)
-	if !ok {
-		return false
-	}
-	// The same signature but for the receiver.
-	a, b := m.Type, base.Type
-	if a.NumIn() != b.NumIn() || a.NumOut() != b.NumOut() {
-		return false
-	}
-	for i := range a.NumOut() {
-		if a.Out(i) != b.Out(i) {
-			return false
-		}
-	}
-	return true
-}
-
-// promotedFrom gives the embedded type that a method comes from, or nil if it is declared on the hub or on a hub that it embeds.
-func promotedFrom(t reflect.Type, name string) reflect.Type {
-	_, from := origin(t, name)
-	return from
-}
-
-// origin finds how deep in a type a method is declared, and the type outside of hubs that it comes from, if that is so. Of several
-// embedded types the one where it is least deep has the say.
-func origin(t reflect.Type, name string) (depth int, from reflect.Type) {
-	if t.Kind() != reflect.Pointer || t.Elem().Kind() != reflect.Struct || isDeclared(t, name) {
-		return 0, nil
-	}
-	depth = math.MaxInt32
-	for i := range t.Elem().NumField() {
-		f := t.Elem().Field(i)
-		p := f.Type
-		if p.Kind() == reflect.Struct {
-			p = reflect.PointerTo(p)
-		}
-		if _, ok := p.MethodByName(name); !f.Anonymous || !ok {
-			continue
-		}
-		if d, inner := origin(p, name); d+1 < depth {
-			depth, from = d+1, inner
-			if !isHub(p) {
-				from = f.Type
-			}
-		}
-	}
-	return depth, from
-}
-
-// isHub tells whether p, a pointer to a struct, embeds Hub.
-func isHub(p reflect.Type) bool {
-	return p.Kind() == reflect.Pointer && p.Implements(reflect.TypeFor[Instance]())
-}
-
-// isDeclared tells whether a method is written down for a type: the compiler makes the others, and no file holds them.
-func isDeclared(t reflect.Type, name string) bool {
-	written := func(t reflect.Type) bool {
-		m, ok := t.MethodByName(name)
-		if !ok {
-			return false
-		}
-		pc := m.Func.Pointer()
-		file, _ := runtime.FuncForPC(pc).FileLine(pc)
-		return file != "<autogenerated>"
-	}
-	return written(t) || written(t.Elem())
 }

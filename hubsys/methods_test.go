@@ -20,9 +20,9 @@ import (
 func discover[H any, P interface {
 	*H
 	hubsys.Instance
-}](t *testing.T, names map[string]string) []string {
+}](t *testing.T, options ...hubsys.Method) []string {
 	t.Helper()
-	_, err := hubsys.Register(newSystem(t, hubsys.Config{}), func(*hubsys.Call) (P, error) { return new(H), nil }, hubsys.HubOptions{Methods: names, Name: "hub"})
+	_, err := hubsys.Register(newSystem(t, hubsys.Config{}), func(context.Context) (P, error) { return new(H), nil }, hubsys.HubOptions{Methods: options, Name: "hub"})
 	if err == nil {
 		return nil
 	}
@@ -71,7 +71,7 @@ func (*wide) Close() error                                { return nil }
 
 func TestEverySignatureThatCanBeCalled(t *testing.T) {
 	sys := newSystem(t, hubsys.Config{})
-	hub := register(t, sys, func(*hubsys.Call) (*wide, error) { return &wide{}, nil }, hubsys.HubOptions{Methods: map[string]string{"ErrorInterface": "-"}})
+	hub := register(t, sys, func(context.Context) (*wide, error) { return &wide{}, nil }, hubsys.HubOptions{Methods: hidden((*wide).ErrorInterface)})
 	(&wide{}).unexported()
 	c := dial(t, serve(t, sys, hub))
 	for _, test := range []struct {
@@ -124,6 +124,14 @@ func TestEverySignatureThatCanBeCalled(t *testing.T) {
 	}
 }
 
+// hidden hides methods from clients.
+func hidden(methods ...any) (hidden []hubsys.Method) {
+	for _, one := range methods {
+		hidden = append(hidden, hubsys.Method{Func: one, Hidden: true})
+	}
+	return hidden
+}
+
 // ---- what is refused
 
 type narrow struct{ hubsys.Hub }
@@ -160,17 +168,56 @@ func TestEveryRefusalHasItsReasonAndAllAreReported(t *testing.T) {
 		`method TwoErrors: it returns an error in front of its last result`,
 		`method TwoValues: it returns more than a value and an error`,
 		`method Variadic: it is variadic; take a slice instead`,
-		`method Absent: HubOptions.Methods names it, but the hub has no such method`,
-		`method fine: HubOptions.Methods names it, but the hub has no such method`,
-	}, discover[narrow](t, map[string]string{"Absent": "x", "fine": "y"}))
+	}, discover[narrow](t))
+}
+
+func TestElementsOfMethodsThatAreWrong(t *testing.T) {
+	one := &base{}
+	require.Equal(t, []string{
+		`Methods[0].Func is <nil>: it is a method of the hub, such as (*base).Send`,
+		`Methods[1].Func is string: it is a method of the hub, such as (*base).Send`,
+		`Methods[2].Func is func(): it is a method of the hub, such as (*base).Send`,
+		`Methods[3].Func is github.com/troupe-go/troupe/hubsys_test.(*middle).Middle, which is no method of *hubsys_test.base: write (*base).Name`,
+		`Methods[4].Func is github.com/troupe-go/troupe/hubsys_test.(*base).Inherited-fm, which is no method of *hubsys_test.base: write (*base).Name`,
+		`Methods[5].Func is github.com/troupe-go/troupe/hubsys_test.base.ByValue, which is no method of *hubsys_test.base: write (*base).Name`,
+		`Methods[7]: there is an element for method Inherited already`,
+		`Methods[8]: method Overridden has a name for clients, and is hidden from them`,
+	}, discover[base](t,
+		hubsys.Method{}, hubsys.Method{Func: "Inherited"}, hubsys.Method{Func: (func())(nil)}, hubsys.Method{Func: (*middle).Middle}, hubsys.Method{Func: one.Inherited}, hubsys.Method{Func: base.ByValue},
+		hubsys.Method{Func: (*base).Inherited, Name: "x"}, hubsys.Method{Func: (*base).Inherited, Name: "y"},
+		hubsys.Method{Func: (*base).Overridden, Name: "z", Hidden: true}))
+}
+
+// chatty has methods that Go calls by itself, and lifetime methods that are spelled as elsewhere.
+type chatty struct{ hubsys.Hub }
+
+func (*chatty) String() string               { return "" }
+func (*chatty) GoString() string             { return "" }
+func (*chatty) Error() string                { return "" }
+func (*chatty) MarshalJSON() ([]byte, error) { return nil, nil }
+func (*chatty) MarshalDocument() string      { return "" }
+func (*chatty) OnConnect() error             { return nil }
+func (*chatty) OnDisconnectedAsync() error   { return nil }
+
+func TestMethodsThatAreHardlyMeantForClients(t *testing.T) {
+	const goCalls, hint = "Go calls a method of this name by itself", "; HubOptions.Methods publishes or hides it"
+	fault := func(method, why string) string {
+		return "method " + method + ": it would be a method for clients: " + why + hint
+	}
+	require.Equal(t, []string{
+		fault("Error", goCalls), fault("GoString", goCalls), fault("MarshalJSON", goCalls),
+		fault("OnConnect", "the lifetime method is called OnConnected"), fault("OnDisconnectedAsync", "the lifetime method is called OnDisconnected"),
+		fault("String", goCalls),
+	}, discover[chatty](t))
+	require.Empty(t, discover[chatty](t, hubsys.Method{Func: (*chatty).String}, hubsys.Method{Func: (*chatty).GoString, Hidden: true}, hubsys.Method{Func: (*chatty).Error, Name: "problem"},
+		hubsys.Method{Func: (*chatty).MarshalJSON}, hubsys.Method{Func: (*chatty).OnConnect}, hubsys.Method{Func: (*chatty).OnDisconnectedAsync}))
 }
 
 func TestHiddenMethodsAreNotLookedAt(t *testing.T) {
-	names := map[string]string{}
-	for _, name := range []string{"Variadic", "ChanParam", "FuncParam", "ComplexParam", "ChanResult", "FuncResult", "TwoValues", "ThreeResults", "ErrorFirst", "TwoErrors", "ContextLast", "TwoContexts", "OnConnected", "OnDisconnected"} {
-		names[name] = "-"
-	}
-	require.Empty(t, discover[narrow](t, names))
+	require.Empty(t, discover[narrow](t, hidden(
+		(*narrow).Variadic, (*narrow).ChanParam, (*narrow).FuncParam, (*narrow).ComplexParam, (*narrow).ChanResult, (*narrow).FuncResult, (*narrow).TwoValues,
+		(*narrow).ThreeResults, (*narrow).ErrorFirst, (*narrow).TwoErrors, (*narrow).ContextLast, (*narrow).TwoContexts, (*narrow).OnConnected, (*narrow).OnDisconnected,
+	)...))
 }
 
 // A Close that does not return an error would never be called by us, but by every client.
@@ -179,10 +226,10 @@ type halfClosed struct{ hubsys.Hub }
 func (*halfClosed) Close() {}
 
 func TestCloseWithAWrongSignatureIsRefused(t *testing.T) {
-	faults := discover[halfClosed](t, nil)
+	faults := discover[halfClosed](t)
 	require.Len(t, faults, 1)
 	require.Contains(t, faults[0], "method Close: ")
-	require.Empty(t, discover[halfClosed](t, map[string]string{"Close": "-"}))
+	require.Empty(t, discover[halfClosed](t, hidden((*halfClosed).Close)...))
 }
 
 type twins struct{ hubsys.Hub }
@@ -192,15 +239,17 @@ func (*twins) SEND()  {}
 func (*twins) Other() {}
 
 func TestNamesThatClientsCannotTellApart(t *testing.T) {
-	require.Equal(t, []string{`method Send: clients cannot tell it from SEND: both are called "Send"`}, discover[twins](t, nil))
-	require.Equal(t, []string{`method Send: clients cannot tell it from Other: both are called "Send"`}, discover[twins](t, map[string]string{"Other": "sEND", "SEND": "shout"}), "renamed to a name that is taken")
-	require.Empty(t, discover[twins](t, map[string]string{"SEND": "shout"}))
-	require.Empty(t, discover[twins](t, map[string]string{"SEND": "-"}))
+	require.Equal(t, []string{`method Send: clients cannot tell it from SEND: both are called "Send"`}, discover[twins](t))
+	require.Equal(t, []string{`method Send: clients cannot tell it from Other: both are called "Send"`}, discover[twins](t, hubsys.Method{Func: (*twins).Other, Name: "sEND"}, hubsys.Method{Func: (*twins).SEND, Name: "shout"}), "renamed to a name that is taken")
+	require.Empty(t, discover[twins](t, hubsys.Method{Func: (*twins).SEND, Name: "shout"}))
+	require.Empty(t, discover[twins](t, hidden((*twins).SEND)...))
 }
 
 func TestRenaming(t *testing.T) {
 	sys := newSystem(t, hubsys.Config{})
-	hub := register(t, sys, func(*hubsys.Call) (*renamed, error) { return &renamed{}, nil }, hubsys.HubOptions{Methods: map[string]string{"First": "Second", "Second": "First", "Third": "with space", "Hidden": "-", "Same": ""}})
+	hub := register(t, sys, func(context.Context) (*renamed, error) { return &renamed{}, nil }, hubsys.HubOptions{Methods: []hubsys.Method{
+		{Func: (*renamed).First, Name: "Second"}, {Func: (*renamed).Second, Name: "First"}, {Func: (*renamed).Third, Name: "with space"}, {Func: (*renamed).Hidden, Hidden: true}, {Func: (*renamed).Same},
+	}})
 	c := dial(t, serve(t, sys, hub))
 	for name, want := range map[string]string{"First": "2", "SECOND": "1", "With Space": "3", "Same": "5"} {
 		require.Equal(t, want, string(c.invoke(name).Result), name)
@@ -239,7 +288,7 @@ func (*derived) Own() string        { return "derived" }
 
 func TestMethodsOfEmbeddedHubsAreInherited(t *testing.T) {
 	sys := newSystem(t, hubsys.Config{})
-	hub := register(t, sys, func(*hubsys.Call) (*derived, error) { return &derived{}, nil }, hubsys.HubOptions{})
+	hub := register(t, sys, func(context.Context) (*derived, error) { return &derived{}, nil }, hubsys.HubOptions{})
 	c := dial(t, serve(t, sys, hub))
 	for name, want := range map[string]string{"Inherited": "base", "Overridden": "derived", "ByValue": "base", "Middle": "middle", "Own": "derived"} {
 		require.Equal(t, `"`+want+`"`, string(c.invoke(name).Result), name)
@@ -250,7 +299,7 @@ type derivedByPointer struct{ *base }
 
 func TestMethodsOfAHubEmbeddedByPointerAreInherited(t *testing.T) {
 	sys := newSystem(t, hubsys.Config{})
-	hub := register(t, sys, func(*hubsys.Call) (*derivedByPointer, error) { return &derivedByPointer{&base{}}, nil }, hubsys.HubOptions{})
+	hub := register(t, sys, func(context.Context) (*derivedByPointer, error) { return &derivedByPointer{&base{}}, nil }, hubsys.HubOptions{})
 	c := dial(t, serve(t, sys, hub))
 	require.Equal(t, `"base"`, string(c.invoke("Inherited").Result))
 }
@@ -294,7 +343,7 @@ type (
 )
 
 func comesFrom(method, embedded string) string {
-	return "method " + method + ": it comes from the embedded " + embedded + `, which is no hub: declare it on the hub, or hide it with Methods["` + method + `"] = "-"`
+	return "method " + method + ": it comes from the embedded " + embedded + `, which is no hub: declare it on the hub, or hide it with HubOptions.Methods`
 }
 
 func TestMethodsOfOtherEmbeddedTypesAreNotPublished(t *testing.T) {
@@ -304,14 +353,14 @@ func TestMethodsOfOtherEmbeddedTypesAreNotPublished(t *testing.T) {
 		}
 		return faults
 	}
-	require.Equal(t, all("sync.Mutex", "Lock", "TryLock", "Unlock"), discover[withMutex](t, nil))
-	require.Equal(t, all("hubsys_test.service", "Copy", "Nothing", "Number"), discover[withService](t, nil))
-	require.Equal(t, all("*hubsys_test.service", "Copy", "Nothing", "Number"), discover[withPointer](t, nil))
-	require.Equal(t, all("hubsys_test.deeper", "Copy", "Nothing", "Number"), discover[withDeeper](t, nil))
-	require.Equal(t, all("io.StringWriter", "WriteString"), discover[withInterface](t, nil))
-	require.Equal(t, all("hubsys_test.service", "Copy", "Nothing", "Number"), discover[withServiceBelow](t, nil))
-	require.Contains(t, discover[withBuffer](t, nil), comesFrom("ReadByte", "*bytes.Buffer"))
-	require.Empty(t, discover[withMutex](t, map[string]string{"Lock": "-", "TryLock": "-", "Unlock": "-"}))
+	require.Equal(t, all("sync.Mutex", "Lock", "TryLock", "Unlock"), discover[withMutex](t))
+	require.Equal(t, all("hubsys_test.service", "Copy", "Nothing", "Number"), discover[withService](t))
+	require.Equal(t, all("*hubsys_test.service", "Copy", "Nothing", "Number"), discover[withPointer](t))
+	require.Equal(t, all("hubsys_test.deeper", "Copy", "Nothing", "Number"), discover[withDeeper](t))
+	require.Equal(t, all("io.StringWriter", "WriteString"), discover[withInterface](t))
+	require.Equal(t, all("hubsys_test.service", "Copy", "Nothing", "Number"), discover[withServiceBelow](t))
+	require.Contains(t, discover[withBuffer](t), comesFrom("ReadByte", "*bytes.Buffer"))
+	require.Empty(t, discover[withMutex](t, hidden((*withMutex).Lock, (*withMutex).TryLock, (*withMutex).Unlock)...))
 }
 
 // Of two embedded types that have a method, the one that lies less deep is promoted.
@@ -334,8 +383,8 @@ func (shallow) Inherited() string { return "shallow" }
 func (*shallowHub) Number() int   { return 7 }
 
 func TestWhichOfTwoEmbeddedTypesAMethodComesFrom(t *testing.T) {
-	assert.Equal(t, []string{comesFrom("Inherited", "hubsys_test.shallow")}, discover[twoDeep](t, nil), "promoted is shallow's")
-	assert.Equal(t, []string{comesFrom("Copy", "hubsys_test.deepNone"), comesFrom("Nothing", "hubsys_test.deepNone")}, discover[hubWins](t, nil), "Number is the hub's")
+	assert.Equal(t, []string{comesFrom("Inherited", "hubsys_test.shallow")}, discover[twoDeep](t), "promoted is shallow's")
+	assert.Equal(t, []string{comesFrom("Copy", "hubsys_test.deepNone"), comesFrom("Nothing", "hubsys_test.deepNone")}, discover[hubWins](t), "Number is the hub's")
 }
 
 // generic is a hub with a type parameter: all its methods are made by the compiler.
@@ -348,9 +397,9 @@ func (*generic[T]) Zero() (zero T) { return zero }
 func (*generic[T]) Number() string { return "overridden" }
 
 func TestAHubCanBeGeneric(t *testing.T) {
-	require.Equal(t, []string{comesFrom("Copy", "hubsys_test.service"), comesFrom("Nothing", "hubsys_test.service")}, discover[generic[int]](t, nil))
+	require.Equal(t, []string{comesFrom("Copy", "hubsys_test.service"), comesFrom("Nothing", "hubsys_test.service")}, discover[generic[int]](t))
 	sys := newSystem(t, hubsys.Config{})
-	hub := register(t, sys, func(*hubsys.Call) (*generic[int], error) { return &generic[int]{}, nil }, hubsys.HubOptions{Methods: map[string]string{"Copy": "-", "Nothing": "-"}})
+	hub := register(t, sys, func(context.Context) (*generic[int], error) { return &generic[int]{}, nil }, hubsys.HubOptions{Methods: hidden((*generic[int]).Copy, (*generic[int]).Nothing)})
 	c := dial(t, serve(t, sys, hub))
 	require.Equal(t, "0", string(c.invoke("Zero").Result))
 	require.Equal(t, `"overridden"`, string(c.invoke("Number").Result))
@@ -363,25 +412,23 @@ type closing struct {
 }
 
 func TestCloseOfAnEmbeddedTypeIsNotTakenForTheHubs(t *testing.T) {
-	require.Equal(t, []string{comesFrom("Close", "io.Closer")}, discover[closing](t, nil))
+	require.Equal(t, []string{comesFrom("Close", "io.Closer")}, discover[closing](t))
 }
 
 // ---- the rest of Register
 
 func TestWhatRegisterRefuses(t *testing.T) {
 	sys := newSystem(t, hubsys.Config{})
-	_, err := hubsys.Register[*base](sys, nil, hubsys.HubOptions{})
-	require.EqualError(t, err, "hubsys: *hubsys_test.base has no constructor")
-	_, err = hubsys.Register(sys, func(*hubsys.Call) (hubsys.Instance, error) { return nil, errors.New("no") }, hubsys.HubOptions{})
+	_, err := hubsys.Register(sys, func(context.Context) (hubsys.Instance, error) { return nil, errors.New("no") }, hubsys.HubOptions{})
 	require.EqualError(t, err, "hubsys: hubsys.Instance is no hub: a hub is a pointer to a struct that embeds hubsys.Hub")
-	_, err = hubsys.Register(sys, func(*hubsys.Call) (*base, error) { return nil, nil }, hubsys.HubOptions{OutboxLimit: 1})
+	_, err = hubsys.Register(sys, func(context.Context) (*base, error) { return nil, nil }, hubsys.HubOptions{OutboxLimit: 1})
 	require.ErrorContains(t, err, "OutboxLimit")
-	create := func(*hubsys.Call) (*struct{ hubsys.Hub }, error) { return nil, nil }
+	create := func(context.Context) (*struct{ hubsys.Hub }, error) { return nil, nil }
 	_, err = hubsys.Register(sys, create, hubsys.HubOptions{})
-	require.ErrorContains(t, err, "has no name, and HubOptions.Name gives it none")
+	require.ErrorContains(t, err, "has no name, and HubOptions.Name is empty")
 	register(t, sys, create, hubsys.HubOptions{Name: "anonymous"})
-	register(t, sys, func(*hubsys.Call) (*base, error) { return nil, nil }, hubsys.HubOptions{})
-	_, err = hubsys.Register(sys, func(*hubsys.Call) (*base, error) { return nil, nil }, hubsys.HubOptions{})
+	register(t, sys, func(context.Context) (*base, error) { return nil, nil }, hubsys.HubOptions{})
+	_, err = hubsys.Register(sys, func(context.Context) (*base, error) { return nil, nil }, hubsys.HubOptions{})
 	require.EqualError(t, err, `hubsys: there is a hub named "base" already; HubOptions.Name gives this one another name`)
-	register(t, sys, func(*hubsys.Call) (*base, error) { return nil, nil }, hubsys.HubOptions{Name: "other"})
+	register(t, sys, func(context.Context) (*base, error) { return nil, nil }, hubsys.HubOptions{Name: "other"})
 }

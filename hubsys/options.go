@@ -1,6 +1,7 @@
 package hubsys
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -14,16 +15,6 @@ import (
 	"github.com/troupe-go/troupe/transport"
 )
 
-// Transports is a set of transports.
-type Transports = transport.Transports
-
-// The transports.
-const (
-	WebSockets       = transport.WebSockets
-	ServerSentEvents = transport.ServerSentEvents
-	LongPolling      = transport.LongPolling
-)
-
 // Unlimited lifts a limit, where its option says that this can be done.
 const Unlimited = -1
 
@@ -31,9 +22,8 @@ const Unlimited = -1
 type HubOptions struct {
 	// Name tells hubs of one System apart, in the addresses of actors and in logs. Default: the name of the hub's type.
 	Name string
-	// Methods names methods for clients: the key is the name in Go, the value the name that clients use. "-" hides a method from them.
-	// A method that is not mentioned has its own name.
-	Methods map[string]string
+	// Methods are the methods of the hub about which there is something special. Clients call all others by their names in Go.
+	Methods []Method
 
 	// Protocols are the encodings that clients may choose from, eight at most. Default: hubproto.JSON and hubproto.MessagePack.
 	Protocols []hubproto.Protocol
@@ -81,6 +71,16 @@ type HubOptions struct {
 	MaximumPendingResults int
 }
 
+// Method says what is special about one method of a hub.
+type Method struct {
+	// Func is the method, as an expression such as (*Chat).Send.
+	Func any
+	// Name is what clients call the method. Default: its name in Go.
+	Name string
+	// Hidden says that clients cannot call the method. Default: false.
+	Hidden bool
+}
+
 const (
 	defaultBytes = 1 << 20
 	leastBytes   = 64 << 10
@@ -110,7 +110,7 @@ func (o HubOptions) Validate() error {
 	f.check(o.OutboxLimit == 0 || o.OutboxLimit >= leastBytes, "OutboxLimit is %d: it is at least %d bytes, or 0 for the default", o.OutboxLimit, leastBytes)
 	f.check(o.DisconnectGrace >= Unlimited, "DisconnectGrace is %s: it is a time, 0 for the default, or Unlimited", o.DisconnectGrace)
 	f.check(o.MaximumPendingResults >= 0, "MaximumPendingResults is %d: it is at least 1, or 0 for the default", o.MaximumPendingResults)
-	keepAlive, timeout := or(o.KeepAliveInterval, defaultKeepAlive), or(o.ClientTimeoutInterval, defaultClientTimeout)
+	keepAlive, timeout := cmp.Or(o.KeepAliveInterval, defaultKeepAlive), cmp.Or(o.ClientTimeoutInterval, defaultClientTimeout)
 	f.check(keepAlive < timeout || keepAlive < 0 || timeout < 0, "KeepAliveInterval is %s, and ClientTimeoutInterval %s: clients that ping as often as they are pinged would be timed out", keepAlive, timeout)
 	f.check(o.InboundLimit == 0 || o.InboundLimit >= leastBytes, "InboundLimit is %d: it is at least %d bytes, or 0 for the default", o.InboundLimit, leastBytes)
 	return f.join("HubOptions")
@@ -155,7 +155,7 @@ type EndpointOptions struct {
 // Validate reports everything that is wrong with the options.
 func (o EndpointOptions) Validate() error {
 	var f faults
-	f.check(o.Transports&^transport.AllTransports == 0, "Transports has an unknown one: %#x", uint8(o.Transports))
+	f.check(transport.Transports(o.Transports)&^transport.AllTransports == 0, "Transports has an unknown one: %#x", uint8(o.Transports))
 	f.duration("PollTimeout", o.PollTimeout)
 	f.check(o.PollTimeout < clientPollTimeout, "PollTimeout is %s: clients give up after %s", o.PollTimeout, clientPollTimeout)
 	f.check(o.RequestHeaderLimit >= 0, "RequestHeaderLimit is %d: it is a number of bytes, or 0 for the default", o.RequestHeaderLimit)
@@ -194,29 +194,21 @@ func (f *faults) join(what string) error {
 // settings puts the defaults where nothing was said.
 func settings(h HubOptions, e EndpointOptions) *actors.Settings {
 	s := &actors.Settings{
-		MaxMessage:       or(h.MaximumReceiveMessageSize, 32768),
-		Parallel:         or(h.MaximumParallelInvocationsPerClient, 1),
-		StreamBuffer:     or(h.StreamBufferCapacity, 10),
-		OutboxLimit:      or(h.OutboxLimit, defaultBytes),
-		InboundLimit:     or(h.InboundLimit, defaultBytes),
-		HandshakeTimeout: or(h.HandshakeTimeout, 15*time.Second),
-		KeepAlive:        or(h.KeepAliveInterval, defaultKeepAlive),
-		ClientTimeout:    or(h.ClientTimeoutInterval, defaultClientTimeout),
-		CloseTimeout:     or(e.CloseTimeout, 5*time.Second),
-		SendTimeout:      or(e.TransportSendTimeout, 10*time.Second),
-		DisconnectGrace:  or(h.DisconnectGrace, 30*time.Second),
-		PendingResults:   or(h.MaximumPendingResults, 100),
+		MaxMessage:       cmp.Or(h.MaximumReceiveMessageSize, 32768),
+		Parallel:         cmp.Or(h.MaximumParallelInvocationsPerClient, 1),
+		StreamBuffer:     cmp.Or(h.StreamBufferCapacity, 10),
+		OutboxLimit:      cmp.Or(h.OutboxLimit, defaultBytes),
+		InboundLimit:     cmp.Or(h.InboundLimit, defaultBytes),
+		HandshakeTimeout: cmp.Or(h.HandshakeTimeout, 15*time.Second),
+		KeepAlive:        cmp.Or(h.KeepAliveInterval, defaultKeepAlive),
+		ClientTimeout:    cmp.Or(h.ClientTimeoutInterval, defaultClientTimeout),
+		CloseTimeout:     cmp.Or(e.CloseTimeout, 5*time.Second),
+		SendTimeout:      cmp.Or(e.TransportSendTimeout, 10*time.Second),
+		DisconnectGrace:  cmp.Or(h.DisconnectGrace, 30*time.Second),
+		PendingResults:   cmp.Or(h.MaximumPendingResults, 100),
 	}
 	if s.MaxMessage == Unlimited {
 		s.MaxMessage = 0
 	}
 	return s
-}
-
-func or[T comparable](value, otherwise T) T {
-	var zero T
-	if value == zero {
-		return otherwise
-	}
-	return value
 }

@@ -32,7 +32,7 @@ MaximumParallelInvocationsPerClient is -1: it is at least 1, or 0 for the defaul
 OutboxLimit is 65535: it is at least 65536 bytes, or 0 for the default
 InboundLimit is -1: it is at least 65536 bytes, or 0 for the default`
 	require.EqualError(t, faulty.Validate(), want)
-	_, err := hubsys.Register(newSystem(t, hubsys.Config{}), func(*hubsys.Call) (*base, error) { return &base{}, nil }, faulty)
+	_, err := hubsys.Register(newSystem(t, hubsys.Config{}), func(context.Context) (*base, error) { return &base{}, nil }, faulty)
 	require.EqualError(t, err, want)
 }
 
@@ -52,14 +52,14 @@ origin "https://*.example" is not of the form scheme://host or scheme://host:por
 origin "" is not of the form scheme://host or scheme://host:port
 origin "*" cannot be allowed together with credentials: every web page could act as its visitor`
 	require.EqualError(t, faulty.Validate(), want)
-	hub := register(t, newSystem(t, hubsys.Config{}), func(*hubsys.Call) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
+	hub := register(t, newSystem(t, hubsys.Config{}), func(context.Context) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
 	require.EqualError(t, hub.Map("/hub", faulty), want)
 	require.NoError(t, hub.Map("/hub", hubsys.EndpointOptions{}), "the path has not been taken")
 }
 
 func TestPaths(t *testing.T) {
 	sys := newSystem(t, hubsys.Config{})
-	hub := register(t, sys, func(*hubsys.Call) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
+	hub := register(t, sys, func(context.Context) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
 	for _, path := range []string{"", "hub", "/hub/", "//", "//hub", "/a//b", "/a/../b", "/.", "/a/."} {
 		require.ErrorContains(t, hub.Map(path, hubsys.EndpointOptions{}), "is not the path of an endpoint: it begins with a slash", path)
 	}
@@ -78,7 +78,7 @@ func TestPaths(t *testing.T) {
 
 func TestWhichPathsReachAnEndpoint(t *testing.T) {
 	sys := newSystem(t, hubsys.Config{})
-	hub := register(t, sys, func(*hubsys.Call) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
+	hub := register(t, sys, func(context.Context) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
 	require.NoError(t, hub.Map("/hub/one", hubsys.EndpointOptions{}))
 	for path, status := range map[string]int{
 		"/hub/one/negotiate": 200, "/hub/%6fne/negotiate": 200, "/hub/one": 400,
@@ -96,7 +96,7 @@ func TestWhichPathsReachAnEndpoint(t *testing.T) {
 // Behind StripPrefix, paths need not begin with a slash, whatever clients ask for.
 func TestNoPathIsTooOdd(t *testing.T) {
 	sys := newSystem(t, hubsys.Config{})
-	hub := register(t, sys, func(*hubsys.Call) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
+	hub := register(t, sys, func(context.Context) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
 	require.NoError(t, hub.Map("/hub", hubsys.EndpointOptions{}))
 	handler := http.StripPrefix("/x/", sys)
 	for _, path := range []string{"/x/", "/x/.", "/x/..", "/x/./..", "/x/../..", "/x/../../hub", "/x//.", "/x/...", "/x/%2e%2e/%2E."} {

@@ -122,10 +122,10 @@ func TestAnotherShutdownHasADeadlineOfItsOwn(t *testing.T) {
 
 func TestWhatAHubsInboxDoesNotTake(t *testing.T) {
 	sys := newSystem(t, hubsys.Config{})
-	hub := register(t, sys, func(*hubsys.Call) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
+	hub := register(t, sys, func(context.Context) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
 	result, err := sys.ActorSystem().Root.RequestFuture(hub.PID(), "a string", within).Result()
 	require.NoError(t, err)
-	require.Equal(t, "troupe: a hub takes a *troupev1.Send, not a string", result.(*troupev1.SendResult).GetError())
+	require.Equal(t, "hubsys: a hub takes a *troupev1.Send, not a string", result.(*troupev1.SendResult).GetError())
 }
 
 type misspelled struct{ hubsys.Hub }
@@ -136,16 +136,16 @@ func (*misspelled) Take(*hubsys.Call)                 {}
 
 func TestMethodsThatWereMeantOtherwise(t *testing.T) {
 	require.Equal(t, []string{
-		`method OnDisconnectedAsync: it would be a method for clients: the lifetime method is called OnDisconnected; Methods["OnDisconnectedAsync"] says if it is for clients, or hides it`,
-		`method Onconnected: it would be a method for clients: the lifetime method is called OnConnected; Methods["Onconnected"] says if it is for clients, or hides it`,
+		`method OnDisconnectedAsync: it would be a method for clients: the lifetime method is called OnDisconnected; HubOptions.Methods publishes or hides it`,
+		`method Onconnected: it would be a method for clients: the lifetime method is called OnConnected; HubOptions.Methods publishes or hides it`,
 		`method Take: parameter 1: the call is no parameter: Hub.Call gives it`,
-	}, discover[misspelled](t, nil))
+	}, discover[misspelled](t))
 	require.Equal(t, []string{`method Take: parameter 1: the call is no parameter: Hub.Call gives it`},
-		discover[misspelled](t, map[string]string{"Onconnected": "Onconnected", "OnDisconnectedAsync": "-"}))
+		discover[misspelled](t, hubsys.Method{Func: (*misspelled).Onconnected}, hubsys.Method{Func: (*misspelled).OnDisconnectedAsync, Hidden: true}))
 }
 
 func TestPathsThatNoRequestHas(t *testing.T) {
-	hub := register(t, newSystem(t, hubsys.Config{}), func(*hubsys.Call) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
+	hub := register(t, newSystem(t, hubsys.Config{}), func(context.Context) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
 	for _, path := range []string{"/chat?room=1", "/chat#top"} {
 		require.ErrorContains(t, hub.Map(path, hubsys.EndpointOptions{}), "it is not encoded, and has no query, fragment or wildcard")
 	}

@@ -112,7 +112,7 @@ func TestNothingIsTakenAfterShutdown(t *testing.T) {
 		require.Error(t, err)
 		require.Equal(t, http.StatusServiceUnavailable, status)
 	}
-	_, err := hubsys.Register(w.sys, func(*hubsys.Call) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
+	_, err := hubsys.Register(w.sys, func(context.Context) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
 	require.ErrorContains(t, err, "shutting down")
 	require.ErrorIs(t, w.hub.Clients().All().Send(t.Context(), "x"), hubsys.ErrShutdown)
 	require.NoError(t, w.hub.Groups().Add(t.Context(), "no such", "group"))
@@ -202,7 +202,7 @@ func TestShutdownThatIsCutShort(t *testing.T) {
 	defer cancel()
 	go func() { _, _ = c.read(); _, _ = c.read() }()
 	err := w.sys.Shutdown(ctx)
-	require.EqualError(t, err, "troupe: shutdown was cut short: 1 connections cut off, 2 calls abandoned: enough")
+	require.EqualError(t, err, "hubsys: shutdown was cut short: 1 connections cut off, 2 calls abandoned: enough")
 	close(goOn)
 	w.abandoned = true
 }
@@ -216,7 +216,7 @@ func TestShutdownCutsDeafClients(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	err := w.sys.Shutdown(ctx)
-	require.EqualError(t, err, "troupe: shutdown was cut short: 1 connections cut off, 0 calls abandoned: context deadline exceeded")
+	require.EqualError(t, err, "hubsys: shutdown was cut short: 1 connections cut off, 0 calls abandoned: context deadline exceeded")
 	require.Equal(t, reconnect, c.next().raw)
 	w.abandoned = true
 }
@@ -261,7 +261,7 @@ func TestACallMayShutDownItsSystemWithItsOwnContext(t *testing.T) {
 func TestShutdownTogetherWithTheServer(t *testing.T) {
 	noLeaks(t)
 	sys := newSystem(t, hubsys.Config{})
-	hub := register(t, sys, func(*hubsys.Call) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
+	hub := register(t, sys, func(context.Context) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
 	require.NoError(t, hub.Map("/hub", hubsys.EndpointOptions{}))
 	server := httptest.NewServer(sys)
 	t.Cleanup(server.Close)

@@ -1,8 +1,8 @@
 package hubsys
 
 import (
+	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -72,11 +72,9 @@ func New(config Config) (*System, error) {
 	if err != nil {
 		return nil, err
 	}
-	var node [4]byte
-	rand.Read(node[:])
-	tokens := transport.NewTokens(node)
-	tokens.Limit = or(config.PendingConnections, tokens.Limit)
-	tokens.AddressLimit = or(config.PendingConnectionsPerAddress, tokens.AddressLimit)
+	tokens := transport.NewTokens(runtime.Node())
+	tokens.Limit = cmp.Or(config.PendingConnections, tokens.Limit)
+	tokens.AddressLimit = cmp.Or(config.PendingConnectionsPerAddress, tokens.AddressLimit)
 	return &System{runtime: runtime, log: log, tokens: tokens, hubs: map[string]bool{}, endpoints: map[string]*endpoint{}}, nil
 }
 
@@ -107,7 +105,7 @@ func (s *System) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	negotiate := false
 	if e == nil {
 		if hub, ok := strings.CutSuffix(path, negotiation); ok {
-			e, negotiate = s.endpoints[or(hub, "/")], true
+			e, negotiate = s.endpoints[cmp.Or(hub, "/")], true
 		}
 	}
 	s.mu.RUnlock()
@@ -170,7 +168,7 @@ func (s *System) mapEndpoint(path string, e *endpoint) error {
 		return fmt.Errorf("hubsys: there is an endpoint at %q already", path)
 	}
 	hub, ok := strings.CutSuffix(path, negotiation)
-	if ok && s.endpoints[or(hub, "/")] != nil || s.endpoints[strings.TrimSuffix(path, "/")+negotiation] != nil {
+	if ok && s.endpoints[cmp.Or(hub, "/")] != nil || s.endpoints[strings.TrimSuffix(path, "/")+negotiation] != nil {
 		return fmt.Errorf("hubsys: %q cannot be the path of an endpoint: clients negotiate with another one there, or it is where they would negotiate with this one", path)
 	}
 	s.endpoints[path] = e
@@ -179,8 +177,8 @@ func (s *System) mapEndpoint(path string, e *endpoint) error {
 
 var errClosing = errors.New("hubsys: the system is shutting down")
 
-// claim reserves the name of a hub.
-func (s *System) claim(name string) error {
+// claimName reserves the name of a hub.
+func (s *System) claimName(name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closing {

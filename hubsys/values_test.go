@@ -25,7 +25,7 @@ func (*valued) Huge(number string) json.RawMessage         { return json.RawMess
 
 func TestValuesOfMethods(t *testing.T) {
 	sys := newSystem(t, hubsys.Config{})
-	hub := register(t, sys, func(*hubsys.Call) (*valued, error) { return &valued{}, nil }, hubsys.HubOptions{})
+	hub := register(t, sys, func(context.Context) (*valued, error) { return &valued{}, nil }, hubsys.HubOptions{})
 	c := dial(t, serve(t, sys, hub))
 	for _, call := range []struct{ method, argument, result string }{
 		{"When", `"2024-05-06"`, `"2024-05-06T00:00:00Z"`}, {"When", `"2024-05-06T07:08"`, `"2024-05-06T07:08:00Z"`}, {"When", `"2024-05-06T07:08:09.1234567"`, `"2024-05-06T07:08:09.1234567Z"`}, {"When", `"2024-05-06T07:08:09+02"`, `"2024-05-06T07:08:09+02:00"`},
@@ -44,7 +44,7 @@ func TestValuesOfMethods(t *testing.T) {
 // A number that MessagePack cannot hold fails the call or the Send that it is in, and nothing else.
 func TestNumbersThatMessagePackCannotHold(t *testing.T) {
 	sys := newSystem(t, hubsys.Config{})
-	hub := register(t, sys, func(*hubsys.Call) (*valued, error) { return &valued{}, nil }, hubsys.HubOptions{EnableDetailedErrors: true})
+	hub := register(t, sys, func(context.Context) (*valued, error) { return &valued{}, nil }, hubsys.HubOptions{EnableDetailedErrors: true})
 	url := serve(t, sys, hub)
 	c := open(t, url, dialing{})
 	c.send(`{"protocol":"messagepack","version":1}`)
@@ -98,7 +98,7 @@ func (*enduring) Uploads(<-chan map[string]time.Duration)    {}
 func (*enduring) Fine(hubproto.TimeSpan) []hubproto.TimeSpan { return nil }
 
 func TestDurationsAreRefusedWithAHint(t *testing.T) {
-	reasons := discover[enduring](t, nil)
+	reasons := discover[enduring](t)
 	require.Len(t, reasons, 6)
 	for i, method := range []string{"Argument", "InFields", "Keys", "Result", "Stream", "Uploads"} {
 		require.Contains(t, reasons[i], "method "+method+": ")

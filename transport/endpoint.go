@@ -1,10 +1,8 @@
 package transport
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -13,35 +11,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/troupe-go/troupe/internal/link"
 	"github.com/troupe-go/troupe/internal/logs"
 )
-
-// Session is a connection as its transport sees it. Buffer, Commit, CommitLast, Partial and End are called by one goroutine at a time.
-type Session interface {
-	// Buffer returns memory to read into, at least 512 bytes.
-	Buffer() []byte
-	// Commit says that n bytes have been read into it. It may wait, and so slow the client down; false: until the connection has ended.
-	Commit(n int) bool
-	// CommitLast is Commit for the end of a request, which is to be answered soon: what it brings is not handled on the caller's goroutine.
-	CommitLast(n int) bool
-	// Partial tells whether half a message has been read.
-	Partial() bool
-	// End says that nothing more comes, and nothing more can be fetched. An error tells what the transport found wrong.
-	End(err error)
-	// Pong asks for a control frame to be written when the socket is free.
-	Pong(frame []byte)
-
-	// Fetch waits for output of a connection that has no socket, and gives it to deliver, which says how much is taken as it goes on. When
-	// deliver fails, the output is pending again. At the end of all output it returns false; its error is that of ctx or deliver.
-	Fetch(ctx context.Context, deliver func(messages [][]byte, taken func(n int)) error) (more bool, err error)
-	// Leave says that the client wants to end the connection.
-	Leave(err error)
-	// Done is closed when the connection begins to close.
-	Done() <-chan struct{}
-}
-
-// Link is what the owner of a connection can do to its transport, besides what it knows of its kind.
-type Link interface{ Cut() }
 
 // Identity is who makes a request.
 type Identity struct {
@@ -49,14 +21,24 @@ type Identity struct {
 	Value  any    // whatever Authenticate has found out
 }
 
-// Acceptor is what an endpoint asks of those who own its connections.
+// Opening is a request that opens a connection.
+type Opening struct {
+	ID        string // of the connection
+	Identity  Identity
+	Request   *http.Request // not valid after Accept
+	Transport Transports
+}
+
+// Acceptor is what an endpoint asks of the owner of its connections.
 type Acceptor interface {
-	// Authenticate tells who makes a request. An error refuses it, see [Refusal].
+	// Authenticate tells who makes a request. An error refuses the request, see [Refusal].
 	Authenticate(r *http.Request) (Identity, error)
-	// Accept begins a connection. The link is a *[WebSocket], or of a kind whose output is fetched.
-	Accept(id string, who Identity, request *Request, link Link) (Session, error)
-	// Closing says that no new connections are wanted.
-	Closing() bool
+	// AcceptSocket opens a connection over a WebSocket.
+	AcceptSocket(o Opening, socket link.Socket) (link.SocketSession, error)
+	// AcceptFetcher opens a connection whose output is fetched by requests.
+	AcceptFetcher(o Opening, fetcher link.Fetcher) (link.FetchSession, error)
+	// IsClosing reports whether new connections are refused.
+	IsClosing() bool
 }
 
 // Refusal is an error of Authenticate with a status of its own; other errors are answered with 401.
@@ -103,7 +85,7 @@ func (e *Endpoint) answerNegotiate(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Connect answers what comes to the endpoint itself (spec §1.6, §2.1).
+// Connect answers what comes to the endpoint itself (docs/protocol.md, 1.6, §2.1).
 func (e *Endpoint) Connect(w http.ResponseWriter, r *http.Request) {
 	e.guard(w, r, e.connect)
 }
@@ -115,7 +97,7 @@ func (e *Endpoint) guard(w http.ResponseWriter, r *http.Request, next http.Handl
 	case !e.isOurs(r.Host):
 		e.logOnce("a request was refused: it asks for a host that is not in AllowedHosts", r.Host, r)
 		plain(w, http.StatusMisdirectedRequest, "The host is not one of this server's.")
-	case e.RequestLimit > 0 && keptSize(r) > e.RequestLimit:
+	case e.RequestLimit > 0 && requestSize(r) > e.RequestLimit:
 		plain(w, http.StatusRequestHeaderFieldsTooLarge, fmt.Sprintf("Headers and query may have %d bytes together.", e.RequestLimit))
 	default:
 		if e.Origins.cors != nil && !e.Origins.allows(r) {
@@ -123,6 +105,17 @@ func (e *Endpoint) guard(w http.ResponseWriter, r *http.Request, next http.Handl
 		}
 		e.Origins.guard(w, r, next)
 	}
+}
+
+// requestSize is about how many bytes of headers and query a request has.
+func requestSize(r *http.Request) int {
+	n := len(r.URL.RawQuery) + len(r.URL.Path) + len(r.Host)
+	for name, values := range r.Header {
+		for _, value := range values {
+			n += len(name) + len(value) + len(": \n")
+		}
+	}
+	return n
 }
 
 // isOurs reports whether the server may be asked by a name. A listed host without a port stands for every port.
@@ -187,7 +180,7 @@ func (e *Endpoint) get(w http.ResponseWriter, r *http.Request) {
 
 // enter lets a request into the connection that it names: with first, as the one that has just opened it. If it returns nil, the
 // request has been answered.
-func (e *Endpoint) enter(w http.ResponseWriter, r *http.Request, transport Transports) (q *requests, first bool) {
+func (e *Endpoint) enter(w http.ResponseWriter, r *http.Request, transport Transports) (q *fetcher, first bool) {
 	reserved, ok := e.known(w, r)
 	if !ok || !e.offers(w, transport) {
 		return nil, false
@@ -200,13 +193,13 @@ func (e *Endpoint) enter(w http.ResponseWriter, r *http.Request, transport Trans
 		if !e.isUser(w, r, reserved) {
 			return nil, false
 		}
-		return e.Tokens.requestsOf(reserved), false
+		return e.Tokens.fetcherOf(reserved), false
 	}
 	who, ok := e.admit(w, r)
 	if !ok || !e.owns(w, r, reserved, who) {
 		return nil, false
 	}
-	q = e.Tokens.requestsOf(reserved)
+	q = e.Tokens.fetcherOf(reserved)
 	has, ok = e.Tokens.activate(reserved, transport)
 	if !ok { // another request was faster, or too much time has passed
 		if has == transport && transport == LongPolling {
@@ -216,7 +209,7 @@ func (e *Endpoint) enter(w http.ResponseWriter, r *http.Request, transport Trans
 		return nil, false
 	}
 	q.polls = transport == LongPolling
-	if err := q.open(r, who, transport); err != nil {
+	if err := q.open(Opening{ID: reserved.id, Identity: who, Request: r, Transport: transport}); err != nil {
 		closing(w)
 		return nil, false
 	}
@@ -255,7 +248,7 @@ func refuse(w http.ResponseWriter, has, wanted Transports) {
 
 // named finds the connection that a request names by its token. Without an id there is none, and twice the same id is none, too.
 func (e *Endpoint) named(r *http.Request) (id string, reserved *reservation) {
-	id, count := queryValue(r.URL.RawQuery, "id")
+	id, count := QueryValue(r.URL.RawQuery, "id")
 	if count == 1 {
 		reserved = e.Tokens.find(id, e)
 	}
@@ -278,7 +271,7 @@ func (e *Endpoint) known(w http.ResponseWriter, r *http.Request) (reserved *rese
 const unknownConnection = "No Connection with that ID"
 
 // isUser refuses a request that is not made by the user of the connection. Newer versions of the reference do so, older ones do not
-// (spec §2.6).
+// (docs/protocol.md, 2.6).
 func (e *Endpoint) isUser(w http.ResponseWriter, r *http.Request, reserved *reservation) bool {
 	who, ok := e.identify(w, r)
 	return ok && e.owns(w, r, reserved, who)
@@ -296,15 +289,11 @@ var errOtherUser = errors.New("the connection was negotiated by another user tha
 
 // admit lets in who may connect.
 func (e *Endpoint) admit(w http.ResponseWriter, r *http.Request) (Identity, bool) {
-	if e.Acceptor.Closing() {
+	if e.Acceptor.IsClosing() {
 		closing(w)
 		return Identity{}, false
 	}
 	return e.identify(w, r)
-}
-
-func closing(w http.ResponseWriter) {
-	plain(w, http.StatusServiceUnavailable, "The server is shutting down.")
 }
 
 // identify finds out who makes a request.
@@ -327,31 +316,8 @@ func (e *Endpoint) refuse(w http.ResponseWriter, r *http.Request, status int, er
 	plain(w, status, "")
 }
 
-// plain answers with a status and a text, as the reference does for all its errors.
-func plain(w http.ResponseWriter, status int, text string) {
-	w.Header().Set("Content-Type", "text/plain")
-	w.WriteHeader(status)
-	_, _ = w.Write([]byte(text))
-}
-
-// LimitBody gives the body of a request, which net/http reads if nobody else does, a deadline.
-func LimitBody(w http.ResponseWriter, r *http.Request) {
-	if r.ContentLength != 0 {
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(restPause))
-	}
-}
-
-// discardBody reads the body of a request that needs none. It returns false if the body is large, or does not come.
-func discardBody(r *http.Request) bool {
-	if r.ContentLength == 0 {
-		return true
-	}
-	n, err := io.Copy(io.Discard, io.LimitReader(r.Body, maxRest+1))
-	return err == nil && n <= maxRest
-}
-
-// queryValue is the first value of a key without regard to its case, and how often it is there.
-func queryValue(query, key string) (value string, count int) {
+// QueryValue returns the first value of a key in a query, whatever the case of the key, and how often the key is there.
+func QueryValue(query, key string) (value string, count int) {
 	for pair := range strings.SplitSeq(query, "&") {
 		k, v, _ := strings.Cut(pair, "=")
 		if k, err := url.QueryUnescape(k); err != nil || !strings.EqualFold(k, key) {
@@ -368,7 +334,7 @@ func queryValue(query, key string) (value string, count int) {
 	return value, count
 }
 
-// acceptsEvents looks for exactly text/event-stream, without parameters (spec §2.1).
+// acceptsEvents looks for exactly text/event-stream, without parameters (docs/protocol.md, 2.1).
 func acceptsEvents(r *http.Request) bool {
 	for _, accept := range r.Header.Values("Accept") {
 		for part := range strings.SplitSeq(accept, ",") {

@@ -2,10 +2,13 @@ package transport
 
 import (
 	"bytes"
+	"context"
 	"net/http"
+
+	"github.com/troupe-go/troupe/internal/link"
 )
 
-// events serves an event stream (spec §2.4): one event for each batch of messages.
+// events serves an event stream (docs/protocol.md, 2.4): one event for each batch of messages.
 func (e *Endpoint) events(w http.ResponseWriter, r *http.Request) {
 	if !supports[http.Flusher](w) && !supports[interface{ FlushError() error }](w) {
 		e.Log.Error("events cannot be streamed: the http.ResponseWriter is no http.Flusher, and does not unwrap to one", "path", r.URL.Path)
@@ -32,21 +35,25 @@ func (e *Endpoint) events(w http.ResponseWriter, r *http.Request) {
 		h.Set("Content-Encoding", "identity")
 	}
 	h.Set("X-Accel-Buffering", "no")
-	err := f.deliver(ctx, func() error { // the client's open event
-		_, _ = w.Write([]byte(":\r\n"))
-		return f.control.Flush()
-	})
-	if err != nil {
+	if err := f.open(ctx, w); err != nil {
 		return
 	}
 	for {
-		more, err := q.session.Fetch(ctx, func(messages [][]byte, taken func(int)) error {
-			return f.deliver(ctx, func() error { return sendEvent(w, f.control, messages, taken) })
-		})
-		if !more || err != nil {
+		if _, err := q.deliver(ctx, f, func(out link.Output) error { return sendEvent(w, f.control, out) }); err != nil {
 			return
 		}
 	}
+}
+
+// open writes a comment, by which the client sees that the stream is open.
+func (f *fetch) open(ctx context.Context, w http.ResponseWriter) error {
+	f.writing.Store(true)
+	defer f.writing.Store(false)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	_, _ = w.Write([]byte(":\r\n"))
+	return f.control.Flush()
 }
 
 var (
@@ -56,17 +63,17 @@ var (
 )
 
 // sendEvent writes messages as one event, and flushes it.
-func sendEvent(w http.ResponseWriter, control *http.ResponseController, messages [][]byte, taken func(int)) error {
+func sendEvent(w http.ResponseWriter, control *http.ResponseController, out link.Output) error {
 	if _, err := w.Write(dataField); err != nil {
 		return err
 	}
-	for _, m := range messages {
+	for _, m := range out.Messages() {
 		for {
 			i := bytes.IndexByte(m, '\n')
 			if i < 0 {
 				break
 			}
-			if err := write(w, bytes.TrimSuffix(m[:i], []byte("\r")), taken); err != nil {
+			if err := write(w, bytes.TrimSuffix(m[:i], []byte("\r")), out); err != nil {
 				return err
 			}
 			if _, err := w.Write(nextLine); err != nil {
@@ -74,7 +81,7 @@ func sendEvent(w http.ResponseWriter, control *http.ResponseController, messages
 			}
 			m = m[i+1:]
 		}
-		if err := write(w, m, taken); err != nil {
+		if err := write(w, m, out); err != nil {
 			return err
 		}
 	}

@@ -24,6 +24,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/troupe-go/troupe/hubsys"
+	"github.com/troupe-go/troupe/internal/link"
 	"github.com/troupe-go/troupe/transport"
 )
 
@@ -160,7 +161,7 @@ func newStage(t testing.TB, c scene) *stage {
 	require.NoError(t, err)
 	s := &stage{t: t, sys: sys, gone: make(chan error, 1000), notes: make(chan string, 10000), entered: make(chan struct{}, 100), gate: make(chan struct{})}
 	s.open = sync.OnceFunc(func() { close(s.gate) })
-	s.hub, err = hubsys.Register(sys, func(*hubsys.Call) (*show, error) { return &show{s: s}, nil }, c.HubOptions)
+	s.hub, err = hubsys.Register(sys, func(context.Context) (*show, error) { return &show{s: s}, nil }, c.HubOptions)
 	require.NoError(t, err)
 	require.NoError(t, s.hub.Map("/show", c.EndpointOptions))
 	require.NoError(t, s.hub.Map("/other", c.EndpointOptions))
@@ -492,7 +493,13 @@ func items(id string, n int) (records []string) {
 type door struct {
 	*transport.Endpoint
 	authenticate func(*http.Request) (transport.Identity, error)
-	accept       func(link transport.Link) (transport.Session, error)
+	accept       func(link.Transport) (anySession, error)
+}
+
+// anySession is one over either kind of link.
+type anySession interface {
+	link.SocketSession
+	link.FetchSession
 }
 
 func newDoor(t testing.TB) *door {
@@ -513,14 +520,22 @@ func (d *door) Authenticate(r *http.Request) (transport.Identity, error) {
 	return transport.Identity{}, nil
 }
 
-func (d *door) Accept(_ string, _ transport.Identity, _ *transport.Request, link transport.Link) (transport.Session, error) {
+func (d *door) AcceptSocket(_ transport.Opening, s link.Socket) (link.SocketSession, error) {
+	return d.open(s)
+}
+
+func (d *door) AcceptFetcher(_ transport.Opening, f link.Fetcher) (link.FetchSession, error) {
+	return d.open(f)
+}
+
+func (d *door) open(t link.Transport) (anySession, error) {
 	if d.accept != nil {
-		return d.accept(link)
+		return d.accept(t)
 	}
 	return newScript(), nil
 }
 
-func (d *door) Closing() bool { return false }
+func (d *door) IsClosing() bool { return false }
 
 func (d *door) negotiate(t testing.TB) (token string) {
 	w := httptest.NewRecorder()
@@ -578,17 +593,24 @@ func (s *script) End(err error)         { s.ended <- err }
 func (s *script) Pong([]byte)           {}
 func (s *script) Leave(error)           {}
 func (s *script) Done() <-chan struct{} { return s.done }
-func (s *script) Fetch(ctx context.Context, deliver func([][]byte, func(int)) error) (bool, error) {
+func (s *script) Take(ctx context.Context) (link.Output, error) {
 	select {
 	case messages, more := <-s.output:
 		if !more {
-			return false, nil
+			return nil, io.EOF
 		}
-		return true, deliver(messages, func(int) {})
+		return scripted(messages), nil
 	case <-ctx.Done():
-		return true, context.Cause(ctx)
+		return nil, context.Cause(ctx)
 	}
 }
+
+// scripted is output that is lost if it is not delivered.
+type scripted [][]byte
+
+func (o scripted) Messages() [][]byte { return o }
+func (scripted) Advance(int)          {}
+func (scripted) Done(bool)            {}
 
 // ---- framing
 
@@ -622,7 +644,7 @@ func TestLinesOfAnEvent(t *testing.T) {
 	} {
 		d := newDoor(t)
 		session := newScript()
-		d.accept = func(transport.Link) (transport.Session, error) { return session, nil }
+		d.accept = func(link.Transport) (anySession, error) { return session, nil }
 		w := httptest.NewRecorder()
 		done := d.knock(context.Background(), w, http.MethodGet, d.negotiate(t), accept, nil)
 		var messages [][]byte

@@ -66,7 +66,7 @@ func newHost(t testing.TB, options hubsys.EndpointOptions, limits hubsys.HubOpti
 	sys, err := hubsys.New(hubsys.Config{Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	h := &host{t: t, sys: sys, gone: make(chan error, 100)}
-	hub, err := hubsys.Register(sys, func(*hubsys.Call) (*echo, error) { return &echo{gone: h.gone}, nil }, limits)
+	hub, err := hubsys.Register(sys, func(context.Context) (*echo, error) { return &echo{gone: h.gone}, nil }, limits)
 	require.NoError(t, err)
 	require.NoError(t, hub.Map("/echo", options))
 	server := httptest.NewUnstartedServer(sys)

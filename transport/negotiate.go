@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// negotiation is the answer to a negotiate request; its fields stand in the reference's order (spec §1.3).
+// negotiation is the answer to a negotiate request; its fields stand in the reference's order (docs/protocol.md, 1.3).
 type negotiation struct {
 	Version    int     `json:"negotiateVersion"`
 	ID         string  `json:"connectionId"`
@@ -57,9 +57,9 @@ func answer(w http.ResponseWriter, body any) {
 	_, _ = w.Write(text)
 }
 
-// requestedVersion is the version that is spoken, or the text of the error (spec §1.2, §1.4).
+// requestedVersion is the version that is spoken, or the text of the error (docs/protocol.md, 1.2, 1.4).
 func requestedVersion(r *http.Request) (version int, failure string) {
-	value, count := queryValue(r.URL.RawQuery, "negotiateVersion")
+	value, count := QueryValue(r.URL.RawQuery, "negotiateVersion")
 	if count == 0 {
 		return 0, ""
 	}

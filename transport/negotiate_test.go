@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/troupe-go/troupe/internal/link"
 )
 
 // acceptor lets everybody in but who says otherwise in the header Refuse.
@@ -35,11 +36,15 @@ func (a *acceptor) Authenticate(r *http.Request) (Identity, error) {
 	}
 }
 
-func (a *acceptor) Accept(string, Identity, *Request, Link) (Session, error) {
+func (a *acceptor) AcceptSocket(Opening, link.Socket) (link.SocketSession, error) {
 	return nil, errors.New("no connections here")
 }
 
-func (a *acceptor) Closing() bool { return a.closing }
+func (a *acceptor) AcceptFetcher(Opening, link.Fetcher) (link.FetchSession, error) {
+	return nil, errors.New("no connections here")
+}
+
+func (a *acceptor) IsClosing() bool { return a.closing }
 
 // counter is an endpoint whose clock stands still.
 type counter struct {
@@ -319,7 +324,7 @@ func TestTheFirstValueOfAQuery(t *testing.T) {
 		{"key=1&KEY=1&Key=1", "1", 3},
 		{"key", "", 1},
 	} {
-		value, count := queryValue(test.query, "Key")
+		value, count := QueryValue(test.query, "Key")
 		require.Equal(t, test.value, value)
 		require.Equal(t, test.count, count)
 	}

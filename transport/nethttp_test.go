@@ -19,7 +19,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/troupe-go/troupe/transport"
+	"github.com/troupe-go/troupe/internal/link"
 )
 
 // pipes is a listener without a network: in a bubble, the time of deadlines passes at once.
@@ -46,17 +46,17 @@ type porch struct {
 	t       *testing.T
 	pipes   *pipes
 	session *script // of the first connection; others have one of their own
-	links   chan transport.Link
+	links   chan link.Transport
 }
 
 func newPorch(t *testing.T, change func(*http.Server)) *porch {
-	p := &porch{door: newDoor(t), t: t, session: newScript(), links: make(chan transport.Link, 10)}
-	p.accept = func(link transport.Link) (transport.Session, error) {
+	p := &porch{door: newDoor(t), t: t, session: newScript(), links: make(chan link.Transport, 10)}
+	p.accept = func(l link.Transport) (anySession, error) {
 		session := p.session
 		if len(p.links) > 0 {
 			session = newScript()
 		}
-		p.links <- link
+		p.links <- l
 		return session, nil
 	}
 	p.pipes = &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
@@ -194,7 +194,7 @@ func TestABodyThatWaitedForLongerThanTheServerIsPatient(t *testing.T) {
 	d := newDoor(t)
 	session, entered, busy := newScript(), make(chan struct{}, 2), make(chan struct{})
 	session.commit = func([]byte) { entered <- struct{}{}; <-busy }
-	d.accept = func(transport.Link) (transport.Session, error) { return session, nil }
+	d.accept = func(link.Transport) (anySession, error) { return session, nil }
 	came := make(chan struct{})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength == 2 { // the server's ReadTimeout is over when its turn comes
@@ -274,9 +274,9 @@ func (w *stuck) SetWriteDeadline(t time.Time) error {
 func TestAnEventStreamThatIsCutWhileItOpens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDoor(t)
-		links := make(chan transport.Link, 1)
-		d.accept = func(link transport.Link) (transport.Session, error) {
-			links <- link
+		links := make(chan link.Transport, 1)
+		d.accept = func(l link.Transport) (anySession, error) {
+			links <- l
 			return newScript(), nil
 		}
 		w := &stuck{ResponseWriter: httptest.NewRecorder(), flushing: make(chan struct{}), deadline: make(chan struct{})}

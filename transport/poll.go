@@ -3,12 +3,15 @@ package transport
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"strconv"
 	"time"
+
+	"github.com/troupe-go/troupe/internal/link"
 )
 
-// poll serves a long poll (spec §2.5). The first one begins the connection and is answered at once; the others wait for something to
+// poll serves a long poll (docs/protocol.md, 2.5). The first one begins the connection and is answered at once; the others wait for something to
 // send, and take all of it.
 func (e *Endpoint) poll(w http.ResponseWriter, r *http.Request) {
 	q, first := e.enter(w, r, LongPolling)
@@ -25,7 +28,7 @@ func (e *Endpoint) poll(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (q *requests) poll(w http.ResponseWriter, r *http.Request) {
+func (q *fetcher) poll(w http.ResponseWriter, r *http.Request) {
 	ctx, f, ok := q.begin(w, r)
 	if !ok {
 		plain(w, http.StatusNoContent, "")
@@ -34,18 +37,12 @@ func (q *requests) poll(w http.ResponseWriter, r *http.Request) {
 	defer q.done(f)
 	timer := time.AfterFunc(q.endpoint.PollTimeout, func() { f.cancel(errPollTime) })
 	defer timer.Stop()
-	delivered := false
-	more, err := q.session.Fetch(ctx, func(messages [][]byte, taken func(int)) error {
-		return f.deliver(ctx, func() error {
-			delivered = true
-			return sendBody(w, f.control, messages, taken)
-		})
-	})
+	written, err := q.deliver(ctx, f, func(out link.Output) error { return sendBody(w, f.control, out) })
 	switch cause := context.Cause(ctx); {
-	case !more: // the client sees that the connection has ended
+	case err == io.EOF: // the client sees that the connection has ended
 		plain(w, http.StatusNoContent, "")
 		q.end()
-	case err == nil || delivered:
+	case written:
 	case cause == errPollTime:
 		plain(w, http.StatusOK, "")
 	case cause == errSuperseded || cause == errCut:
@@ -54,19 +51,19 @@ func (q *requests) poll(w http.ResponseWriter, r *http.Request) {
 }
 
 // sendBody writes messages as one body of known length.
-func sendBody(w http.ResponseWriter, control *http.ResponseController, messages [][]byte, taken func(int)) error {
+func sendBody(w http.ResponseWriter, control *http.ResponseController, out link.Output) error {
 	length := 0
-	for _, m := range messages {
+	for _, m := range out.Messages() {
 		length += len(m)
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("Content-Length", strconv.Itoa(length))
-	for _, m := range messages {
-		if err := write(w, m, taken); err != nil {
+	for _, m := range out.Messages() {
+		if err := write(w, m, out); err != nil {
 			return err
 		}
 	}
-	if err := control.Flush(); !errors.Is(err, errors.ErrUnsupported) { // what cannot flush does so when the request ends
+	if err := control.Flush(); !errors.Is(err, errors.ErrUnsupported) { // such a http.ResponseWriter flushes when the request ends
 		return err
 	}
 	return nil

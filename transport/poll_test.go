@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/troupe-go/troupe/hubsys"
-	"github.com/troupe-go/troupe/transport"
+	"github.com/troupe-go/troupe/internal/link"
 )
 
 // data checks a poll that has brought something.
@@ -153,7 +153,7 @@ func TestTheNewestPollStays(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			d := newDoor(t)
 			session := newScript()
-			d.accept = func(transport.Link) (transport.Session, error) { return session, nil }
+			d.accept = func(link.Transport) (anySession, error) { return session, nil }
 			token := d.negotiate(t)
 			ctx, cancel := context.WithCancel(context.Background())
 			defer cancel()
@@ -439,9 +439,9 @@ func TestShutdownAndAClientThatDoesNotPollAgain(t *testing.T) {
 func TestAPollThatIsCut(t *testing.T) {
 	noLeaks(t)
 	d := newDoor(t)
-	session, links := newScript(), make(chan transport.Link, 1)
-	d.accept = func(link transport.Link) (transport.Session, error) {
-		links <- link
+	session, links := newScript(), make(chan link.Transport, 1)
+	d.accept = func(l link.Transport) (anySession, error) {
+		links <- l
 		return session, nil
 	}
 	s := &stage{}
@@ -482,7 +482,7 @@ func TestPollsWhileTheFirstOneIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDoor(t)
 		gate := make(chan struct{})
-		d.accept = func(transport.Link) (transport.Session, error) {
+		d.accept = func(link.Transport) (anySession, error) {
 			<-gate
 			return nil, hubsys.ErrShutdown
 		}

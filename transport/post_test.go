@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/troupe-go/troupe/hubsys"
-	"github.com/troupe-go/troupe/transport"
+	"github.com/troupe-go/troupe/internal/link"
 )
 
 // ---- before there is a transport
@@ -87,7 +87,7 @@ func (h *host) dialRaw() *peer {
 func TestABodyThatTheTransportComesUpon(t *testing.T) {
 	d := newDoor(t)
 	session := newScript()
-	d.accept = func(transport.Link) (transport.Session, error) { return session, nil }
+	d.accept = func(link.Transport) (anySession, error) { return session, nil }
 	token := d.negotiate(t)
 	ctx := context.Background()
 	long := strings.Repeat("a", 5000)

@@ -41,7 +41,7 @@ type reservation struct {
 	born      time.Time
 	transport Transports // that it has; 0: none yet
 	gone      bool
-	requests  *requests // nil unless it has been polled, streamed or posted to
+	fetcher   *fetcher // nil unless it has been polled, streamed or posted to
 }
 
 // NewTokens makes ids of a node.
@@ -180,24 +180,24 @@ func (t *Tokens) transportOf(r *reservation) Transports {
 	return r.transport
 }
 
-// requestsBefore are what has come before a WebSocket. Nil: nothing.
-func (t *Tokens) requestsBefore(r *reservation) *requests {
+// earlyOf returns the requests that have come before a WebSocket, or nil.
+func (t *Tokens) earlyOf(r *reservation) *fetcher {
 	if r == nil {
 		return nil
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return r.requests
+	return r.fetcher
 }
 
-// requestsOf are the requests that a connection is carried by.
-func (t *Tokens) requestsOf(r *reservation) *requests {
+// fetcherOf returns the requests that carry a connection.
+func (t *Tokens) fetcherOf(r *reservation) *fetcher {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if r.requests == nil {
-		r.requests = &requests{endpoint: r.endpoint, reserved: r, reading: make(chan struct{}, 1), opened: make(chan struct{})}
+	if r.fetcher == nil {
+		r.fetcher = &fetcher{endpoint: r.endpoint, reserved: r, reading: make(chan struct{}, 1), opened: make(chan struct{})}
 	}
-	return r.requests
+	return r.fetcher
 }
 
 // release forgets a connection, if it had a token.

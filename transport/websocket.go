@@ -18,12 +18,13 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/troupe-go/troupe/internal/link"
 	"github.com/troupe-go/troupe/internal/logs"
 	"github.com/troupe-go/troupe/internal/wsframe"
 )
 
 // isUpgrade tells whether a request asks for a WebSocket in a form that can be granted. A key or version that is wrong makes it an
-// ordinary GET, as in the reference (spec §16, 2.1).
+// ordinary GET, as in the reference (docs/protocol.md, 2.1).
 func isUpgrade(r *http.Request) bool {
 	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(r.Header.Get("Sec-WebSocket-Key")))
 	return r.Method == http.MethodGet && r.ProtoAtLeast(1, 1) && hasToken(r.Header, "Connection", "upgrade") && hasToken(r.Header, "Upgrade", "websocket") &&
@@ -41,7 +42,7 @@ func hasToken(h http.Header, name, token string) bool {
 	return false
 }
 
-// webSocket opens a connection over a WebSocket: one that was negotiated, or, without an id, one of its own (spec §1.7).
+// webSocket opens a connection over a WebSocket: one that was negotiated, or, without an id, one of its own (docs/protocol.md, 1.7).
 func (e *Endpoint) webSocket(w http.ResponseWriter, r *http.Request) {
 	id, reserved := e.named(r)
 	if id != "" && reserved == nil {
@@ -88,7 +89,7 @@ func (e *Endpoint) webSocket(w http.ResponseWriter, r *http.Request) {
 		e.Tokens.release(reserved)
 		return
 	}
-	session, err := e.Acceptor.Accept(id, who, snapshot(r, WebSockets), socket)
+	session, err := e.Acceptor.AcceptSocket(Opening{ID: id, Identity: who, Request: r, Transport: WebSockets}, socket)
 	if err != nil { // shutting down since it was admitted
 		if !socket.Blocks() {
 			_, _ = socket.TryWrite(socket.LastFrame())
@@ -98,7 +99,7 @@ func (e *Endpoint) webSocket(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	socket.session = session
-	if q := e.Tokens.requestsBefore(reserved); q != nil {
+	if q := e.Tokens.earlyOf(reserved); q != nil {
 		q.feedEarly(session)
 	}
 	// Not on this goroutine: it holds the stack and the buffers of the HTTP server.
@@ -112,7 +113,7 @@ type WebSocket struct {
 	conn    net.Conn
 	raw     *rawConn // nil: the connection can only block
 	ws      *websocket.Conn
-	session Session
+	session link.SocketSession
 	early   []byte // what net/http has read already
 	lost    error  // why nothing more can be read
 	probe   [1]byte
@@ -182,7 +183,7 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if s.raw == nil {
 		readBuffer = 512
 	}
-	inner := &carrier{Conn: conn, socket: s}
+	inner := &hijackedConn{Conn: conn, socket: s}
 	return inner, bufio.NewReadWriter(bufio.NewReaderSize(inner, readBuffer), bufio.NewWriterSize(inner, smallBuffer)), nil
 }
 
@@ -193,14 +194,14 @@ func (s *WebSocket) serve(tokens *Tokens, reserved *reservation) {
 	var closed websocket.CloseError
 	switch {
 	case errors.As(err, &closed): // the client took leave: it is answered when what is being written is out
-		err = left(s.session)
-		s.closeCode.Store(0) // whatever its code was (spec §2.3)
+		err = checkWhole(s.session)
+		s.closeCode.Store(0) // whatever its code was (docs/protocol.md, 2.3)
 		if !utf8.ValidString(closed.Reason) {
 			s.closeCode.Store(uint32(websocket.StatusProtocolError))
 			err = errReason
 		}
 	case s.closeCode.Load() == 0: // it is gone
-		err = left(s.session)
+		err = checkWhole(s.session)
 		s.Cut()
 	}
 	s.session.End(err)
@@ -224,7 +225,7 @@ func (s *WebSocket) readSafely() (err error) {
 	defer func() {
 		if reason := recover(); reason != nil {
 			s.closeCode.Store(0)
-			err = fmt.Errorf("troupe: reading a connection panicked: %v", reason)
+			err = fmt.Errorf("hubsys: reading a connection panicked: %v", reason)
 		}
 	}()
 	return s.read()
@@ -313,16 +314,16 @@ func (u *utf8Check) add(p []byte) bool {
 	return false
 }
 
-// carrier is the net.Conn that coder/websocket works on. Its reading buffer is borrowed while there are bytes, so that an idle
+// hijackedConn is the net.Conn that coder/websocket works on. Its reading buffer is borrowed while there are bytes, so that an idle
 // connection has none.
-type carrier struct {
+type hijackedConn struct {
 	net.Conn
 	socket *WebSocket
 	rest   int // bytes of a frame whose beginning has been looked at
 }
 
 // Read is part of net.Conn.
-func (c *carrier) Read(p []byte) (n int, err error) {
+func (c *hijackedConn) Read(p []byte) (n int, err error) {
 	s := c.socket
 	defer func() { s.lost = err }()
 	if len(s.early) > 0 {
@@ -340,7 +341,7 @@ func (c *carrier) Read(p []byte) (n int, err error) {
 
 // Write is part of net.Conn. It gets close frames and nothing else, in pieces of which the first has their code. It notes the code
 // and writes nothing: a close frame has to wait for what is being written.
-func (c *carrier) Write(frame []byte) (int, error) {
+func (c *hijackedConn) Write(frame []byte) (int, error) {
 	if c.rest > 0 || len(frame) < 2 {
 		c.rest -= len(frame)
 		return len(frame), nil
@@ -358,9 +359,11 @@ func (c *carrier) Write(frame []byte) (int, error) {
 
 // Close is part of net.Conn. It is called when the close handshake is over in coder/websocket's eyes; what is pending may still have
 // to be written, so the descriptor is closed elsewhere.
-func (c *carrier) Close() error { return nil }
+func (c *hijackedConn) Close() error { return nil }
 
-// Blocks is part of the session's view of a socket, as are the methods that follow.
+var _ link.Socket = (*WebSocket)(nil)
+
+// Blocks is part of link.Socket, as are the methods that follow.
 func (s *WebSocket) Blocks() bool { return s.raw == nil }
 
 // TryWrite gives the kernel as much of b as it takes at once.
@@ -371,7 +374,7 @@ func (s *WebSocket) Write(b []byte) (int, error) {
 	if s.raw != nil {
 		return s.raw.send(b, true)
 	}
-	return s.conn.Write(b[:min(len(b), slice)])
+	return s.conn.Write(b[:min(len(b), writeChunk)])
 }
 
 // LastFrame is the close frame.

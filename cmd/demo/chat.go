@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/troupe-go/troupe/hubsys"
+	"github.com/troupe-go/troupe/hubsys/typed"
 )
 
 // Line is something that was said.
@@ -19,9 +20,9 @@ type Line struct {
 
 // What the page can be told.
 var (
-	said      = hubsys.Message2[string, Line]("said")        // room, line
-	whispered = hubsys.Message2[string, Line]("whispered")   // with whom, line
-	present   = hubsys.Message2[string, []string]("present") // room, names
+	said      = typed.Message2[string, Line]("said")        // room, line
+	whispered = typed.Message2[string, Line]("whispered")   // with whom, line
+	present   = typed.Message2[string, []string]("present") // room, names
 )
 
 const (

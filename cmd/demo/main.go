@@ -50,11 +50,11 @@ func run() error {
 		return err
 	}
 	lobby := newRooms()
-	chat, err := hubsys.Register(sys, func(*hubsys.Call) (*Chat, error) { return &Chat{rooms: lobby}, nil }, hubsys.HubOptions{})
+	chat, err := hubsys.Register(sys, func(context.Context) (*Chat, error) { return &Chat{rooms: lobby}, nil }, hubsys.HubOptions{})
 	if err != nil {
 		return err
 	}
-	stocks, err := hubsys.Register(sys, func(*hubsys.Call) (*Stocks, error) { return &Stocks{}, nil }, hubsys.HubOptions{})
+	stocks, err := hubsys.Register(sys, func(context.Context) (*Stocks, error) { return &Stocks{}, nil }, hubsys.HubOptions{})
 	if err != nil {
 		return err
 	}

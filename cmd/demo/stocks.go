@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/troupe-go/troupe/hubsys"
+	"github.com/troupe-go/troupe/hubsys/typed"
 )
 
 // Stock is what the ticker shows.
@@ -17,7 +18,7 @@ type Stock struct {
 	Change float64 // since the market was opened, in percent
 }
 
-var prices = hubsys.Message1[[]Stock]("prices")
+var prices = typed.Message1[[]Stock]("prices")
 
 // Stocks is the hub of the ticker. It has nothing to call: its clients listen.
 type Stocks struct{ hubsys.Hub }

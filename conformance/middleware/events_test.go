@@ -35,7 +35,7 @@ type Chat struct{ hubsys.Hub }
 
 func (c *Chat) Echo(text string) string { return text }
 
-func newChat(*hubsys.Call) (*Chat, error) { return &Chat{}, nil }
+func newChat(context.Context) (*Chat, error) { return &Chat{}, nil }
 
 // newSystem has a hub at each of these paths.
 func newSystem(paths ...string) (*hubsys.System, error) {

@@ -7,13 +7,14 @@ import (
 	"time"
 
 	"github.com/troupe-go/troupe/hubsys"
+	"github.com/troupe-go/troupe/hubsys/typed"
 )
 
 var (
-	messageText  = hubsys.Message1[string]("Message")
-	number       = hubsys.Message1[int]("Number")
-	customObject = hubsys.Message1[*CustomObject]("CustomObject")
-	receiveText  = hubsys.Message2[int, string]("Receive")
+	messageText  = typed.Message1[string]("Message")
+	number       = typed.Message1[int]("Number")
+	customObject = typed.Message1[*CustomObject]("CustomObject")
+	receiveText  = typed.Message2[int, string]("Receive")
 )
 
 // TestHub has a method for each thing that a hub can do.
@@ -25,7 +26,7 @@ type TestHub struct {
 // Clock stands for a service, which a hub gets from its constructor.
 type Clock struct{ Name string }
 
-func newTestHub(*hubsys.Call) (*TestHub, error) { return &TestHub{clock: Clock{"clock"}}, nil }
+func newTestHub(context.Context) (*TestHub, error) { return &TestHub{clock: Clock{"clock"}}, nil }
 
 // events remembers how connections have ended.
 var events sync.Map
@@ -144,7 +145,7 @@ func (h *TestHub) ToClient(ctx context.Context, id, m string) error {
 }
 
 func (h *TestHub) ToClients(ctx context.Context, ids []string, m string) error {
-	return messageText.Send(ctx, h.Clients().Clients.Clients(ids...), m)
+	return messageText.Send(ctx, h.Clients().Clients(ids...), m)
 }
 
 func (h *TestHub) ToAllExcept(ctx context.Context, ids []string, m string) error {
@@ -178,14 +179,14 @@ func (h *TestHub) ToUsers(ctx context.Context, u []string, m string) error {
 // UncreatableHub has a constructor that fails.
 type UncreatableHub struct{ hubsys.Hub }
 
-func newUncreatableHub(*hubsys.Call) (*UncreatableHub, error) {
+func newUncreatableHub(context.Context) (*UncreatableHub, error) {
 	return nil, errors.New("the hub cannot be created")
 }
 
 // BenchHub is for measurements.
 type BenchHub struct{ hubsys.Hub }
 
-func newBenchHub(*hubsys.Call) (*BenchHub, error) { return &BenchHub{}, nil }
+func newBenchHub(context.Context) (*BenchHub, error) { return &BenchHub{}, nil }
 
 func (h *BenchHub) Echo(s string) string { return s }
 func (h *BenchHub) ID() string           { return h.Call().ConnectionID() }

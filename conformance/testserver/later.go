@@ -15,7 +15,7 @@ import (
 // noted under a key; notes are read, and methods are released, at the control port: a client that tells of its own end cannot be asked.
 type LaterHub struct{ TestHub }
 
-func newLaterHub(*hubsys.Call) (*LaterHub, error) {
+func newLaterHub(context.Context) (*LaterHub, error) {
 	return &LaterHub{TestHub{clock: Clock{"clock"}}}, nil
 }
 
@@ -196,7 +196,7 @@ func (h *LaterHub) StreamNote(key, text string) <-chan string {
 
 // registerLater maps the hub with a limit of ten calls at once, and with one of one.
 func registerLater(sys *hubsys.System, options hubsys.HubOptions, endpoint hubsys.EndpointOptions) error {
-	options.Methods = map[string]string{"Original": "renamed"}
+	options.Methods = []hubsys.Method{{Func: (*LaterHub).Original, Name: "renamed"}}
 	for _, hub := range []struct {
 		name, path string
 		limit      int

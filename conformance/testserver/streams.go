@@ -7,10 +7,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/troupe-go/troupe/hubsys"
+	"github.com/troupe-go/troupe/hubsys/typed"
 )
 
-var ask = hubsys.Invocation1[string, *string]("Ask")
+var ask = typed.Func1[string, *string]("Ask")
 
 func (h *TestHub) AskClient(ctx context.Context, id, question string) (*string, error) {
 	return ask.Invoke(ctx, h.Clients().Client(id), question)

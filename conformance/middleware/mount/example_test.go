@@ -24,7 +24,7 @@ func newSystem(paths ...string) *hubsys.System {
 	if err != nil {
 		log.Fatal(err)
 	}
-	chat, err := hubsys.Register(sys, func(*hubsys.Call) (*Chat, error) { return &Chat{}, nil }, hubsys.HubOptions{})
+	chat, err := hubsys.Register(sys, func(context.Context) (*Chat, error) { return &Chat{}, nil }, hubsys.HubOptions{})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -1,12 +1,12 @@
-package hubsys
+package typed
 
-import "context"
+import (
+	"context"
 
-// Messages with a name and types of their own, so that the compiler checks what is sent. A message is declared once:
-//
-//	var Receive = hubsys.Message2[string, string]("receive")
-//
-// and sent with Receive.Send(ctx, receiver, user, text).
+	"github.com/troupe-go/troupe/hubsys"
+)
+
+// Messages of clients, by their numbers of parameters.
 type (
 	// Message0 is a method of clients without parameters.
 	Message0 string
@@ -21,24 +21,24 @@ type (
 )
 
 // Send is Receiver.Send with this message.
-func (m Message0) Send(ctx context.Context, to Receiver) error { return to.Send(ctx, string(m)) }
+func (m Message0) Send(ctx context.Context, to hubsys.Receiver) error { return to.Send(ctx, string(m)) }
 
 // Send is Receiver.Send with this message.
-func (m Message1[A]) Send(ctx context.Context, to Receiver, a A) error {
+func (m Message1[A]) Send(ctx context.Context, to hubsys.Receiver, a A) error {
 	return to.Send(ctx, string(m), a)
 }
 
 // Send is Receiver.Send with this message.
-func (m Message2[A, B]) Send(ctx context.Context, to Receiver, a A, b B) error {
+func (m Message2[A, B]) Send(ctx context.Context, to hubsys.Receiver, a A, b B) error {
 	return to.Send(ctx, string(m), a, b)
 }
 
 // Send is Receiver.Send with this message.
-func (m Message3[A, B, C]) Send(ctx context.Context, to Receiver, a A, b B, c C) error {
+func (m Message3[A, B, C]) Send(ctx context.Context, to hubsys.Receiver, a A, b B, c C) error {
 	return to.Send(ctx, string(m), a, b, c)
 }
 
 // Send is Receiver.Send with this message.
-func (m Message4[A, B, C, D]) Send(ctx context.Context, to Receiver, a A, b B, c C, d D) error {
+func (m Message4[A, B, C, D]) Send(ctx context.Context, to hubsys.Receiver, a A, b B, c C, d D) error {
 	return to.Send(ctx, string(m), a, b, c, d)
 }

@@ -1,4 +1,4 @@
-package transport
+package hubsys
 
 import (
 	"bytes"
@@ -19,7 +19,7 @@ func TestWhatIsKeptOfARequest(t *testing.T) {
 		"X-One": {"1"}, "X-Many": {"1", "2: two", ""}, "X-Empty": {""}, "X": {"short"}, "Cookie": {"a=1; b=2", "c=3"},
 		"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Key": {"x"}, "Sec-Websocket-Version": {"13"}, "Pragma": {"no-cache"}, "Cache-Control": {"no-cache"}, "Accept-Encoding": {"gzip"},
 	}
-	s := snapshot(r, WebSockets)
+	s := newRequest(r, WebSockets)
 	r.Header.Set("X-One", "changed")
 	require.Equal(t, "/a path", s.Path())
 	require.Equal(t, "host.example", s.Host())
@@ -51,28 +51,28 @@ func TestWhatIsKeptOfARequest(t *testing.T) {
 }
 
 func TestQueryIsReadWithoutRegardToCase(t *testing.T) {
-	s := snapshot(httptest.NewRequest(http.MethodGet, "/?Access_Token=x&one=1&one=2", nil), WebSockets)
+	s := newRequest(httptest.NewRequest(http.MethodGet, "/?Access_Token=x&one=1&one=2", nil), WebSockets)
 	require.Equal(t, "x", s.Query("access_token"))
 	require.Equal(t, "1", s.Query("ONE"))
 	// Which value is the first does not change from one look to the next.
-	s = snapshot(httptest.NewRequest(http.MethodGet, "/?key=first&KEY=second&Key=third", nil), WebSockets)
+	s = newRequest(httptest.NewRequest(http.MethodGet, "/?key=first&KEY=second&Key=third", nil), WebSockets)
 	for range 100 {
 		require.Equal(t, "first", s.Query("key"))
 	}
 }
 
 func TestARequestWithNothingInIt(t *testing.T) {
-	s := snapshot(&http.Request{URL: &url.URL{}}, WebSockets)
+	s := newRequest(&http.Request{URL: &url.URL{}}, WebSockets)
 	require.Empty(t, s.Path()+s.Host()+s.RemoteAddr()+s.Header("X")+s.Query("x"))
 	require.False(t, s.Secure())
-	require.True(t, snapshot(&http.Request{URL: &url.URL{}, TLS: &tls.ConnectionState{}}, WebSockets).Secure())
+	require.True(t, newRequest(&http.Request{URL: &url.URL{}, TLS: &tls.ConnectionState{}}, WebSockets).Secure())
 }
 
 func TestALogHidesTheSecretsOfARequest(t *testing.T) {
 	r := httptest.NewRequest(http.MethodGet, "http://user:SECRET@host/hub?access_token=SECRET", nil)
 	r.Header.Set("Authorization", "Bearer SECRET")
 	r.Header.Set("Cookie", "session=SECRET")
-	s := snapshot(r, WebSockets)
+	s := newRequest(r, WebSockets)
 	for name, handler := range map[string]func(b *bytes.Buffer) slog.Handler{
 		"text": func(b *bytes.Buffer) slog.Handler { return slog.NewTextHandler(b, nil) },
 		"JSON": func(b *bytes.Buffer) slog.Handler { return slog.NewJSONHandler(b, nil) },

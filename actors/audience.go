@@ -1,0 +1,90 @@
+package actors
+
+import "slices"
+
+// Audience is a set of connections, such as those that a Send goes to.
+type Audience struct {
+	Kind   Kind
+	Names  []string    // of connections, groups or users
+	Conn   *Connection // of Caller
+	Except *Connection
+	// ExceptIDs are the ids of connections that are left out.
+	ExceptIDs []string
+	// NoWait says that the sender cannot wait for room.
+	NoWait bool
+}
+
+// Kind says what the names of an Audience are names of.
+type Kind uint8
+
+// The kinds of audiences.
+const (
+	All Kind = iota
+	Caller
+	Connections
+	Groups
+	Users
+)
+
+// exception is who is left out of a Send.
+type exception struct {
+	conn *Connection
+	ids  map[string]bool
+}
+
+func newException(to *Audience) *exception {
+	if to.Except == nil && len(to.ExceptIDs) == 0 {
+		return nil
+	}
+	e := &exception{conn: to.Except}
+	if len(to.ExceptIDs) > 0 {
+		e.ids = make(map[string]bool, len(to.ExceptIDs))
+		for _, id := range to.ExceptIDs {
+			e.ids[id] = true
+		}
+	}
+	return e
+}
+
+func (e *exception) has(c *Connection) bool { return c == e.conn || e.ids[c.id] }
+
+// resolve returns the connections of an audience, each once.
+func (h *Hub) resolve(to *Audience) []*Connection {
+	var all []*Connection
+	switch to.Kind {
+	case All:
+		all = h.everyone.appendMembers(nil)
+	case Caller:
+		all = []*Connection{to.Conn}
+	case Connections:
+		for _, id := range to.Names {
+			if c := h.sys.connections.find(id); c != nil && c.hub == h {
+				all = append(all, c)
+			}
+		}
+	default:
+		for _, name := range to.Names {
+			if g := h.directory(to.Kind).find(name); g != nil {
+				all = g.appendMembers(all)
+			}
+		}
+	}
+	except := newException(to)
+	if except == nil && len(to.Names) <= 1 {
+		return all
+	}
+	seen := make(map[*Connection]bool, len(all))
+	return slices.DeleteFunc(all, func(c *Connection) bool {
+		out := seen[c] || except != nil && except.has(c)
+		seen[c] = true
+		return out
+	})
+}
+
+// directory returns where the names of a kind are names of groups.
+func (h *Hub) directory(kind Kind) *directory {
+	if kind == Users {
+		return h.users
+	}
+	return h.groups
+}

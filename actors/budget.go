@@ -1,0 +1,89 @@
+package actors
+
+// debit charges n bytes to the inbound budget. If the budget is spent, or an upload is full, it waits. One batch is always admitted when no
+// more is charged than held, the piece that it lies in. While somebody waits for an answer of the client, which may lie behind, twice the
+// budget is admitted before that answer is given up. debit returns false if the connection has ended meanwhile.
+func (in *input) debit(n, held, limit int, c *Connection) (ok bool) {
+	for {
+		in.mu.Lock()
+		if in.answers != nil && in.charged > held && in.charged+n > 2*limit {
+			close(in.answers.failed)
+			in.answers = nil
+		}
+		if in.charged <= held || in.answers != nil || in.fullUploads == 0 && in.charged+n <= limit {
+			in.charged += n
+			in.mu.Unlock()
+			return true
+		}
+		if in.room == nil {
+			in.room = make(chan struct{})
+		}
+		room := in.room
+		in.mu.Unlock()
+		in.waiting.Store(true)
+		select {
+		case <-room:
+		case <-c.Done():
+			in.mu.Lock()
+			in.charged += n // it will be credited
+			in.mu.Unlock()
+			in.waiting.Store(false)
+			return false
+		}
+		in.waiting.Store(false)
+	}
+}
+
+// credit takes n bytes off the budget.
+func (in *input) credit(n int) {
+	in.mu.Lock()
+	in.charged -= n
+	in.wakeReader()
+	in.mu.Unlock()
+}
+
+// wakeReader has a reader that waits look again. The lock is held.
+func (in *input) wakeReader() {
+	if in.room != nil {
+		close(in.room)
+		in.room = nil
+	}
+}
+
+// setUploadFull counts an upload that the reader has to wait for, or that it need not wait for any more.
+func (in *input) setUploadFull(full bool) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if full {
+		in.fullUploads++
+		return
+	}
+	if in.fullUploads--; in.fullUploads == 0 {
+		in.wakeReader()
+	}
+}
+
+// pendingAnswers is there while somebody waits for answers of the client: they may lie behind what its reader would wait with.
+type pendingAnswers struct {
+	count  int
+	failed chan struct{} // closed when too much lies before them
+}
+
+func (in *input) awaitAnswer() *pendingAnswers {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.answers == nil {
+		in.answers = &pendingAnswers{failed: make(chan struct{})}
+		in.wakeReader()
+	}
+	in.answers.count++
+	return in.answers
+}
+
+func (in *input) answerDone(a *pendingAnswers) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if a.count--; a.count == 0 && in.answers == a {
+		in.answers = nil
+	}
+}

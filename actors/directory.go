@@ -1,0 +1,110 @@
+package actors
+
+import (
+	"hash/maphash"
+	"sync"
+)
+
+// directory holds the groups of a hub, or its users, by name. A group exists while it has members.
+//
+// No lock of the directory is held while a group is locked, so that a group that is busy with a fan-out delays nothing but itself.
+type directory struct {
+	seed   maphash.Seed
+	shards [16]directoryShard
+}
+
+type directoryShard struct {
+	mu     sync.Mutex
+	groups map[string]*group
+}
+
+func newDirectory() *directory {
+	d := &directory{seed: maphash.MakeSeed()}
+	for i := range d.shards {
+		d.shards[i].groups = map[string]*group{}
+	}
+	return d
+}
+
+func (d *directory) shard(name string) *directoryShard {
+	return &d.shards[maphash.String(d.seed, name)%uint64(len(d.shards))]
+}
+
+// find returns the group of a name, or nil.
+func (d *directory) find(name string) *group {
+	s := d.shard(name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.groups[name]
+}
+
+// join puts c into the group of a name, which it makes if there is none.
+func (d *directory) join(name string, c *Connection) {
+	s := d.shard(name)
+	for {
+		s.mu.Lock()
+		g := s.groups[name]
+		if g == nil {
+			g = &group{}
+			s.groups[name] = g
+		}
+		s.mu.Unlock()
+		if g.join(c) {
+			return
+		}
+		s.remove(name, g) // it has been emptied since: a new one takes its place
+	}
+}
+
+// leave removes c from the group of a name, which is removed if it is empty then.
+func (d *directory) leave(name string, c *Connection) {
+	if g := d.find(name); g != nil && g.leave(c) {
+		d.shard(name).remove(name, g)
+	}
+}
+
+func (s *directoryShard) remove(name string, g *group) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.groups[name] == g {
+		delete(s.groups, name)
+	}
+}
+
+// connections finds a connection by its id.
+type connections struct {
+	seed   maphash.Seed
+	shards [64]struct {
+		mu   sync.RWMutex
+		byID map[string]*Connection
+	}
+}
+
+func newConnections() *connections {
+	cs := &connections{seed: maphash.MakeSeed()}
+	for i := range cs.shards {
+		cs.shards[i].byID = map[string]*Connection{}
+	}
+	return cs
+}
+
+func (cs *connections) find(id string) *Connection {
+	s := &cs.shards[maphash.String(cs.seed, id)%uint64(len(cs.shards))]
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.byID[id]
+}
+
+func (cs *connections) add(c *Connection) {
+	s := &cs.shards[maphash.String(cs.seed, c.id)%uint64(len(cs.shards))]
+	s.mu.Lock()
+	s.byID[c.id] = c
+	s.mu.Unlock()
+}
+
+func (cs *connections) remove(c *Connection) {
+	s := &cs.shards[maphash.String(cs.seed, c.id)%uint64(len(cs.shards))]
+	s.mu.Lock()
+	delete(s.byID, c.id)
+	s.mu.Unlock()
+}

@@ -1,0 +1,40 @@
+package actors
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/troupe-go/troupe/actors/outbox"
+	"github.com/troupe-go/troupe/proto/hubproto"
+)
+
+// handshake is the outcome of a client's first message.
+type handshake struct {
+	index   uint8  // of the protocol
+	failure string // the answer, if it is not accepted
+}
+
+// handshake judges a client's first message (docs/protocol.md, 3.4).
+func (c *Connection) handshake(record []byte, err error) *handshake {
+	h := c.hub
+	if err != nil {
+		return &handshake{failure: handshakeCanceled}
+	}
+	request, err := hubproto.ParseHandshake(record)
+	if err != nil {
+		return &handshake{failure: h.handler.Describe("An unexpected error occurred during connection handshake.", err)}
+	}
+	index := slices.IndexFunc(h.protocols, func(p hubproto.Protocol) bool { return strings.EqualFold(p.Name(), request.Protocol) })
+	if index < 0 {
+		return &handshake{failure: "The protocol '" + request.Protocol + "' is not supported."}
+	}
+	if request.Version > hubproto.MaxVersion {
+		return &handshake{failure: unsupportedVersion(request.Version, h.protocols[index].Name())}
+	}
+	if p := h.protocols[index]; p.Binary() && c.out.Kind() == outbox.Stream {
+		return &handshake{failure: "Cannot use the '" + p.Name() + "' protocol on the current transport. The transport does not support 'Binary' transfer format."}
+	}
+	return &handshake{index: uint8(index)}
+}
+
+const handshakeCanceled = "Handshake was canceled."

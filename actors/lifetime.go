@@ -1,0 +1,81 @@
+package actors
+
+import "github.com/troupe-go/troupe/actors/outbox"
+
+// runLifetime starts OnConnected or OnDisconnected.
+func (c *Connection) runLifetime(e event) {
+	c.lifetime = c.newLifetime(e)
+	c.hub.sys.workers.do(c.lifetime)
+}
+
+func (c *Connection) newLifetime(e event) *Call {
+	return &Call{conn: c, event: e, returned: make(chan error, 1)}
+}
+
+// work runs a lifetime event on a worker. (Invocations are run by the work of their connection.) The text for the client is made here,
+// because the application's code takes part in that as well.
+func (k *Call) work() {
+	ended := &lifetimeEnded{event: k.event, err: &PanicError{}}
+	defer func() {
+		k.end()
+		k.returned <- ended.err
+		k.conn.post(ended)
+	}()
+	defer func() {
+		if ended.err != nil {
+			ended.text = connectedText
+			ended.text = k.describe(ended.err) // unless that, too, calls runtime.Goexit
+		}
+	}()
+	defer func() {
+		if reason := recover(); reason != nil {
+			ended.err = k.panicked(reason)
+		}
+	}()
+	if k.event == disconnected {
+		k.conn.hub.handler.Disconnected(k, k.conn.end.cause)
+		ended.err = nil
+		return
+	}
+	w := outbox.BorrowWriter() // the answer to the handshake leaves before user code runs
+	w.Flush(&k.conn.out)
+	outbox.ReturnWriter(w)
+	ended.err = k.conn.hub.handler.Connected(k)
+}
+
+// connectedText is what the text of a Close that is due to an error begins with.
+const connectedText = "Connection closed with an error."
+
+// describe returns the text of a Close that is due to err.
+func (k *Call) describe(err error) (text string) {
+	defer func() {
+		if reason := recover(); reason != nil {
+			_ = k.panicked(reason)
+			text = connectedText
+		}
+	}()
+	return k.conn.hub.handler.Describe(connectedText, err)
+}
+
+// lifetimeEnded says that OnConnected or OnDisconnected has returned.
+type lifetimeEnded struct {
+	event event
+	err   error
+	text  string // of the error, for the client
+}
+
+func (*lifetimeEnded) refuse() {}
+
+func (c *Connection) onLifetimeEnded(m *lifetimeEnded) {
+	c.lifetime = nil
+	switch {
+	case m.event == disconnected:
+	case m.err != nil:
+		c.close(m.err, closeReason{message: true, text: m.text, drop: true})
+	default:
+		c.accepted = true
+		c.calls.setOpen()
+		c.start()
+		c.calls.checkIdle() // if there were only streams
+	}
+}

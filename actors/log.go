@@ -1,0 +1,43 @@
+package actors
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"github.com/troupe-go/troupe/internal/logs"
+)
+
+// logPanic logs a panic of the application's code: a few times a minute for each method, and once with its stack, so that clients cannot
+// flood the log.
+func (s *System) logPanic(what string, c *Connection, method string, err *PanicError) {
+	kind := what + "\x00" + c.hub.name + "\x00" + method
+	logged, missed := s.panics.Allow(kind)
+	if !logged {
+		return
+	}
+	args := []any{"hub", c.hub.name, "connection", c.id, "method", method, "error", logs.Error(err)}
+	if stack, _ := s.stacks.Allow(kind); stack {
+		args = append(args, "stack", string(err.Stack))
+	}
+	if missed > 0 {
+		args = append(args, "unlogged", missed)
+	}
+	s.log.Error(what, args...)
+}
+
+// logClosing logs why a connection is closed, so often a minute for each kind of cause.
+func (s *System) logClosing(level slog.Level, c *Connection, cause error) {
+	if !s.log.Enabled(context.Background(), level) {
+		return
+	}
+	logged, missed := s.closings.Allow(fmt.Sprintf("%s %s %T", level, c.hub.name, cause))
+	if !logged {
+		return
+	}
+	args := []any{"hub", c.hub.name, "connection", c.id, "cause", logs.Error(cause)}
+	if missed > 0 {
+		args = append(args, "unlogged", missed)
+	}
+	s.log.Log(context.Background(), level, "a connection is closed", args...)
+}

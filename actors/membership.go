@@ -1,0 +1,67 @@
+package actors
+
+import (
+	"context"
+	"sync/atomic"
+)
+
+// ChangeMembership adds all connections of an audience to a group, or removes them, and returns when that is done. Connections that do not
+// exist any more are no error.
+func (h *Hub) ChangeMembership(ctx context.Context, of *Audience, group string, leave bool) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	connections := h.resolve(of)
+	if len(connections) == 0 {
+		return nil
+	}
+	m := &membershipChange{group: group, leave: leave, done: make(chan struct{})}
+	m.left.Store(int32(len(connections)))
+	for _, c := range connections {
+		c.post(m)
+	}
+	select {
+	case <-m.done:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// membershipChange asks connections to join or leave a group.
+type membershipChange struct {
+	group string
+	leave bool
+	left  atomic.Int32 // connections that have not done it
+	done  chan struct{}
+}
+
+func (m *membershipChange) refuse() { m.finish() }
+
+// finish is called once by each connection.
+func (m *membershipChange) finish() {
+	if m.left.Add(-1) == 0 {
+		close(m.done)
+	}
+}
+
+func (c *Connection) onMembership(m *membershipChange) {
+	defer m.finish()
+	if m.leave {
+		if _, ok := c.groups[m.group]; ok {
+			delete(c.groups, m.group)
+			c.hub.groups.leave(m.group, c)
+		}
+		return
+	}
+	if c.state >= closing {
+		return
+	}
+	if _, ok := c.groups[m.group]; !ok {
+		if c.groups == nil {
+			c.groups = map[string]struct{}{}
+		}
+		c.groups[m.group] = struct{}{}
+		c.hub.groups.join(m.group, c)
+	}
+}

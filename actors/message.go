@@ -1,0 +1,39 @@
+package actors
+
+import (
+	"fmt"
+	"runtime/debug"
+
+	"github.com/troupe-go/troupe/actors/outbox"
+)
+
+// message is a call of client methods on its way: encoded once for each protocol that has receivers.
+type message struct {
+	hub     *Hub
+	id      []byte // of a call that is answered
+	limited bool   // it counts against its receivers' OutboxLimit
+	target  string
+	args    []any
+	packets [MaxProtocols]*outbox.Packet
+	encoded uint32
+}
+
+// encode makes the encodings that are wanted and not there yet. No lock may be held, because the application's marshalers run in it.
+func (m *message) encode(wanted uint32) (err error) {
+	defer func() {
+		if reason := recover(); reason != nil {
+			err = fmt.Errorf("hubsys: the arguments of %q cannot be encoded: %w", m.target, &PanicError{Value: reason, Stack: debug.Stack()})
+		}
+	}()
+	for i, p := range m.hub.protocols {
+		if bit := uint32(1) << i; wanted&^m.encoded&bit != 0 {
+			b, err := p.AppendInvocation(outbox.Buffer(128), m.id, m.target, m.args)
+			if err != nil {
+				return fmt.Errorf("hubsys: the arguments of %q cannot be encoded: %w", m.target, err)
+			}
+			m.packets[i] = outbox.NewPacket(b, opcodeOf(p), m.limited)
+			m.encoded |= bit
+		}
+	}
+	return nil
+}

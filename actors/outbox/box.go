@@ -1,0 +1,391 @@
+package outbox
+
+import (
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Box is the FIFO of everything that goes to one connection. Its methods can be called by any goroutine.
+//
+// One word says which goroutine may write:
+//
+//	idle → queued (waits for the flusher, or for a request that fetches) → writing → idle
+//	                                                  writing → blocked: a drainer owns it until the socket has taken everything
+//
+// A push that finds an idle box hands it to its flusher. A push that finds anything else relies on the goroutine that owns the box, which
+// looks again before it gives the box back. Writers and requests use the same two operations, each under the lock: take what is pending,
+// at most one turn's worth, and give the box back.
+//
+// A box keeps two counts. bytes is everything that the peer has not taken; calls, streams and sends to one connection wait by it. limited
+// is the part that the limit is about: what fan-outs, and senders that cannot wait, have pushed. So a large result does not make its
+// receiver a slow client.
+type Box struct {
+	owner   Owner
+	flusher *Flusher
+	link    linkState
+
+	mu      sync.Mutex
+	queue   []*Packet
+	bytes   int // charged, and not taken by the peer yet
+	limited int // of these, what counts against the limit
+	waiting *waitNode
+
+	holdingSince time.Duration // since when the peer has held senders, plus 1; 0: it does not now
+	held         uint32        // for how many milliseconds it has, since the box was last empty
+	taken        uint32        // bytes that the peer has taken in all; it may wrap
+	sampled      uint32        // when the rate of the peer was last looked at, in milliseconds
+	sampledTaken uint32        // and what it had taken then
+	listed       atomic.Uint32 // the flusher's lists that hold an entry of this box
+	limit        int32
+	linkNumber   uint8 // counts the links that the box has had
+	state        boxState
+	phase        phase
+	opcode       byte // of the messages that are sent
+	peerTurn     bool // the peer has to take something before more can be written
+	withheld     bool // the first message must not be written yet
+	overflowed   bool // it was full, and has been sealed for that
+}
+
+// Owner is told what happens to its box. Its methods are called without the lock of the box.
+type Owner interface {
+	// Overflowed says that the box was full, and has been sealed.
+	Overflowed()
+	// Broken says that the socket takes nothing any more, and why, unless the socket's own error tells.
+	Broken(err error)
+	// Over says that nothing more will be written.
+	Over()
+	// LateTick follows Box.WakeLate by a millisecond or more. onTime: not much more; quiet: no other goroutine of the program was running
+	// or ready to run.
+	LateTick(onTime, quiet bool)
+}
+
+type boxState uint8
+
+const (
+	idle boxState = iota
+	queued
+	writing
+	blocked
+)
+
+// phase says how far the end of a box has come.
+type phase uint8
+
+const (
+	open      phase = iota
+	sealed          // nothing can be pushed; what is pending is written
+	finishing       // the link's last frame is being written
+	over            // the last frame has been written, or nothing ever will be
+)
+
+// Result is what became of a push.
+type Result uint8
+
+const (
+	Dropped    Result = iota // the box is sealed
+	Queued                   // there is room
+	AboveMark                // queued; the box is above its mark: a sender that can wait does so
+	AboveLimit               // queued; the box was above its limit before
+	Overflow                 // the box was full and has been sealed; its owner is to be told
+)
+
+// Init prepares a box for use. limit is the number of bytes that may wait, each packet charged with 64 more than it has. The box has no
+// link yet.
+func (b *Box) Init(owner Owner, flusher *Flusher, limit int, opcode byte) {
+	b.owner, b.flusher, b.limit, b.opcode = owner, flusher, int32(min(limit, math.MaxInt32)), opcode
+}
+
+// SetOpcode sets the WebSocket opcode of messages, before the first one is pushed.
+func (b *Box) SetOpcode(opcode byte) { b.opcode = opcode }
+
+// mark is where senders begin to wait.
+func (b *Box) mark() int { return int(b.limit) / 2 }
+
+// Push appends a packet. Packets of a fan-out are written after those of sends to few connections. Only a sender that waits may exceed the
+// limit, by one packet.
+func (b *Box) Push(p *Packet, fanout, waits bool) Result {
+	result, claimed := b.add(p, waits)
+	b.wake(claimed, fanout)
+	return result
+}
+
+func (b *Box) add(p *Packet, waits bool) (Result, claim) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.phase != open {
+		return Dropped, claim{}
+	}
+	charge, before, count := p.charge(), b.bytes, b.bytes
+	if p.limited {
+		before = b.limited
+		if !waits && before > 0 && before+charge > int(b.limit) {
+			b.overflow()
+			return Overflow, claim{}
+		}
+		b.limited += charge
+		count = b.limited
+		if b.peerTurn && before <= b.mark() && count > b.mark() {
+			b.startHolding()
+		}
+	} else {
+		count += charge
+	}
+	b.append(p)
+	result := Queued
+	switch {
+	case before > int(b.limit):
+		result = AboveLimit
+	case count > b.mark():
+		result = AboveMark
+	}
+	return result, b.claim()
+}
+
+// append queues a packet. The lock is held, as in all methods that follow unless they take it.
+func (b *Box) append(p *Packet) {
+	b.queue = append(b.queue, p)
+	b.bytes += p.charge()
+}
+
+// claim says that an idle box has become queued, and whom to wake once the lock is released.
+type claim struct {
+	claimed bool
+	ready   chan struct{} // of the requests that fetch; nil: the flusher
+}
+
+// claim makes an idle box queued.
+func (b *Box) claim() claim {
+	if b.state != idle {
+		return claim{}
+	}
+	b.state = queued
+	if b.link.fetch != nil {
+		return claim{true, b.link.fetch.ready}
+	}
+	return claim{claimed: true}
+}
+
+// claimPending is claim for a box in which something can be written.
+func (b *Box) claimPending() claim {
+	if len(b.queue) == 0 || b.withheld {
+		return claim{}
+	}
+	return b.claim()
+}
+
+// wake hands a box that has been claimed to the goroutine that writes it. The lock is not held.
+func (b *Box) wake(c claim, fanout bool) {
+	switch {
+	case !c.claimed:
+	case c.ready != nil:
+		signal(c.ready)
+	default:
+		b.flusher.add(b, fanout)
+	}
+}
+
+// PushIfIdle pushes a packet, whatever the limit, if nothing else is on its way.
+func (b *Box) PushIfIdle(p *Packet) {
+	b.mu.Lock()
+	var c claim
+	if b.phase == open && len(b.queue) == 0 {
+		if c = b.claim(); c.claimed {
+			b.append(p)
+		}
+	}
+	b.mu.Unlock()
+	b.wake(c, true)
+}
+
+// Withhold queues the first message, which is not written before Release.
+func (b *Box) Withhold(p *Packet) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.phase == open {
+		b.append(p)
+		b.withheld = true
+	}
+}
+
+// Release lets the first message be written.
+func (b *Box) Release() {
+	b.mu.Lock()
+	b.withheld = false
+	c := b.claimPending()
+	b.mu.Unlock()
+	b.wake(c, false)
+}
+
+// Reply appends a message to the box's own last packet: a completion or a stream item. No limit applies, because the client's next call,
+// or the next item, waits for room. Unless now is set, the caller writes it later. Reply returns true if so much is unwritten that the
+// caller should write it at once.
+func (b *Box) Reply(message []byte, now bool) (enough bool) {
+	b.mu.Lock()
+	if b.phase != open {
+		b.mu.Unlock()
+		return false
+	}
+	n := len(b.queue)
+	if n == 0 || !b.queue[n-1].own || b.queue[n-1].messages == maxMerged || len(b.queue[n-1].b)+len(message) > maxMergedBytes {
+		b.queue = append(b.queue, ownPackets.Get().(*Packet))
+		b.bytes += overhead
+		n++
+	}
+	p := b.queue[n-1]
+	p.b = append(p.b, message...)
+	p.messages++
+	b.bytes += len(message)
+	enough = p.messages == maxMerged || b.bytes >= maxMergedBytes
+	var c claim
+	if now {
+		c = b.claim()
+	}
+	b.mu.Unlock()
+	b.wake(c, false)
+	return enough
+}
+
+// Schedule hands replies that their caller has not written to the flusher.
+func (b *Box) Schedule() {
+	b.mu.Lock()
+	c := b.claimPending()
+	b.mu.Unlock()
+	b.wake(c, false)
+}
+
+// HasUnscheduled reports whether replies lie in the box that nobody is going to write.
+func (b *Box) HasUnscheduled() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.state == idle && len(b.queue) > 0
+}
+
+// WakeLate has the owner's LateTick called in a millisecond.
+func (b *Box) WakeLate() { b.flusher.addLate(b) }
+
+// Seal appends the last packet, if there is one, and lets nothing follow. Whoever empties the box then ends the link.
+func (b *Box) Seal(last *Packet) {
+	b.mu.Lock()
+	if last != nil && b.phase == open {
+		b.append(last)
+	}
+	b.phase = max(b.phase, sealed)
+	b.withheld = false
+	b.notify()
+	c := b.claim()
+	b.mu.Unlock()
+	b.wake(c, false)
+}
+
+// Abandon is for a box whose link is gone: nothing is written any more, except what a writer has taken already.
+func (b *Box) Abandon() {
+	b.mu.Lock()
+	b.abandon()
+	b.mu.Unlock()
+}
+
+func (b *Box) abandon() {
+	b.phase, b.link.pong = over, nil
+	b.discard()
+}
+
+// overflow seals a full box, and drops what is queued.
+func (b *Box) overflow() {
+	b.phase, b.overflowed = sealed, true
+	b.discard()
+}
+
+// discard drops what is queued.
+func (b *Box) discard() {
+	for i, p := range b.queue {
+		b.uncount(p.charge(), p.limitedCharge())
+		p.free()
+		b.queue[i] = nil
+	}
+	b.queue = b.queue[:0]
+	b.notify()
+}
+
+// take moves packets to dst, which is empty: one turn's worth, or with all everything. A packet that is larger than a turn is taken alone.
+func (b *Box) take(dst []*Packet, all bool) (t turn) {
+	n, messages := 0, 0
+	for n < len(b.queue) && !b.withheld {
+		p := b.queue[n]
+		if n > 0 && !all && (messages+p.messages > maxMerged || t.size+len(p.b) > maxMergedBytes) {
+			break
+		}
+		t.size += len(p.b)
+		messages += p.messages
+		t.charge += p.charge()
+		t.limited += p.limitedCharge()
+		n++
+	}
+	t.packets = append(dst, b.queue[:n]...)
+	rest := copy(b.queue, b.queue[n:])
+	clear(b.queue[rest:])
+	if b.queue = b.queue[:rest]; rest == 0 && cap(b.queue) > keptQueue {
+		b.queue = nil
+	}
+	return t
+}
+
+// turn is what has been taken from a box.
+type turn struct {
+	packets []*Packet
+	size    int // of the packets, with the room for their headers
+	charge  int // the bytes that are on the counts for them
+	limited int
+}
+
+// IsOver reports whether nothing more will be written.
+func (b *Box) IsOver() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.phase == over
+}
+
+// HasOverflowed reports whether the box was sealed because it was full, which its owner may not have been told yet.
+func (b *Box) HasOverflowed() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.overflowed
+}
+
+// IsAboveMark reports whether the box is more than half full.
+func (b *Box) IsAboveMark() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.phase == open && b.bytes > b.mark()
+}
+
+// Progress is what a box and its link look like from time to time.
+type Progress struct {
+	Stalled bool   // bytes are pending, and the peer has to take some before more can be written
+	Full    bool   // stalled, and at the limit
+	Sealed  bool   // nothing can be pushed any more
+	Taken   uint32 // bytes that the peer has taken in all; it may wrap
+}
+
+// Progress returns the present state.
+func (b *Box) Progress() Progress {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	stalled := b.peerTurn && b.bytes > 0 && (b.link.fetch == nil || b.state == writing)
+	return Progress{Stalled: stalled, Full: stalled && b.limited >= int(b.limit), Sealed: b.phase != open, Taken: b.taken}
+}
+
+// Pending returns the number of bytes that the peer has not taken, and how many of them count against the limit.
+func (b *Box) Pending() (bytes, limited int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.bytes, b.limited
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,45 @@
+package transport
+
+import "net/http"
+
+// plain answers with a status and a text, as the reference does for all its errors.
+func plain(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(text))
+}
+
+// answerPost answers a POST whose body was read.
+func (q *fetcher) answerPost(w http.ResponseWriter, r *http.Request, status int) {
+	if q.setBody(nil) && r.ProtoMajor == 1 { // net/http may have met the deadline of the end, and have ended the contexts of all later requests
+		w.Header().Set("Connection", "close")
+	}
+	w.Header().Set("Content-Length", "0")
+	plain(w, status, "")
+}
+
+// remove ends a connection at the request of its client, which polls.
+func (e *Endpoint) remove(w http.ResponseWriter, r *http.Request) {
+	reserved, ok := e.known(w, r)
+	if !ok {
+		return
+	}
+	if e.Tokens.transportOf(reserved) != LongPolling {
+		plain(w, http.StatusBadRequest, "Cannot terminate this connection using the DELETE endpoint.")
+		return
+	}
+	if !e.isUser(w, r, reserved) {
+		return
+	}
+	q := e.Tokens.fetcherOf(reserved)
+	if !q.isOpen(r.Context()) {
+		plain(w, http.StatusNotFound, "")
+		return
+	}
+	q.leave()
+	plain(w, http.StatusAccepted, "")
+}
+
+func closing(w http.ResponseWriter) {
+	plain(w, http.StatusServiceUnavailable, "The server is shutting down.")
+}
