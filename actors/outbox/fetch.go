@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"context"
+	"errors"
 	"io"
 	"slices"
 	"sync/atomic"
@@ -35,6 +36,9 @@ func (b *Box) Visited() bool {
 // Take is part of link.FetchSession.
 func (b *Box) Take(ctx context.Context) (link.Output, error) {
 	fetch := b.fetched()
+	if fetch == nil {
+		return nil, ErrReplaced
+	}
 	fetch.attended.Store(true)
 	fetch.visited.Store(true)
 	t, err := b.fetch(ctx, fetch)
@@ -49,13 +53,25 @@ func (b *Box) Take(ctx context.Context) (link.Output, error) {
 	return out, nil
 }
 
+// ErrReplaced is what Take returns when another link has taken the place of the one that the request belongs to.
+var ErrReplaced = errors.New("hubsys: another transport carries the connection now")
+
 // fetch waits for output: for an event stream a turn's worth, for a poll everything.
 func (b *Box) fetch(ctx context.Context, fetch *fetchState) (t turn, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	defer b.setPeerTurn(true) // the output is being delivered, or the client is away
-	b.setPeerTurn(false)
+	if fetch == b.link.fetch {
+		b.setPeerTurn(false)
+	}
+	defer func() {
+		if fetch == b.link.fetch {
+			b.setPeerTurn(true) // the output is being delivered, or the client is away
+		}
+	}()
 	for {
+		if fetch != b.link.fetch {
+			return t, ErrReplaced
+		}
 		if t = b.take(nil, fetch.polls); len(t.packets) > 0 {
 			b.state = writing
 			return t, nil

@@ -25,12 +25,16 @@ func (b *Box) swap(l linkState) bool {
 		b.mu.Unlock()
 		return false
 	}
+	former := b.link.fetch
 	b.link, b.state = l, idle
 	b.linkNumber++
 	b.setPeerTurn(l.fetch != nil)
 	c := b.claimPending()
 	b.mu.Unlock()
 	b.wake(c, false)
+	if former != nil {
+		signal(former.ready) // a request that waits has to look
+	}
 	return true
 }
 

@@ -1,0 +1,16 @@
+package hubsys_test
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The overview of the package fits on a screen.
+func TestTheOverviewIsShort(t *testing.T) {
+	out, err := exec.Command("go", "doc", ".").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.Less(t, strings.Count(string(out), "\n"), 60, "%s", out)
+}
