@@ -1,19 +1,29 @@
-// Package actors is the runtime of hubs: the actors that connections, groups, users and running calls are, the outboxes that carry
-// what is sent to clients, and the goroutines that write it.
+// Package actors is the runtime of hubs: the actors that connections, groups, users and running calls are, and the goroutines that run user
+// code. What waits to be sent, and the goroutines that write it, are in package outbox below it.
 //
-// It runs hubs through [Handler], writes through [Socket] or lets [Requests] fetch, and knows neither reflection nor HTTP. The tree of
-// actors:
+// It runs hubs through [Handler], talks to transports through the interfaces of internal/link, and knows neither reflection nor HTTP. The
+// tree of actors:
 //
 //	hubsys-<node>                     one root per System
-//	├── connections/<n>               supervisors of a part of the connections each
+//	├── connections/<n>               each supervises a part of the connections
 //	│   └── <connection id>           Connection
 //	│       └── call/<n>              Call: one per invocation; an actor that costs no more than a struct
 //	├── hubs/<hub>/inbox              takes troupe.v1.Send from any actor
-//	└── heartbeat                     a tick a second for all that depends on time
+//	└── heartbeat                     gets a tick a second, for everything that depends on time
 //
 // Groups, users and everyone are actors whose mailbox has no queue: see group.
 //
-// Locks are taken in this order: group, outbox, flusher list; run queue, then the System's, an upload's and then the input's, a call's and
-// then a counter's, or the mailbox's; the System's before a supervisor's and that before a counter's. No other lock is taken under a
-// directory's. Nothing under them blocks, encodes, logs or runs user code.
+// # Locks
+//
+// A lock may be taken while one that stands left of it is held, and in no other order:
+//
+//	System → connectionSupervisor → counter
+//	group → outbox.Box
+//	group → list of an outbox.Flusher
+//	runQueue → Upload → input
+//	runQueue → Call → counter, and the process registry of protoactor
+//	runQueue → mailbox
+//
+// No other lock is taken under that of a shard of the directory, of results, of workers, of an input, of a mailbox or of a Box. Nothing that
+// runs under a lock blocks, encodes, logs or runs user code.
 package actors

@@ -85,7 +85,7 @@ func (e *Endpoint) answerNegotiate(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Connect answers what comes to the endpoint itself (docs/protocol.md, 1.6, §2.1).
+// Connect answers what comes to the endpoint itself (docs/protocol.md, 1.6, 2.1).
 func (e *Endpoint) Connect(w http.ResponseWriter, r *http.Request) {
 	e.guard(w, r, e.connect)
 }

@@ -29,6 +29,7 @@ func TestResultsOfAPush(t *testing.T) {
 		"up to the limit":             {{500, true, false, Queued}, {500, true, false, AboveMark}, {100, true, false, Overflow}, {100, true, true, Dropped}},
 		"any packet when it is empty": {{5000, true, false, AboveMark}, {100, true, false, Overflow}},
 		"a sender that waits":         {{900, true, true, AboveMark}, {900, true, true, AboveMark}, {900, true, true, AboveLimit}, {100, true, false, Overflow}},
+		"exactly the limit":           {{1000, true, true, AboveMark}, {100, true, true, AboveMark}, {100, true, true, AboveLimit}},
 		"what the limit is not about": {{500, false, false, Queued}, {900, false, false, AboveMark}, {900, false, false, AboveLimit}},
 		"both":                        {{5000, false, false, AboveMark}, {500, true, false, Queued}, {100, false, false, AboveLimit}, {500, true, false, AboveMark}},
 	} {
@@ -142,6 +143,8 @@ func TestPushIfIdle(t *testing.T) {
 		b.Seal(nil)
 		b.PushIfIdle(ping)
 		settle()
+		b.PushIfIdle(ping)
+		settle()
 		assert.Equal(t, "close 1000", received(t, s)[3])
 		requireNothingPending(t, b)
 	})
@@ -160,9 +163,16 @@ func TestReplies(t *testing.T) {
 		assert.Empty(t, received(t, s))
 		flush(b)
 		assert.False(t, b.HasUnscheduled())
+		fill(s)
+		b.Reply(text(1, 0, 0), true)
+		settle()
+		b.Reply(text(1, 1, 0), false)
+		assert.False(t, b.HasUnscheduled(), "a drainer writes it")
+		s.Drain(-1)
+		settle()
 		assert.Equal(t, upTo(5), numbers(t, received(t, s))[0])
 		frames, _ := linktest.ParseFrames(s.Wire())
-		assert.Len(t, frames, 1)
+		assert.Len(t, frames, 1+2)
 
 		b.Reply(text(0, 5, 0), false)
 		b.Schedule()
@@ -177,8 +187,8 @@ func TestReplies(t *testing.T) {
 		assert.False(t, b.Reply(text(0, 10, 0), true))
 		settle()
 		all := received(t, s)
-		assert.Equal(t, upTo(10), numbers(t, all[:10])[0])
-		assert.Equal(t, []string{"close 1000"}, all[10:])
+		assert.Equal(t, upTo(10), numbers(t, all[:12])[0])
+		assert.Equal(t, []string{"close 1000"}, all[12:])
 	})
 }
 

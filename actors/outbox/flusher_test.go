@@ -86,6 +86,89 @@ func TestStaleEntries(t *testing.T) {
 	})
 }
 
+// Nor does the flusher write for a box that belongs to a drainer.
+func TestStaleEntriesBesideADrainer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEnv(t)
+		b, s := e.boxOver(1<<10, linktest.Full)
+		b.Push(note(0, 0, 0), false, false)
+		flush(b)
+		settle()
+		require.Equal(t, 1, e.drainers.Get())
+		b.Push(note(0, 1, 0), false, false)
+		runUntilIdle(e.flusher)
+		assert.Empty(t, s.Faults())
+		assert.Equal(t, 1, e.drainers.Get())
+		s.Drain(-1)
+		settle()
+		assert.Equal(t, []string{"0/0/", "0/1/"}, received(t, s))
+	})
+}
+
+// What has been written is not kept in memory.
+func TestTheFlusherForgets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, fanout := range []bool{false, true} {
+			e := newEnv(t)
+			b, _ := e.boxOver(1 << 10)
+			b.Push(note(0, 0, 0), fanout, false)
+			b.Push(note(0, 1, 0), fanout, false)
+			runUntilIdle(e.flusher)
+			w := &e.flusher.writer
+			for _, packets := range [][]*Packet{w.key, w.packets, b.queue} {
+				assert.Empty(t, packets)
+				for _, p := range packets[:cap(packets)] {
+					assert.Nil(t, p)
+				}
+			}
+			assert.NotEmpty(t, w.merged)
+			spare := []*Box{&b.Box}
+			e.flusher.swap(&e.flusher.direct, spare)
+			assert.Nil(t, spare[0])
+		}
+	})
+}
+
+// Behind a long pass over fan-outs the flusher rests, unless something is sent to one client.
+func TestTheFlusherRests(t *testing.T) {
+	inBubble(t, func(t *testing.T, e *env) {
+		const long = 8 * time.Millisecond
+		a, _ := e.boxOver(1<<10, func(s *linktest.Socket) { s.Before = func() { <-time.After(long) } })
+		b, s := e.boxOver(1 << 10)
+		for _, fanout := range []bool{true, false} {
+			before := len(received(t, s))
+			a.Push(note(0, 0, 0), true, false)
+			pass(long)
+			b.Push(note(0, 0, 0), fanout, false)
+			settle()
+			if !fanout {
+				assert.Len(t, received(t, s), before+1, "at once")
+				continue
+			}
+			assert.Len(t, received(t, s), before)
+			pass(long/2 - 1)
+			assert.Len(t, received(t, s), before)
+			pass(1)
+			assert.Len(t, received(t, s), before+1)
+		}
+	})
+}
+
+// However long a pass has taken, the rest is short.
+func TestTheLongestRest(t *testing.T) {
+	inBubble(t, func(t *testing.T, e *env) {
+		a, _ := e.boxOver(1<<10, func(s *linktest.Socket) { s.Before = func() { <-time.After(time.Second) } })
+		b, s := e.boxOver(1 << 10)
+		a.Push(note(0, 0, 0), true, false)
+		pass(time.Second)
+		b.Push(note(0, 0, 0), true, false)
+		pass(longRest - 1)
+		assert.Empty(t, received(t, s))
+		pass(1)
+		assert.Len(t, received(t, s), 1)
+	})
+}
+
 func TestAnOutboxIsOnEachListOnce(t *testing.T) {
 	e, o := newEnv(t), &order{}
 	b := o.box(e, "a")

@@ -240,7 +240,10 @@ func TestIsTooSlow(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, e *env) {
-				b, s := e.boxOver(limit, linktest.Full)
+				b, s := e.boxOver(limit)
+				b.Push(note(0, 0, charged(10*limit)), false, true) // which it takes at once
+				pass(10 * HoldTime)
+				fill(s)
 				b.Push(note(0, 0, charged(c.charge)), false, true)
 				pass(HoldTime / 2)
 				s.Drain(c.taken)
@@ -249,6 +252,21 @@ func TestIsTooSlow(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A box that waits for the flusher says nothing about the peer.
+func TestTheServersOwnTurnIsNotSlow(t *testing.T) {
+	inBubble(t, func(t *testing.T, _ *env) {
+		b, _ := newEnv(t).boxOver(1000) // whose flusher does not run
+		b.Push(note(0, 0, charged(2000)), false, true)
+		pass(10 * HoldTime)
+		b.locked(func() {
+			b.held = milliseconds(HoldTime)
+			assert.False(t, b.isTooSlow())
+			b.setPeerTurn(true)
+			assert.True(t, b.isTooSlow())
+		})
+	})
 }
 
 // The rate of a peer is looked at once a second.

@@ -432,6 +432,48 @@ func TestAContextThatEndsBesideRoom(t *testing.T) {
 	})
 }
 
+// A box that was sealed after the push keeps what is pending.
+func TestAContextThatEndsBesideASeal(t *testing.T) {
+	inBubble(t, func(t *testing.T, e *env) {
+		b, socket := e.boxOver(1000, linktest.Full)
+		for i := range 2 {
+			b.Push(note(0, i, charged(600)), true, true)
+		}
+		settle()
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		s := Sending{Waits: true}
+		s.Push(&b.Box, note(0, 2, 0), true)
+		require.True(t, s.MustWait())
+		b.Seal(nil)
+		s.Finish(ctx)
+		assert.False(t, b.hasOverflowed())
+		socket.Drain(-1)
+		settle()
+		assert.Equal(t, upTo(3), numbersOf(t, socket, 0))
+		assert.True(t, socket.IsFinished())
+	})
+}
+
+// A receiver that has held senders for long enough is disconnected by a sender that has found it above its limit, not by one that brings
+// it there.
+func TestAReceiverIsDisconnectedAboveItsLimit(t *testing.T) {
+	inBubble(t, func(t *testing.T, e *env) {
+		fast, _ := e.boxOver(1000)
+		other, _ := e.boxOver(1000)
+		slow, _ := e.boxOver(1000, linktest.Full)
+		start := time.Now()
+		for i, charge := range []int{900, 100, 100} {
+			send(context.Background(), note(0, i, charged(charge)), fast, other, slow)
+			settle()
+			require.False(t, slow.hasOverflowed(), "send %d", i)
+		}
+		send(context.Background(), note(0, 3, 0), fast, other, slow)
+		assert.True(t, slow.hasOverflowed())
+		assert.Equal(t, HoldTime, time.Since(start))
+	})
+}
+
 // Who sends to one client waits as long as it takes anything. Nobody is disconnected for that.
 func TestASenderToOneClient(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {

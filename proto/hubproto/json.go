@@ -5,7 +5,7 @@ import (
 	"math"
 )
 
-// JSON is the protocol "json" (spec §4): text, each message an object that the byte 0x1E ends.
+// JSON is the protocol "json" (docs/protocol.md, 4): text, each message an object that the byte 0x1E ends.
 //
 // Values are written as encoding/json writes them, with one difference: a struct field that no tag names is written in camel case,
 // as the reference does. They are read as encoding/json reads them, but more strictly: null fits nothing but pointers, slices, maps,
@@ -47,7 +47,7 @@ type properties struct {
 	boundTo               []byte // the target when the arguments came
 }
 
-// read takes the property that s stands at into m. Every known property is checked, whatever the message's type (spec §16).
+// read takes the property that s stands at into m. Every known property is checked, whatever the message's type (docs/protocol.md, 4.3).
 func (p *properties) read(s *objectScanner, m *Message) error {
 	switch name := s.name(); string(name) {
 	case "type":
@@ -147,7 +147,7 @@ func readHeaders(s *objectScanner, m *Message) error {
 	return h.err
 }
 
-// check looks for what a message of this type must have (spec §4.3).
+// check looks for what a message of this type must have (docs/protocol.md, 4.3).
 func (p *properties) check(m *Message) error {
 	missing := func(name string) error { return dataErrorf("Missing required property '%s'.", name) }
 	m.Retargeted = len(p.boundTo) > 0 && !bytes.Equal(p.boundTo, m.Target)
@@ -156,7 +156,7 @@ func (p *properties) check(m *Message) error {
 	}
 	switch m.Type {
 	case StreamInvocation, StreamItem, Completion, CancelInvocation:
-		if len(m.ID) == 0 { // empty counts as missing (spec §16)
+		if len(m.ID) == 0 { // empty counts as missing (docs/protocol.md, 4.3)
 			return missing("invocationId")
 		}
 	}

@@ -6,7 +6,7 @@ import (
 	"github.com/tinylib/msgp/msgp"
 )
 
-// MessagePack is the protocol "messagepack" (spec §5): binary, each message an array that its length precedes.
+// MessagePack is the protocol "messagepack" (docs/protocol.md, 5): binary, each message an array that its length precedes.
 //
 // Values have the shape that they have in JSON, so that a hub need not know which protocol a client speaks; but bytes are binary, times
 // are timestamps, a [TimeSpan] is a number of ticks, and whole numbers stay whole in an interface. A field that neither a tag "msgpack" nor a

@@ -11,7 +11,7 @@ import (
 var errJSON = &DataError{Text: "Error reading JSON."}
 
 // objectScanner goes through the properties of one JSON object. Everything it passes is checked to be JSON in UTF-8 of bounded
-// depth; what stands behind the object has to be UTF-8 and is not looked at otherwise (spec §16).
+// depth; what stands behind the object has to be UTF-8 and is not looked at otherwise (docs/protocol.md, 4.3).
 type objectScanner struct {
 	b     []byte
 	i     int
