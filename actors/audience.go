@@ -14,7 +14,7 @@ type Audience struct {
 	NoWait bool
 }
 
-// Kind says what the names of an Audience are names of.
+// Kind is what the names of an Audience stand for.
 type Kind uint8
 
 // The kinds of audiences.
@@ -26,7 +26,7 @@ const (
 	Users
 )
 
-// exception is who is left out of a Send.
+// exception is the set of connections that are left out of an audience.
 type exception struct {
 	conn *Connection
 	ids  map[string]bool
@@ -81,7 +81,7 @@ func (h *Hub) resolve(to *Audience) []*Connection {
 	})
 }
 
-// directory returns where the names of a kind are names of groups.
+// directory returns the groups that the names of a kind stand for.
 func (h *Hub) directory(kind Kind) *directory {
 	if kind == Users {
 		return h.users

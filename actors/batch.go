@@ -35,7 +35,7 @@ func (p *piece) recycle() {
 	}
 }
 
-// batch is a part of what a read has brought: the handshake, whole messages, or the reason why nothing more can be read.
+// batch is a part of what has been read: the handshake, whole messages, or the reason why nothing more can be read.
 type batch struct {
 	piece     *piece
 	messages  []hubproto.Message
@@ -49,7 +49,7 @@ var batches = sync.Pool{New: func() any { return new(batch) }}
 
 func (b *batch) refuse() { b.done(int32(len(b.messages)) + 1) }
 
-// done says that n of the batch's messages have been handled; the batch itself counts as one of them, until the actor has seen it.
+// done says that n messages of the batch have been handled. The batch itself counts as one message, until the actor has received it.
 func (b *batch) done(n int32) {
 	if b.left.Add(-n) > 0 {
 		return

@@ -1,8 +1,8 @@
 package actors
 
 // debit charges n bytes to the inbound budget. If the budget is spent, or an upload is full, it waits. One batch is always admitted when no
-// more is charged than held, the piece that it lies in. While somebody waits for an answer of the client, which may lie behind, twice the
-// budget is admitted before that answer is given up. debit returns false if the connection has ended meanwhile.
+// more is charged than held, the piece that contains it. While a call waits for an answer of the client, which may come behind, twice the
+// budget is admitted before the wait for that answer fails. debit returns false if the connection has ended meanwhile.
 func (in *input) debit(n, held, limit int, c *Connection) (ok bool) {
 	for {
 		in.mu.Lock()
@@ -42,7 +42,7 @@ func (in *input) credit(n int) {
 	in.mu.Unlock()
 }
 
-// wakeReader has a reader that waits look again. The lock is held.
+// wakeReader has a reader that waits check the budget again. The lock is held.
 func (in *input) wakeReader() {
 	if in.room != nil {
 		close(in.room)
@@ -63,10 +63,10 @@ func (in *input) setUploadFull(full bool) {
 	}
 }
 
-// pendingAnswers is there while somebody waits for answers of the client: they may lie behind what its reader would wait with.
+// pendingAnswers exists while calls wait for answers of the client, which may come behind messages for which the reader would wait.
 type pendingAnswers struct {
 	count  int
-	failed chan struct{} // closed when too much lies before them
+	failed chan struct{} // closed when too much has been received before them
 }
 
 func (in *input) awaitAnswer() *pendingAnswers {

@@ -12,9 +12,9 @@ import (
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
-// Call is the hub actor of one invocation or lifetime event: user code runs in it, and it is gone when that code has returned.
+// Call is the hub actor of one invocation or lifetime event: user code runs in it, and it ends when that code has returned.
 //
-// It is a child of its connection in all but the bookkeeping. The connection supervises it: a panic or runtime.Goexit ends this one call.
+// It is a child of its connection, although protoactor does not know that. The connection supervises it: a panic or runtime.Goexit ends this one call.
 // It is an actor.Process with a PID, which is registered when somebody first asks for it. It owns the context of the call and its inbox. Its
 // messages are handled on the goroutine that sends them, and never block: the inbox takes maxInbox messages, the next one is a dead letter.
 //
@@ -44,11 +44,11 @@ type Call struct {
 	next        *Call // behind it, while it waits
 	sameID      *Call // the next one in the index by id
 
-	returned chan error // of a lifetime event: what came of it
+	returned chan error // of a lifetime event: gets its error
 	idRoom   [16]byte
 
 	mu                sync.Mutex
-	inner             context.Context // made when somebody needs more than Err
+	inner             context.Context // made when more than Err is needed
 	cancel            context.CancelCauseFunc
 	cause             error // why the context has ended
 	ended             bool
@@ -59,7 +59,7 @@ type Call struct {
 	watchers          []*actor.PID
 }
 
-// event is what a call is due to.
+// event is the cause of a call.
 type event uint8
 
 const (
@@ -107,7 +107,7 @@ func (k *Call) ID() []byte { return k.id }
 // Method returns what SetMethod has set.
 func (k *Call) Method() string { return k.method }
 
-// SetMethod sets the name of the method that runs. Whoever handles the call does so before user code runs.
+// SetMethod sets the name of the method that runs. The Handler calls it before user code runs.
 func (k *Call) SetMethod(name string) { k.method = name }
 
 // Target returns the name of the method as the client has written it. again reports whether the client has written another one before its
@@ -166,7 +166,7 @@ func (k *Call) exec() (enough bool) {
 	defer func() {
 		if reason := recover(); !returned {
 			*buffer = k.plainFailure((*buffer)[:0])
-			*buffer = k.failure(k.panicked(reason)) // unless that, too, calls runtime.Goexit
+			*buffer = k.failure(k.panicked(reason)) // unless that calls runtime.Goexit as well
 		}
 	}()
 	*buffer = k.conn.hub.handler.Invoke(k, (*buffer)[:0])

@@ -71,7 +71,7 @@ func (k *Call) Value(key any) any {
 	return k.full().Value(key)
 }
 
-// full returns a context of the standard library's that ends with this one. Most calls never need it.
+// full returns a context of package context that ends with this one. Most calls never need it.
 func (k *Call) full() context.Context {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -9,7 +9,7 @@ func (q *runQueue) setOpen() {
 	q.mu.Unlock()
 }
 
-// end says that nothing more comes from the client: what has come is run, but streams end, in both directions.
+// end says that nothing more comes from the client: calls that have been received are run, but streams end, in both directions.
 func (q *runQueue) end(cause error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -28,7 +28,7 @@ func (q *runQueue) end(cause error) {
 	})
 }
 
-// drop drops what waits.
+// drop drops the calls that wait.
 func (q *runQueue) drop() {
 	q.mu.Lock()
 	head := q.head
@@ -49,20 +49,20 @@ func (q *runQueue) drop() {
 	}
 }
 
-// abort ends and drops at once, whoever is about to begin a call.
+// abort is end and drop.
 func (q *runQueue) abort(cause error) {
 	q.end(cause)
 	q.drop()
 }
 
-// stop ends the contexts of what runs and of what waits.
+// stop ends the contexts of all calls.
 func (q *runQueue) stop(cause error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.each(func(k *Call) bool { k.stop(cause); return true })
 }
 
-// giveUp drops what waits, and does not wait for calls that have not returned any longer.
+// giveUp drops the calls that wait, and does not wait any longer for those that have not returned.
 func (q *runQueue) giveUp() {
 	q.drop()
 	q.mu.Lock()
@@ -80,7 +80,7 @@ const (
 	allReturned                 // except those whose results are streamed
 )
 
-// whenIdle reports whether the calls have come so far. If they have not, then is called once they have, with the lock held.
+// whenIdle reports whether the calls are idle in the sense of kind. If they are not, then is called when they are, with the lock held.
 func (q *runQueue) whenIdle(kind idleKind, then func()) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -104,7 +104,7 @@ func (q *runQueue) isIdle() bool {
 	return q.head == nil && q.unreturned == 0
 }
 
-// notifyIdle calls onIdle if the calls have come so far. The lock is held.
+// notifyIdle calls onIdle if the calls are idle. The lock is held.
 func (q *runQueue) notifyIdle() {
 	if q.onIdle != nil && q.isIdle() {
 		then := q.onIdle

@@ -2,7 +2,7 @@ package actors
 
 import "bytes"
 
-// indexFrom is how many calls are looked through for an id.
+// indexFrom is how many calls are searched for an id before an index is made.
 const indexFrom = 16
 
 // cancel ends the context of the calls with an id. One that waits will start canceled.
@@ -25,7 +25,7 @@ func (q *runQueue) cancel(id []byte) {
 	}
 	first := q.byID[string(id)]
 	if first == nil || first.canceled {
-		return // so are those behind it
+		return // as are those behind it
 	}
 	first.canceled = true
 	for k := first; k != nil; k = k.sameID {

@@ -6,16 +6,16 @@ import (
 )
 
 // runQueue holds a connection's invocations: those that run, and those that wait, in order of arrival. The connection actor and the workers
-// share it, so the end of a call is not a message: whoever makes it possible begins the next one.
+// share it, so the end of a call is not a message: the goroutine that makes it possible begins the next one.
 //
 // Calls begin in their order, and one at a time has the turn: the next one begins when that call has returned, waits for something outside,
 // or has returned its stream. So the code of a call up to its first wait runs before that of the next one begins, whatever the limit, as in
-// the reference, whose calls run until they first wait. Where a call waits with us (for an answer of its client, for room, for items of an
-// upload), that is known. Waiting elsewhere cannot be seen: it is assumed when the program has come to rest, or when the call has had the
-// turn for longer than a goroutine waits for a busy processor.
+// the reference, whose calls run until they first wait. It is known when a call waits in this package (for an answer of its client, for
+// room, for items of an upload). Other waits cannot be seen: they are assumed when no goroutine of the program runs, or when the call has had
+// the turn for longer than a goroutine waits for a busy processor.
 //
 // There are as many slots as MaximumParallelInvocationsPerClient says. An invocation without streams holds one from its beginning to its
-// end. One that waits for its client gives its slot back for good, so that the client can call the hub before it answers; a client has at
+// end. One that waits for its client releases its slot early, so that the client can call the hub before it answers; a client has at
 // most MaximumPendingResults such calls.
 type runQueue struct {
 	mu         sync.Mutex
@@ -23,7 +23,7 @@ type runQueue struct {
 	running    []*Call
 	turn       *Call              // the call behind which the next one waits
 	uploads    map[string]*Upload // those that the client has not ended
-	byID       map[string]*Call   // made by cancels when there is much to look through; calls with one id are chained
+	byID       map[string]*Call   // made when many calls would be searched; calls with one id are chained
 	slots      slots
 	unreturned int32    // calls that have not returned, except those whose results are streamed
 	streams    int16    // calls with streams that run
@@ -37,8 +37,8 @@ type runQueue struct {
 	onIdle     func()   // called once when the calls that are waited for have ended
 }
 
-// MaxStreams is how many calls with streams one client may have running; further ones fail. The reference knows no limit, but each costs
-// a goroutine, and a client next to nothing.
+// MaxStreams is how many calls with streams of one client may run; further ones fail. The reference has no limit, but each of them costs the
+// server a goroutine, and its client almost nothing.
 const MaxStreams = 1000
 
 // maxTicks is for how many late ticks, a millisecond apart, a call can have the turn on a busy machine before it is assumed to wait. Ticks
@@ -153,7 +153,7 @@ func (q *runQueue) next(done *Call) (k *Call, waiting bool) {
 	return k, q.canBegin()
 }
 
-// release frees what a call that has ended still holds. It can be called twice.
+// release frees what a call that has ended holds. It can be called twice.
 func (q *runQueue) release(k *Call) {
 	if k.released {
 		return
@@ -169,8 +169,8 @@ func (q *runQueue) release(k *Call) {
 	q.notifyIdle()
 }
 
-// exclude says whether the end of the connection waits for a call. One for which it does not wait has no turn or slot that others wait for,
-// either.
+// exclude has the end of the connection not wait for a call, or wait for it again. A call for which it does not wait gives up its turn and its
+// slot as well.
 func (q *runQueue) exclude(k *Call, on bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -2,7 +2,7 @@ package actors
 
 import "github.com/troupe-go/troupe/actors/outbox"
 
-// start lets a worker run what can begin.
+// start starts a worker if a call can begin.
 func (c *Connection) start() {
 	q := &c.calls
 	q.mu.Lock()
@@ -16,29 +16,29 @@ func (c *Connection) start() {
 	}
 }
 
-// pass lets the next call begin, because k waits for something outside or has returned its stream. With lend, k gives its slot back for good.
-func (c *Connection) pass(k *Call, lend bool) {
+// pass lets the next call begin, because k waits for something outside or has returned its stream. With yield, k releases its slot early.
+func (c *Connection) pass(k *Call, yield bool) {
 	q := &c.calls
 	q.mu.Lock()
 	if q.turn == k {
 		q.turn = nil
 	}
-	if lend {
-		q.slots.lend(&k.slot, c.settings.PendingResults)
+	if yield {
+		q.slots.yield(&k.slot, c.settings.PendingResults)
 	}
 	q.notifyIdle()
 	q.mu.Unlock()
 	c.start()
 }
 
-// beforeWait is called before a call waits for something outside: neither what its worker has left unwritten nor the calls behind it shall
-// wait as well.
+// beforeWait is called before a call waits for something outside. Replies that its worker has not written are scheduled, and the next call may
+// begin.
 func (k *Call) beforeWait() {
 	k.conn.out.Schedule()
 	k.conn.pass(k, false)
 }
 
-// lateTick looks at what waits behind a running call.
+// lateTick schedules replies, and passes the turn on if the call that has it seems to wait.
 func (c *Connection) lateTick(onTime, quiet bool) {
 	c.out.Schedule()
 	q := &c.calls
@@ -67,12 +67,12 @@ func (c *Connection) lateTick(onTime, quiet bool) {
 // answers to calls that came together leave together.
 func (c *Connection) work() { c.runCalls(nil) }
 
-// runCalls goes on behind a call whose code ended its goroutine, if there is one.
+// runCalls is work. If done is not nil, it continues behind a call whose code has ended the goroutine of its worker.
 func (c *Connection) runCalls(done *Call) {
 	w := outbox.BorrowWriter()
 	var running *Call
 	defer func() {
-		if running != nil { // runtime.Goexit: the call has been answered; its slot and the calls behind it are still to be seen to
+		if running != nil { // runtime.Goexit: the call has been answered, and another worker continues
 			c.hub.sys.workers.do(&goexited{c, running})
 		}
 		outbox.ReturnWriter(w)
@@ -126,7 +126,7 @@ func (q *runQueue) pause(done *Call, above bool) bool {
 	return true
 }
 
-// goexited is what is left for a worker to do when runtime.Goexit has ended another one.
+// goexited is the task of continuing behind a call that has called runtime.Goexit.
 type goexited struct {
 	conn *Connection
 	done *Call

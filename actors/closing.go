@@ -16,22 +16,21 @@ import (
 
 // How a connection closes.
 //
-// Three facts decide what comes next: its reader has ended, its last output has been written, and it has left everything that it was a
-// member of. Received means executed: calls that have come before the end run in their order, under their limit. OnDisconnected runs
+// Three facts decide what comes next: its reader has ended, its last output has been written, and it has left its groups. Received means executed: calls that have come before the end run in their order, under their limit. OnDisconnected runs
 // behind them, in its turn, as one more call would; then the groups are left. The Close message goes out behind the answers, as long as
-// the link is there and CloseTimeout allows. What the server ends itself (an abort, a client at its limit, a message that cannot be read)
+// the link lives and CloseTimeout allows. What the server ends itself (an abort, a client at its limit, a message that cannot be read)
 // drops the calls that wait, and lets those that run go on.
 
-// closeReason is what a client is told when its connection closes, and how much of what is pending it still gets.
+// closeReason says what a client is told when its connection closes, and how much of the pending output it still gets.
 type closeReason struct {
 	message        bool   // a Close message is sent
 	text           string // its error, if there is one
 	allowReconnect bool
-	drop           bool // calls that wait are dropped, and what is pending is the last that the client gets
-	cut            bool // it gets nothing any more
+	drop           bool // calls that wait are dropped, and nothing is sent behind what is pending
+	cut            bool // nothing is sent any more
 }
 
-// ending is what a connection that closes has to remember.
+// ending is what is known of the end of a connection.
 type ending struct {
 	cause error
 	last  *outbox.Packet // the last message to the client
@@ -46,8 +45,7 @@ type closeRequest struct {
 // leaveRequest says that the client has asked its transport to end the connection.
 type leaveRequest struct{ err error }
 
-// readEnd says that the reader has ended. Whether the client has said goodbye or has vanished makes no difference to OnDisconnected, unless
-// the transport has found something wrong.
+// readEnd says that the reader has ended, with an error if what the client has sent was wrong. A connection that is cut is no error.
 type readEnd struct{ err error }
 
 // outputOver says that nothing more will be written.
@@ -72,7 +70,7 @@ func (*closingTick) refuse()  {}
 
 func (c *Connection) postCallsIdle() { c.post(&callsIdle{}) }
 
-// close begins to close the connection, or ends faster what has begun.
+// close begins to close the connection, or closes it faster if that has begun.
 func (c *Connection) close(cause error, reason closeReason) {
 	if c.state < draining {
 		c.beginClose(cause, reason)
@@ -91,11 +89,11 @@ func (c *Connection) close(cause error, reason closeReason) {
 func (c *Connection) beginClose(cause error, reason closeReason) {
 	greeted := c.state != handshaking
 	if c.state == failing {
-		cause = c.end.cause // what came first
+		cause = c.end.cause // the first one
 	}
 	if cause != nil {
 		level := slog.LevelInfo
-		if !greeted { // anybody can bring that about
+		if !greeted { // anybody can cause that
 			level = slog.LevelDebug
 		}
 		c.hub.sys.logClosing(level, c, cause)
@@ -122,7 +120,7 @@ func (c *Connection) advance(ctx actor.Context) {
 	}
 	if c.state == draining {
 		if !c.calls.whenIdle(allBegun, c.postCallsIdle) {
-			c.start() // late ticks look after the call that has the turn
+			c.start() // late ticks for the call that has the turn
 			return
 		}
 		c.enter(closing)
@@ -157,10 +155,10 @@ func (c *Connection) onLeaveRequest(m *leaveRequest) {
 	c.close(m.err, closeReason{message: true, allowReconnect: true})
 }
 
-// onClosingTick ends contexts when DisconnectGrace is over, and a while later no longer waits for calls that ignore that.
+// onClosingTick ends contexts when DisconnectGrace is over, and a while later stops waiting for calls that ignore that.
 func (c *Connection) onClosingTick(m *closingTick) {
 	if m.elapsed > c.settings.CloseTimeout {
-		c.out.Seal(c.end.last) // answers that take longer are not waited for
+		c.out.Seal(c.end.last) // without the answers that are still due
 	}
 	grace := c.settings.DisconnectGrace
 	if grace < 0 || m.elapsed <= grace {
@@ -234,7 +232,7 @@ func (c *Connection) End(err error) {
 		err = c.tooSlow()
 	}
 	if c.out.Kind() != outbox.Socket {
-		c.abandon() // nobody fetches any more
+		c.abandon() // nothing is fetched any more
 	}
 	c.post(&readEnd{err: err})
 }
@@ -262,8 +260,8 @@ func (o *boxOwner) Overflowed() {
 	c.post(&closeRequest{cause: c.tooSlow(), reason: closeReason{drop: true, cut: true}})
 }
 
-// Broken is part of outbox.Owner. It leaves it to the reader to find the end of the link, so that what the client has sent before is still
-// received. If the reader does not, the heartbeat cuts the link.
+// Broken is part of outbox.Owner. The reader finds the end of the link as well, and everything that the client has sent before it is still
+// received. If the reader does not find it, the heartbeat cuts the link.
 func (o *boxOwner) Broken(err error) {
 	c := (*Connection)(o)
 	if err != nil {
@@ -280,7 +278,7 @@ func (o *boxOwner) Over() { (*Connection)(o).post(&outputOver{}) }
 func (o *boxOwner) LateTick(onTime, quiet bool) { (*Connection)(o).lateTick(onTime, quiet) }
 
 // onStopping comes as the last step of closing, or because somebody has stopped the actor. In that case the heartbeat does not look after
-// the connection any more: its link is cut, and a goroutine does what is still to be done.
+// the connection any more: its link is cut, and a goroutine runs OnDisconnected and leaves the groups.
 func (c *Connection) onStopping() {
 	if !c.supervisor.remove(c) {
 		return // it has come twice

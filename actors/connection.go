@@ -18,8 +18,8 @@ import (
 //
 // It owns the handshake, the run queue, the list of its groups and the way a connection ends. It runs no user code and waits for
 // nothing, so that pings, cancels and closing are handled while hub methods run. Its mailbox never blocks a sender: what the client
-// sends is bounded by the inbound budget, what others send by maxForeign. The outbox and the reading half lie in the same struct but
-// do not belong to the actor: whoever pushes, writes or reads uses them under their own locks.
+// sends is bounded by the inbound budget, what others send by maxForeign. The outbox, the input and the run queue are in the same
+// struct, but have locks of their own, because other goroutines use them.
 //
 // It goes through handshaking → open → draining → closing → closed, and is supervised with Resume: the struct is the session.
 type Connection struct {
@@ -31,7 +31,7 @@ type Connection struct {
 	value    any
 	protocol uint8 // index in the hub's list
 
-	// The actor's own.
+	// Used by the actor only.
 	state      state
 	accepted   bool // OnConnected has succeeded: OnDisconnected is still to be run
 	readEnded  bool
@@ -69,9 +69,9 @@ const (
 	handshaking state = iota
 	open
 	failing  // a message could not be read: what came before it is still answered
-	draining // nothing more comes from the client: the calls that have come run to their end
+	draining // nothing more comes from the client: the calls that have been received are run
 	closing  // OnDisconnected runs
-	closed   // the connection is not a member of anything any more
+	closed   // all groups have been left
 )
 
 // Errors that OnDisconnected gets as its cause.
@@ -111,7 +111,7 @@ func (c *Connection) Done() <-chan struct{} {
 	if !c.done.CompareAndSwap(nil, &done) {
 		return *c.done.Load()
 	}
-	if c.ending.Load() { // since it was looked at
+	if c.ending.Load() { // it may have begun after done was loaded
 		c.closeDone()
 	}
 	return done
@@ -208,7 +208,7 @@ func (c *Connection) onHandshake(h *handshake) {
 	}
 	c.protocol = h.index
 	c.out.SetOpcode(opcodeOf(c.Protocol()))
-	// The answer is the first message, and is written when the client is known to the hub: what is sent from then on reaches it.
+	// The answer is the first message. It is written when the client has joined everyone, so that it gets all that is sent from then on.
 	answer := hubproto.AppendHandshakeResponse(outbox.Buffer(3), "")
 	c.out.Withhold(outbox.NewPacket(answer, opcodeOf(c.Protocol()), false))
 	c.enter(open) // from here on the heartbeat may send pings

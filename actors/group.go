@@ -12,9 +12,9 @@ import (
 
 // group is the group actor: it fans out. The same actor stands for a user (all their connections) and for everyone.
 //
-// Its mailbox has no queue: a message, a Join, a Leave is handled on the goroutine that sends it, one at a time under the group's
-// lock, so that there is no hop and every member sees the group's messages in one order. It owns its list of members. It never
-// blocks: a fan-out is pushes to outboxes, which do not. Its bound is the number of connections.
+// Its mailbox has no queue: a message, a join or a leave is handled on the goroutine that sends it, one at a time under the group's
+// lock. So there is no hop, and all members see the messages of the group in one order. It owns its list of members. It never
+// blocks, because a push to an outbox does not. Its size is bounded by the number of connections.
 type group struct {
 	mu        sync.Mutex
 	members   []*Connection

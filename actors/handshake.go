@@ -14,7 +14,7 @@ type handshake struct {
 	failure string // the answer, if it is not accepted
 }
 
-// handshake judges a client's first message (docs/protocol.md, 3.4).
+// handshake checks a client's first message (docs/protocol.md, 3.4).
 func (c *Connection) handshake(record []byte, err error) *handshake {
 	h := c.hub
 	if err != nil {

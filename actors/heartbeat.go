@@ -8,12 +8,11 @@ import (
 	"github.com/troupe-go/troupe/actors/outbox"
 )
 
-// tick is what the heartbeat actor gets once a second. Everything that depends on time is looked at then, so that no connection needs
-// a timer: pings, timeouts, stalled sockets, idle workers. The actor owns the connections' beats and never blocks.
+// tick is sent to the heartbeat actor once a second. Everything that depends on time is checked then, so that no connection needs a timer: pings,
+// timeouts, stalled sockets, idle workers. The actor owns the beats of the connections, and never blocks.
 type tick struct{}
 
-// mostTicks is how many periods count at most for one tick: a process that was stopped for a minute has not heard its clients because it did
-// not listen.
+// mostTicks is how many periods one tick counts at most: a process that was stopped for a minute must not time out its clients for that.
 const mostTicks = 2
 
 func (s *System) runHeartbeat(heart *actor.PID) {
@@ -49,31 +48,31 @@ func (s *System) tickOne(c *Connection, passed time.Duration) {
 	c.tick(millis(passed.Milliseconds()))
 }
 
-// beat is what the heartbeat knows of a connection.
+// beat is the heartbeat's state of a connection.
 type beat struct {
 	inState millis
-	silent  millis // since the client was last heard
-	stalled millis // since its link has last taken something that waits
-	pause   millis // since the last ping, or, of a client that polls, since it has last had a poll here
+	silent  millis // since the client last sent something
+	stalled millis // since the link last took something, while something waits
+	pause   millis // since the last ping, or since a client that polls last had a poll here
 	sealed  millis // since nothing can be sent to it any more
 	taken   uint32
 	state   state
 }
 
-// millis is a time in milliseconds, which takes half the room of a time.Duration.
+// millis is a time in milliseconds, of half the size of a time.Duration.
 type millis uint32
 
 func (m millis) duration() time.Duration { return time.Duration(m) * time.Millisecond }
 
 func (m millis) exceeds(d time.Duration) bool { return m.duration() > d }
 
-// answerTime is how long what came before a message that cannot be read may take to be answered.
+// answerTime is how long the answers may take to what was received before a message that cannot be read.
 const answerTime = time.Second
 
 // awayLimit is how long a client may take between two polls (docs/protocol.md, 2.5).
 const awayLimit = 15 * time.Second
 
-// tick looks at a connection; d has passed since the last time.
+// tick checks a connection. d has passed since the last tick.
 func (c *Connection) tick(d millis) {
 	b := &c.beat
 	if b.inState += d; min(state(c.stateSeen.Load()), draining) != b.state {
@@ -114,10 +113,10 @@ func (c *Connection) checkProgress(d millis, polls bool) {
 	if polls && !c.hub.sys.closing.Load() { // the next poll takes the last messages with it
 		late = p.Sealed && b.pause.exceeds(awayLimit)
 	}
-	if late || p.Sealed && p.Full { // what is left will not be taken in time
+	if late || p.Sealed && p.Full { // the rest will not be taken in time
 		c.markEnding() // a reader that waits sees the end
 		c.out.Cut()
-		if b.sealed.exceeds(2 * c.settings.CloseTimeout) { // a net.Conn of the application's whose Close does not end its Read
+		if b.sealed.exceeds(2 * c.settings.CloseTimeout) { // a net.Conn of the application, whose Close does not end its Read
 			c.out.Abandon()
 			c.post(&readEnd{})
 		}
@@ -131,7 +130,7 @@ func (c *Connection) checkProgress(d millis, polls bool) {
 	}
 }
 
-// ping pings a client to which nothing else is on its way: whatever is shows as well that the server is alive.
+// ping pings a client to which nothing else is on its way. Any other message shows as well that the server is alive.
 func (c *Connection) ping(d millis, polls bool) {
 	if b := &c.beat; !polls {
 		if b.pause += d; b.pause.duration() >= c.settings.KeepAlive {
@@ -151,7 +150,7 @@ func (c *Connection) keepAlive(d millis, polls bool) {
 		return
 	}
 	if b.silent += d; c.heard.Swap(false) || c.in.waiting.Load() || !c.pinged.Load() {
-		b.silent = 0 // the clock stands while the reader waits for us, and until the client's first ping
+		b.silent = 0 // time in which the reader waits for the server does not count, nor that before the first ping of the client
 	}
 	if b.silent.exceeds(c.settings.ClientTimeout) {
 		text := c.hub.handler.Describe(connectedText, ErrClientTimeout)

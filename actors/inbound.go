@@ -11,14 +11,14 @@ import (
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
-// input is the receiving half of a connection. Everything in it but the budget belongs to the goroutine that reads the transport.
+// input is the receiving half of a connection. Everything in it except the budget belongs to the goroutine that reads the transport.
 //
-// It borrows a piece of memory when bytes arrive, and hands the envelopes of the whole messages in it to the connection actor, as batches of
-// at most batchMessages: an idle connection holds no piece. What is read stays charged to the budget until it is handled, and no further
-// batch is parsed before the budget has room for it. When the budget is spent the reader waits, and TCP pushes back on the client.
+// It borrows a piece of memory when bytes arrive, and passes the envelopes of the whole messages in it to the connection actor, in batches of at
+// most batchMessages. An idle connection has no piece. What has been read is charged to the budget until it is handled, and no further batch is
+// parsed before the budget has room for it. When the budget is spent, the reader waits, and TCP slows the client down.
 type input struct {
 	piece    *piece // borrowed, with what has been read so far
-	partial  []byte // what is left of a message that has not arrived whole, while no piece is borrowed
+	partial  []byte // of a message that has not arrived whole, while no piece is borrowed
 	searched int32  // bytes of it that have been searched for its end
 	greeted  bool   // the handshake has been read
 	protocol uint8  // that the handshake has asked for
@@ -34,8 +34,8 @@ type input struct {
 
 const (
 	pieceSize     = 4 << 10
-	largePiece    = 16 << 10 // as large as pieces are kept
-	leastRead     = 512      // room that a read is given at least
+	largePiece    = 16 << 10 // larger pieces are not used again
+	leastRead     = 512      // minimum room for a read
 	messageCharge = 256
 	batchMessages = 64
 	keptPartial   = 512      // leftovers up to this size are copied out
@@ -71,7 +71,7 @@ func (c *Connection) commit(n int, inline bool) (taken bool) {
 	if in.failed || c.ending.Load() {
 		in.partial = nil
 		p.recycle()
-		return in.failed // what is wrong with the input has been received; what comes behind the end has not
+		return in.failed // input behind an error is taken and ignored; input behind the end is not taken
 	}
 	taken = true
 	for used, charged := 0, 0; ; {
@@ -81,7 +81,7 @@ func (c *Connection) commit(n int, inline bool) (taken bool) {
 		if !more {
 			in.keep(p, used, b.err != nil)
 		}
-		if b.handshake == nil && len(b.messages) == 0 && b.err == nil { // which is so at the end alone
+		if b.handshake == nil && len(b.messages) == 0 && b.err == nil { // only at the end
 			b.recycle()
 			if charged > 0 {
 				p.release(0)
@@ -124,7 +124,7 @@ func (c *Connection) Partial() bool {
 	return !c.in.failed && (len(c.in.partial) > 0 || c.in.piece != nil && len(c.in.piece.buf) > 0)
 }
 
-// keep holds on to what has come of a message that is not whole: in its piece if it is long and the piece holds nothing else.
+// keep keeps the part of a message that has not arrived whole: in its piece if it is long and the piece contains nothing else.
 func (in *input) keep(p *piece, used int, failed bool) {
 	rest := p.buf[used:]
 	switch {
@@ -137,11 +137,11 @@ func (in *input) keep(p *piece, used int, failed bool) {
 	}
 }
 
-// parse finds whole messages in buf, at most batchMessages, and returns where what follows them begins, and whether more may be there.
+// parse parses whole messages in buf, at most batchMessages. It returns how many bytes they have, and whether more may follow.
 func (c *Connection) parse(b *batch, buf []byte) (used int, more bool) {
 	in := &c.in
 	defer func() {
-		if reason := recover(); reason != nil { // a protocol of the application's
+		if reason := recover(); reason != nil { // a protocol of the application
 			err := &PanicError{Value: reason, Stack: debug.Stack()}
 			c.hub.sys.logPanic("reading messages panicked", c, "", err)
 			b.err, in.failed = err, true

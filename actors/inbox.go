@@ -24,7 +24,7 @@ type inbox struct {
 
 func (h *Hub) newInbox() actor.Mailbox { return &inbox{actor.Unbounded()(), h} }
 
-// PostUserMessage refuses what does not fit: with an answer, if the message has a sender.
+// PostUserMessage refuses messages beyond maxInboxed, with an answer if there is a sender.
 func (i *inbox) PostUserMessage(message any) {
 	if i.UserMessageCount() < maxInboxed {
 		i.Mailbox.PostUserMessage(message)
@@ -38,8 +38,8 @@ func (i *inbox) PostUserMessage(message any) {
 	}
 }
 
-// receive is the behaviour of the inbox: a stable address for actors that know nothing of Go's types. It owns nothing and waits for
-// nothing; what it sends meets the outboxes' limits without a wait.
+// receive is the behaviour of the inbox, which is a stable address for actors that do not know the Go types of a hub. It has no state and does not
+// wait: at the limit of an outbox, the receiver is disconnected.
 func (h *Hub) receive(ctx actor.Context) {
 	var err error
 	switch m := ctx.Message().(type) {

@@ -12,8 +12,8 @@ func (c *Connection) newLifetime(e event) *Call {
 	return &Call{conn: c, event: e, returned: make(chan error, 1)}
 }
 
-// work runs a lifetime event on a worker. (Invocations are run by the work of their connection.) The text for the client is made here,
-// because the application's code takes part in that as well.
+// work runs a lifetime event on a worker. (Invocations are run by the work of their connection.) The text for the client is made here as well,
+// because code of the application is called for it.
 func (k *Call) work() {
 	ended := &lifetimeEnded{event: k.event, err: &PanicError{}}
 	defer func() {
@@ -24,7 +24,7 @@ func (k *Call) work() {
 	defer func() {
 		if ended.err != nil {
 			ended.text = connectedText
-			ended.text = k.describe(ended.err) // unless that, too, calls runtime.Goexit
+			ended.text = k.describe(ended.err) // unless that calls runtime.Goexit as well
 		}
 	}()
 	defer func() {

@@ -26,7 +26,7 @@ func (s *System) logPanic(what string, c *Connection, method string, err *PanicE
 	s.log.Error(what, args...)
 }
 
-// logClosing logs why a connection is closed, so often a minute for each kind of cause.
+// logClosing logs why a connection is closed, a limited number of times a minute for each kind of cause.
 func (s *System) logClosing(level slog.Level, c *Connection, cause error) {
 	if !s.log.Enabled(context.Background(), level) {
 		return

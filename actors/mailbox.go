@@ -11,9 +11,9 @@ import (
 // mailbox is the mailbox of a connection actor: a ring under a lock, allocated when the first message waits and given up when
 // the heartbeat finds it empty.
 //
-// It never blocks a sender. Messages of this package are bounded by whoever sends them (the inbound budget, the callers that wait for an
+// It never blocks a sender. Messages of this package are bounded by their senders (the inbound budget, the callers that wait for an
 // answer). Of foreign messages it takes maxForeign, the next one is a dead letter. After a panic it posts a *resumed, so that the
-// actor can fail what the lost message has left pending. When the actor has stopped, what is queued and what still comes is refused.
+// actor can close the connection if that happens again. When the actor has stopped, all messages are refused.
 type mailbox struct {
 	mu      sync.Mutex
 	ring    []any
@@ -51,7 +51,7 @@ func (m *mailbox) RegisterHandlers(invoker actor.MessageInvoker, _ actor.Dispatc
 	m.mu.Unlock()
 }
 
-// Start lets run what was posted before the actor existed, behind the message that says it does.
+// Start has messages run that were posted before the actor existed. Started goes first.
 func (m *mailbox) Start() {
 	m.mu.Lock()
 	m.started = true
@@ -60,14 +60,14 @@ func (m *mailbox) Start() {
 	m.schedule(claimed)
 }
 
-// UserMessageCount is the number of messages that wait.
+// UserMessageCount returns the number of messages that wait.
 func (m *mailbox) UserMessageCount() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return int(m.n)
 }
 
-// claimLocked makes the caller the one who runs the mailbox, if nobody does and there is something to do.
+// claimLocked reports whether the caller has to run the mailbox: nobody else does, and there is something to do.
 func (m *mailbox) claimLocked() bool {
 	if m.running || !m.started || m.system == nil && (m.waiting || m.n == 0) {
 		return false
@@ -220,7 +220,7 @@ func (m *mailbox) take() (message any, system, ok bool) {
 	return message, false, true
 }
 
-// trim gives up an empty ring.
+// trim frees an empty ring.
 func (m *mailbox) trim() {
 	m.mu.Lock()
 	if m.n == 0 {

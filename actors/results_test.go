@@ -978,7 +978,7 @@ func (q *runQueue) haveLent() (n int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, k := range q.running {
-		if k.slot == lentSlot {
+		if k.slot == earlySlot {
 			n++
 		}
 	}

@@ -7,16 +7,16 @@ import "math"
 type slots struct {
 	limit int32
 	taken int32
-	lent  int16 // calls that have given their slot back before they returned
+	early int16 // calls that have released their slot before they returned
 }
 
 // slot is what one call holds of them.
 type slot uint8
 
 const (
-	noSlot   slot = iota // it needs none, or does not hold it any more
-	heldSlot             // from its beginning to its end
-	lentSlot             // given back, because the call waits for its client
+	noSlot    slot = iota // it needs none, or does not hold it any more
+	heldSlot              // from its beginning to its end
+	earlySlot             // released before the end, because the call waits for its client
 )
 
 func (s *slots) isFree() bool { return s.taken < s.limit }
@@ -27,13 +27,13 @@ func (s *slots) acquire() slot {
 	return heldSlot
 }
 
-// lend gives a slot back while its call goes on, so that the client can call the hub before it answers. At most that many calls of one
-// client can have done so; a further one keeps its slot.
-func (s *slots) lend(one *slot, most int) {
-	if *one == heldSlot && int(s.lent) < min(most, math.MaxInt16) {
-		*one = lentSlot
+// yield releases a slot while its call goes on, so that the client can call the hub before it answers. At most that many calls of one client can
+// have done so; a further one keeps its slot.
+func (s *slots) yield(one *slot, most int) {
+	if *one == heldSlot && int(s.early) < min(most, math.MaxInt16) {
+		*one = earlySlot
 		s.taken--
-		s.lent++
+		s.early++
 	}
 }
 
@@ -42,8 +42,8 @@ func (s *slots) release(one *slot) {
 	switch *one {
 	case heldSlot:
 		s.taken--
-	case lentSlot:
-		s.lent--
+	case earlySlot:
+		s.early--
 	}
 	*one = noSlot
 }

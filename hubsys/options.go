@@ -15,12 +15,12 @@ import (
 	"github.com/troupe-go/troupe/transport"
 )
 
-// Unlimited lifts a limit, where its option says that this can be done.
+// Unlimited is the value for no limit, of options that say so.
 const Unlimited = -1
 
 // HubOptions are the options of one hub. Zero values stand for the defaults, which are those of ASP.NET Core SignalR.
 type HubOptions struct {
-	// Name tells hubs of one System apart, in the addresses of actors and in logs. Default: the name of the hub's type.
+	// Name identifies the hub in its System: in the addresses of actors, and in logs. Default: the name of the hub's type.
 	Name string
 	// Methods are the methods of the hub about which there is something special. Clients call all others by their names in Go.
 	Methods []Method
@@ -32,42 +32,45 @@ type HubOptions struct {
 	HandshakeTimeout time.Duration
 	// KeepAliveInterval is the time between two pings to a client. Default: 15 s; clients give up after twice as long without any message.
 	KeepAliveInterval time.Duration
-	// ClientTimeoutInterval is how long a client that has sent a ping may then be silent. Default: 30 s. Like all times here it is
-	// looked at once a second.
+	// ClientTimeoutInterval is how long a client that has sent a ping may be silent. Default: 30 s. Like all times here, it is checked once a
+	// second.
 	ClientTimeoutInterval time.Duration
-	// MaximumReceiveMessageSize is the number of bytes that one message of a client may have, its framing included. Default: 32768.
-	// It can be Unlimited.
+	// MaximumReceiveMessageSize is the number of bytes that one message of a client may have, including its framing. Default: 32768.
+	// Unlimited: no limit.
 	MaximumReceiveMessageSize int
 	// MaximumParallelInvocationsPerClient is how many calls of one client run at once; others wait, in their order. Default: 1.
 	MaximumParallelInvocationsPerClient int
 	// StreamBufferCapacity is the number of items of one stream from a client that may wait for the method to take them. When there are
-	// more, the client has to wait with whatever it sends. Default: 10. (Calls with streams, in either direction, are no parallel
+	// more, nothing further is read from the client. Default: 10. (Calls with streams, in either direction, do not count as parallel
 	// invocations; 1,000 of one client can run at once.)
 	StreamBufferCapacity int
-	// EnableDetailedErrors lets clients see the text of every error, not of a [HubError] alone. Default: false.
+	// EnableDetailedErrors sends the texts of all errors to clients, not only that of a [HubError]. Default: false.
 	EnableDetailedErrors bool
 
-	// OutboxLimit is the number of bytes that may wait for one client. When half of them do, senders wait. A Send to several waits until at
-	// least half of its receivers are below that mark; a client that is slower than those holds senders for one second in all, and is
-	// disconnected when it is at the limit then; in a loop of sends without a pause those are the slower half. One that keeps taking an eighth
-	// of the limit a second is not before four times the limit waits for it: many may have sent to it at once. Only time in which the
-	// client's own connection was full counts. A Send to one client, and
-	// the results of its own calls, wait for it as long as it takes anything within TransportSendTimeout, and are not what makes it slow.
-	// Senders that wait may each exceed the limit by one message. Default: 1 MiB.
+	// OutboxLimit is the number of bytes that may wait for one client. Default: 1 MiB.
+	//
+	// When half of the limit waits, senders wait. A Send to several clients waits until at least half of them are below that mark. A client that
+	// is slower than those delays senders for one second in all; after that, it is disconnected when it is at the limit. In a loop of sends without
+	// a pause, that concerns the slower half of the clients. A client that takes an eighth of the limit each second is not disconnected before four
+	// times the limit waits for it, because many may have sent to it at once. Only time in which the client's own connection was full counts.
+	//
+	// A Send to one client, and the results of its own calls, wait for it as long as it takes anything within TransportSendTimeout, and do not
+	// count against the limit. Each sender that waits may exceed the limit by one message.
 	OutboxLimit int
-	// InboundLimit is the number of bytes from one client that may wait to be handled. When they do, the client has to wait.
-	// Default: 1 MiB.
+	// InboundLimit is the number of bytes from one client that may wait to be handled. When it is reached, nothing further is read from the
+	// client. Default: 1 MiB.
 	InboundLimit int
 
-	// DisconnectGrace is how long the calls of a client that has gone go on. What was received before the client's end is executed, and
-	// the contexts of methods and of OnConnected do not end with their client, because what they do is often meant for others: a message,
-	// an entry in a database. [Call.Aborted] tells at once that the client has gone, and streams end at once. When this time is over,
-	// contexts end. OnDisconnected runs behind what was received as one more call would: when all calls have begun, and, with one at a time,
-	// ended, or up to CloseTimeout after this time. Default: 30 s. Unlimited: contexts do not end,
-	// and a method that never returns keeps its connection for ever.
+	// DisconnectGrace is how long the calls of a client that has gone may run. Default: 30 s. Unlimited: their contexts do not end, and a method
+	// that never returns keeps its connection in memory for ever.
+	//
+	// What was received before the end of the client is executed. The contexts of methods and of OnConnected do not end with their client, because
+	// what they do is often meant for others, such as a message or an entry in a database; they end after this time. [Call.Aborted] tells at once
+	// that the client has gone, and streams end at once. OnDisconnected runs behind everything that was received, as one more call would: when all
+	// calls have begun (with one call at a time: ended), or at most CloseTimeout after this time.
 	DisconnectGrace time.Duration
 	// MaximumPendingResults is how many calls of one client may wait for the client's answer to an [Invoke] without counting as parallel
-	// invocations. Further ones count, so the client's next calls wait. Default: 100.
+	// invocations. Further ones do count, so the next calls of the client wait. Default: 100.
 	MaximumPendingResults int
 }
 
@@ -92,7 +95,7 @@ const (
 	defaultRequestLimit  = 16 << 10
 )
 
-// Validate reports everything that is wrong with the options.
+// Validate reports everything that is wrong with the options, and returns nil if nothing is.
 func (o HubOptions) Validate() error {
 	var f faults
 	f.duration("HandshakeTimeout", o.HandshakeTimeout)
@@ -118,29 +121,29 @@ func (o HubOptions) Validate() error {
 
 // EndpointOptions are the options of one path that a hub is mapped to. Zero values stand for the defaults.
 type EndpointOptions struct {
-	// Authenticate tells who makes a request. It is asked for each: the negotiation, the connection, every poll and POST; they must all
-	// come from the same user. Browsers cannot set headers on a WebSocket or an event stream: their clients send a token as the query value access_token. An error
-	// refuses the request with status 401, or 403 if it is [ErrForbidden]. Nil or a nil Principal: an anonymous user.
+	// Authenticate tells who makes a request. It is called for each: the negotiation, the connection, every poll and POST; they must all
+	// come from the same user. It sees what middleware has put into the context of the request. Browsers cannot set headers on WebSockets and
+	// event streams: their clients send a token as the query value access_token. An error refuses the request with status 401, or 403 if it is
+	// [ErrForbidden]. Nil, or a nil Principal: an anonymous user.
 	Authenticate func(*http.Request) (*Principal, error)
 
 	// Transports are those that clients may use. Default: all.
 	Transports Transports
 
-	// AllowedOrigins are the origins of web pages that may connect besides the server's own, such as "https://app.example"; "*" allows all.
-	// Their browsers are told so (CORS), preflights are answered. Default: none; the application's own CORS middleware can do it, except
-	// for WebSockets.
+	// AllowedOrigins are the origins of web pages that may connect besides those of the server itself, such as "https://app.example"; "*" allows
+	// all. The headers of CORS are set, and preflights are answered. Default: none; then CORS middleware of the application can do it, except for
+	// WebSockets.
 	AllowedOrigins []string
-	// AllowCredentials lets pages of allowed origins send what browsers send by themselves: cookies, passwords, certificates. It cannot be
-	// combined with "*". Default: false; these are hidden from Authenticate and from the hub (a bearer token, which the page has sent, is
-	// not), and the JavaScript client has to be told: withUrl(url, {withCredentials: false}).
+	// AllowCredentials allows pages of allowed origins the credentials that browsers send by themselves: cookies, passwords, certificates. It
+	// cannot be combined with "*". Default: false; credentials are hidden from Authenticate and from the hub, except for a bearer token, which the
+	// page itself has sent, and the JavaScript client must be made with withUrl(url, {withCredentials: false}).
 	AllowCredentials bool
-	// AllowedHosts are the names by which the server may be asked, with or without a port, such as "localhost"; other requests are refused
-	// with status 421. It guards servers on private addresses against pages whose domain is made to resolve to them (DNS rebinding).
-	// Default: any.
+	// AllowedHosts are the hosts that requests may be for, with or without a port, such as "localhost". Other requests are refused with status
+	// 421. It protects servers on private addresses from pages whose domain is made to resolve to them (DNS rebinding). Default: any.
 	AllowedHosts []string
 
-	// RequestHeaderLimit is the number of bytes of headers and query that a request may have, because those of the one that opens a
-	// connection are kept with it. More is refused with status 431. Default: 16 KiB.
+	// RequestHeaderLimit is the number of bytes that the headers and the query of a request may have. More is refused with status 431, because
+	// those of the request that opens a connection are kept with it. Default: 16 KiB.
 	RequestHeaderLimit int
 
 	// PollTimeout is how long a long poll waits for something to send before it is answered without. Less than 100 s, after which clients
@@ -152,7 +155,7 @@ type EndpointOptions struct {
 	CloseTimeout time.Duration
 }
 
-// Validate reports everything that is wrong with the options.
+// Validate reports everything that is wrong with the options, and returns nil if nothing is.
 func (o EndpointOptions) Validate() error {
 	var f faults
 	f.check(transport.Transports(o.Transports)&^transport.AllTransports == 0, "Transports has an unknown one: %#x", uint8(o.Transports))
@@ -171,7 +174,7 @@ func (o EndpointOptions) Validate() error {
 	return f.join("EndpointOptions")
 }
 
-// faults collects what is wrong.
+// faults collects the faults of options.
 type faults []error
 
 func (f *faults) check(ok bool, format string, args ...any) {
@@ -191,7 +194,7 @@ func (f *faults) join(what string) error {
 	return fmt.Errorf("hubsys: %s: %w", what, errors.Join(*f...))
 }
 
-// settings puts the defaults where nothing was said.
+// settings returns the options as the runtime takes them, with the defaults.
 func settings(h HubOptions, e EndpointOptions) *actors.Settings {
 	s := &actors.Settings{
 		MaxMessage:       cmp.Or(h.MaximumReceiveMessageSize, 32768),

@@ -59,7 +59,7 @@ func newRequest(r *http.Request, kind Transports) *Request {
 // Path returns the path of the request's URL.
 func (r *Request) Path() string { return r.path }
 
-// Transport returns the transport that the connection has.
+// Transport returns the transport of the connection.
 func (r *Request) Transport() Transports { return r.transport }
 
 // Host returns the host that the client has asked for.

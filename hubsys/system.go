@@ -19,21 +19,21 @@ import (
 	"github.com/troupe-go/troupe/transport"
 )
 
-// Config is what a [System] is made from. Its zero value is ready for use.
+// Config is the configuration of a [System]. The zero value is ready for use.
 type Config struct {
-	// ActorSystem is an actor system of the application's to live in, under an actor whose name begins with "hubsys-". Nothing else in
-	// it is touched, and it is not shut down. Nil: the System has one of its own.
+	// ActorSystem is an actor system of the application. All actors of the System run in it, under one whose name begins with "hubsys-". Nothing
+	// else in it is touched, and it is not shut down. Nil: the System has one of its own.
 	ActorSystem *actor.ActorSystem
-	// Logger gets what happens inside. Secrets are never logged, texts that clients have chosen are cut to 256 bytes, and what clients can
-	// bring about at will is logged a few times a minute and counted. Nil: slog.Default().
+	// Logger gets errors of user code, and why connections are refused or closed. Secrets are never logged, texts that clients have chosen are cut
+	// to 256 bytes, and events that clients can cause at will are logged a few times a minute, and counted. Nil: slog.Default().
 	Logger *slog.Logger
 
-	// PendingConnections is how many connections may have been negotiated and wait for their transport, each for 15 s at most; the oldest
-	// makes room for another one. Default: 10,000.
+	// PendingConnections is how many negotiated connections may wait for their transport, each for at most 15 s. When there are more, the oldest is
+	// dropped. Default: 10,000.
 	PendingConnections int
-	// PendingConnectionsPerAddress is how many of them may have been negotiated from one remote address (of IPv6, one /64 network). More are
-	// refused with status 429. Behind a proxy, have middleware put the client's address into http.Request.RemoteAddr. Default: 1,000. It can
-	// be Unlimited.
+	// PendingConnectionsPerAddress is how many of them may have been negotiated from one remote address (of IPv6, from one /64 network). More are
+	// refused with status 429. Behind a proxy, middleware must put the client's address into http.Request.RemoteAddr. Default: 1,000. Unlimited: no
+	// limit.
 	PendingConnectionsPerAddress int
 }
 
@@ -46,7 +46,7 @@ func (c Config) Validate() error {
 }
 
 // System serves hubs. It is an [http.Handler] for all paths that hubs are mapped to, and can be mounted under any mux, prefix or
-// middleware. Its methods can be used concurrently.
+// middleware; a mux needs two patterns for each path, see [System.Patterns]. Its methods can be used concurrently.
 type System struct {
 	runtime *actors.System
 	log     *slog.Logger
@@ -78,17 +78,19 @@ func New(config Config) (*System, error) {
 	return &System{runtime: runtime, log: log, tokens: tokens, hubs: map[string]bool{}, endpoints: map[string]*endpoint{}}, nil
 }
 
-// ActorSystem is the actor system that everything runs in.
+// ActorSystem returns the actor system that everything runs in.
 func (s *System) ActorSystem() *actor.ActorSystem { return s.runtime.ActorSystem() }
 
-// Shutdown refuses new connections with status 503, executes the calls that were received, closes the connections in a way that lets their
-// clients reconnect, runs OnDisconnected for each, writes out what is pending and stops everything that New has started. Streams end at
-// once; the contexts of other calls end with [ErrShutdown] when nine tenths of the time until the deadline of ctx are over. If ctx ends
-// first, sockets are cut, calls that still run are abandoned, and the error tells how many. A client that does not answer a close is waited for as long as
-// EndpointOptions.CloseTimeout says, and up to a second more. Later callers wait for the first, as long as their own ctx allows. A hub
-// method may call Shutdown with its own context; it is not waited for.
+// Shutdown stops the system. It refuses new connections with status 503, executes the calls that were received, closes the connections so that
+// their clients reconnect, runs OnDisconnected for each, writes what is pending, and stops everything that New has started. Call it before
+// http.Server.Shutdown, which does not know WebSockets.
 //
-// Call it before http.Server.Shutdown, which knows nothing of WebSockets.
+// Streams end at once. The contexts of other calls end with [ErrShutdown] when nine tenths of the time until the deadline of ctx are over. If ctx
+// ends first, sockets are cut, calls that still run are abandoned, and the error says how many. Shutdown waits for a client that does not answer
+// a close for EndpointOptions.CloseTimeout, and up to a second longer.
+//
+// Later callers wait for the first one, as long as their own ctx allows. A hub method may call Shutdown with its own context; Shutdown then does
+// not wait for that method.
 func (s *System) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.closing = true
@@ -96,8 +98,8 @@ func (s *System) Shutdown(ctx context.Context) error {
 	return s.runtime.Shutdown(ctx)
 }
 
-// ServeHTTP serves the endpoints that hubs are mapped to, and their negotiation. A path is compared as it is, case included, and never
-// cleaned or decoded a second time: what a mux or a proxy in front has decided by it holds here, too.
+// ServeHTTP serves the endpoints that hubs are mapped to, and their negotiation. Paths are compared as they are, including case, and are not
+// cleaned or decoded again, so that decisions of a mux or a proxy in front by the path hold here as well.
 func (s *System) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := r.URL.Path
 	s.mu.RLock()
@@ -120,22 +122,22 @@ func (s *System) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// negotiation is what is behind the path of an endpoint where clients negotiate.
+// negotiation is appended to the path of an endpoint for its negotiation.
 const negotiation = "/negotiate"
 
-// hasEncodedSlash reports whether a path has a slash that is part of a segment, and no separator.
+// hasEncodedSlash reports whether a path has an encoded slash, which is part of a segment.
 func hasEncodedSlash(rawPath string) bool {
 	return strings.Contains(rawPath, "%2f") || strings.Contains(rawPath, "%2F")
 }
 
-// Patterns are those that a mux has to send here for all endpoints that hubs are mapped to now: each path, and where it is negotiated.
+// Patterns returns the patterns that a mux has to route to the System, for all paths that hubs are mapped to now: two for each path.
 //
 //	for _, pattern := range sys.Patterns() {
 //		mux.Handle(pattern, sys)
 //	}
 //
-// Under a prefix, which [http.StripPrefix] takes away, it has to be put in front of them. http.ServeMux would redirect what is sent
-// to a pattern with a slash at its end, and WebSockets do not follow.
+// A prefix that [http.StripPrefix] removes must be put in front of them. Patterns that end in a slash do not work: http.ServeMux answers requests
+// for the path without it with a redirect, which WebSockets do not follow.
 func (s *System) Patterns() []string {
 	s.mu.RLock()
 	defer s.mu.RUnlock()

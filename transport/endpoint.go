@@ -17,8 +17,8 @@ import (
 
 // Identity is who makes a request.
 type Identity struct {
-	UserID string // empty: nobody in particular
-	Value  any    // whatever Authenticate has found out
+	UserID string // empty: none
+	Value  any    // of the Acceptor
 }
 
 // Opening is a request that opens a connection.
@@ -49,7 +49,7 @@ type Refusal struct {
 
 func (e *Refusal) Error() string { return e.Err.Error() }
 
-// Unwrap gives the reason.
+// Unwrap returns the reason.
 func (e *Refusal) Unwrap() error { return e.Err }
 
 // Endpoint serves the requests of one hub endpoint.
@@ -64,7 +64,7 @@ type Endpoint struct {
 	// RequestLimit is how many bytes of headers and query a request may have, because that is kept for as long as its connection lives.
 	// 0: no limit.
 	RequestLimit int
-	// Hosts are the names by which the server may be asked. Empty: any.
+	// Hosts are the hosts that requests may be for. Empty: any.
 	Hosts []string
 
 	refusals logs.Limiter // that are logged
@@ -92,7 +92,7 @@ func (e *Endpoint) Connect(w http.ResponseWriter, r *http.Request) {
 
 // guard refuses requests that are too large, that ask for another host, or that come from pages of origins that are not allowed.
 func (e *Endpoint) guard(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
-	LimitBody(w, r) // who reads it has deadlines of its own
+	LimitBody(w, r) // code that reads the body sets other deadlines
 	switch {
 	case !e.isOurs(r.Host):
 		e.logOnce("a request was refused: it asks for a host that is not in AllowedHosts", r.Host, r)
@@ -118,7 +118,7 @@ func requestSize(r *http.Request) int {
 	return n
 }
 
-// isOurs reports whether the server may be asked by a name. A listed host without a port stands for every port.
+// isOurs reports whether a host is one of this server. A listed host without a port stands for every port.
 func (e *Endpoint) isOurs(host string) bool {
 	if len(e.Hosts) == 0 {
 		return true
@@ -133,13 +133,13 @@ func (e *Endpoint) isOurs(host string) bool {
 	})
 }
 
-// logOrigin says why the page that makes a request may not connect, and what to do about it.
+// logOrigin logs why the page that makes a request may not connect, and what to do about it.
 func (e *Endpoint) logOrigin(r *http.Request) {
 	e.logOnce("a request was refused: its origin is not allowed", r.Header.Get("Origin"), r,
 		"hint", "list the origin in EndpointOptions.AllowedOrigins; if the page is this server's own, let the proxy in front of it pass the Host header on")
 }
 
-// logOnce logs a refusal once a minute for each value that it is due to.
+// logOnce logs a refusal once a minute for each cause.
 func (e *Endpoint) logOnce(what, why string, r *http.Request, args ...any) {
 	if logged, missed := e.refusals.Allow(what + why); logged {
 		args = append([]any{"origin", logs.Clip(r.Header.Get("Origin")), "host", logs.Clip(r.Host), "path", r.URL.Path, "remote", r.RemoteAddr, "unlogged", missed}, args...)
@@ -178,8 +178,8 @@ func (e *Endpoint) get(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// enter lets a request into the connection that it names: with first, as the one that has just opened it. If it returns nil, the
-// request has been answered.
+// enter returns the connection that a request names, and whether the request has just opened it. If it returns nil, the request has been
+// answered.
 func (e *Endpoint) enter(w http.ResponseWriter, r *http.Request, transport Transports) (q *fetcher, first bool) {
 	reserved, ok := e.known(w, r)
 	if !ok || !e.offers(w, transport) {
@@ -225,7 +225,7 @@ func (e *Endpoint) offers(w http.ResponseWriter, transport Transports) bool {
 	return true
 }
 
-// isFree refuses a second transport: only polls come one after the other.
+// isFree refuses a request for a second transport. Only polls follow one another.
 func isFree(w http.ResponseWriter, has, wanted Transports) bool {
 	if has == 0 || has == wanted && wanted == LongPolling {
 		return true
@@ -234,7 +234,7 @@ func isFree(w http.ResponseWriter, has, wanted Transports) bool {
 	return false
 }
 
-// refuse answers a request for a connection that has a transport, or is gone and has none.
+// refuse answers a request for a connection that has a transport already, or that has been removed.
 func refuse(w http.ResponseWriter, has, wanted Transports) {
 	switch has {
 	case 0:
@@ -246,7 +246,7 @@ func refuse(w http.ResponseWriter, has, wanted Transports) {
 	}
 }
 
-// named finds the connection that a request names by its token. Without an id there is none, and twice the same id is none, too.
+// named returns the connection that a request names by its token. It is nil if there is no id, or more than one.
 func (e *Endpoint) named(r *http.Request) (id string, reserved *reservation) {
 	id, count := QueryValue(r.URL.RawQuery, "id")
 	if count == 1 {
@@ -255,7 +255,7 @@ func (e *Endpoint) named(r *http.Request) (id string, reserved *reservation) {
 	return id, reserved
 }
 
-// known answers requests that name no connection.
+// known is named, and answers requests that name no connection.
 func (e *Endpoint) known(w http.ResponseWriter, r *http.Request) (reserved *reservation, ok bool) {
 	id, reserved := e.named(r)
 	switch {
@@ -270,7 +270,7 @@ func (e *Endpoint) known(w http.ResponseWriter, r *http.Request) (reserved *rese
 
 const unknownConnection = "No Connection with that ID"
 
-// isUser refuses a request that is not made by the user of the connection. Newer versions of the reference do so, older ones do not
+// isUser refuses a request that is not made by the user of the connection. Only newer versions of the reference do so
 // (docs/protocol.md, 2.6).
 func (e *Endpoint) isUser(w http.ResponseWriter, r *http.Request, reserved *reservation) bool {
 	who, ok := e.identify(w, r)
@@ -287,7 +287,7 @@ func (e *Endpoint) owns(w http.ResponseWriter, r *http.Request, reserved *reserv
 
 var errOtherUser = errors.New("the connection was negotiated by another user than the one who makes this request")
 
-// admit lets in who may connect.
+// admit is identify for requests that open a connection.
 func (e *Endpoint) admit(w http.ResponseWriter, r *http.Request) (Identity, bool) {
 	if e.Acceptor.IsClosing() {
 		closing(w)
@@ -296,7 +296,7 @@ func (e *Endpoint) admit(w http.ResponseWriter, r *http.Request) (Identity, bool
 	return e.identify(w, r)
 }
 
-// identify finds out who makes a request.
+// identify returns who makes a request. If it returns false, the request has been answered.
 func (e *Endpoint) identify(w http.ResponseWriter, r *http.Request) (Identity, bool) {
 	who, err := e.Acceptor.Authenticate(r)
 	if err == nil {
@@ -334,7 +334,7 @@ func QueryValue(query, key string) (value string, count int) {
 	return value, count
 }
 
-// acceptsEvents looks for exactly text/event-stream, without parameters (docs/protocol.md, 2.1).
+// acceptsEvents reports whether a request accepts exactly text/event-stream, without parameters (docs/protocol.md, 2.1).
 func acceptsEvents(r *http.Request) bool {
 	for _, accept := range r.Header.Values("Accept") {
 		for part := range strings.SplitSeq(accept, ",") {

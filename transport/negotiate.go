@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// negotiation is the answer to a negotiate request; its fields stand in the reference's order (docs/protocol.md, 1.3).
+// negotiation is the answer to a negotiate request; its fields are in the order of the reference (docs/protocol.md, 1.3).
 type negotiation struct {
 	Version    int     `json:"negotiateVersion"`
 	ID         string  `json:"connectionId"`
@@ -17,13 +17,13 @@ type negotiation struct {
 	Transports []offer `json:"availableTransports"`
 }
 
-// offer is a transport, and what it can carry.
+// offer is a transport, and the formats that it can carry.
 type offer struct {
 	Transport string   `json:"transport"`
 	Formats   []string `json:"transferFormats"`
 }
 
-// newestNegotiation is the newest version of the negotiation; newer ones are asked down to it.
+// newestNegotiation is the newest supported version of the negotiation. Clients that ask for a newer one get this one.
 const newestNegotiation = 1
 
 func (e *Endpoint) negotiate(w http.ResponseWriter, r *http.Request, who Identity) {
@@ -57,7 +57,7 @@ func answer(w http.ResponseWriter, body any) {
 	_, _ = w.Write(text)
 }
 
-// requestedVersion is the version that is spoken, or the text of the error (docs/protocol.md, 1.2, 1.4).
+// requestedVersion returns the version to use, or the text of an error (docs/protocol.md, 1.2, 1.4).
 func requestedVersion(r *http.Request) (version int, failure string) {
 	value, count := QueryValue(r.URL.RawQuery, "negotiateVersion")
 	if count == 0 {

@@ -11,11 +11,11 @@ import (
 	"github.com/rs/cors"
 )
 
-// Origins decides which web pages may connect: by CORS, and for WebSockets, which browsers do not guard, by itself.
+// Origins decides which web pages may connect: by CORS, and by itself for WebSockets, to which browsers do not apply CORS.
 //
-// A request without an Origin header does not come from a page and passes: this is no authentication. One from the server's own
-// origin passes, one from an allowed origin passes, all others do not. Unless credentials are allowed, what browsers send by themselves
-// with requests of pages from other origins is not seen.
+// A request without an Origin header does not come from a page and is allowed: this is no authentication. Requests from the server's own
+// origin and from listed origins are allowed, all others are not. Unless credentials are allowed, those that browsers send by themselves
+// with requests of pages from other origins are hidden.
 type Origins struct {
 	any         bool
 	allowed     map[string]bool
@@ -23,10 +23,10 @@ type Origins struct {
 	cors        *cors.Cors // nil: no other origin is allowed
 }
 
-// AnyOrigin allows pages from everywhere.
+// AnyOrigin stands for every origin.
 const AnyOrigin = "*"
 
-// NewOrigins reports every origin that is wrong.
+// NewOrigins makes a list of origins. It reports every origin that is wrong.
 func NewOrigins(allowed []string, credentials bool) (*Origins, error) {
 	o := &Origins{allowed: map[string]bool{}, credentials: credentials}
 	var faults []error
@@ -51,8 +51,7 @@ func NewOrigins(allowed []string, credentials bool) (*Origins, error) {
 	return o, errors.Join(faults...)
 }
 
-// options are what browsers are told (CORS): the headers of the official clients and whatever else a page sends, for as long as
-// browsers believe it without asking again.
+// options are the answers to preflights: all headers are allowed, for as long as browsers cache an answer.
 func (o *Origins) options() cors.Options {
 	options := cors.Options{
 		AllowedMethods:   []string{http.MethodGet, http.MethodPost, http.MethodDelete},
@@ -71,7 +70,7 @@ func (o *Origins) options() cors.Options {
 	return options
 }
 
-// guard answers preflights, lets browsers see the answers to pages of allowed origins, and hides the credentials that nobody shall see.
+// guard answers preflights, sets the headers of CORS for pages of allowed origins, and hides credentials that are not allowed.
 func (o *Origins) guard(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
 	r = o.hideCredentials(r)
 	if o.cors == nil {
@@ -81,7 +80,7 @@ func (o *Origins) guard(w http.ResponseWriter, r *http.Request, next http.Handle
 	o.cors.ServeHTTP(w, r, next)
 }
 
-// normalOrigin is the form in which browsers send an origin: lower case, without the scheme's own port.
+// normalOrigin returns an origin in the form in which browsers send it: lower case, without the default port of its scheme.
 func normalOrigin(u *url.URL) string {
 	scheme, host := strings.ToLower(u.Scheme), strings.ToLower(u.Host)
 	switch scheme {
@@ -93,8 +92,8 @@ func normalOrigin(u *url.URL) string {
 	return scheme + "://" + host
 }
 
-// judge tells whether the page that makes a request is one of this server, and whether its origin is on the list. Which scheme the page
-// has seen is not known behind a proxy, so the host decides about the former.
+// judge reports whether the page that makes a request is one of this server, and whether its origin is listed. Behind a proxy the scheme of the
+// page is not known, so only the hosts are compared for the former.
 func (o *Origins) judge(header string, r *http.Request) (own, listed bool) {
 	origin, err := url.Parse(header)
 	if err != nil || origin.Host == "" {
@@ -104,7 +103,7 @@ func (o *Origins) judge(header string, r *http.Request) (own, listed bool) {
 	return normal == normalOrigin(&url.URL{Scheme: origin.Scheme, Host: r.Host}), o.allowed[normal]
 }
 
-// allows tells whether the page that makes a request may connect.
+// allows reports whether the page that makes a request may connect.
 func (o *Origins) allows(r *http.Request) bool {
 	header := r.Header.Get("Origin")
 	if header == "" {
@@ -114,8 +113,8 @@ func (o *Origins) allows(r *http.Request) bool {
 	return own || listed || o.any
 }
 
-// hideCredentials hides what a browser sends by itself with a request of a page of another origin, unless that is on the list and
-// credentials are allowed: cookies, passwords, certificates. A bearer token was sent by the page, and stays.
+// hideCredentials hides what a browser sends by itself with a request of a page of another origin (cookies, passwords, certificates), unless
+// the origin is listed and credentials are allowed. A bearer token is not hidden, because the page has sent it.
 func (o *Origins) hideCredentials(r *http.Request) *http.Request {
 	header := r.Header.Get("Origin")
 	if header == "" || r.Header.Get("Cookie") == "" && r.Header.Get("Authorization") == "" && (r.TLS == nil || len(r.TLS.PeerCertificates) == 0) {

@@ -8,8 +8,8 @@ import (
 	"unsafe"
 )
 
-// rawConn reads and writes a socket under the runtime's own lock of the descriptor, so that Close and reuse of the number stay safe,
-// but without blocking where that is wanted, and with a reading buffer that is borrowed only while there are bytes.
+// rawConn reads and writes a socket through syscall.RawConn, which holds the descriptor, so that Close and a reuse of its number are safe. It can
+// write without blocking, and has a reading buffer only while there are bytes.
 type rawConn struct {
 	rc syscall.RawConn
 
@@ -38,8 +38,8 @@ type piece struct {
 
 var pieces = sync.Pool{New: func() any { return new(piece) }}
 
-// newRawConn returns nil if the connection is no bare socket. One that wraps a socket, and so promotes its SyscallConn, does something
-// with the bytes, and is none.
+// newRawConn returns nil if the connection is no bare socket. A type that wraps a socket, and so promotes its SyscallConn, may change the
+// bytes, and is not treated as one.
 func newRawConn(conn net.Conn) *rawConn {
 	var rc syscall.RawConn
 	var err error
@@ -52,8 +52,8 @@ func newRawConn(conn net.Conn) *rawConn {
 	if err != nil || rc == nil {
 		return nil
 	}
-	// Less lies in the kernel unsent, where nobody sees whether the client takes any of it: a send buffer that has grown to megabytes is
-	// reported writable again only when a third of it is free.
+	// Without this, megabytes can lie in the kernel's send buffer, which is reported as writable again only when a third of it is free: a client
+	// that takes something would look stalled.
 	_ = rc.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpNotSentLowAt, mostUnsent) })
 	c := &rawConn{rc: rc}
 	c.onRead, c.onWrite = c.tryRead, c.trySend
@@ -79,7 +79,7 @@ func (c *rawConn) read(p []byte) (int, error) {
 	return n, nil
 }
 
-// tryRead is false when there is nothing to read yet.
+// tryRead returns false if there is nothing to read yet.
 func (c *rawConn) tryRead(fd uintptr) bool {
 	b := pieces.Get().(*piece)
 	n, _, errno := syscall.RawSyscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(&b.b[0])), uintptr(len(b.b)))
@@ -100,7 +100,7 @@ func (c *rawConn) tryRead(fd uintptr) bool {
 	return true
 }
 
-// send makes one send, which takes nothing without an error if the socket is full. With wait it waits until it takes something.
+// send makes one system call. It returns 0 and no error if the socket is full, unless wait is set: then it waits until some bytes are taken.
 func (c *rawConn) send(b []byte, wait bool) (int, error) {
 	c.out, c.n, c.err, c.wait = b, 0, nil, wait
 	err := c.rc.Write(c.onWrite)

@@ -4,7 +4,7 @@ package transport
 
 import "net"
 
-// rawConn is there on Linux alone. Elsewhere every connection takes the portable way.
+// rawConn exists on Linux only. Elsewhere, all connections are written by goroutines that may block.
 type rawConn struct{}
 
 func newRawConn(net.Conn) *rawConn { return nil }

@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// Tokens knows the connections that clients can name: those that were negotiated and wait for their transport, and those that have it.
+// Tokens holds the connections that clients can name: those that were negotiated and wait for their transport, and those that have it.
 //
-// A connection is found by its secret token and at the endpoint that has issued it, never by its public id. One that gets no
-// transport within Expiry is forgotten, with what was sent to it.
+// A connection is found by its secret token, at the endpoint that has issued it, and never by its public id. One that gets no transport
+// within Expiry is removed, with everything that was sent to it.
 type Tokens struct {
 	// Expiry is how long a negotiated connection waits for its transport.
 	Expiry time.Duration
-	// Limit is how many may wait at once. When it is reached, the one that has waited longest is forgotten.
+	// Limit is how many may wait at once. When it is reached, the one that has waited longest is removed.
 	Limit int
 	// AddressLimit is how many may wait at once that were negotiated from one remote address. Negative: no limit.
 	AddressLimit int
@@ -26,25 +26,25 @@ type Tokens struct {
 
 	mu        sync.Mutex
 	byToken   map[string]*reservation
-	waiting   []*reservation // in order of their age; those that do not wait any more are skipped
+	waiting   []*reservation // by age; those that do not wait any more are skipped
 	count     int            // of those that wait
-	byAddress map[string]int // of them
-	sweeping  bool           // expire will be called by the clock
+	byAddress map[string]int // count by remote address
+	sweeping  bool           // a timer will call sweep
 }
 
-// reservation is a connection that can be named.
+// reservation is a connection that clients can name.
 type reservation struct {
 	id, token string
 	address   string
 	endpoint  *Endpoint
 	userID    string
 	born      time.Time
-	transport Transports // that it has; 0: none yet
+	transport Transports // 0: none yet
 	gone      bool
 	fetcher   *fetcher // nil unless it has been polled, streamed or posted to
 }
 
-// NewTokens makes ids of a node.
+// NewTokens returns a Tokens with the default limits. All ids begin with the id of the node.
 func NewTokens(node [4]byte) *Tokens {
 	return &Tokens{
 		Expiry: 15 * time.Second, Limit: 10000, AddressLimit: 1000,
@@ -89,7 +89,7 @@ func (t *Tokens) reserve(e *Endpoint, userID, remoteAddr string, idIsToken bool)
 	return r
 }
 
-// addressOf is what of a remote address stands for one client: the host, and of IPv6 the network that one client can have.
+// addressOf returns the part of a remote address by which clients are told apart: the host, or of IPv6 the /64 network.
 func addressOf(remoteAddr string) string {
 	host, _, err := net.SplitHostPort(remoteAddr)
 	if err != nil {
@@ -102,7 +102,7 @@ func addressOf(remoteAddr string) string {
 	return host
 }
 
-// sweep forgets by the clock what has waited for too long.
+// sweep removes what has waited for too long. A timer calls it.
 func (t *Tokens) sweep() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -112,7 +112,7 @@ func (t *Tokens) sweep() {
 	}
 }
 
-// expire forgets what has waited for too long.
+// expire removes what has waited for too long. The lock is held.
 func (t *Tokens) expire(now time.Time) {
 	n := 0
 	for n < len(t.waiting) && (!t.waiting[n].waits() || now.Sub(t.waiting[n].born) > t.Expiry) {
@@ -127,7 +127,7 @@ func (t *Tokens) expire(now time.Time) {
 
 func (r *reservation) waits() bool { return r.transport == 0 && !r.gone }
 
-// uncount says that a connection does not wait any more.
+// uncount takes a connection that does not wait any more off the counts. The lock is held.
 func (t *Tokens) uncount(r *reservation) {
 	t.count--
 	if t.byAddress[r.address]--; t.byAddress[r.address] == 0 {
@@ -135,6 +135,7 @@ func (t *Tokens) uncount(r *reservation) {
 	}
 }
 
+// forget removes a connection. The lock is held.
 func (t *Tokens) forget(r *reservation) {
 	delete(t.byToken, r.token)
 	if r.waits() {
@@ -154,7 +155,8 @@ func (t *Tokens) find(token string, e *Endpoint) *reservation {
 	return nil
 }
 
-// activate gives a connection its transport. If it returns false, the connection has one already, or it is gone and has 0.
+// activate sets the transport of a connection. If there is one already, it returns that and false; if the connection has been removed, 0 and
+// false.
 func (t *Tokens) activate(r *reservation, transport Transports) (has Transports, activated bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -166,14 +168,14 @@ func (t *Tokens) activate(r *reservation, transport Transports) (has Transports,
 	return transport, true
 }
 
-// isGone tells whether a connection has been forgotten.
+// isGone reports whether a connection has been removed.
 func (t *Tokens) isGone(r *reservation) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return r.gone
 }
 
-// transportOf is the transport that a connection has, or 0.
+// transportOf returns the transport of a connection, or 0.
 func (t *Tokens) transportOf(r *reservation) Transports {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -200,7 +202,7 @@ func (t *Tokens) fetcherOf(r *reservation) *fetcher {
 	return r.fetcher
 }
 
-// release forgets a connection, if it had a token.
+// release removes a connection, unless it is nil.
 func (t *Tokens) release(r *reservation) {
 	if r == nil {
 		return

@@ -16,7 +16,7 @@ const (
 
 var transportNames = [...]string{"WebSockets", "ServerSentEvents", "LongPolling"}
 
-// String gives the protocol's own names.
+// String returns the protocol's own names.
 func (t Transports) String() string {
 	var names []string
 	for i, name := range transportNames {

@@ -23,7 +23,7 @@ import (
 	"github.com/troupe-go/troupe/internal/wsframe"
 )
 
-// isUpgrade tells whether a request asks for a WebSocket in a form that can be granted. A key or version that is wrong makes it an
+// isUpgrade reports whether a request asks for a WebSocket in a form that can be granted. A wrong key or version makes it an
 // ordinary GET, as in the reference (docs/protocol.md, 2.1).
 func isUpgrade(r *http.Request) bool {
 	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(r.Header.Get("Sec-WebSocket-Key")))
@@ -46,7 +46,7 @@ func hasToken(h http.Header, name, token string) bool {
 func (e *Endpoint) webSocket(w http.ResponseWriter, r *http.Request) {
 	id, reserved := e.named(r)
 	if id != "" && reserved == nil {
-		w.Header()["Content-Type"] = nil // nor does the reference name one here
+		w.Header()["Content-Type"] = nil // the reference sends none here
 		w.WriteHeader(http.StatusNotFound)
 		_, _ = w.Write([]byte(unknownConnection))
 		return
@@ -55,7 +55,7 @@ func (e *Endpoint) webSocket(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !e.Origins.allows(r) {
-		if e.Origins.cors == nil { // else it has been logged
+		if e.Origins.cors == nil { // otherwise it has been logged already
 			e.logOrigin(r)
 		}
 		plain(w, http.StatusForbidden, fmt.Sprintf("The origin %q is not allowed to connect: it is not that of the Host of this request, %q, nor listed in AllowedOrigins. If the page is this server's own, a proxy in front of it has to pass the Host header on.", logs.Clip(r.Header.Get("Origin")), logs.Clip(r.Host)))
@@ -102,20 +102,20 @@ func (e *Endpoint) webSocket(w http.ResponseWriter, r *http.Request) {
 	if q := e.Tokens.earlyOf(reserved); q != nil {
 		q.feedEarly(session)
 	}
-	// Not on this goroutine: it holds the stack and the buffers of the HTTP server.
+	// Not on this goroutine, which holds the stack and the buffers of the HTTP server.
 	go socket.serve(e.Tokens, reserved)
 }
 
-// WebSocket is the socket of one connection. The upgrade, reading, and the protocol of control frames are coder/websocket's; what is
-// written is written here: data frames carry their header already, and of control frames there is a pong, which the session writes
-// when its socket is free, and one close frame, which ends all output.
+// WebSocket is the socket of one connection. coder/websocket does the upgrade, reads, and handles control frames. Writing is done here: data frames
+// have their header already. Of control frames there are pongs, which the session writes when its socket is free, and one close frame, which
+// ends all output.
 type WebSocket struct {
 	conn    net.Conn
 	raw     *rawConn // nil: the connection can only block
 	ws      *websocket.Conn
 	session link.SocketSession
 	early   []byte // what net/http has read already
-	lost    error  // why nothing more can be read
+	lost    error  // of the last read
 	probe   [1]byte
 
 	closeCode atomic.Uint32
@@ -126,7 +126,7 @@ type WebSocket struct {
 	readerEnded bool
 }
 
-// supports tells whether an http.ResponseWriter, or one that it wraps, has the methods of T.
+// supports reports whether an http.ResponseWriter, or one that it wraps, has the methods of T.
 func supports[T any](w http.ResponseWriter) bool {
 	for {
 		if _, ok := w.(T); ok {
@@ -144,7 +144,7 @@ func supports[T any](w http.ResponseWriter) bool {
 func upgrade(w http.ResponseWriter, r *http.Request) (*WebSocket, error) {
 	s := &WebSocket{}
 	ws, err := websocket.Accept(&hijacker{ResponseWriter: w, socket: s}, r, &websocket.AcceptOptions{
-		InsecureSkipVerify: true, // Origins has decided
+		InsecureSkipVerify: true, // Origins has checked
 		OnPingReceived: func(_ context.Context, payload []byte) bool {
 			s.session.Pong(wsframe.Control(wsframe.Pong, payload))
 			return false
@@ -153,18 +153,18 @@ func upgrade(w http.ResponseWriter, r *http.Request) (*WebSocket, error) {
 	if err != nil {
 		return nil, err
 	}
-	ws.SetReadLimit(-1) // it would count a WebSocket message; the limit is on a hub message
+	ws.SetReadLimit(-1) // it would limit a WebSocket message; the limit is for hub messages
 	s.ws = ws
 	return s, nil
 }
 
-// hijacker gives coder/websocket our connection instead of the one that it would take.
+// hijacker passes coder/websocket a connection of this package instead of the one that it would take.
 type hijacker struct {
 	http.ResponseWriter
 	socket *WebSocket
 }
 
-// smallBuffer is the least that bufio takes. Raw reads buffer themselves, and what is written through bufio is only looked at.
+// smallBuffer is the minimum of bufio. Raw reads have their own buffer, and what is written through bufio is only inspected.
 const smallBuffer = 16
 
 // Hijack is part of http.Hijacker.
@@ -193,14 +193,14 @@ func (s *WebSocket) serve(tokens *Tokens, reserved *reservation) {
 	err := s.readSafely()
 	var closed websocket.CloseError
 	switch {
-	case errors.As(err, &closed): // the client took leave: it is answered when what is being written is out
+	case errors.As(err, &closed): // the client has closed: it is answered behind what is being written
 		err = checkWhole(s.session)
-		s.closeCode.Store(0) // whatever its code was (docs/protocol.md, 2.3)
+		s.closeCode.Store(0) // whatever the code of the client was (docs/protocol.md, 2.3)
 		if !utf8.ValidString(closed.Reason) {
 			s.closeCode.Store(uint32(websocket.StatusProtocolError))
 			err = errReason
 		}
-	case s.closeCode.Load() == 0: // it is gone
+	case s.closeCode.Load() == 0: // the TCP connection has ended
 		err = checkWhole(s.session)
 		s.Cut()
 	}
@@ -220,7 +220,7 @@ var (
 	errReason = errors.New("the reason of a WebSocket close frame is not UTF-8")
 )
 
-// readSafely is read for a net.Conn of the application's, which may panic.
+// readSafely is read, and survives a panic, because the net.Conn may be of a type of the application.
 func (s *WebSocket) readSafely() (err error) {
 	defer func() {
 		if reason := recover(); reason != nil {
@@ -240,8 +240,8 @@ func (s *WebSocket) read() error {
 		var text utf8Check
 		n := 0 // bytes in probe
 		for err == nil {
-			// What a frame holds is taken at once, whether the message ends with it or not. Its end is then looked for with a byte of our
-			// own, so that no buffer is borrowed while that may take long.
+			// The bytes of a frame are committed at once, whether the message ends with it or not. The end is then looked for with a buffer of
+			// one byte, so that no memory is borrowed while that may take long.
 			buffer := s.session.Buffer()
 			copy(buffer, s.probe[:n])
 			var k int
@@ -264,7 +264,7 @@ func (s *WebSocket) read() error {
 	}
 }
 
-// readMessage reads of a message. coder/websocket takes the end of TCP inside of a message for the message's; here it is an error.
+// readMessage reads from a message. coder/websocket takes the end of TCP inside a message for the end of the message; here it is an error.
 func (s *WebSocket) readMessage(message io.Reader, b []byte) (int, error) {
 	n, err := message.Read(b)
 	if err == io.EOF && s.lost != nil {
@@ -281,9 +281,9 @@ func (s *WebSocket) notUTF8() error {
 	return errUTF8
 }
 
-// utf8Check checks a text that comes in pieces.
+// utf8Check checks a text that arrives in pieces.
 type utf8Check struct {
-	part [utf8.UTFMax]byte // a character that has not come whole
+	part [utf8.UTFMax]byte // a character that has not arrived whole
 	n    int
 }
 
@@ -314,12 +314,11 @@ func (u *utf8Check) add(p []byte) bool {
 	return false
 }
 
-// hijackedConn is the net.Conn that coder/websocket works on. Its reading buffer is borrowed while there are bytes, so that an idle
-// connection has none.
+// hijackedConn is the net.Conn that coder/websocket uses. It has a reading buffer only while there are bytes, so an idle connection has none.
 type hijackedConn struct {
 	net.Conn
 	socket *WebSocket
-	rest   int // bytes of a frame whose beginning has been looked at
+	rest   int // bytes of a frame whose beginning has been inspected
 }
 
 // Read is part of net.Conn.
@@ -339,8 +338,8 @@ func (c *hijackedConn) Read(p []byte) (n int, err error) {
 	return c.Conn.Read(p)
 }
 
-// Write is part of net.Conn. It gets close frames and nothing else, in pieces of which the first has their code. It notes the code
-// and writes nothing: a close frame has to wait for what is being written.
+// Write is part of net.Conn. It gets only close frames, in pieces of which the first has the code. It stores the code and writes nothing,
+// because a close frame must wait for what is being written.
 func (c *hijackedConn) Write(frame []byte) (int, error) {
 	if c.rest > 0 || len(frame) < 2 {
 		c.rest -= len(frame)
@@ -348,7 +347,7 @@ func (c *hijackedConn) Write(frame []byte) (int, error) {
 	}
 	c.rest = 2 + int(frame[1]&0x7f) - len(frame)
 	if len(frame) >= 4 && frame[0]&0x0f == wsframe.Close {
-		// It echoes the client's code, or has found an error.
+		// coder/websocket echoes the code of the client, or has found an error.
 		switch code := websocket.StatusCode(binary.BigEndian.Uint16(frame[2:])); code {
 		case websocket.StatusProtocolError, websocket.StatusInvalidFramePayloadData, websocket.StatusMessageTooBig:
 			c.socket.closeCode.Store(uint32(code))
@@ -357,8 +356,8 @@ func (c *hijackedConn) Write(frame []byte) (int, error) {
 	return len(frame), nil
 }
 
-// Close is part of net.Conn. It is called when the close handshake is over in coder/websocket's eyes; what is pending may still have
-// to be written, so the descriptor is closed elsewhere.
+// Close is part of net.Conn. coder/websocket calls it when it considers the close handshake finished. Output may still be pending, so the
+// descriptor is closed elsewhere.
 func (c *hijackedConn) Close() error { return nil }
 
 var _ link.Socket = (*WebSocket)(nil)
@@ -366,7 +365,7 @@ var _ link.Socket = (*WebSocket)(nil)
 // Blocks is part of link.Socket, as are the methods that follow.
 func (s *WebSocket) Blocks() bool { return s.raw == nil }
 
-// TryWrite gives the kernel as much of b as it takes at once.
+// TryWrite passes to the kernel as much of b as it takes without blocking.
 func (s *WebSocket) TryWrite(b []byte) (int, error) { return s.raw.send(b, false) }
 
 // Write waits until the kernel has taken some of b.
@@ -377,7 +376,7 @@ func (s *WebSocket) Write(b []byte) (int, error) {
 	return s.conn.Write(b[:min(len(b), writeChunk)])
 }
 
-// LastFrame is the close frame.
+// LastFrame returns the close frame.
 func (s *WebSocket) LastFrame() []byte {
 	code := s.closeCode.Load()
 	if code == 0 {
@@ -386,8 +385,8 @@ func (s *WebSocket) LastFrame() []byte {
 	return wsframe.CloseFrame(uint16(code))
 }
 
-// Finished says that the close frame is on its way. The connection is closed when the client has answered; if it does not, the
-// session cuts it.
+// Finished says that the close frame has been written. The connection is closed when the client has answered. If it does not, the session cuts
+// it.
 func (s *WebSocket) Finished() {
 	s.mu.Lock()
 	s.finished = true
@@ -398,19 +397,19 @@ func (s *WebSocket) Finished() {
 	}
 }
 
-// Cut closes the descriptor at once, on a goroutine of its own: with SO_LINGER, and where it is the application's, Close may block.
+// Cut closes the descriptor on a goroutine of its own, because Close may block with SO_LINGER, or if the net.Conn is one of the application.
 func (s *WebSocket) Cut() {
 	conn := s.conn
 	if s.cut.Swap(true) {
 		return
 	}
-	if c, ok := conn.(*tls.Conn); ok { // its own Close would write
+	if c, ok := conn.(*tls.Conn); ok { // whose Close would write
 		conn = c.NetConn()
 	}
 	go closeQuietly(conn)
 }
 
-// closeQuietly closes a connection that may be the application's.
+// closeQuietly closes a connection, and survives a panic, because its type may be one of the application.
 func closeQuietly(conn net.Conn) {
 	defer func() { _ = recover() }()
 	_ = conn.Close()

@@ -327,7 +327,7 @@ func TestVisited(t *testing.T) {
 
 // The client has to take something while output is being delivered to it. While it is away, no link is stalled.
 func TestProgressOfAFetcher(t *testing.T) {
-	both(t, func(t *testing.T, _ *env, b *testBox, f *linktest.Fetcher, _ bool) {
+	both(t, func(t *testing.T, _ *env, b *testBox, f *linktest.Fetcher, polls bool) {
 		assert.Equal(t, Progress{}, b.Progress())
 		b.Push(note(0, 0, 0), true, false)
 		assert.Equal(t, Progress{}, b.Progress(), "nobody is there")
@@ -344,6 +344,7 @@ func TestProgressOfAFetcher(t *testing.T) {
 		assert.Equal(t, bytes, again, "no room is made before all has been delivered")
 		out.Done(true)
 		assert.Equal(t, Progress{Taken: 5}, b.Progress())
+		assert.Equal(t, polls, b.isPeerTurn(), "until the next poll the client is away; a stream goes on at once")
 		deliver(t, b)
 		r := fetching(b, f)
 		settle()

@@ -105,7 +105,7 @@ func TestStaleEntriesBesideADrainer(t *testing.T) {
 	})
 }
 
-// What has been written is not kept in memory.
+// What has been merged is not kept in memory, nor is a list of boxes.
 func TestTheFlusherForgets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, fanout := range []bool{false, true} {
@@ -114,18 +114,31 @@ func TestTheFlusherForgets(t *testing.T) {
 			b.Push(note(0, 0, 0), fanout, false)
 			b.Push(note(0, 1, 0), fanout, false)
 			runUntilIdle(e.flusher)
-			w := &e.flusher.writer
-			for _, packets := range [][]*Packet{w.key, w.packets, b.queue} {
-				assert.Empty(t, packets)
-				for _, p := range packets[:cap(packets)] {
-					assert.Nil(t, p)
-				}
-			}
-			assert.NotEmpty(t, w.merged)
+			key := e.flusher.writer.key
+			require.GreaterOrEqual(t, cap(key), 2)
+			assert.Equal(t, make([]*Packet, 2), key[:2])
 			spare := []*Box{&b.Box}
 			e.flusher.swap(&e.flusher.direct, spare)
 			assert.Nil(t, spare[0])
 		}
+	})
+}
+
+// Nor is what has been written, and where.
+func TestAWriterForgets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEnv(t)
+		b, _ := e.boxOver(1 << 10)
+		b.Push(note(0, 0, 0), false, false)
+		runUntilIdle(e.flusher)
+		packets := e.flusher.writer.packets
+		require.GreaterOrEqual(t, cap(packets), 1)
+		assert.Nil(t, packets[:1][0])
+		b.Seal(nil)
+		runUntilIdle(e.flusher)
+		b.Seal(nil) // again, as the end of a connection may
+		runUntilIdle(e.flusher)
+		assert.Nil(t, e.flusher.writer.socket)
 	})
 }
 

@@ -2,7 +2,6 @@ package outbox
 
 import (
 	"context"
-	"io"
 	"testing"
 	"testing/synctest"
 
@@ -83,7 +82,7 @@ func TestAFormerRequestTakesNothing(t *testing.T) {
 				old.Cut()
 				<-r.done
 				assert.Nil(t, r.out)
-				assert.Error(t, r.err)
+				assert.Equal(t, ErrReplaced, r.err)
 				b.Push(note(0, 1, 0), true, false)
 				runUntilIdle(e.flusher)
 				if b.Kind() == Socket {
@@ -123,6 +122,30 @@ func TestAFormerRequestWakesDuringAWrite(t *testing.T) {
 	})
 }
 
+// A request that waits does not find out about a new link when the next message comes, but at once.
+func TestAFormerRequestEnds(t *testing.T) {
+	inBubble(t, func(t *testing.T, e *env) {
+		b, old := e.boxFetched(1<<10, false)
+		for range 3 {
+			r := fetching(b, old)
+			settle()
+			next := e.fetcher(true)
+			require.True(t, b.AttachFetcher(next))
+			<-r.done
+			assert.Equal(t, ErrReplaced, r.err)
+			assert.False(t, b.Visited())
+			old = next
+		}
+		r := fetching(b, old)
+		settle()
+		b.Push(note(0, 0, 0), true, false)
+		<-r.done
+		assert.Equal(t, []string{"0/0/"}, messages(t, r.out))
+		r.out.Done(true)
+		requireNothingPending(t, b)
+	})
+}
+
 // The end of a request that waited when its link was replaced says nothing about the present link.
 func TestAFormerRequestThatEnds(t *testing.T) {
 	for _, polls := range []bool{true, false} {
@@ -132,10 +155,10 @@ func TestAFormerRequestThatEnds(t *testing.T) {
 			settle()
 			s := e.socket()
 			require.True(t, b.AttachSocket(s))
+			settle()
 			old.Cut()
 			<-r.done
-			assert.Error(t, r.err)
-			assert.NotEqual(t, io.EOF, r.err)
+			assert.Equal(t, ErrReplaced, r.err)
 			assert.False(t, b.isPeerTurn(), "the socket is not full")
 			b.Push(note(0, 0, 0), true, false)
 			settle()
@@ -155,7 +178,7 @@ func TestALateRequestOfAFormerLink(t *testing.T) {
 		b.Push(note(0, 0, 0), true, false)
 		require.NotPanics(t, func() {
 			_, err := b.Take(old.Context())
-			assert.Error(t, err)
+			assert.Equal(t, ErrReplaced, err)
 		})
 		s.Drain(-1)
 		settle()

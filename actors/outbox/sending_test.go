@@ -234,9 +234,9 @@ func TestTheHoldTimeBehindASwap(t *testing.T) {
 
 // If most receivers are slow, that is the server, or its network: senders wait for them, and nobody is disconnected.
 func TestACrowdIsNotASlowReceiver(t *testing.T) {
-	for _, receivers := range []int{10, 80} {
+	for _, receivers := range []int{5, 40} {
 		inBubble(t, func(t *testing.T, e *env) {
-			const link = 512 << 10 // bytes a second, which all share
+			const link, seconds = 256 << 10, 10 // bytes a second, which all share
 			var boxes []*testBox
 			for range receivers {
 				b, s := e.boxOver(64<<10, room(4<<10))
@@ -244,13 +244,13 @@ func TestACrowdIsNotASlowReceiver(t *testing.T) {
 				trickle(t, s, link/receivers)
 			}
 			sends, size := 0, 1000
-			for start := time.Now(); time.Since(start) < 20*time.Second; sends++ {
+			for start := time.Now(); time.Since(start) < seconds*time.Second; sends++ {
 				send(context.Background(), note(0, sends, size), boxes...)
 			}
 			for _, b := range boxes {
 				assert.False(t, b.hasOverflowed())
 			}
-			assert.Greater(t, sends*size*receivers, 15*link, "and the link is used")
+			assert.Greater(t, sends*size*receivers, seconds*link*3/4, "and the link is used")
 		})
 	}
 }

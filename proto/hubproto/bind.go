@@ -18,7 +18,7 @@ func (jsonProtocol) BindArguments(arguments []byte, params []reflect.Value) erro
 		raw = make([][]byte, len(params))
 	}
 	n := splitElements(arguments, raw)
-	for i, p := range params[:min(n, len(params))] { // what does not fit counts before what is missing
+	for i, p := range params[:min(n, len(params))] { // an argument that does not fit is reported before one that is missing
 		if err := bindValue(raw[i], p); err != nil {
 			return &BindError{Text: bindText, Cause: err}
 		}
@@ -49,7 +49,7 @@ func countError(provided, expected int) error {
 
 // bindValue decodes checked JSON into v, which is settable and holds its zero value.
 func bindValue(raw []byte, v reflect.Value) error {
-	switch p := v.Addr().Interface().(type) { // what messages mostly carry; named types may decode themselves
+	switch p := v.Addr().Interface().(type) { // the common types; named types may decode themselves
 	case *string:
 		if raw[0] == '"' {
 			text, ok := unescape(raw[1 : len(raw)-1])
@@ -86,7 +86,7 @@ func bindValue(raw []byte, v reflect.Value) error {
 
 var errSurrogate = fmt.Errorf("a string holds half of a surrogate pair")
 
-// checkSurrogates refuses what encoding/json would replace.
+// checkSurrogates refuses half surrogate pairs, which encoding/json would replace.
 func checkSurrogates(raw []byte) error {
 	for i := 0; i < len(raw); i++ {
 		if raw[i] != '"' {
@@ -106,8 +106,8 @@ var (
 	textUnmarshalerType = reflect.TypeFor[encoding.TextUnmarshaler]()
 )
 
-// checkNulls refuses null where t has no value for it, whatever the type's own unmarshaler would make of it; encoding/json would leave
-// the zero value. What may be missing is a pointer.
+// checkNulls refuses null where t has no value for it, even if an unmarshaler of the type would accept it. encoding/json would leave the zero
+// value. A value that may be missing is a pointer.
 func checkNulls(raw []byte, t reflect.Type) error {
 	if raw[0] == 'n' {
 		if takesNull(t) {
@@ -147,8 +147,8 @@ func takesNull(t reflect.Type) bool {
 	return false
 }
 
-// fieldNamed is the field that a property is decoded into, or nil: the one with exactly this name, or the first whose name differs in
-// case alone.
+// fieldNamed returns the field that a property is decoded into, or nil: the one with exactly this name, or the first whose name differs only
+// in case.
 func fieldNamed(t reflect.Type, name string) *field {
 	fields := fieldsOf(t)
 	for i := range fields {

@@ -17,7 +17,7 @@ import (
 // appendValue appends v as JSON. It stands in for json.Marshal because that cannot name fields in camel case. depth counts the arrays
 // and objects that the value is nested in.
 func appendValue(dst []byte, v any, depth int) ([]byte, error) {
-	switch v := v.(type) { // what messages mostly carry, without reflection
+	switch v := v.(type) { // the common types, without reflection
 	case nil:
 		return append(dst, "null"...), nil
 	case string:
@@ -55,7 +55,8 @@ func encoderOf(t reflect.Type) encodeFunc {
 	return cached.(encodeFunc)
 }
 
-// newEncoder looks into no other type than t: what t holds finds its encoder when a value is there, so that a type may contain itself.
+// newEncoder looks into no type except t: the encoders of the types that t holds are looked up when there is a value, so that a type may contain
+// itself.
 func newEncoder(t reflect.Type) encodeFunc {
 	if t.Kind() == reflect.Interface {
 		return kindEncoder(t)
@@ -63,11 +64,11 @@ func newEncoder(t reflect.Type) encodeFunc {
 	return selfWriting(t, encodeMarshaler, kindEncoder)
 }
 
-// selfWriting chooses between the way of types that write themselves and that of their kind.
+// selfWriting returns the encoder of a type that has a marshaler, and otherwise that of its kind.
 func selfWriting(t reflect.Type, marshaler encodeFunc, kind func(reflect.Type) encodeFunc) encodeFunc {
 	p := reflect.PointerTo(t)
 	byValue, byAddress := marshals(t), false
-	if !t.Implements(marshalerType) { // JSON on the pointer goes before text on the value
+	if !t.Implements(marshalerType) { // MarshalJSON of the pointer has precedence over MarshalText of the value
 		byAddress = p.Implements(marshalerType) || !byValue && p.Implements(textType)
 	}
 	plain := marshaler
@@ -85,7 +86,7 @@ func selfWriting(t reflect.Type, marshaler encodeFunc, kind func(reflect.Type) e
 	}
 }
 
-// marshals tells whether the values of a type write themselves.
+// marshals reports whether a type has a marshaler.
 func marshals(t reflect.Type) bool { return t.Implements(marshalerType) || t.Implements(textType) }
 
 func kindEncoder(t reflect.Type) encodeFunc {
@@ -133,7 +134,7 @@ func kindEncoder(t reflect.Type) encodeFunc {
 	}
 }
 
-// isBytes tells whether a slice is bytes, and not a list of numbers that write themselves.
+// isBytes reports whether a slice is bytes, and not a list of numbers with marshalers.
 func isBytes(t reflect.Type) bool {
 	return t.Elem().Kind() == reflect.Uint8 && !marshals(reflect.PointerTo(t.Elem()))
 }
@@ -146,8 +147,8 @@ func encodePointer(dst []byte, v reflect.Value, depth int) ([]byte, error) {
 	return encoderOf(v.Type())(dst, v, depth)
 }
 
-// pointedTo follows a chain of pointers and interfaces to its end, which is not valid if it is nil. The chain is no nesting, but it has
-// to end.
+// pointedTo follows a chain of pointers and interfaces to its end, which is not valid if it is nil. The chain does not count as nesting, but
+// its length is limited.
 func pointedTo(v reflect.Value) (reflect.Value, error) {
 	for range MaxDepth {
 		if v.IsNil() {
@@ -163,7 +164,7 @@ func pointedTo(v reflect.Value) (reflect.Value, error) {
 
 var errTooDeep = fmt.Errorf("a value nests deeper than the limit of %d", MaxDepth)
 
-// nested writes null for nil, and ends what nests without end.
+// nested writes null for nil, and limits the depth.
 func nested(f encodeFunc, nilable bool) encodeFunc {
 	return func(dst []byte, v reflect.Value, depth int) ([]byte, error) {
 		if nilable && v.IsNil() {
@@ -306,12 +307,12 @@ func isEmpty(v reflect.Value) bool {
 	return v.IsZero()
 }
 
-// zeroer is a type that knows itself when it is zero.
+// zeroer is a type with a method that reports whether a value is zero.
 type zeroer interface{ IsZero() bool }
 
 var zeroerType = reflect.TypeFor[zeroer]()
 
-// zeroTest is how the option "omitzero" is decided for a type.
+// zeroTest returns how the option "omitzero" is decided for a type.
 func zeroTest(t reflect.Type) func(reflect.Value) bool {
 	switch {
 	case t.Kind() == reflect.Interface && t.Implements(zeroerType):

@@ -12,7 +12,7 @@ import (
 // field is a struct field that is part of the encoding.
 type field struct {
 	name      string // in JSON
-	declared  string // in MessagePack: by the tag "msgpack" or "json", else as it is declared
+	declared  string // in MessagePack: from the tag "msgpack" or "json", or as declared
 	camel     string // in MessagePack in camel case
 	unpacked  bool   // it is no part of MessagePack
 	index     []int
@@ -26,8 +26,8 @@ type field struct {
 
 var fieldCache sync.Map // reflect.Type → []field
 
-// fieldsOf gives the fields of a struct type under the names that go over the wire. The rules are those of encoding/json, the
-// promotion of embedded fields included; only a field without a name in its tag is called by its name in camel case.
+// fieldsOf returns the fields of a struct type with their names on the wire. The rules are those of encoding/json, including the
+// promotion of embedded fields, except that a field without a name in its tag has its name in camel case.
 func fieldsOf(t reflect.Type) []field {
 	if cached, ok := fieldCache.Load(t); ok {
 		return cached.([]field)
@@ -101,7 +101,7 @@ func isNoNameRune(c rune) bool {
 	return !strings.ContainsRune("!#$%&()*+-./:;<=>?@[]^_{|}~ ", c) && !unicode.IsLetter(c) && !unicode.IsDigit(c)
 }
 
-// dominates tells whether f is the field that its name stands for: the least nested one, among those the only tagged or only one.
+// dominates reports whether f is the field that its name refers to: the least nested one, and among several of those the only one with a tag.
 func dominates(f field, all []field) bool {
 	for _, other := range all {
 		if other.name != f.name || slices.Equal(other.index, f.index) {
@@ -119,7 +119,7 @@ func dominates(f field, all []field) bool {
 	return true
 }
 
-// camelCase lowers the capitals that name begins with, but for the one that begins the next word, as System.Text.Json does:
+// camelCase converts the capitals at the beginning of a name to lower case, except one that begins the next word, as System.Text.Json does:
 // URLPath becomes urlPath.
 func camelCase(name string) string {
 	runes := []rune(name)
@@ -132,7 +132,7 @@ func camelCase(name string) string {
 	return string(runes)
 }
 
-// of gives the field's value in a struct; false: it is not written.
+// of returns the field's value in a struct, and false if it is not written.
 func (f *field) of(v reflect.Value) (reflect.Value, bool) {
 	value, ok := fieldByIndex(v, f.index)
 	if !ok || f.omitEmpty && isEmpty(value) || f.omitZero && f.isZero(value) {

@@ -15,7 +15,7 @@ func (e *TooLargeError) Error() string {
 	return fmt.Sprintf("The maximum message size of %dB was exceeded. The message size can be configured in AddHubOptions.", e.Limit)
 }
 
-// nextSeparated finds the end of the first record that a separator ends. There is none among the bytes that have been searched.
+// nextSeparated returns the end of the first record that ends with a separator, which is not among the bytes that have been searched already.
 func nextSeparated(buf []byte, searched, limit int) (int, error) {
 	window := buf
 	if limit > 0 && len(window) > limit {

@@ -14,7 +14,7 @@ type HandshakeRequest struct {
 	Version  int
 }
 
-// NextHandshake gives the size of the handshake request that buf begins with, its separator included, or 0 if it has not arrived
+// NextHandshake returns the size of the handshake request that buf begins with, its separator included, or 0 if it has not arrived
 // whole; searched bytes of it have been looked at before. One that exceeds limit (if that is above 0) is a [TooLargeError].
 func NextHandshake(buf []byte, searched, limit int) (int, error) {
 	return nextSeparated(buf, searched, limit)
@@ -61,7 +61,7 @@ func ParseHandshake(record []byte) (HandshakeRequest, error) {
 	return h, nil
 }
 
-// AppendHandshakeRequest appends what a client says first.
+// AppendHandshakeRequest appends the first message of a client.
 func AppendHandshakeRequest(dst []byte, h HandshakeRequest) []byte {
 	dst = append(dst, `{"protocol":`...)
 	dst = appendString(dst, h.Protocol)

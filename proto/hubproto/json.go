@@ -8,8 +8,8 @@ import (
 // JSON is the protocol "json" (docs/protocol.md, 4): text, each message an object that the byte 0x1E ends.
 //
 // Values are written as encoding/json writes them, with one difference: a struct field that no tag names is written in camel case,
-// as the reference does. They are read as encoding/json reads them, but more strictly: null fits nothing but pointers, slices, maps,
-// interfaces, strings and types that decode themselves, and half a surrogate pair fits nothing.
+// as the reference does. They are read as encoding/json reads them, but more strictly: null is only decoded into pointers, slices, maps,
+// interfaces and strings, and half a surrogate pair is refused.
 var JSON Protocol = jsonProtocol{}
 
 type jsonProtocol struct{}
@@ -40,14 +40,14 @@ func (jsonProtocol) Parse(record []byte, m *Message) error {
 	return seen.check(m)
 }
 
-// properties notes which properties of a message have been met.
+// properties are those that have been read of a message.
 type properties struct {
 	typ, target, sequence bool
 	item, result          []byte
 	boundTo               []byte // the target when the arguments came
 }
 
-// read takes the property that s stands at into m. Every known property is checked, whatever the message's type (docs/protocol.md, 4.3).
+// read stores the present property of s in m. Every known property is checked, whatever the message's type (docs/protocol.md, 4.3).
 func (p *properties) read(s *objectScanner, m *Message) error {
 	switch name := s.name(); string(name) {
 	case "type":
@@ -147,7 +147,7 @@ func readHeaders(s *objectScanner, m *Message) error {
 	return h.err
 }
 
-// check looks for what a message of this type must have (docs/protocol.md, 4.3).
+// check checks that a message has the properties that its type requires (docs/protocol.md, 4.3).
 func (p *properties) check(m *Message) error {
 	missing := func(name string) error { return dataErrorf("Missing required property '%s'.", name) }
 	m.Retargeted = len(p.boundTo) > 0 && !bytes.Equal(p.boundTo, m.Target)
@@ -270,7 +270,7 @@ func (jsonProtocol) Append(dst []byte, m *Message) []byte {
 	return append(dst, '}', separator)
 }
 
-// appendRaw appends what is encoded already.
+// appendRaw appends a value that is encoded already.
 func appendRaw(dst, raw []byte, absent string) []byte {
 	if raw == nil {
 		return append(dst, absent...)

@@ -11,14 +11,14 @@ const (
 	StreamItem       Type = 2 // one item of a stream
 	Completion       Type = 3 // the end of an Invocation or of a stream
 	StreamInvocation Type = 4 // a call whose results are streamed
-	CancelInvocation Type = 5 // the caller has no use for the rest
+	CancelInvocation Type = 5 // the caller does not need the rest
 	Ping             Type = 6 // sent to keep the connection alive
 	Close            Type = 7 // the last message of its sender
 	Ack              Type = 8 // stateful reconnect: everything up to SequenceID has arrived
 	Sequence         Type = 9 // stateful reconnect: what follows starts at SequenceID
 )
 
-// String gives the protocol's own name of t.
+// String returns the name that the protocol has for t.
 func (t Type) String() string {
 	names := [...]string{"Invocation", "StreamItem", "Completion", "StreamInvocation", "CancelInvocation", "Ping", "Close", "Ack", "Sequence"}
 	if t < 1 || int(t) > len(names) {
@@ -27,7 +27,7 @@ func (t Type) String() string {
 	return names[t-1]
 }
 
-// Message is the envelope of one hub message. What the application put into it (Arguments, Value) stays encoded.
+// Message is the envelope of one hub message. The values of the application in it (Arguments, Value) stay encoded.
 //
 // A parsed message shares the memory of the record that it was parsed from.
 type Message struct {
@@ -58,7 +58,7 @@ type Message struct {
 // reset empties m, and keeps the memory of its stream ids.
 func (m *Message) reset() { *m = Message{StreamIDs: m.StreamIDs[:0]} }
 
-// DataError says that what a peer sent is no message of the protocol. The connection that carried it cannot go on.
+// DataError says that bytes of a peer are no message of the protocol. The connection that carried it cannot go on.
 type DataError struct {
 	Text string // as the reference server words it, without the name of its exception
 }
@@ -72,10 +72,10 @@ func dataErrorf(format string, args ...any) error {
 // BindError says that arguments do not fit the parameters that they are bound to. It fails one invocation.
 type BindError struct {
 	Text  string // as the reference server words it, without the name of its exception
-	Cause error  // what the decoder said; nil if the count is wrong
+	Cause error  // the error of the decoder; nil if the number of arguments is wrong
 }
 
 func (e *BindError) Error() string { return e.Text }
 
-// Unwrap gives the decoder's own error.
+// Unwrap returns the error of the decoder.
 func (e *BindError) Unwrap() error { return e.Cause }

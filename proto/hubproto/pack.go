@@ -8,10 +8,10 @@ import (
 
 // MessagePack is the protocol "messagepack" (docs/protocol.md, 5): binary, each message an array that its length precedes.
 //
-// Values have the shape that they have in JSON, so that a hub need not know which protocol a client speaks; but bytes are binary, times
-// are timestamps, a [TimeSpan] is a number of ticks, and whole numbers stay whole in an interface. A field that neither a tag "msgpack" nor a
-// tag "json" names has the name that it is declared with, as in the reference, where classes in C# and Java are filled by these names; what
-// is read may be spelled in camel case as well. Types that know how to write themselves as JSON alone are written as what that JSON says.
+// Values have the same structure as in JSON, so that a hub need not know which protocol a client speaks, except that bytes are binary, times
+// are timestamps, a [TimeSpan] is a number of ticks, and whole numbers stay whole in an interface. A field without a tag "msgpack" or "json" has
+// its declared name, as in the reference, because classes in C# and Java have these names; in camel case it is read as well. Types with a
+// JSON marshaler only are written with the structure of their JSON.
 var MessagePack = MessagePackOptions{}.Protocol()
 
 // MessagePackOptions are the options of the protocol "messagepack".
@@ -33,7 +33,7 @@ type packProtocol struct{ values *packer }
 func (packProtocol) Name() string { return "messagepack" }
 func (packProtocol) Binary() bool { return true }
 
-// maxPrefix is what a length prefix has at most: five groups of seven bits, of which the last has three.
+// maxPrefix is the maximum size of a length prefix: five groups of seven bits, of which the last has three.
 const maxPrefix = 5
 
 var errPrefix = dataErrorf("Messages over 2GB in size are not supported.")
@@ -66,7 +66,7 @@ func (packProtocol) Next(buf []byte, _, limit int) (int, error) {
 	return size + length, nil
 }
 
-// reader goes through the items of a message's array.
+// reader reads the items of a message's array.
 type packReader struct {
 	b     []byte
 	items int
@@ -92,7 +92,7 @@ func (packProtocol) Parse(record []byte, m *Message) error {
 		m.ID = r.text("invocationId", true, MaxIDLength)
 		m.Target = r.text("target", false, 0)
 		m.Arguments = r.array("arguments")
-		if r.items > 0 { // older clients leave the streams out
+		if r.items > 0 { // older clients omit the streams
 			r.streamIDs(m)
 		}
 	case StreamItem:
@@ -184,7 +184,7 @@ func (r *packReader) bool(field string) bool {
 	return v
 }
 
-// text is a string. Nil where null is allowed and there.
+// text reads a string, or nil where null is allowed.
 func (r *packReader) text(field string, orNull bool, limit int) []byte {
 	if !r.take("String", field) {
 		return nil
@@ -206,7 +206,7 @@ func (r *packReader) text(field string, orNull bool, limit int) []byte {
 	return text
 }
 
-// value is anything.
+// value reads any value.
 func (r *packReader) value(field string) []byte {
 	if !r.take("Object", field) {
 		return nil
@@ -276,7 +276,7 @@ func (r *packReader) streamIDs(m *Message) {
 	}
 }
 
-// skipPacked passes one value of bounded depth; depth counts what it is nested in.
+// skipPacked skips one value of limited depth. depth counts the arrays and maps that it is nested in.
 func skipPacked(b []byte, depth int) ([]byte, error) {
 	n := uint32(0)
 	var rest []byte
@@ -310,9 +310,7 @@ func skipPacked(b []byte, depth int) ([]byte, error) {
 	return rest, nil
 }
 
-// ---- writing
-
-// frame puts the length in front of what was appended behind start.
+// frame inserts the length in front of the bytes from start on.
 func framePacked(dst []byte, start int) []byte {
 	n := len(dst) - start
 	var p [maxPrefix]byte

@@ -38,7 +38,7 @@ func (packProtocol) BindValue(value []byte, v reflect.Value) error {
 	return valueError(v, err)
 }
 
-// typeOf tells what b begins with. msgp knows short timestamps only when something stands behind them.
+// typeOf returns the type of the value that b begins with. msgp recognizes short timestamps only if something follows them.
 func typeOf(b []byte) msgp.Type {
 	const fixExt1, fixExt16, timestamp = 0xd4, 0xd8, 0xff
 	if len(b) > 1 && b[0] >= fixExt1 && b[0] <= fixExt16 && b[1] == timestamp {
@@ -47,11 +47,11 @@ func typeOf(b []byte) msgp.Type {
 	return msgp.NextType(b)
 }
 
-// nilByte is how nil is written.
+// nilByte is the encoding of nil.
 const nilByte = 0xc0
 
 // unpack decodes the value that checked MessagePack begins with into v, which is settable and holds its zero value, and returns what
-// stands behind it. What fits is what fits in JSON; bytes fit []byte, and timestamps time.Time.
+// follows it. Values are decoded into the same types as in JSON, and also bytes into []byte, and timestamps into time.Time.
 func unpack(b []byte, v reflect.Value) (rest []byte, err error) {
 	t := v.Type()
 	kind := typeOf(b)
@@ -191,7 +191,7 @@ func unpackTime(b []byte, v reflect.Value) ([]byte, error) {
 	return rest, err
 }
 
-// unpackFloat takes whole numbers, too: JavaScript sends them as such.
+// unpackFloat accepts whole numbers as well, because JavaScript sends them as such.
 func unpackFloat(b []byte) (float64, []byte, error) {
 	switch typeOf(b) {
 	case msgp.IntType:
@@ -226,7 +226,7 @@ func unpackNumber(b []byte, v reflect.Value) ([]byte, error) {
 	return rest, err
 }
 
-// unpackJSON gives a type that reads itself from JSON alone what the value would be there.
+// unpackJSON decodes into a type that has only a JSON unmarshaler: it gets what the value is in JSON.
 func unpackJSON(b []byte, into func([]byte) error) ([]byte, error) {
 	x, rest, err := unpackAny(b)
 	if err != nil {
@@ -239,7 +239,7 @@ func unpackJSON(b []byte, into func([]byte) error) ([]byte, error) {
 	return rest, into(text)
 }
 
-// unpackAny decodes what an interface holds: nil, bool, int64, uint64, float64, string, []byte, time.Time, []any, map[string]any.
+// unpackAny decodes into an interface: nil, bool, int64, uint64, float64, string, []byte, time.Time, []any, map[string]any.
 func unpackAny(b []byte) (any, []byte, error) {
 	switch typeOf(b) {
 	case msgp.NilType:
@@ -277,8 +277,8 @@ func unpackAny(b []byte) (any, []byte, error) {
 
 func boxed[T any](v T, rest []byte, err error) (any, []byte, error) { return v, rest, err }
 
-// fewElements is what is allocated for on the word of a length alone. It is not larger than what is left of the message, the envelope's
-// parser has seen to that, but elements can be much larger in memory than on the wire.
+// fewElements is how many elements are allocated because of a length alone. The parser of the envelope has checked that a length does not exceed
+// the rest of the message, but elements can be much larger in memory than on the wire.
 const fewElements = 64
 
 func unpackSlice(b []byte, v reflect.Value) ([]byte, error) {
@@ -299,7 +299,7 @@ func unpackSlice(b []byte, v reflect.Value) ([]byte, error) {
 	return rest, nil
 }
 
-// unpackArray leaves zero what the list does not have, and passes what the array has no room for, as encoding/json does.
+// unpackArray zeroes elements that the list does not have, and skips those that the array has no room for, as encoding/json does.
 func unpackArray(b []byte, v reflect.Value) ([]byte, error) {
 	n, rest, err := msgp.ReadArrayHeaderBytes(b)
 	for i := 0; i < int(n) && err == nil; i++ {
@@ -339,7 +339,7 @@ func unpackMap(b []byte, v reflect.Value) ([]byte, error) {
 	return rest, nil
 }
 
-// unpackKey takes a number from a string, too, because that is how it is written.
+// unpackKey accepts a number as a string as well, because that is how keys are written.
 func unpackKey(b []byte, key reflect.Value) ([]byte, error) {
 	if typeOf(b) != msgp.StrType || key.Kind() == reflect.String {
 		return unpack(b, key)
@@ -386,7 +386,7 @@ func unpackStruct(b []byte, v reflect.Value) ([]byte, error) {
 	return rest, nil
 }
 
-// packedField is the field that a name stands for: in MessagePack's spelling, or in JSON's.
+// packedField returns the field that a name refers to, as it is spelled in MessagePack or in JSON.
 func packedField(t reflect.Type, name string) *field {
 	fields := fieldsOf(t)
 	for _, matches := range []func(a, b string) bool{func(a, b string) bool { return a == b }, strings.EqualFold} {
@@ -410,7 +410,7 @@ func unpackQuoted(b []byte, v reflect.Value) ([]byte, error) {
 	if err != nil {
 		return b, err
 	}
-	if len(bytes.TrimSpace(text)) != len(text) { // encoding/json would pass over it here, and does not in JSON
+	if len(bytes.TrimSpace(text)) != len(text) { // encoding/json would skip the spaces here
 		return rest, misfit(b, v.Type())
 	}
 	return rest, json.Unmarshal(text, v.Addr().Interface())

@@ -15,7 +15,7 @@ import (
 	"github.com/tinylib/msgp/msgp"
 )
 
-// packer writes values as MessagePack: in the shape that appendValue writes as JSON, but for the names of fields.
+// packer writes values as MessagePack, with the structure that appendValue writes as JSON, except for the names of fields.
 type packer struct {
 	camel bool     // names are in camel case
 	funcs sync.Map // reflect.Type → encodeFunc
@@ -136,7 +136,7 @@ func (p *packer) pointer(dst []byte, v reflect.Value, depth int) ([]byte, error)
 	return p.of(v.Type())(dst, v, depth)
 }
 
-// packMarshaler writes what a value says of itself: its text, or what its JSON says.
+// packMarshaler writes a value that has a marshaler: its text, or the structure of its JSON.
 func packMarshaler(dst []byte, v reflect.Value, depth int) ([]byte, error) {
 	if k := v.Kind(); (k == reflect.Pointer || k == reflect.Interface) && v.IsNil() {
 		return msgp.AppendNil(dst), nil
@@ -202,7 +202,7 @@ func appendTranscoded(dst, text []byte) ([]byte, error) {
 		return msgp.AppendUint64(dst, n), nil
 	}
 	f, err := strconv.ParseFloat(string(text), 64)
-	if err == nil && !bytes.ContainsAny(text, ".eE") { // a whole number that no float holds would become another
+	if err == nil && !bytes.ContainsAny(text, ".eE") { // as a float it could become another number
 		if n, ok := new(big.Int).SetString(string(text), 10); ok {
 			if _, accuracy := new(big.Float).SetInt(n).Float64(); accuracy != big.Exact {
 				err = strconv.ErrRange

@@ -2,7 +2,7 @@ package hubproto
 
 import "reflect"
 
-// MaxVersion is the newest version of the hub protocols that is spoken here. Older ones are subsets of it.
+// MaxVersion is the newest supported version of the hub protocols. Older ones are subsets of it.
 const MaxVersion = 2
 
 // Limits of what one message may hold, whatever its size is allowed to be. The reference server bounds them by the size of the message alone.
@@ -14,16 +14,15 @@ const (
 
 // Protocol is an encoding of the hub messages. Implementations hold no state of a connection and can be used concurrently.
 //
-// The Append methods append one whole record to dst. When they return an error, dst comes back as it was.
+// The Append methods append one whole record to dst. If they fail, they return dst unchanged.
 type Protocol interface {
 	// Name is what a client asks for in its handshake, "json" for example.
 	Name() string
 	// Binary says that records are not text, and need a transport that carries bytes.
 	Binary() bool
 
-	// Next gives the size of the first record in buf, its framing included, or 0 if it has not arrived whole. So it was when buf had only
-	// its first searched bytes, which need not be looked through again. A limit above 0 is the size that no record may exceed: one that
-	// does is a [TooLargeError].
+	// Next returns the size of the first record in buf, including its framing, or 0 if it has not arrived whole. It had not when buf had only
+	// its first searched bytes, so these need not be searched again. If limit is above 0, a record that exceeds it is a [TooLargeError].
 	Next(buf []byte, searched, limit int) (int, error)
 	// Parse reads the envelope of a record (as cut by Next) into m, whose slices will alias the record. Its errors are a [DataError].
 	Parse(record []byte, m *Message) error
@@ -32,7 +31,7 @@ type Protocol interface {
 	// BindValue decodes the item of a StreamItem or the result of a Completion into v, which is settable. Its errors are a [BindError].
 	BindValue(value []byte, v reflect.Value) error
 
-	// AppendInvocation appends a call of target. It has an id if the client shall answer.
+	// AppendInvocation appends a call of target. It has an id if the client is to answer.
 	AppendInvocation(dst, id []byte, target string, args []any) ([]byte, error)
 	// AppendResult appends the Completion of an invocation that has returned result.
 	AppendResult(dst, id []byte, result any) ([]byte, error)
@@ -40,6 +39,6 @@ type Protocol interface {
 	AppendError(dst, id []byte, text string) []byte
 	// AppendItem appends an item of the stream that an invocation has opened.
 	AppendItem(dst, id []byte, item any) ([]byte, error)
-	// Append appends m with its values as they are encoded in it already.
+	// Append appends m, whose values are encoded already.
 	Append(dst []byte, m *Message) []byte
 }

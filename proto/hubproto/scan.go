@@ -7,11 +7,11 @@ import (
 	"unicode/utf8"
 )
 
-// errJSON is said of everything that is not JSON, as the reference does, whatever is wrong with it.
+// errJSON is the error for everything that is not JSON, as in the reference, whatever is wrong with it.
 var errJSON = &DataError{Text: "Error reading JSON."}
 
-// objectScanner goes through the properties of one JSON object. Everything it passes is checked to be JSON in UTF-8 of bounded
-// depth; what stands behind the object has to be UTF-8 and is not looked at otherwise (docs/protocol.md, 4.3).
+// objectScanner reads the properties of one JSON object. Everything that it reads is checked to be JSON in UTF-8 of limited
+// depth. What follows the object must be UTF-8, and is not checked otherwise (docs/protocol.md, 4.3).
 type objectScanner struct {
 	b     []byte
 	i     int
@@ -21,7 +21,7 @@ type objectScanner struct {
 	err   error
 }
 
-// scanObject begins with the object that record holds.
+// scanObject begins to read the object in a record.
 func scanObject(record []byte) (objectScanner, error) {
 	s := objectScanner{b: record, first: true}
 	if !utf8.Valid(record) {
@@ -57,7 +57,7 @@ func tokenName(c byte) string {
 	return "Number"
 }
 
-// next goes to the next property. It returns false at the end of the object, and where s.err says what is wrong.
+// next reads the next property. It returns false at the end of the object, and if it fails with s.err.
 func (s *objectScanner) next() bool {
 	if s.err != nil {
 		return false
@@ -100,7 +100,7 @@ func (s *objectScanner) fail() bool {
 	return false
 }
 
-// name is the property's name without escapes.
+// name returns the name of the property without escapes.
 func (s *objectScanner) name() []byte {
 	text, ok := unescape(s.key)
 	if !ok {
@@ -111,7 +111,7 @@ func (s *objectScanner) name() []byte {
 
 func (s *objectScanner) isNull() bool { return s.value[0] == 'n' }
 
-// text is the value of a string; false: the value is something else.
+// text returns the value of a string, and false if the value is something else.
 func (s *objectScanner) text() ([]byte, bool) {
 	if s.value[0] != '"' {
 		return nil, false
@@ -123,7 +123,7 @@ func (s *objectScanner) text() ([]byte, bool) {
 	return text, true
 }
 
-// integer is the value of a number without a fraction or an exponent.
+// integer returns the value of a number without a fraction or an exponent.
 func (s *objectScanner) integer(name string, lowest, highest int64) (int64, error) {
 	if c := s.value[0]; c != '-' && (c < '0' || c > '9') {
 		return 0, dataErrorf("Expected '%s' to be of type Number.", name)
@@ -165,7 +165,7 @@ func skipSpace(b []byte, i int) int {
 	return i
 }
 
-// skipValue gives the index behind the JSON value that begins at i, or -1 if there is none. depth counts what the value is nested in.
+// skipValue returns the index behind the JSON value that begins at i, or -1 if there is none. depth counts what the value is nested in.
 func skipValue(b []byte, i, depth int) int {
 	var objects uint64 // bit d: what was opened d levels down is an object
 	level := 0
@@ -236,7 +236,7 @@ func skipValue(b []byte, i, depth int) int {
 	}
 }
 
-// skipString gives the index behind the string that begins at i, or -1.
+// skipString returns the index behind the string that begins at i, or -1.
 func skipString(b []byte, i int) int {
 	for j := i + 1; j < len(b); j++ {
 		switch c := b[j]; {
@@ -263,7 +263,7 @@ func skipString(b []byte, i int) int {
 	return -1
 }
 
-// skipScalar gives the index behind true, false, null or a number, or -1.
+// skipScalar returns the index behind true, false, null or a number, or -1.
 func skipScalar(b []byte, i int) int {
 	for _, word := range [...]string{"true", "false", "null"} {
 		if len(b)-i >= len(word) && string(b[i:i+len(word)]) == word {
@@ -322,7 +322,7 @@ func hex4(b []byte, i int) (rune, bool) {
 	return r, true
 }
 
-// unescape gives the text of a checked JSON string between its quotes; false: it holds half of a surrogate pair.
+// unescape returns the text of a checked JSON string between its quotes, and false if it contains half of a surrogate pair.
 func unescape(b []byte) ([]byte, bool) {
 	i := bytes.IndexByte(b, '\\')
 	if i < 0 {
@@ -375,7 +375,7 @@ func unescaped(c byte) byte {
 
 const hexDigits = "0123456789abcdef"
 
-// appendString appends text as a JSON string. What is not UTF-8 in it becomes U+FFFD.
+// appendString appends text as a JSON string. Bytes that are not UTF-8 become U+FFFD.
 func appendString[T string | []byte](dst []byte, text T) []byte {
 	dst = append(dst, '"')
 	from := 0
@@ -437,7 +437,7 @@ func splitElements(array []byte, into [][]byte) int {
 	return n
 }
 
-// skipChecked is skipValue for what is known to be JSON.
+// skipChecked is skipValue for bytes that have been checked to be JSON.
 func skipChecked(b []byte, i int) int {
 	level := 0
 	for ; ; i++ {

@@ -19,9 +19,9 @@ var (
 	errDuration = errors.New("time.Duration is a number of nanoseconds, which no client means; take hubproto.TimeSpan, or a number of a unit that its name says")
 )
 
-// TimeSpan is a duration that clients in .NET have as a TimeSpan: in JSON it is text such as "1.02:03:04.5000000" (days, hours, minutes,
-// seconds and ticks of 100 ns), in MessagePack a number of ticks. What is less than a tick is cut off. A TimeSpan of more than 292 years,
-// which .NET has, does not bind.
+// TimeSpan is a duration, which is a TimeSpan for clients in .NET. In JSON it is text such as "1.02:03:04.5000000" (days, hours, minutes,
+// seconds and ticks of 100 ns), in MessagePack a number of ticks. Fractions of a tick are cut off. A TimeSpan of more than 292 years,
+// which .NET can represent, is refused.
 type TimeSpan time.Duration
 
 const (
@@ -30,7 +30,7 @@ const (
 	tickDigits = 7 // of a second
 )
 
-// String is the text that goes over the wire, .NET's format "c".
+// String returns the text in JSON, which is .NET's format "c".
 func (s TimeSpan) String() string { return string(s.appendText(nil)) }
 
 func (s TimeSpan) appendText(dst []byte) []byte {
@@ -54,7 +54,8 @@ func (s TimeSpan) appendText(dst []byte) []byte {
 // MarshalText writes .NET's format "c".
 func (s TimeSpan) MarshalText() ([]byte, error) { return s.appendText(nil), nil }
 
-// UnmarshalText reads what .NET's readers of JSON take: [-]d, [-][d.]hh:mm and [-][d.]hh:mm:ss, behind which .1 to 7 digits may stand.
+// UnmarshalText reads what .NET's readers of JSON accept: [-]d, [-][d.]hh:mm and [-][d.]hh:mm:ss, which a fraction of up to 7 digits may
+// follow.
 func (s *TimeSpan) UnmarshalText(text []byte) error {
 	span, ok := parseTimeSpan(string(text))
 	if !ok {
@@ -89,7 +90,7 @@ func parseTimeSpan(text string) (TimeSpan, bool) {
 	default:
 		return 0, false
 	}
-	var total uint64 // ticks; what is added is small enough not to overflow
+	var total uint64 // ticks; too few to overflow
 	add := func(digits string, unit time.Duration, highest uint64) bool {
 		n, ok := parseDigits(digits)
 		total += n * uint64(unit/tick)
@@ -110,7 +111,7 @@ func parseTimeSpan(text string) (TimeSpan, bool) {
 	return span, true
 }
 
-// parseDigits reads a number of decimal digits alone.
+// parseDigits reads a number that has nothing but decimal digits.
 func parseDigits(text string) (uint64, bool) {
 	for i := range len(text) {
 		if text[i] < '0' || text[i] > '9' {
@@ -135,8 +136,8 @@ func appendPackedSpan(dst []byte, s TimeSpan) []byte {
 // maxOffset is the farthest from UTC that a time can be.
 const maxOffset = 14 * 60
 
-// parseTime reads what the reference's reader of JSON takes: YYYY-MM-DD, then Thh:mm, then :ss, then .1 to 16 digits; behind a time of day
-// may stand Z, ±hh:mm or ±hh. Without it the time is UTC.
+// parseTime reads what the reference's reader of JSON accepts: YYYY-MM-DD, then Thh:mm, then :ss, then a fraction of up to 16 digits. Z, ±hh:mm
+// or ±hh may follow a time of day. Without it, the time is UTC.
 func parseTime(text string) (time.Time, error) {
 	s := timeScanner{rest: text}
 	year, month, date := s.number("", 4), s.number("-", 2), s.number("-", 2)
@@ -165,7 +166,7 @@ func parseTime(text string) (time.Time, error) {
 	return t, nil
 }
 
-// timeScanner goes through the parts of a time.
+// timeScanner reads the parts of a time.
 type timeScanner struct {
 	rest string
 	bad  bool
@@ -198,7 +199,7 @@ func (s *timeScanner) fraction() (nano int) {
 	return nano
 }
 
-// offset reads how many minutes a time is from UTC, if that is said.
+// offset reads an offset from UTC in minutes, if there is one.
 func (s *timeScanner) offset() int {
 	if s.rest == "" || s.rest == "Z" {
 		s.rest = ""
@@ -221,13 +222,11 @@ func (s *timeScanner) offset() int {
 	return offset
 }
 
-// ---- times in JSON
-
 var timeHolders sync.Map // reflect.Type → bool
 
-// holdsTime tells whether a time.Time can be somewhere in a value that encoding/json fills, where no type reads itself.
+// holdsTime reports whether a value that encoding/json decodes can contain a time.Time, except in types with unmarshalers.
 func holdsTime(t reflect.Type) bool {
-	switch t.Kind() { // what need not be remembered
+	switch t.Kind() { // kinds that need no cache
 	case reflect.Bool, reflect.String, reflect.Int, reflect.Int32, reflect.Int64, reflect.Float64, reflect.Interface:
 		return false
 	}
@@ -265,7 +264,7 @@ func readsItself(t reflect.Type) bool {
 	return p.Implements(unmarshalerType) || p.Implements(textUnmarshalerType)
 }
 
-// withPlainTimes gives checked JSON in which the times of a type are in the one form that time.Time reads. raw stays as it is.
+// withPlainTimes returns checked JSON in which all times are in the form that time.Time reads. raw is not changed.
 func withPlainTimes(raw []byte, t reflect.Type) ([]byte, error) {
 	p := plainTimes{raw: raw}
 	if err := p.look(raw, t); err != nil || p.out == nil {
@@ -274,9 +273,9 @@ func withPlainTimes(raw []byte, t reflect.Type) ([]byte, error) {
 	return append(p.out, p.raw...), nil
 }
 
-// plainTimes copies JSON, but for the times.
+// plainTimes copies JSON, and rewrites its times.
 type plainTimes struct {
-	raw []byte // what is not yet copied
+	raw []byte // not copied yet
 	out []byte
 }
 
@@ -298,7 +297,7 @@ func (p *plainTimes) look(value []byte, t reflect.Type) error {
 		elements := make([][]byte, splitElements(value, nil))
 		splitElements(value, elements)
 		if t.Kind() == reflect.Array {
-			elements = elements[:min(len(elements), t.Len())] // what there is no room for is not looked at
+			elements = elements[:min(len(elements), t.Len())] // encoding/json ignores the rest
 		}
 		for _, element := range elements {
 			if err := p.look(element, t.Elem()); err != nil {
@@ -311,7 +310,7 @@ func (p *plainTimes) look(value []byte, t reflect.Type) error {
 	return nil
 }
 
-// replace writes a time anew. value lies in p.raw.
+// replace rewrites a time. value is part of p.raw.
 func (p *plainTimes) replace(value []byte) error {
 	text, ok := unescape(value[1 : len(value)-1])
 	if !ok {
@@ -328,7 +327,7 @@ func (p *plainTimes) replace(value []byte) error {
 	return nil
 }
 
-// eachProperty goes through the properties of an object that a map or a struct is filled from, with the type that each is decoded into.
+// eachProperty calls f with the properties of an object that is decoded into a map or a struct, and the type of each.
 func eachProperty(raw []byte, t reflect.Type, do func([]byte, reflect.Type) error) error {
 	if raw[0] != '{' {
 		return nil

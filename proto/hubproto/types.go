@@ -8,7 +8,7 @@ import (
 	"slices"
 )
 
-// CheckEncodable tells why values of a type cannot be encoded, whatever they are. What an interface holds is seen only when it is encoded.
+// CheckEncodable returns an error if no value of a type can be encoded. The values in interfaces are only checked when they are encoded.
 func CheckEncodable(t reflect.Type) error {
 	return typeCheck{
 		own:   func(t reflect.Type) bool { return marshals(t) || marshals(reflect.PointerTo(t)) },
@@ -18,7 +18,7 @@ func CheckEncodable(t reflect.Type) error {
 	}.of(t)
 }
 
-// CheckBindable tells why arguments cannot be bound to a type, whatever they are.
+// CheckBindable returns an error if no argument can be bound to a type.
 func CheckBindable(t reflect.Type) error {
 	key := func(t reflect.Type) bool {
 		return reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]())
@@ -33,11 +33,11 @@ func CheckBindable(t reflect.Type) error {
 	}.of(t)
 }
 
-// typeCheck looks into types, for one direction.
+// typeCheck checks types, for one direction.
 type typeCheck struct {
-	own   func(reflect.Type) bool // it has an encoding of its own, and is not looked into
-	key   func(reflect.Type) bool // it makes text of itself
-	holds func(reflect.Type) bool // an interface is of use
+	own   func(reflect.Type) bool // it has an encoding of its own
+	key   func(reflect.Type) bool // it has a text marshaler
+	holds func(reflect.Type) bool // an interface can be used
 	seen  map[reflect.Type]bool   // types may contain themselves
 }
 
@@ -92,7 +92,7 @@ func (c typeCheck) fields(t reflect.Type) error {
 			}
 		}
 	}
-	// Fields of one name cancel each other, as in encoding/json; but that camel case has given two the same must not go unseen.
+	// Fields with one name cancel each other, as in encoding/json. If they have it because of camel case, that is an error.
 	var all []field
 	collectFields(t, nil, map[reflect.Type]bool{}, &all)
 	for i, f := range all {
