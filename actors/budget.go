@@ -2,8 +2,8 @@ package actors
 
 // debit charges n bytes to the inbound budget. If the budget is spent, or an upload is full, it waits. One batch is always admitted when no
 // more is charged than held, the piece that contains it. While a call waits for an answer of the client, which may come behind, twice the
-// budget is admitted before the wait for that answer fails. debit returns false if the connection has ended meanwhile.
-func (in *input) debit(n, held, limit int, c *Connection) (ok bool) {
+// budget is admitted before the wait for that answer fails. debit returns false if done is closed meanwhile.
+func (in *input) debit(n, held, limit int, done func() <-chan struct{}) (ok bool) {
 	for {
 		in.mu.Lock()
 		if in.answers != nil && in.charged > held && in.charged+n > 2*limit {
@@ -23,7 +23,7 @@ func (in *input) debit(n, held, limit int, c *Connection) (ok bool) {
 		in.waiting.Store(true)
 		select {
 		case <-room:
-		case <-c.Done():
+		case <-done():
 			in.mu.Lock()
 			in.charged += n // it will be credited
 			in.mu.Unlock()

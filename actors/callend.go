@@ -13,7 +13,9 @@ func (q *runQueue) setOpen() {
 func (q *runQueue) end(cause error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.ended = true
+	if q.ended == nil {
+		q.ended = cause
+	}
 	for _, k := range q.running {
 		if k.wantsStream {
 			k.stop(cause)

@@ -33,7 +33,7 @@ type runQueue struct {
 	open       bool     // OnConnected has succeeded
 	idleKind   idleKind // what onIdle waits for
 	givenUp    bool     // calls that have not returned are not waited for any more
-	ended      bool     // nothing is added any more
+	ended      error    // if not nil, nothing is added any more, and streams end with it
 	onIdle     func()   // called once when the calls that are waited for have ended
 }
 
@@ -52,7 +52,7 @@ func (k *Call) needsSlot() bool { return !k.wantsStream && k.uploads == nil }
 func (q *runQueue) add(k *Call, streamIDs [][]byte) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.ended {
+	if q.ended != nil {
 		return false
 	}
 	if len(streamIDs) > 0 {
@@ -106,8 +106,8 @@ func (q *runQueue) begin() *Call {
 		q.streams++
 		k.duplicateID = duplicate
 	}
-	if k.wantsStream && q.ended {
-		k.stop(k.conn.hub.sys.closeCause())
+	if k.wantsStream && q.ended != nil {
+		k.stop(q.ended)
 	}
 	k.index = int32(len(q.running))
 	q.running = append(q.running, k)

@@ -257,6 +257,26 @@ func (c *Connection) onMessage(b *batch, m *hubproto.Message) (kept bool) {
 	return false // Ack and Sequence mean nothing without stateful reconnect
 }
 
+// onItem passes an item to its upload. One for an upload that does not exist any more is ignored.
+func (c *Connection) onItem(b *batch, m *hubproto.Message) (kept bool) {
+	u := c.calls.upload(m.ID, false)
+	return u != nil && u.add(b, m.Value)
+}
+
+// onCompletion ends an upload, or answers a call of the client's (docs/protocol.md, 6.6: in this order).
+func (c *Connection) onCompletion(b *batch, m *hubproto.Message) (kept bool, err error) {
+	u := c.calls.upload(m.ID, true)
+	if u == nil {
+		return c.hub.results.answer(c, b, m)
+	}
+	if m.HasError {
+		u.end(&ClientError{Text: string(m.Error)})
+	} else {
+		u.end(nil)
+	}
+	return false, nil
+}
+
 // onResumed follows a panic: the message is lost, and the connection goes on, unless it happens again at once.
 func (c *Connection) onResumed() {
 	now := c.hub.sys.now()

@@ -4,7 +4,6 @@ import (
 	"io"
 	"sync"
 
-	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
 // Upload is a stream that a client sends to one of its calls (docs/protocol.md, 6.6). The connection actor appends items, the call's code takes
@@ -237,24 +236,4 @@ func (u *Upload) bind(one item, bind func([]byte) error) (err error) {
 	}()
 	err = bind(one.value)
 	return err
-}
-
-// onItem passes an item to its upload. One for an upload that does not exist any more is ignored.
-func (c *Connection) onItem(b *batch, m *hubproto.Message) (kept bool) {
-	u := c.calls.upload(m.ID, false)
-	return u != nil && u.add(b, m.Value)
-}
-
-// onCompletion ends an upload, or answers a call of the client's (docs/protocol.md, 6.6: in this order).
-func (c *Connection) onCompletion(b *batch, m *hubproto.Message) (kept bool, err error) {
-	u := c.calls.upload(m.ID, true)
-	if u == nil {
-		return c.hub.results.answer(c, b, m)
-	}
-	if m.HasError {
-		u.end(&ClientError{Text: string(m.Error)})
-	} else {
-		u.end(nil)
-	}
-	return false, nil
 }
