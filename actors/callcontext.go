@@ -34,7 +34,7 @@ func (k *Call) endContext(cause error) {
 			k.cancel(cause)
 		}
 	}
-	if k.uploads != nil && !(k.ignoresCancel && cause == ErrCanceled) {
+	if k.uploads != nil && (!k.ignoresCancel || cause != ErrCanceled) {
 		k.uploads.stop(cause)
 	}
 }

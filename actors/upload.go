@@ -3,7 +3,6 @@ package actors
 import (
 	"io"
 	"sync"
-
 )
 
 // Upload is a stream that a client sends to one of its calls (docs/protocol.md, 6.6). The connection actor appends items, the call's code takes

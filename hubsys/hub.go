@@ -73,9 +73,6 @@ func Register[H Instance](sys *System, create func(ctx context.Context) (H, erro
 	if t.Kind() != reflect.Pointer || t.Elem().Kind() != reflect.Struct {
 		return nil, fmt.Errorf("hubsys: %s is no hub: a hub is a pointer to a struct that embeds hubsys.Hub", t)
 	}
-	if create == nil {
-		create = func(context.Context) (H, error) { return reflect.New(t.Elem()).Interface().(H), nil }
-	}
 	methods, err := findMethods(t, options.Methods)
 	if err != nil {
 		return nil, err
@@ -90,6 +87,9 @@ func Register[H Instance](sys *System, create func(ctx context.Context) (H, erro
 	h := &hub{
 		methods: methods, detailed: options.EnableDetailedErrors, log: sys.log.With("hub", name),
 		create: func(ctx context.Context) (Instance, error) {
+			if create == nil {
+				return reflect.New(t.Elem()).Interface().(Instance), nil
+			}
 			value, err := create(ctx)
 			if err != nil {
 				return nil, err

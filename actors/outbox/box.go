@@ -83,6 +83,7 @@ const (
 // Result is what became of a push.
 type Result uint8
 
+// The results of a push.
 const (
 	Dropped    Result = iota // the box is sealed
 	Queued                   // there is room
@@ -322,7 +323,8 @@ func (b *Box) take(dst []*Packet, all bool) (t turn) {
 		t.limited += p.limitedCharge()
 		n++
 	}
-	t.packets = append(dst, b.queue[:n]...)
+	dst = append(dst, b.queue[:n]...)
+	t.packets = dst
 	rest := copy(b.queue, b.queue[n:])
 	clear(b.queue[rest:])
 	if b.queue = b.queue[:rest]; rest == 0 && cap(b.queue) > keptQueue {
