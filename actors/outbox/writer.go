@@ -57,10 +57,10 @@ func (w *Writer) Flush(b *Box) {
 // take takes a turn's output. If nothing is pending, it gives the box back and returns false. The lock is held.
 func (w *Writer) take(b *Box) bool {
 	l := &b.link
-	w.socket, w.number = l.socket, b.linkNumber
 	if w.pong = nil; l.pong != nil {
 		w.pong, l.pong = *l.pong, nil
 	}
+	clear(w.packets)
 	w.turn = b.take(w.packets[:0], false)
 	if len(w.packets) == 0 && w.pong == nil {
 		if b.phase != sealed {
@@ -69,6 +69,7 @@ func (w *Writer) take(b *Box) bool {
 		}
 		b.phase, w.last = finishing, true
 	}
+	w.socket, w.number = l.socket, b.linkNumber
 	b.state = writing
 	return true
 }
