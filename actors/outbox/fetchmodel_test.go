@@ -20,10 +20,10 @@ type fetchModel struct {
 	fetcher *linktest.Fetcher
 	socket  *linktest.Socket
 
-	waiting *request // that nothing has come for yet
-	out     link.Output
-	former  []link.Output // of links that were replaced
-	asleep  []*request    // of links that were replaced, which have not ended yet
+	waiting  *request // that nothing has come for yet
+	out      link.Output
+	former   []link.Output // of links that were replaced
+	replaced []*request    // of links that were replaced, which have not ended yet
 
 	limited   []int // by number of a message: what it counts against the limit
 	pending   []int // numbers of messages
@@ -96,7 +96,7 @@ func (m *fetchModel) attach(t *rapid.T) {
 		m.out, m.taken = nil, nil
 	}
 	if m.waiting != nil {
-		m.asleep = append(m.asleep, m.waiting)
+		m.replaced = append(m.replaced, m.waiting)
 		m.waiting = nil
 	}
 	if m.fetcher != nil && rapid.Bool().Draw(t, "cut") {
@@ -140,7 +140,7 @@ func (m *fetchModel) settle(t *rapid.T) {
 		m.waiting = nil
 		m.took(t, r.out, r.err)
 	}
-	m.asleep = slices.DeleteFunc(m.asleep, func(r *request) bool {
+	m.replaced = slices.DeleteFunc(m.replaced, func(r *request) bool {
 		if !isClosed(r.done) {
 			return false
 		}
@@ -275,11 +275,11 @@ func (m *fetchModel) doneLate(t *rapid.T) {
 
 // endLate ends requests that waited when their links were replaced.
 func (m *fetchModel) endLate(t *rapid.T) {
-	for _, r := range m.asleep {
+	for _, r := range m.replaced {
 		r.cancel(nil)
 	}
 	m.settle(t)
-	require.Empty(t, m.asleep)
+	require.Empty(t, m.replaced)
 }
 
 func (m *fetchModel) checkVisited(t *rapid.T) {
@@ -382,7 +382,7 @@ func (m *fetchModel) finish(t *rapid.T) {
 
 // end lets requests end, also when a property does not hold.
 func (m *fetchModel) end() {
-	for _, r := range append(m.asleep, m.waiting) {
+	for _, r := range append(m.replaced, m.waiting) {
 		if r != nil {
 			r.cancel(nil)
 		}

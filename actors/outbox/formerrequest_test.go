@@ -168,6 +168,25 @@ func TestAFormerRequestThatEnds(t *testing.T) {
 	}
 }
 
+// The link may change between the moments at which a request comes and looks.
+func TestALinkThatChangesWhileARequestComes(t *testing.T) {
+	inBubble(t, func(t *testing.T, e *env) {
+		b, _ := e.boxFetched(1<<10, true)
+		former := b.fetched()
+		s := e.socket(linktest.Full)
+		require.True(t, b.AttachSocket(s))
+		b.Push(note(0, 0, 0), true, false)
+		settle()
+		b.Push(note(0, 1, 0), true, false)
+		_, err := b.fetch(context.Background(), former)
+		assert.Equal(t, ErrReplaced, err)
+		assert.True(t, b.isPeerTurn(), "the socket is full")
+		s.Drain(-1)
+		settle()
+		assert.Equal(t, []string{"0/0/", "0/1/"}, received(t, s))
+	})
+}
+
 // A request of a former link that comes when a socket has taken its place gets an error.
 func TestALateRequestOfAFormerLink(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
