@@ -1,105 +1,138 @@
-// Runs the suites with the official clients, as far as this machine can, and says plainly what it has left out.
-// TROUPE_REQUIRE=chromium,java,nginx,haproxy makes it a failure that there is no browser, no Java, or no such proxy.
-// TROUPE_REFERENCE=path/to/run.sh runs them against the original server instead of ours.
-import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+// Runs the tests, as far as this machine can, shows how far they are, and says at the end what ran and what was left out.
+//
+//   node run.mjs [go] [clients] [node] [browser] [proxies] [java] [node/users] [java/CloseTest] ...
+//
+// go are the tests in Go; clients, which nothing else means, are all suites with the official clients. A single file or class can be named.
+// TROUPE_REQUIRE=chromium,java,nginx,haproxy,race makes it a failure that there is no browser, no Java, no such proxy, or no race detector.
+// TROUPE_REFERENCE=path/to/run.sh runs the suites with clients against the original server instead of ours.
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { basename, join, resolve } from 'node:path';
+import { killAll, run } from './runner/command.mjs';
+import { Display } from './runner/display.mjs';
+import { runGo, whyNoRaceDetector } from './runner/go.mjs';
+import { runJava, whyNoJava } from './runner/java.mjs';
+import { runFiles } from './runner/node.mjs';
 
-const here = import.meta.dirname;
-const required = (process.env.TROUPE_REQUIRE ?? '').split(',').filter(Boolean);
+const here = import.meta.dirname, root = resolve(here, '..');
+const clients = ['node', 'browser', 'proxies', 'java'];
 const leftOut = [];
-let failed = false;
+const lacking = [];
 
-function run(command, args, options = {}) {
-  const { status, error } = spawnSync(command, args, { cwd: here, stdio: 'inherit', ...options });
-  if (error) console.error(error.message);
-  return status === 0;
-}
+const required = (process.env.TROUPE_REQUIRE ?? '').split(',').filter(Boolean);
+const unknown = required.filter(name => !['chromium', 'java', 'nginx', 'haproxy', 'race'].includes(name));
+if (unknown.length) throw new Error(`TROUPE_REQUIRE names what is not known here: ${unknown}`);
 
 function without(what, why) {
   leftOut.push(`${what}: ${why}`);
-  if (required.includes(what)) failed = true;
+  if (required.includes(what)) lacking.push(what);
 }
 
-/** Why the suite in Java cannot run here, if it cannot. */
-function whyNoJava() {
-  let version;
-  for (const command of ['java', 'javac', 'mvn']) {
-    const { status, stdout } = spawnSync(command, ['--version'], { encoding: 'utf8' });
-    if (status !== 0) return `${command} cannot be started`;
-    version = /^Java version: (\d+)/m.exec(stdout)?.[1];
-  }
-  if (!(version >= 17)) return `Maven runs with Java ${version}, and 17 is needed`;
-}
-
-/** Maven tells what fails; its reports, how much there was. */
-async function runJava() {
-  const project = join(here, 'java'), reports = join(project, 'target', 'surefire-reports');
-  rmSync(reports, { recursive: true, force: true });
-  const server = await startServer();
-  const passed = run('mvn', ['-q', '-B', 'test'], { cwd: project, env: { ...process.env, TROUPE_URL: server.url } });
-  await server.stop();
-  let tests = 0;
-  const suites = existsSync(reports) ? readdirSync(reports).filter(name => name.endsWith('.xml')) : [];
-  const lines = suites.map(name => {
-    const [head] = /<testsuite [^>]*>/.exec(readFileSync(join(reports, name), 'utf8'));
-    const number = attribute => Number(new RegExp(` ${attribute}="(\\d+)"`).exec(head)[1]);
-    const run = number('tests') - number('skipped');
-    tests += run;
-    return `${/TEST-(.*)\.xml/.exec(name)[1]} ${run}`;
-  });
-  console.log(`java: ${tests} tests over WebSockets and long polling (${lines.join(', ')})`);
-  return passed && tests > 0;
-}
-
-const unknown = required.filter(name => !['chromium', 'java', 'nginx', 'haproxy'].includes(name));
-if (unknown.length) throw new Error(`TROUPE_REQUIRE names what is not known here: ${unknown}`);
-
-const installed = existsSync(join(here, 'node_modules', '@microsoft', 'signalr-protocol-msgpack')) ||
-  run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund']);
-if (!installed) {
-  console.error('The clients could not be installed from npm.');
-  process.exit(1);
+/** What is to run: a suite, and the names of those parts of it that are wanted; none for all. */
+const chosen = new Map();
+for (const argument of process.argv.length > 2 ? process.argv.slice(2) : ['clients']) {
+  const [name, part] = argument.split('/');
+  if (![...clients, 'go', 'clients'].includes(name) || (part && ['go', 'clients'].includes(name))) throw new Error(`there is no suite ${argument}`);
+  for (const suite of name === 'clients' ? clients : [name]) chosen.set(suite, [...(chosen.get(suite) ?? []), ...(part ? [basename(part).replace(/(\.test\.mjs|\.java)$/, '')] : [])]);
 }
 
 const reference = process.env.TROUPE_REFERENCE && resolve(process.env.TROUPE_REFERENCE);
 if (reference) process.env.TROUPE_REFERENCE = reference;
-process.env.TROUPE_BIN = mkdtempSync(join(tmpdir(), 'troupe-'));
-const { build, startServer } = await import('./server.mjs');
-if (!reference) {
-  build('conformance/testserver');
-  build('cmd/demo');
+
+const display = new Display();
+const suites = [];
+
+for (const signal of ['SIGINT', 'SIGTERM']) {
+  process.once(signal, () => {
+    killAll();
+    display.summary({ leftOut, lacking, interrupted: true });
+    process.exit(130);
+  });
 }
-const { findBrowser } = await import('./browser/browser.mjs');
-const suites = ['node'];
-const browser = await findBrowser();
-if (browser) suites.push('browser');
-else without('chromium', 'neither @sparticuz/chromium nor an installed Chrome or Chromium can be started');
 
-/** The proxies that can be started. What is tested through them is not what the original answers, but that it gets through. */
-const { whyNot } = await import('./proxies/proxies.mjs');
-const proxies = reference ? [] : ['nginx', 'haproxy'].filter(name => {
-  const why = whyNot(name);
-  if (why) without(name, why);
-  return !why;
-});
-if (proxies.length) suites.push('proxies');
+if (chosen.has('go')) {
+  const whyNot = whyNoRaceDetector();
+  if (whyNot) without('race', whyNot);
+  suites.push(['Go', suite => runGo(suite, root, { race: !whyNot, systems: ['darwin', 'windows'] })]);
+  suites.push(['Go under middleware', suite => runGo(suite, join(here, 'middleware'), { race: !whyNot })]);
+}
 
-for (const suite of suites) {
-  let names = readdirSync(join(here, suite)).filter(name => name.endsWith('.test.mjs'));
-  if (suite === 'proxies') names = names.filter(name => (name === 'browser.test.mjs' ? browser : proxies.some(proxy => name === `${proxy}.test.mjs`)));
-  if (reference && names.includes('demo.test.mjs')) {
-    names = names.filter(name => name !== 'demo.test.mjs');
-    without('demo', 'the original has no such program');
+if (clients.some(name => chosen.has(name))) await prepareClients();
+
+async function prepareClients() {
+  if (!existsSync(join(here, 'node_modules', '@microsoft', 'signalr-protocol-msgpack'))) {
+    console.log('The official clients are fetched from npm.');
+    const { status, output } = await run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund'], { cwd: here });
+    if (status !== 0) {
+      suites.push(['Clients', suite => suite.fail('The clients could not be installed from npm', output)]);
+      return;
+    }
   }
-  if (names.length) failed = !run(process.execPath, ['--test', '--test-reporter=spec', ...names.map(name => join(suite, name))]) || failed;
+  process.env.TROUPE_BIN = mkdtempSync(join(tmpdir(), 'troupe-'));
+  process.on('exit', () => rmSync(process.env.TROUPE_BIN, { recursive: true, force: true }));
+  const { build, startServer } = await import('./server.mjs');
+
+  /** A suite of files, of those that keep lets pass. */
+  const files = (title, directory, keep = () => true) => {
+    if (!chosen.has(directory)) return;
+    const only = chosen.get(directory);
+    const names = readdirSync(join(here, directory)).filter(name => name.endsWith('.test.mjs') && (!only.length || only.includes(name.replace('.test.mjs', ''))) && keep(name));
+    if (names.length) {
+      suites.push([title, async suite => {
+        if (!reference) for (const program of ['conformance/testserver', 'cmd/demo']) build(program);
+        await runFiles(suite, names.map(name => join(directory, name)), here);
+      }]);
+    }
+  };
+
+  files('Node clients', 'node');
+
+  let browser = false;
+  if (chosen.has('browser') || chosen.has('proxies')) {
+    const { findBrowser } = await import('./browser/browser.mjs');
+    browser = await findBrowser();
+    if (!browser) without('chromium', 'neither @sparticuz/chromium nor an installed Chrome or Chromium can be started');
+  }
+  if (browser) {
+    if (reference && chosen.has('browser')) without('demo', 'the original has no such program');
+    files('Browser', 'browser', name => !reference || name !== 'demo.test.mjs');
+  }
+
+  // What is tested through proxies is not what the original answers, but that it gets through.
+  if (chosen.has('proxies') && !reference) {
+    const { whyNot } = await import('./proxies/proxies.mjs');
+    const there = ['nginx', 'haproxy'].filter(name => {
+      const why = whyNot(name);
+      if (why) without(name, why);
+      return !why;
+    });
+    files('Proxies', 'proxies', name => (name === 'browser.test.mjs' ? browser && there.length : there.some(proxy => name === `${proxy}.test.mjs`)));
+  }
+
+  if (chosen.has('java')) {
+    const whyNot = whyNoJava();
+    if (whyNot) without('java', whyNot);
+    else {
+      suites.push(['Java client', async suite => {
+        const server = await startServer();
+        await runJava(suite, join(here, 'java'), server.url, chosen.get('java'));
+        await server.stop();
+      }]);
+    }
+  }
 }
 
-const noJava = whyNoJava();
-if (noJava) without('java', noJava);
-else failed = !(await runJava()) || failed;
-
-rmSync(process.env.TROUPE_BIN, { recursive: true, force: true });
+console.log(`${suites.length} ${suites.length === 1 ? 'suite' : 'suites'}: ${suites.map(([title]) => title).join(', ')}`);
 for (const one of leftOut) console.log(`LEFT OUT: ${one}`);
-process.exitCode = failed ? 1 : 0;
+for (const [i, [title, runSuite]] of suites.entries()) {
+  const suite = display.begin(title, `[${i + 1}/${suites.length}]`);
+  try {
+    await runSuite(suite);
+    if (!suite.passed && !suite.failed && !suite.skipped) suite.fail('no test has run', '');
+  } catch (error) {
+    suite.fail('the suite cannot run', `${error.stack}`);
+  }
+  display.end(suite);
+}
+display.summary({ leftOut, lacking });
+process.exitCode = lacking.length || !suites.length || display.suites.some(({ failed }) => failed) ? 1 : 0;
