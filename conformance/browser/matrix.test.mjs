@@ -55,7 +55,7 @@ function prepare(url, transport, binary) {
 let browser, pages, server;
 
 before(async () => {
-  server = await startServer();
+  server = await startServer(reference ? [] : ['-origins', '*']);
   pages = http.createServer((request, response) => {
     const [type, content] = files[request.url] ?? ['text/plain', ''];
     response.writeHead(content ? 200 : 404, { 'Content-Type': type }).end(content);

@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { MessageType } from '@microsoft/signalr';
-import { againstServer } from './client.mjs';
+import { againstServer, idsOf } from './client.mjs';
 
-againstServer([], ({ connect, way }) => {
+againstServer([], ({ connect, connectAll, way }) => {
   test('values', async t => {
     const client = await connect(t);
     assert.equal(await client.invoke('Echo', 'hello'), 'hello');
@@ -25,6 +25,34 @@ againstServer([], ({ connect, way }) => {
     assert.equal(await client.invoke('Null'), null);
     assert.equal(await client.invoke('Echo', null), null);
     assert.equal(await client.invoke('EchoComplexObject', null), null);
+  });
+
+  test('null is passed on', async t => {
+    const [client, other] = await connectAll(t, 2);
+    const [id, otherId] = await idsOf(client, other);
+    await client.invoke('Join', 'null');
+    for (const [method, ...before] of [
+      ['InvokeWithString'], ['ToCaller'], ['ToAll'], ['ToClient', id], ['ToClients', [id]], ['ToAllExcept', [otherId]],
+      ['ToGroup', 'null'], ['ToGroups', ['null']], ['ToGroupExcept', 'null', []],
+    ]) {
+      await client.invoke(method, ...before, null);
+      assert.equal(await client.messages.next(), null, method);
+    }
+    await other.invoke('ToOthers', null);
+    await other.invoke('ToOthersInGroup', 'null', null);
+    assert.deepEqual(await client.messages.take(2), [null, null]);
+    client.connection.on('Ask', question => question);
+    assert.equal(await client.invoke('AskCaller', null), null);
+    assert.equal(await other.invoke('AskClient', id, null), null);
+  });
+
+  test('integers have 32 bits', async t => {
+    const client = await connect(t);
+    assert.equal(await client.invoke('Add', 2 ** 31 - 1, 1), -(2 ** 31));
+    for (const [method, ...args] of [['Add', 2 ** 31, 0], ['Burst', 2 ** 31], ['Slow', -(2 ** 31) - 1]]) {
+      await assert.rejects(client.invoke(method, ...args), /Error binding arguments\./, method);
+    }
+    await assert.rejects(client.streamed('Counter', 2 ** 31, 0), /Error binding arguments\./);
   });
 
   test('an object from the server', async t => {

@@ -14,11 +14,19 @@ againstServer([], ({ connect, connectAll, newClient, way }) => {
   });
 
   test('the query', async t => {
-    const client = await connect(t, '/testhub?Key=a%20value&two=1&two=2&letters=%C3%A9%F0%9F%98%80%26');
+    const client = await connect(t, '/testhub?Key=a%20value&two=1&two=2&letters=%C3%A9%F0%9F%98%80%26&plus=a+b');
     assert.equal(await client.invoke('Query', 'key'), 'a value');
     assert.equal(await client.invoke('Query', 'two'), '1,2');
     assert.equal(await client.invoke('Query', 'letters'), 'é😀&');
+    assert.equal(await client.invoke('Query', 'plus'), 'a b');
     assert.equal(await client.invoke('Query', 'none'), null);
+  });
+
+  test('a key of the query that is there, and empty', async t => {
+    const client = await connect(t, '/testhub?empty=&bare&Some=1&some=&none=&none=');
+    for (const [key, value] of [['empty', ''], ['EMPTY', ''], ['bare', ''], ['some', '1'], ['none', ''], ['', null]]) {
+      assert.equal(await client.invoke('Query', key), value, key);
+    }
   });
 
   test('headers', async t => {
@@ -26,6 +34,26 @@ againstServer([], ({ connect, connectAll, newClient, way }) => {
     assert.equal(await client.invoke('GetContentTypeHeader'), 'text/x-test');
     assert.equal(await client.invoke('GetCookie', 'two'), '2');
     assert.equal(await client.invoke('GetCookie', 'three'), null);
+  });
+
+  test('a header that is there, and empty', async t => {
+    const client = await connect(t, '/testhub', { headers: { 'Content-Type': '' } });
+    const unsent = way.transport === 'ServerSentEvents'; // by the event source in Node, if it is empty
+    assert.equal(await client.invoke('GetContentTypeHeader'), unsent ? null : '');
+  });
+
+  test('cookies as the client sends them', async t => {
+    const client = await connect(t, '/testhub', { headers: { Cookie: 'one=a%20b; Two="q"; empty=; twice=1; twice=2; equals=a=b; bad=%zz' } });
+    for (const [name, value] of [['one', 'a b'], ['ONE', 'a b'], ['two', '"q"'], ['empty', null], ['twice', '2'], ['equals', 'a=b'], ['bad', '%zz']]) {
+      assert.equal(await client.invoke('GetCookie', name), value, name);
+    }
+  });
+
+  test('cookies that negotiation sets', async t => {
+    const client = await connect(t);
+    const set = way.options.skipNegotiation ? [null, null] : ['testValue', 'testValue2'];
+    assert.deepEqual([await client.invoke('GetCookie', 'testCookie'), await client.invoke('GetCookie', 'testCookie2')], set);
+    assert.equal(await client.invoke('GetCookie', 'expiredCookie'), null);
   });
 
   test('no headers', async t => {

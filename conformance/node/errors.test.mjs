@@ -62,6 +62,29 @@ describe('detailed errors', () => againstServer([], ({ connect }) => {
       { message: `An unexpected error occurred invoking 'ThrowException' on the server. Error: boom` });
   });
 
+  test('errors without a text', async t => {
+    const client = await connect(t);
+    await assert.rejects(client.invoke('ThrowException', null),
+      { message: `An unexpected error occurred invoking 'ThrowException' on the server. Error: Operation is not valid due to the current state of the object.` });
+    await assert.rejects(client.invoke('ThrowHubException', null), { message:
+      `An unexpected error occurred invoking 'ThrowHubException' on the server. HubException: Exception of type 'Microsoft.AspNetCore.SignalR.HubException' was thrown.` });
+  });
+
+  test('null where a name is needed', async t => {
+    const client = await connect(t, '/testhub?some=1');
+    await client.invoke('Join', 'group');
+    for (const [name, method, ...args] of [
+      ['key', 'Query', null], ['key', 'GetCookie', null], ['key', 'Fate', null], ['groupName', 'Join', null], ['groupName', 'Leave', null],
+      ['connectionId', 'ToClient', null, 'hello'], ['source', 'ToClients', null, 'hello'], ['source', 'ToAllExcept', null, 'hello'],
+      ['groupName', 'ToGroup', null, 'hello'], ['groupName', 'ToGroupExcept', null, [], 'hello'], ['source', 'ToGroupExcept', 'group', null, 'hello'],
+      ['groupName', 'ToOthersInGroup', null, 'hello'], ['userId', 'ToUser', null, 'hello'], ['source', 'ToUsers', null, 'hello'],
+      ['connectionId', 'AskClient', null, 'who?'],
+    ]) {
+      await assert.rejects(client.invoke(method, ...args),
+        { message: `An unexpected error occurred invoking '${method}' on the server. Error: Value cannot be null. (Parameter '${name}')` });
+    }
+  });
+
   test('a panic', { skip: noPanic }, async t => {
     const client = await connect(t);
     await assert.rejects(client.invoke('Panic', 'boom'), { message: `An unexpected error occurred invoking 'Panic' on the server. Error: panic: boom` });
@@ -73,8 +96,10 @@ describe('detailed errors', () => againstServer([], ({ connect }) => {
       { message: `Failed to invoke 'Add' due to an error on the server. Error: Invocation provides 1 argument(s) but target expects 2.` });
     await assert.rejects(client.invoke('aDD', 1, 2, 3),
       { message: `Failed to invoke 'Add' due to an error on the server. Error: Invocation provides 3 argument(s) but target expects 2.` });
-    await assert.rejects(client.invoke('Nothing', null),
-      { message: `Failed to invoke 'Nothing' due to an error on the server. Error: Invocation provides 1 argument(s) but target expects 0.` });
+    for (const [method, declared] of [['Nothing', 'Nothing'], ['ID', 'Id'], ['userid', 'UserId'], ['RENAMED', 'renamed']]) {
+      await assert.rejects(client.invoke(method, null),
+        { message: `Failed to invoke '${declared}' due to an error on the server. Error: Invocation provides 1 argument(s) but target expects 0.` });
+    }
   });
 
   test('arguments of other types', async t => {

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { againstServer, delivered } from './client.mjs';
 
-againstServer([], ({ connect }) => {
+againstServer([], ({ connect, newClient, way }) => {
   const connectAs = (t, ...names) => Promise.all(names.map(name => connect(t, '/testhub', { accessTokenFactory: () => name })));
 
   test('the token says who it is', async t => {
@@ -16,8 +16,28 @@ againstServer([], ({ connect }) => {
   });
 
   test('nobody', async t => {
-    const client = await connect(t);
-    assert.equal(await client.invoke('UserId'), null);
+    for (const headers of [{}, { Authorization: 'Basic YTpi' }, { Authorization: 'Bearer ' }]) {
+      const client = await connect(t, '/testhub', { headers });
+      assert.equal(await client.invoke('UserId'), null);
+    }
+  });
+
+  test('somebody without a name', async t => {
+    const client = await connect(t, '/testhub', { headers: { Authorization: 'Bearer :admin' } });
+    assert.equal(await client.invoke('UserId'), '');
+  });
+
+  test('a token in the query', async t => {
+    const client = await connect(t, '/testhub?ACCESS_TOKEN=alice:admin:more');
+    assert.equal(await client.invoke('UserId'), 'alice');
+  });
+
+  test('a hub for users alone', async t => {
+    const client = await connect(t, '/authorizedhub', { accessTokenFactory: () => 'alice:admin' });
+    assert.equal(await client.invoke('UserId'), 'alice');
+    assert.equal(await client.invoke('Echo', 'hello'), 'hello');
+    // Without negotiation, Node's WebSocket does not tell the client why it is refused.
+    await assert.rejects(newClient(t, '/authorizedhub').start(), way.options.skipNegotiation ? /WebSocket failed to connect/ : /Status code '401'/);
   });
 
   test('ToUser', async t => {

@@ -15,6 +15,9 @@ import (
 // noted under a key; notes are read, and methods are released, at the control port: a client that tells of its own end cannot be asked.
 type LaterHub struct{ TestHub }
 
+// laterHubMethods are the methods that have other names for clients.
+var laterHubMethods = []hubsys.Method{{Func: (*LaterHub).Original, Name: "renamed"}, {Func: (*LaterHub).ID, Name: "Id"}, {Func: (*LaterHub).UserID, Name: "UserId"}}
+
 func newLaterHub(context.Context) (*LaterHub, error) {
 	return &LaterHub{TestHub{clock: Clock{"clock"}}}, nil
 }
@@ -61,7 +64,7 @@ func (b *notebook) release(key string) {
 	}
 }
 
-// laterOrders are the orders at the control port: /notes?key=, /release?key=, and /shutdown, which answers when that is done.
+// laterOrders are /notes?key=, /release?key=, and /shutdown, which answers when that is done.
 func laterOrders(mux *http.ServeMux, sys *hubsys.System) {
 	mux.HandleFunc("GET /notes", func(w http.ResponseWriter, r *http.Request) {
 		_ = json.NewEncoder(w).Encode(append([]string{}, book.read(r.FormValue("key"))...))
@@ -102,7 +105,7 @@ func (h *LaterHub) OnConnected(ctx context.Context) error {
 		h.held(key, "OnConnected")
 	}
 	if group := request.Query("greet"); group != "" {
-		if err := did(key, "greeted", messageText.Send(ctx, h.Clients().Group(group), "welcome")); err != nil {
+		if err := did(key, "greeted", messageText.Send(ctx, h.Clients().Group(group), new("welcome"))); err != nil {
 			return err
 		}
 	}
@@ -123,12 +126,12 @@ func (h *LaterHub) Hold(key, text string) error {
 
 func (h *LaterHub) SendLater(ctx context.Context, key, id, m string) error {
 	h.held(key, "SendLater")
-	return did(key, "sent", messageText.Send(ctx, h.Clients().Client(id), m))
+	return did(key, "sent", messageText.Send(ctx, h.Clients().Client(id), &m))
 }
 
 func (h *LaterHub) GroupLater(ctx context.Context, key, g, m string) error {
 	h.held(key, "GroupLater")
-	return did(key, "sent to the group", messageText.Send(ctx, h.Clients().Group(g), m))
+	return did(key, "sent to the group", messageText.Send(ctx, h.Clients().Group(g), &m))
 }
 
 // AddLater adds somebody else to a group.
@@ -139,7 +142,7 @@ func (h *LaterHub) AddLater(ctx context.Context, key, id, g string) error {
 
 func (h *LaterHub) AskLater(ctx context.Context, key, id, question string) error {
 	h.held(key, "AskLater")
-	answer, err := ask.Invoke(ctx, h.Clients().Client(id), question)
+	answer, err := ask.Invoke(ctx, h.Clients().Client(id), &question)
 	if err == nil && answer != nil {
 		book.note(key, "answered: "+*answer)
 	}
@@ -196,7 +199,6 @@ func (h *LaterHub) StreamNote(key, text string) <-chan string {
 
 // registerLater maps the hub with a limit of ten calls at once, and with one of one.
 func registerLater(sys *hubsys.System, options hubsys.HubOptions, endpoint hubsys.EndpointOptions) error {
-	options.Methods = []hubsys.Method{{Func: (*LaterHub).Original, Name: "renamed"}}
 	for _, hub := range []struct {
 		name, path string
 		limit      int

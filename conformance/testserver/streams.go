@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"iter"
 	"strings"
 	"time"
@@ -10,13 +9,17 @@ import (
 	"github.com/troupe-go/troupe/hubsys/typed"
 )
 
-var ask = typed.Func1[string, *string]("Ask")
+var ask = typed.Func1[*string, *string]("Ask")
 
-func (h *TestHub) AskClient(ctx context.Context, id, question string) (*string, error) {
-	return ask.Invoke(ctx, h.Clients().Client(id), question)
+func (h *TestHub) AskClient(ctx context.Context, id, question *string) (answer *string, err error) {
+	err = given("connectionId", id, func(id string) (err error) {
+		answer, err = ask.Invoke(ctx, h.Clients().Client(id), question)
+		return err
+	})
+	return answer, err
 }
 
-func (h *TestHub) AskCaller(ctx context.Context, question string) (*string, error) {
+func (h *TestHub) AskCaller(ctx context.Context, question *string) (*string, error) {
 	return ask.Invoke(ctx, h.Clients().Caller(), question)
 }
 
@@ -29,18 +32,18 @@ func (h *TestHub) Stream() <-chan string {
 	return c
 }
 
-func (h *TestHub) EmptyStream() <-chan int {
-	c := make(chan int)
+func (h *TestHub) EmptyStream() <-chan int32 {
+	c := make(chan int32)
 	close(c)
 	return c
 }
 
-func (h *TestHub) StreamThrowException(message string) (<-chan string, error) {
-	return nil, errors.New(message)
+func (h *TestHub) StreamThrowException(message *string) (<-chan string, error) {
+	return nil, failure(message)
 }
 
-func (h *TestHub) Counter(ctx context.Context, n, delayMs int) iter.Seq2[int, error] {
-	return func(yield func(int, error) bool) {
+func (h *TestHub) Counter(ctx context.Context, n, delayMs int32) iter.Seq2[int32, error] {
+	return func(yield func(int32, error) bool) {
 		for i := range n {
 			if !yield(i, nil) {
 				return
@@ -57,12 +60,12 @@ func (h *TestHub) Counter(ctx context.Context, n, delayMs int) iter.Seq2[int, er
 	}
 }
 
-func (h *TestHub) InfiniteStream(ctx context.Context) <-chan int {
-	c := make(chan int)
+func (h *TestHub) InfiniteStream(ctx context.Context) <-chan int32 {
+	c := make(chan int32)
 	go func() {
 		defer close(c)
 		defer events.Store("infinite", "cancelled")
-		for i := 0; ; i++ {
+		for i := int32(0); ; i++ {
 			select {
 			case c <- i:
 			case <-ctx.Done():
@@ -89,7 +92,7 @@ func (h *TestHub) UploadStream(items iter.Seq2[string, error]) (string, error) {
 	return all.String(), nil
 }
 
-func (h *TestHub) UploadSum(ctx context.Context, start int, items <-chan int) (int, error) {
+func (h *TestHub) UploadSum(ctx context.Context, start int32, items <-chan int32) (int32, error) {
 	for item := range items {
 		start += item
 	}

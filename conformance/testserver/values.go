@@ -3,8 +3,10 @@ package main
 import (
 	"encoding/hex"
 	"fmt"
+	"net/http"
 	"net/url"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -56,21 +58,58 @@ func (d *DateTime) UnmarshalJSON(raw []byte) error {
 	return hubproto.JSON.BindValue(raw, reflect.ValueOf(&d.Time).Elem())
 }
 
-// optional is nil for an empty string.
-func optional(s string) *string {
-	if s == "" {
-		return nil
+// orEmpty takes null for an empty text.
+func orEmpty(s *string) string {
+	if s == nil {
+		return ""
 	}
-	return &s
+	return *s
 }
 
-// joined is what the reference gives for a key of the query: all its values.
-func joined(query url.Values, key string) string {
+// given does something with a text that the reference's program cannot be without, and fails as it does where there is null.
+func given(name string, text *string, do func(string) error) error {
+	if text == nil {
+		return missing(name)
+	}
+	return do(*text)
+}
+
+func missing(name string) error {
+	return fmt.Errorf("Value cannot be null. (Parameter '%s')", name) //nolint:staticcheck // the reference's words
+}
+
+// joined is what the reference makes of the values of a key in a query: those that are not empty, or null if the key is not there.
+func joined(query url.Values, key string) *string {
 	var all []string
+	found := false
 	for k, values := range query {
 		if strings.EqualFold(k, key) {
-			all = append(all, values...)
+			found = true
+			all = append(all, slices.DeleteFunc(values, func(value string) bool { return value == "" })...)
 		}
 	}
-	return strings.Join(all, ",")
+	if !found {
+		return nil
+	}
+	return new(strings.Join(all, ","))
+}
+
+// cookie is what the reference makes of a cookie: the last one by this name, whatever its case, with its quotes, decoded. One that is
+// empty, or has what does not belong into a cookie, is none.
+func cookie(headers []string, name string) *string {
+	var found *string
+	for _, c := range (&http.Request{Header: http.Header{"Cookie": headers}}).Cookies() {
+		if !strings.EqualFold(c.Name, name) || c.Value == "" || strings.ContainsAny(c.Value, " ,") {
+			continue
+		}
+		value := c.Value
+		if decoded, err := url.PathUnescape(value); err == nil {
+			value = decoded
+		}
+		if c.Quoted {
+			value = `"` + value + `"`
+		}
+		found = &value
+	}
+	return found
 }

@@ -1,0 +1,35 @@
+package main
+
+import (
+	"context"
+
+	"github.com/troupe-go/troupe/hubsys"
+	"github.com/troupe-go/troupe/hubsys/typed"
+)
+
+var receiveText = typed.Message2[int32, string]("Receive")
+
+// BenchHub is for measurements. Its texts are those of a hub in Go, where null is an empty one; what can be null costs more.
+type BenchHub struct{ hubsys.Hub }
+
+func newBenchHub(context.Context) (*BenchHub, error) { return &BenchHub{}, nil }
+
+func (h *BenchHub) Echo(s string) string                              { return s }
+func (h *BenchHub) ID() string                                        { return h.Call().ConnectionID() }
+func (h *BenchHub) Slow(ctx context.Context, ms int32) (int32, error) { return ms, delay(ctx, ms) }
+
+func (h *BenchHub) Broadcast(ctx context.Context, i int32, text string) error {
+	return receiveText.Send(ctx, h.Clients().All(), i, text)
+}
+
+func (h *BenchHub) Join(ctx context.Context, g string) error {
+	return h.Groups().Add(ctx, h.Call().ConnectionID(), g)
+}
+
+func (h *BenchHub) SendGroup(ctx context.Context, g string, i int32, text string) error {
+	return receiveText.Send(ctx, h.Clients().Group(g), i, text)
+}
+
+func (h *BenchHub) SendTo(ctx context.Context, id string, i int32, text string) error {
+	return receiveText.Send(ctx, h.Clients().Client(id), i, text)
+}
