@@ -12,7 +12,7 @@ help: ## list the targets
 
 .PHONY: demo
 demo: $(SIGNALR) ## start the demo on http://127.0.0.1:8080
-	$(GO) run ./cmd/demo -client $(SIGNALR)
+	@$(GO) run ./cmd/demo -client $(SIGNALR)
 
 .PHONY: test
 test: ## run all tests that this machine can run; a summary says at the end what ran and what was left out
@@ -67,5 +67,5 @@ $(BIN)/golangci-lint $(BIN)/buf: tools/go.mod
 	touch $(BIN)/golangci-lint $(BIN)/buf
 
 $(SIGNALR): conformance/package-lock.json
-	npm ci --prefix conformance --ignore-scripts --no-audit --no-fund
-	touch $@
+	@npm ci --prefix conformance --ignore-scripts --no-audit --no-fund >/dev/null
+	@touch $@

@@ -90,7 +90,7 @@ func run() error {
 			slog.Error("shutdown", "error", err)
 		}
 	}()
-	fmt.Printf("The demo is at http://%s\n", listener.Addr())
+	fmt.Printf("Open http://%s in two windows; Ctrl-C ends the demo.\n", listener.Addr())
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}

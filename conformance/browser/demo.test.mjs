@@ -23,13 +23,19 @@ after(async () => {
   await demo?.stop();
 });
 
-/** A tab of its own, with somebody in a room. */
-async function enter(name, room = 'lobby', viewport = { width: 1100, height: 720 }) {
+/** A tab of its own, before anybody has entered. */
+async function visit(viewport = { width: 1100, height: 720 }) {
   const context = await browser.newContext({ viewport });
   const page = await context.newPage();
-  page.on('pageerror', error => assert.fail(`${name}'s page: ${error.message}`));
+  page.on('pageerror', error => assert.fail(`the page: ${error.message}`));
   page.setDefaultTimeout(10000);
   await page.goto(`http://127.0.0.1:${port}/`);
+  return page;
+}
+
+/** A tab with somebody in a room. */
+async function enter(name, room = 'lobby', viewport = undefined) {
+  const page = await visit(viewport);
   await page.fill('#name', name);
   await page.fill('#first-room', room);
   await page.click('#login button');
@@ -44,6 +50,35 @@ async function say(page, text) {
 }
 
 const line = (page, text) => page.locator('#lines li', { hasText: text });
+
+test('before anybody has entered', async () => {
+  const page = await visit();
+  await page.locator('#state[data-state=connected]', { hasText: /^connected$/ }).waitFor();
+  await page.locator('#stocks li').nth(3).waitFor();
+  assert.ok(await page.isVisible('#login'));
+  await demo.stop('SIGKILL');
+  await page.locator('#state[data-state=reconnecting]', { hasText: 'reconnecting' }).waitFor();
+  await startDemo();
+  await page.locator('#state[data-state=connected]').waitFor({ timeout: 20000 });
+  await page.context().close();
+});
+
+test('nobody enters while the server is away', async () => {
+  const page = await visit();
+  const said = new Promise(dialog => page.once('dialog', async one => { await one.accept(); dialog(one.message()); }));
+  await page.locator('#state[data-state=connected]').waitFor();
+  await demo.stop('SIGKILL');
+  await page.fill('#name', 'Lee');
+  await page.click('#login button');
+  await said;
+  await page.locator('#state[data-state=reconnecting]').waitFor();
+  assert.ok(await page.isVisible('#login'));
+  await startDemo();
+  await page.locator('#state[data-state=connected]').waitFor({ timeout: 20000 });
+  await page.click('#login button');
+  await page.locator('#people', { hasText: 'Lee (you)' }).waitFor();
+  await page.context().close();
+});
 
 test('two tabs chat, and see each other', async () => {
   const alice = await enter('Alice'), bob = await enter('Bob');

@@ -4,6 +4,7 @@ let me, room, to, chat;
 
 // What the connection is doing, for everybody to see.
 function show(state) {
+  $('state').hidden = false;
   $('state').textContent = $('state').dataset.state = state;
   for (const control of $('chat').querySelectorAll('input, button')) control.disabled = state !== 'connected';
 }
@@ -16,9 +17,17 @@ function connect(path, handlers) {
   return connection;
 }
 
-// The ticker needs no name.
+// The ticker needs no name. Until somebody enters, its connection is the one to see.
+let ticker;
 const stocks = connect('hubs/stocks', { prices: showPrices });
-stocks.start();
+function showStocks(state) {
+  ticker = state;
+  if (!chat) show(ticker);
+}
+stocks.onreconnecting(() => showStocks('reconnecting'));
+stocks.onreconnected(() => showStocks('connected'));
+stocks.onclose(() => showStocks('disconnected'));
+stocks.start().then(() => showStocks('connected'), () => showStocks('disconnected'));
 
 function showPrices(list) {
   $('stocks').replaceChildren(...list.map(({ symbol, price, change }) => {
@@ -50,7 +59,8 @@ $('login').addEventListener('submit', async event => {
   try {
     await chat.start();
   } catch (error) {
-    show('disconnected');
+    chat = undefined;
+    show(ticker);
     return alert(error.message);
   }
   show('connected');
