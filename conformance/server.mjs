@@ -50,7 +50,7 @@ export async function start(binary, args, port, options = {}) {
   children.add(child);
   let exited = false;
   const exit = new Promise(done => child.once('exit', () => { exited = true; children.delete(child); done(); }));
-  const until = Date.now() + 20000;
+  const until = Date.now() + 60_000;
   while (!(await accepts(port))) {
     if (exited || Date.now() > until) throw new Error(`${binary} does not serve`);
     await new Promise(wait => setTimeout(wait, 20));

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { join, resolve } from 'node:path';
+import { patience } from '../node/client.mjs';
 import { build, freePort, start } from '../server.mjs';
 import { launch } from './browser.mjs';
 
@@ -28,7 +29,7 @@ async function visit(viewport = { width: 1100, height: 720 }) {
   const context = await browser.newContext({ viewport });
   const page = await context.newPage();
   page.on('pageerror', error => assert.fail(`the page: ${error.message}`));
-  page.setDefaultTimeout(10000);
+  page.setDefaultTimeout(patience);
   await page.goto(`http://127.0.0.1:${port}/`);
   return page;
 }
@@ -59,7 +60,7 @@ test('before anybody has entered', async () => {
   await demo.stop('SIGKILL');
   await page.locator('#state[data-state=reconnecting]', { hasText: 'reconnecting' }).waitFor();
   await startDemo();
-  await page.locator('#state[data-state=connected]').waitFor({ timeout: 20000 });
+  await page.locator('#state[data-state=connected]').waitFor();
   await page.context().close();
 });
 
@@ -74,7 +75,7 @@ test('nobody enters while the server is away', async () => {
   await page.locator('#state[data-state=reconnecting]').waitFor();
   assert.ok(await page.isVisible('#login'));
   await startDemo();
-  await page.locator('#state[data-state=connected]').waitFor({ timeout: 20000 });
+  await page.locator('#state[data-state=connected]').waitFor();
   await page.click('#login button');
   await page.locator('#people', { hasText: 'Lee (you)' }).waitFor();
   await page.context().close();
@@ -133,7 +134,7 @@ test('the server is restarted, and the page recovers', async () => {
   await ivan.locator('#state', { hasText: 'reconnecting' }).waitFor();
   assert.ok(await ivan.isDisabled('#text'));
   await startDemo();
-  for (const page of [ivan, judy]) await page.locator('#state[data-state=connected]').waitFor({ timeout: 20000 });
+  for (const page of [ivan, judy]) await page.locator('#state[data-state=connected]').waitFor();
   await ivan.locator('#people', { hasText: 'Judy' }).waitFor();
   await say(ivan, 'still here');
   await line(judy, 'still here').waitFor();

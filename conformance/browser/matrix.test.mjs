@@ -85,7 +85,7 @@ for (const [transport, protocol] of [
         page.on('pageerror', ({ message }) => failures.push(message));
         await page.goto(`http://127.0.0.1:${pages.address().port}/`);
         await page.evaluate(([url, transport, binary]) => prepare(url, transport, binary), [`${server.url}/testhub`, transport, binary]);
-        assert.deepEqual(await within(page.evaluate(run, transport), name, 20_000), expected);
+        assert.deepEqual(await within(page.evaluate(run, transport), name), expected);
         assert.deepEqual(failures, []);
       });
     }

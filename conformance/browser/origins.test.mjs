@@ -31,7 +31,7 @@ async function inPage(t, run, ...args) {
   const page = await context.newPage();
   await page.goto(origin);
   await page.evaluate(script);
-  return within(page.evaluate(run, args), 'the page', 30_000);
+  return within(page.evaluate(run, args), 'the page');
 }
 
 /** Runs in the page: connects, and returns what the hub sees of it. */

@@ -75,11 +75,17 @@ export const canceled = { message: 'Invocation canceled due to the underlying co
 /** What a call is told when the server has vanished. */
 export const cutOff = way => (way.cut ? { message: way.cut } : canceled);
 
+/**
+ * How long, in milliseconds, what is to come may take on a machine that has much else to do. It is less than the 90 s for which a poll
+ * waits: what has to end a poll is seen to do it.
+ */
+export const patience = 60_000;
+
 /** What promise resolves to, unless that takes too long. */
-export function within(promise, what, ms = 10_000) {
-  const late = new Error(`${what}: not within ${ms} ms`);
+export function within(promise, what) {
+  const late = new Error(`${what}: not within ${patience} ms`);
   let timer;
-  const deadline = new Promise((_, reject) => { timer = setTimeout(reject, ms, late); });
+  const deadline = new Promise((_, reject) => { timer = setTimeout(reject, patience, late); });
   return Promise.race([promise, deadline]).finally(() => clearTimeout(timer));
 }
 
@@ -102,8 +108,8 @@ class Inbox {
     while (this.#items.length < count) await new Promise(arrived => { this.#arrived = arrived; });
   }
 
-  async take(count, ms) {
-    await within(this.#filled(count), `${count} × ${this.#what}`, ms);
+  async take(count) {
+    await within(this.#filled(count), `${count} × ${this.#what}`);
     return this.#items.splice(0, count);
   }
 
@@ -227,7 +233,7 @@ export async function turnedAway(way, newClient) {
 }
 
 /** Waits until condition gives something, and returns that. */
-export function until(condition, what, ms) {
+export function until(condition, what) {
   let late = false;
   return within((async () => {
     while (!late) {
@@ -235,10 +241,10 @@ export function until(condition, what, ms) {
       if (found) return found;
       await new Promise(setImmediate);
     }
-  })(), what, ms).finally(() => { late = true; });
+  })(), what).finally(() => { late = true; });
 }
 
 /** How a connection, or what else the hub keeps a name of, has ended for it. */
-export function fateOf(id, witness, ms) {
-  return until(() => witness.invoke('Fate', id), `the end of ${id}`, ms);
+export function fateOf(id, witness) {
+  return until(() => witness.invoke('Fate', id), `the end of ${id}`);
 }

@@ -31,7 +31,7 @@ againstServer([], ({ connect, connectAll, newClient, way }) => {
   test('the client stops', async t => {
     const [client, witness] = await connectAll(t, 2);
     const [id] = await idsOf(client);
-    const pending = assert.rejects(client.invoke('Slow', 60_000), canceled);
+    const pending = assert.rejects(client.invoke('Slow', 600_000), canceled);
     await client.invoke('Echo', 'behind it'); // a call that is still on its way fails otherwise
     await client.stop();
     assert.equal(await client.closes.next(), undefined);

@@ -11,19 +11,16 @@ const witnessWay = { transport: 'WebSockets', protocol: () => new JsonHubProtoco
 /** The same key is good for the notes of a test, for its gate, and for the names of its groups. */
 export const newKey = () => randomUUID();
 
-/** How long what is on its way may take on a machine that has much else to do. */
-export const patience = 20_000;
-
 /** Waits until a client has been sent so many messages, and returns the first argument of each. */
 export async function messages(client, count, target) {
-  await client.bell.until(() => client.sentTo(target).length >= count, `${count} messages`, patience)
+  await client.bell.until(() => client.sentTo(target).length >= count, `${count} messages`)
     .catch(error => { throw new Error(`${error.message}; there came ${client.sentTo(target).length}`); });
   return client.sentTo(target);
 }
 
 /** Waits until a client's connection has ended, and returns how. */
 export async function ended(client) {
-  await client.bell.until(() => client.ended !== undefined, 'the end of the connection', patience);
+  await client.bell.until(() => client.ended !== undefined, 'the end of the connection');
   return client.ended;
 }
 
@@ -36,7 +33,7 @@ export function overTime(define) {
     if (reference && status === 404) lacking = 'The original\'s program has no methods that wait for an order.';
   });
   after(() => server?.stop());
-  const order = async (path, key = '') => (await within(fetch(`${server.control}/${path}?key=${key}`), path, patience)).text();
+  const order = async (path, key = '') => (await within(fetch(`${server.control}/${path}?key=${key}`), path)).text();
   const read = async key => JSON.parse(await order('notes', key));
   overEveryWay(way => define({
     way,
@@ -62,7 +59,7 @@ export function overTime(define) {
     noted: async (key, text, count = 1) => {
       let notes = [];
       const enough = async () => (notes = await read(key)).filter(note => note === text).length >= count;
-      await until(enough, `${count} × "${text}"`, patience).catch(error => { throw new Error(`${error.message}; noted: ${notes.join(', ')}`); });
+      await until(enough, `${count} × "${text}"`).catch(error => { throw new Error(`${error.message}; noted: ${notes.join(', ')}`); });
       return notes;
     },
   }));

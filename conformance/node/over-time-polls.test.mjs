@@ -15,7 +15,7 @@ overTime(server => {
   ]) {
     // Longer than servers wait for a client to take its Close, shorter than they wait for a poll. The time itself is what is tested.
     for (const seconds of [0, 7]) {
-      test(`away for ${seconds} s: ${how}`, { timeout: 60_000 }, async t => {
+      test(`away for ${seconds} s: ${how}`, async t => {
         const witness = await server.witness(t, '/testhub');
         const client = await server.connect(t, '/testhub', { polls: false });
         await client.write(...['one', 'two', 'three'].map(text => call('ToAll', text)));

@@ -30,12 +30,12 @@ export class Bell {
   ring() { for (const wake of this.#waiting.splice(0)) wake(); }
 
   /** Waits until condition, which looks at what rings this bell, gives something, and returns that. */
-  async until(condition, what, ms) {
+  async until(condition, what) {
     let late = false;
     const found = async () => {
       for (let result; !late; await new Promise(wake => this.#waiting.push(wake))) if ((result = condition())) return result;
     };
-    return within(found(), what, ms).finally(() => { late = true; });
+    return within(found(), what).finally(() => { late = true; });
   }
 }
 
@@ -74,7 +74,7 @@ export class RawClient {
   async start({ polls = true } = {}) {
     await this.open({ polls });
     if (this.#transport === 'LongPolling' && !polls) while (!this.#greeted && this.ended === undefined) await this.poll();
-    await this.bell.until(() => this.#greeted || this.ended !== undefined, 'the answer to the handshake', 30_000);
+    await this.bell.until(() => this.#greeted || this.ended !== undefined, 'the answer to the handshake');
     return this;
   }
 
@@ -101,7 +101,7 @@ export class RawClient {
     url.protocol = 'ws:';
     this.#socket = new WebSocket(url, { perMessageDeflate: false });
     this.#socket.on('message', data => this.#take(Buffer.from(data))).on('close', code => this.#end(String(code)));
-    return within(new Promise((open, failed) => this.#socket.once('open', open).once('error', failed)), 'the WebSocket', 30_000)
+    return within(new Promise((open, failed) => this.#socket.once('open', open).once('error', failed)), 'the WebSocket')
       .finally(() => this.#socket.on('error', () => {}));
   }
 
@@ -122,7 +122,7 @@ export class RawClient {
         response.on('end', () => this.#end('end of the stream')).on('error', () => this.#end('the stream breaks off'));
         open();
       }).on('error', failed);
-    }), 'the event stream', 30_000);
+    }), 'the event stream');
   }
 
   /** One poll, and its status. */
@@ -162,7 +162,7 @@ export class RawClient {
       request.end(body);
     });
     // A poll may wait for long.
-    return method === 'GET' ? answered : within(answered, `the answer to ${method}`, 20_000);
+    return method === 'GET' ? answered : within(answered, `the answer to ${method}`);
   }
 
   #take(data) {

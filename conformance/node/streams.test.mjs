@@ -32,7 +32,7 @@ describe('detailed errors', () => againstServer([], ({ connect, connectAll }) =>
 
   test('items come as they are made', async t => {
     const client = await connect(t);
-    const { items } = client.stream('Counter', 2, 60_000);
+    const { items } = client.stream('Counter', 2, 600_000);
     assert.equal(await items.next(), 0);
     assert.equal(await client.invoke('Echo', 'meanwhile'), 'meanwhile');
   });
@@ -54,7 +54,7 @@ describe('detailed errors', () => againstServer([], ({ connect, connectAll }) =>
     const streams = Array.from({ length: 12 }, () => client.stream('InfiniteStream'));
     for (const { items } of streams) assert.equal(await items.next(), 0);
     assert.equal(await client.invoke('Echo', 'hello'), 'hello');
-    const slow = Promise.allSettled(Array.from({ length: 10 }, () => client.connection.invoke('Slow', 60_000)));
+    const slow = Promise.allSettled(Array.from({ length: 10 }, () => client.connection.invoke('Slow', 600_000)));
     assert.deepEqual(await client.streamed('Stream'), ['a', 'b', 'c']);
     for (const stream of streams) stream.dispose();
     await client.stop();
@@ -85,7 +85,7 @@ describe('detailed errors', () => againstServer([], ({ connect, connectAll }) =>
 
   test('a stream that waits is given up', async t => {
     const client = await connect(t);
-    const { items, dispose } = client.stream('Counter', 2, 60_000);
+    const { items, dispose } = client.stream('Counter', 2, 600_000);
     await items.next();
     dispose();
     const completion = await until(() => client.receivedOfType(MessageType.Completion)[0], 'the Completion');

@@ -53,7 +53,7 @@ for (const [name, program, startProxy] of [
           await connection.stop();
           const [negotiation] = performance.getEntriesByType('resource').filter(({ name }) => name.includes('/negotiate'));
           return [name, messages, echoed, negotiation.nextHopProtocol];
-        }, transport), transport, 30_000);
+        }, transport), transport);
         assert.deepEqual(found, [transport, ['message 0', 'message 1', 'message 2'], true, 'h2']);
       });
     }

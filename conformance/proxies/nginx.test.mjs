@@ -95,7 +95,7 @@ describe('a page', () => {
     t.after(() => new Promise(exited => { child.once('exit', exited); child.kill('SIGKILL'); }));
     let log = '';
     child.stderr.setEncoding('utf8').on('data', text => { log += text; });
-    await until(() => fetch(`http://127.0.0.1:${control}/pid`).then(() => fetch(`http://127.0.0.1:${port}/pid`)).then(() => true, () => false), 'the server', 20_000);
+    await until(() => fetch(`http://127.0.0.1:${control}/pid`).then(() => fetch(`http://127.0.0.1:${port}/pid`)).then(() => true, () => false), 'the server');
     const { url, stop } = await startNginx({ port }, { tls: false, changes: wrongHost });
     t.after(() => stop());
     const refusals = origin => log.split('\n').filter(line => line.includes('its origin is not allowed') && line.includes(`origin=${origin}`));
@@ -124,16 +124,19 @@ describe('silence', () => {
     const httpClient = new Counting();
     const client = newClient(t, json(LongPolling), `${url}/testhub`, { httpClient });
     await client.start();
-    await until(() => httpClient.idle > 5, 'polls without anything', 60_000);
+    await until(() => httpClient.idle > 5, 'polls without anything');
     assert.equal(await client.invoke('Echo', 'still here'), 'still here');
     assert.equal(client.closes.size, 0);
   });
 
+  // What nginx has to wait for here is longer, and a server that has other things to do has enough for whatever comes before.
+  const impatient = timeout('5s');
+
   test('polls for which nginx does not wait', async t => {
-    const { url } = await behindNginx(t, [], { tls: false, changes: [timeout('1s')] });
+    const { url } = await behindNginx(t, [], { tls: false, changes: [impatient] });
     const client = newClient(t, json(LongPolling), `${url}/testhub`);
     await client.start();
-    const [error] = await client.closes.take(1, 60_000);
+    const [error] = await client.closes.take(1);
     assert.match(`${error}`, /504|Gateway Time-out/);
   });
 
@@ -152,16 +155,16 @@ describe('silence', () => {
       const started = performance.now();
       await client.start();
       // More than one timeout has to pass, and each ping shows that the connection is still there.
-      await until(() => pings > 3 && performance.now() - started > 9_000, 'pings', 60_000);
+      await until(() => pings > 3 && performance.now() - started > 9_000, 'pings');
       assert.equal(await client.invoke('Echo', 'still here'), 'still here');
       assert.equal(client.closes.size, 0);
     });
 
     test(`${name} with pings after nginx has given up`, async t => {
-      const { url } = await behindNginx(t, [], { tls: false, changes: [timeout('1s')] });
+      const { url } = await behindNginx(t, [], { tls: false, changes: [impatient] });
       const client = newClient(t, json(transport), `${url}/testhub`);
       await client.start();
-      await within(client.closes.next(), 'the end', 60_000);
+      await within(client.closes.next(), 'the end');
     });
   }
 });

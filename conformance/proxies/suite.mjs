@@ -65,7 +65,7 @@ export function everyWayThrough(name, startProxy) {
       test('a client sends much at once', async t => {
         const caller = await client(t);
         const texts = Array.from({ length: 100 }, (_, i) => `${i}`.padEnd(20_000, '.'));
-        assert.deepEqual(await within(Promise.all(texts.map(text => caller.connection.invoke('Echo', text))), 'the echoes', 60_000), texts);
+        assert.deepEqual(await within(Promise.all(texts.map(text => caller.connection.invoke('Echo', text))), 'the echoes'), texts);
       });
 
       test('either side ends the connection', async t => {

@@ -26,7 +26,8 @@ import okhttp3.Response;
 
 /** A connection of the official client that remembers what reaches it. Nothing is waited for longer than a deadline. */
 class Client {
-  static final long DEADLINE = 10_000;
+  /** In milliseconds. It is less than the 90 s for which a poll waits: what has to end a poll is seen to do it. */
+  static final long DEADLINE = 60_000;
 
   final HubConnection connection;
   /** Messages of the hub protocol that are not calls of the hub, nor pings. */
@@ -56,16 +57,12 @@ class Client {
   }
 
   Client start() {
-    await("start", connection.start(), DEADLINE);
+    await("start", connection.start());
     return this;
   }
 
   void stop() {
-    stop(DEADLINE);
-  }
-
-  void stop(long deadline) {
-    await("stop", connection.stop(), deadline);
+    await("stop", connection.stop());
   }
 
   <T> T invoke(Class<T> type, String method, Object... arguments) {
@@ -83,7 +80,7 @@ class Client {
 
   /** Waits for the end of a method; what it returns is not looked at. */
   void invoke(String method, Object... arguments) {
-    await(method, connection.invoke(method, arguments), DEADLINE);
+    await(method, connection.invoke(method, arguments));
   }
 
   void send(String method, Object... arguments) {
@@ -123,8 +120,8 @@ class Client {
     return get(stream.toList());
   }
 
-  static void await(String what, Completable done, long deadline) {
-    if (!done.blockingAwait(deadline, MILLISECONDS)) throw new AssertionError(what + ": not within " + deadline + " ms");
+  static void await(String what, Completable done) {
+    if (!done.blockingAwait(DEADLINE, MILLISECONDS)) throw new AssertionError(what + ": not within " + DEADLINE + " ms");
   }
 
   /** JSON, with a look at what comes. */
