@@ -12,7 +12,7 @@ import (
 // One word says which goroutine may write:
 //
 //	idle → queued (waits for the flusher, or for a request that fetches) → writing → idle
-//	                                                  writing → blocked: a drainer owns it until the socket has taken everything
+//	                                                  writing → blocked: a drainer waits for the socket, and then writes everything
 //
 // A push that finds an idle box hands it to its flusher. A push that finds anything else relies on the goroutine that owns the box, which
 // looks again before it gives the box back. Writers and requests use the same two operations, each under the lock: take what is pending,
@@ -118,27 +118,23 @@ func (b *Box) add(p *Packet, waits bool) (Result, claim) {
 	if b.phase != open {
 		return Dropped, claim{}
 	}
-	charge, before, count := p.charge(), b.bytes, b.bytes
+	charge, before := p.charge(), b.bytes
 	if p.limited {
 		before = b.limited
 		if !waits && before > 0 && before+charge > int(b.limit) {
 			b.overflow()
 			return Overflow, claim{}
 		}
-		b.limited += charge
-		count = b.limited
-		if b.peerTurn && before <= b.mark() && count > b.mark() {
+		if b.peerTurn && before <= b.mark() && before+charge > b.mark() {
 			b.startHolding()
 		}
-	} else {
-		count += charge
 	}
 	b.append(p)
 	result := Queued
 	switch {
 	case before > int(b.limit):
 		result = AboveLimit
-	case count > b.mark():
+	case before+charge > b.mark():
 		result = AboveMark
 	}
 	return result, b.claim()
@@ -148,6 +144,7 @@ func (b *Box) add(p *Packet, waits bool) (Result, claim) {
 func (b *Box) append(p *Packet) {
 	b.queue = append(b.queue, p)
 	b.bytes += p.charge()
+	b.limited += p.limitedCharge()
 }
 
 // claim says that an idle box has become queued, and whom to wake once the lock is released.
