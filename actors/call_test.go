@@ -13,40 +13,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// during runs f in a call, beside the goroutine that the test is on, and returns the call when f has returned.
-func (w *world) during(f func(k *Call)) *Call {
-	w.t.Helper()
-	var ran *Call
-	w.handler.methods["f"] = func(k *Call, _ string) (any, error) {
-		ran = k
-		f(k)
-		return nil, nil
-	}
-	c := w.open("during", "")
-	c.say(call("1", "f"))
-	w.settle()
-	require.Equal(w.t, []string{result("1", "null")}, c.got(), "the call has returned")
-	return ran
-}
-
-// start starts a call that runs until its context ends.
-func (w *world) start(c *client, id string) *Call {
-	w.t.Helper()
-	var running *Call
-	w.handler.methods["hold"] = func(k *Call, _ string) (any, error) {
-		running = k
-		select {
-		case <-k.Done():
-		case <-w.over:
-		}
-		return nil, context.Cause(k)
-	}
-	c.say(call(id, "hold"))
-	w.settle()
-	require.NotNil(w.t, running)
-	return running
-}
-
 func TestACallIsAContext(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		type key struct{}
@@ -156,8 +122,6 @@ func TestAContextIsMadeOnce(t *testing.T) {
 	assert.Equal(t, ErrStopped, context.Cause(k))
 }
 
-// ---- as an actor
-
 func TestThePIDIsRegisteredOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		registry := w.sys.actors.ProcessRegistry
@@ -182,15 +146,6 @@ func TestThePIDIsRegisteredOnce(t *testing.T) {
 		_, open := <-late.Inbox()
 		assert.False(t, open)
 	})
-}
-
-// during2 is during on another connection.
-func (w *world) during2(f func(k *Call)) (ran *Call) {
-	w.handler.methods["f"] = func(k *Call, _ string) (any, error) { ran = k; f(k); return nil, nil }
-	c := w.open("during2", "")
-	c.say(call("1", "f"))
-	w.settle()
-	return ran
 }
 
 func TestInboxOfACall(t *testing.T) {

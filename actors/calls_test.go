@@ -1,12 +1,9 @@
 package actors
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"runtime"
 	"slices"
 	"strconv"
 	"sync"
@@ -20,90 +17,6 @@ import (
 	"github.com/troupe-go/troupe/internal/linktest"
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
-
-// crew is a hub whose calls end when a test says so, and how.
-type crew struct {
-	mu      sync.Mutex
-	started []string
-	running int
-	most    int
-	ends    map[string]chan string
-	causes  map[string]error
-}
-
-func newCrew(w *world) *crew {
-	c := &crew{ends: map[string]chan string{}, causes: map[string]error{}}
-	w.handler.methods["work"] = func(k *Call, _ string) (any, error) {
-		id := string(k.ID())
-		end := c.begin(id)
-		defer c.done()
-		var how string
-		select {
-		case how = <-end:
-		case <-w.over:
-		}
-		c.mu.Lock()
-		if k.Err() != nil {
-			c.causes[id] = context.Cause(k)
-		}
-		c.mu.Unlock()
-		switch how {
-		case "panic":
-			panic("at the disco")
-		case "goexit":
-			runtime.Goexit()
-		case "fail":
-			return nil, errors.New("failed")
-		}
-		return how, nil
-	}
-	return c
-}
-
-func (c *crew) begin(id string) chan string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.started = append(c.started, id)
-	c.running++
-	c.most = max(c.most, c.running)
-	end := make(chan string, 1)
-	c.ends[id] = end
-	return end
-}
-
-func (c *crew) done() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.running--
-}
-
-func (c *crew) end(id, how string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.ends[id] <- how
-}
-
-func (c *crew) starts() []string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return append([]string{}, c.started...)
-}
-
-// completion is what a call that has ended in some way is answered with.
-func completion(id, how string) string {
-	switch how {
-	case "panic":
-		return failure(id, "panic: at the disco")
-	case "goexit":
-		return failure(id, "runtime.Goexit was called")
-	case "fail":
-		return failure(id, "failed")
-	}
-	return result(id, strconv.Quote(how))
-}
-
-// soon is when calls that wait have got all the slots that are free: one begins each millisecond.
-const soon = 50 * lateTime
 
 // The run queue against a model: the first of those that have not ended run, as many as there are slots, and start in order of arrival.
 func TestRunQueueModel(t *testing.T) {

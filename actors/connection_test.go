@@ -14,30 +14,6 @@ import (
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
-// gone checks that nothing of a connection is left.
-func (c *client) gone(t *testing.T) {
-	t.Helper()
-	sys, conn := c.w.sys, c.conn
-	assert.Nil(t, sys.connections.find(conn.id))
-	_, ok := sys.actors.ProcessRegistry.Get(conn.PID())
-	assert.False(t, ok, "its actor")
-	assert.NotContains(t, sys.allConnections(), conn)
-	assert.Negative(t, c.w.hub.everyone.find(conn))
-	for _, d := range []*directory{c.w.hub.groups, c.w.hub.users} {
-		for i := range d.shards {
-			for name, g := range d.shards[i].groups {
-				assert.Negative(t, g.find(conn), name)
-			}
-		}
-	}
-	assert.Zero(t, conn.in.charged)
-	select {
-	case <-conn.Done():
-	default:
-		assert.Fail(t, "Done is not closed")
-	}
-}
-
 func TestHandshake(t *testing.T) {
 	tests := []struct{ name, request, answer string }{
 		{"json", `{"protocol":"json","version":1}`, `{}`},
@@ -129,9 +105,6 @@ func TestOnConnectedFails(t *testing.T) {
 		})
 	}
 }
-
-// badError is an error that cannot be printed, such as a nil pointer that has become one.
-type badError struct{}
 
 func (badError) Error() string { panic("bad") }
 
@@ -393,100 +366,5 @@ func TestTenThousandTinyMessages(t *testing.T) {
 		assert.Len(t, got, 10_001)
 		assert.Equal(t, result("2", "[]"), got[10_000])
 		assert.Zero(t, c.conn.in.charged)
-	})
-}
-
-// ---- groups and users
-
-func TestJoinAndLeave(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		ctx := context.Background()
-		c := w.open("a", "bob")
-		send := func() { w.send(&Audience{Kind: Groups, Names: []string{"g"}}, "x"); w.settle() }
-		for range 2 {
-			require.NoError(t, w.hub.Join(ctx, "a", "g"))
-		}
-		send()
-		assert.Len(t, c.got(), 1, "twice is once")
-		for range 2 {
-			require.NoError(t, w.hub.Leave(ctx, "a", "g"))
-		}
-		send()
-		assert.Len(t, c.got(), 1)
-		assert.Nil(t, w.hub.groups.find("g"))
-		require.NoError(t, w.hub.Join(ctx, "nobody", "g"))
-		require.NoError(t, w.hub.Leave(ctx, "nobody", "g"))
-
-		other, err := w.sys.NewHub("other", w.handler, w.hub.protocols)
-		require.NoError(t, err)
-		require.NoError(t, other.Join(ctx, "a", "g"), "somebody else's connection is nobody")
-		assert.Nil(t, other.groups.find("g"))
-		assert.Nil(t, w.hub.groups.find("g"))
-	})
-}
-
-func TestGroupsAndUsersAreLeftOnClose(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		ctx := context.Background()
-		c, other := w.open("a", "bob"), w.open("b", "bob")
-		for _, group := range []string{"g", "h"} {
-			require.NoError(t, w.hub.Join(ctx, "a", group))
-		}
-		require.NoError(t, w.hub.Join(ctx, "b", "g"))
-		c.socket.Cut()
-		w.settle()
-		c.gone(t)
-		assert.Nil(t, w.hub.groups.find("h"))
-		w.send(&Audience{Kind: Groups, Names: []string{"g"}}, "group")
-		w.send(&Audience{Kind: Users, Names: []string{"bob"}}, "user")
-		w.settle()
-		assert.Equal(t, []string{told("group"), told("user")}, other.got())
-		require.NoError(t, w.hub.Join(ctx, "a", "h"))
-		assert.Nil(t, w.hub.groups.find("h"))
-	})
-}
-
-// While OnDisconnected runs, the memberships are still there, and can be given up, but none is added.
-func TestMembershipsWhileClosing(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		ctx := context.Background()
-		gate, open := w.gate()
-		w.handler.disconnected = func(k *Call, _ error) { _, _ = gate(k, "") }
-		c := w.open("a", "")
-		require.NoError(t, w.hub.Join(ctx, "a", "g"))
-		require.NoError(t, w.hub.Join(ctx, "a", "h"))
-		c.socket.Cut()
-		w.settle()
-		require.NotNil(t, w.hub.groups.find("g"))
-		require.NoError(t, w.hub.Leave(ctx, "a", "g"))
-		assert.Nil(t, w.hub.groups.find("g"))
-		require.NoError(t, w.hub.Join(ctx, "a", "i"))
-		assert.Nil(t, w.hub.groups.find("i"))
-		open()
-		w.settle()
-		c.gone(t)
-	})
-}
-
-// A ctx that ends while Join waits ends the wait.
-func TestJoinWithAContext(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		c := w.open("a", "")
-		c.conn.mailbox.mu.Lock()
-		c.conn.mailbox.running = true // nobody runs it
-		c.conn.mailbox.mu.Unlock()
-		ctx, cancel := context.WithTimeout(context.Background(), second)
-		defer cancel()
-		require.ErrorIs(t, w.hub.Join(ctx, "a", "g"), context.DeadlineExceeded)
-		joined := make(chan error)
-		go func() { joined <- w.hub.Join(context.Background(), "a", "h") }()
-		w.settle()
-		c.conn.mailbox.close() // the actor has stopped
-		require.NoError(t, <-joined, "nobody waits for ever")
-		require.NoError(t, w.hub.Join(context.Background(), "a", "h"))
-		w.sys.connections.remove(c.conn)
-		c.conn.supervisor.remove(c.conn)
-		w.sys.alive.Add(-1)
-		c.socket.Cut()
 	})
 }

@@ -15,15 +15,6 @@ import (
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
-func (c *client) pings() (n int) {
-	for _, record := range c.got() {
-		if record == ping {
-			n++
-		}
-	}
-	return n
-}
-
 func TestPings(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.settings.KeepAlive = 5 * second
@@ -96,12 +87,6 @@ func TestClientTimeout(t *testing.T) {
 		w.pass(60 * second)
 		assert.False(t, never.socket.IsFinished())
 	})
-}
-
-// jsonText is how a text is written in JSON, without its quotes.
-func jsonText(s string) string {
-	b, _ := hubproto.JSON.AppendResult(nil, nil, s)
-	return string(b[len(`{"type":3,"result":"`) : len(b)-len("\"}\x1e")])
 }
 
 func TestAnyMessageResetsTheClientTimeout(t *testing.T) {
@@ -310,4 +295,26 @@ func TestALongPeriod(t *testing.T) {
 		w.settle()
 		assert.True(t, c.socket.IsFinished())
 	}, hubproto.JSON)
+}
+
+// A client is heard while all calls that it may run are running: one that pings is not timed out, and one that has stopped is.
+func TestTheClientTimeoutDuringACall(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.settings.ClientTimeout = 10 * second
+		pings, stops := w.open("pings", ""), w.open("stops", "")
+		for _, c := range []*client{pings, stops} {
+			c.say(ping, call("1", "wait"))
+		}
+		for i := range 7 { // 56 s, and calls go on for 30 s
+			w.pass(8 * second)
+			pings.say(ping)
+			assert.Equal(t, i > 0, stops.conn.ending.Load())
+		}
+		assert.False(t, pings.conn.ending.Load())
+		assert.True(t, stops.socket.IsFinished())
+		assert.Contains(t, w.handler.noted(), "disconnected stops: "+ErrClientTimeout.Error())
+		pings.say(cancel("1"))
+		w.settle()
+		assert.Contains(t, pings.got(), failure("1", ErrCanceled.Error()))
+	})
 }

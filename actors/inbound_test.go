@@ -8,42 +8,10 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"github.com/troupe-go/troupe/internal/linktest"
 	"pgregory.net/rapid"
+
+	"github.com/troupe-go/troupe/internal/linktest"
 )
-
-// charge is what one small message in one piece costs.
-const charge = pieceSize + messageCharge
-
-// unbound lets calls wait with their arguments until they are let go, one at a time.
-func (w *world) unbound() (bind func()) {
-	gate := make(chan struct{})
-	w.handler.bind = func(*Call) {
-		select {
-		case <-gate:
-		case <-w.over:
-		}
-	}
-	return func() { gate <- struct{}{}; w.settle() }
-}
-
-// later sends without waiting for it.
-func (c *client) later(records ...string) (sent func() bool) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		c.say(records...)
-	}()
-	c.w.settle()
-	return func() bool {
-		select {
-		case <-done:
-			return true
-		default:
-			return false
-		}
-	}
-}
 
 func TestTheReaderWaitsForBudget(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {

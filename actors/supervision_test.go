@@ -10,11 +10,9 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
 	"github.com/troupe-go/troupe/internal/linktest"
 )
-
-// upset makes the actor of a connection panic: it asks the handler to describe an error that is nil.
-func (c *client) upset() { c.w.tell(c.conn.PID(), (*closeRequest)(nil)) }
 
 // The actor loses the message that made it panic, and goes on. Twice within a second is too much.
 func TestAConnectionActorPanics(t *testing.T) {

@@ -13,8 +13,42 @@ import (
 
 	"github.com/troupe-go/troupe/actors/outbox"
 	"github.com/troupe-go/troupe/internal/linktest"
-	"github.com/troupe-go/troupe/internal/wsframe"
 )
+
+func TestAnEmptyOutboxTakesAnyFrame(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		c := w.open("a", "", linktest.Full)
+		w.settle()
+		c.socket.Drain(100)
+		w.settle()
+		require.Zero(t, pending(c))
+		c.socket.Change(func() { c.socket.Room = 0 })
+		assert.Equal(t, outbox.AboveMark, c.conn.out.Push(note(0, 0, 10*w.settings.OutboxLimit), false, false))
+		assert.Equal(t, outbox.Overflow, c.conn.out.Push(note(0, 1, 0), false, false))
+	})
+}
+
+func TestASlowClientIsDisconnected(t *testing.T) {
+	for _, blocks := range []bool{false, true} {
+		inBubble(t, func(t *testing.T, w *world) {
+			c := w.open("slow", "", linktest.Full, func(s *linktest.Socket) { s.BlocksOnly = blocks })
+			other := w.open("other", "")
+			w.open("another", "")
+			ctx, cancel := context.WithCancel(context.Background())
+			cancel()
+			start := time.Now()
+			for range 4 {
+				require.NoError(t, w.hub.Send(context.WithoutCancel(ctx), &Audience{}, "x", []any{strings.Repeat("x", 30<<10)}))
+			}
+			w.settle()
+			assert.Equal(t, outbox.HoldTime, time.Since(start), "it has held the sender for a second in all")
+			assert.True(t, c.socket.IsCut())
+			assert.Contains(t, w.handler.noted(), "disconnected slow: hubsys: the client is too slow: its outbox has reached OutboxLimit of 65536 bytes")
+			assert.Len(t, other.got(), 4)
+			require.ErrorIs(t, w.hub.Send(ctx, &Audience{}, "x", nil), context.Canceled)
+		})
+	}
+}
 
 func TestWaitersWake(t *testing.T) {
 	reasons := map[string]func(w *world, c *client, cancel func()){
@@ -164,18 +198,6 @@ func TestASlowClientIsNobodysBrake(t *testing.T) {
 	})
 }
 
-// trickle lets a client take rate bytes a second.
-func (c *client) trickle(rate int, stop <-chan struct{}) {
-	for {
-		select {
-		case <-time.After(10 * time.Millisecond):
-			c.socket.Drain(rate / 100)
-		case <-stop:
-			return
-		}
-	}
-}
-
 // A large result that a client takes steadily is not what makes it slow.
 func TestABroadcastBesideADownload(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
@@ -221,42 +243,6 @@ func TestSendersThatDoNotWaitLiftNoLimit(t *testing.T) {
 	})
 }
 
-// A worker whose client takes nothing does not go on answering without end, also when the outbox no longer moves.
-func TestCompletionsAreBounded(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		w.handler.methods["large"] = func(*Call, string) (any, error) { return strings.Repeat("z", 16<<10), nil }
-		c := w.open("a", "", linktest.Full)
-		for i := range 100 {
-			c.say(call(fmt.Sprint(i), "large"))
-		}
-		w.pass(5 * second) // less than SendTimeout
-		require.False(t, c.socket.IsCut())
-		assert.LessOrEqual(t, pending(c), 2*w.settings.OutboxLimit)
-	})
-}
-
-// The first message is written when it is released, whatever owns the outbox meanwhile, and a request that fetches does not take it before.
-func TestAMessageThatIsWithheld(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		c := w.connect("a", "")
-		p := w.pull("b", true)
-		for _, o := range []*outbox.Box{&c.conn.out, &p.conn.out} {
-			o.Withhold(note(0, 0, 0))
-			o.Schedule()
-			o.Reply([]byte("{}\x1e"), true)
-		}
-		c.conn.Pong(wsframe.Control(wsframe.Pong, []byte("p")))
-		w.settle()
-		assert.Equal(t, []string{"pong p"}, c.everything())
-		assert.Empty(t, p.poll())
-		c.conn.out.Release()
-		p.conn.out.Release()
-		w.settle()
-		assert.Len(t, c.everything(), 3)
-		assert.Len(t, p.poll(), 2)
-	})
-}
-
 // Nor can they lift what no limit counts: what is sent to one client, and what it is asked.
 func TestSendersToOneThatDoNotWait(t *testing.T) {
 	for _, ask := range []bool{false, true} {
@@ -283,6 +269,20 @@ func TestSendersToOneThatDoNotWait(t *testing.T) {
 			assert.GreaterOrEqual(t, refused, 40)
 		})
 	}
+}
+
+// A worker whose client takes nothing does not go on answering without end, also when the outbox no longer moves.
+func TestCompletionsAreBounded(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.handler.methods["large"] = func(*Call, string) (any, error) { return strings.Repeat("z", 16<<10), nil }
+		c := w.open("a", "", linktest.Full)
+		for i := range 100 {
+			c.say(call(fmt.Sprint(i), "large"))
+		}
+		w.pass(5 * second) // less than SendTimeout
+		require.False(t, c.socket.IsCut())
+		assert.LessOrEqual(t, pending(c), 2*w.settings.OutboxLimit)
+	})
 }
 
 // A client that has much pending gets no further answers: its calls wait, in their order, and are dropped if the server ends it.
@@ -349,14 +349,4 @@ func TestManySendersAtOnce(t *testing.T) {
 			assert.Len(t, noteless(c.got(), ping), 9)
 		})
 	}
-}
-
-// noteless leaves records out.
-func noteless(records []string, out string) (rest []string) {
-	for _, record := range records {
-		if record != out {
-			rest = append(rest, record)
-		}
-	}
-	return rest
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -16,33 +18,6 @@ import (
 	"github.com/troupe-go/troupe/internal/wsframe"
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
-
-// note is a message to a client that names its sender and says how many there were before it.
-func note(sender, n, size int) *outbox.Packet {
-	b, _ := hubproto.JSON.AppendInvocation(outbox.Buffer(64), nil, "note", []any{sender, n, strings.Repeat("x", size)})
-	return outbox.NewPacket(b, wsframe.Text, true)
-}
-
-// pending is how many bytes wait for a client.
-func pending(c *client) int {
-	bytes, _ := c.conn.out.Pending()
-	return bytes
-}
-
-// noted takes the records of notes apart, and gives the numbers of each sender in order of arrival.
-func noted(t require.TestingT, records []string) map[int][]int {
-	numbers := map[int][]int{}
-	for _, record := range records {
-		var sender, n int
-		if _, err := fmt.Sscanf(record, `{"type":1,"target":"note","arguments":[%d,%d,`, &sender, &n); err != nil {
-			if _, err := fmt.Sscanf(record, `{"type":3,"invocationId":"%d/%d"`, &sender, &n); err != nil {
-				require.Failf(t, "no note", "%.200s", record)
-			}
-		}
-		numbers[sender] = append(numbers[sender], n)
-	}
-	return numbers
-}
 
 // Many calls of one client end while its socket is full: their completions lie in packets of many messages each.
 func TestAtMost64MessagesAreMerged(t *testing.T) {
@@ -108,41 +83,6 @@ func TestAWorkerWritesAt64Messages(t *testing.T) {
 	})
 }
 
-func TestAnEmptyOutboxTakesAnyFrame(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		c := w.open("a", "", linktest.Full)
-		w.settle()
-		c.socket.Drain(100)
-		w.settle()
-		require.Zero(t, pending(c))
-		c.socket.Change(func() { c.socket.Room = 0 })
-		assert.Equal(t, outbox.AboveMark, c.conn.out.Push(note(0, 0, 10*w.settings.OutboxLimit), false, false))
-		assert.Equal(t, outbox.Overflow, c.conn.out.Push(note(0, 1, 0), false, false))
-	})
-}
-
-func TestASlowClientIsDisconnected(t *testing.T) {
-	for _, blocks := range []bool{false, true} {
-		inBubble(t, func(t *testing.T, w *world) {
-			c := w.open("slow", "", linktest.Full, func(s *linktest.Socket) { s.BlocksOnly = blocks })
-			other := w.open("other", "")
-			w.open("another", "")
-			ctx, cancel := context.WithCancel(context.Background())
-			cancel()
-			start := time.Now()
-			for range 4 {
-				require.NoError(t, w.hub.Send(context.WithoutCancel(ctx), &Audience{}, "x", []any{strings.Repeat("x", 30<<10)}))
-			}
-			w.settle()
-			assert.Equal(t, outbox.HoldTime, time.Since(start), "it has held the sender for a second in all")
-			assert.True(t, c.socket.IsCut())
-			assert.Contains(t, w.handler.noted(), "disconnected slow: hubsys: the client is too slow: its outbox has reached OutboxLimit of 65536 bytes")
-			assert.Len(t, other.got(), 4)
-			require.ErrorIs(t, w.hub.Send(ctx, &Audience{}, "x", nil), context.Canceled)
-		})
-	}
-}
-
 // A failed write leaves it to the reader to find the end. If it does not, the connection is cut.
 func TestAFailedWriteEndsTheConnection(t *testing.T) {
 	for _, blocks := range []bool{false, true} {
@@ -195,5 +135,134 @@ func TestTheLastFrameInParts(t *testing.T) {
 		w.settle()
 		assert.True(t, c.socket.IsFinished())
 		assert.Equal(t, []string{"{}", "close 1000"}, c.everything())
+	})
+}
+
+// Many push at once, and the flushers come to rest in between: nothing is left lying.
+func TestNoWakeUpIsLost(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		const rounds, senders = 50, 4
+		var clients []*client
+		for i := range 3 {
+			clients = append(clients, w.open(fmt.Sprint(i), ""))
+		}
+		for n := range rounds {
+			var all sync.WaitGroup
+			for sender := range senders {
+				all.Go(func() {
+					for i, c := range clients {
+						assert.Equal(t, outbox.Queued, c.conn.out.Push(note(sender, n, 0), (i+sender+n)%2 == 0, false))
+					}
+				})
+			}
+			all.Wait()
+			w.settle()
+			for _, c := range clients {
+				require.Len(t, c.got(), (n+1)*senders)
+			}
+		}
+	})
+}
+
+// The same beside a clock that runs, where flushers rest behind a pass.
+func TestNoWakeUpIsLostWhileFlushersRest(t *testing.T) {
+	w := newWorld(t, nil, never, hubproto.JSON)
+	slow := func(s *linktest.Socket) { s.Before = func() { <-time.After(500 * time.Microsecond) } }
+	c := w.open("a", "", slow)
+	require.Eventually(t, func() bool { return len(w.handler.noted()) == 1 }, 10*second, time.Millisecond)
+	var all sync.WaitGroup
+	for sender := range 4 {
+		all.Go(func() {
+			for i := range 50 {
+				c.conn.out.Push(note(sender, i, 0), i%2 == 0, false)
+				if i%10 == 0 {
+					<-time.After(time.Millisecond)
+				}
+			}
+		})
+	}
+	all.Wait()
+	require.Eventually(t, func() bool {
+		_, rest := linktest.ParseFrames(c.socket.Wire())
+		return len(rest) == 0 && len(c.everything()) == 201
+	}, 10*second, time.Millisecond)
+	for _, numbers := range noted(t, c.got()) {
+		assert.True(t, slices.IsSorted(numbers))
+	}
+}
+
+// A completion does not wait for a call that runs behind it.
+func TestLateList(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		gate, open := w.gate()
+		w.handler.methods["gate"] = gate
+		c := w.open("a", "")
+		c.say(call("1", "echo"), call("2", "echo"), call("3", "gate"), call("4", "echo"))
+		w.settle()
+		require.Empty(t, c.got(), "the worker has calls to run first")
+		w.pass(lateTime)
+		assert.Equal(t, []string{result("1", "[]"), result("2", "[]")}, c.got())
+		open()
+		w.settle()
+		assert.Equal(t, []string{result("3", `"passed"`), result("4", "[]")}, c.got()[2:])
+		w.pass(lateTime)
+	})
+}
+
+// Whoever is about to wait for room first sees to it that completions do not wait, too.
+func TestASendThatWaitsSchedulesItsOwnCompletions(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		slow := w.open("slow", "", linktest.Full)
+		w.handler.methods["send"] = func(k *Call, _ string) (any, error) {
+			return nil, w.hub.Send(k, &Audience{Kind: Connections, Names: []string{"slow"}}, "x", []any{strings.Repeat("x", w.settings.OutboxLimit*2/3)})
+		}
+		c := w.open("a", "")
+		c.say(call("1", "echo"), call("2", "send"))
+		w.settle()
+		assert.Equal(t, []string{result("1", "[]")}, c.got())
+		slow.socket.Drain(-1)
+		w.settle()
+		assert.Len(t, c.got(), 2)
+	})
+}
+
+// An event that is encoded once is written to each from the same memory.
+func TestAFanOutToMany(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		var clients []*client
+		for i := range 3 * smallGroup {
+			clients = append(clients, w.open(fmt.Sprint(i), ""))
+		}
+		for i := range 100 {
+			require.NoError(t, w.hub.Send(context.Background(), &Audience{}, "note", []any{0, i, ""}))
+		}
+		w.settle()
+		for _, c := range clients {
+			numbers := noted(t, c.got())[0]
+			assert.Len(t, numbers, 100)
+			assert.True(t, slices.IsSorted(numbers))
+		}
+	})
+}
+
+// The first message is written when it is released, whatever owns the outbox meanwhile, and a request that fetches does not take it before.
+func TestAMessageThatIsWithheld(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		c := w.connect("a", "")
+		p := w.pull("b", true)
+		for _, o := range []*outbox.Box{&c.conn.out, &p.conn.out} {
+			o.Withhold(note(0, 0, 0))
+			o.Schedule()
+			o.Reply([]byte("{}\x1e"), true)
+		}
+		c.conn.Pong(wsframe.Control(wsframe.Pong, []byte("p")))
+		w.settle()
+		assert.Equal(t, []string{"pong p"}, c.everything())
+		assert.Empty(t, p.poll())
+		c.conn.out.Release()
+		p.conn.out.Release()
+		w.settle()
+		assert.Len(t, c.everything(), 3)
+		assert.Len(t, p.poll(), 2)
 	})
 }

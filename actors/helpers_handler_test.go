@@ -1,0 +1,129 @@
+package actors
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+)
+
+type method func(k *Call, args string) (any, error)
+
+// handler runs the functions that a test gives it.
+type handler struct {
+	methods      map[string]method
+	bind         func(k *Call) // runs before the arguments are bound
+	connected    func(k *Call) error
+	disconnected func(k *Call, cause error)
+	describe     func(generic string, err error) string
+	panicked     func(k *Call, err error)
+	over         chan struct{}
+
+	mu     sync.Mutex
+	events []string
+}
+
+func newHandler() *handler {
+	h := &handler{}
+	h.methods = map[string]method{
+		"echo": func(_ *Call, args string) (any, error) { return json.RawMessage(args), nil },
+		"fail": func(*Call, string) (any, error) { return nil, errors.New("no") },
+		"wait": func(k *Call, _ string) (any, error) { // until its context ends
+			select {
+			case <-k.Done():
+				return nil, context.Cause(k)
+			case <-h.over:
+				return nil, nil
+			}
+		},
+	}
+	return h
+}
+
+func (h *handler) note(format string, args ...any) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.events = append(h.events, fmt.Sprintf(format, args...))
+}
+
+func (h *handler) noted() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return append([]string{}, h.events...)
+}
+
+func (h *handler) Invoke(k *Call, dst []byte) []byte {
+	target, _ := k.Target()
+	name, args := string(target), string(k.Arguments())
+	if h.bind != nil {
+		h.bind(k)
+	}
+	k.SetMethod(name)
+	k.Bound()
+	m := h.methods[name]
+	if m == nil {
+		m = func(*Call, string) (any, error) { return nil, errors.New("no method") }
+	}
+	result, err := m(k, args)
+	if len(k.ID()) == 0 {
+		return dst
+	}
+	protocol := k.Connection().Protocol()
+	if err != nil {
+		return protocol.AppendError(dst, k.ID(), err.Error())
+	}
+	dst, err = protocol.AppendResult(dst, k.ID(), result)
+	if err != nil {
+		return protocol.AppendError(dst, k.ID(), err.Error())
+	}
+	return dst
+}
+
+func (h *handler) Panicked(k *Call, dst []byte, err error) []byte {
+	if h.panicked != nil {
+		h.panicked(k, err)
+	}
+	if len(k.ID()) == 0 {
+		return dst
+	}
+	return k.Connection().Protocol().AppendError(dst, k.ID(), err.Error())
+}
+
+func (h *handler) Connected(k *Call) error {
+	h.note("connected %s", k.Connection().ID())
+	if h.connected != nil {
+		return h.connected(k)
+	}
+	return nil
+}
+
+func (h *handler) Disconnected(k *Call, cause error) {
+	h.note("disconnected %s: %v", k.Connection().ID(), cause)
+	if h.disconnected != nil {
+		h.disconnected(k, cause)
+	}
+}
+
+func (h *handler) Describe(generic string, err error) string {
+	if h.describe != nil {
+		return h.describe(generic, err)
+	}
+	return generic + " Error: " + err.Error()
+}
+
+// gate is a method that waits until it is let go, whatever becomes of its context.
+func (w *world) gate() (m method, open func()) {
+	gate := make(chan struct{})
+	m = func(*Call, string) (any, error) {
+		select {
+		case <-gate:
+		case <-w.over:
+		}
+		return "passed", nil
+	}
+	return m, sync.OnceFunc(func() { close(gate) })
+}
+
+// badError is an error that cannot be printed, such as a nil pointer that has become one.
+type badError struct{}

@@ -1,0 +1,126 @@
+package actors
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/troupe-go/troupe/actors/outbox"
+	"github.com/troupe-go/troupe/internal/wsframe"
+	"github.com/troupe-go/troupe/proto/hubproto"
+)
+
+func call(id, target string, args ...any) string {
+	b, err := json.Marshal(args)
+	if args == nil {
+		b = []byte("[]")
+	}
+	if err != nil {
+		panic(err)
+	}
+	if id != "" {
+		id = `,"invocationId":"` + id + `"`
+	}
+	return fmt.Sprintf(`{"type":1%s,"target":%q,"arguments":%s}`, id, target, b)
+}
+
+func cancel(id string) string { return fmt.Sprintf(`{"type":5,"invocationId":%q}`, id) }
+
+const ping = `{"type":6}`
+
+func result(id, value string) string {
+	return fmt.Sprintf(`{"type":3,"invocationId":%q,"result":%s}`, id, value)
+}
+
+func failure(id, text string) string {
+	return fmt.Sprintf(`{"type":3,"invocationId":%q,"error":%q}`, id, text)
+}
+
+func told(target string, args ...any) string {
+	b, err := hubproto.JSON.AppendInvocation(nil, nil, target, args)
+	if err != nil {
+		panic(err)
+	}
+	return string(b[:len(b)-1])
+}
+
+// uploading is a call to which the client streams.
+func uploading(id, target string, streams ...string) string {
+	return withStreams(call(id, target), streams)
+}
+
+func withStreams(record string, streams []string) string {
+	return strings.TrimSuffix(record, "}") + `,"streamIds":["` + strings.Join(streams, `","`) + `"]}`
+}
+
+// one is an item of a stream.
+func one(stream string, value any) string {
+	return fmt.Sprintf(`{"type":2,"invocationId":%q,"item":"%v"}`, stream, value)
+}
+
+// over ends a stream.
+func over(stream string) string { return fmt.Sprintf(`{"type":3,"invocationId":%q}`, stream) }
+
+// streaming is a call whose results are to be streamed.
+func streaming(id, target string, streams ...string) string {
+	record := strings.Replace(call(id, target), `"type":1`, `"type":4`, 1)
+	if len(streams) > 0 {
+		record = withStreams(record, streams)
+	}
+	return record
+}
+
+// itemOf is what a client gets.
+func itemOf(id string, value any) string {
+	return fmt.Sprintf(`{"type":2,"invocationId":%q,"item":%v}`, id, value)
+}
+
+// question is what a client gets.
+func question(id string) string {
+	return fmt.Sprintf(`{"type":1,"invocationId":%q,"target":"question","arguments":[]}`, id)
+}
+
+// note is a message to a client that names its sender and says how many there were before it.
+func note(sender, n, size int) *outbox.Packet {
+	b, _ := hubproto.JSON.AppendInvocation(outbox.Buffer(64), nil, "note", []any{sender, n, strings.Repeat("x", size)})
+	return outbox.NewPacket(b, wsframe.Text, true)
+}
+
+// pending is how many bytes wait for a client.
+func pending(c *client) int {
+	bytes, _ := c.conn.out.Pending()
+	return bytes
+}
+
+// noted takes the records of notes apart, and gives the numbers of each sender in order of arrival.
+func noted(t require.TestingT, records []string) map[int][]int {
+	numbers := map[int][]int{}
+	for _, record := range records {
+		var sender, n int
+		if _, err := fmt.Sscanf(record, `{"type":1,"target":"note","arguments":[%d,%d,`, &sender, &n); err != nil {
+			if _, err := fmt.Sscanf(record, `{"type":3,"invocationId":"%d/%d"`, &sender, &n); err != nil {
+				require.Failf(t, "no note", "%.200s", record)
+			}
+		}
+		numbers[sender] = append(numbers[sender], n)
+	}
+	return numbers
+}
+
+// noteless leaves records out.
+func noteless(records []string, out string) (rest []string) {
+	for _, record := range records {
+		if record != out {
+			rest = append(rest, record)
+		}
+	}
+	return rest
+}
+
+// jsonText is how a text is written in JSON, without its quotes.
+func jsonText(s string) string {
+	b, _ := hubproto.JSON.AppendResult(nil, nil, s)
+	return string(b[len(`{"type":3,"result":"`) : len(b)-len("\"}\x1e")])
+}

@@ -1,0 +1,215 @@
+package actors
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+func TestJoinAndLeave(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		ctx := context.Background()
+		c := w.open("a", "bob")
+		send := func() { w.send(&Audience{Kind: Groups, Names: []string{"g"}}, "x"); w.settle() }
+		for range 2 {
+			require.NoError(t, w.hub.Join(ctx, "a", "g"))
+		}
+		send()
+		assert.Len(t, c.got(), 1, "twice is once")
+		for range 2 {
+			require.NoError(t, w.hub.Leave(ctx, "a", "g"))
+		}
+		send()
+		assert.Len(t, c.got(), 1)
+		assert.Nil(t, w.hub.groups.find("g"))
+		require.NoError(t, w.hub.Join(ctx, "nobody", "g"))
+		require.NoError(t, w.hub.Leave(ctx, "nobody", "g"))
+
+		other, err := w.sys.NewHub("other", w.handler, w.hub.protocols)
+		require.NoError(t, err)
+		require.NoError(t, other.Join(ctx, "a", "g"), "somebody else's connection is nobody")
+		assert.Nil(t, other.groups.find("g"))
+		assert.Nil(t, w.hub.groups.find("g"))
+	})
+}
+
+func TestGroupsAndUsersAreLeftOnClose(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		ctx := context.Background()
+		c, other := w.open("a", "bob"), w.open("b", "bob")
+		for _, group := range []string{"g", "h"} {
+			require.NoError(t, w.hub.Join(ctx, "a", group))
+		}
+		require.NoError(t, w.hub.Join(ctx, "b", "g"))
+		c.socket.Cut()
+		w.settle()
+		c.gone(t)
+		assert.Nil(t, w.hub.groups.find("h"))
+		w.send(&Audience{Kind: Groups, Names: []string{"g"}}, "group")
+		w.send(&Audience{Kind: Users, Names: []string{"bob"}}, "user")
+		w.settle()
+		assert.Equal(t, []string{told("group"), told("user")}, other.got())
+		require.NoError(t, w.hub.Join(ctx, "a", "h"))
+		assert.Nil(t, w.hub.groups.find("h"))
+	})
+}
+
+// While OnDisconnected runs, the memberships are still there, and can be given up, but none is added.
+func TestMembershipsWhileClosing(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		ctx := context.Background()
+		gate, open := w.gate()
+		w.handler.disconnected = func(k *Call, _ error) { _, _ = gate(k, "") }
+		c := w.open("a", "")
+		require.NoError(t, w.hub.Join(ctx, "a", "g"))
+		require.NoError(t, w.hub.Join(ctx, "a", "h"))
+		c.socket.Cut()
+		w.settle()
+		require.NotNil(t, w.hub.groups.find("g"))
+		require.NoError(t, w.hub.Leave(ctx, "a", "g"))
+		assert.Nil(t, w.hub.groups.find("g"))
+		require.NoError(t, w.hub.Join(ctx, "a", "i"))
+		assert.Nil(t, w.hub.groups.find("i"))
+		open()
+		w.settle()
+		c.gone(t)
+	})
+}
+
+// A ctx that ends while Join waits ends the wait.
+func TestJoinWithAContext(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		c := w.open("a", "")
+		c.conn.mailbox.mu.Lock()
+		c.conn.mailbox.running = true // nobody runs it
+		c.conn.mailbox.mu.Unlock()
+		ctx, cancel := context.WithTimeout(context.Background(), second)
+		defer cancel()
+		require.ErrorIs(t, w.hub.Join(ctx, "a", "g"), context.DeadlineExceeded)
+		joined := make(chan error)
+		go func() { joined <- w.hub.Join(context.Background(), "a", "h") }()
+		w.settle()
+		c.conn.mailbox.close() // the actor has stopped
+		require.NoError(t, <-joined, "nobody waits for ever")
+		require.NoError(t, w.hub.Join(context.Background(), "a", "h"))
+		w.sys.connections.remove(c.conn)
+		c.conn.supervisor.remove(c.conn)
+		w.sys.alive.Add(-1)
+		c.socket.Cut()
+	})
+}
+
+// A group against a model, small and large, and everyone, who know their places themselves.
+func TestMembershipModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		g := &group{everyone: rapid.Bool().Draw(t, "everyone")}
+		var all []*Connection
+		for i := range 3 * smallGroup {
+			all = append(all, &Connection{protocol: uint8(i % 3)})
+		}
+		members := map[*Connection]bool{}
+		t.Repeat(map[string]func(*rapid.T){
+			"": func(t *rapid.T) {
+				require.Len(t, g.members, len(members))
+				count := [MaxProtocols]int{}
+				for _, c := range all {
+					require.Equal(t, members[c], g.find(c) >= 0)
+					if members[c] {
+						require.Same(t, c, g.members[g.find(c)])
+						count[c.protocol]++
+					}
+				}
+				require.Equal(t, count, g.count)
+				for i := range count {
+					require.Equal(t, count[i] > 0, g.protocols.Load()&(1<<i) != 0)
+				}
+			},
+			"join": func(t *rapid.T) {
+				c := rapid.SampledFrom(all).Draw(t, "who")
+				g.join(c)
+				members[c] = true
+			},
+			"leave": func(t *rapid.T) {
+				c := rapid.SampledFrom(all).Draw(t, "who")
+				was := len(members)
+				delete(members, c)
+				require.Equal(t, was == 1 && len(members) == 0 && !g.everyone, g.leave(c))
+				if g.emptied {
+					require.False(t, g.join(c), "it has been given up")
+					g.emptied = false
+				}
+			},
+		})
+	})
+}
+
+// A group that is emptied is retired, while others join it: nobody is lost to a group that goes, and none remains without members.
+func TestRetireAndRecreate(t *testing.T) {
+	d := newDirectory()
+	const rounds = 2000
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			c := &Connection{}
+			for range rounds {
+				d.join("g", c)
+				g := d.find("g")
+				if g == nil {
+					assert.Fail(t, "the group of a member is gone")
+					return
+				}
+				g.mu.Lock()
+				there := g.find(c) >= 0
+				g.mu.Unlock()
+				if !there {
+					assert.Fail(t, "a member is lost")
+					return
+				}
+				d.leave("g", c)
+			}
+		})
+	}
+	all.Wait()
+	assert.Nil(t, d.find("g"))
+	d.leave("g", &Connection{})
+	assert.Nil(t, d.find("g"))
+}
+
+// The same with messages: who has joined gets them, who has left does not.
+func TestJoinsLeavesAndSends(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		ctx := context.Background()
+		w.settings.OutboxLimit = 8 << 20
+		var all sync.WaitGroup
+		for i := range 4 {
+			c := w.open(fmt.Sprint(i), "")
+			all.Go(func() {
+				for n := range 100 {
+					assert.NoError(t, w.hub.Join(ctx, c.conn.id, "g"))
+					assert.NoError(t, w.hub.Send(ctx, &Audience{Kind: Groups, Names: []string{"g"}}, "note", []any{i, 2 * n, ""}))
+					assert.NoError(t, w.hub.Leave(ctx, c.conn.id, "g"))
+					assert.NoError(t, w.hub.Send(ctx, &Audience{Kind: Groups, Names: []string{"g"}}, "note", []any{i, 2*n + 1, ""}))
+				}
+			})
+		}
+		all.Wait()
+		w.settle()
+		for i, c := range w.clients {
+			for sender, numbers := range noted(t, c.got()) {
+				require.True(t, slices.IsSorted(numbers))
+				require.Len(t, slices.Compact(slices.Clone(numbers)), len(numbers), "at most once")
+				if sender == i {
+					require.Len(t, numbers, 100)
+					require.False(t, slices.ContainsFunc(numbers, func(n int) bool { return n%2 == 1 }))
+				}
+			}
+		}
+		assert.Nil(t, w.hub.groups.find("g"))
+	})
+}

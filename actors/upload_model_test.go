@@ -1,0 +1,245 @@
+package actors
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+// script is what the calls of the model do, and what they have got.
+type script struct {
+	w     *world
+	mu    sync.Mutex
+	gates map[string]chan struct{}
+	got   map[string][]string // by stream
+	ends  map[string]error
+}
+
+func newScript(w *world) *script {
+	s := &script{w: w, gates: map[string]chan struct{}{}, got: map[string][]string{}, ends: map[string]error{}}
+	for _, how := range []string{"take", "one", "panic", "goexit", "none"} {
+		w.handler.methods["now-"+how] = func(k *Call, _ string) (any, error) { return s.run(k, how) }
+		w.handler.methods["gate-"+how] = func(k *Call, _ string) (any, error) {
+			select {
+			case <-s.gate(string(k.ID())):
+			case <-w.over:
+			}
+			return s.run(k, how)
+		}
+	}
+	return s
+}
+
+func (s *script) gate(id string) chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.gates[id] == nil {
+		s.gates[id] = make(chan struct{})
+	}
+	return s.gates[id]
+}
+
+func (s *script) run(k *Call, how string) (any, error) {
+	list, _ := k.Uploads()
+	if how == "none" {
+		return how, nil
+	}
+	ended := make(chan struct{}, len(list))
+	for _, u := range list {
+		go func() {
+			for {
+				err := u.Next(func(value []byte) error {
+					s.mu.Lock()
+					defer s.mu.Unlock()
+					key := string(k.ID()) + "/" + u.id
+					s.got[key] = append(s.got[key], strings.Trim(string(value), `"`))
+					return nil
+				})
+				if err != nil {
+					s.mu.Lock()
+					s.ends[string(k.ID())+"/"+u.id] = err
+					s.mu.Unlock()
+				}
+				if err != nil || how != "take" {
+					ended <- struct{}{}
+					return
+				}
+			}
+		}()
+	}
+	for i := range list {
+		if how == "take" || i == 0 { // others end with whichever stream is the first
+			<-ended
+		}
+	}
+	switch how {
+	case "panic":
+		panic("no")
+	case "goexit":
+		runtime.Goexit()
+	}
+	return how, nil
+}
+
+// Calls with and without streams, items, ends and cancels in any order: what a call takes of a stream is the beginning of what was sent,
+// in order, and all of it if the call takes everything; all calls are answered, and nothing is left.
+func TestUploadModel(t *testing.T) {
+	type stream struct {
+		key  string // of the call and the stream
+		id   string
+		sent []string
+		over bool
+	}
+	type work struct {
+		id       string
+		how      string
+		gated    bool
+		streams  []*stream
+		canceled bool
+	}
+	inBubble(t, func(t *testing.T, w *world) {
+		connection := 0
+		w.property(func(t *rapid.T) {
+			s := newScript(w)
+			connection++
+			w.settings.Parallel = rapid.IntRange(1, 3).Draw(t, "limit")
+			w.settings.StreamBuffer = rapid.IntRange(1, 4).Draw(t, "buffer")
+			w.settings.InboundLimit = rapid.SampledFrom([]int{1, 3 * charge, 1 << 20}).Draw(t, "budget")
+			c := w.open(fmt.Sprint("c", connection), "")
+			defer c.socket.Cut()
+			var calls []*work
+			var open []*stream
+			used := map[string]bool{} // ids of streams that have not ended
+			item := 0
+			say := func(records ...string) { c.later(records...) }
+			end := func(st *stream) {
+				open = slices.DeleteFunc(open, func(o *stream) bool { return o == st })
+				delete(used, st.id)
+				st.over = true
+			}
+			t.Repeat(map[string]func(*rapid.T){
+				"": func(t *rapid.T) {
+					w.settle()
+					q := &c.conn.calls
+					q.mu.Lock()
+					defer q.mu.Unlock()
+					require.LessOrEqual(t, int(q.slots.taken), w.settings.Parallel)
+					require.LessOrEqual(t, c.conn.in.fullUploads, 3*len(calls))
+				},
+				"call": func(t *rapid.T) {
+					k := &work{id: strconv.Itoa(len(calls))}
+					k.how = rapid.SampledFrom([]string{"take", "take", "take", "one", "panic", "goexit", "none"}).Draw(t, "how")
+					k.gated = rapid.Bool().Draw(t, "gated")
+					var ids []string
+					for range rapid.IntRange(0, 3).Draw(t, "streams") {
+						id := rapid.SampledFrom([]string{"a", "b", "c", "d", "e", "f"}).Draw(t, "stream")
+						if used[id] {
+							continue
+						}
+						used[id] = true
+						st := &stream{key: k.id + "/" + id, id: id}
+						k.streams, open, ids = append(k.streams, st), append(open, st), append(ids, id)
+					}
+					target := "now-" + k.how
+					if k.gated {
+						target = "gate-" + k.how
+					}
+					calls = append(calls, k)
+					if len(ids) > 0 {
+						say(uploading(k.id, target, ids...))
+					} else {
+						say(call(k.id, target))
+					}
+				},
+				"items": func(t *rapid.T) {
+					if len(open) == 0 {
+						return // nothing to send to
+					}
+					var records []string
+					for range rapid.IntRange(1, 6).Draw(t, "items") {
+						st := rapid.SampledFrom(open).Draw(t, "stream")
+						st.sent = append(st.sent, strconv.Itoa(item))
+						records = append(records, one(st.id, item))
+						item++
+					}
+					if rapid.Bool().Draw(t, "together") {
+						say(records...)
+						return
+					}
+					for _, record := range records {
+						say(record)
+					}
+				},
+				"end": func(t *rapid.T) {
+					if len(open) == 0 {
+						return // nothing to end
+					}
+					st := rapid.SampledFrom(open).Draw(t, "stream")
+					end(st)
+					if rapid.Bool().Draw(t, "fails") {
+						say(failure(st.id, "broken"))
+					} else {
+						say(over(st.id))
+					}
+				},
+				"cancel": func(t *rapid.T) {
+					if len(calls) == 0 {
+						return // nothing to cancel
+					}
+					k := rapid.SampledFrom(calls).Draw(t, "call")
+					k.canceled = true
+					say(cancel(k.id))
+				},
+				"open": func(t *rapid.T) {
+					if len(calls) == 0 {
+						return // nothing waits
+					}
+					k := rapid.SampledFrom(calls).Draw(t, "call")
+					if k.gated {
+						k.gated = false
+						close(s.gate(k.id))
+					}
+				},
+			})
+			for _, st := range slices.Clone(open) {
+				end(st)
+				say(over(st.id))
+			}
+			for _, k := range calls {
+				if k.gated {
+					close(s.gate(k.id))
+				}
+			}
+			w.pass(soon)
+			answers := map[string]int{}
+			for _, record := range c.got() {
+				for _, k := range calls {
+					if strings.Contains(record, `"invocationId":"`+k.id+`"`) {
+						answers[k.id]++
+					}
+				}
+			}
+			for _, k := range calls {
+				require.Equal(t, 1, answers[k.id], "answers to %s", k.id)
+				for _, st := range k.streams {
+					got := s.got[st.key]
+					require.LessOrEqual(t, len(got), len(st.sent))
+					require.True(t, slices.Equal(st.sent[:len(got)], got), "%s: %q of %q", st.key, got, st.sent)
+					if k.how == "take" && !k.canceled {
+						require.Len(t, got, len(st.sent), st.key)
+						require.NotErrorIs(t, s.ends[st.key], context.Canceled)
+					}
+				}
+			}
+			c.clean(t)
+		})
+	})
+}
