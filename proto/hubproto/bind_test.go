@@ -18,65 +18,6 @@ import (
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
-const errorBinding = "Error binding arguments. Make sure that the types of the provided values match the types of the hub method being invoked."
-
-// bind binds one argument to a parameter of a type.
-func bind(argument string, typ reflect.Type) (any, error) {
-	v := reflect.New(typ).Elem()
-	err := hubproto.JSON.BindArguments([]byte("["+argument+"]"), []reflect.Value{v})
-	return v.Interface(), err
-}
-
-func requireBindError(t require.TestingT, err error, text string) *hubproto.BindError {
-	var bind *hubproto.BindError
-	require.ErrorAs(t, err, &bind)
-	require.Equal(t, text, bind.Text)
-	require.EqualError(t, err, text)
-	return bind
-}
-
-type (
-	person struct {
-		Name  string
-		Value int
-	}
-	contacts struct {
-		Home    *person
-		Work    person
-		Many    []person
-		ByName  map[string]person
-		Numbers []int
-		Any     any
-	}
-	renamed struct {
-		UserID  int `json:"uid"`
-		URLPath string
-		Hidden  int `json:"-"`
-		Quoted  int `json:",string"`
-	}
-	outer struct {
-		person
-		*Base
-		Extra int
-	}
-	twoCases struct {
-		Upper *int `json:"A"`
-		Lower int  `json:"a"`
-	}
-	// seen keeps what it was given.
-	seen struct{ Raw string }
-	// lettered reads texts alone.
-	lettered struct{ Text string }
-	// refusing takes nothing.
-	refusing struct{}
-)
-
-var errRefused = errors.New("refused")
-
-func (s *seen) UnmarshalJSON(raw []byte) error      { s.Raw = string(raw); return nil }
-func (l *lettered) UnmarshalText(text []byte) error { l.Text = "<" + string(text) + ">"; return nil }
-func (*refusing) UnmarshalJSON([]byte) error        { return errRefused }
-
 func TestBind(t *testing.T) {
 	five := 5
 	for _, test := range []struct {

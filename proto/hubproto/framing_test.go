@@ -10,33 +10,6 @@ import (
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
-// cutter is what Protocol.Next and NextHandshake have in common.
-type cutter func(buf []byte, searched, limit int) (int, error)
-
-// cutAll cuts the records out of a stream that comes in chunks, as a connection does.
-func cutAll(next cutter, limit int, chunks ...[]byte) (records []string, rest string, err error) {
-	var buf []byte
-	searched := 0
-	for _, chunk := range chunks {
-		buf = append(buf, chunk...)
-		for {
-			n, err := next(buf, searched, limit)
-			if err != nil {
-				return records, string(buf), err
-			}
-			if n == 0 {
-				searched = len(buf)
-				break
-			}
-			records = append(records, string(buf[:n]))
-			buf, searched = buf[n:], 0
-		}
-	}
-	return records, string(buf), nil
-}
-
-var cutters = map[string]cutter{"JSON": hubproto.JSON.Next, "handshake": hubproto.NextHandshake}
-
 func TestNext(t *testing.T) {
 	tests := []struct {
 		name  string

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"math"
 	"reflect"
-	"regexp"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -133,25 +132,6 @@ func FuzzSplit(f *testing.F) {
 	})
 }
 
-var surrogate = regexp.MustCompile(`\\u[dD][89abAB-fA-F]`)
-
-func nesting(v any) int {
-	deepest := 0
-	switch v := v.(type) {
-	case []any:
-		for _, element := range v {
-			deepest = max(deepest, nesting(element))
-		}
-	case map[string]any:
-		for _, element := range v {
-			deepest = max(deepest, nesting(element))
-		}
-	default:
-		return 0
-	}
-	return deepest + 1
-}
-
 func FuzzValue(f *testing.F) {
 	for _, seed := range []string{
 		`null`, `true`, `0`, `-0`, `1e21`, `1e-7`, `123456789012345678901234567890`, `1e400`, `""`, `"\ud83d\ude00"`, `"\ud83d"`, `"\u2028\u001e\\u"`, `"é😀"`, "\"\xff\"", `[]`, `{}`, ` [ 1 , "a" ] `,
@@ -196,35 +176,6 @@ func FuzzValue(f *testing.F) {
 		require.NoError(t, err)
 		require.LessOrEqual(t, nesting(v), hubproto.MaxDepth-2)
 	})
-}
-
-// everything has a field of each kind that binding treats in its own way.
-type everything struct {
-	S   string
-	T   text
-	I   int
-	I8  int8
-	U   uint64
-	F   float32
-	B   bool
-	P   *int
-	PP  **everything
-	L   []int
-	LS  []string
-	LP  []*bool
-	A   [2]int
-	By  []byte
-	M   map[string]int
-	MI  map[int]*everything
-	Any any
-	Raw json.RawMessage
-	Num json.Number
-	Own seen
-	Txt lettered
-	URL string
-	Q   int `json:"q,string"`
-	person
-	*Base
 }
 
 func FuzzBind(f *testing.F) {

@@ -10,8 +10,6 @@ import (
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
-const errorReading = "Error reading JSON."
-
 // goodHandshakes also seed the fuzz test.
 var goodHandshakes = []struct {
 	name   string

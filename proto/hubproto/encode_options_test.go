@@ -1,0 +1,200 @@
+package hubproto_test
+
+import (
+	"encoding/json"
+	"math"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+type (
+	valueZero struct {
+		V int `json:"v"`
+	}
+	pointerZero struct {
+		V int `json:"v"`
+	}
+	hidden struct {
+		V int `json:"v"`
+	}
+	zeroer interface{ IsZero() bool }
+)
+
+func (z valueZero) IsZero() bool    { return z.V == 1 }
+func (z *pointerZero) IsZero() bool { return z.V == 1 }
+
+// tagged has a field for each option and kind.
+type tagged struct {
+	S   string            `json:"s,omitempty"`
+	I   int               `json:"i,omitempty"`
+	F   float64           `json:"f,omitempty"`
+	B   bool              `json:"b,omitempty"`
+	P   *int              `json:"p,omitempty"`
+	A   any               `json:"a,omitempty"`
+	L   []int             `json:"l,omitempty"`
+	M   map[string]int    `json:"m,omitempty"`
+	Arr [0]int            `json:"arr,omitempty"`
+	Ar2 [2]int            `json:"ar2,omitempty"`
+	St  struct{}          `json:"st,omitempty"`
+	T   time.Time         `json:"t,omitempty"`
+	ZS  string            `json:"zs,omitzero"`
+	ZL  []int             `json:"zl,omitzero"`
+	ZM  map[string]string `json:"zm,omitzero"`
+	ZA  [2]int            `json:"za,omitzero"`
+	ZSt hidden            `json:"zst,omitzero"`
+	ZT  time.Time         `json:"zt,omitzero"`
+	ZP  *time.Time        `json:"zp,omitzero"`
+	ZB  valueZero         `json:"zb,omitzero"`
+	ZBP *valueZero        `json:"zbp,omitzero"`
+	QI  int               `json:"qi,string"`
+	QS  string            `json:"qs,string"`
+	QB  bool              `json:"qb,string"`
+	QF  float32           `json:"qf,string"`
+	QP  *int64            `json:"qp,string"`
+	QN  json.Number       `json:"qn,string"`
+	QL  []int             `json:"ql,string"`
+	QA  any               `json:"qa,string"`
+	QO  uint8             `json:"qo,omitempty,string"`
+	QPP **int             `json:"qpp,string"`
+}
+
+func TestOptionsAgree(t *testing.T) {
+	five, now := 5, time.Now()
+	for name, v := range map[string]any{
+		"all zero": tagged{},
+		"all set": tagged{
+			S: "s", I: 1, F: 0.5, B: true, P: new(int), A: 0, L: []int{0}, M: map[string]int{"": 0}, Ar2: [2]int{1, 2}, T: now,
+			ZS: "s", ZL: []int{1}, ZM: map[string]string{"a": ""}, ZA: [2]int{0, 1}, ZSt: hidden{1}, ZT: now, ZP: &now, ZB: valueZero{2}, ZBP: &valueZero{2},
+			QI: -1, QS: "\"q\"", QB: true, QF: 0.1, QP: pointer(int64(math.MaxInt64)), QN: "12", QL: []int{1}, QA: 1, QO: 1, QPP: pointer(&five),
+		},
+		"empty but not zero":   tagged{A: "", L: []int{}, M: map[string]int{}, ZL: []int{}, ZM: map[string]string{}, ZP: &time.Time{}, QA: "x", QPP: new(*int)},
+		"zero by its own word": tagged{ZB: valueZero{1}, ZBP: &valueZero{1}, QN: "1.5"},
+		"minus zero":           tagged{F: math.Copysign(0, -1), QF: float32(math.Copysign(0, -1))},
+		"bad number":           tagged{QN: "x"},
+
+		"pointer receiver of IsZero": struct {
+			Z pointerZero `json:"z,omitzero"`
+		}{pointerZero{1}},
+		"pointer receiver of IsZero, with an address": &struct {
+			Z pointerZero `json:"z,omitzero"`
+		}{pointerZero{1}},
+		"pointer receiver of IsZero, not zero by its word": struct {
+			Z pointerZero `json:"z,omitzero"`
+		}{},
+		"the zero of an interface is nil": struct {
+			Z any `json:"z,omitzero"`
+		}{time.Time{}},
+		"interface with IsZero": struct {
+			Z zeroer `json:"z,omitzero"`
+		}{time.Time{}},
+		"interface with IsZero, nil": struct {
+			Z zeroer `json:"z,omitzero"`
+		}{},
+		"interface with IsZero, nil within": struct {
+			Z zeroer `json:"z,omitzero"`
+		}{(*pointerZero)(nil)},
+		"embedded, not exported, omitzero": struct {
+			hidden `json:"h,omitzero"`
+		}{},
+		"embedded, not exported, omitzero, with a value": struct {
+			hidden `json:"h,omitzero"`
+		}{hidden{1}},
+		"string option of an int that writes itself": struct {
+			M intM  `json:"m,string"`
+			N *intM `json:"n,string"`
+		}{5, pointer(intM(6))},
+		"string option of an int that writes itself by its address": &struct {
+			M intPM `json:"m,string"`
+		}{5},
+		"string option of an int with a text": struct {
+			T intT `json:"t,string"`
+		}{5},
+		"string option of any": struct {
+			A any `json:"a,string"`
+		}{true},
+		"unknown options": struct {
+			A int `json:"a,omitnothing,string,omitempty"`
+		}{1},
+		"odd names": struct {
+			A int `json:"a b"`
+			B int `json:"ä/.#$%&*+-:;<=>?@[]^_{|}~"`
+			C int `json:"1"`
+		}{},
+	} {
+		t.Run(name, func(t *testing.T) {
+			defer func() { // a panic here would keep the other tests from running
+				if p := recover(); p != nil {
+					t.Errorf("panic: %v", p)
+				}
+			}()
+			agrees(t, v)
+			agrees(t, reflectPointer(v))
+			agrees(t, []any{v, map[string]any{"x": v}})
+		})
+	}
+}
+
+func TestNamesThatAreNone(t *testing.T) {
+	// What encoding/json does not take for a name leaves the field with its own.
+	for _, tag := range []string{`a'b`, `a\"b`, `a\\b`, `a\tb`} {
+		typ := reflect.StructOf([]reflect.StructField{{Name: "SomeName", Type: reflect.TypeFor[int](), Tag: reflect.StructTag(`json:"` + tag + `"`)}})
+		std, err := json.Marshal(reflect.Zero(typ).Interface())
+		require.NoError(t, err)
+		require.Equal(t, `{"SomeName":0}`, string(std))
+		assert.Equal(t, `{"someName":0}`, encoded(t, reflect.Zero(typ).Interface()), tag)
+	}
+}
+
+type (
+	TA struct {
+		X int `json:"x"`
+		Y int `json:"y"`
+	}
+	TB struct {
+		X int `json:"x"`
+		Z int `json:"z"`
+	}
+	TC struct {
+		TA
+		Y int `json:"y"`
+	}
+	TD struct {
+		*TA
+		*TB
+	}
+	TE struct {
+		TA `json:"ta"`
+		*TE
+		N int `json:"n"`
+	}
+	TF struct {
+		*TC
+		*TA
+	}
+	TG struct {
+		*TD
+		*TC
+	}
+)
+
+func TestEmbeddedAgrees(t *testing.T) {
+	a, b := TA{1, 2}, TB{3, 4}
+	for _, v := range []any{
+		a, TC{a, 5}, TD{&a, &b}, TD{&a, nil}, TD{}, TE{TA: a, N: 1}, TE{TA: a, TE: &TE{N: 2}, N: 1}, TF{&TC{a, 5}, &TA{6, 7}}, TF{&TC{a, 5}, nil}, TG{&TD{&a, &b}, &TC{a, 5}}, TG{},
+		struct {
+			TA
+			TB `json:"tb"`
+		}{a, b},
+		struct {
+			*TF `json:"-"`
+			*TG
+		}{},
+	} {
+		agrees(t, v)
+		agrees(t, reflectPointer(v))
+	}
+}
