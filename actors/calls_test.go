@@ -20,29 +20,29 @@ import (
 
 // The run queue against a model: the first of those that have not ended run, as many as there are slots, and start in order of arrival.
 func TestRunQueueModel(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		w.settings.KeepAlive = never
+	inBubble(t, func(t *testing.T, e *env) {
+		e.settings.KeepAlive = never
 		client := 0
-		w.property(func(t *rapid.T) {
-			crew := newCrew(w)
+		e.checkProperty(func(t *rapid.T) {
+			control := newCallControl(e)
 			client++
-			w.settings.Parallel = rapid.IntRange(1, 4).Draw(t, "limit")
-			c := w.open(fmt.Sprint("c", client), "")
+			e.settings.Parallel = rapid.IntRange(1, 4).Draw(t, "limit")
+			c := e.open(fmt.Sprint("c", client), "")
 			next := 0
 			var alive, answered []string // calls that have not ended, and those that have
 			want := []string{}           // all that arrived
 			canceled := map[string]bool{}
-			busy := func() []string { return alive[:min(len(alive), w.settings.Parallel)] }
+			busy := func() []string { return alive[:min(len(alive), e.settings.Parallel)] }
 			ended := func(id, how string) {
 				alive = slices.DeleteFunc(alive, func(one string) bool { return one == id })
 				answered = append(answered, completion(id, how))
 			}
 			t.Repeat(map[string]func(*rapid.T){
 				"": func(t *rapid.T) {
-					w.pass(soon) // by then as many run as may
+					e.sleep(schedulingTime) // by then as many run as may
 					started := want[:len(want)-len(alive)+len(busy())]
-					require.Equal(t, started, crew.starts())
-					require.LessOrEqual(t, crew.most, w.settings.Parallel)
+					require.Equal(t, started, control.started())
+					require.LessOrEqual(t, control.maxRunning, e.settings.Parallel)
 					require.EqualValues(t, len(busy()), c.conn.calls.slots.taken)
 				},
 				"arrive": func(t *rapid.T) {
@@ -53,7 +53,7 @@ func TestRunQueueModel(t *testing.T) {
 						calls = append(calls, call(id, "work"))
 						alive, want = append(alive, id), append(want, id)
 					}
-					c.say(calls...)
+					c.send(calls...)
 				},
 				"end": func(t *rapid.T) {
 					if len(alive) == 0 {
@@ -61,7 +61,7 @@ func TestRunQueueModel(t *testing.T) {
 					}
 					id := rapid.SampledFrom(busy()).Draw(t, "call")
 					how := rapid.SampledFrom([]string{"ok", "fail", "panic", "goexit"}).Draw(t, "how")
-					crew.end(id, how)
+					control.end(id, how)
 					ended(id, how)
 				},
 				"race": func(t *rapid.T) { // ends and arrivals at once
@@ -71,13 +71,13 @@ func TestRunQueueModel(t *testing.T) {
 					var ends sync.WaitGroup
 					for _, id := range slices.Clone(busy()) {
 						how := rapid.SampledFrom([]string{"ok", "goexit"}).Draw(t, "how")
-						ends.Go(func() { crew.end(id, how) })
+						ends.Go(func() { control.end(id, how) })
 						ended(id, how)
 					}
 					id := strconv.Itoa(next)
 					next++
 					alive, want = append(alive, id), append(want, id)
-					c.say(call(id, "work"))
+					c.send(call(id, "work"))
 					ends.Wait()
 				},
 				"cancel": func(t *rapid.T) {
@@ -85,45 +85,45 @@ func TestRunQueueModel(t *testing.T) {
 						return // nothing to cancel
 					}
 					id := rapid.SampledFrom(alive).Draw(t, "call")
-					c.say(cancel(id))
+					c.send(cancel(id))
 					canceled[id] = true
 				},
 			})
 			for len(alive) > 0 {
 				id := alive[0]
-				crew.end(id, "ok")
+				control.end(id, "ok")
 				ended(id, "ok")
-				w.pass(soon)
+				e.sleep(schedulingTime)
 			}
-			require.ElementsMatch(t, answered, c.got())
-			for id, cause := range crew.causes {
+			require.ElementsMatch(t, answered, c.messages())
+			for id, cause := range control.causes {
 				require.True(t, canceled[id])
 				require.Equal(t, ErrCanceled, cause)
 			}
-			require.Len(t, crew.causes, len(canceled))
+			require.Len(t, control.causes, len(canceled))
 			require.Zero(t, c.conn.calls.slots.taken)
 			require.Empty(t, c.conn.calls.running)
 			c.socket.Cut()
-			w.settle()
+			e.settle()
 		})
 	})
 }
 
 // Calls end as fast as they arrive, so that every end races with an arrival.
 func TestNoCallIsLostInARace(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		w.settings.OutboxLimit = 16 << 20
+	inBubble(t, func(t *testing.T, e *env) {
+		e.settings.OutboxLimit = 16 << 20
 		for _, limit := range []int{1, 3} {
-			w.settings.Parallel = limit
-			c := w.open(fmt.Sprint(limit), "")
+			e.settings.Parallel = limit
+			c := e.open(fmt.Sprint(limit), "")
 			for i := range 3000 {
-				c.say(call(strconv.Itoa(i), "echo"))
+				c.send(call(strconv.Itoa(i), "echo"))
 				if i%100 == 0 {
-					w.settle()
+					e.settle()
 				}
 			}
-			w.settle()
-			got := c.got()
+			e.settle()
+			got := c.messages()
 			assert.Len(t, got, 3000)
 			if limit == 1 {
 				for i, record := range got {
@@ -136,17 +136,17 @@ func TestNoCallIsLostInARace(t *testing.T) {
 
 // Answers to calls that came together leave together.
 func TestCompletionsOfOneReadAreOneWrite(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		c := w.open("a", "")
+	inBubble(t, func(t *testing.T, e *env) {
+		c := e.open("a", "")
 		before, _ := linktest.ParseFrames(c.socket.Wire())
 		var calls []string
 		for i := range 8 {
 			calls = append(calls, call(strconv.Itoa(i), "echo"))
 		}
-		c.say(calls...)
-		w.settle()
+		c.send(calls...)
+		e.settle()
 		after, _ := linktest.ParseFrames(c.socket.Wire())
-		assert.Len(t, c.got(), 8)
+		assert.Len(t, c.messages(), 8)
 		assert.Len(t, after, len(before)+1)
 	})
 }
@@ -155,37 +155,37 @@ func TestCompletionsOfOneReadAreOneWrite(t *testing.T) {
 // what waits, and lets go on what runs.
 func TestReceivedIsExecuted(t *testing.T) {
 	ends := map[string]struct {
-		how  func(w *world, c *client)
+		how  func(e *env, c *client)
 		runs []string
 	}{
-		"Close":    {func(_ *world, c *client) { c.say(`{"type":7}`) }, []string{"1", "2", "3", "4"}},
-		"cut":      {func(_ *world, c *client) { c.socket.Cut() }, []string{"1", "2", "3", "4"}},
-		"shutdown": {func(w *world, _ *client) { go func() { assert.NoError(w.t, w.shutdown()) }() }, []string{"1", "2", "3", "4"}},
-		"abort":    {func(_ *world, c *client) { c.conn.Abort() }, []string{"1"}},
-		"overflow": {func(_ *world, c *client) { c.conn.overflowed() }, []string{"1"}},
+		"Close":    {func(_ *env, c *client) { c.send(`{"type":7}`) }, []string{"1", "2", "3", "4"}},
+		"cut":      {func(_ *env, c *client) { c.socket.Cut() }, []string{"1", "2", "3", "4"}},
+		"shutdown": {func(e *env, _ *client) { go func() { assert.NoError(e.t, e.shutdown()) }() }, []string{"1", "2", "3", "4"}},
+		"abort":    {func(_ *env, c *client) { c.conn.Abort() }, []string{"1"}},
+		"overflow": {func(_ *env, c *client) { c.conn.overflowed() }, []string{"1"}},
 	}
 	for name, end := range ends {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, w *world) {
-				crew := newCrew(w)
-				w.settings.Parallel = 1
-				c := w.open("a", "")
-				c.say(call("1", "work"), call("2", "work"), call("3", "work"), call("4", "work"))
-				w.pass(soon)
-				end.how(w, c)
-				w.settle()
-				require.Equal(t, []string{"connected a"}, w.handler.noted())
+			inBubble(t, func(t *testing.T, e *env) {
+				control := newCallControl(e)
+				e.settings.Parallel = 1
+				c := e.open("a", "")
+				c.send(call("1", "work"), call("2", "work"), call("3", "work"), call("4", "work"))
+				e.sleep(schedulingTime)
+				end.how(e, c)
+				e.settle()
+				require.Equal(t, []string{"connected a"}, e.handler.events())
 				for i, how := range []string{"ok", "goexit", "panic", "fail"}[:len(end.runs)] {
-					require.Equal(t, []string{"connected a"}, w.handler.noted(), "before OnDisconnected")
-					crew.end(strconv.Itoa(i+1), how)
-					w.pass(soon)
+					require.Equal(t, []string{"connected a"}, e.handler.events(), "before OnDisconnected")
+					control.end(strconv.Itoa(i+1), how)
+					e.sleep(schedulingTime)
 				}
-				assert.Equal(t, end.runs, crew.starts())
-				assert.Empty(t, crew.causes)
-				assert.Len(t, w.handler.noted(), 2)
+				assert.Equal(t, end.runs, control.started())
+				assert.Empty(t, control.causes)
+				assert.Len(t, e.handler.events(), 2)
 				assert.Zero(t, c.conn.in.charged)
 				if name == "Close" || name == "shutdown" {
-					got := c.got()
+					got := c.messages()
 					require.Len(t, got, 4+2, "the answers, then Close")
 					assert.Contains(t, got[4], `"type":7`)
 				}
@@ -198,113 +198,113 @@ func TestReceivedIsExecuted(t *testing.T) {
 // former, for as long as it runs.
 func TestCallsThatDoNotEnd(t *testing.T) {
 	for _, grace := range []time.Duration{-1, 3 * second} {
-		inBubble(t, func(t *testing.T, w *world) {
-			w.settings.DisconnectGrace = grace
-			crew := newCrew(w)
-			c := w.open("a", "")
-			c.say(call("1", "work"), call("2", "echo"))
-			w.settle()
+		inBubble(t, func(t *testing.T, e *env) {
+			e.settings.DisconnectGrace = grace
+			control := newCallControl(e)
+			c := e.open("a", "")
+			c.send(call("1", "work"), call("2", "echo"))
+			e.settle()
 			c.socket.Cut()
-			w.pass(2 * second)
-			assert.Len(t, w.handler.noted(), 1)
-			w.pass(w.settings.CloseTimeout + 3*second)
+			e.sleep(2 * second)
+			assert.Len(t, e.handler.events(), 1)
+			e.sleep(e.settings.CloseTimeout + 3*second)
 			if grace < 0 {
-				assert.Len(t, w.handler.noted(), 1)
+				assert.Len(t, e.handler.events(), 1)
 			} else {
-				assert.Equal(t, []string{"connected a", "disconnected a: <nil>"}, w.handler.noted())
+				assert.Equal(t, []string{"connected a", "disconnected a: <nil>"}, e.handler.events())
 			}
-			crew.end("1", "ok")
-			w.settle()
-			assert.Len(t, w.handler.noted(), 2)
-			assert.Len(t, crew.causes, map[bool]int{true: 0, false: 1}[grace < 0])
-			c.gone(t)
+			control.end("1", "ok")
+			e.settle()
+			assert.Len(t, e.handler.events(), 2)
+			assert.Len(t, control.causes, map[bool]int{true: 0, false: 1}[grace < 0])
+			c.assertRemoved(t)
 		})
 	}
 }
 
 // On a machine that does not come to rest, a call has the turn for a while before it is taken to wait.
 func TestOrderOnABusyMachine(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		w.busy.Store(true)
-		w.settings.Parallel = 4
-		crew := newCrew(w)
-		c := w.open("a", "")
-		c.say(call("1", "work"), call("2", "work"))
-		w.pass((maxTicks - 1) * lateTime)
-		assert.Equal(t, []string{"1"}, crew.starts())
-		w.pass(2 * lateTime)
-		assert.Equal(t, []string{"1", "2"}, crew.starts())
-		crew.end("1", "ok")
-		crew.end("2", "ok")
+	inBubble(t, func(t *testing.T, e *env) {
+		e.busy.Store(true)
+		e.settings.Parallel = 4
+		control := newCallControl(e)
+		c := e.open("a", "")
+		c.send(call("1", "work"), call("2", "work"))
+		e.sleep((maxTicks - 1) * lateTickTime)
+		assert.Equal(t, []string{"1"}, control.started())
+		e.sleep(2 * lateTickTime)
+		assert.Equal(t, []string{"1", "2"}, control.started())
+		control.end("1", "ok")
+		control.end("2", "ok")
 	})
 }
 
 // A call that waits starts, canceled, in its turn.
 func TestCancelOfAWaitingCall(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		crew := newCrew(w)
-		c := w.open("a", "")
-		c.say(call("1", "work"), call("2", "wait"), call("3", "echo"))
-		c.say(cancel("2"))
-		w.settle()
-		assert.Empty(t, c.got())
-		crew.end("1", "ok")
-		w.pass(lateTime)
-		assert.Equal(t, []string{result("1", `"ok"`), failure("2", ErrCanceled.Error()), result("3", "[]")}, c.got())
+	inBubble(t, func(t *testing.T, e *env) {
+		control := newCallControl(e)
+		c := e.open("a", "")
+		c.send(call("1", "work"), call("2", "wait"), call("3", "echo"))
+		c.send(cancel("2"))
+		e.settle()
+		assert.Empty(t, c.messages())
+		control.end("1", "ok")
+		e.sleep(lateTickTime)
+		assert.Equal(t, []string{result("1", `"ok"`), failure("2", ErrCanceled.Error()), result("3", "[]")}, c.messages())
 	})
 }
 
 // Cancels and pings are handled while calls run and wait, and so is a Close.
 func TestWhatOvertakesWaitingCalls(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		c := w.open("a", "")
-		c.say(call("1", "wait"), call("2", "wait"), ping, cancel("1"))
-		w.settle()
+	inBubble(t, func(t *testing.T, e *env) {
+		c := e.open("a", "")
+		c.send(call("1", "wait"), call("2", "wait"), ping, cancel("1"))
+		e.settle()
 		assert.True(t, c.conn.pinged.Load())
-		c.say(cancel("2"), cancel("none"))
-		w.pass(lateTime)
-		assert.Equal(t, []string{failure("1", ErrCanceled.Error()), failure("2", ErrCanceled.Error())}, c.got())
-		c.say(call("3", "wait"), `{"type":7}`)
-		w.settle()
+		c.send(cancel("2"), cancel("none"))
+		e.sleep(lateTickTime)
+		assert.Equal(t, []string{failure("1", ErrCanceled.Error()), failure("2", ErrCanceled.Error())}, c.messages())
+		c.send(call("3", "wait"), `{"type":7}`)
+		e.settle()
 		assert.True(t, c.conn.ending.Load())
 	})
 }
 
 // An id can be used again as soon as its completion has been sent, and two calls at once may have the same.
 func TestIDsAreUsedAgain(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		w.settings.Parallel = 3
-		c := w.open("a", "")
+	inBubble(t, func(t *testing.T, e *env) {
+		e.settings.Parallel = 3
+		c := e.open("a", "")
 		for range 3 {
-			c.say(call("1", "echo"))
-			w.settle()
+			c.send(call("1", "echo"))
+			e.settle()
 		}
-		c.say(call("1", "wait"), call("1", "wait"))
-		w.pass(soon)
-		c.say(cancel("1"))
-		w.settle()
+		c.send(call("1", "wait"), call("1", "wait"))
+		e.sleep(schedulingTime)
+		c.send(cancel("1"))
+		e.settle()
 		no := failure("1", ErrCanceled.Error())
-		assert.Equal(t, []string{result("1", "[]"), result("1", "[]"), result("1", "[]"), no, no}, c.got())
-		c.say(call("1", "echo"))
-		w.settle()
-		assert.Len(t, c.got(), 6)
+		assert.Equal(t, []string{result("1", "[]"), result("1", "[]"), result("1", "[]"), no, no}, c.messages())
+		c.send(call("1", "echo"))
+		e.settle()
+		assert.Len(t, c.messages(), 6)
 	})
 }
 
 // The entry of a call is gone before its completion is on its way, so that the client can use the id again at once.
 func TestACallIsForgottenBeforeItIsAnswered(t *testing.T) {
-	w := newWorld(t, nil, never, hubproto.JSON)
-	gate, open := w.gate()
-	w.handler.methods["gate"] = gate
-	c := w.connect("a", "")
-	c.shake("json")
-	c.say(call("1", "gate"))
+	e := newEnv(t, nil, never, hubproto.JSON)
+	gate, open := e.gate()
+	e.handler.methods["gate"] = gate
+	c := e.connect("a", "")
+	c.sendHandshake("json")
+	c.send(call("1", "gate"))
 	running := func() int {
 		c.conn.calls.mu.Lock()
 		defer c.conn.calls.mu.Unlock()
 		return len(c.conn.calls.running)
 	}
-	require.Eventually(t, func() bool { return running() == 1 && len(w.handler.noted()) == 1 }, 5*second, time.Millisecond)
+	require.Eventually(t, func() bool { return running() == 1 && len(e.handler.events()) == 1 }, 5*second, time.Millisecond)
 	written := make(chan int, 1)
 	c.socket.Change(func() { c.socket.Before = func() { written <- running() } })
 	open()
@@ -316,31 +316,31 @@ func TestACallIsForgottenBeforeItIsAnswered(t *testing.T) {
 func TestPanicsThatCannotBePutIntoWords(t *testing.T) {
 	const child = "TROUPE_TEST_CHILD"
 	panics := func(*Call) error { panic("oh") }
-	tests := map[string]func(t *testing.T, w *world){
-		"method": func(t *testing.T, w *world) {
-			w.handler.methods["panic"] = func(k *Call, _ string) (any, error) { return nil, panics(k) }
-			w.handler.panicked = func(*Call, error) { panic("no") }
-			c := w.open("a", "")
-			c.say(call("1", "panic"), call("2", "echo"))
-			w.pass(lateTime)
-			assert.Contains(t, c.got(), result("2", "[]"))
+	tests := map[string]func(t *testing.T, e *env){
+		"method": func(t *testing.T, e *env) {
+			e.handler.methods["panic"] = func(k *Call, _ string) (any, error) { return nil, panics(k) }
+			e.handler.panicked = func(*Call, error) { panic("no") }
+			c := e.open("a", "")
+			c.send(call("1", "panic"), call("2", "echo"))
+			e.sleep(lateTickTime)
+			assert.Contains(t, c.messages(), result("2", "[]"))
 			assert.Zero(t, c.conn.calls.slots.taken)
 			assert.Zero(t, c.conn.in.charged)
 		},
-		"OnConnected": func(t *testing.T, w *world) {
-			w.handler.connected = panics
-			w.handler.describe = func(string, error) string { panic("no") }
-			c := w.open("a", "")
-			w.pass(second)
-			c.gone(t)
+		"OnConnected": func(t *testing.T, e *env) {
+			e.handler.connected = panics
+			e.handler.describe = func(string, error) string { panic("no") }
+			c := e.open("a", "")
+			e.sleep(second)
+			c.assertRemoved(t)
 		},
-		"OnDisconnected": func(t *testing.T, w *world) {
-			w.handler.disconnected = func(k *Call, _ error) { _ = panics(k) }
-			w.handler.describe = func(string, error) string { panic("no") }
-			c := w.open("a", "")
+		"OnDisconnected": func(t *testing.T, e *env) {
+			e.handler.disconnected = func(k *Call, _ error) { _ = panics(k) }
+			e.handler.describe = func(string, error) string { panic("no") }
+			c := e.open("a", "")
 			c.socket.Cut()
-			w.pass(second)
-			c.gone(t)
+			e.sleep(second)
+			c.assertRemoved(t)
 		},
 	}
 	for name, test := range tests {
@@ -359,63 +359,63 @@ func TestPanicsThatCannotBePutIntoWords(t *testing.T) {
 
 // A call whose own connection is above the mark waits with the next one, and says what it has said already.
 func TestAWorkerWaitsForItsOwnClient(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		crew := newCrew(w)
-		c := w.open("a", "", linktest.Full)
-		c.conn.out.Push(note(0, 0, w.settings.OutboxLimit*2/3), false, false)
-		c.say(call("1", "echo"), call("2", "work"))
-		w.settle()
-		assert.Empty(t, crew.starts())
+	inBubble(t, func(t *testing.T, e *env) {
+		control := newCallControl(e)
+		c := e.open("a", "", linktest.Full)
+		c.conn.out.Push(notePacket(0, 0, e.settings.OutboxLimit*2/3), false, false)
+		c.send(call("1", "echo"), call("2", "work"))
+		e.settle()
+		assert.Empty(t, control.started())
 		c.socket.Drain(-1)
-		w.settle()
-		assert.Equal(t, []string{"2"}, crew.starts())
-		crew.end("2", "ok")
-		w.settle()
-		assert.Len(t, c.got(), 3)
+		e.settle()
+		assert.Equal(t, []string{"2"}, control.started())
+		control.end("2", "ok")
+		e.settle()
+		assert.Len(t, c.messages(), 3)
 	})
 }
 
 // It does not wait for a client that has gone.
 func TestAWorkerThatWaitsIsReleased(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		c := w.open("a", "", linktest.Full)
-		c.conn.out.Push(note(0, 0, w.settings.OutboxLimit*2/3), false, false)
-		c.say(call("1", "echo"))
-		w.settle()
-		assert.NotZero(t, w.sys.workers.busy.Get())
+	inBubble(t, func(t *testing.T, e *env) {
+		c := e.open("a", "", linktest.Full)
+		c.conn.out.Push(notePacket(0, 0, e.settings.OutboxLimit*2/3), false, false)
+		c.send(call("1", "echo"))
+		e.settle()
+		assert.NotZero(t, e.sys.workers.busy.Get())
 		c.socket.Cut()
-		w.settle()
-		assert.Zero(t, w.sys.workers.busy.Get())
+		e.settle()
+		assert.Zero(t, e.sys.workers.busy.Get())
 	})
 }
 
 func TestWorkersAreUsedAgain(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		c := w.open("a", "")
+	inBubble(t, func(t *testing.T, e *env) {
+		c := e.open("a", "")
 		for i := range 100 {
-			c.say(call(strconv.Itoa(i), "echo"))
-			w.settle()
+			c.send(call(strconv.Itoa(i), "echo"))
+			e.settle()
 		}
-		assert.Len(t, w.sys.workers.idle, 1)
+		assert.Len(t, e.sys.workers.idle, 1)
 	})
 }
 
 // OnDisconnected waits for a call that has begun no longer than another call would, where several may run at once.
 func TestOnDisconnectedInItsTurn(t *testing.T) {
 	for _, limit := range []int{1, 2} {
-		inBubble(t, func(t *testing.T, w *world) {
-			w.settings.Parallel = limit
-			crew := newCrew(w)
-			c := w.open("a", "")
-			c.say(call("1", "work"))
-			w.settle()
+		inBubble(t, func(t *testing.T, e *env) {
+			e.settings.Parallel = limit
+			control := newCallControl(e)
+			c := e.open("a", "")
+			c.send(call("1", "work"))
+			e.settle()
 			c.socket.Cut()
-			w.pass(soon)
-			assert.Len(t, w.handler.noted(), limit)
-			crew.end("1", "ok")
-			w.settle()
-			assert.Len(t, w.handler.noted(), 2)
-			c.gone(t)
+			e.sleep(schedulingTime)
+			assert.Len(t, e.handler.events(), limit)
+			control.end("1", "ok")
+			e.settle()
+			assert.Len(t, e.handler.events(), 2)
+			c.assertRemoved(t)
 		})
 	}
 }

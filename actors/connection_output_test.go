@@ -21,30 +21,30 @@ import (
 
 // Many calls of one client end while its socket is full: their completions lie in packets of many messages each.
 func TestAtMost64MessagesAreMerged(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		c := w.open("a", "", func(s *linktest.Socket) { s.Room = len(wsframe.CloseFrame(1000)) + 1 })
+	inBubble(t, func(t *testing.T, e *env) {
+		c := e.open("a", "", func(s *linktest.Socket) { s.Room = len(wsframe.CloseFrame(1000)) + 1 })
 		for i := range 3 * 64 {
 			c.conn.out.Reply([]byte(call(fmt.Sprint(i), "x")+"\x1e"), false)
 		}
 		c.conn.out.Schedule()
-		w.settle()
+		e.settle()
 		c.socket.Drain(-1)
-		w.settle()
-		assert.Len(t, c.got(), 3*64)
+		e.settle()
+		assert.Len(t, c.messages(), 3*64)
 	})
 }
 
 func TestLargeMessagesAreNotMerged(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		w.settings.OutboxLimit = 1 << 20
-		c := w.open("a", "", linktest.Full)
+	inBubble(t, func(t *testing.T, e *env) {
+		e.settings.OutboxLimit = 1 << 20
+		c := e.open("a", "", linktest.Full)
 		for i := range 10 {
-			require.NotEqual(t, outbox.Overflow, c.conn.out.Push(note(0, i, 30<<10), false, false))
+			require.NotEqual(t, outbox.Overflow, c.conn.out.Push(notePacket(0, i, 30<<10), false, false))
 		}
-		c.conn.out.Push(note(0, 10, 100<<10), false, false)
+		c.conn.out.Push(notePacket(0, 10, 100<<10), false, false)
 		c.socket.Drain(-1)
-		w.settle()
-		assert.Len(t, c.got(), 11)
+		e.settle()
+		assert.Len(t, c.messages(), 11)
 		frames, _ := linktest.ParseFrames(c.socket.Wire())
 		assert.Len(t, frames, 1+5+1, "two at a time, and the largest alone")
 	})
@@ -52,33 +52,33 @@ func TestLargeMessagesAreNotMerged(t *testing.T) {
 
 // A worker writes at 64 KB unwritten, however large the completions are.
 func TestAWorkerWritesAt64KB(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		w.settings.OutboxLimit = 1 << 20
-		w.handler.methods["large"] = func(*Call, string) (any, error) { return strings.Repeat("z", 40<<10), nil }
-		gate, open := w.gate()
-		w.handler.methods["gate"] = gate
-		c := w.open("a", "")
-		c.say(call("1", "large"), call("2", "large"), call("3", "gate"))
-		w.settle() // the clock stands, so the late list was not looked at
-		assert.NotEmpty(t, c.got(), "80 KB wait for a call that runs")
+	inBubble(t, func(t *testing.T, e *env) {
+		e.settings.OutboxLimit = 1 << 20
+		e.handler.methods["large"] = func(*Call, string) (any, error) { return strings.Repeat("z", 40<<10), nil }
+		gate, open := e.gate()
+		e.handler.methods["gate"] = gate
+		c := e.open("a", "")
+		c.send(call("1", "large"), call("2", "large"), call("3", "gate"))
+		e.settle() // the clock stands, so the late list was not looked at
+		assert.NotEmpty(t, c.messages(), "80 KB wait for a call that runs")
 		open()
-		w.settle()
-		assert.Len(t, c.got(), 3)
+		e.settle()
+		assert.Len(t, c.messages(), 3)
 	})
 }
 
 func TestAWorkerWritesAt64Messages(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		gate, open := w.gate()
-		w.handler.methods["gate"] = gate
-		c := w.open("a", "")
+	inBubble(t, func(t *testing.T, e *env) {
+		gate, open := e.gate()
+		e.handler.methods["gate"] = gate
+		c := e.open("a", "")
 		var calls []string
 		for i := range 64 {
 			calls = append(calls, call(fmt.Sprint(i), "echo"))
 		}
-		c.say(append(calls, call("x", "gate"))...)
-		w.settle()
-		assert.Len(t, c.got(), 64)
+		c.send(append(calls, call("x", "gate"))...)
+		e.settle()
+		assert.Len(t, c.messages(), 64)
 		open()
 	})
 }
@@ -86,79 +86,79 @@ func TestAWorkerWritesAt64Messages(t *testing.T) {
 // A failed write leaves it to the reader to find the end. If it does not, the connection is cut.
 func TestAFailedWriteEndsTheConnection(t *testing.T) {
 	for _, blocks := range []bool{false, true} {
-		inBubble(t, func(t *testing.T, w *world) {
-			c := w.open("a", "", func(s *linktest.Socket) { s.BlocksOnly = blocks })
+		inBubble(t, func(t *testing.T, e *env) {
+			c := e.open("a", "", func(s *linktest.Socket) { s.BlocksOnly = blocks })
 			c.socket.Break(errors.New("broken"))
-			w.send(&Audience{}, "x")
-			w.settle()
-			c.say(call("", "note"))
-			w.settle()
+			e.send(&Audience{}, "x")
+			e.settle()
+			c.send(call("", "note"))
+			e.settle()
 			assert.False(t, c.socket.IsCut())
-			w.pass(w.settings.CloseTimeout + 2*second)
+			e.sleep(e.settings.CloseTimeout + 2*second)
 			assert.True(t, c.socket.IsCut())
-			assert.Equal(t, []string{"connected a", "disconnected a: <nil>"}, w.handler.noted())
+			assert.Equal(t, []string{"connected a", "disconnected a: <nil>"}, e.handler.events())
 		})
 	}
 }
 
 func TestPongs(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		c := w.connect("a", "", linktest.Full)
+	inBubble(t, func(t *testing.T, e *env) {
+		c := e.connect("a", "", linktest.Full)
 		for _, payload := range []string{"1", "2", "3"} {
 			c.conn.Pong(wsframe.Control(wsframe.Pong, []byte(payload)))
 		}
 		c.socket.Drain(-1)
-		w.settle()
-		all := c.everything()
+		e.settle()
+		all := c.records()
 		assert.Equal(t, "pong 3", all[len(all)-1], "the newest is answered")
 		c.conn.Pong(wsframe.Control(wsframe.Pong, []byte("4")))
-		w.settle()
-		assert.Equal(t, append(all, "pong 4"), c.everything())
+		e.settle()
+		assert.Equal(t, append(all, "pong 4"), c.records())
 		c.conn.out.Seal(nil)
-		w.settle()
+		e.settle()
 		c.conn.Pong(wsframe.Control(wsframe.Pong, []byte("5")))
-		w.settle()
-		assert.Equal(t, append(all, "pong 4", "close 1000"), c.everything(), "nothing follows the last frame")
+		e.settle()
+		assert.Equal(t, append(all, "pong 4", "close 1000"), c.records(), "nothing follows the last frame")
 	})
 }
 
 // A socket that is full in the middle of the close frame.
 func TestTheLastFrameInParts(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		c := w.open("a", "")
+	inBubble(t, func(t *testing.T, e *env) {
+		c := e.open("a", "")
 		c.socket.Drain(0)
 		c.socket.Change(func() { c.socket.Room = 1 })
 		c.conn.out.Seal(nil)
-		w.settle()
+		e.settle()
 		require.False(t, c.socket.IsFinished())
 		c.socket.Drain(-1)
-		w.settle()
+		e.settle()
 		assert.True(t, c.socket.IsFinished())
-		assert.Equal(t, []string{"{}", "close 1000"}, c.everything())
+		assert.Equal(t, []string{"{}", "close 1000"}, c.records())
 	})
 }
 
 // Many push at once, and the flushers come to rest in between: nothing is left lying.
 func TestNoWakeUpIsLost(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
+	inBubble(t, func(t *testing.T, e *env) {
 		const rounds, senders = 50, 4
 		var clients []*client
 		for i := range 3 {
-			clients = append(clients, w.open(fmt.Sprint(i), ""))
+			clients = append(clients, e.open(fmt.Sprint(i), ""))
 		}
 		for n := range rounds {
 			var all sync.WaitGroup
 			for sender := range senders {
 				all.Go(func() {
 					for i, c := range clients {
-						assert.Equal(t, outbox.Queued, c.conn.out.Push(note(sender, n, 0), (i+sender+n)%2 == 0, false))
+						assert.Equal(t, outbox.Queued, c.conn.out.Push(notePacket(sender, n, 0), (i+sender+n)%2 == 0, false))
 					}
 				})
 			}
 			all.Wait()
-			w.settle()
+			e.settle()
 			for _, c := range clients {
-				require.Len(t, c.got(), (n+1)*senders)
+				require.Len(t, c.messages(), (n+1)*senders)
 			}
 		}
 	})
@@ -166,15 +166,15 @@ func TestNoWakeUpIsLost(t *testing.T) {
 
 // The same beside a clock that runs, where flushers rest behind a pass.
 func TestNoWakeUpIsLostWhileFlushersRest(t *testing.T) {
-	w := newWorld(t, nil, never, hubproto.JSON)
+	e := newEnv(t, nil, never, hubproto.JSON)
 	slow := func(s *linktest.Socket) { s.Before = func() { <-time.After(500 * time.Microsecond) } }
-	c := w.open("a", "", slow)
-	require.Eventually(t, func() bool { return len(w.handler.noted()) == 1 }, 10*second, time.Millisecond)
+	c := e.open("a", "", slow)
+	require.Eventually(t, func() bool { return len(e.handler.events()) == 1 }, 10*second, time.Millisecond)
 	var all sync.WaitGroup
 	for sender := range 4 {
 		all.Go(func() {
 			for i := range 50 {
-				c.conn.out.Push(note(sender, i, 0), i%2 == 0, false)
+				c.conn.out.Push(notePacket(sender, i, 0), i%2 == 0, false)
 				if i%10 == 0 {
 					<-time.After(time.Millisecond)
 				}
@@ -184,61 +184,61 @@ func TestNoWakeUpIsLostWhileFlushersRest(t *testing.T) {
 	all.Wait()
 	require.Eventually(t, func() bool {
 		_, rest := linktest.ParseFrames(c.socket.Wire())
-		return len(rest) == 0 && len(c.everything()) == 201
+		return len(rest) == 0 && len(c.records()) == 201
 	}, 10*second, time.Millisecond)
-	for _, numbers := range noted(t, c.got()) {
+	for _, numbers := range noteNumbers(t, c.messages()) {
 		assert.True(t, slices.IsSorted(numbers))
 	}
 }
 
 // A completion does not wait for a call that runs behind it.
 func TestLateList(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		gate, open := w.gate()
-		w.handler.methods["gate"] = gate
-		c := w.open("a", "")
-		c.say(call("1", "echo"), call("2", "echo"), call("3", "gate"), call("4", "echo"))
-		w.settle()
-		require.Empty(t, c.got(), "the worker has calls to run first")
-		w.pass(lateTime)
-		assert.Equal(t, []string{result("1", "[]"), result("2", "[]")}, c.got())
+	inBubble(t, func(t *testing.T, e *env) {
+		gate, open := e.gate()
+		e.handler.methods["gate"] = gate
+		c := e.open("a", "")
+		c.send(call("1", "echo"), call("2", "echo"), call("3", "gate"), call("4", "echo"))
+		e.settle()
+		require.Empty(t, c.messages(), "the worker has calls to run first")
+		e.sleep(lateTickTime)
+		assert.Equal(t, []string{result("1", "[]"), result("2", "[]")}, c.messages())
 		open()
-		w.settle()
-		assert.Equal(t, []string{result("3", `"passed"`), result("4", "[]")}, c.got()[2:])
-		w.pass(lateTime)
+		e.settle()
+		assert.Equal(t, []string{result("3", `"passed"`), result("4", "[]")}, c.messages()[2:])
+		e.sleep(lateTickTime)
 	})
 }
 
 // Whoever is about to wait for room first sees to it that completions do not wait, too.
 func TestASendThatWaitsSchedulesItsOwnCompletions(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		slow := w.open("slow", "", linktest.Full)
-		w.handler.methods["send"] = func(k *Call, _ string) (any, error) {
-			return nil, w.hub.Send(k, &Audience{Kind: Connections, Names: []string{"slow"}}, "x", []any{strings.Repeat("x", w.settings.OutboxLimit*2/3)})
+	inBubble(t, func(t *testing.T, e *env) {
+		slow := e.open("slow", "", linktest.Full)
+		e.handler.methods["send"] = func(k *Call, _ string) (any, error) {
+			return nil, e.hub.Send(k, &Audience{Kind: Connections, Names: []string{"slow"}}, "x", []any{strings.Repeat("x", e.settings.OutboxLimit*2/3)})
 		}
-		c := w.open("a", "")
-		c.say(call("1", "echo"), call("2", "send"))
-		w.settle()
-		assert.Equal(t, []string{result("1", "[]")}, c.got())
+		c := e.open("a", "")
+		c.send(call("1", "echo"), call("2", "send"))
+		e.settle()
+		assert.Equal(t, []string{result("1", "[]")}, c.messages())
 		slow.socket.Drain(-1)
-		w.settle()
-		assert.Len(t, c.got(), 2)
+		e.settle()
+		assert.Len(t, c.messages(), 2)
 	})
 }
 
 // An event that is encoded once is written to each from the same memory.
 func TestAFanOutToMany(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
+	inBubble(t, func(t *testing.T, e *env) {
 		var clients []*client
 		for i := range 3 * smallGroup {
-			clients = append(clients, w.open(fmt.Sprint(i), ""))
+			clients = append(clients, e.open(fmt.Sprint(i), ""))
 		}
 		for i := range 100 {
-			require.NoError(t, w.hub.Send(context.Background(), &Audience{}, "note", []any{0, i, ""}))
+			require.NoError(t, e.hub.Send(context.Background(), &Audience{}, "note", []any{0, i, ""}))
 		}
-		w.settle()
+		e.settle()
 		for _, c := range clients {
-			numbers := noted(t, c.got())[0]
+			numbers := noteNumbers(t, c.messages())[0]
 			assert.Len(t, numbers, 100)
 			assert.True(t, slices.IsSorted(numbers))
 		}
@@ -247,22 +247,22 @@ func TestAFanOutToMany(t *testing.T) {
 
 // The first message is written when it is released, whatever owns the outbox meanwhile, and a request that fetches does not take it before.
 func TestAMessageThatIsWithheld(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		c := w.connect("a", "")
-		p := w.pull("b", true)
-		for _, o := range []*outbox.Box{&c.conn.out, &p.conn.out} {
-			o.Withhold(note(0, 0, 0))
+	inBubble(t, func(t *testing.T, e *env) {
+		c := e.connect("a", "")
+		f := e.connectFetcher("b", true)
+		for _, o := range []*outbox.Box{&c.conn.out, &f.conn.out} {
+			o.Withhold(notePacket(0, 0, 0))
 			o.Schedule()
 			o.Reply([]byte("{}\x1e"), true)
 		}
 		c.conn.Pong(wsframe.Control(wsframe.Pong, []byte("p")))
-		w.settle()
-		assert.Equal(t, []string{"pong p"}, c.everything())
-		assert.Empty(t, p.poll())
+		e.settle()
+		assert.Equal(t, []string{"pong p"}, c.records())
+		assert.Empty(t, f.poll())
 		c.conn.out.Release()
-		p.conn.out.Release()
-		w.settle()
-		assert.Len(t, c.everything(), 3)
-		assert.Len(t, p.poll(), 2)
+		f.conn.out.Release()
+		e.settle()
+		assert.Len(t, c.records(), 3)
+		assert.Len(t, f.poll(), 2)
 	})
 }

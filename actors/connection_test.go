@@ -25,57 +25,57 @@ func TestHandshake(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, w *world) {
-				c := w.connect("a", "")
-				c.say(test.request, call("1", "echo"))
-				w.settle()
+			inBubble(t, func(t *testing.T, e *env) {
+				c := e.connect("a", "")
+				c.send(test.request, call("1", "echo"))
+				e.settle()
 				if test.answer == "{}" {
-					assert.Equal(t, []string{"{}", result("1", "[]")}, c.everything())
-					assert.Equal(t, []string{"connected a"}, w.handler.noted())
+					assert.Equal(t, []string{"{}", result("1", "[]")}, c.records())
+					assert.Equal(t, []string{"connected a"}, e.handler.events())
 					return
 				}
-				assert.Equal(t, []string{test.answer, "close 1000"}, c.everything())
-				assert.Empty(t, w.handler.noted())
-				c.gone(t)
+				assert.Equal(t, []string{test.answer, "close 1000"}, c.records())
+				assert.Empty(t, e.handler.events())
+				c.assertRemoved(t)
 			})
 		})
 	}
 }
 
 func TestTheEndBeforeTheHandshake(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		silent, half := w.connect("silent", ""), w.connect("half", "")
+	inBubble(t, func(t *testing.T, e *env) {
+		silent, half := e.connect("silent", ""), e.connect("half", "")
 		half.write([]byte(`{"protocol"`))
 		silent.socket.Cut()
 		half.socket.Cut()
-		w.settle()
-		silent.gone(t)
-		half.gone(t)
-		assert.Empty(t, w.handler.noted())
+		e.settle()
+		silent.assertRemoved(t)
+		half.assertRemoved(t)
+		assert.Empty(t, e.handler.events())
 	})
 }
 
 func TestInvocationsWaitForOnConnected(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		gate, open := w.gate()
-		w.handler.connected = func(k *Call) error {
+	inBubble(t, func(t *testing.T, e *env) {
+		gate, open := e.gate()
+		e.handler.connected = func(k *Call) error {
 			assert.NotEmpty(t, k.PID().Id)
-			assert.Same(t, k.Connection(), w.sys.connections.find("a"))
-			w.send(&Audience{Kind: Users, Names: []string{"bob"}}, "hello")
-			require.NoError(t, w.hub.Join(k, "a", "g"))
+			assert.Same(t, k.Connection(), e.sys.connections.find("a"))
+			e.send(&Audience{Kind: Users, Names: []string{"bob"}}, "hello")
+			require.NoError(t, e.hub.Join(k, "a", "g"))
 			_, _ = gate(k, "")
 			return nil
 		}
-		c := w.connect("a", "bob")
-		c.shake("json")
-		c.say(call("1", "echo"), call("2", "echo"), ping)
-		w.pass(second)
-		assert.Equal(t, []string{told("hello")}, c.got(), "it is a member of everything already")
+		c := e.connect("a", "bob")
+		c.sendHandshake("json")
+		c.send(call("1", "echo"), call("2", "echo"), ping)
+		e.sleep(second)
+		assert.Equal(t, []string{invocationRecord("hello")}, c.messages(), "it is a member of everything already")
 		assert.True(t, c.conn.pinged.Load(), "only invocations wait")
-		w.send(&Audience{Kind: Groups, Names: []string{"g"}}, "group")
+		e.send(&Audience{Kind: Groups, Names: []string{"g"}}, "group")
 		open()
-		w.settle()
-		assert.Equal(t, []string{told("hello"), told("group"), result("1", "[]"), result("2", "[]")}, c.got())
+		e.settle()
+		assert.Equal(t, []string{invocationRecord("hello"), invocationRecord("group"), result("1", "[]"), result("2", "[]")}, c.messages())
 	})
 }
 
@@ -90,73 +90,73 @@ func TestOnConnectedFails(t *testing.T) {
 	}
 	for name, way := range ways {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, w *world) {
-				w.handler.connected = func(*Call) error { return way.how() }
-				c := w.connect("a", "bob")
-				c.shake("json")
-				c.say(call("1", "echo"))
-				w.settle()
+			inBubble(t, func(t *testing.T, e *env) {
+				e.handler.connected = func(*Call) error { return way.how() }
+				c := e.connect("a", "bob")
+				c.sendHandshake("json")
+				c.send(call("1", "echo"))
+				e.settle()
 				want := fmt.Sprintf(`{"type":7,"error":"Connection closed with an error. Error: %s"}`, way.text)
-				assert.Equal(t, []string{"{}", want, "close 1000"}, c.everything())
-				assert.Equal(t, []string{"connected a"}, w.handler.noted(), "no OnDisconnected")
-				c.gone(t)
-				assert.Zero(t, w.sys.workers.busy.Get())
+				assert.Equal(t, []string{"{}", want, "close 1000"}, c.records())
+				assert.Equal(t, []string{"connected a"}, e.handler.events(), "no OnDisconnected")
+				c.assertRemoved(t)
+				assert.Zero(t, e.sys.workers.busy.Get())
 			})
 		})
 	}
 }
 
-func (badError) Error() string { panic("bad") }
+func (panickingError) Error() string { panic("bad") }
 
 // The text of a user's error is user code: it may panic and may block, and must do neither in the connection's actor.
 func TestOnConnectedFailsWithABadError(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		w.handler.connected = func(*Call) error { return badError{} }
-		c := w.open("a", "bob")
-		w.pass(second)
+	inBubble(t, func(t *testing.T, e *env) {
+		e.handler.connected = func(*Call) error { return panickingError{} }
+		c := e.open("a", "bob")
+		e.sleep(second)
 		assert.True(t, c.socket.IsFinished(), "the connection is closed")
-		c.gone(t)
+		c.assertRemoved(t)
 	})
 }
 
 func TestTheTextOfAnErrorIsNotMadeByTheActor(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		gate, open := w.gate()
-		w.handler.connected = func(*Call) error { return errors.New("no") }
-		w.handler.describe = func(generic string, _ error) string { _, _ = gate(nil, ""); return generic }
-		w.open("a", "")
+	inBubble(t, func(t *testing.T, e *env) {
+		gate, open := e.gate()
+		e.handler.connected = func(*Call) error { return errors.New("no") }
+		e.handler.describe = func(generic string, _ error) string { _, _ = gate(nil, ""); return generic }
+		e.open("a", "")
 		ctx, cancel := context.WithTimeout(context.Background(), second)
 		defer cancel()
-		require.NoError(t, w.hub.Join(ctx, "a", "g"), "the actor goes on")
+		require.NoError(t, e.hub.Join(ctx, "a", "g"), "the actor goes on")
 		open()
-		w.settle()
+		e.settle()
 	})
 }
 
 func TestCloseDuringOnConnected(t *testing.T) {
 	for _, err := range []error{nil, errors.New("no")} {
-		inBubble(t, func(t *testing.T, w *world) {
-			gate, open := w.gate()
+		inBubble(t, func(t *testing.T, e *env) {
+			gate, open := e.gate()
 			var cause error
-			w.handler.connected = func(k *Call) error {
+			e.handler.connected = func(k *Call) error {
 				_, _ = gate(k, "")
 				cause = context.Cause(k)
 				return err
 			}
-			c := w.open("a", "bob")
-			c.say(call("1", "echo"), `{"type":7,"error":"bye"}`)
-			w.pass(second)
-			assert.Equal(t, []string{"connected a"}, w.handler.noted(), "and waited for")
-			assert.NotNil(t, w.sys.connections.find("a"))
+			c := e.open("a", "bob")
+			c.send(call("1", "echo"), `{"type":7,"error":"bye"}`)
+			e.sleep(second)
+			assert.Equal(t, []string{"connected a"}, e.handler.events(), "and waited for")
+			assert.NotNil(t, e.sys.connections.find("a"))
 			open()
-			w.settle()
+			e.settle()
 			require.NoError(t, cause, "it is not canceled")
 			if err == nil {
-				assert.Equal(t, []string{"connected a", "disconnected a: bye"}, w.handler.noted())
+				assert.Equal(t, []string{"connected a", "disconnected a: bye"}, e.handler.events())
 			} else {
-				assert.Equal(t, []string{"connected a"}, w.handler.noted())
+				assert.Equal(t, []string{"connected a"}, e.handler.events())
 			}
-			c.gone(t)
+			c.assertRemoved(t)
 		})
 	}
 }
@@ -170,17 +170,17 @@ func TestClientCloses(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, w *world) {
-				c := w.open("a", "")
-				c.say(call("1", "echo"))
-				w.settle()
-				c.say(test.message, call("2", "echo"))
-				w.settle()
-				c.say(call("3", "echo"))
-				w.settle()
-				assert.Equal(t, []string{result("1", "[]"), `{"type":7}`, "close 1000"}, c.got())
-				assert.Equal(t, []string{"connected a", "disconnected a: " + test.cause}, w.handler.noted())
-				c.gone(t)
+			inBubble(t, func(t *testing.T, e *env) {
+				c := e.open("a", "")
+				c.send(call("1", "echo"))
+				e.settle()
+				c.send(test.message, call("2", "echo"))
+				e.settle()
+				c.send(call("3", "echo"))
+				e.settle()
+				assert.Equal(t, []string{result("1", "[]"), `{"type":7}`, "close 1000"}, c.messages())
+				assert.Equal(t, []string{"connected a", "disconnected a: " + test.cause}, e.handler.events())
+				c.assertRemoved(t)
 			})
 		})
 	}
@@ -189,38 +189,38 @@ func TestClientCloses(t *testing.T) {
 // A client that is gone, or has left on the level of its transport, has closed normally, but for what the transport found wrong.
 func TestTheTransportEnds(t *testing.T) {
 	for _, err := range []error{nil, errors.New("no UTF-8")} {
-		inBubble(t, func(t *testing.T, w *world) {
-			c := w.open("a", "")
+		inBubble(t, func(t *testing.T, e *env) {
+			c := e.open("a", "")
 			c.end(err)
-			w.settle()
-			assert.Equal(t, []string{"close 1000"}, c.got())
-			assert.Equal(t, fmt.Sprint("disconnected a: ", err), w.handler.noted()[1])
-			c.gone(t)
+			e.settle()
+			assert.Equal(t, []string{"close 1000"}, c.messages())
+			assert.Equal(t, fmt.Sprint("disconnected a: ", err), e.handler.events()[1])
+			c.assertRemoved(t)
 		})
 	}
 }
 
 func TestAbort(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		c := w.open("a", "")
-		w.send(&Audience{}, "before")
+	inBubble(t, func(t *testing.T, e *env) {
+		c := e.open("a", "")
+		e.send(&Audience{}, "before")
 		c.conn.Abort()
 		<-c.conn.Done()
-		w.send(&Audience{}, "after")
-		w.settle()
-		assert.Equal(t, []string{told("before"), `{"type":7}`, "close 1000"}, c.got())
-		assert.Equal(t, "disconnected a: <nil>", w.handler.noted()[1])
+		e.send(&Audience{}, "after")
+		e.settle()
+		assert.Equal(t, []string{invocationRecord("before"), `{"type":7}`, "close 1000"}, c.messages())
+		assert.Equal(t, "disconnected a: <nil>", e.handler.events()[1])
 		c.conn.Abort()
-		w.settle()
-		c.gone(t)
+		e.settle()
+		c.assertRemoved(t)
 	})
 }
 
 // Done is closed for everybody who asks for it, before, after, or while the connection begins to close.
 func TestDoneOfAConnection(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
+	inBubble(t, func(t *testing.T, e *env) {
 		for i := range 50 {
-			c := w.open(fmt.Sprint(i), "")
+			c := e.open(fmt.Sprint(i), "")
 			for j := range 4 {
 				go func() { <-c.conn.Done() }()
 				if j == i%4 {
@@ -234,65 +234,65 @@ func TestDoneOfAConnection(t *testing.T) {
 
 // Whatever closes a connection, and however much at once: OnDisconnected runs once.
 func TestOnDisconnectedRunsOnce(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		w.settings.OutboxLimit = 100
+	inBubble(t, func(t *testing.T, e *env) {
+		e.settings.OutboxLimit = 100
 		for i := range 30 {
 			id := fmt.Sprint(i)
-			c := w.open(id, "")
+			c := e.open(id, "")
 			start := make(chan struct{})
 			for _, end := range []func(){
 				c.socket.Cut,
 				c.conn.Abort,
-				func() { c.say(`{"type":7}`) },
-				func() { c.say("nonsense") },
-				func() { w.sys.actors.Root.Stop(c.conn.PID()) },
-				c.upset,
-				func() { w.send(&Audience{}, "x", strings.Repeat("x", 100)) },
+				func() { c.send(`{"type":7}`) },
+				func() { c.send("nonsense") },
+				func() { e.sys.actors.Root.Stop(c.conn.PID()) },
+				c.panicActor,
+				func() { e.send(&Audience{}, "x", strings.Repeat("x", 100)) },
 			} {
 				go func() { <-start; end() }()
 			}
 			close(start)
-			w.settle()
+			e.settle()
 			n := 0
-			for _, event := range w.handler.noted() {
+			for _, event := range e.handler.events() {
 				if strings.HasPrefix(event, "disconnected "+id+":") {
 					n++
 				}
 			}
-			require.Equal(t, 1, n, w.handler.noted())
-			c.gone(t)
+			require.Equal(t, 1, n, e.handler.events())
+			c.assertRemoved(t)
 		}
 	})
 }
 
 func TestOnDisconnectedThatPanics(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
+	inBubble(t, func(t *testing.T, e *env) {
 		for i, how := range []func(){func() { panic("oh") }, runtime.Goexit} {
-			w.handler.disconnected = func(*Call, error) { how() }
-			c := w.open(fmt.Sprint(i), "bob")
-			require.NoError(t, w.hub.Join(context.Background(), c.conn.id, "g"))
+			e.handler.disconnected = func(*Call, error) { how() }
+			c := e.open(fmt.Sprint(i), "bob")
+			require.NoError(t, e.hub.Join(context.Background(), c.conn.id, "g"))
 			c.socket.Cut()
-			w.settle()
-			c.gone(t)
+			e.settle()
+			c.assertRemoved(t)
 		}
 	})
 }
 
 func TestOnDisconnectedCanSend(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		w.handler.disconnected = func(k *Call, _ error) {
+	inBubble(t, func(t *testing.T, e *env) {
+		e.handler.disconnected = func(k *Call, _ error) {
 			assert.NoError(t, k.Err())
-			assert.NoError(t, w.hub.Send(k, &Audience{}, "left", []any{k.Connection().ID()}))
-			assert.NoError(t, w.hub.Join(k, k.Connection().ID(), "ghosts"))
+			assert.NoError(t, e.hub.Send(k, &Audience{}, "left", []any{k.Connection().ID()}))
+			assert.NoError(t, e.hub.Join(k, k.Connection().ID(), "ghosts"))
 		}
-		other := w.open("other", "")
-		c := w.open("a", "")
-		c.say(`{"type":7}`)
-		w.settle()
-		assert.Equal(t, []string{told("left", "a")}, other.got())
-		assert.Equal(t, []string{`{"type":7}`, "close 1000"}, c.got())
-		assert.Nil(t, w.hub.groups.find("ghosts"), "who is leaving joins nothing")
-		w.handler.disconnected = nil
+		other := e.open("other", "")
+		c := e.open("a", "")
+		c.send(`{"type":7}`)
+		e.settle()
+		assert.Equal(t, []string{invocationRecord("left", "a")}, other.messages())
+		assert.Equal(t, []string{`{"type":7}`, "close 1000"}, c.messages())
+		assert.Nil(t, e.hub.groups.find("ghosts"), "who is leaving joins nothing")
+		e.handler.disconnected = nil
 	})
 }
 
@@ -305,14 +305,14 @@ func TestProtocolErrors(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, w *world) {
-				c := w.open("a", "")
+			inBubble(t, func(t *testing.T, e *env) {
+				c := e.open("a", "")
 				c.write([]byte(call("1", "echo") + "\x1e" + test.bytes + call("3", "echo") + "\x1e"))
-				w.settle()
+				e.settle()
 				want := `{"type":7,"error":"Connection closed with an error. Error: ` + test.text + `","allowReconnect":true}`
-				assert.Equal(t, []string{result("1", "[]"), want, "close 1000"}, c.got(), "what came before is answered")
-				assert.Equal(t, "disconnected a: "+test.text, w.handler.noted()[1])
-				c.gone(t)
+				assert.Equal(t, []string{result("1", "[]"), want, "close 1000"}, c.messages(), "what came before is answered")
+				assert.Equal(t, "disconnected a: "+test.text, e.handler.events()[1])
+				c.assertRemoved(t)
 			})
 		})
 	}
@@ -321,48 +321,48 @@ func TestProtocolErrors(t *testing.T) {
 // What came before an unreadable message is answered first, if that does not take long.
 func TestAProtocolErrorBehindALongCall(t *testing.T) {
 	for _, end := range []string{"ok", "goexit", ""} {
-		inBubble(t, func(t *testing.T, w *world) {
-			crew := newCrew(w)
-			c := w.open("a", "")
-			c.say(call("1", "work"))
-			c.say("nonsense", call("2", "echo"))
-			w.settle()
+		inBubble(t, func(t *testing.T, e *env) {
+			control := newCallControl(e)
+			c := e.open("a", "")
+			c.send(call("1", "work"))
+			c.send("nonsense", call("2", "echo"))
+			e.settle()
 			charged := c.conn.in.charged
-			c.say(call("3", "echo"))
-			w.settle()
+			c.send(call("3", "echo"))
+			e.settle()
 			assert.Equal(t, charged, c.conn.in.charged, "what comes then is not looked at")
-			w.pass(second / 2)
-			require.NotContains(t, strings.Join(c.got(), ""), `"type":7`)
+			e.sleep(second / 2)
+			require.NotContains(t, strings.Join(c.messages(), ""), `"type":7`)
 			if end != "" {
-				crew.end("1", end)
-				w.settle()
-				assert.Equal(t, completion("1", end), c.got()[0])
+				control.end("1", end)
+				e.settle()
+				assert.Equal(t, completion("1", end), c.messages()[0])
 			} else {
-				w.pass(3 * second)
+				e.sleep(3 * second)
 			}
-			got := c.got()
+			got := c.messages()
 			assert.Contains(t, got[len(got)-2], `"allowReconnect":true`)
 			assert.Equal(t, "close 1000", got[len(got)-1])
 			if end == "" {
-				crew.end("1", "ok")
-				w.settle()
+				control.end("1", "ok")
+				e.settle()
 			}
-			c.gone(t)
+			c.assertRemoved(t)
 		})
 	}
 }
 
 func TestTenThousandTinyMessages(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		w.settings.InboundLimit = 64 << 10
-		w.settings.OutboxLimit = 8 << 20
-		c := w.open("a", "")
-		c.say(strings.TrimSuffix(strings.Repeat(ping+"\x1e", 10_000), "\x1e"))
-		c.say(strings.TrimSuffix(strings.Repeat(call("1", "echo")+"\x1e", 10_000), "\x1e"))
-		c.say(`{"type":8,"sequenceId":1}`, `{"type":9,"sequenceId":1}`, `{"type":3,"invocationId":"x"}`, `{"type":2,"invocationId":"x","item":1}`, `{"type":99}`)
-		c.say(call("2", "echo"))
-		w.pass(second)
-		got := c.got()
+	inBubble(t, func(t *testing.T, e *env) {
+		e.settings.InboundLimit = 64 << 10
+		e.settings.OutboxLimit = 8 << 20
+		c := e.open("a", "")
+		c.send(strings.TrimSuffix(strings.Repeat(ping+"\x1e", 10_000), "\x1e"))
+		c.send(strings.TrimSuffix(strings.Repeat(call("1", "echo")+"\x1e", 10_000), "\x1e"))
+		c.send(`{"type":8,"sequenceId":1}`, `{"type":9,"sequenceId":1}`, `{"type":3,"invocationId":"x"}`, `{"type":2,"invocationId":"x","item":1}`, `{"type":99}`)
+		c.send(call("2", "echo"))
+		e.sleep(second)
+		got := c.messages()
 		assert.Len(t, got, 10_001)
 		assert.Equal(t, result("2", "[]"), got[10_000])
 		assert.Zero(t, c.conn.in.charged)

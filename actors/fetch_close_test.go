@@ -18,15 +18,15 @@ func TestLeave(t *testing.T) {
 		{"in a message", errCut, `{"type":7,"error":"` + connectedText + " Error: " + errCut.Error() + `","allowReconnect":true}`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, w *world) {
-				p := w.greet("a", true)
-				ended := p.all()
-				w.settle()
-				p.conn.Leave(test.cause)
-				w.settle()
+			inBubble(t, func(t *testing.T, e *env) {
+				f := e.openFetcher("a", true)
+				ended := f.fetchAll()
+				e.settle()
+				f.conn.Leave(test.cause)
+				e.settle()
 				require.NoError(t, <-ended)
-				require.Equal(t, []string{"{}", test.last}, p.records())
-				require.Equal(t, lived("a", test.cause), w.handler.noted())
+				require.Equal(t, []string{"{}", test.last}, f.records())
+				require.Equal(t, lifetimeEvents("a", test.cause), e.handler.events())
 			})
 		})
 	}
@@ -35,79 +35,79 @@ func TestLeave(t *testing.T) {
 // Before the handshake there is nothing to be said (spec §3.4).
 func TestLeaveBeforeTheHandshake(t *testing.T) {
 	for _, err := range []error{nil, errCut} {
-		inBubble(t, func(t *testing.T, w *world) {
-			p := w.pull("a", true)
-			ended := p.all()
-			w.settle()
-			p.conn.Leave(err)
-			w.settle()
+		inBubble(t, func(t *testing.T, e *env) {
+			f := e.connectFetcher("a", true)
+			ended := f.fetchAll()
+			e.settle()
+			f.conn.Leave(err)
+			e.settle()
 			require.NoError(t, <-ended)
-			require.Empty(t, p.records(), "%v", err)
-			require.Empty(t, w.handler.noted())
+			require.Empty(t, f.records(), "%v", err)
+			require.Empty(t, e.handler.events())
 		})
 	}
 }
 
 // A client that polls may be away for awayLimit: until then it can fetch what was said last.
 func TestAClientThatDoesNotFetchTheClose(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		p := w.greet("a", true)
-		p.conn.Abort()
-		w.settle()
-		require.Equal(t, lived("a", nil), w.handler.noted())
-		w.pass(awayLimit - 2*second)
-		over := func() bool { p.mu.Lock(); defer p.mu.Unlock(); return p.over }
+	inBubble(t, func(t *testing.T, e *env) {
+		f := e.openFetcher("a", true)
+		f.conn.Abort()
+		e.settle()
+		require.Equal(t, lifetimeEvents("a", nil), e.handler.events())
+		e.sleep(awayLimit - 2*second)
+		over := func() bool { f.mu.Lock(); defer f.mu.Unlock(); return f.isCut }
 		require.False(t, over())
-		w.pass(4 * second)
+		e.sleep(4 * second)
 		require.True(t, over())
-		require.Zero(t, w.sys.alive.Get())
+		require.Zero(t, e.sys.alive.Get())
 	})
 }
 
 // Nothing can be fetched any more behind End, and nobody waits for it.
 func TestEndReleasesAFetch(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		p := w.greet("a", true)
-		p.deaf = true
+	inBubble(t, func(t *testing.T, e *env) {
+		f := e.openFetcher("a", true)
+		f.ignoresCut = true
 		ctx, cancel := context.WithTimeout(context.Background(), 60*second)
 		defer cancel()
 		ended := make(chan error, 1)
 		go func() {
-			_, err := p.fetch(ctx, p.keep)
+			_, err := f.fetch(ctx, f.collect)
 			ended <- err
 		}()
-		w.settle()
-		p.conn.End(nil)
+		e.settle()
+		f.conn.End(nil)
 		require.NotErrorIs(t, <-ended, context.DeadlineExceeded)
 	})
 }
 
 func TestTheActorOfAClientThatPollsIsStopped(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		p := w.greet("a", true)
-		ended := p.all()
-		w.settle()
-		w.sys.actors.Root.Stop(p.conn.PID())
-		w.settle()
+	inBubble(t, func(t *testing.T, e *env) {
+		f := e.openFetcher("a", true)
+		ended := f.fetchAll()
+		e.settle()
+		e.sys.actors.Root.Stop(f.conn.PID())
+		e.settle()
 		require.Equal(t, errCut, <-ended)
-		require.Equal(t, lived("a", errActorStopped), w.handler.noted())
-		require.Zero(t, w.sys.alive.Get())
+		require.Equal(t, lifetimeEvents("a", errActorStopped), e.handler.events())
+		require.Zero(t, e.sys.alive.Get())
 	})
 }
 
 func TestShutdownAndClientsThatFetch(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		waiting, stream, away := w.greet("a", true), w.greet("b", false), w.greet("c", true)
-		ended, streamed := waiting.all(), stream.all()
-		w.settle()
+	inBubble(t, func(t *testing.T, e *env) {
+		waiting, stream, away := e.openFetcher("a", true), e.openFetcher("b", false), e.openFetcher("c", true)
+		ended, streamed := waiting.fetchAll(), stream.fetchAll()
+		e.settle()
 		start := time.Now()
-		require.ErrorContains(t, w.shutdown(), "1 connections cut off")
+		require.ErrorContains(t, e.shutdown(), "1 connections cut off")
 		require.LessOrEqual(t, time.Since(start), 5*second)
 		require.NoError(t, <-ended)
 		require.NoError(t, <-streamed)
-		for _, p := range []*puller{waiting, stream} {
-			require.Equal(t, []string{"{}", `{"type":7,"allowReconnect":true}`}, p.records())
+		for _, f := range []*fetchClient{waiting, stream} {
+			require.Equal(t, []string{"{}", `{"type":7,"allowReconnect":true}`}, f.records())
 		}
-		require.True(t, away.over)
+		require.True(t, away.isCut)
 	})
 }

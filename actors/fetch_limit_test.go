@@ -15,13 +15,13 @@ import (
 // What is pending again behind a poll that has failed counts as before: a client that breaks off each poll at its end gets no second,
 // third and fourth outbox.
 func TestPollsThatBreakOffMakeNoRoom(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		p := w.greet("a", true)
-		limit := w.settings.OutboxLimit
+	inBubble(t, func(t *testing.T, e *env) {
+		f := e.openFetcher("a", true)
+		limit := e.settings.OutboxLimit
 		sent, most := 0, 0
 		send := func() (full bool) { // a loop of sends, until it has to wait or is in vain
 			for {
-				result := p.conn.out.Push(note(0, sent, 1000), true, true)
+				result := f.conn.out.Push(notePacket(0, sent, 1000), true, true)
 				if sent++; result != outbox.Queued {
 					return result != outbox.AboveMark
 				}
@@ -29,13 +29,13 @@ func TestPollsThatBreakOffMakeNoRoom(t *testing.T) {
 		}
 		ended := send()
 		for i := 0; i < 50 && !ended; i++ {
-			_, err := p.fetch(context.Background(), func(b []byte, taken func(int)) error {
+			_, err := f.fetch(context.Background(), func(b []byte, taken func(int)) error {
 				taken(len(b))
 				ended = send()
 				return errCut
 			})
 			require.ErrorIs(t, err, errCut)
-			bytes, _ := p.conn.out.Pending()
+			bytes, _ := f.conn.out.Pending()
 			most = max(most, bytes)
 		}
 		require.LessOrEqual(t, most, 2*limit, "after %d messages", sent)
@@ -45,9 +45,9 @@ func TestPollsThatBreakOffMakeNoRoom(t *testing.T) {
 // A client that takes more than half a limit's worth a second is not too slow, whatever carries its messages.
 func TestALoopOfLargeSendsToAClientThatMoves(t *testing.T) {
 	const rate = 640 << 10
-	for name, open := range map[string]func(w *world){
-		"socket": func(w *world) {
-			c := w.open("a", "", linktest.Full)
+	for name, open := range map[string]func(e *env){
+		"socket": func(e *env) {
+			c := e.open("a", "", linktest.Full)
 			go func() {
 				for !c.socket.IsCut() && !c.socket.IsFinished() {
 					<-time.After(second / 100)
@@ -55,64 +55,64 @@ func TestALoopOfLargeSendsToAClientThatMoves(t *testing.T) {
 				}
 			}()
 		},
-		"polls":  func(w *world) { go w.greet("a", true).take(rate) },
-		"events": func(w *world) { go w.greet("a", false).take(rate) },
+		"polls":  func(e *env) { go e.openFetcher("a", true).fetchAtRate(rate) },
+		"events": func(e *env) { go e.openFetcher("a", false).fetchAtRate(rate) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, w *world) {
-				w.settings.OutboxLimit = 1 << 20
-				open(w)
+			inBubble(t, func(t *testing.T, e *env) {
+				e.settings.OutboxLimit = 1 << 20
+				open(e)
 				text := strings.Repeat("x", 700<<10)
 				for i := range 10 {
-					require.NoError(t, w.hub.Send(context.Background(), &Audience{}, "n", []any{i, text}))
-					w.settle()
-					require.Empty(t, w.handler.noted()[1:], "message %d", i)
+					require.NoError(t, e.hub.Send(context.Background(), &Audience{}, "n", []any{i, text}))
+					e.settle()
+					require.Empty(t, e.handler.events()[1:], "message %d", i)
 				}
-				w.pass(5 * second)
-				w.sys.connections.find("a").Abort()
-				w.pass(second)
-				require.Equal(t, lived("a", nil), w.handler.noted())
+				e.sleep(5 * second)
+				e.sys.connections.find("a").Abort()
+				e.sleep(second)
+				require.Equal(t, lifetimeEvents("a", nil), e.handler.events())
 			})
 		})
 	}
 }
 
 func TestNobodyPollsAndTheOutboxIsFull(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		p := w.greet("a", true)
-		w.open("b", "")
-		w.open("c", "")
+	inBubble(t, func(t *testing.T, e *env) {
+		f := e.openFetcher("a", true)
+		e.open("b", "")
+		e.open("c", "")
 		start := time.Now()
 		text := strings.Repeat("x", 1000)
 		for range 100 {
-			w.send(&Audience{}, "n", text)
+			e.send(&Audience{}, "n", text)
 		}
-		w.settle()
-		require.Contains(t, w.handler.noted(), lived("a", w.slow())[1])
+		e.settle()
+		require.Contains(t, e.handler.events(), lifetimeEvents("a", e.slowClientError())[1])
 		require.LessOrEqual(t, time.Since(start), 2*second, "senders do not wait for long")
-		more, err := p.fetch(context.Background(), p.keep)
+		more, err := f.fetch(context.Background(), f.collect)
 		require.False(t, more)
 		require.NoError(t, err)
-		require.Len(t, p.records(), 1)
+		require.Len(t, f.records(), 1)
 	})
 }
 
 // A poll may come while the message that was too much is still being sent to others.
 func TestAPollBehindAFullOutbox(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		p := w.greet("a", true)
+	inBubble(t, func(t *testing.T, e *env) {
+		f := e.openFetcher("a", true)
 		for i := 0; ; i++ {
-			if p.conn.out.Push(note(0, i, 1000), true, false) == outbox.Overflow {
+			if f.conn.out.Push(notePacket(0, i, 1000), true, false) == outbox.Overflow {
 				break
 			}
 		}
-		more, err := p.fetch(context.Background(), p.keep)
+		more, err := f.fetch(context.Background(), f.collect)
 		require.NoError(t, err)
 		if !more {
-			p.Cut() // as a poll does that is answered with 204
+			f.Cut() // as a poll does that is answered with 204
 		}
-		p.conn.overflowed()
-		w.settle()
-		require.Equal(t, lived("a", w.slow()), w.handler.noted())
+		f.conn.overflowed()
+		e.settle()
+		require.Equal(t, lifetimeEvents("a", e.slowClientError()), e.handler.events())
 	})
 }

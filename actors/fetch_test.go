@@ -16,109 +16,109 @@ import (
 )
 
 func TestOutputIsFetchedInOrder(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		p := w.greet("a", true)
+	inBubble(t, func(t *testing.T, e *env) {
+		f := e.openFetcher("a", true)
 		for i := range 3 {
-			w.send(&Audience{}, "n", i)
+			e.send(&Audience{}, "n", i)
 		}
-		w.settle()
-		require.Equal(t, []string{told("n", 0), told("n", 1), told("n", 2)}, p.poll())
-		require.Empty(t, p.poll())
-		ended := p.all()
-		w.settle()
-		w.send(&Audience{}, "n", 3)
-		w.settle()
-		require.Equal(t, told("n", 3), p.records()[4])
-		p.conn.Abort()
-		w.settle()
+		e.settle()
+		require.Equal(t, []string{invocationRecord("n", 0), invocationRecord("n", 1), invocationRecord("n", 2)}, f.poll())
+		require.Empty(t, f.poll())
+		ended := f.fetchAll()
+		e.settle()
+		e.send(&Audience{}, "n", 3)
+		e.settle()
+		require.Equal(t, invocationRecord("n", 3), f.records()[4])
+		f.conn.Abort()
+		e.settle()
 		require.NoError(t, <-ended)
-		require.Equal(t, `{"type":7}`, p.records()[5])
-		require.Equal(t, lived("a", nil), w.handler.noted())
+		require.Equal(t, `{"type":7}`, f.records()[5])
+		require.Equal(t, lifetimeEvents("a", nil), e.handler.events())
 	})
 }
 
 func TestWhatIsNotDeliveredStaysPending(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		p := w.greet("a", true)
+	inBubble(t, func(t *testing.T, e *env) {
+		f := e.openFetcher("a", true)
 		lost := errors.New("lost")
-		w.send(&Audience{}, "n", 0)
-		more, err := p.fetch(context.Background(), func([]byte, func(int)) error {
-			w.send(&Audience{}, "n", 1) // meanwhile
+		e.send(&Audience{}, "n", 0)
+		more, err := f.fetch(context.Background(), func([]byte, func(int)) error {
+			e.send(&Audience{}, "n", 1) // meanwhile
 			return lost
 		})
 		require.True(t, more)
 		require.Equal(t, lost, err)
-		require.Equal(t, []string{told("n", 0), told("n", 1)}, p.poll())
+		require.Equal(t, []string{invocationRecord("n", 0), invocationRecord("n", 1)}, f.poll())
 
-		w.send(&Audience{}, "n", 2)
-		_, err = p.fetch(context.Background(), func([]byte, func(int)) error {
-			p.conn.Abort() // behind what fails now
+		e.send(&Audience{}, "n", 2)
+		_, err = f.fetch(context.Background(), func([]byte, func(int)) error {
+			f.conn.Abort() // behind what fails now
 			return lost
 		})
 		require.Equal(t, lost, err)
-		require.Equal(t, []string{told("n", 2), `{"type":7}`}, p.poll())
-		more, err = p.fetch(context.Background(), p.keep)
+		require.Equal(t, []string{invocationRecord("n", 2), `{"type":7}`}, f.poll())
+		more, err = f.fetch(context.Background(), f.collect)
 		require.False(t, more)
 		require.NoError(t, err)
-		more, err = p.fetch(context.Background(), p.keep)
+		more, err = f.fetch(context.Background(), f.collect)
 		require.False(t, more, "as often as one asks")
 		require.NoError(t, err)
-		p.Cut()
+		f.Cut()
 	})
 }
 
 // A poll whose time is over at the moment at which something comes leaves it to the next one.
 func TestNothingIsLostBetweenPolls(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		p := w.greet("a", true)
+	inBubble(t, func(t *testing.T, e *env) {
+		f := e.openFetcher("a", true)
 		for i := range 2000 {
 			ctx, cancel := context.WithCancel(context.Background())
 			var all sync.WaitGroup
 			all.Go(func() {
-				_, _ = p.fetch(ctx, func(b []byte, taken func(int)) error {
+				_, _ = f.fetch(ctx, func(b []byte, taken func(int)) error {
 					if err := ctx.Err(); err != nil {
 						return err
 					}
-					return p.keep(b, taken)
+					return f.collect(b, taken)
 				})
 			})
 			all.Go(cancel)
-			all.Go(func() { w.send(&Audience{}, "n", i) })
+			all.Go(func() { e.send(&Audience{}, "n", i) })
 			all.Wait()
 		}
-		p.poll()
-		records := p.records()[1:]
+		f.poll()
+		records := f.records()[1:]
 		require.Len(t, records, 2000)
 		for i, record := range records {
-			require.Equal(t, told("n", i), record)
+			require.Equal(t, invocationRecord("n", i), record)
 		}
 	})
 }
 
 func TestFetchModel(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
+	inBubble(t, func(t *testing.T, e *env) {
 		id := 0
-		w.property(func(t *rapid.T) {
+		e.checkProperty(func(t *rapid.T) {
 			id++
-			p := w.greet(fmt.Sprint("c", id), rapid.Bool().Draw(t, "polls"))
-			me := &Audience{Kind: Connections, Names: []string{p.conn.id}}
+			f := e.openFetcher(fmt.Sprint("c", id), rapid.Bool().Draw(t, "polls"))
+			me := &Audience{Kind: Connections, Names: []string{f.conn.id}}
 			sent, sealed, ended := 0, false, false
 			take := func(fail bool, during int) {
 				ctx, cancel := context.WithCancel(context.Background())
 				cancel()
-				more, err := p.fetch(ctx, func(b []byte, taken func(int)) error {
+				more, err := f.fetch(ctx, func(b []byte, taken func(int)) error {
 					for range during {
 						if !sealed {
-							w.send(me, "n", sent)
+							e.send(me, "n", sent)
 							sent++
 						}
 					}
 					if fail {
 						return errCut
 					}
-					return p.keep(b, taken)
+					return f.collect(b, taken)
 				})
-				w.settle()
+				e.settle()
 				if ended = ended || !more; !more {
 					require.True(t, sealed)
 					require.NoError(t, err)
@@ -127,47 +127,47 @@ func TestFetchModel(t *testing.T) {
 			t.Repeat(map[string]func(*rapid.T){
 				"send": func(*rapid.T) {
 					if !sealed {
-						w.send(me, "n", sent)
+						e.send(me, "n", sent)
 						sent++
 					}
 				},
 				"call": func(*rapid.T) {
 					if !sealed {
-						p.write(call(fmt.Sprint(sent), "echo"))
-						w.settle()
+						f.send(call(fmt.Sprint(sent), "echo"))
+						e.settle()
 						sent++
 					}
 				},
 				"fetch": func(t *rapid.T) {
 					take(rapid.Bool().Draw(t, "fail"), rapid.IntRange(0, 3).Draw(t, "during"))
 				},
-				"settle": func(*rapid.T) { w.settle() },
+				"settle": func(*rapid.T) { e.settle() },
 				"abort": func(t *rapid.T) {
 					if rapid.IntRange(0, 9).Draw(t, "abort") == 0 {
-						p.conn.Abort()
+						f.conn.Abort()
 						sealed = true
-						w.settle()
+						e.settle()
 					}
 				},
 			})
 			if !sealed {
-				p.conn.Abort()
+				f.conn.Abort()
 				sealed = true
 			}
 			for !ended {
 				take(false, 0)
 			}
-			records := p.records()[1:]
+			records := f.records()[1:]
 			require.Len(t, records, sent+1)
 			require.Equal(t, `{"type":7}`, records[sent])
 			for i, record := range records[:sent] {
-				require.Contains(t, []string{told("n", i), result(fmt.Sprint(i), "[]")}, record)
+				require.Contains(t, []string{invocationRecord("n", i), result(fmt.Sprint(i), "[]")}, record)
 			}
-			pending, limited := p.conn.out.Pending()
+			pending, limited := f.conn.out.Pending()
 			require.Zero(t, pending)
 			require.Zero(t, limited)
-			p.Cut()
-			w.settle()
+			f.Cut()
+			e.settle()
 		})
 	})
 }
@@ -175,14 +175,14 @@ func TestFetchModel(t *testing.T) {
 func TestTenThousandSendsToAClientThatPolls(t *testing.T) {
 	for name, pause := range map[string]time.Duration{"at once": 0, "after a while": 300 * time.Millisecond} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, w *world) {
-				w.settings.OutboxLimit = 1 << 20
-				p := w.greet("a", true)
+			inBubble(t, func(t *testing.T, e *env) {
+				e.settings.OutboxLimit = 1 << 20
+				f := e.openFetcher("a", true)
 				go func() {
 					for {
-						more, err := p.fetch(context.Background(), p.keep)
+						more, err := f.fetch(context.Background(), f.collect)
 						if !more || err != nil {
-							p.Cut()
+							f.Cut()
 							return
 						}
 						if pause > 0 {
@@ -192,15 +192,15 @@ func TestTenThousandSendsToAClientThatPolls(t *testing.T) {
 				}()
 				text := strings.Repeat("x", 500)
 				for i := range 10000 {
-					require.NoError(t, w.hub.Send(context.Background(), &Audience{}, "n", []any{i, text}))
+					require.NoError(t, e.hub.Send(context.Background(), &Audience{}, "n", []any{i, text}))
 				}
-				w.pass(second)
-				records := p.records()[1:]
+				e.sleep(second)
+				records := f.records()[1:]
 				require.Len(t, records, 10000)
 				for i, record := range records {
-					require.Equal(t, told("n", i, text), record)
+					require.Equal(t, invocationRecord("n", i, text), record)
 				}
-				p.conn.Abort()
+				f.conn.Abort()
 			})
 		})
 	}
@@ -208,16 +208,16 @@ func TestTenThousandSendsToAClientThatPolls(t *testing.T) {
 
 func TestBinaryOverWhatIsFetched(t *testing.T) {
 	for _, polls := range []bool{true, false} {
-		inBubbleOf(t, second, func(t *testing.T, w *world) {
-			p := w.pull("a", polls)
-			p.write(`{"protocol":"messagepack","version":1}`)
-			w.settle()
+		inBubbleWith(t, second, func(t *testing.T, e *env) {
+			f := e.connectFetcher("a", polls)
+			f.send(`{"protocol":"messagepack","version":1}`)
+			e.settle()
 			want := []string{"{}"}
 			if !polls {
 				want = []string{`{"error":"Cannot use the 'messagepack' protocol on the current transport. The transport does not support 'Binary' transfer format."}`}
 			}
-			require.Equal(t, want, p.poll())
-			p.conn.Abort()
+			require.Equal(t, want, f.poll())
+			f.conn.Abort()
 		}, hubproto.JSON, hubproto.MessagePack)
 	}
 }

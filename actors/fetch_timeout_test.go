@@ -9,112 +9,112 @@ import (
 )
 
 func TestAClientThatDoesNotPollAgain(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		p := w.greet("a", true)
-		w.pass(15 * second)
-		require.Len(t, w.handler.noted(), 1)
-		w.pass(2 * second)
-		require.Equal(t, lived("a", nil), w.handler.noted())
-		more, err := p.fetch(context.Background(), p.keep)
+	inBubble(t, func(t *testing.T, e *env) {
+		f := e.openFetcher("a", true)
+		e.sleep(15 * second)
+		require.Len(t, e.handler.events(), 1)
+		e.sleep(2 * second)
+		require.Equal(t, lifetimeEvents("a", nil), e.handler.events())
+		more, err := f.fetch(context.Background(), f.collect)
 		require.False(t, more)
 		require.NoError(t, err)
 	})
 }
 
 func TestAClientThatDoesNotPollAgainWhileSomethingWaits(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		w.greet("a", true)
-		w.send(&Audience{}, "n", 1)
-		w.pass(15 * second)
-		require.Len(t, w.handler.noted(), 1, "the time to send is not that of a client that is away")
-		w.pass(2 * second)
-		require.Equal(t, lived("a", nil), w.handler.noted())
+	inBubble(t, func(t *testing.T, e *env) {
+		e.openFetcher("a", true)
+		e.send(&Audience{}, "n", 1)
+		e.sleep(15 * second)
+		require.Len(t, e.handler.events(), 1, "the time to send is not that of a client that is away")
+		e.sleep(2 * second)
+		require.Equal(t, lifetimeEvents("a", nil), e.handler.events())
 	})
 }
 
 // A client that finds something with each poll is there all the time, though no poll waits when the heart beats.
 func TestAClientWhosePollsNeverWait(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		p := w.greet("a", true)
-		w.pass(50 * time.Millisecond) // between two beats
+	inBubble(t, func(t *testing.T, e *env) {
+		f := e.openFetcher("a", true)
+		e.sleep(50 * time.Millisecond) // between two beats
 		for i := range 600 {
-			w.send(&Audience{}, "n", i)
-			require.Equal(t, []string{told("n", i)}, p.poll(), "after %d ms", i*100)
-			w.pass(100 * time.Millisecond)
+			e.send(&Audience{}, "n", i)
+			require.Equal(t, []string{invocationRecord("n", i)}, f.poll(), "after %d ms", i*100)
+			e.sleep(100 * time.Millisecond)
 		}
-		require.Len(t, w.handler.noted(), 1)
+		require.Len(t, e.handler.events(), 1)
 	})
 }
 
 func TestAPollThatWaits(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		p := w.greet("a", true)
-		ended := p.all()
-		w.pass(10 * 60 * second)
-		require.Len(t, w.handler.noted(), 1)
-		require.Len(t, p.records(), 1, "no pings")
-		p.conn.Abort()
+	inBubble(t, func(t *testing.T, e *env) {
+		f := e.openFetcher("a", true)
+		ended := f.fetchAll()
+		e.sleep(10 * 60 * second)
+		require.Len(t, e.handler.events(), 1)
+		require.Len(t, f.records(), 1, "no pings")
+		f.conn.Abort()
 		require.NoError(t, <-ended)
 	})
 }
 
 // Who polls need not ping, even if it has done so once.
 func TestAClientThatPollsIsNotTimedOut(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		p := w.greet("a", true)
-		p.write(ping)
-		ended := p.all()
-		w.pass(120 * second)
-		require.Len(t, w.handler.noted(), 1)
-		p.conn.Abort()
+	inBubble(t, func(t *testing.T, e *env) {
+		f := e.openFetcher("a", true)
+		f.send(ping)
+		ended := f.fetchAll()
+		e.sleep(120 * second)
+		require.Len(t, e.handler.events(), 1)
+		f.conn.Abort()
 		require.NoError(t, <-ended)
 	})
 }
 
 func TestPingsOfAnEventStream(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		p := w.greet("a", false)
-		ended := p.all()
-		w.pass(46 * second)
-		require.Equal(t, []string{"{}", ping, ping, ping}, p.records())
-		p.write(ping)
-		w.pass(40 * second)
-		require.Equal(t, lived("a", ErrClientTimeout), w.handler.noted())
+	inBubble(t, func(t *testing.T, e *env) {
+		f := e.openFetcher("a", false)
+		ended := f.fetchAll()
+		e.sleep(46 * second)
+		require.Equal(t, []string{"{}", ping, ping, ping}, f.records())
+		f.send(ping)
+		e.sleep(40 * second)
+		require.Equal(t, lifetimeEvents("a", ErrClientTimeout), e.handler.events())
 		require.NoError(t, <-ended)
-		records := p.records()
+		records := f.records()
 		require.Equal(t, `{"type":7,"error":"`+connectedText+" Error: "+ErrClientTimeout.Error()+`","allowReconnect":true}`, records[len(records)-1])
 	})
 }
 
 func TestOutputThatIsNotTaken(t *testing.T) {
 	for _, polls := range []bool{true, false} {
-		inBubble(t, func(t *testing.T, w *world) {
-			p := w.greet("a", polls)
-			w.send(&Audience{}, "n", 1)
+		inBubble(t, func(t *testing.T, e *env) {
+			f := e.openFetcher("a", polls)
+			e.send(&Audience{}, "n", 1)
 			ended := make(chan error, 1)
 			go func() {
-				_, err := p.fetch(context.Background(), func([]byte, func(int)) error {
-					<-p.conn.Done()
+				_, err := f.fetch(context.Background(), func([]byte, func(int)) error {
+					<-f.conn.Done()
 					return errCut
 				})
 				ended <- err
 			}()
-			w.pass(10 * second)
-			require.Len(t, w.handler.noted(), 1)
-			w.pass(2 * second)
-			require.Equal(t, lived("a", ErrSendTimeout), w.handler.noted())
+			e.sleep(10 * second)
+			require.Len(t, e.handler.events(), 1)
+			e.sleep(2 * second)
+			require.Equal(t, lifetimeEvents("a", ErrSendTimeout), e.handler.events())
 			require.Equal(t, errCut, <-ended)
 		})
 	}
 }
 
 func TestOutputThatIsTakenSlowly(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		p := w.greet("a", false)
-		w.send(&Audience{}, "n", 1)
+	inBubble(t, func(t *testing.T, e *env) {
+		f := e.openFetcher("a", false)
+		e.send(&Audience{}, "n", 1)
 		ended := make(chan error, 1)
 		go func() {
-			_, err := p.fetch(context.Background(), func(_ []byte, taken func(int)) error {
+			_, err := f.fetch(context.Background(), func(_ []byte, taken func(int)) error {
 				for range 10 {
 					<-time.After(8 * second)
 					taken(1)
@@ -123,19 +123,19 @@ func TestOutputThatIsTakenSlowly(t *testing.T) {
 			})
 			ended <- err
 		}()
-		w.pass(81 * second)
+		e.sleep(81 * second)
 		require.NoError(t, <-ended)
-		require.Len(t, w.handler.noted(), 1)
+		require.Len(t, e.handler.events(), 1)
 	})
 }
 
 func TestHandshakeTimeoutOfAClientThatPolls(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		p := w.pull("a", true)
-		ended := p.all()
-		w.pass(17 * second)
+	inBubble(t, func(t *testing.T, e *env) {
+		f := e.connectFetcher("a", true)
+		ended := f.fetchAll()
+		e.sleep(17 * second)
 		require.NoError(t, <-ended)
-		require.Equal(t, []string{`{"error":"Handshake was canceled."}`}, p.records())
-		require.Zero(t, w.sys.alive.Get())
+		require.Equal(t, []string{`{"error":"Handshake was canceled."}`}, f.records())
+		require.Zero(t, e.sys.alive.Get())
 	})
 }

@@ -21,26 +21,26 @@ import (
 )
 
 // loud is a second protocol: JSON whose invocations have their targets in capitals, in binary messages.
-type loud struct{ hubproto.Protocol }
+type upperProtocol struct{ hubproto.Protocol }
 
-func (loud) Name() string { return "loud" }
-func (loud) Binary() bool { return true }
-func (p loud) AppendInvocation(dst, id []byte, target string, args []any) ([]byte, error) {
+func (upperProtocol) Name() string { return "loud" }
+func (upperProtocol) Binary() bool { return true }
+func (p upperProtocol) AppendInvocation(dst, id []byte, target string, args []any) ([]byte, error) {
 	return p.Protocol.AppendInvocation(dst, id, strings.ToUpper(target), args)
 }
 
 func TestAudiences(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
+	inBubble(t, func(t *testing.T, e *env) {
 		ctx := context.Background()
 		clients := map[string]*client{}
 		for _, id := range []string{"a", "b", "c", "d"} {
-			clients[id] = w.open(id, "user of "+id[:1])
+			clients[id] = e.open(id, "user of "+id[:1])
 		}
-		clients["e"] = w.open("e", "user of a")
+		clients["e"] = e.open("e", "user of a")
 		for _, id := range []string{"a", "b"} {
-			require.NoError(t, w.hub.Join(ctx, id, "g"))
+			require.NoError(t, e.hub.Join(ctx, id, "g"))
 		}
-		require.NoError(t, w.hub.Join(ctx, "b", "h"))
+		require.NoError(t, e.hub.Join(ctx, "b", "h"))
 		a := clients["a"].conn
 		tests := []struct {
 			to   Audience
@@ -63,12 +63,12 @@ func TestAudiences(t *testing.T) {
 		}
 		for i, test := range tests {
 			target := fmt.Sprint("t", i)
-			w.send(&test.to, target, i)
-			w.settle()
+			e.send(&test.to, target, i)
+			e.settle()
 			var got []string
 			for id, c := range clients {
-				for _, record := range c.got() {
-					if record == told(target, i) {
+				for _, record := range c.messages() {
+					if record == invocationRecord(target, i) {
 						got = append(got, id)
 					}
 				}
@@ -80,46 +80,46 @@ func TestAudiences(t *testing.T) {
 }
 
 func TestSendFails(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		c := w.open("a", "")
+	inBubble(t, func(t *testing.T, e *env) {
+		c := e.open("a", "")
 		ctx, cancel := context.WithCancelCause(context.Background())
 		cause := errors.New("enough")
 		cancel(cause)
-		require.ErrorIs(t, w.hub.Send(ctx, &Audience{}, "x", nil), cause)
-		require.ErrorContains(t, w.hub.Send(context.Background(), &Audience{}, "x", []any{make(chan int)}), "cannot be encoded")
-		require.NoError(t, w.hub.Send(context.Background(), &Audience{Kind: Groups, Names: []string{"empty"}}, "x", []any{make(chan int)}), "nobody has to encode it")
-		err := w.hub.Send(context.Background(), &Audience{}, "x", []any{panicky{}})
+		require.ErrorIs(t, e.hub.Send(ctx, &Audience{}, "x", nil), cause)
+		require.ErrorContains(t, e.hub.Send(context.Background(), &Audience{}, "x", []any{make(chan int)}), "cannot be encoded")
+		require.NoError(t, e.hub.Send(context.Background(), &Audience{Kind: Groups, Names: []string{"empty"}}, "x", []any{make(chan int)}), "nobody has to encode it")
+		err := e.hub.Send(context.Background(), &Audience{}, "x", []any{panickingMarshaler{}})
 		var p *PanicError
 		require.ErrorAs(t, err, &p)
-		w.settle()
-		assert.Empty(t, c.got())
-		require.NoError(t, w.shutdown())
-		require.ErrorIs(t, w.hub.Send(context.Background(), &Audience{}, "x", nil), ErrShutdown)
+		e.settle()
+		assert.Empty(t, c.messages())
+		require.NoError(t, e.shutdown())
+		require.ErrorIs(t, e.hub.Send(context.Background(), &Audience{}, "x", nil), ErrShutdown)
 	})
 }
 
 // panicky cannot be marshaled.
-type panicky struct{}
+type panickingMarshaler struct{}
 
-func (panicky) MarshalJSON() ([]byte, error) { panic("marshal") }
+func (panickingMarshaler) MarshalJSON() ([]byte, error) { panic("marshal") }
 
 // marshaler is what its function returns.
-type marshaler func() string
+type marshalerFunc func() string
 
-func (m marshaler) MarshalJSON() ([]byte, error) { return json.Marshal(m()) }
+func (m marshalerFunc) MarshalJSON() ([]byte, error) { return json.Marshal(m()) }
 
 func TestEveryMemberGetsItsProtocol(t *testing.T) {
-	inBubbleOf(t, second, func(t *testing.T, w *world) {
-		quiet, shouting := w.open("a", ""), w.connect("b", "")
-		shouting.shake("LOUD")
-		w.settle()
+	inBubbleWith(t, second, func(t *testing.T, e *env) {
+		quiet, shouting := e.open("a", ""), e.connect("b", "")
+		shouting.sendHandshake("LOUD")
+		e.settle()
 		encoded := 0
-		arg := marshaler(func() string { encoded++; return "x" })
-		w.send(&Audience{}, "hello", arg)
-		w.send(&Audience{Kind: Connections, Names: []string{"a", "b"}}, "again", arg)
-		w.settle()
-		assert.Equal(t, []string{told("hello", "x"), told("again", "x")}, quiet.got())
-		assert.Equal(t, []string{told("HELLO", "x"), told("AGAIN", "x")}, shouting.got())
+		arg := marshalerFunc(func() string { encoded++; return "x" })
+		e.send(&Audience{}, "hello", arg)
+		e.send(&Audience{Kind: Connections, Names: []string{"a", "b"}}, "again", arg)
+		e.settle()
+		assert.Equal(t, []string{invocationRecord("hello", "x"), invocationRecord("again", "x")}, quiet.messages())
+		assert.Equal(t, []string{invocationRecord("HELLO", "x"), invocationRecord("AGAIN", "x")}, shouting.messages())
 		assert.Equal(t, 4, encoded, "once for each protocol and Send")
 		frames, _ := linktest.ParseFrames(shouting.socket.Wire())
 		assert.EqualValues(t, wsframe.Binary, frames[len(frames)-1].Opcode)
@@ -127,91 +127,91 @@ func TestEveryMemberGetsItsProtocol(t *testing.T) {
 		assert.EqualValues(t, wsframe.Text, frames[len(frames)-1].Opcode)
 
 		quiet.socket.Cut()
-		w.settle()
+		e.settle()
 		encoded = 0
-		w.send(&Audience{}, "x", arg)
+		e.send(&Audience{}, "x", arg)
 		assert.Equal(t, 1, encoded, "only for protocols that have receivers")
-	}, hubproto.JSON, loud{hubproto.JSON})
+	}, hubproto.JSON, upperProtocol{hubproto.JSON})
 }
 
 // A member that joins while the arguments are being encoded, with a protocol that nobody had before, is not left out.
 func TestAProtocolJoinsMeanwhile(t *testing.T) {
-	inBubbleOf(t, second, func(t *testing.T, w *world) {
-		quiet, shouting := w.open("a", ""), w.connect("b", "")
-		shouting.shake("loud")
-		w.settle()
-		require.NoError(t, w.hub.Join(context.Background(), "a", "g"))
+	inBubbleWith(t, second, func(t *testing.T, e *env) {
+		quiet, shouting := e.open("a", ""), e.connect("b", "")
+		shouting.sendHandshake("loud")
+		e.settle()
+		require.NoError(t, e.hub.Join(context.Background(), "a", "g"))
 		encoded := 0
-		w.send(&Audience{Kind: Groups, Names: []string{"g"}}, "hello", marshaler(func() string {
+		e.send(&Audience{Kind: Groups, Names: []string{"g"}}, "hello", marshalerFunc(func() string {
 			encoded++
-			assert.NoError(t, w.hub.Join(context.Background(), "b", "g"), "no lock is held")
+			assert.NoError(t, e.hub.Join(context.Background(), "b", "g"), "no lock is held")
 			return "x"
 		}))
-		w.settle()
-		assert.Equal(t, []string{told("hello", "x")}, quiet.got())
-		assert.Equal(t, []string{told("HELLO", "x")}, shouting.got())
+		e.settle()
+		assert.Equal(t, []string{invocationRecord("hello", "x")}, quiet.messages())
+		assert.Equal(t, []string{invocationRecord("HELLO", "x")}, shouting.messages())
 		assert.Equal(t, 2, encoded)
-	}, hubproto.JSON, loud{hubproto.JSON})
+	}, hubproto.JSON, upperProtocol{hubproto.JSON})
 }
 
 // Everybody that a panic has not kept from it can use the group on.
 func TestAPanicInsideAFanOut(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		c := w.open("a", "")
-		require.NoError(t, w.hub.Join(context.Background(), "a", "g"))
+	inBubble(t, func(t *testing.T, e *env) {
+		c := e.open("a", "")
+		require.NoError(t, e.hub.Join(context.Background(), "a", "g"))
 		broken := &Connection{}
 		broken.out.Init((*boxOwner)(broken), nil, 1<<20, wsframe.Text) // without a flusher
-		w.hub.groups.join("g", broken)
+		e.hub.groups.join("g", broken)
 		send := func() error {
-			return w.hub.Send(context.Background(), &Audience{Kind: Groups, Names: []string{"g"}}, "x", nil)
+			return e.hub.Send(context.Background(), &Audience{Kind: Groups, Names: []string{"g"}}, "x", nil)
 		}
 		require.ErrorContains(t, send(), `sending "x" failed`)
 		require.NoError(t, send(), "the group is not locked")
-		w.hub.groups.leave("g", broken)
+		e.hub.groups.leave("g", broken)
 		require.NoError(t, send())
-		w.settle()
-		assert.NotEmpty(t, c.got())
+		e.settle()
+		assert.NotEmpty(t, c.messages())
 	})
 }
 
 // A fan-out does not wait for anybody: who is full is left to be dealt with.
 func TestAFanOutToFullSockets(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
+	inBubble(t, func(t *testing.T, e *env) {
 		for i := range 20 {
-			w.open(fmt.Sprint(i), "", linktest.Full, func(s *linktest.Socket) { s.BlocksOnly = i%2 == 0 })
+			e.open(fmt.Sprint(i), "", linktest.Full, func(s *linktest.Socket) { s.BlocksOnly = i%2 == 0 })
 		}
-		healthy := w.open("healthy", "")
-		m := message{hub: w.hub, target: "x", args: []any{strings.Repeat("x", w.settings.OutboxLimit*3/5)}, limited: true}
+		healthy := e.open("healthy", "")
+		m := message{hub: e.hub, target: "x", args: []any{strings.Repeat("x", e.settings.OutboxLimit*3/5)}, limited: true}
 		var s outbox.Sending
-		require.NoError(t, w.hub.everyone.send(&m, nil, &s))
-		w.settle()
-		require.NoError(t, w.hub.everyone.send(&m, nil, &s))
-		w.settle()
-		assert.Len(t, healthy.got(), 2)
-		assert.Len(t, w.hub.everyone.members, 21)
+		require.NoError(t, e.hub.everyone.send(&m, nil, &s))
+		e.settle()
+		require.NoError(t, e.hub.everyone.send(&m, nil, &s))
+		e.settle()
+		assert.Len(t, healthy.messages(), 2)
+		assert.Len(t, e.hub.everyone.members, 21)
 		s.Finish(context.Background())
-		w.settle()
-		assert.Len(t, w.hub.everyone.members, 1)
-		assert.Len(t, healthy.got(), 2)
+		e.settle()
+		assert.Len(t, e.hub.everyone.members, 1)
+		assert.Len(t, healthy.messages(), 2)
 	})
 }
 
 // What one sender sends arrives in its order, at most once, and all of it at those who were in the audience all the time, whatever
 // way it takes: to connections, groups, users, everyone, with joins and leaves meanwhile.
 func TestOrder(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
+	inBubble(t, func(t *testing.T, e *env) {
 		const connections, groups, senders = 12, 4, 4
-		w.settings.OutboxLimit = 8 << 20
+		e.settings.OutboxLimit = 8 << 20
 		ctx := context.Background()
 		round := 0
-		w.property(func(t *rapid.T) {
+		e.checkProperty(func(t *rapid.T) {
 			round++
 			name := func(kind string, i int) string { return fmt.Sprint(kind, round, "-", i) }
 			clients := make([]*client, connections)
 			fixed := make([][]bool, connections) // by connection and group: a member all the time
 			for i := range clients {
 				kind := rapid.SampledFrom([]string{"fast", "blocking", "slow"}).Draw(t, "kind")
-				clients[i] = w.open(name("c", i), name("u", i%3), func(s *linktest.Socket) { s.BlocksOnly = kind == "blocking" })
+				clients[i] = e.open(name("c", i), name("u", i%3), func(s *linktest.Socket) { s.BlocksOnly = kind == "blocking" })
 				if kind == "slow" {
 					clients[i].socket.Change(func() { clients[i].socket.Room = 100 })
 				}
@@ -219,7 +219,7 @@ func TestOrder(t *testing.T) {
 					in := rapid.Bool().Draw(t, "in")
 					fixed[i] = append(fixed[i], in)
 					if in {
-						require.NoError(t, w.hub.Join(ctx, clients[i].conn.id, name("g", g)))
+						require.NoError(t, e.hub.Join(ctx, clients[i].conn.id, name("g", g)))
 					}
 				}
 			}
@@ -260,7 +260,7 @@ func TestOrder(t *testing.T) {
 			for s, plan := range plans {
 				all.Go(func() {
 					for n, one := range plan {
-						assert.NoError(w.t, w.hub.Send(ctx, &one.to, "note", []any{s, n, ""}))
+						assert.NoError(e.t, e.hub.Send(ctx, &one.to, "note", []any{s, n, ""}))
 					}
 				})
 			}
@@ -276,16 +276,16 @@ func TestOrder(t *testing.T) {
 				all.Go(func() {
 					for g := range groups {
 						if !fixed[i][g] {
-							assert.NoError(w.t, w.hub.Join(ctx, c.conn.id, name("g", g)))
-							assert.NoError(w.t, w.hub.Leave(ctx, c.conn.id, name("g", g)))
+							assert.NoError(e.t, e.hub.Join(ctx, c.conn.id, name("g", g)))
+							assert.NoError(e.t, e.hub.Leave(ctx, c.conn.id, name("g", g)))
 						}
 					}
 				})
 			}
 			all.Wait()
-			w.settle()
+			e.settle()
 			for i, c := range clients {
-				got := noted(t, c.got())
+				got := noteNumbers(t, c.messages())
 				for s, plan := range plans {
 					require.True(t, slices.IsSorted(got[s]), "sender %d: %v", s, got[s])
 					require.Len(t, slices.Compact(slices.Clone(got[s])), len(got[s]), "at most once")
@@ -297,31 +297,31 @@ func TestOrder(t *testing.T) {
 				}
 				c.socket.Cut()
 			}
-			w.settle()
+			e.settle()
 		})
 	})
 }
 
 // Completions and sends of one call are in order, too: what a method sends to its caller comes before its answer.
 func TestASendComesBeforeTheAnswer(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		w.handler.methods["send"] = func(k *Call, args string) (any, error) {
+	inBubble(t, func(t *testing.T, e *env) {
+		e.handler.methods["send"] = func(k *Call, args string) (any, error) {
 			for _, kind := range []Kind{All, Caller} {
-				if err := w.hub.Send(k, &Audience{Kind: kind, Conn: k.Connection()}, "x", []any{json.RawMessage(args)}); err != nil {
+				if err := e.hub.Send(k, &Audience{Kind: kind, Conn: k.Connection()}, "x", []any{json.RawMessage(args)}); err != nil {
 					return nil, err
 				}
 			}
 			return nil, nil
 		}
-		c := w.open("a", "")
+		c := e.open("a", "")
 		var calls, want []string
 		for i := range 50 {
 			id := fmt.Sprint(i)
 			calls = append(calls, call(id, "send", i))
-			want = append(want, told("x", []int{i}), told("x", []int{i}), result(id, "null"))
+			want = append(want, invocationRecord("x", []int{i}), invocationRecord("x", []int{i}), result(id, "null"))
 		}
-		c.say(calls...)
-		w.settle()
-		assert.Equal(t, want, c.got())
+		c.send(calls...)
+		e.settle()
+		assert.Equal(t, want, c.messages())
 	})
 }

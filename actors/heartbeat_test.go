@@ -16,91 +16,91 @@ import (
 )
 
 func TestPings(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		w.settings.KeepAlive = 5 * second
-		c := w.open("a", "")
-		w.pass(4*second + second/2)
-		assert.Zero(t, c.pings())
-		w.pass(5 * second)
-		assert.Equal(t, 1, c.pings())
-		w.pass(50 * second)
-		assert.Equal(t, 11, c.pings())
+	inBubble(t, func(t *testing.T, e *env) {
+		e.settings.KeepAlive = 5 * second
+		c := e.open("a", "")
+		e.sleep(4*second + second/2)
+		assert.Zero(t, c.countPings())
+		e.sleep(5 * second)
+		assert.Equal(t, 1, c.countPings())
+		e.sleep(50 * second)
+		assert.Equal(t, 11, c.countPings())
 	})
 }
 
 // Nobody is sent a ping before the handshake, or while something else is on its way.
 func TestNoPingWhenBusy(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		w.settings.KeepAlive = 2 * second
-		silent := w.connect("silent", "")
-		c := w.open("a", "", func(s *linktest.Socket) { s.Room = 10 })
-		c.conn.out.Push(note(0, 0, 100), false, false)
-		w.pass(8 * second)
-		assert.Empty(t, silent.everything())
+	inBubble(t, func(t *testing.T, e *env) {
+		e.settings.KeepAlive = 2 * second
+		silent := e.connect("silent", "")
+		c := e.open("a", "", func(s *linktest.Socket) { s.Room = 10 })
+		c.conn.out.Push(notePacket(0, 0, 100), false, false)
+		e.sleep(8 * second)
+		assert.Empty(t, silent.records())
 		c.socket.Drain(-1)
-		w.settle()
-		assert.Len(t, c.got(), 1)
-		w.pass(2 * second)
-		assert.Equal(t, 1, c.pings())
+		e.settle()
+		assert.Len(t, c.messages(), 1)
+		e.sleep(2 * second)
+		assert.Equal(t, 1, c.countPings())
 		c.conn.out.Seal(nil)
-		w.pass(8 * second)
-		got := c.got()
+		e.sleep(8 * second)
+		got := c.messages()
 		assert.Equal(t, "close 1000", got[len(got)-1])
 	})
 }
 
 // Every protocol has its own ping, and the first one does not come before the handshake's answer.
 func TestPingsOfASecondProtocol(t *testing.T) {
-	inBubbleOf(t, never, func(t *testing.T, w *world) {
-		w.settings.KeepAlive = second
+	inBubbleWith(t, never, func(t *testing.T, e *env) {
+		e.settings.KeepAlive = second
 		for i := range 50 {
-			c := w.connect(fmt.Sprint(i), "")
-			go c.shake("loud")
+			c := e.connect(fmt.Sprint(i), "")
+			go c.sendHandshake("loud")
 			go func() {
 				for range 10 {
 					c.conn.tick(1000)
 				}
 			}()
-			w.settle()
+			e.settle()
 			frames, _ := linktest.ParseFrames(c.socket.Wire())
 			require.True(t, strings.HasPrefix(string(frames[0].Payload), "{}\x1e"))
 			for _, f := range frames {
 				require.EqualValues(t, wsframe.Binary, f.Opcode)
 			}
 		}
-	}, hubproto.JSON, loud{hubproto.JSON})
+	}, hubproto.JSON, upperProtocol{hubproto.JSON})
 }
 
 // A client that has never sent a ping may be silent, one that has may not.
 func TestClientTimeout(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		w.settings.ClientTimeout = 10 * second
-		never, once := w.open("never", ""), w.open("once", "")
-		never.say(call("1", "echo"))
-		once.say(ping)
-		w.pass(10*second + second/2)
+	inBubble(t, func(t *testing.T, e *env) {
+		e.settings.ClientTimeout = 10 * second
+		never, once := e.open("never", ""), e.open("once", "")
+		never.send(call("1", "echo"))
+		once.send(ping)
+		e.sleep(10*second + second/2)
 		assert.False(t, once.socket.IsFinished())
-		w.pass(2 * second)
+		e.sleep(2 * second)
 		assert.True(t, once.socket.IsFinished())
-		assert.Equal(t, []string{fmt.Sprintf(`{"type":7,"error":"Connection closed with an error. Error: %s","allowReconnect":true}`, jsonText(ErrClientTimeout.Error())), "close 1000"}, once.got())
-		assert.Equal(t, "disconnected once: "+ErrClientTimeout.Error(), w.handler.noted()[2])
-		w.pass(60 * second)
+		assert.Equal(t, []string{fmt.Sprintf(`{"type":7,"error":"Connection closed with an error. Error: %s","allowReconnect":true}`, jsonText(ErrClientTimeout.Error())), "close 1000"}, once.messages())
+		assert.Equal(t, "disconnected once: "+ErrClientTimeout.Error(), e.handler.events()[2])
+		e.sleep(60 * second)
 		assert.False(t, never.socket.IsFinished())
 	})
 }
 
 func TestAnyMessageResetsTheClientTimeout(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		w.settings.ClientTimeout = 10 * second
-		c := w.open("a", "")
-		c.say(ping)
+	inBubble(t, func(t *testing.T, e *env) {
+		e.settings.ClientTimeout = 10 * second
+		c := e.open("a", "")
+		c.send(ping)
 		for range 5 {
-			w.pass(8 * second)
-			c.say(call("", "echo"))
+			e.sleep(8 * second)
+			c.send(call("", "echo"))
 		}
 		assert.False(t, c.socket.IsFinished())
 		for range 5 { // but not parts of one
-			w.pass(4 * second)
+			e.sleep(4 * second)
 			c.write([]byte("x"))
 		}
 		assert.True(t, c.socket.IsFinished())
@@ -109,52 +109,52 @@ func TestAnyMessageResetsTheClientTimeout(t *testing.T) {
 
 // While the reader waits for us, a client cannot be heard.
 func TestTheClientTimeoutStandsWhileTheReaderWaits(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		w.settings.ClientTimeout = 10 * second
-		w.settings.InboundLimit = 5 << 10
-		gate, open := w.gate()
-		w.handler.bind = func(*Call) { _, _ = gate(nil, "") }
-		c := w.open("a", "")
-		c.say(ping)
-		c.say(call("1", "echo"))
-		go c.say(call("2", "echo"))
-		w.settle()
+	inBubble(t, func(t *testing.T, e *env) {
+		e.settings.ClientTimeout = 10 * second
+		e.settings.InboundLimit = 5 << 10
+		gate, open := e.gate()
+		e.handler.bind = func(*Call) { _, _ = gate(nil, "") }
+		c := e.open("a", "")
+		c.send(ping)
+		c.send(call("1", "echo"))
+		go c.send(call("2", "echo"))
+		e.settle()
 		require.True(t, c.conn.in.waiting.Load())
-		w.pass(60 * second)
+		e.sleep(60 * second)
 		assert.False(t, c.socket.IsFinished())
-		assert.Equal(t, 4, c.pings(), "pings to the client go on")
+		assert.Equal(t, 4, c.countPings(), "pings to the client go on")
 		open()
-		w.settle()
-		w.pass(8 * second)
+		e.settle()
+		e.sleep(8 * second)
 		assert.False(t, c.socket.IsFinished())
-		w.pass(8 * second)
+		e.sleep(8 * second)
 		assert.True(t, c.socket.IsFinished())
 	})
 }
 
 func TestHandshakeTimeout(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		silent, half := w.connect("silent", ""), w.connect("half", "")
+	inBubble(t, func(t *testing.T, e *env) {
+		silent, half := e.connect("silent", ""), e.connect("half", "")
 		half.write([]byte(`{"protocol":"json"`))
-		w.pass(15*second + second/2)
-		assert.Empty(t, silent.everything())
-		w.pass(second)
+		e.sleep(15*second + second/2)
+		assert.Empty(t, silent.records())
+		e.sleep(second)
 		want := []string{`{"error":"Handshake was canceled."}`, "close 1000"}
-		assert.Equal(t, want, silent.everything())
-		assert.Equal(t, want, half.everything())
-		silent.gone(t)
-		half.gone(t)
-		assert.Empty(t, w.handler.noted())
+		assert.Equal(t, want, silent.records())
+		assert.Equal(t, want, half.records())
+		silent.assertRemoved(t)
+		half.assertRemoved(t)
+		assert.Empty(t, e.handler.events())
 	})
 }
 
 // OnConnected may take longer than a handshake.
 func TestOnConnectedHasNoTimeout(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		gate, open := w.gate()
-		w.handler.connected = func(k *Call) error { _, _ = gate(k, ""); return nil }
-		c := w.open("a", "")
-		w.pass(60 * second)
+	inBubble(t, func(t *testing.T, e *env) {
+		gate, open := e.gate()
+		e.handler.connected = func(k *Call) error { _, _ = gate(k, ""); return nil }
+		c := e.open("a", "")
+		e.sleep(60 * second)
 		assert.False(t, c.socket.IsFinished())
 		open()
 	})
@@ -163,52 +163,52 @@ func TestOnConnectedHasNoTimeout(t *testing.T) {
 // Stalled is who takes no byte while bytes are pending.
 func TestSendTimeout(t *testing.T) {
 	for _, blocks := range []bool{false, true} {
-		inBubble(t, func(t *testing.T, w *world) {
-			w.settings.KeepAlive = never
+		inBubble(t, func(t *testing.T, e *env) {
+			e.settings.KeepAlive = never
 			with := func(s *linktest.Socket) { s.BlocksOnly = blocks }
-			idle, stalled, slow := w.open("idle", "", with), w.open("stalled", "", with), w.open("slow", "", with)
+			idle, stalled, slow := e.open("idle", "", with), e.open("stalled", "", with), e.open("slow", "", with)
 			stalled.socket.Change(func() { stalled.socket.Room = 3 })
 			slow.socket.Change(func() { slow.socket.Room = 3 })
-			w.send(&Audience{Kind: Connections, Names: []string{"stalled", "slow"}}, "x", string(make([]byte, 1000)))
+			e.send(&Audience{Kind: Connections, Names: []string{"stalled", "slow"}}, "x", string(make([]byte, 1000)))
 			for range 20 {
-				w.pass(second)
+				e.sleep(second)
 				slow.socket.Drain(1)
 			}
 			assert.True(t, stalled.socket.IsCut())
 			assert.False(t, slow.socket.IsCut(), "a slow client that moves is not stalled")
 			assert.False(t, idle.socket.IsCut())
-			assert.Equal(t, "disconnected stalled: "+ErrSendTimeout.Error(), w.handler.noted()[3])
-			stalled.gone(t)
+			assert.Equal(t, "disconnected stalled: "+ErrSendTimeout.Error(), e.handler.events()[3])
+			stalled.assertRemoved(t)
 			slow.socket.Drain(-1)
-			w.settle()
-			assert.Len(t, slow.got(), 1)
+			e.settle()
+			assert.Len(t, slow.messages(), 1)
 		})
 	}
 }
 
 // A client that does not answer a close is cut off, and OnDisconnected does not wait for that.
 func TestCloseTimeout(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		c := w.open("a", "", func(s *linktest.Socket) { s.Answers = false })
-		c.say(`{"type":7}`)
-		w.settle()
-		assert.Equal(t, "disconnected a: <nil>", w.handler.noted()[1])
-		w.pass(4 * second)
+	inBubble(t, func(t *testing.T, e *env) {
+		c := e.open("a", "", func(s *linktest.Socket) { s.Answers = false })
+		c.send(`{"type":7}`)
+		e.settle()
+		assert.Equal(t, "disconnected a: <nil>", e.handler.events()[1])
+		e.sleep(4 * second)
 		assert.False(t, c.socket.IsCut())
-		w.pass(3 * second)
+		e.sleep(3 * second)
 		assert.True(t, c.socket.IsCut())
-		c.gone(t)
+		c.assertRemoved(t)
 	})
 }
 
 // A client that has taken nothing until its outbox was full is not given the time for a polite end.
 func TestCloseAtTheLimit(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		c := w.open("a", "", func(s *linktest.Socket) { s.Room = 5 })
-		c.conn.out.Push(note(0, 0, w.settings.OutboxLimit), false, false)
-		w.settle()
-		c.say(`{"type":7}`)
-		w.pass(2 * second)
+	inBubble(t, func(t *testing.T, e *env) {
+		c := e.open("a", "", func(s *linktest.Socket) { s.Room = 5 })
+		c.conn.out.Push(notePacket(0, 0, e.settings.OutboxLimit), false, false)
+		e.settle()
+		c.send(`{"type":7}`)
+		e.sleep(2 * second)
 		assert.True(t, c.socket.IsCut())
 	})
 }
@@ -217,20 +217,20 @@ func TestCloseAtTheLimit(t *testing.T) {
 func TestAClientThatLeavesWithoutReading(t *testing.T) {
 	for _, how := range []string{"full", "blocking", "in the close frame"} {
 		t.Run(how, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, w *world) {
-				w.settings.KeepAlive = never
-				c := w.open("a", "", func(s *linktest.Socket) { s.BlocksOnly = how == "blocking" })
+			inBubble(t, func(t *testing.T, e *env) {
+				e.settings.KeepAlive = never
+				c := e.open("a", "", func(s *linktest.Socket) { s.BlocksOnly = how == "blocking" })
 				c.socket.Change(func() { c.socket.Room = 1 })
 				if how != "in the close frame" {
-					w.send(&Audience{}, "x", string(make([]byte, 1000)))
+					e.send(&Audience{}, "x", string(make([]byte, 1000)))
 				}
 				c.end(nil) // a close frame of the client's: the descriptor is still open
-				w.settle()
-				assert.Equal(t, "disconnected a: <nil>", w.handler.noted()[1])
-				w.pass(10 * second)
+				e.settle()
+				assert.Equal(t, "disconnected a: <nil>", e.handler.events()[1])
+				e.sleep(10 * second)
 				assert.True(t, c.socket.IsCut())
-				c.gone(t)
-				assert.NoError(t, w.shutdown())
+				c.assertRemoved(t)
+				assert.NoError(t, e.shutdown())
 			})
 		})
 	}
@@ -238,83 +238,83 @@ func TestAClientThatLeavesWithoutReading(t *testing.T) {
 
 // Idle goroutines go after a while, those that are used stay.
 func TestIdleWorkersAreReleased(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		w.settings.Parallel = 8
-		gate, open := w.gate()
-		w.handler.methods["gate"] = gate
-		c := w.open("a", "")
+	inBubble(t, func(t *testing.T, e *env) {
+		e.settings.Parallel = 8
+		gate, open := e.gate()
+		e.handler.methods["gate"] = gate
+		c := e.open("a", "")
 		var calls []string
 		for i := range 8 {
 			calls = append(calls, call(strconv.Itoa(i), "gate"))
 		}
-		c.say(calls...)
-		w.pass(soon)
-		assert.Equal(t, 8, w.sys.workers.busy.Get())
+		c.send(calls...)
+		e.sleep(schedulingTime)
+		assert.Equal(t, 8, e.sys.workers.busy.Get())
 		open()
-		w.settle()
+		e.settle()
 		idle := func() int {
-			w.sys.workers.mu.Lock()
-			defer w.sys.workers.mu.Unlock()
-			return len(w.sys.workers.idle)
+			e.sys.workers.mu.Lock()
+			defer e.sys.workers.mu.Unlock()
+			return len(e.sys.workers.idle)
 		}
 		assert.Equal(t, 8, idle())
 		for range 2 * idleTicks {
-			c.say(call("x", "echo"))
-			w.pass(second)
+			c.send(call("x", "echo"))
+			e.sleep(second)
 		}
 		assert.Equal(t, 1, idle())
-		w.pass(2 * idleTicks * second)
+		e.sleep(2 * idleTicks * second)
 		assert.Zero(t, idle())
-		c.say(call("y", "echo"))
-		w.settle()
-		assert.True(t, slices.Contains(c.got(), result("y", "[]")))
+		c.send(call("y", "echo"))
+		e.settle()
+		assert.True(t, slices.Contains(c.messages(), result("y", "[]")))
 	})
 }
 
 // A ring that has grown is given up when it is empty.
 func TestEmptyMailboxesKeepNoMemory(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		c := w.open("a", "")
+	inBubble(t, func(t *testing.T, e *env) {
+		c := e.open("a", "")
 		for i := range 500 {
-			w.tell(c.conn.PID(), i)
+			e.tell(c.conn.PID(), i)
 		}
-		w.settle()
-		w.pass(second)
+		e.settle()
+		e.sleep(second)
 		assert.Nil(t, c.conn.mailbox.ring)
 	})
 }
 
 // Timers are the heartbeat's own: a period that is longer changes how exact they are, and not how long they take.
 func TestALongPeriod(t *testing.T) {
-	inBubbleOf(t, never, func(t *testing.T, w *world) {
-		c := w.connect("a", "")
+	inBubbleWith(t, never, func(t *testing.T, e *env) {
+		c := e.connect("a", "")
 		c.conn.tick(10_000)
-		w.settle()
+		e.settle()
 		assert.False(t, c.socket.IsFinished())
 		c.conn.tick(10_000)
-		w.settle()
+		e.settle()
 		assert.True(t, c.socket.IsFinished())
 	}, hubproto.JSON)
 }
 
 // A client is heard while all calls that it may run are running: one that pings is not timed out, and one that has stopped is.
 func TestTheClientTimeoutDuringACall(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		w.settings.ClientTimeout = 10 * second
-		pings, stops := w.open("pings", ""), w.open("stops", "")
+	inBubble(t, func(t *testing.T, e *env) {
+		e.settings.ClientTimeout = 10 * second
+		pings, stops := e.open("pings", ""), e.open("stops", "")
 		for _, c := range []*client{pings, stops} {
-			c.say(ping, call("1", "wait"))
+			c.send(ping, call("1", "wait"))
 		}
 		for i := range 7 { // 56 s, and calls go on for 30 s
-			w.pass(8 * second)
-			pings.say(ping)
+			e.sleep(8 * second)
+			pings.send(ping)
 			assert.Equal(t, i > 0, stops.conn.ending.Load())
 		}
 		assert.False(t, pings.conn.ending.Load())
 		assert.True(t, stops.socket.IsFinished())
-		assert.Contains(t, w.handler.noted(), "disconnected stops: "+ErrClientTimeout.Error())
-		pings.say(cancel("1"))
-		w.settle()
-		assert.Contains(t, pings.got(), failure("1", ErrCanceled.Error()))
+		assert.Contains(t, e.handler.events(), "disconnected stops: "+ErrClientTimeout.Error())
+		pings.send(cancel("1"))
+		e.settle()
+		assert.Contains(t, pings.messages(), failure("1", ErrCanceled.Error()))
 	})
 }

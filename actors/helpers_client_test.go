@@ -18,34 +18,34 @@ import (
 
 // client is the peer of a connection, and the transport's reading goroutine.
 type client struct {
-	w      *world
-	conn   *Connection
-	socket *linktest.Socket
-	turn   chan struct{} // a lock that a bubble sees through: the reading half is for one goroutine at a time
-	ended  atomic.Bool
+	env      *env
+	conn     *Connection
+	socket   *linktest.Socket
+	readLock chan struct{} // a lock that a bubble sees through: the reading half is for one goroutine at a time
+	ended    atomic.Bool
 }
 
 // connect opens a connection that has not said anything yet.
-func (w *world) connect(id, user string, change ...func(*linktest.Socket)) *client {
-	w.t.Helper()
-	c, err := w.tryConnect(id, user, change...)
-	require.NoError(w.t, err)
+func (e *env) connect(id, user string, change ...func(*linktest.Socket)) *client {
+	e.t.Helper()
+	c, err := e.tryConnect(id, user, change...)
+	require.NoError(e.t, err)
 	return c
 }
 
-func (w *world) tryConnect(id, user string, change ...func(*linktest.Socket)) (*client, error) {
+func (e *env) tryConnect(id, user string, change ...func(*linktest.Socket)) (*client, error) {
 	s := linktest.NewSocket()
 	s.Answers = true
 	for _, f := range change {
 		f(s)
 	}
-	settings := w.settings
-	conn, err := w.hub.ConnectSocket(id, user, s, &settings, nil)
-	c := &client{w: w, conn: conn, socket: s, turn: make(chan struct{}, 1)}
+	settings := e.settings
+	conn, err := e.hub.ConnectSocket(id, user, s, &settings, nil)
+	c := &client{env: e, conn: conn, socket: s, readLock: make(chan struct{}, 1)}
 	if err != nil {
 		return nil, err
 	}
-	w.clients = append(w.clients, c)
+	e.clients = append(e.clients, c)
 	go func() {
 		<-s.Gone
 		c.end(nil)
@@ -54,29 +54,29 @@ func (w *world) tryConnect(id, user string, change ...func(*linktest.Socket)) (*
 }
 
 // open opens a connection that has shaken hands and whose OnConnected has run.
-func (w *world) open(id, user string, change ...func(*linktest.Socket)) *client {
-	w.t.Helper()
-	c := w.connect(id, user, change...)
-	c.shake("json")
-	if w.bubble {
-		w.settle()
+func (e *env) open(id, user string, change ...func(*linktest.Socket)) *client {
+	e.t.Helper()
+	c := e.connect(id, user, change...)
+	c.sendHandshake("json")
+	if e.bubble {
+		e.settle()
 	}
 	return c
 }
 
-func (c *client) shake(protocol string) {
+func (c *client) sendHandshake(protocol string) {
 	c.write(hubproto.AppendHandshakeRequest(nil, hubproto.HandshakeRequest{Protocol: protocol, Version: 1}))
 }
 
 // say sends records.
-func (c *client) say(records ...string) {
+func (c *client) send(records ...string) {
 	c.write([]byte(strings.Join(records, "\x1e") + "\x1e"))
 }
 
 // write is what a transport does with bytes that have come.
 func (c *client) write(b []byte) {
-	c.turn <- struct{}{}
-	defer func() { <-c.turn }()
+	c.readLock <- struct{}{}
+	defer func() { <-c.readLock }()
 	for len(b) > 0 && !c.ended.Load() {
 		n := copy(c.conn.Buffer(), b)
 		b = b[n:]
@@ -86,27 +86,27 @@ func (c *client) write(b []byte) {
 
 // end is what a transport does when nothing comes any more.
 func (c *client) end(err error) {
-	c.turn <- struct{}{}
-	defer func() { <-c.turn }()
+	c.readLock <- struct{}{}
+	defer func() { <-c.readLock }()
 	if !c.ended.Swap(true) {
 		c.conn.End(err)
 	}
 }
 
 // got is everything that has arrived, the answer to the handshake left out.
-func (c *client) got() []string {
-	c.w.t.Helper()
-	all := c.everything()
-	require.NotEmpty(c.w.t, all, "no answer to the handshake")
-	require.Equal(c.w.t, "{}", all[0])
+func (c *client) messages() []string {
+	c.env.t.Helper()
+	all := c.records()
+	require.NotEmpty(c.env.t, all, "no answer to the handshake")
+	require.Equal(c.env.t, "{}", all[0])
 	return all[1:]
 }
 
 // everything is the records that have arrived, and the control frames: "close 1000", "pong x".
-func (c *client) everything() (records []string) {
-	c.w.t.Helper()
+func (c *client) records() (records []string) {
+	c.env.t.Helper()
 	frames, rest := linktest.ParseFrames(c.socket.Wire())
-	require.Empty(c.w.t, rest, "a frame has come in part")
+	require.Empty(c.env.t, rest, "a frame has come in part")
 	for _, f := range frames {
 		switch f.Opcode {
 		case wsframe.Close:
@@ -115,7 +115,7 @@ func (c *client) everything() (records []string) {
 			records = append(records, "pong "+string(f.Payload))
 		default:
 			parts, err := f.Records()
-			require.NoError(c.w.t, err)
+			require.NoError(c.env.t, err)
 			records = append(records, parts...)
 		}
 	}
@@ -123,13 +123,13 @@ func (c *client) everything() (records []string) {
 }
 
 // later sends without waiting for it.
-func (c *client) later(records ...string) (sent func() bool) {
+func (c *client) sendAsync(records ...string) (sent func() bool) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		c.say(records...)
+		c.send(records...)
 	}()
-	c.w.settle()
+	c.env.settle()
 	return func() bool {
 		select {
 		case <-done:
@@ -141,10 +141,10 @@ func (c *client) later(records ...string) (sent func() bool) {
 }
 
 // charge is what one small message in one piece costs.
-const charge = pieceSize + messageCharge
+const smallMessageCharge = pieceSize + messageCharge
 
-func (c *client) pings() (n int) {
-	for _, record := range c.got() {
+func (c *client) countPings() (n int) {
+	for _, record := range c.messages() {
 		if record == ping {
 			n++
 		}
@@ -153,7 +153,7 @@ func (c *client) pings() (n int) {
 }
 
 // trickle lets a client take rate bytes a second.
-func (c *client) trickle(rate int, stop <-chan struct{}) {
+func (c *client) drainAtRate(rate int, stop <-chan struct{}) {
 	for {
 		select {
 		case <-time.After(10 * time.Millisecond):
@@ -165,18 +165,18 @@ func (c *client) trickle(rate int, stop <-chan struct{}) {
 }
 
 // upset makes the actor of a connection panic: it asks the handler to describe an error that is nil.
-func (c *client) upset() { c.w.tell(c.conn.PID(), (*closeRequest)(nil)) }
+func (c *client) panicActor() { c.env.tell(c.conn.PID(), (*closeRequest)(nil)) }
 
 // gone checks that nothing of a connection is left.
-func (c *client) gone(t *testing.T) {
+func (c *client) assertRemoved(t *testing.T) {
 	t.Helper()
-	sys, conn := c.w.sys, c.conn
+	sys, conn := c.env.sys, c.conn
 	assert.Nil(t, sys.connections.find(conn.id))
 	_, ok := sys.actors.ProcessRegistry.Get(conn.PID())
 	assert.False(t, ok, "its actor")
 	assert.NotContains(t, sys.allConnections(), conn)
-	assert.Negative(t, c.w.hub.everyone.find(conn))
-	for _, d := range []*directory{c.w.hub.groups, c.w.hub.users} {
+	assert.Negative(t, c.env.hub.everyone.find(conn))
+	for _, d := range []*directory{c.env.hub.groups, c.env.hub.users} {
 		for i := range d.shards {
 			for name, g := range d.shards[i].groups {
 				assert.Negative(t, g.find(conn), name)
@@ -192,7 +192,7 @@ func (c *client) gone(t *testing.T) {
 }
 
 // clean checks that nothing is left of the calls and streams of a connection.
-func (c *client) clean(t require.TestingT) {
+func (c *client) requireIdle(t require.TestingT) {
 	q, in := &c.conn.calls, &c.conn.in
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -220,7 +220,7 @@ func (q *runQueue) isEmpty() bool {
 }
 
 // haveLent is how many calls run without the slot that they had.
-func (q *runQueue) haveLent() (n int) {
+func (q *runQueue) lentSlots() (n int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, k := range q.running {

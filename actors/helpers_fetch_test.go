@@ -14,67 +14,67 @@ import (
 )
 
 // puller is the peer of a connection whose output is fetched, and its transport.
-type puller struct {
-	w     *world
-	conn  *Connection
-	turn  chan struct{} // for one goroutine at a time, see client
-	polls bool
-	deaf  bool // Cut does not end a fetch
+type fetchClient struct {
+	env        *env
+	conn       *Connection
+	readLock   chan struct{} // for one goroutine at a time, see client
+	polls      bool
+	ignoresCut bool // Cut does not end a fetch
 
-	mu     sync.Mutex
-	over   bool
-	cancel context.CancelCauseFunc // of the fetch that runs
-	got    []byte
+	mu       sync.Mutex
+	isCut    bool
+	cancel   context.CancelCauseFunc // of the fetch that runs
+	received []byte
 }
 
-func (p *puller) Polls() bool { return p.polls }
+func (f *fetchClient) Polls() bool { return f.polls }
 
-func (p *puller) Cut() {
-	p.mu.Lock()
-	first := !p.over
-	p.over = true
-	cancel := p.cancel
-	p.mu.Unlock()
+func (f *fetchClient) Cut() {
+	f.mu.Lock()
+	first := !f.isCut
+	f.isCut = true
+	cancel := f.cancel
+	f.mu.Unlock()
 	if !first {
 		return
 	}
-	if cancel != nil && !p.deaf {
+	if cancel != nil && !f.ignoresCut {
 		cancel(errCut)
 	}
-	if p.conn != nil {
-		p.conn.End(nil)
+	if f.conn != nil {
+		f.conn.End(nil)
 	}
 }
 
 // pull opens a connection that has not said anything yet.
-func (w *world) pull(id string, polls bool) *puller {
-	w.t.Helper()
-	p := &puller{w: w, polls: polls, turn: make(chan struct{}, 1)}
-	settings := w.settings
+func (e *env) connectFetcher(id string, polls bool) *fetchClient {
+	e.t.Helper()
+	f := &fetchClient{env: e, polls: polls, readLock: make(chan struct{}, 1)}
+	settings := e.settings
 	var err error
-	p.conn, err = w.hub.ConnectFetcher(id, "", p, &settings, nil)
-	require.NoError(w.t, err)
-	w.t.Cleanup(p.Cut)
-	return p
+	f.conn, err = e.hub.ConnectFetcher(id, "", f, &settings, nil)
+	require.NoError(e.t, err)
+	e.t.Cleanup(f.Cut)
+	return f
 }
 
 // greet opens a connection that has shaken hands, and fetches the answer.
-func (w *world) greet(id string, polls bool) *puller {
-	w.t.Helper()
-	p := w.pull(id, polls)
-	p.write(`{"protocol":"json","version":1}`)
-	w.settle()
-	require.Equal(w.t, []string{"{}"}, p.poll())
-	return p
+func (e *env) openFetcher(id string, polls bool) *fetchClient {
+	e.t.Helper()
+	f := e.connectFetcher(id, polls)
+	f.send(`{"protocol":"json","version":1}`)
+	e.settle()
+	require.Equal(e.t, []string{"{}"}, f.poll())
+	return f
 }
 
-func (p *puller) write(records ...string) {
-	p.turn <- struct{}{}
-	defer func() { <-p.turn }()
+func (f *fetchClient) send(records ...string) {
+	f.readLock <- struct{}{}
+	defer func() { <-f.readLock }()
 	b := []byte(strings.Join(records, "\x1e") + "\x1e")
 	for len(b) > 0 {
-		n := copy(p.conn.Buffer(), b)
-		p.conn.Commit(n)
+		n := copy(f.conn.Buffer(), b)
+		f.conn.Commit(n)
 		b = b[n:]
 	}
 }
@@ -82,13 +82,13 @@ func (p *puller) write(records ...string) {
 var errCut = errors.New("the request was cut")
 
 // fetch takes output once, and passes it to take. It returns false at the end of all output.
-func (p *puller) fetch(ctx context.Context, take func(b []byte, taken func(int)) error) (more bool, err error) {
+func (f *fetchClient) fetch(ctx context.Context, take func(b []byte, taken func(int)) error) (more bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	p.mu.Lock()
-	p.cancel = cancel
-	p.mu.Unlock()
-	out, err := p.conn.Take(ctx)
+	f.mu.Lock()
+	f.cancel = cancel
+	f.mu.Unlock()
+	out, err := f.conn.Take(ctx)
 	if err != nil {
 		if err == io.EOF {
 			return false, nil
@@ -103,31 +103,31 @@ func (p *puller) fetch(ctx context.Context, take func(b []byte, taken func(int))
 }
 
 // keep takes everything.
-func (p *puller) keep(b []byte, taken func(int)) error {
+func (f *fetchClient) collect(b []byte, taken func(int)) error {
 	taken(len(b))
-	p.mu.Lock()
-	p.got = append(p.got, b...)
-	p.mu.Unlock()
+	f.mu.Lock()
+	f.received = append(f.received, b...)
+	f.mu.Unlock()
 	return nil
 }
 
 // poll takes what is there, without waiting.
-func (p *puller) poll() []string {
-	p.w.t.Helper()
+func (f *fetchClient) poll() []string {
+	f.env.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	p.mu.Lock()
-	before := len(p.got)
-	p.mu.Unlock()
-	_, _ = p.fetch(ctx, p.keep)
-	p.w.settle()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return cut(p.w.t, p.got[before:])
+	f.mu.Lock()
+	before := len(f.received)
+	f.mu.Unlock()
+	_, _ = f.fetch(ctx, f.collect)
+	f.env.settle()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return splitRecords(f.env.t, f.received[before:])
 }
 
 // cut cuts whole messages apart.
-func cut(t require.TestingT, b []byte) []string {
+func splitRecords(t require.TestingT, b []byte) []string {
 	if len(b) == 0 {
 		return nil
 	}
@@ -136,14 +136,14 @@ func cut(t require.TestingT, b []byte) []string {
 }
 
 // all fetches until the end, in the background.
-func (p *puller) all() (ended chan error) {
+func (f *fetchClient) fetchAll() (ended chan error) {
 	ended = make(chan error, 1)
 	go func() {
 		for {
-			more, err := p.fetch(context.Background(), p.keep)
+			more, err := f.fetch(context.Background(), f.collect)
 			if !more || err != nil {
 				ended <- err
-				p.Cut()
+				f.Cut()
 				return
 			}
 		}
@@ -151,32 +151,32 @@ func (p *puller) all() (ended chan error) {
 	return ended
 }
 
-func (p *puller) records() []string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return cut(p.w.t, slices.Clone(p.got))
+func (f *fetchClient) records() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return splitRecords(f.env.t, slices.Clone(f.received))
 }
 
 // slow is the cause of a connection whose outbox was full.
-func (w *world) slow() error {
-	return fmt.Errorf("%w of %d bytes", ErrSlowClient, w.settings.OutboxLimit)
+func (e *env) slowClientError() error {
+	return fmt.Errorf("%w of %d bytes", ErrSlowClient, e.settings.OutboxLimit)
 }
 
-func lived(id string, cause error) []string {
+func lifetimeEvents(id string, cause error) []string {
 	return []string{"connected " + id, fmt.Sprintf("disconnected %s: %v", id, cause)}
 }
 
 // pace takes bytes at a rate, as a socket does.
-func (p *puller) pace(perSecond int) func(b []byte, taken func(int)) error {
+func (f *fetchClient) collectAtRate(perSecond int) func(b []byte, taken func(int)) error {
 	return func(b []byte, taken func(int)) error {
 		for len(b) > 0 {
 			n := min(len(b), perSecond/100)
 			select {
 			case <-time.After(second / 100):
-			case <-p.conn.Done():
+			case <-f.conn.Done():
 				return errCut
 			}
-			if err := p.keep(b[:n], taken); err != nil {
+			if err := f.collect(b[:n], taken); err != nil {
 				return err
 			}
 			b = b[n:]
@@ -186,11 +186,11 @@ func (p *puller) pace(perSecond int) func(b []byte, taken func(int)) error {
 }
 
 // take fetches at a rate until the end.
-func (p *puller) take(perSecond int) {
+func (f *fetchClient) fetchAtRate(perSecond int) {
 	for {
-		more, err := p.fetch(context.Background(), p.pace(perSecond))
+		more, err := f.fetch(context.Background(), f.collectAtRate(perSecond))
 		if !more || err != nil {
-			p.Cut()
+			f.Cut()
 			return
 		}
 	}

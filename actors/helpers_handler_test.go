@@ -18,10 +18,10 @@ type handler struct {
 	disconnected func(k *Call, cause error)
 	describe     func(generic string, err error) string
 	panicked     func(k *Call, err error)
-	over         chan struct{}
+	done         chan struct{}
 
-	mu     sync.Mutex
-	events []string
+	mu       sync.Mutex
+	recorded []string
 }
 
 func newHandler() *handler {
@@ -33,7 +33,7 @@ func newHandler() *handler {
 			select {
 			case <-k.Done():
 				return nil, context.Cause(k)
-			case <-h.over:
+			case <-h.done:
 				return nil, nil
 			}
 		},
@@ -41,16 +41,16 @@ func newHandler() *handler {
 	return h
 }
 
-func (h *handler) note(format string, args ...any) {
+func (h *handler) record(format string, args ...any) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.events = append(h.events, fmt.Sprintf(format, args...))
+	h.recorded = append(h.recorded, fmt.Sprintf(format, args...))
 }
 
-func (h *handler) noted() []string {
+func (h *handler) events() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return append([]string{}, h.events...)
+	return append([]string{}, h.recorded...)
 }
 
 func (h *handler) Invoke(k *Call, dst []byte) []byte {
@@ -91,7 +91,7 @@ func (h *handler) Panicked(k *Call, dst []byte, err error) []byte {
 }
 
 func (h *handler) Connected(k *Call) error {
-	h.note("connected %s", k.Connection().ID())
+	h.record("connected %s", k.Connection().ID())
 	if h.connected != nil {
 		return h.connected(k)
 	}
@@ -99,7 +99,7 @@ func (h *handler) Connected(k *Call) error {
 }
 
 func (h *handler) Disconnected(k *Call, cause error) {
-	h.note("disconnected %s: %v", k.Connection().ID(), cause)
+	h.record("disconnected %s: %v", k.Connection().ID(), cause)
 	if h.disconnected != nil {
 		h.disconnected(k, cause)
 	}
@@ -113,12 +113,12 @@ func (h *handler) Describe(generic string, err error) string {
 }
 
 // gate is a method that waits until it is let go, whatever becomes of its context.
-func (w *world) gate() (m method, open func()) {
+func (e *env) gate() (m method, open func()) {
 	gate := make(chan struct{})
 	m = func(*Call, string) (any, error) {
 		select {
 		case <-gate:
-		case <-w.over:
+		case <-e.done:
 		}
 		return "passed", nil
 	}
@@ -126,4 +126,4 @@ func (w *world) gate() (m method, open func()) {
 }
 
 // badError is an error that cannot be printed, such as a nil pointer that has become one.
-type badError struct{}
+type panickingError struct{}

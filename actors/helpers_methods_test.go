@@ -15,25 +15,25 @@ import (
 )
 
 // crew is a hub whose calls end when a test says so, and how.
-type crew struct {
-	mu      sync.Mutex
-	started []string
-	running int
-	most    int
-	ends    map[string]chan string
-	causes  map[string]error
+type callControl struct {
+	mu         sync.Mutex
+	startedIDs []string
+	running    int
+	maxRunning int
+	ends       map[string]chan string
+	causes     map[string]error
 }
 
-func newCrew(w *world) *crew {
-	c := &crew{ends: map[string]chan string{}, causes: map[string]error{}}
-	w.handler.methods["work"] = func(k *Call, _ string) (any, error) {
+func newCallControl(e *env) *callControl {
+	c := &callControl{ends: map[string]chan string{}, causes: map[string]error{}}
+	e.handler.methods["work"] = func(k *Call, _ string) (any, error) {
 		id := string(k.ID())
-		end := c.begin(id)
-		defer c.done()
+		end := c.callStarted(id)
+		defer c.callEnded()
 		var how string
 		select {
 		case how = <-end:
-		case <-w.over:
+		case <-e.done:
 		}
 		c.mu.Lock()
 		if k.Err() != nil {
@@ -53,33 +53,33 @@ func newCrew(w *world) *crew {
 	return c
 }
 
-func (c *crew) begin(id string) chan string {
+func (c *callControl) callStarted(id string) chan string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.started = append(c.started, id)
+	c.startedIDs = append(c.startedIDs, id)
 	c.running++
-	c.most = max(c.most, c.running)
+	c.maxRunning = max(c.maxRunning, c.running)
 	end := make(chan string, 1)
 	c.ends[id] = end
 	return end
 }
 
-func (c *crew) done() {
+func (c *callControl) callEnded() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.running--
 }
 
-func (c *crew) end(id, how string) {
+func (c *callControl) end(id, how string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.ends[id] <- how
 }
 
-func (c *crew) starts() []string {
+func (c *callControl) started() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return append([]string{}, c.started...)
+	return append([]string{}, c.startedIDs...)
 }
 
 // completion is what a call that has ended in some way is answered with.
@@ -96,53 +96,53 @@ func completion(id, how string) string {
 }
 
 // soon is when calls that wait have got all the slots that are free: one begins each millisecond.
-const soon = 50 * lateTime
+const schedulingTime = 50 * lateTickTime
 
 // during runs f in a call, beside the goroutine that the test is on, and returns the call when f has returned.
-func (w *world) during(f func(k *Call)) *Call {
-	w.t.Helper()
+func (e *env) runInCall(f func(k *Call)) *Call {
+	e.t.Helper()
 	var ran *Call
-	w.handler.methods["f"] = func(k *Call, _ string) (any, error) {
+	e.handler.methods["f"] = func(k *Call, _ string) (any, error) {
 		ran = k
 		f(k)
 		return nil, nil
 	}
-	c := w.open("during", "")
-	c.say(call("1", "f"))
-	w.settle()
-	require.Equal(w.t, []string{result("1", "null")}, c.got(), "the call has returned")
+	c := e.open("during", "")
+	c.send(call("1", "f"))
+	e.settle()
+	require.Equal(e.t, []string{result("1", "null")}, c.messages(), "the call has returned")
 	return ran
 }
 
 // during2 is during on another connection.
-func (w *world) during2(f func(k *Call)) (ran *Call) {
-	w.handler.methods["f"] = func(k *Call, _ string) (any, error) { ran = k; f(k); return nil, nil }
-	c := w.open("during2", "")
-	c.say(call("1", "f"))
-	w.settle()
+func (e *env) runInSecondCall(f func(k *Call)) (ran *Call) {
+	e.handler.methods["f"] = func(k *Call, _ string) (any, error) { ran = k; f(k); return nil, nil }
+	c := e.open("during2", "")
+	c.send(call("1", "f"))
+	e.settle()
 	return ran
 }
 
 // start starts a call that runs until its context ends.
-func (w *world) start(c *client, id string) *Call {
-	w.t.Helper()
+func (e *env) startCall(c *client, id string) *Call {
+	e.t.Helper()
 	var running *Call
-	w.handler.methods["hold"] = func(k *Call, _ string) (any, error) {
+	e.handler.methods["hold"] = func(k *Call, _ string) (any, error) {
 		running = k
 		select {
 		case <-k.Done():
-		case <-w.over:
+		case <-e.done:
 		}
 		return nil, context.Cause(k)
 	}
-	c.say(call(id, "hold"))
-	w.settle()
-	require.NotNil(w.t, running)
+	c.send(call(id, "hold"))
+	e.settle()
+	require.NotNil(e.t, running)
 	return running
 }
 
 // counting is a method that streams numbers until there are n, or nobody wants more; n < 0: for ever.
-func counting(n int) method {
+func countMethod(n int) method {
 	return func(k *Call, _ string) (any, error) {
 		if k.DuplicateID() {
 			return nil, fmt.Errorf("in use: %s", k.ID())
@@ -162,7 +162,7 @@ func counting(n int) method {
 }
 
 // feeding is a method that streams what it is given by its id.
-func (w *world) feeding() (feed func(id string, items ...any)) {
+func (e *env) addFeedMethod() (feed func(id string, items ...any)) {
 	var mu sync.Mutex
 	feeds := map[string]chan any{}
 	of := func(id string) chan any {
@@ -173,7 +173,7 @@ func (w *world) feeding() (feed func(id string, items ...any)) {
 		}
 		return feeds[id]
 	}
-	w.handler.methods["feed"] = func(k *Call, _ string) (any, error) {
+	e.handler.methods["feed"] = func(k *Call, _ string) (any, error) {
 		if k.DuplicateID() {
 			return nil, fmt.Errorf("in use: %s", k.ID())
 		}
@@ -196,7 +196,7 @@ func (w *world) feeding() (feed func(id string, items ...any)) {
 				}
 			case <-k.Done():
 				return nil, context.Cause(k)
-			case <-w.over:
+			case <-e.done:
 				return nil, nil
 			}
 		}
@@ -205,34 +205,34 @@ func (w *world) feeding() (feed func(id string, items ...any)) {
 		for _, item := range items {
 			of(id) <- item
 		}
-		w.settle()
+		e.settle()
 	}
 }
 
 // taken is what a call has got from its uploads.
-type taken struct {
+type uploadRecorder struct {
 	mu    sync.Mutex
 	items map[string][]string // by the ids of call and stream
 	ends  map[string]error
 }
 
-func (s *taken) of(key string) ([]string, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.items[key], s.ends[key]
+func (rec *uploadRecorder) get(key string) ([]string, error) {
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	return rec.items[key], rec.ends[key]
 }
 
-func (s *taken) put(key string, items []string, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.items[key], s.ends[key] = items, err
+func (rec *uploadRecorder) put(key string, items []string, err error) {
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	rec.items[key], rec.ends[key] = items, err
 }
 
 // taking adds methods: "take" takes everything from all streams at once, "later" waits for its gate before.
-func (w *world) taking() (s *taken, open func()) {
-	s = &taken{items: map[string][]string{}, ends: map[string]error{}}
-	gate, open := w.gate()
-	w.handler.methods["take"] = func(k *Call, _ string) (any, error) {
+func (e *env) addTakeMethods() (rec *uploadRecorder, open func()) {
+	rec = &uploadRecorder{items: map[string][]string{}, ends: map[string]error{}}
+	gate, open := e.gate()
+	e.handler.methods["take"] = func(k *Call, _ string) (any, error) {
 		list, id := k.Uploads()
 		if id != "" {
 			return nil, errors.New("taken: " + id)
@@ -240,23 +240,23 @@ func (w *world) taking() (s *taken, open func()) {
 		var all sync.WaitGroup
 		for _, u := range list {
 			all.Go(func() {
-				items, err := take(u)
-				s.put(string(k.ID())+"/"+u.id, items, err)
+				items, err := drainUpload(u)
+				rec.put(string(k.ID())+"/"+u.id, items, err)
 			})
 		}
 		all.Wait()
 		return "taken", nil
 	}
-	w.handler.methods["later"] = func(k *Call, args string) (any, error) {
+	e.handler.methods["later"] = func(k *Call, args string) (any, error) {
 		_, _ = gate(k, args)
-		return w.handler.methods["take"](k, args)
+		return e.handler.methods["take"](k, args)
 	}
-	w.settings.StreamBuffer = 4
-	return s, open
+	e.settings.StreamBuffer = 4
+	return rec, open
 }
 
 // take gives the items of an upload until it ends, and why it did.
-func take(u *Upload) (items []string, err error) {
+func drainUpload(u *Upload) (items []string, err error) {
 	for {
 		if err := u.Next(func(value []byte) error { items = append(items, string(value)); return nil }); err != nil {
 			return items, err
@@ -265,7 +265,7 @@ func take(u *Upload) (items []string, err error) {
 }
 
 // quoted is items as a client sends them.
-func quoted(items ...any) (all []string) {
+func quotedItems(items ...any) (all []string) {
 	for _, item := range items {
 		all = append(all, fmt.Sprintf(`"%v"`, item))
 	}
@@ -273,15 +273,15 @@ func quoted(items ...any) (all []string) {
 }
 
 // asked is the outcome of a call of a client's method.
-type asked struct {
-	over  chan struct{}
+type askResult struct {
+	done  chan struct{}
 	value string
 	err   error
 }
 
-func (a *asked) done() bool {
+func (a *askResult) isDone() bool {
 	select {
-	case <-a.over:
+	case <-a.done:
 		return true
 	default:
 		return false
@@ -289,20 +289,20 @@ func (a *asked) done() bool {
 }
 
 // ask asks on a goroutine of its own.
-func (w *world) ask(ctx context.Context, to *Audience, args ...any) *asked {
-	a := &asked{over: make(chan struct{})}
+func (e *env) askAsync(ctx context.Context, to *Audience, args ...any) *askResult {
+	a := &askResult{done: make(chan struct{})}
 	go func() {
-		defer close(a.over)
-		a.value, a.err = w.askFor(ctx, to, args...)
+		defer close(a.done)
+		a.value, a.err = e.ask(ctx, to, args...)
 	}()
-	if w.bubble {
-		w.settle()
+	if e.bubble {
+		e.settle()
 	}
 	return a
 }
 
-func (w *world) askFor(ctx context.Context, to *Audience, args ...any) (value string, err error) {
-	err = w.hub.Ask(ctx, to, "question", args, func(_ hubproto.Protocol, b []byte) error {
+func (e *env) ask(ctx context.Context, to *Audience, args ...any) (value string, err error) {
+	err = e.hub.Ask(ctx, to, "question", args, func(_ hubproto.Protocol, b []byte) error {
 		value = string(b)
 		if value == `"misfit"` {
 			return errors.New("misfit")
@@ -312,31 +312,31 @@ func (w *world) askFor(ctx context.Context, to *Audience, args ...any) (value st
 	return value, err
 }
 
-func the(id string) *Audience { return &Audience{Kind: Connections, Names: []string{id}} }
+func toConnection(id string) *Audience { return &Audience{Kind: Connections, Names: []string{id}} }
 
 // asking adds a method that asks its own client and returns the answer.
-func (w *world) asking() {
-	w.handler.methods["ask"] = func(k *Call, _ string) (any, error) {
-		value, err := w.askFor(k, &Audience{Kind: Caller, Conn: k.Connection()})
+func (e *env) addAskMethod() {
+	e.handler.methods["ask"] = func(k *Call, _ string) (any, error) {
+		value, err := e.ask(k, &Audience{Kind: Caller, Conn: k.Connection()})
 		return json.RawMessage(value), err
 	}
 }
 
 // unasked checks that nobody waits for clients.
-func (w *world) unasked(t require.TestingT) {
-	w.hub.results.mu.Lock()
-	defer w.hub.results.mu.Unlock()
-	require.Empty(t, w.hub.results.waiting)
+func (e *env) requireNoPendingAsks(t require.TestingT) {
+	e.hub.results.mu.Lock()
+	defer e.hub.results.mu.Unlock()
+	require.Empty(t, e.hub.results.waiting)
 }
 
 // unbound lets calls wait with their arguments until they are let go, one at a time.
-func (w *world) unbound() (bind func()) {
+func (e *env) holdBinding() (bind func()) {
 	gate := make(chan struct{})
-	w.handler.bind = func(*Call) {
+	e.handler.bind = func(*Call) {
 		select {
 		case <-gate:
-		case <-w.over:
+		case <-e.done:
 		}
 	}
-	return func() { gate <- struct{}{}; w.settle() }
+	return func() { gate <- struct{}{}; e.settle() }
 }

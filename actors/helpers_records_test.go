@@ -38,7 +38,7 @@ func failure(id, text string) string {
 	return fmt.Sprintf(`{"type":3,"invocationId":%q,"error":%q}`, id, text)
 }
 
-func told(target string, args ...any) string {
+func invocationRecord(target string, args ...any) string {
 	b, err := hubproto.JSON.AppendInvocation(nil, nil, target, args)
 	if err != nil {
 		panic(err)
@@ -47,55 +47,55 @@ func told(target string, args ...any) string {
 }
 
 // uploading is a call to which the client streams.
-func uploading(id, target string, streams ...string) string {
-	return withStreams(call(id, target), streams)
+func uploadCall(id, target string, streams ...string) string {
+	return withStreamIDs(call(id, target), streams)
 }
 
-func withStreams(record string, streams []string) string {
+func withStreamIDs(record string, streams []string) string {
 	return strings.TrimSuffix(record, "}") + `,"streamIds":["` + strings.Join(streams, `","`) + `"]}`
 }
 
 // one is an item of a stream.
-func one(stream string, value any) string {
+func uploadItem(stream string, value any) string {
 	return fmt.Sprintf(`{"type":2,"invocationId":%q,"item":"%v"}`, stream, value)
 }
 
 // over ends a stream.
-func over(stream string) string { return fmt.Sprintf(`{"type":3,"invocationId":%q}`, stream) }
+func uploadEnd(stream string) string { return fmt.Sprintf(`{"type":3,"invocationId":%q}`, stream) }
 
 // streaming is a call whose results are to be streamed.
-func streaming(id, target string, streams ...string) string {
+func streamCall(id, target string, streams ...string) string {
 	record := strings.Replace(call(id, target), `"type":1`, `"type":4`, 1)
 	if len(streams) > 0 {
-		record = withStreams(record, streams)
+		record = withStreamIDs(record, streams)
 	}
 	return record
 }
 
 // itemOf is what a client gets.
-func itemOf(id string, value any) string {
+func streamItem(id string, value any) string {
 	return fmt.Sprintf(`{"type":2,"invocationId":%q,"item":%v}`, id, value)
 }
 
 // question is what a client gets.
-func question(id string) string {
+func askInvocation(id string) string {
 	return fmt.Sprintf(`{"type":1,"invocationId":%q,"target":"question","arguments":[]}`, id)
 }
 
 // note is a message to a client that names its sender and says how many there were before it.
-func note(sender, n, size int) *outbox.Packet {
+func notePacket(sender, n, size int) *outbox.Packet {
 	b, _ := hubproto.JSON.AppendInvocation(outbox.Buffer(64), nil, "note", []any{sender, n, strings.Repeat("x", size)})
 	return outbox.NewPacket(b, wsframe.Text, true)
 }
 
 // pending is how many bytes wait for a client.
-func pending(c *client) int {
+func pendingBytes(c *client) int {
 	bytes, _ := c.conn.out.Pending()
 	return bytes
 }
 
 // noted takes the records of notes apart, and gives the numbers of each sender in order of arrival.
-func noted(t require.TestingT, records []string) map[int][]int {
+func noteNumbers(t require.TestingT, records []string) map[int][]int {
 	numbers := map[int][]int{}
 	for _, record := range records {
 		var sender, n int
@@ -110,7 +110,7 @@ func noted(t require.TestingT, records []string) map[int][]int {
 }
 
 // noteless leaves records out.
-func noteless(records []string, out string) (rest []string) {
+func without(records []string, out string) (rest []string) {
 	for _, record := range records {
 		if record != out {
 			rest = append(rest, record)

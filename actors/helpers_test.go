@@ -30,33 +30,33 @@ func TestMain(m *testing.M) {
 // a goroutine that is left over, or a deadlock, ends the test.
 
 // world is a system with one hub.
-type world struct {
-	t        *testing.T
-	bubble   bool
-	sys      *System
-	hub      *Hub
-	handler  *handler
-	settings Settings
-	log      *book
-	over     chan struct{} // closed at the end of the test: whatever it has blocked goes on
-	clients  []*client
-	stopped  atomic.Bool // the test has shut the system down itself
-	busy     atomic.Bool // the program does not seem to be at rest
+type env struct {
+	t           *testing.T
+	bubble      bool
+	sys         *System
+	hub         *Hub
+	handler     *handler
+	settings    Settings
+	log         *errorLog
+	done        chan struct{} // closed at the end of the test: whatever it has blocked goes on
+	clients     []*client
+	wasShutDown atomic.Bool // the test has shut the system down itself
+	busy        atomic.Bool // the program does not seem to be at rest
 
-	mu   sync.Mutex
-	dead []*actor.DeadLetterEvent
+	mu               sync.Mutex
+	deadLetterEvents []*actor.DeadLetterEvent
 }
 
 // inBubble runs a test in a bubble.
-func inBubble(t *testing.T, f func(t *testing.T, w *world)) {
-	inBubbleOf(t, second, f, hubproto.JSON)
+func inBubble(t *testing.T, f func(t *testing.T, e *env)) {
+	inBubbleWith(t, second, f, hubproto.JSON)
 }
 
-func inBubbleOf(t *testing.T, period time.Duration, f func(t *testing.T, w *world), protocols ...hubproto.Protocol) {
+func inBubbleWith(t *testing.T, period time.Duration, f func(t *testing.T, e *env), protocols ...hubproto.Protocol) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, nil, period, protocols...)
-		w.bubble = true
-		f(t, w)
+		e := newEnv(t, nil, period, protocols...)
+		e.bubble = true
+		f(t, e)
 	})
 }
 
@@ -64,7 +64,7 @@ const (
 	second = time.Second
 	never  = 1000 * time.Hour
 
-	lateTime = time.Millisecond // until a late tick
+	lateTickTime = time.Millisecond // until a late tick
 )
 
 // Join adds one connection to a group.
@@ -80,109 +80,109 @@ func (h *Hub) Leave(ctx context.Context, id, group string) error {
 // overflowed is what happens when the outbox was full.
 func (c *Connection) overflowed() { (*boxOwner)(c).Overflowed() }
 
-func newWorld(t *testing.T, foreign *actor.ActorSystem, period time.Duration, protocols ...hubproto.Protocol) *world {
-	w := &world{t: t, handler: newHandler(), log: &book{}, over: make(chan struct{})}
-	w.settings = Settings{
+func newEnv(t *testing.T, foreign *actor.ActorSystem, period time.Duration, protocols ...hubproto.Protocol) *env {
+	e := &env{t: t, handler: newHandler(), log: &errorLog{}, done: make(chan struct{})}
+	e.settings = Settings{
 		MaxMessage: 32 << 10, Parallel: 1, OutboxLimit: 64 << 10, InboundLimit: 1 << 20,
 		HandshakeTimeout: 15 * second, KeepAlive: 15 * second, ClientTimeout: 30 * second, CloseTimeout: 5 * second, SendTimeout: 10 * second,
 		DisconnectGrace: 30 * second, PendingResults: 100, StreamBuffer: 10,
 	}
 	start := time.Now()
 	var err error
-	w.sys, err = newSystem(foreign, slog.New(w.log), clock{
-		now: func() time.Duration { return time.Since(start) }, period: period, isQuiet: func() bool { return !w.busy.Load() },
+	e.sys, err = newSystem(foreign, slog.New(e.log), clock{
+		now: func() time.Duration { return time.Since(start) }, period: period, isQuiet: func() bool { return !e.busy.Load() },
 	})
 	require.NoError(t, err)
-	w.sys.actors.EventStream.Subscribe(func(event any) {
+	e.sys.actors.EventStream.Subscribe(func(event any) {
 		if letter, ok := event.(*actor.DeadLetterEvent); ok {
-			w.mu.Lock()
-			w.dead = append(w.dead, letter)
-			w.mu.Unlock()
+			e.mu.Lock()
+			e.deadLetterEvents = append(e.deadLetterEvents, letter)
+			e.mu.Unlock()
 		}
 	})
-	w.hub, err = w.sys.NewHub("chat", w.handler, protocols)
+	e.hub, err = e.sys.NewHub("chat", e.handler, protocols)
 	require.NoError(t, err)
-	w.handler.over = w.over
-	t.Cleanup(w.end)
-	return w
+	e.handler.done = e.done
+	t.Cleanup(e.cleanUp)
+	return e
 }
 
-func (w *world) end() {
-	close(w.over)
-	for _, c := range w.clients {
+func (e *env) cleanUp() {
+	close(e.done)
+	for _, c := range e.clients {
 		c.socket.Cut()
 	}
-	if !w.stopped.Load() {
+	if !e.wasShutDown.Load() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*second)
 		defer cancel()
-		if err := w.sys.Shutdown(ctx); err != nil {
-			w.t.Error(err)
+		if err := e.sys.Shutdown(ctx); err != nil {
+			e.t.Error(err)
 		}
 	}
-	if w.bubble {
-		w.pass(5 * second) // protoactor counts dead letters in a goroutine that lives for a second
+	if e.bubble {
+		e.sleep(5 * second) // protoactor counts dead letters in a goroutine that lives for a second
 	}
-	for _, c := range w.clients {
+	for _, c := range e.clients {
 		if faults := c.socket.Faults(); len(faults) > 0 {
-			w.t.Error(c.conn.id, faults)
+			e.t.Error(c.conn.id, faults)
 		}
 	}
 }
 
 // shutdown is Shutdown with five seconds' time.
-func (w *world) shutdown() error {
-	w.stopped.Store(true)
+func (e *env) shutdown() error {
+	e.wasShutDown.Store(true)
 	ctx, cancel := context.WithTimeout(context.Background(), 5*second)
 	defer cancel()
-	return w.sys.Shutdown(ctx)
+	return e.sys.Shutdown(ctx)
 }
 
 // settle returns when nothing happens any more unless the clock moves.
-func (w *world) settle() { synctest.Wait() }
+func (e *env) settle() { synctest.Wait() }
 
 // pass lets time pass.
-func (w *world) pass(d time.Duration) {
+func (e *env) sleep(d time.Duration) {
 	<-time.After(d)
 	synctest.Wait()
 }
 
-func (w *world) letters() (messages []any) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, letter := range w.dead {
+func (e *env) deadLetters() (messages []any) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, letter := range e.deadLetterEvents {
 		messages = append(messages, letter.Message)
 	}
 	return messages
 }
 
 // lost is the number of dead letters.
-func (w *world) lost() int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return len(w.dead)
+func (e *env) deadLetterCount() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.deadLetterEvents)
 }
 
 // send sends a message to an audience, and must not wait for it.
-func (w *world) send(to *Audience, target string, args ...any) {
-	w.t.Helper()
-	require.NoError(w.t, w.hub.Send(context.Background(), to, target, args))
+func (e *env) send(to *Audience, target string, args ...any) {
+	e.t.Helper()
+	require.NoError(e.t, e.hub.Send(context.Background(), to, target, args))
 }
 
 // property checks a property in the bubble that the caller is in.
-func (w *world) property(f func(t *rapid.T)) {
-	rapid.Check(struct{ rapid.TB }{w.t}, f) // hidden, so that rapid does not ask for the test's deadline
+func (e *env) checkProperty(f func(t *rapid.T)) {
+	rapid.Check(struct{ rapid.TB }{e.t}, f) // hidden, so that rapid does not ask for the test's deadline
 }
 
 // book keeps what is logged as errors.
-type book struct {
+type errorLog struct {
 	mu     sync.Mutex
 	errors []string
 }
 
-func (b *book) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelError }
-func (b *book) WithAttrs([]slog.Attr) slog.Handler               { return b }
-func (b *book) WithGroup(string) slog.Handler                    { return b }
-func (b *book) Handle(_ context.Context, r slog.Record) error {
+func (b *errorLog) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelError }
+func (b *errorLog) WithAttrs([]slog.Attr) slog.Handler               { return b }
+func (b *errorLog) WithGroup(string) slog.Handler                    { return b }
+func (b *errorLog) Handle(_ context.Context, r slog.Record) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.errors = append(b.errors, r.Message)
@@ -190,39 +190,39 @@ func (b *book) Handle(_ context.Context, r slog.Record) error {
 }
 
 // probe is an actor that keeps what it gets.
-type probe struct {
-	pid *actor.PID
-	mu  sync.Mutex
-	got []any
+type actorRecorder struct {
+	pid      *actor.PID
+	mu       sync.Mutex
+	received []any
 }
 
-func (w *world) probe(name string) *probe {
-	p := &probe{}
-	p.pid, _ = w.sys.actors.ProcessRegistry.Add(p, name)
-	return p
+func (e *env) newRecorder(name string) *actorRecorder {
+	r := &actorRecorder{}
+	r.pid, _ = e.sys.actors.ProcessRegistry.Add(r, name)
+	return r
 }
 
-func (p *probe) SendUserMessage(_ *actor.PID, message any) {
-	p.keep(actor.UnwrapEnvelopeMessage(message))
+func (r *actorRecorder) SendUserMessage(_ *actor.PID, message any) {
+	r.record(actor.UnwrapEnvelopeMessage(message))
 }
-func (p *probe) SendSystemMessage(_ *actor.PID, message any) { p.keep(message) }
-func (p *probe) Stop(*actor.PID)                             {}
+func (r *actorRecorder) SendSystemMessage(_ *actor.PID, message any) { r.record(message) }
+func (r *actorRecorder) Stop(*actor.PID)                             {}
 
-func (p *probe) keep(message any) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.got = append(p.got, message)
-}
-
-func (p *probe) messages() []any {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return append([]any(nil), p.got...)
+func (r *actorRecorder) record(message any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.received = append(r.received, message)
 }
 
-func (w *world) tell(pid *actor.PID, message any) { w.sys.actors.Root.Send(pid, message) }
+func (r *actorRecorder) messages() []any {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]any(nil), r.received...)
+}
 
-func (w *world) tellSystem(pid *actor.PID, message any) {
-	process, _ := w.sys.actors.ProcessRegistry.Get(pid)
+func (e *env) tell(pid *actor.PID, message any) { e.sys.actors.Root.Send(pid, message) }
+
+func (e *env) tellSystem(pid *actor.PID, message any) {
+	process, _ := e.sys.actors.ProcessRegistry.Get(pid)
 	process.SendSystemMessage(pid, message)
 }

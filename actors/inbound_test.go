@@ -14,40 +14,40 @@ import (
 )
 
 func TestTheReaderWaitsForBudget(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		w.settings.InboundLimit = 2*charge + 100
-		w.settings.Parallel = 10
-		bind := w.unbound()
-		c := w.open("a", "")
-		c.say(call("1", "echo"))
-		c.say(call("2", "echo"))
-		assert.Equal(t, 2*charge, c.conn.in.charged)
-		sent := c.later(call("3", "echo"))
+	inBubble(t, func(t *testing.T, e *env) {
+		e.settings.InboundLimit = 2*smallMessageCharge + 100
+		e.settings.Parallel = 10
+		bind := e.holdBinding()
+		c := e.open("a", "")
+		c.send(call("1", "echo"))
+		c.send(call("2", "echo"))
+		assert.Equal(t, 2*smallMessageCharge, c.conn.in.charged)
+		sent := c.sendAsync(call("3", "echo"))
 		assert.False(t, sent())
 		assert.True(t, c.conn.in.waiting.Load())
-		assert.Equal(t, 2*charge, c.conn.in.charged)
+		assert.Equal(t, 2*smallMessageCharge, c.conn.in.charged)
 		bind()
 		assert.True(t, sent(), "a call returns its bytes when its arguments are bound")
 		assert.False(t, c.conn.in.waiting.Load())
-		assert.Equal(t, 2*charge, c.conn.in.charged)
+		assert.Equal(t, 2*smallMessageCharge, c.conn.in.charged)
 		bind()
-		w.pass(soon)
+		e.sleep(schedulingTime)
 		bind()
 		assert.Zero(t, c.conn.in.charged)
-		w.settle()
-		assert.ElementsMatch(t, []string{result("1", "[]"), result("2", "[]"), result("3", "[]")}, c.got())
+		e.settle()
+		assert.ElementsMatch(t, []string{result("1", "[]"), result("2", "[]"), result("3", "[]")}, c.messages())
 	})
 }
 
 func TestOnePieceIsAlwaysAdmitted(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		w.settings.InboundLimit = 10
-		bind := w.unbound()
-		c := w.open("a", "")
-		sent := c.later(call("1", "echo", strings.Repeat("x", 20<<10)))
+	inBubble(t, func(t *testing.T, e *env) {
+		e.settings.InboundLimit = 10
+		bind := e.holdBinding()
+		c := e.open("a", "")
+		sent := c.sendAsync(call("1", "echo", strings.Repeat("x", 20<<10)))
 		assert.True(t, sent())
 		assert.Greater(t, c.conn.in.charged, 20<<10)
-		sent = c.later(ping)
+		sent = c.sendAsync(ping)
 		assert.False(t, sent())
 		bind()
 		assert.True(t, sent())
@@ -57,10 +57,10 @@ func TestOnePieceIsAlwaysAdmitted(t *testing.T) {
 
 // A piece is charged until its last message has been handled.
 func TestAPieceIsChargedAsAWhole(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		bind := w.unbound()
-		c := w.open("a", "")
-		c.say(call("1", "echo"), ping, call("2", "echo"), ping)
+	inBubble(t, func(t *testing.T, e *env) {
+		bind := e.holdBinding()
+		c := e.open("a", "")
+		c.send(call("1", "echo"), ping, call("2", "echo"), ping)
 		assert.Equal(t, pieceSize+4*messageCharge, c.conn.in.charged)
 		bind()
 		assert.Equal(t, pieceSize+4*messageCharge, c.conn.in.charged)
@@ -71,47 +71,47 @@ func TestAPieceIsChargedAsAWhole(t *testing.T) {
 
 // Whoever does not bind gives the bytes back when it ends.
 func TestCallsThatDoNotBind(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		w.handler.bind = func(*Call) { panic("before the arguments are bound") }
-		c := w.open("a", "")
+	inBubble(t, func(t *testing.T, e *env) {
+		e.handler.bind = func(*Call) { panic("before the arguments are bound") }
+		c := e.open("a", "")
 		for i := range 100 {
-			c.say(call(strconv.Itoa(i), "echo"))
+			c.send(call(strconv.Itoa(i), "echo"))
 		}
-		w.settle()
+		e.settle()
 		assert.Zero(t, c.conn.in.charged)
-		assert.Len(t, c.got(), 100)
+		assert.Len(t, c.messages(), 100)
 	})
 }
 
 // Each way to close lets a reader go that waits.
 func TestAReaderThatWaitsIsReleased(t *testing.T) {
-	ways := map[string]func(w *world, c *client){
-		"abort":    func(_ *world, c *client) { c.conn.Abort() },
-		"stop":     func(w *world, c *client) { w.sys.actors.Root.Stop(c.conn.PID()) },
-		"broken":   func(w *world, c *client) { c.socket.Break(errCut); w.send(&Audience{}, "x") },
-		"shutdown": func(w *world, _ *client) { assert.NoError(w.t, w.shutdown()) },
+	ways := map[string]func(e *env, c *client){
+		"abort":    func(_ *env, c *client) { c.conn.Abort() },
+		"stop":     func(e *env, c *client) { e.sys.actors.Root.Stop(c.conn.PID()) },
+		"broken":   func(e *env, c *client) { c.socket.Break(errCut); e.send(&Audience{}, "x") },
+		"shutdown": func(e *env, _ *client) { assert.NoError(e.t, e.shutdown()) },
 	}
 	for name, way := range ways {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, w *world) {
-				w.settings.InboundLimit = charge
-				bind := w.unbound()
-				c := w.open("a", "")
-				c.say(call("1", "echo"))
-				sent := c.later(call("2", "echo"))
+			inBubble(t, func(t *testing.T, e *env) {
+				e.settings.InboundLimit = smallMessageCharge
+				bind := e.holdBinding()
+				c := e.open("a", "")
+				c.send(call("1", "echo"))
+				sent := c.sendAsync(call("2", "echo"))
 				require.False(t, sent())
-				go way(w, c)
+				go way(e, c)
 				if name == "broken" {
-					w.pass(w.settings.CloseTimeout + 2*second)
+					e.sleep(e.settings.CloseTimeout + 2*second)
 				}
-				w.settle()
+				e.settle()
 				assert.True(t, sent())
 				bind()
 				if name == "broken" {
 					bind() // what was received is executed
 				}
-				w.settle()
-				c.gone(t)
+				e.settle()
+				c.assertRemoved(t)
 			})
 		})
 	}
@@ -119,38 +119,38 @@ func TestAReaderThatWaitsIsReleased(t *testing.T) {
 
 // However a stream of messages is cut into pieces, the same is made of it.
 func TestSplitAnywhere(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
+	inBubble(t, func(t *testing.T, e *env) {
 		stream := []byte(`{"protocol":"json","version":1}` + "\x1e" + call("1", "echo", "ü") + "\x1e" + ping + "\x1e" + call("2", "echo") + "\x1e")
 		want := []string{"{}", result("1", `["ü"]`), result("2", "[]")}
 		for i := range stream {
-			c := w.connect(strconv.Itoa(i), "")
+			c := e.connect(strconv.Itoa(i), "")
 			c.write(stream[:i])
 			c.write(stream[i:])
-			w.settle()
-			require.Equal(t, want, c.everything(), "cut at %d", i)
+			e.settle()
+			require.Equal(t, want, c.records(), "cut at %d", i)
 			require.Nil(t, c.conn.in.piece, "an idle connection holds no piece")
 			require.Nil(t, c.conn.in.partial)
 			require.Zero(t, c.conn.in.charged)
 			c.socket.Cut()
 		}
-		c := w.connect("bytes", "")
+		c := e.connect("bytes", "")
 		for _, b := range stream {
 			c.write([]byte{b})
 		}
-		w.settle()
-		require.Equal(t, want, c.everything(), "byte by byte")
+		e.settle()
+		require.Equal(t, want, c.records(), "byte by byte")
 	})
 }
 
 // Messages of all sizes in reads of all sizes.
 func TestInboundModel(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		w.settings.OutboxLimit = 8 << 20
-		w.settings.InboundLimit = 64 << 10
+	inBubble(t, func(t *testing.T, e *env) {
+		e.settings.OutboxLimit = 8 << 20
+		e.settings.InboundLimit = 64 << 10
 		n := 0
-		w.property(func(t *rapid.T) {
+		e.checkProperty(func(t *rapid.T) {
 			n++
-			c := w.open(fmt.Sprint(n), "")
+			c := e.open(fmt.Sprint(n), "")
 			var stream []byte
 			var want []string
 			for i := range rapid.IntRange(1, 30).Draw(t, "messages") {
@@ -164,34 +164,34 @@ func TestInboundModel(t *testing.T) {
 				c.write(stream[:k])
 				stream = stream[k:]
 			}
-			w.settle()
-			require.Equal(t, want, c.got())
+			e.settle()
+			require.Equal(t, want, c.messages())
 			require.Zero(t, c.conn.in.charged)
 			require.Nil(t, c.conn.in.piece)
 			require.Nil(t, c.conn.in.partial)
 			c.socket.Cut()
-			w.settle()
+			e.settle()
 		})
 	})
 }
 
 // A message of the largest size is read, one of a byte more is not, in whatever pieces.
 func TestTheLargestMessage(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		w.settings.OutboxLimit = 1 << 20
+	inBubble(t, func(t *testing.T, e *env) {
+		e.settings.OutboxLimit = 1 << 20
 		empty := len(call("1", "echo", "") + "\x1e")
 		for _, piece := range []int{1 << 20, 1000} {
 			for _, over := range []int{0, 1} {
-				c := w.open(fmt.Sprint(piece, over), "")
-				b := []byte(call("1", "echo", strings.Repeat("x", w.settings.MaxMessage-empty+over)) + "\x1e")
-				require.Len(t, b, w.settings.MaxMessage+over)
+				c := e.open(fmt.Sprint(piece, over), "")
+				b := []byte(call("1", "echo", strings.Repeat("x", e.settings.MaxMessage-empty+over)) + "\x1e")
+				require.Len(t, b, e.settings.MaxMessage+over)
 				for len(b) > 0 {
 					k := min(piece, len(b))
 					c.write(b[:k])
 					b = b[k:]
 				}
-				w.settle()
-				got := c.got()
+				e.settle()
+				got := c.messages()
 				require.NotEmpty(t, got)
 				assert.Equal(t, over == 0, strings.HasPrefix(got[0], `{"type":3`), "%d bytes over", over)
 			}
@@ -200,28 +200,28 @@ func TestTheLargestMessage(t *testing.T) {
 }
 
 func TestNoLimitOfMessages(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		w.settings.MaxMessage = 0
-		w.settings.OutboxLimit = 8 << 20
-		c := w.open("a", "")
+	inBubble(t, func(t *testing.T, e *env) {
+		e.settings.MaxMessage = 0
+		e.settings.OutboxLimit = 8 << 20
+		c := e.open("a", "")
 		text := strings.Repeat("x", 1<<20)
-		c.say(call("1", "echo", text))
-		w.settle()
-		assert.Equal(t, []string{result("1", `["`+text+`"]`)}, c.got())
+		c.send(call("1", "echo", text))
+		e.settle()
+		assert.Equal(t, []string{result("1", `["`+text+`"]`)}, c.messages())
 		assert.Zero(t, c.conn.in.charged)
 	})
 }
 
 // What comes when the connection closes, or has failed, is not looked at, and not kept.
 func TestWhatComesAfterTheEnd(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		c := w.open("a", "", func(s *linktest.Socket) { s.Answers = false })
-		c.say("nonsense")
+	inBubble(t, func(t *testing.T, e *env) {
+		c := e.open("a", "", func(s *linktest.Socket) { s.Answers = false })
+		c.send("nonsense")
 		c.write([]byte(strings.Repeat("x", 10<<10)))
-		w.settle()
-		c.say(call("1", "echo"))
-		w.settle()
-		assert.Len(t, c.got(), 2)
+		e.settle()
+		c.send(call("1", "echo"))
+		e.settle()
+		assert.Len(t, c.messages(), 2)
 		assert.Nil(t, c.conn.in.piece)
 		assert.Nil(t, c.conn.in.partial)
 		assert.Zero(t, c.conn.in.charged)
@@ -230,18 +230,18 @@ func TestWhatComesAfterTheEnd(t *testing.T) {
 
 // Memory that is used again shows nothing of what was in it.
 func TestPiecesAreUsedAgain(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		a, b := w.open("a", ""), w.open("b", "")
+	inBubble(t, func(t *testing.T, e *env) {
+		a, b := e.open("a", ""), e.open("b", "")
 		for i := range 200 {
 			text := strconv.Itoa(i)
-			a.say(call("a", "echo", text), ping, ping)
-			b.say(call("b", "echo"))
+			a.send(call("a", "echo", text), ping, ping)
+			b.send(call("b", "echo"))
 		}
-		w.settle()
-		for i, record := range a.got() {
+		e.settle()
+		for i, record := range a.messages() {
 			require.Equal(t, result("a", `["`+strconv.Itoa(i)+`"]`), record)
 		}
-		for _, record := range b.got() {
+		for _, record := range b.messages() {
 			require.Equal(t, result("b", "[]"), record)
 		}
 	})

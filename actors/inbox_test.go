@@ -15,25 +15,25 @@ import (
 )
 
 // post sends a message to the hub's inbox, and returns the text of the answer.
-func (p *probe) post(w *world, m proto.Message) string {
-	before := len(p.messages())
-	w.sys.actors.Root.RequestWithCustomSender(w.hub.Inbox(), m, p.pid)
-	w.settle()
-	answers := p.messages()[before:]
-	require.Len(w.t, answers, 1)
-	require.IsType(w.t, &troupev1.SendResult{}, answers[0])
+func (r *actorRecorder) sendToInbox(e *env, m proto.Message) string {
+	before := len(r.messages())
+	e.sys.actors.Root.RequestWithCustomSender(e.hub.Inbox(), m, r.pid)
+	e.settle()
+	answers := r.messages()[before:]
+	require.Len(e.t, answers, 1)
+	require.IsType(e.t, &troupev1.SendResult{}, answers[0])
 	return answers[0].(*troupev1.SendResult).GetError()
 }
 
 func names(names ...string) *troupev1.Names { return &troupev1.Names{Names: names} }
 
 func TestInbox(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		assert.True(t, strings.HasSuffix(w.hub.Inbox().Id, "/hubs/chat/inbox"))
-		a, b, c := w.open("a", "ann"), w.open("b", "bob"), w.open("c", "bob")
-		require.NoError(t, w.hub.Join(context.Background(), "a", "g"))
-		require.NoError(t, w.hub.Join(context.Background(), "b", "g"))
-		sender := w.probe("sender")
+	inBubble(t, func(t *testing.T, e *env) {
+		assert.True(t, strings.HasSuffix(e.hub.Inbox().Id, "/hubs/chat/inbox"))
+		a, b, c := e.open("a", "ann"), e.open("b", "bob"), e.open("c", "bob")
+		require.NoError(t, e.hub.Join(context.Background(), "a", "g"))
+		require.NoError(t, e.hub.Join(context.Background(), "b", "g"))
+		sender := e.newRecorder("sender")
 		tests := []struct {
 			send *troupev1.Send
 			want string
@@ -47,11 +47,11 @@ func TestInbox(t *testing.T) {
 			{&troupev1.Send{To: &troupev1.Send_Groups{}, Target: "6"}, ""},
 		}
 		for _, test := range tests {
-			assert.Empty(t, sender.post(w, test.send))
+			assert.Empty(t, sender.sendToInbox(e, test.send))
 			got := ""
 			for _, one := range []*client{a, b, c} {
-				for _, record := range one.got() {
-					if record == told(test.send.GetTarget()) {
+				for _, record := range one.messages() {
+					if record == invocationRecord(test.send.GetTarget()) {
 						got += one.conn.id
 					}
 				}
@@ -62,20 +62,20 @@ func TestInbox(t *testing.T) {
 }
 
 func TestArgumentsInAnInbox(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		c := w.open("a", "")
-		sender := w.probe("sender")
+	inBubble(t, func(t *testing.T, e *env) {
+		c := e.open("a", "")
+		sender := e.newRecorder("sender")
 		for _, arguments := range []string{"", "[]", ` [ 1 , "x" , {"a" : [true,null]} ] `, `["ü€😀"]`} {
-			assert.Empty(t, sender.post(w, &troupev1.Send{To: &troupev1.Send_All{}, Target: "t", Arguments: []byte(arguments)}))
+			assert.Empty(t, sender.sendToInbox(e, &troupev1.Send{To: &troupev1.Send_All{}, Target: "t", Arguments: []byte(arguments)}))
 		}
-		assert.Equal(t, []string{told("t"), told("t"), `{"type":1,"target":"t","arguments":[1,"x",{"a":[true,null]}]}`, `{"type":1,"target":"t","arguments":["ü€😀"]}`}, c.got())
+		assert.Equal(t, []string{invocationRecord("t"), invocationRecord("t"), `{"type":1,"target":"t","arguments":[1,"x",{"a":[true,null]}]}`, `{"type":1,"target":"t","arguments":["ü€😀"]}`}, c.messages())
 	})
 }
 
 func TestBadMessagesInAnInbox(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		c := w.open("a", "")
-		sender := w.probe("sender")
+	inBubble(t, func(t *testing.T, e *env) {
+		c := e.open("a", "")
+		sender := e.newRecorder("sender")
 		all := &troupev1.Send_All{}
 		bad := []*troupev1.Send{
 			{},
@@ -90,51 +90,51 @@ func TestBadMessagesInAnInbox(t *testing.T) {
 			{To: all, Target: "x", Arguments: []byte(strings.Repeat("[", 100_000))},
 		}
 		for _, m := range bad {
-			assert.Equal(t, errInbox.Error(), sender.post(w, m), "%.100q", m.GetArguments())
-			w.tell(w.hub.Inbox(), m) // nobody to answer
+			assert.Equal(t, errInbox.Error(), sender.sendToInbox(e, m), "%.100q", m.GetArguments())
+			e.tell(e.hub.Inbox(), m) // nobody to answer
 		}
-		w.tell(w.hub.Inbox(), "x")
-		w.tell(w.hub.Inbox(), (*troupev1.Send)(nil))
-		w.settle()
-		assert.Empty(t, c.got())
-		assert.Empty(t, sender.post(w, &troupev1.Send{To: all, Target: "x"}), "it goes on")
-		assert.Empty(t, w.log.errors)
+		e.tell(e.hub.Inbox(), "x")
+		e.tell(e.hub.Inbox(), (*troupev1.Send)(nil))
+		e.settle()
+		assert.Empty(t, c.messages())
+		assert.Empty(t, sender.sendToInbox(e, &troupev1.Send{To: all, Target: "x"}), "it goes on")
+		assert.Empty(t, e.log.errors)
 	})
 }
 
 // An inbox does not wait for room: who is too slow is disconnected.
 func TestTheInboxDoesNotWait(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		slow, other := w.open("slow", "", linktest.Full), w.open("b", "")
-		sender := w.probe("sender")
+	inBubble(t, func(t *testing.T, e *env) {
+		slow, other := e.open("slow", "", linktest.Full), e.open("b", "")
+		sender := e.newRecorder("sender")
 		for range 3 {
 			m := &troupev1.Send{To: &troupev1.Send_All{}, Target: "x", Arguments: []byte(`["` + strings.Repeat("x", 30<<10) + `"]`)}
-			assert.Empty(t, sender.post(w, m))
+			assert.Empty(t, sender.sendToInbox(e, m))
 		}
 		assert.True(t, slow.socket.IsCut())
-		assert.Len(t, other.got(), 3)
-		slow.gone(t)
+		assert.Len(t, other.messages(), 3)
+		slow.assertRemoved(t)
 	})
 }
 
 // What does not fit into the inbox is refused: with an answer for who has given an address, else as a dead letter.
 func TestAFullInbox(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		process, _ := w.sys.actors.ProcessRegistry.Get(w.hub.Inbox())
-		w.tellSystem(w.hub.Inbox(), &actor.SuspendMailbox{})
-		w.settle()
-		asker := w.probe("asker")
+	inBubble(t, func(t *testing.T, e *env) {
+		process, _ := e.sys.actors.ProcessRegistry.Get(e.hub.Inbox())
+		e.tellSystem(e.hub.Inbox(), &actor.SuspendMailbox{})
+		e.settle()
+		asker := e.newRecorder("asker")
 		for range maxInboxed + 10 {
-			process.SendUserMessage(w.hub.Inbox(), &actor.MessageEnvelope{Message: &troupev1.Send{To: &troupev1.Send_All{}, Target: "x"}, Sender: asker.pid})
+			process.SendUserMessage(e.hub.Inbox(), &actor.MessageEnvelope{Message: &troupev1.Send{To: &troupev1.Send_All{}, Target: "x"}, Sender: asker.pid})
 		}
-		process.SendUserMessage(w.hub.Inbox(), &troupev1.Send{To: &troupev1.Send_All{}, Target: "x"})
-		w.settle()
+		process.SendUserMessage(e.hub.Inbox(), &troupev1.Send{To: &troupev1.Send_All{}, Target: "x"})
+		e.settle()
 		refused := asker.messages()
 		require.Len(t, refused, 10)
 		assert.Contains(t, refused[0].(*troupev1.SendResult).Error, "is full: 1024 messages wait in it")
-		assert.Equal(t, 1, w.lost())
-		w.tellSystem(w.hub.Inbox(), &actor.ResumeMailbox{})
-		w.settle()
+		assert.Equal(t, 1, e.deadLetterCount())
+		e.tellSystem(e.hub.Inbox(), &actor.ResumeMailbox{})
+		e.settle()
 		assert.Len(t, asker.messages(), maxInboxed+10)
 	})
 }

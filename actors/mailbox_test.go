@@ -13,62 +13,62 @@ import (
 )
 
 // letter is a message of ours, to a mailbox that belongs to nobody.
-type letter struct {
+type testMessage struct {
 	n       int
 	refused *int
 }
 
-func (l *letter) refuse() { *l.refused++ }
+func (l *testMessage) refuse() { *l.refused++ }
 
 // stage is a mailbox with an invoker that notes what it gets, and a dispatcher that runs when it is told to.
-type stage struct {
+type testMailbox struct {
 	mailbox
-	got     []any
-	on      func(message any)
-	queued  []func()
-	refused int
-	w       *world
+	received  []any
+	onMessage func(message any)
+	scheduled []func()
+	refused   int
+	env       *env
 }
 
-func newStage(w *world) *stage {
-	s := &stage{w: w}
-	s.owner = &Connection{hub: &Hub{sys: &System{actors: w.sys.actors, log: w.sys.log, dispatcher: s}}, pid: actor.NewPID("nonhost", "nobody")}
-	s.RegisterHandlers(s, s)
-	s.Start()
-	return s
+func newTestMailbox(e *env) *testMailbox {
+	mb := &testMailbox{env: e}
+	mb.owner = &Connection{hub: &Hub{sys: &System{actors: e.sys.actors, log: e.sys.log, dispatcher: mb}}, pid: actor.NewPID("nonhost", "nobody")}
+	mb.RegisterHandlers(mb, mb)
+	mb.Start()
+	return mb
 }
 
-func (s *stage) InvokeUserMessage(message any) {
-	s.got = append(s.got, message)
-	if s.on != nil {
-		s.on(message)
+func (mb *testMailbox) InvokeUserMessage(message any) {
+	mb.received = append(mb.received, message)
+	if mb.onMessage != nil {
+		mb.onMessage(message)
 	}
 }
 
-func (s *stage) InvokeSystemMessage(message any) { s.InvokeUserMessage(message) }
+func (mb *testMailbox) InvokeSystemMessage(message any) { mb.InvokeUserMessage(message) }
 
 // EscalateFailure does what protoactor does: it suspends, and the supervisor resumes.
-func (s *stage) EscalateFailure(any, any) { s.PostSystemMessage(&actor.SuspendMailbox{}) }
+func (mb *testMailbox) EscalateFailure(any, any) { mb.PostSystemMessage(&actor.SuspendMailbox{}) }
 
-func (s *stage) Throughput() int    { return 300 }
-func (s *stage) Schedule(fn func()) { s.queued = append(s.queued, fn) }
+func (mb *testMailbox) Throughput() int    { return 300 }
+func (mb *testMailbox) Schedule(fn func()) { mb.scheduled = append(mb.scheduled, fn) }
 
 // run runs what has been scheduled, and what that schedules.
-func (s *stage) run() {
-	for len(s.queued) > 0 {
-		fn := s.queued[0]
-		s.queued = s.queued[1:]
+func (mb *testMailbox) runScheduled() {
+	for len(mb.scheduled) > 0 {
+		fn := mb.scheduled[0]
+		mb.scheduled = mb.scheduled[1:]
 		fn()
 	}
 }
 
-func (s *stage) letter(n int) *letter { return &letter{n, &s.refused} }
+func (mb *testMailbox) message(n int) *testMessage { return &testMessage{n, &mb.refused} }
 
-func (s *stage) numbers() []int {
+func (mb *testMailbox) numbers() []int {
 	numbers := []int{}
-	for _, message := range s.got {
+	for _, message := range mb.received {
 		switch m := message.(type) {
-		case *letter:
+		case *testMessage:
 			numbers = append(numbers, m.n)
 		case int:
 			numbers = append(numbers, m)
@@ -79,24 +79,24 @@ func (s *stage) numbers() []int {
 
 // The mailbox against a plain queue, with messages of ours and of others, run in part or whole.
 func TestMailboxModel(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		w.property(func(t *rapid.T) {
-			s := newStage(w)
+	inBubble(t, func(t *testing.T, e *env) {
+		e.checkProperty(func(t *rapid.T) {
+			mb := newTestMailbox(e)
 			want := []int{}
 			next, foreign, waiting, refusedAll := 0, 0, 0, 0
 			closed := false
-			letters := w.lost()
+			letters := e.deadLetterCount()
 			dead := 0
 			t.Repeat(map[string]func(*rapid.T){
 				"": func(t *rapid.T) {
-					require.LessOrEqual(t, len(s.queued), 1, "one at a time runs a mailbox")
-					require.Equal(t, waiting, s.UserMessageCount())
-					require.Equal(t, refusedAll, s.refused)
-					require.Equal(t, letters+dead, w.lost())
+					require.LessOrEqual(t, len(mb.scheduled), 1, "one at a time runs a mailbox")
+					require.Equal(t, waiting, mb.UserMessageCount())
+					require.Equal(t, refusedAll, mb.refused)
+					require.Equal(t, letters+dead, e.deadLetterCount())
 				},
 				"own": func(t *rapid.T) {
 					for range rapid.IntRange(1, 200).Draw(t, "messages") {
-						s.PostUserMessage(s.letter(next))
+						mb.PostUserMessage(mb.message(next))
 						if closed {
 							refusedAll++
 						} else {
@@ -108,7 +108,7 @@ func TestMailboxModel(t *testing.T) {
 				},
 				"foreign": func(t *rapid.T) {
 					for range rapid.SampledFrom([]int{1, 3, 700}).Draw(t, "messages") {
-						s.PostUserMessage(next)
+						mb.PostUserMessage(next)
 						if closed || foreign == maxForeign {
 							dead++
 						} else {
@@ -119,13 +119,13 @@ func TestMailboxModel(t *testing.T) {
 					}
 				},
 				"run": func(*rapid.T) {
-					s.run()
+					mb.runScheduled()
 					waiting, foreign = 0, 0
 				},
 				"trim": func(*rapid.T) {
-					s.trim()
+					mb.trim()
 					if waiting == 0 {
-						require.Nil(t, s.ring, "an empty mailbox keeps no memory")
+						require.Nil(t, mb.ring, "an empty mailbox keeps no memory")
 					}
 				},
 				"close": func(t *rapid.T) {
@@ -134,7 +134,7 @@ func TestMailboxModel(t *testing.T) {
 					}
 					if !closed {
 						for _, n := range want[len(want)-waiting:] {
-							if slices.ContainsFunc(s.ring, func(m any) bool { return m == n }) {
+							if slices.ContainsFunc(mb.ring, func(m any) bool { return m == n }) {
 								dead++
 							} else {
 								refusedAll++
@@ -144,171 +144,171 @@ func TestMailboxModel(t *testing.T) {
 						waiting, foreign = 0, 0
 					}
 					closed = true
-					s.close()
+					mb.close()
 				},
 			})
-			s.run()
-			require.Equal(t, want, s.numbers())
-			require.Empty(t, s.queued)
+			mb.runScheduled()
+			require.Equal(t, want, mb.numbers())
+			require.Empty(t, mb.scheduled)
 		})
 	})
 }
 
 func TestForeignMessagesAreBounded(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		s := newStage(w)
+	inBubble(t, func(t *testing.T, e *env) {
+		mb := newTestMailbox(e)
 		for i := range maxForeign + 5 {
-			s.PostUserMessage(i)
+			mb.PostUserMessage(i)
 		}
 		for i := range 10 {
-			s.PostUserMessage(s.letter(i))
+			mb.PostUserMessage(mb.message(i))
 		}
-		assert.Equal(t, []any{maxForeign, maxForeign + 1, maxForeign + 2, maxForeign + 3, maxForeign + 4}, w.letters())
-		assert.Zero(t, s.refused, "messages of ours are not bounded")
-		s.run()
-		s.PostUserMessage(0)
-		assert.Len(t, w.letters(), 5, "there is room again")
+		assert.Equal(t, []any{maxForeign, maxForeign + 1, maxForeign + 2, maxForeign + 3, maxForeign + 4}, e.deadLetters())
+		assert.Zero(t, mb.refused, "messages of ours are not bounded")
+		mb.runScheduled()
+		mb.PostUserMessage(0)
+		assert.Len(t, e.deadLetters(), 5, "there is room again")
 	})
 }
 
 // The real thing: a connection that is busy, and its PID.
 func TestForeignMessagesToAConnection(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		c := w.open("a", "")
+	inBubble(t, func(t *testing.T, e *env) {
+		c := e.open("a", "")
 		c.conn.mailbox.mu.Lock()
 		c.conn.mailbox.running = true // nobody runs it
 		c.conn.mailbox.mu.Unlock()
 		for i := range maxForeign + 1 {
-			w.tell(c.conn.PID(), i)
+			e.tell(c.conn.PID(), i)
 		}
-		assert.Equal(t, []any{maxForeign}, w.letters())
+		assert.Equal(t, []any{maxForeign}, e.deadLetters())
 		c.conn.mailbox.process()
-		c.say(call("1", "echo"))
-		w.settle()
-		assert.Equal(t, []string{result("1", "[]")}, c.got(), "what it does not know, it ignores")
+		c.send(call("1", "echo"))
+		e.settle()
+		assert.Equal(t, []string{result("1", "[]")}, c.messages(), "what it does not know, it ignores")
 	})
 }
 
 func TestTheReaderRunsAnIdleMailbox(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		s := newStage(w)
-		s.postInline(s.letter(0))
-		assert.Equal(t, []int{0}, s.numbers())
-		assert.Empty(t, s.queued)
+	inBubble(t, func(t *testing.T, e *env) {
+		mb := newTestMailbox(e)
+		mb.postInline(mb.message(0))
+		assert.Equal(t, []int{0}, mb.numbers())
+		assert.Empty(t, mb.scheduled)
 
-		s.PostUserMessage(s.letter(1)) // the dispatcher has it, and has not begun
-		s.postInline(s.letter(2))
-		assert.Equal(t, []int{0}, s.numbers(), "only if it is idle")
-		s.run()
-		assert.Equal(t, []int{0, 1, 2}, s.numbers())
+		mb.PostUserMessage(mb.message(1)) // the dispatcher has it, and has not begun
+		mb.postInline(mb.message(2))
+		assert.Equal(t, []int{0}, mb.numbers(), "only if it is idle")
+		mb.runScheduled()
+		assert.Equal(t, []int{0, 1, 2}, mb.numbers())
 	})
 }
 
 func TestTheReaderDoesNotRunForOthersForEver(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		s := newStage(w)
-		s.on = func(message any) { // each message brings another one
-			if m, ok := message.(*letter); ok && m.n < 1000 {
-				s.PostUserMessage(s.letter(m.n + 1))
+	inBubble(t, func(t *testing.T, e *env) {
+		mb := newTestMailbox(e)
+		mb.onMessage = func(message any) { // each message brings another one
+			if m, ok := message.(*testMessage); ok && m.n < 1000 {
+				mb.PostUserMessage(mb.message(m.n + 1))
 			}
 		}
-		s.postInline(s.letter(0))
-		assert.Len(t, s.got, 1+inlineExtra)
-		assert.Len(t, s.queued, 1, "the rest is the dispatcher's")
-		s.run()
-		assert.Len(t, s.got, 1001)
+		mb.postInline(mb.message(0))
+		assert.Len(t, mb.received, 1+inlineExtra)
+		assert.Len(t, mb.scheduled, 1, "the rest is the dispatcher's")
+		mb.runScheduled()
+		assert.Len(t, mb.received, 1001)
 	})
 }
 
 // A panic loses its message. The actor is told that it has been resumed, before anything else.
 func TestAPanicLosesItsMessage(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
+	inBubble(t, func(t *testing.T, e *env) {
 		for _, inline := range []bool{false, true} {
-			s := newStage(w)
-			s.on = func(message any) {
-				if m, ok := message.(*letter); ok && m.n == 1 {
+			mb := newTestMailbox(e)
+			mb.onMessage = func(message any) {
+				if m, ok := message.(*testMessage); ok && m.n == 1 {
 					panic("one")
 				}
 			}
-			s.PostUserMessage(s.letter(0))
+			mb.PostUserMessage(mb.message(0))
 			if inline {
-				s.run()
-				s.postInline(s.letter(1))
+				mb.runScheduled()
+				mb.postInline(mb.message(1))
 			} else {
-				s.PostUserMessage(s.letter(1))
+				mb.PostUserMessage(mb.message(1))
 			}
-			s.PostUserMessage(s.letter(2))
-			s.PostUserMessage(3)
-			s.run()
-			assert.Equal(t, []int{0, 1}, s.numbers(), "it waits for its supervisor")
-			s.PostSystemMessage("system")
-			s.run()
-			assert.Equal(t, "system", s.got[2], "what protoactor says is heard meanwhile")
-			s.PostSystemMessage(&actor.ResumeMailbox{})
-			s.run()
-			assert.IsType(t, &resumed{}, s.got[3])
-			assert.Equal(t, []int{0, 1, 2, 3}, s.numbers())
+			mb.PostUserMessage(mb.message(2))
+			mb.PostUserMessage(3)
+			mb.runScheduled()
+			assert.Equal(t, []int{0, 1}, mb.numbers(), "it waits for its supervisor")
+			mb.PostSystemMessage("system")
+			mb.runScheduled()
+			assert.Equal(t, "system", mb.received[2], "what protoactor says is heard meanwhile")
+			mb.PostSystemMessage(&actor.ResumeMailbox{})
+			mb.runScheduled()
+			assert.IsType(t, &resumed{}, mb.received[3])
+			assert.Equal(t, []int{0, 1, 2, 3}, mb.numbers())
 		}
-		assert.Len(t, w.log.errors, 2)
+		assert.Len(t, e.log.errors, 2)
 	})
 }
 
 func TestSystemMessagesGoFirst(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		s := newStage(w)
-		s.PostUserMessage(s.letter(0))
-		s.PostSystemMessage("a")
-		s.PostSystemMessage("b")
-		s.run()
-		assert.Equal(t, []any{"a", "b"}, s.got[:2])
+	inBubble(t, func(t *testing.T, e *env) {
+		mb := newTestMailbox(e)
+		mb.PostUserMessage(mb.message(0))
+		mb.PostSystemMessage("a")
+		mb.PostSystemMessage("b")
+		mb.runScheduled()
+		assert.Equal(t, []any{"a", "b"}, mb.received[:2])
 	})
 }
 
 // A reader may be there before the actor is. Nothing is handled before Started, on which the actor learns its address.
 func TestNothingRunsBeforeStarted(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		s := &stage{w: w}
-		s.owner = &Connection{hub: &Hub{sys: &System{dispatcher: s}}}
-		s.PostUserMessage(s.letter(0))
-		s.RegisterHandlers(s, s)
-		s.postInline(s.letter(1)) // while protoactor is between the two
-		s.PostSystemMessage(&actor.Started{})
-		s.Start()
-		s.run()
-		require.Len(t, s.got, 3)
-		assert.IsType(t, &actor.Started{}, s.got[0])
-		assert.Equal(t, []int{0, 1}, s.numbers())
+	inBubble(t, func(t *testing.T, e *env) {
+		mb := &testMailbox{env: e}
+		mb.owner = &Connection{hub: &Hub{sys: &System{dispatcher: mb}}}
+		mb.PostUserMessage(mb.message(0))
+		mb.RegisterHandlers(mb, mb)
+		mb.postInline(mb.message(1)) // while protoactor is between the two
+		mb.PostSystemMessage(&actor.Started{})
+		mb.Start()
+		mb.runScheduled()
+		require.Len(t, mb.received, 3)
+		assert.IsType(t, &actor.Started{}, mb.received[0])
+		assert.Equal(t, []int{0, 1}, mb.numbers())
 	})
 }
 
 func TestManyPostersAtOnce(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
+	inBubble(t, func(t *testing.T, e *env) {
 		const posters, each = 8, 2000
-		s := &stage{w: w}
-		s.owner = &Connection{hub: &Hub{sys: w.sys}}
-		s.RegisterHandlers(s, nil)
-		s.Start()
+		mb := &testMailbox{env: e}
+		mb.owner = &Connection{hub: &Hub{sys: e.sys}}
+		mb.RegisterHandlers(mb, nil)
+		mb.Start()
 		var all sync.WaitGroup
 		var refused int
 		for p := range posters {
 			all.Go(func() {
 				for i := range each {
-					m := &letter{p*each + i, &refused}
+					m := &testMessage{p*each + i, &refused}
 					if p == 0 {
-						s.postInline(m)
+						mb.postInline(m)
 					} else {
-						s.PostUserMessage(m)
+						mb.PostUserMessage(m)
 					}
 				}
 			})
 		}
 		all.Wait()
-		w.settle()
+		e.settle()
 		last := map[int]int{}
-		for _, n := range s.numbers() {
+		for _, n := range mb.numbers() {
 			require.Equal(t, last[n/each], n%each, fmt.Sprint("poster ", n/each))
 			last[n/each]++
 		}
-		assert.Len(t, s.got, posters*each)
+		assert.Len(t, mb.received, posters*each)
 	})
 }

@@ -13,94 +13,94 @@ import (
 )
 
 func TestJoinAndLeave(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
+	inBubble(t, func(t *testing.T, e *env) {
 		ctx := context.Background()
-		c := w.open("a", "bob")
-		send := func() { w.send(&Audience{Kind: Groups, Names: []string{"g"}}, "x"); w.settle() }
+		c := e.open("a", "bob")
+		send := func() { e.send(&Audience{Kind: Groups, Names: []string{"g"}}, "x"); e.settle() }
 		for range 2 {
-			require.NoError(t, w.hub.Join(ctx, "a", "g"))
+			require.NoError(t, e.hub.Join(ctx, "a", "g"))
 		}
 		send()
-		assert.Len(t, c.got(), 1, "twice is once")
+		assert.Len(t, c.messages(), 1, "twice is once")
 		for range 2 {
-			require.NoError(t, w.hub.Leave(ctx, "a", "g"))
+			require.NoError(t, e.hub.Leave(ctx, "a", "g"))
 		}
 		send()
-		assert.Len(t, c.got(), 1)
-		assert.Nil(t, w.hub.groups.find("g"))
-		require.NoError(t, w.hub.Join(ctx, "nobody", "g"))
-		require.NoError(t, w.hub.Leave(ctx, "nobody", "g"))
+		assert.Len(t, c.messages(), 1)
+		assert.Nil(t, e.hub.groups.find("g"))
+		require.NoError(t, e.hub.Join(ctx, "nobody", "g"))
+		require.NoError(t, e.hub.Leave(ctx, "nobody", "g"))
 
-		other, err := w.sys.NewHub("other", w.handler, w.hub.protocols)
+		other, err := e.sys.NewHub("other", e.handler, e.hub.protocols)
 		require.NoError(t, err)
 		require.NoError(t, other.Join(ctx, "a", "g"), "somebody else's connection is nobody")
 		assert.Nil(t, other.groups.find("g"))
-		assert.Nil(t, w.hub.groups.find("g"))
+		assert.Nil(t, e.hub.groups.find("g"))
 	})
 }
 
 func TestGroupsAndUsersAreLeftOnClose(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
+	inBubble(t, func(t *testing.T, e *env) {
 		ctx := context.Background()
-		c, other := w.open("a", "bob"), w.open("b", "bob")
+		c, other := e.open("a", "bob"), e.open("b", "bob")
 		for _, group := range []string{"g", "h"} {
-			require.NoError(t, w.hub.Join(ctx, "a", group))
+			require.NoError(t, e.hub.Join(ctx, "a", group))
 		}
-		require.NoError(t, w.hub.Join(ctx, "b", "g"))
+		require.NoError(t, e.hub.Join(ctx, "b", "g"))
 		c.socket.Cut()
-		w.settle()
-		c.gone(t)
-		assert.Nil(t, w.hub.groups.find("h"))
-		w.send(&Audience{Kind: Groups, Names: []string{"g"}}, "group")
-		w.send(&Audience{Kind: Users, Names: []string{"bob"}}, "user")
-		w.settle()
-		assert.Equal(t, []string{told("group"), told("user")}, other.got())
-		require.NoError(t, w.hub.Join(ctx, "a", "h"))
-		assert.Nil(t, w.hub.groups.find("h"))
+		e.settle()
+		c.assertRemoved(t)
+		assert.Nil(t, e.hub.groups.find("h"))
+		e.send(&Audience{Kind: Groups, Names: []string{"g"}}, "group")
+		e.send(&Audience{Kind: Users, Names: []string{"bob"}}, "user")
+		e.settle()
+		assert.Equal(t, []string{invocationRecord("group"), invocationRecord("user")}, other.messages())
+		require.NoError(t, e.hub.Join(ctx, "a", "h"))
+		assert.Nil(t, e.hub.groups.find("h"))
 	})
 }
 
 // While OnDisconnected runs, the memberships are still there, and can be given up, but none is added.
 func TestMembershipsWhileClosing(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
+	inBubble(t, func(t *testing.T, e *env) {
 		ctx := context.Background()
-		gate, open := w.gate()
-		w.handler.disconnected = func(k *Call, _ error) { _, _ = gate(k, "") }
-		c := w.open("a", "")
-		require.NoError(t, w.hub.Join(ctx, "a", "g"))
-		require.NoError(t, w.hub.Join(ctx, "a", "h"))
+		gate, open := e.gate()
+		e.handler.disconnected = func(k *Call, _ error) { _, _ = gate(k, "") }
+		c := e.open("a", "")
+		require.NoError(t, e.hub.Join(ctx, "a", "g"))
+		require.NoError(t, e.hub.Join(ctx, "a", "h"))
 		c.socket.Cut()
-		w.settle()
-		require.NotNil(t, w.hub.groups.find("g"))
-		require.NoError(t, w.hub.Leave(ctx, "a", "g"))
-		assert.Nil(t, w.hub.groups.find("g"))
-		require.NoError(t, w.hub.Join(ctx, "a", "i"))
-		assert.Nil(t, w.hub.groups.find("i"))
+		e.settle()
+		require.NotNil(t, e.hub.groups.find("g"))
+		require.NoError(t, e.hub.Leave(ctx, "a", "g"))
+		assert.Nil(t, e.hub.groups.find("g"))
+		require.NoError(t, e.hub.Join(ctx, "a", "i"))
+		assert.Nil(t, e.hub.groups.find("i"))
 		open()
-		w.settle()
-		c.gone(t)
+		e.settle()
+		c.assertRemoved(t)
 	})
 }
 
 // A ctx that ends while Join waits ends the wait.
 func TestJoinWithAContext(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		c := w.open("a", "")
+	inBubble(t, func(t *testing.T, e *env) {
+		c := e.open("a", "")
 		c.conn.mailbox.mu.Lock()
 		c.conn.mailbox.running = true // nobody runs it
 		c.conn.mailbox.mu.Unlock()
 		ctx, cancel := context.WithTimeout(context.Background(), second)
 		defer cancel()
-		require.ErrorIs(t, w.hub.Join(ctx, "a", "g"), context.DeadlineExceeded)
+		require.ErrorIs(t, e.hub.Join(ctx, "a", "g"), context.DeadlineExceeded)
 		joined := make(chan error)
-		go func() { joined <- w.hub.Join(context.Background(), "a", "h") }()
-		w.settle()
+		go func() { joined <- e.hub.Join(context.Background(), "a", "h") }()
+		e.settle()
 		c.conn.mailbox.close() // the actor has stopped
 		require.NoError(t, <-joined, "nobody waits for ever")
-		require.NoError(t, w.hub.Join(context.Background(), "a", "h"))
-		w.sys.connections.remove(c.conn)
+		require.NoError(t, e.hub.Join(context.Background(), "a", "h"))
+		e.sys.connections.remove(c.conn)
 		c.conn.supervisor.remove(c.conn)
-		w.sys.alive.Add(-1)
+		e.sys.alive.Add(-1)
 		c.socket.Cut()
 	})
 }
@@ -183,25 +183,25 @@ func TestRetireAndRecreate(t *testing.T) {
 
 // The same with messages: who has joined gets them, who has left does not.
 func TestJoinsLeavesAndSends(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
+	inBubble(t, func(t *testing.T, e *env) {
 		ctx := context.Background()
-		w.settings.OutboxLimit = 8 << 20
+		e.settings.OutboxLimit = 8 << 20
 		var all sync.WaitGroup
 		for i := range 4 {
-			c := w.open(fmt.Sprint(i), "")
+			c := e.open(fmt.Sprint(i), "")
 			all.Go(func() {
 				for n := range 100 {
-					assert.NoError(t, w.hub.Join(ctx, c.conn.id, "g"))
-					assert.NoError(t, w.hub.Send(ctx, &Audience{Kind: Groups, Names: []string{"g"}}, "note", []any{i, 2 * n, ""}))
-					assert.NoError(t, w.hub.Leave(ctx, c.conn.id, "g"))
-					assert.NoError(t, w.hub.Send(ctx, &Audience{Kind: Groups, Names: []string{"g"}}, "note", []any{i, 2*n + 1, ""}))
+					assert.NoError(t, e.hub.Join(ctx, c.conn.id, "g"))
+					assert.NoError(t, e.hub.Send(ctx, &Audience{Kind: Groups, Names: []string{"g"}}, "note", []any{i, 2 * n, ""}))
+					assert.NoError(t, e.hub.Leave(ctx, c.conn.id, "g"))
+					assert.NoError(t, e.hub.Send(ctx, &Audience{Kind: Groups, Names: []string{"g"}}, "note", []any{i, 2*n + 1, ""}))
 				}
 			})
 		}
 		all.Wait()
-		w.settle()
-		for i, c := range w.clients {
-			for sender, numbers := range noted(t, c.got()) {
+		e.settle()
+		for i, c := range e.clients {
+			for sender, numbers := range noteNumbers(t, c.messages()) {
 				require.True(t, slices.IsSorted(numbers))
 				require.Len(t, slices.Compact(slices.Clone(numbers)), len(numbers), "at most once")
 				if sender == i {
@@ -210,6 +210,6 @@ func TestJoinsLeavesAndSends(t *testing.T) {
 				}
 			}
 		}
-		assert.Nil(t, w.hub.groups.find("g"))
+		assert.Nil(t, e.hub.groups.find("g"))
 	})
 }

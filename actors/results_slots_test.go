@@ -15,116 +15,116 @@ import (
 
 // The client calls the hub before it answers.
 func TestACallOfTheHubBeforeTheAnswer(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		w.asking()
-		c := w.open("a", "")
-		c.say(call("1", "ask"))
-		w.settle()
-		c.say(call("2", "ask"))
-		w.settle()
-		c.say(call("3", "echo"))
-		w.settle()
-		assert.Equal(t, []string{question("s1"), question("s2"), result("3", "[]")}, c.got())
-		assert.Equal(t, 2, c.conn.calls.haveLent())
+	inBubble(t, func(t *testing.T, e *env) {
+		e.addAskMethod()
+		c := e.open("a", "")
+		c.send(call("1", "ask"))
+		e.settle()
+		c.send(call("2", "ask"))
+		e.settle()
+		c.send(call("3", "echo"))
+		e.settle()
+		assert.Equal(t, []string{askInvocation("s1"), askInvocation("s2"), result("3", "[]")}, c.messages())
+		assert.Equal(t, 2, c.conn.calls.lentSlots())
 		assert.Zero(t, c.conn.calls.slots.taken)
-		c.say(result("s1", `"first"`))
-		w.settle()
-		c.say(result("s2", `"second"`))
-		w.settle()
-		assert.Equal(t, []string{result("1", `"first"`), result("2", `"second"`)}, c.got()[3:])
-		c.clean(t)
+		c.send(result("s1", `"first"`))
+		e.settle()
+		c.send(result("s2", `"second"`))
+		e.settle()
+		assert.Equal(t, []string{result("1", `"first"`), result("2", `"second"`)}, c.messages()[3:])
+		c.requireIdle(t)
 	})
 }
 
 // Calls that wait already start when a slot is lent, and what was answered before does not wait for the client.
 func TestALentSlotIsUsedAtOnce(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		w.asking()
-		gate, open := w.gate()
-		w.handler.methods["gate"] = gate
-		c := w.open("a", "")
-		c.say(call("1", "echo"), call("2", "ask"), call("3", "gate"), call("4", "echo"))
-		w.settle()
-		assert.Equal(t, []string{result("1", "[]"), question("s1")}, c.got())
+	inBubble(t, func(t *testing.T, e *env) {
+		e.addAskMethod()
+		gate, open := e.gate()
+		e.handler.methods["gate"] = gate
+		c := e.open("a", "")
+		c.send(call("1", "echo"), call("2", "ask"), call("3", "gate"), call("4", "echo"))
+		e.settle()
+		assert.Equal(t, []string{result("1", "[]"), askInvocation("s1")}, c.messages())
 		assert.EqualValues(t, 1, c.conn.calls.slots.taken)
-		c.say(result("s1", "1"))
-		w.settle()
-		assert.Equal(t, result("2", "1"), c.got()[2], "a call whose slot is taken goes on without it")
-		w.pass(soon)
-		assert.Len(t, c.got(), 3, "but its worker takes no other call")
+		c.send(result("s1", "1"))
+		e.settle()
+		assert.Equal(t, result("2", "1"), c.messages()[2], "a call whose slot is taken goes on without it")
+		e.sleep(schedulingTime)
+		assert.Len(t, c.messages(), 3, "but its worker takes no other call")
 		open()
-		w.pass(soon)
-		assert.Equal(t, []string{result("3", `"passed"`), result("4", "[]")}, c.got()[3:])
-		c.clean(t)
+		e.sleep(schedulingTime)
+		assert.Equal(t, []string{result("3", `"passed"`), result("4", "[]")}, c.messages()[3:])
+		c.requireIdle(t)
 	})
 }
 
 // A slot is lent once, whatever else the call asks, from however many goroutines.
 func TestASlotIsLentOnce(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		w.handler.methods["ask"] = func(k *Call, _ string) (any, error) {
+	inBubble(t, func(t *testing.T, e *env) {
+		e.handler.methods["ask"] = func(k *Call, _ string) (any, error) {
 			var all sync.WaitGroup
 			for range 5 {
-				all.Go(func() { _, _ = w.askFor(k, the("a")) })
+				all.Go(func() { _, _ = e.ask(k, toConnection("a")) })
 			}
 			all.Wait()
-			_, err := w.askFor(k, the("a"))
+			_, err := e.ask(k, toConnection("a"))
 			return nil, err
 		}
-		gate, open := w.gate()
-		w.handler.methods["gate"] = gate
-		c := w.open("a", "")
-		c.say(call("1", "ask"), call("2", "gate"), call("3", "gate"))
-		w.pass(soon)
-		assert.Equal(t, 1, c.conn.calls.haveLent())
+		gate, open := e.gate()
+		e.handler.methods["gate"] = gate
+		c := e.open("a", "")
+		c.send(call("1", "ask"), call("2", "gate"), call("3", "gate"))
+		e.sleep(schedulingTime)
+		assert.Equal(t, 1, c.conn.calls.lentSlots())
 		assert.EqualValues(t, 1, c.conn.calls.slots.taken)
 		for i := range 6 {
-			c.say(result("s"+strconv.Itoa(i+1), "1"))
-			w.pass(soon)
+			c.send(result("s"+strconv.Itoa(i+1), "1"))
+			e.sleep(schedulingTime)
 		}
-		assert.Contains(t, c.got(), result("1", "null"))
+		assert.Contains(t, c.messages(), result("1", "null"))
 		assert.EqualValues(t, 1, c.conn.calls.slots.taken)
 		open()
-		w.pass(soon)
-		c.clean(t)
+		e.sleep(schedulingTime)
+		c.requireIdle(t)
 	})
 }
 
 // Whoever outlives a call, or is no call, lends nothing.
 func TestWhoLendsNoSlot(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		var late *asked
-		w.handler.methods["leave"] = func(k *Call, _ string) (any, error) {
+	inBubble(t, func(t *testing.T, e *env) {
+		var late *askResult
+		e.handler.methods["leave"] = func(k *Call, _ string) (any, error) {
 			ctx := context.WithoutCancel(k)
-			late = &asked{over: make(chan struct{})}
+			late = &askResult{done: make(chan struct{})}
 			go func() {
-				defer close(late.over)
+				defer close(late.done)
 				<-k.Done()
-				late.value, late.err = w.askFor(ctx, the("a"))
+				late.value, late.err = e.ask(ctx, toConnection("a"))
 			}()
 			return nil, nil
 		}
-		w.asking()
-		w.settings.StreamBuffer = 1
-		gate, open := w.gate()
-		w.handler.methods["gate"] = gate
-		c := w.open("a", "")
-		c.say(call("1", "leave"))
-		w.settle()
-		c.say(uploading("2", "ask", "s"))
-		a := w.ask(t.Context(), the("a"))
-		c.say(call("3", "gate"), call("4", "gate"))
-		w.pass(soon)
-		assert.Zero(t, c.conn.calls.haveLent())
+		e.addAskMethod()
+		e.settings.StreamBuffer = 1
+		gate, open := e.gate()
+		e.handler.methods["gate"] = gate
+		c := e.open("a", "")
+		c.send(call("1", "leave"))
+		e.settle()
+		c.send(uploadCall("2", "ask", "s"))
+		a := e.askAsync(t.Context(), toConnection("a"))
+		c.send(call("3", "gate"), call("4", "gate"))
+		e.sleep(schedulingTime)
+		assert.Zero(t, c.conn.calls.lentSlots())
 		assert.EqualValues(t, 1, c.conn.calls.slots.taken)
-		c.say(result("s1", "1"), result("s2", "2"), result("s3", "3"))
-		w.pass(soon)
-		assert.True(t, late.done())
-		assert.True(t, a.done())
+		c.send(result("s1", "1"), result("s2", "2"), result("s3", "3"))
+		e.sleep(schedulingTime)
+		assert.True(t, late.isDone())
+		assert.True(t, a.isDone())
 		assert.EqualValues(t, 1, c.conn.calls.slots.taken)
 		open()
-		w.pass(soon)
-		c.clean(t)
+		e.sleep(schedulingTime)
+		c.requireIdle(t)
 	})
 }
 
@@ -133,36 +133,36 @@ func TestEndsOfCallsThatHaveLent(t *testing.T) {
 	for _, how := range []string{"ok", "panic", "goexit", "fail"} {
 		for _, taken := range []bool{true, false} {
 			t.Run(fmt.Sprint(how, ", slot taken: ", taken), func(t *testing.T) {
-				inBubble(t, func(t *testing.T, w *world) {
-					crew := newCrew(w)
-					work := w.handler.methods["work"]
-					w.handler.methods["ask"] = func(k *Call, args string) (any, error) {
-						_, _ = w.askFor(k, the("a"))
+				inBubble(t, func(t *testing.T, e *env) {
+					control := newCallControl(e)
+					work := e.handler.methods["work"]
+					e.handler.methods["ask"] = func(k *Call, args string) (any, error) {
+						_, _ = e.ask(k, toConnection("a"))
 						return work(k, args)
 					}
-					c := w.open("a", "")
-					c.say(call("1", "ask"))
-					w.settle()
-					c.say(result("s1", "1"))
-					w.settle()
+					c := e.open("a", "")
+					c.send(call("1", "ask"))
+					e.settle()
+					c.send(result("s1", "1"))
+					e.settle()
 					if taken {
-						c.say(call("2", "work"), call("3", "work"), call("4", "echo"))
+						c.send(call("2", "work"), call("3", "work"), call("4", "echo"))
 					}
-					w.pass(soon)
-					crew.end("1", how)
-					w.pass(soon)
-					assert.Contains(t, c.got(), completion("1", how))
+					e.sleep(schedulingTime)
+					control.end("1", how)
+					e.sleep(schedulingTime)
+					assert.Contains(t, c.messages(), completion("1", how))
 					if taken {
-						assert.Equal(t, []string{"1", "2"}, crew.starts())
-						crew.end("2", "ok")
-						w.pass(soon)
-						crew.end("3", "ok")
+						assert.Equal(t, []string{"1", "2"}, control.started())
+						control.end("2", "ok")
+						e.sleep(schedulingTime)
+						control.end("3", "ok")
 					} else {
-						c.say(call("4", "echo"))
+						c.send(call("4", "echo"))
 					}
-					w.pass(soon)
-					assert.Contains(t, c.got(), result("4", "[]"))
-					c.clean(t)
+					e.sleep(schedulingTime)
+					assert.Contains(t, c.messages(), result("4", "[]"))
+					c.requireIdle(t)
 				})
 			})
 		}
@@ -173,40 +173,40 @@ func TestEndsOfCallsThatHaveLent(t *testing.T) {
 func TestWhenIdleAndCallsThatHaveLent(t *testing.T) {
 	for _, how := range []string{"ok", "goexit"} {
 		t.Run(how, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, w *world) {
-				crew := newCrew(w)
-				work := w.handler.methods["work"]
-				w.handler.methods["ask"] = func(k *Call, args string) (any, error) {
-					_, _ = w.askFor(k, the("a"))
+			inBubble(t, func(t *testing.T, e *env) {
+				control := newCallControl(e)
+				work := e.handler.methods["work"]
+				e.handler.methods["ask"] = func(k *Call, args string) (any, error) {
+					_, _ = e.ask(k, toConnection("a"))
 					return work(k, args)
 				}
-				c := w.open("a", "")
-				c.say(call("1", "ask"), call("2", "work"))
-				w.pass(soon)
+				c := e.open("a", "")
+				c.send(call("1", "ask"), call("2", "work"))
+				e.sleep(schedulingTime)
 				idle := 0
 				require.False(t, c.conn.calls.whenIdle(slotsFree, func() { idle++ }))
 				assert.Zero(t, idle)
-				crew.end("2", how)
-				w.pass(soon)
+				control.end("2", how)
+				e.sleep(schedulingTime)
 				assert.Equal(t, 1, idle)
-				c.say(result("s1", "1"))
-				w.pass(soon)
-				crew.end("1", how)
-				w.pass(soon)
-				c.say(call("3", "echo"))
-				w.settle()
+				c.send(result("s1", "1"))
+				e.sleep(schedulingTime)
+				control.end("1", how)
+				e.sleep(schedulingTime)
+				c.send(call("3", "echo"))
+				e.settle()
 				assert.Equal(t, 1, idle)
-				c.clean(t)
+				c.requireIdle(t)
 
-				c.say(call("4", "ask"))
-				w.settle()
+				c.send(call("4", "ask"))
+				e.settle()
 				require.True(t, c.conn.calls.whenIdle(slotsFree, func() { idle++ }), "the slot that is lent was the last")
-				c.say(result("s2", "1"))
-				w.settle()
-				crew.end("4", how)
-				w.pass(soon)
+				c.send(result("s2", "1"))
+				e.settle()
+				control.end("4", how)
+				e.sleep(schedulingTime)
 				assert.Equal(t, 1, idle)
-				c.clean(t)
+				c.requireIdle(t)
 			})
 		})
 	}
@@ -214,37 +214,37 @@ func TestWhenIdleAndCallsThatHaveLent(t *testing.T) {
 
 // Slots against a model: calls start in order, as many at once as there are slots that are not lent.
 func TestSlotModel(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		w.settings.KeepAlive = never
+	inBubble(t, func(t *testing.T, e *env) {
+		e.settings.KeepAlive = never
 		n := 0
-		w.property(func(t *rapid.T) {
+		e.checkProperty(func(t *rapid.T) {
 			n++
-			crew := newCrew(w)
-			work := w.handler.methods["work"]
+			control := newCallControl(e)
+			work := e.handler.methods["work"]
 			var mu sync.Mutex
 			questions := map[string]string{} // by call: the answer that it waits for
 			goes := map[string]chan struct{}{}
-			w.handler.methods["ask"] = func(k *Call, args string) (any, error) {
+			e.handler.methods["ask"] = func(k *Call, args string) (any, error) {
 				id := string(k.ID())
 				mu.Lock()
 				goes[id] = make(chan struct{})
 				goOn := goes[id]
 				mu.Unlock()
-				begin := crew.begin(id)
-				crew.done()
+				begin := control.callStarted(id)
+				control.callEnded()
 				<-goOn
 				mu.Lock()
-				w.hub.results.mu.Lock()
-				questions[id] = "s" + strconv.FormatUint(w.hub.results.last+1, 10)
-				w.hub.results.mu.Unlock()
+				e.hub.results.mu.Lock()
+				questions[id] = "s" + strconv.FormatUint(e.hub.results.last+1, 10)
+				e.hub.results.mu.Unlock()
 				mu.Unlock()
-				_, _ = w.askFor(k, &Audience{Kind: Caller, Conn: k.Connection()})
+				_, _ = e.ask(k, &Audience{Kind: Caller, Conn: k.Connection()})
 				_ = begin
 				return work(k, args)
 			}
 			limit := rapid.IntRange(1, 3).Draw(t, "limit")
-			w.settings.Parallel = limit
-			c := w.open(fmt.Sprint("c", n), "")
+			e.settings.Parallel = limit
+			c := e.open(fmt.Sprint("c", n), "")
 			defer c.socket.Cut()
 			type job struct {
 				id   string
@@ -267,7 +267,7 @@ func TestSlotModel(t *testing.T) {
 			}
 			t.Repeat(map[string]func(*rapid.T){
 				"": func(t *rapid.T) {
-					w.pass(soon)
+					e.sleep(schedulingTime)
 					held, running := holding()
 					q := &c.conn.calls
 					q.mu.Lock()
@@ -290,7 +290,7 @@ func TestSlotModel(t *testing.T) {
 						alive = append(alive, j)
 						records = append(records, call(j.id, target))
 					}
-					c.say(records...)
+					c.send(records...)
 				},
 				"ask": func(t *rapid.T) {
 					held, _ := holding()
@@ -306,7 +306,7 @@ func TestSlotModel(t *testing.T) {
 					for _, j := range alive {
 						if j.asks == 2 {
 							j.asks = 3
-							c.say(result(questions[j.id], "1"))
+							c.send(result(questions[j.id], "1"))
 							return
 						}
 					}
@@ -318,7 +318,7 @@ func TestSlotModel(t *testing.T) {
 						return // nothing can end
 					}
 					j := rapid.SampledFrom(running).Draw(t, "call")
-					crew.end(j.id, rapid.SampledFrom([]string{"ok", "panic", "goexit", "fail"}).Draw(t, "how"))
+					control.end(j.id, rapid.SampledFrom([]string{"ok", "panic", "goexit", "fail"}).Draw(t, "how"))
 					alive = slices.DeleteFunc(alive, func(o *job) bool { return o == j })
 					ended++
 				},
@@ -328,17 +328,17 @@ func TestSlotModel(t *testing.T) {
 				alive = alive[1:]
 				if j.asks == 1 {
 					close(goes[j.id])
-					w.settle()
+					e.settle()
 				}
 				if j.asks == 1 || j.asks == 2 {
-					c.say(result(questions[j.id], "1"))
-					w.settle()
+					c.send(result(questions[j.id], "1"))
+					e.settle()
 				}
-				crew.end(j.id, "ok")
-				w.pass(soon)
+				control.end(j.id, "ok")
+				e.sleep(schedulingTime)
 			}
-			c.clean(t)
-			w.unasked(t)
+			c.requireIdle(t)
+			e.requireNoPendingAsks(t)
 		})
 	})
 }

@@ -15,80 +15,80 @@ import (
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
-const closeForNow = `{"type":7,"allowReconnect":true}`
+const closeAllowingReconnect = `{"type":7,"allowReconnect":true}`
 
 func TestShutdown(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
+	inBubble(t, func(t *testing.T, e *env) {
 		var reason error
-		w.handler.methods["wait"] = func(k *Call, _ string) (any, error) {
+		e.handler.methods["wait"] = func(k *Call, _ string) (any, error) {
 			<-k.Done() // which is a while before the time is over
 			reason = context.Cause(k)
 			return nil, reason
 		}
-		silent, idle, busy := w.connect("silent", ""), w.open("idle", "bob"), w.open("busy", "")
-		require.NoError(t, w.hub.Join(context.Background(), "idle", "g"))
-		busy.say(call("1", "wait"), call("2", "wait"))
-		w.settle()
-		root := w.sys.Root().Id
-		assert.NotEmpty(t, registered(w.sys.actors, root))
+		silent, idle, busy := e.connect("silent", ""), e.open("idle", "bob"), e.open("busy", "")
+		require.NoError(t, e.hub.Join(context.Background(), "idle", "g"))
+		busy.send(call("1", "wait"), call("2", "wait"))
+		e.settle()
+		root := e.sys.Root().Id
+		assert.NotEmpty(t, processNames(e.sys.actors, root))
 		start := time.Now()
-		require.NoError(t, w.shutdown())
+		require.NoError(t, e.shutdown())
 		assert.Less(t, time.Since(start), 5*second)
-		assert.Equal(t, []string{closeForNow, "close 1000"}, idle.got())
-		assert.Equal(t, []string{failure("1", ErrShutdown.Error()), failure("2", ErrShutdown.Error()), closeForNow, "close 1000"}, busy.got())
-		assert.Equal(t, []string{"close 1000"}, silent.everything())
+		assert.Equal(t, []string{closeAllowingReconnect, "close 1000"}, idle.messages())
+		assert.Equal(t, []string{failure("1", ErrShutdown.Error()), failure("2", ErrShutdown.Error()), closeAllowingReconnect, "close 1000"}, busy.messages())
+		assert.Equal(t, []string{"close 1000"}, silent.records())
 		assert.ErrorIs(t, reason, ErrShutdown)
-		assert.ElementsMatch(t, []string{"connected idle", "connected busy", "disconnected idle: <nil>", "disconnected busy: <nil>"}, w.handler.noted())
+		assert.ElementsMatch(t, []string{"connected idle", "connected busy", "disconnected idle: <nil>", "disconnected busy: <nil>"}, e.handler.events())
 		for _, c := range []*client{silent, idle, busy} {
-			c.gone(t)
+			c.assertRemoved(t)
 		}
-		assert.Empty(t, registered(w.sys.actors, root))
-		assert.True(t, w.sys.actors.IsStopped(), "an actor system of its own")
+		assert.Empty(t, processNames(e.sys.actors, root))
+		assert.True(t, e.sys.actors.IsStopped(), "an actor system of its own")
 
-		_, err := w.tryConnect("late", "")
+		_, err := e.tryConnect("late", "")
 		require.ErrorIs(t, err, ErrShutdown)
-		_, err = w.sys.NewHub("late", w.handler, w.hub.protocols)
+		_, err = e.sys.NewHub("late", e.handler, e.hub.protocols)
 		require.ErrorIs(t, err, ErrShutdown)
-		require.ErrorIs(t, w.hub.Send(context.Background(), &Audience{}, "x", nil), ErrShutdown)
-		require.NoError(t, w.sys.Shutdown(context.Background()), "a second call")
+		require.ErrorIs(t, e.hub.Send(context.Background(), &Audience{}, "x", nil), ErrShutdown)
+		require.NoError(t, e.sys.Shutdown(context.Background()), "a second call")
 	})
 }
 
 // What waits for a client is written before the Close, for as long as there is time.
 func TestShutdownDrains(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		slow := w.open("slow", "", func(s *linktest.Socket) { s.Room = 10 })
+	inBubble(t, func(t *testing.T, e *env) {
+		slow := e.open("slow", "", func(s *linktest.Socket) { s.Room = 10 })
 		for i := range 20 {
-			slow.conn.out.Push(note(0, i, 100), false, false)
+			slow.conn.out.Push(notePacket(0, i, 100), false, false)
 		}
 		done := make(chan error, 1)
-		go func() { done <- w.shutdown() }()
-		w.pass(second)
+		go func() { done <- e.shutdown() }()
+		e.sleep(second)
 		assert.Empty(t, done)
 		slow.socket.Drain(-1)
-		w.settle()
+		e.settle()
 		require.Len(t, done, 1)
 		require.NoError(t, <-done)
-		got := slow.got()
+		got := slow.messages()
 		assert.Len(t, got, 22)
-		assert.Equal(t, []string{closeForNow, "close 1000"}, got[20:])
+		assert.Equal(t, []string{closeAllowingReconnect, "close 1000"}, got[20:])
 	})
 }
 
 func TestNobodyConnectsDuringShutdown(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		gate, open := w.gate()
-		w.handler.disconnected = func(k *Call, _ error) { _, _ = gate(k, "") }
-		w.open("a", "")
+	inBubble(t, func(t *testing.T, e *env) {
+		gate, open := e.gate()
+		e.handler.disconnected = func(k *Call, _ error) { _, _ = gate(k, "") }
+		e.open("a", "")
 		done := make(chan error, 1)
-		go func() { done <- w.shutdown() }()
-		w.settle()
-		_, err := w.tryConnect("b", "")
+		go func() { done <- e.shutdown() }()
+		e.settle()
+		_, err := e.tryConnect("b", "")
 		require.ErrorIs(t, err, ErrShutdown)
 		assert.Empty(t, done)
-		assert.NoError(t, w.hub.Send(context.Background(), &Audience{}, "x", nil), "OnDisconnected may still send")
+		assert.NoError(t, e.hub.Send(context.Background(), &Audience{}, "x", nil), "OnDisconnected may still send")
 		open()
-		w.settle()
+		e.settle()
 		require.Len(t, done, 1)
 		assert.NoError(t, <-done)
 	})
@@ -97,7 +97,7 @@ func TestNobodyConnectsDuringShutdown(t *testing.T) {
 // Whoever connects while a shutdown begins is refused, or closed.
 func TestConnectRacesWithShutdown(t *testing.T) {
 	for range 20 {
-		inBubble(t, func(t *testing.T, w *world) {
+		inBubble(t, func(t *testing.T, e *env) {
 			var all sync.WaitGroup
 			var mu sync.Mutex
 			var in []*client
@@ -107,20 +107,20 @@ func TestConnectRacesWithShutdown(t *testing.T) {
 				s.Answers = true
 				all.Go(func() {
 					<-start
-					conn, err := w.hub.ConnectSocket(fmt.Sprint(i), "", s, &w.settings, nil)
+					conn, err := e.hub.ConnectSocket(fmt.Sprint(i), "", s, &e.settings, nil)
 					if err != nil {
 						assert.ErrorIs(t, err, ErrShutdown)
 						return
 					}
-					c := &client{w: w, conn: conn, socket: s, turn: make(chan struct{}, 1)}
+					c := &client{env: e, conn: conn, socket: s, readLock: make(chan struct{}, 1)}
 					mu.Lock()
 					in = append(in, c)
 					mu.Unlock()
 					all.Go(func() { <-s.Gone; c.end(nil) })
-					c.shake("json")
+					c.sendHandshake("json")
 				})
 			}
-			all.Go(func() { <-start; assert.NoError(t, w.shutdown()) })
+			all.Go(func() { <-start; assert.NoError(t, e.shutdown()) })
 			close(start)
 			all.Wait()
 			for _, c := range in {
@@ -133,45 +133,45 @@ func TestConnectRacesWithShutdown(t *testing.T) {
 // When the time is over, the error says what was left behind.
 func TestShutdownIsCutShort(t *testing.T) {
 	tests := map[string]struct {
-		prepare func(w *world, c *client)
+		prepare func(e *env, c *client)
 		want    string
 	}{
-		"a call": {func(w *world, c *client) {
-			gate, _ := w.gate()
-			w.handler.methods["gate"] = gate
-			c.say(call("1", "gate"))
+		"a call": {func(e *env, c *client) {
+			gate, _ := e.gate()
+			e.handler.methods["gate"] = gate
+			c.send(call("1", "gate"))
 		}, "1 connections cut off, 1 calls abandoned"},
-		"OnDisconnected": {func(w *world, _ *client) {
-			gate, _ := w.gate()
-			w.handler.disconnected = func(k *Call, _ error) { _, _ = gate(k, "") }
+		"OnDisconnected": {func(e *env, _ *client) {
+			gate, _ := e.gate()
+			e.handler.disconnected = func(k *Call, _ error) { _, _ = gate(k, "") }
 		}, "1 connections cut off, 1 calls abandoned"},
-		"a client": {func(_ *world, c *client) {
+		"a client": {func(_ *env, c *client) {
 			c.socket.Change(func() { c.socket.Room, c.socket.Answers = 1, false })
 		}, "1 connections cut off, 0 calls abandoned"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, w *world) {
-				w.settings.CloseTimeout, w.settings.SendTimeout = 60*second, 60*second
-				c := w.open("a", "")
-				other := w.open("b", "", func(s *linktest.Socket) { s.Answers = true })
-				test.prepare(w, c)
-				w.settle()
+			inBubble(t, func(t *testing.T, e *env) {
+				e.settings.CloseTimeout, e.settings.SendTimeout = 60*second, 60*second
+				c := e.open("a", "")
+				other := e.open("b", "", func(s *linktest.Socket) { s.Answers = true })
+				test.prepare(e, c)
+				e.settle()
 				if name == "OnDisconnected" { // of one of them
-					gate := w.handler.disconnected
-					w.handler.disconnected = func(k *Call, cause error) {
+					gate := e.handler.disconnected
+					e.handler.disconnected = func(k *Call, cause error) {
 						if k.Connection() == c.conn {
 							gate(k, cause)
 						}
 					}
 				}
 				start := time.Now()
-				err := w.shutdown()
+				err := e.shutdown()
 				require.ErrorIs(t, err, context.DeadlineExceeded)
 				require.ErrorContains(t, err, test.want)
 				assert.Equal(t, 5*second, time.Since(start), "the second half of the time is not taken")
 				assert.True(t, other.socket.IsFinished())
-				w.settle()
+				e.settle()
 				assert.True(t, c.socket.IsFinished() || c.socket.IsCut())
 			})
 		})
@@ -180,33 +180,33 @@ func TestShutdownIsCutShort(t *testing.T) {
 
 // The cause of a context that ends is told.
 func TestShutdownWithAContextThatHasEnded(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		c := w.open("a", "")
+	inBubble(t, func(t *testing.T, e *env) {
+		c := e.open("a", "")
 		ctx, cancel := context.WithCancelCause(context.Background())
 		why := errors.New("no time")
 		cancel(why)
-		w.stopped.Store(true)
-		require.ErrorIs(t, w.sys.Shutdown(ctx), why)
-		w.settle()
-		c.gone(t)
+		e.wasShutDown.Store(true)
+		require.ErrorIs(t, e.sys.Shutdown(ctx), why)
+		e.settle()
+		c.assertRemoved(t)
 		assert.True(t, c.socket.IsCut() || c.socket.IsFinished())
 	})
 }
 
 func TestLaterCallersWaitForTheFirst(t *testing.T) {
-	w := newWorld(t, nil, never, hubproto.JSON)
-	gate, open := w.gate()
-	w.handler.disconnected = func(k *Call, _ error) { w.handler.note("waiting"); _, _ = gate(k, "") }
-	w.open("a", "")
-	require.Eventually(t, func() bool { return len(w.handler.noted()) == 1 }, 5*second, time.Millisecond)
+	e := newEnv(t, nil, never, hubproto.JSON)
+	gate, open := e.gate()
+	e.handler.disconnected = func(k *Call, _ error) { e.handler.record("waiting"); _, _ = gate(k, "") }
+	e.open("a", "")
+	require.Eventually(t, func() bool { return len(e.handler.events()) == 1 }, 5*second, time.Millisecond)
 	results := make(chan error, 3)
 	for range cap(results) {
-		go func() { results <- w.shutdown() }()
+		go func() { results <- e.shutdown() }()
 	}
-	require.Eventually(t, func() bool { return len(w.handler.noted()) == 3 }, 5*second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(e.handler.events()) == 3 }, 5*second, time.Millisecond)
 	assert.Never(t, func() bool { return len(results) > 0 }, 20*time.Millisecond, time.Millisecond)
 	open()
-	inTime(t, func() {
+	requireReturns(t, func() {
 		for range cap(results) {
 			assert.NoError(t, <-results)
 		}
@@ -224,23 +224,23 @@ func TestShutdownFromInside(t *testing.T) {
 	for _, where := range []string{"method", "OnConnected", "OnDisconnected", "a stopped connection"} {
 		for kind, contextOf := range contexts {
 			t.Run(where+" "+kind, func(t *testing.T) {
-				w := newWorld(t, nil, never, hubproto.JSON)
-				w.stopped.Store(true)
+				e := newEnv(t, nil, never, hubproto.JSON)
+				e.wasShutDown.Store(true)
 				result := make(chan error, 1)
 				shutdown := func(k *Call) error {
 					ctx, cancel := contextOf(k)
 					defer cancel()
-					result <- w.sys.Shutdown(ctx)
+					result <- e.sys.Shutdown(ctx)
 					return nil
 				}
-				w.handler.methods["shutdown"] = func(k *Call, _ string) (any, error) { return nil, shutdown(k) }
-				w.handler.connected = func(k *Call) error {
+				e.handler.methods["shutdown"] = func(k *Call, _ string) (any, error) { return nil, shutdown(k) }
+				e.handler.connected = func(k *Call) error {
 					if where == "OnConnected" && k.Connection().ID() == "a" {
 						return shutdown(k)
 					}
 					return nil
 				}
-				w.handler.disconnected = func(k *Call, _ error) {
+				e.handler.disconnected = func(k *Call, _ error) {
 					if k.Connection().ID() == "a" {
 						if where == "OnDisconnected" || where == "a stopped connection" {
 							_ = shutdown(k)
@@ -248,23 +248,23 @@ func TestShutdownFromInside(t *testing.T) {
 						return
 					}
 					<-time.After(20 * time.Millisecond) // it takes its time
-					w.handler.note("left")
+					e.handler.record("left")
 				}
-				other := w.open("b", "")
-				require.Eventually(t, func() bool { return len(w.handler.noted()) == 1 }, 5*second, time.Millisecond)
-				c := w.connect("a", "")
-				c.shake("json")
+				other := e.open("b", "")
+				require.Eventually(t, func() bool { return len(e.handler.events()) == 1 }, 5*second, time.Millisecond)
+				c := e.connect("a", "")
+				c.sendHandshake("json")
 				switch where {
 				case "method":
-					c.say(call("1", "shutdown"))
+					c.send(call("1", "shutdown"))
 				case "OnDisconnected":
-					c.say(`{"type":7}`)
+					c.send(`{"type":7}`)
 				case "a stopped connection":
 					require.Eventually(t, c.conn.calls.isOpen, 5*second, time.Millisecond)
-					w.sys.actors.Root.Stop(c.conn.PID())
+					e.sys.actors.Root.Stop(c.conn.PID())
 				}
-				inTime(t, func() { assert.NoError(t, <-result) })
-				assert.Contains(t, w.handler.noted(), "left", "the others' OnDisconnected has run")
+				requireReturns(t, func() { assert.NoError(t, <-result) })
+				assert.Contains(t, e.handler.events(), "left", "the others' OnDisconnected has run")
 				assert.True(t, other.socket.IsFinished())
 			})
 		}
@@ -273,70 +273,70 @@ func TestShutdownFromInside(t *testing.T) {
 
 // A goroutine that a call has left behind is no call: what it shuts down waits for those that run.
 func TestShutdownByAGoroutineOfACall(t *testing.T) {
-	w := newWorld(t, nil, never, hubproto.JSON)
-	w.stopped.Store(true)
-	gate, open := w.gate()
-	w.handler.methods["gate"] = gate
+	e := newEnv(t, nil, never, hubproto.JSON)
+	e.wasShutDown.Store(true)
+	gate, open := e.gate()
+	e.handler.methods["gate"] = gate
 	result := make(chan error, 1)
-	w.handler.methods["shutdown"] = func(k *Call, _ string) (any, error) {
+	e.handler.methods["shutdown"] = func(k *Call, _ string) (any, error) {
 		ctx := context.WithoutCancel(k)
-		go func() { result <- w.sys.Shutdown(ctx) }()
+		go func() { result <- e.sys.Shutdown(ctx) }()
 		return nil, nil
 	}
-	busy, c := w.connect("busy", ""), w.connect("a", "")
-	busy.shake("json")
-	busy.say(call("1", "gate"))
-	require.Eventually(t, func() bool { return w.sys.workers.busy.Get() == 1 && busy.conn.calls.isOpen() }, 5*second, time.Millisecond)
-	c.shake("json")
-	c.say(call("1", "shutdown"))
+	busy, c := e.connect("busy", ""), e.connect("a", "")
+	busy.sendHandshake("json")
+	busy.send(call("1", "gate"))
+	require.Eventually(t, func() bool { return e.sys.workers.busy.Get() == 1 && busy.conn.calls.isOpen() }, 5*second, time.Millisecond)
+	c.sendHandshake("json")
+	c.send(call("1", "shutdown"))
 	require.Eventually(t, func() bool { return busy.conn.ending.Load() && c.socket.IsFinished() }, 5*second, time.Millisecond)
 	assert.Never(t, func() bool { return len(result) > 0 }, 50*time.Millisecond, time.Millisecond)
 	open()
-	inTime(t, func() { assert.NoError(t, <-result) })
+	requireReturns(t, func() { assert.NoError(t, <-result) })
 }
 
 // Two shutdowns, one of them from inside, do not wait for each other.
 func TestTwoShutdowns(t *testing.T) {
-	w := newWorld(t, nil, never, hubproto.JSON)
+	e := newEnv(t, nil, never, hubproto.JSON)
 	running := make(chan struct{})
-	w.handler.methods["shutdown"] = func(k *Call, _ string) (any, error) {
+	e.handler.methods["shutdown"] = func(k *Call, _ string) (any, error) {
 		close(running)
 		<-k.conn.Done() // because of the first
-		return nil, w.sys.Shutdown(k)
+		return nil, e.sys.Shutdown(k)
 	}
-	c := w.connect("a", "")
-	c.shake("json")
-	c.say(call("1", "shutdown"))
+	c := e.connect("a", "")
+	c.sendHandshake("json")
+	c.send(call("1", "shutdown"))
 	<-running
-	w.stopped.Store(true)
-	inTime(t, func() { assert.NoError(t, w.sys.Shutdown(context.Background())) })
+	e.wasShutDown.Store(true)
+	requireReturns(t, func() { assert.NoError(t, e.sys.Shutdown(context.Background())) })
 }
 
 // User code that runs on behalf of an actor that somebody has stopped does not hold up a shutdown for longer than its context.
 func TestShutdownBesideAFinisher(t *testing.T) {
-	w := newWorld(t, nil, never, hubproto.JSON)
-	w.stopped.Store(true)
-	gate, _ := w.gate()
-	w.handler.disconnected = func(k *Call, _ error) { _, _ = gate(k, "") }
-	c := w.open("a", "")
+	e := newEnv(t, nil, never, hubproto.JSON)
+	e.wasShutDown.Store(true)
+	gate, _ := e.gate()
+	e.handler.disconnected = func(k *Call, _ error) { _, _ = gate(k, "") }
+	c := e.open("a", "")
 	require.Eventually(t, c.conn.calls.isOpen, 5*second, time.Millisecond)
-	w.sys.actors.Root.Stop(c.conn.PID())
-	require.Eventually(t, func() bool { return len(w.handler.noted()) == 2 }, 5*second, time.Millisecond)
-	inTime(t, func() {
+	e.sys.actors.Root.Stop(c.conn.PID())
+	require.Eventually(t, func() bool { return len(e.handler.events()) == 2 }, 5*second, time.Millisecond)
+	requireReturns(t, func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 		defer cancel()
-		require.ErrorIs(t, w.sys.Shutdown(ctx), context.DeadlineExceeded)
+		require.ErrorIs(t, e.sys.Shutdown(ctx), context.DeadlineExceeded)
 	})
 }
 
 func TestShutdownAfterTheRootWasStopped(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		c := w.open("a", "")
-		w.sys.actors.Root.Stop(w.sys.Root())
-		w.settle()
-		c.gone(t)
+	inBubble(t, func(t *testing.T, e *env) {
+		c := e.open("a", "")
+		e.sys.actors.Root.Stop(e.sys.Root())
+		e.settle()
+		c.assertRemoved(t)
 		start := time.Now()
-		require.NoError(t, w.shutdown())
+		require.NoError(t, e.shutdown())
 		assert.Less(t, time.Since(start), second, "there is nothing to wait for")
 	})
 }

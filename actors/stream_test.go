@@ -16,103 +16,103 @@ import (
 )
 
 func TestAStreamOfItems(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		w.handler.methods["count"] = counting(500)
-		c := w.open("a", "")
-		c.say(streaming("1", "count"))
-		w.settle()
+	inBubble(t, func(t *testing.T, e *env) {
+		e.handler.methods["count"] = countMethod(500)
+		c := e.open("a", "")
+		c.send(streamCall("1", "count"))
+		e.settle()
 		var want []string
 		for i := range 500 {
-			want = append(want, itemOf("1", i))
+			want = append(want, streamItem("1", i))
 		}
-		assert.Equal(t, append(want, result("1", `"all"`)), c.got())
-		c.clean(t)
+		assert.Equal(t, append(want, result("1", `"all"`)), c.messages())
+		c.requireIdle(t)
 	})
 }
 
 // An item is not kept back until something else is written.
 func TestItemsAreWrittenAtOnce(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		feed := w.feeding()
-		c := w.open("a", "")
-		c.say(streaming("1", "feed"), streaming("2", "feed"))
-		w.settle()
+	inBubble(t, func(t *testing.T, e *env) {
+		feed := e.addFeedMethod()
+		c := e.open("a", "")
+		c.send(streamCall("1", "feed"), streamCall("2", "feed"))
+		e.settle()
 		feed("1", 1)
-		assert.Equal(t, []string{itemOf("1", 1)}, c.got())
+		assert.Equal(t, []string{streamItem("1", 1)}, c.messages())
 		feed("2", 2)
 		feed("1", 3, nil)
-		assert.Equal(t, []string{itemOf("2", 2), itemOf("1", 3), result("1", "null")}, c.got()[1:])
+		assert.Equal(t, []string{streamItem("2", 2), streamItem("1", 3), result("1", "null")}, c.messages()[1:])
 		feed("2", nil)
-		assert.Len(t, c.got(), 5)
-		c.clean(t)
+		assert.Len(t, c.messages(), 5)
+		c.requireIdle(t)
 	})
 }
 
 func TestStreamsThatAreCanceled(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		feed := w.feeding()
-		gate, open := w.gate()
-		w.handler.methods["gate"] = gate
-		c := w.open("a", "")
-		c.say(streaming("1", "feed"))
+	inBubble(t, func(t *testing.T, e *env) {
+		feed := e.addFeedMethod()
+		gate, open := e.gate()
+		e.handler.methods["gate"] = gate
+		c := e.open("a", "")
+		c.send(streamCall("1", "feed"))
 		feed("1", 1)
-		c.say(cancel("none"), cancel("1"), cancel("1"))
-		w.settle()
+		c.send(cancel("none"), cancel("1"), cancel("1"))
+		e.settle()
 		no := ErrCanceled.Error()
-		assert.Equal(t, []string{itemOf("1", 1), failure("1", no)}, c.got())
+		assert.Equal(t, []string{streamItem("1", 1), failure("1", no)}, c.messages())
 
-		c.say(call("2", "gate"), call("3", "gate"), streaming("4", "feed"), cancel("4")) // before it starts
-		w.settle()
-		assert.Len(t, c.got(), 2)
+		c.send(call("2", "gate"), call("3", "gate"), streamCall("4", "feed"), cancel("4")) // before it starts
+		e.settle()
+		assert.Len(t, c.messages(), 2)
 		open()
-		w.pass(soon)
-		assert.Contains(t, c.got(), failure("4", no))
-		c.clean(t)
+		e.sleep(schedulingTime)
+		assert.Contains(t, c.messages(), failure("4", no))
+		c.requireIdle(t)
 	})
 }
 
 // A stream whose id another one has is told so; the first goes on, and the id can be used again.
 func TestStreamsWithOneID(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		feed := w.feeding()
-		c := w.open("a", "")
-		c.say(streaming("1", "feed"), streaming("1", "feed"), streaming("1", "feed"), call("1", "echo"))
-		w.settle()
-		assert.ElementsMatch(t, []string{failure("1", "in use: 1"), failure("1", "in use: 1"), result("1", "[]")}, c.got())
+	inBubble(t, func(t *testing.T, e *env) {
+		feed := e.addFeedMethod()
+		c := e.open("a", "")
+		c.send(streamCall("1", "feed"), streamCall("1", "feed"), streamCall("1", "feed"), call("1", "echo"))
+		e.settle()
+		assert.ElementsMatch(t, []string{failure("1", "in use: 1"), failure("1", "in use: 1"), result("1", "[]")}, c.messages())
 		feed("1", "x", nil)
-		assert.Equal(t, []string{itemOf("1", `"x"`), result("1", "null")}, c.got()[3:])
-		c.say(streaming("1", "feed"))
+		assert.Equal(t, []string{streamItem("1", `"x"`), result("1", "null")}, c.messages()[3:])
+		c.send(streamCall("1", "feed"))
 		feed("1", "y", nil)
-		assert.Equal(t, []string{itemOf("1", `"y"`), result("1", "null")}, c.got()[5:])
-		c.clean(t)
+		assert.Equal(t, []string{streamItem("1", `"y"`), result("1", "null")}, c.messages()[5:])
+		c.requireIdle(t)
 	})
 }
 
 func TestStreamsThatFail(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		feed := w.feeding()
-		c := w.open("a", "")
-		c.say(streaming("1", "feed"), streaming("2", "feed"), streaming("3", "feed"))
-		w.settle()
+	inBubble(t, func(t *testing.T, e *env) {
+		feed := e.addFeedMethod()
+		c := e.open("a", "")
+		c.send(streamCall("1", "feed"), streamCall("2", "feed"), streamCall("3", "feed"))
+		e.settle()
 		var flowing []bool
-		w.handler.panicked = func(k *Call, _ error) { flowing = append(flowing, k.IsStreaming()) }
+		e.handler.panicked = func(k *Call, _ error) { flowing = append(flowing, k.IsStreaming()) }
 		feed("1", 1, "panic")
 		feed("2", 2, "goexit")
 		feed("3", 3, nil)
 		assert.Equal(t, []string{
-			itemOf("1", 1), failure("1", "panic: no"), itemOf("2", 2), failure("2", "runtime.Goexit was called"), itemOf("3", 3), result("3", "null"),
-		}, c.got())
+			streamItem("1", 1), failure("1", "panic: no"), streamItem("2", 2), failure("2", "runtime.Goexit was called"), streamItem("3", 3), result("3", "null"),
+		}, c.messages())
 		assert.Equal(t, []bool{true, true}, flowing)
-		c.clean(t)
+		c.requireIdle(t)
 	})
 }
 
 // A client that takes nothing gets no more than half of what may wait for it, and one item of each stream; then its streams wait.
 func TestAStreamWaitsForItsClient(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
+	inBubble(t, func(t *testing.T, e *env) {
 		var made atomic.Int64
 		text := strings.Repeat("x", 1000)
-		gate, begin := w.gate()
+		gate, begin := e.gate()
 		endless := func(k *Call, args string) (any, error) {
 			k.StartStream()
 			_, _ = gate(k, args)
@@ -124,62 +124,62 @@ func TestAStreamWaitsForItsClient(t *testing.T) {
 				made.Add(1)
 			}
 		}
-		w.handler.methods["endless"] = endless
-		w.settings.SendTimeout = never
-		c := w.open("a", "", linktest.Full)
+		e.handler.methods["endless"] = endless
+		e.settings.SendTimeout = never
+		c := e.open("a", "", linktest.Full)
 		const streams = 10
 		for i := range streams {
-			c.say(streaming(strconv.Itoa(i), "endless"))
+			c.send(streamCall(strconv.Itoa(i), "endless"))
 		}
-		w.settle()
+		e.settle()
 		begin()
-		w.pass(5 * second)
-		assert.LessOrEqual(t, pending(c), w.settings.OutboxLimit/2+streams*(len(text)+200))
+		e.sleep(5 * second)
+		assert.LessOrEqual(t, pendingBytes(c), e.settings.OutboxLimit/2+streams*(len(text)+200))
 		for range 10 {
 			before := made.Load()
 			c.socket.Drain(16 << 10)
-			w.settle()
+			e.settle()
 			after := made.Load()
 			assert.LessOrEqual(t, after-before, int64(16+2*streams))
 		}
-		assert.Greater(t, made.Load(), int64(w.settings.OutboxLimit/2/1200))
-		c.say(cancel("0")) // while it waits for room
-		w.settle()
+		assert.Greater(t, made.Load(), int64(e.settings.OutboxLimit/2/1200))
+		c.send(cancel("0")) // while it waits for room
+		e.settle()
 		c.conn.calls.mu.Lock()
 		assert.Len(t, c.conn.calls.running, streams-1)
 		c.conn.calls.mu.Unlock()
 		c.conn.Abort()
-		w.settle()
-		assert.Zero(t, w.sys.workers.busy.Get())
-		c.clean(t)
+		e.settle()
+		assert.Zero(t, e.sys.workers.busy.Get())
+		c.requireIdle(t)
 	})
 }
 
 // Each way to close ends a stream, whether it waits for room or for something to send.
 func TestClosingInTheMiddleOfAStream(t *testing.T) {
-	ways := map[string]func(w *world, c *client){
-		"cut":   func(_ *world, c *client) { c.socket.Cut() },
-		"abort": func(_ *world, c *client) { c.conn.Abort() },
-		"close": func(_ *world, c *client) { c.say(`{"type":7}`) },
-		"stop":  func(w *world, c *client) { w.sys.actors.Root.Stop(c.conn.PID()) },
-		"shutdown": func(w *world, _ *client) {
-			w.stopped.Store(true)
-			assert.NoError(w.t, w.sys.Shutdown(context.Background()))
+	ways := map[string]func(e *env, c *client){
+		"cut":   func(_ *env, c *client) { c.socket.Cut() },
+		"abort": func(_ *env, c *client) { c.conn.Abort() },
+		"close": func(_ *env, c *client) { c.send(`{"type":7}`) },
+		"stop":  func(e *env, c *client) { e.sys.actors.Root.Stop(c.conn.PID()) },
+		"shutdown": func(e *env, _ *client) {
+			e.wasShutDown.Store(true)
+			assert.NoError(e.t, e.sys.Shutdown(context.Background()))
 		},
 	}
 	for name, way := range ways {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, w *world) {
-				w.feeding()
-				w.handler.methods["count"] = counting(-1)
-				c := w.open("a", "", linktest.Full)
-				c.say(streaming("1", "feed"), streaming("2", "count"), streaming("3", "count"))
-				w.settle()
-				way(w, c)
-				w.pass(2*w.settings.CloseTimeout + 3*second)
-				assert.Zero(t, w.sys.workers.busy.Get())
-				c.gone(t)
-				c.clean(t)
+			inBubble(t, func(t *testing.T, e *env) {
+				e.addFeedMethod()
+				e.handler.methods["count"] = countMethod(-1)
+				c := e.open("a", "", linktest.Full)
+				c.send(streamCall("1", "feed"), streamCall("2", "count"), streamCall("3", "count"))
+				e.settle()
+				way(e, c)
+				e.sleep(2*e.settings.CloseTimeout + 3*second)
+				assert.Zero(t, e.sys.workers.busy.Get())
+				c.assertRemoved(t)
+				c.requireIdle(t)
 			})
 		})
 	}
@@ -187,49 +187,49 @@ func TestClosingInTheMiddleOfAStream(t *testing.T) {
 
 // A message that cannot be read does not wait for streams, which may never end.
 func TestGarbageBehindAStream(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		feed := w.feeding()
-		c := w.open("a", "")
-		c.say(streaming("1", "feed"), call("2", "echo"))
+	inBubble(t, func(t *testing.T, e *env) {
+		feed := e.addFeedMethod()
+		c := e.open("a", "")
+		c.send(streamCall("1", "feed"), call("2", "echo"))
 		feed("1", 1)
-		c.say("garbage")
-		w.settle()
-		got := c.got()
-		assert.ElementsMatch(t, []string{itemOf("1", 1), result("2", "[]")}, got[:2])
+		c.send("garbage")
+		e.settle()
+		got := c.messages()
+		assert.ElementsMatch(t, []string{streamItem("1", 1), result("2", "[]")}, got[:2])
 		assert.Contains(t, got[2], `{"type":7,"error":"Connection closed with an error.`)
 	})
 }
 
 // Nor does it when both came while OnConnected ran.
 func TestGarbageBehindAStreamDuringOnConnected(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		feed := w.feeding()
-		gate, open := w.gate()
-		w.handler.connected = func(k *Call) error { _, err := gate(k, ""); return err }
-		c := w.open("a", "")
-		c.say(streaming("1", "feed"), "garbage")
-		w.settle()
+	inBubble(t, func(t *testing.T, e *env) {
+		feed := e.addFeedMethod()
+		gate, open := e.gate()
+		e.handler.connected = func(k *Call) error { _, err := gate(k, ""); return err }
+		c := e.open("a", "")
+		c.send(streamCall("1", "feed"), "garbage")
+		e.settle()
 		open()
-		w.settle()
+		e.settle()
 		feed("1", 1)
-		assert.Contains(t, strings.Join(c.got(), ""), `{"type":7,"error":"Connection closed with an error.`, "it does not take until the heartbeat loses patience")
+		assert.Contains(t, strings.Join(c.messages(), ""), `{"type":7,"error":"Connection closed with an error.`, "it does not take until the heartbeat loses patience")
 	})
 }
 
 func TestManyStreamsAtOnce(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		w.settings.OutboxLimit = 256 << 10
-		w.handler.methods["count"] = counting(20)
-		c := w.open("a", "")
+	inBubble(t, func(t *testing.T, e *env) {
+		e.settings.OutboxLimit = 256 << 10
+		e.handler.methods["count"] = countMethod(20)
+		c := e.open("a", "")
 		const streams = 300
 		var records []string
 		for i := range streams {
-			records = append(records, streaming(strconv.Itoa(i), "count"))
+			records = append(records, streamCall(strconv.Itoa(i), "count"))
 		}
-		c.say(records...)
-		w.settle()
+		c.send(records...)
+		e.settle()
 		next := make([]int, streams)
-		for _, record := range c.got() {
+		for _, record := range c.messages() {
 			var id, value int
 			if _, err := fmt.Sscanf(record, `{"type":2,"invocationId":"%d","item":%d}`, &id, &value); err == nil {
 				require.Equal(t, next[id], value, "stream %d", id)
@@ -244,14 +244,14 @@ func TestManyStreamsAtOnce(t *testing.T) {
 		for id, n := range next {
 			require.Equal(t, -1, n, "stream %d has ended", id)
 		}
-		c.clean(t)
+		c.requireIdle(t)
 	})
 }
 
 // What ends the context of a call with an error of its own is its cause, if it comes first.
 func TestFail(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		w.handler.methods["fail"] = func(k *Call, _ string) (any, error) {
+	inBubble(t, func(t *testing.T, e *env) {
+		e.handler.methods["fail"] = func(k *Call, _ string) (any, error) {
 			go func() {
 				k.Fail(errors.New("why"))
 				k.Fail(errors.New("later"))
@@ -259,10 +259,10 @@ func TestFail(t *testing.T) {
 			<-k.Done()
 			return nil, context.Cause(k)
 		}
-		c := w.open("a", "")
-		c.say(call("1", "fail"))
-		w.settle()
-		assert.Equal(t, []string{failure("1", "why")}, c.got())
-		c.clean(t)
+		c := e.open("a", "")
+		c.send(call("1", "fail"))
+		e.settle()
+		assert.Equal(t, []string{failure("1", "why")}, c.messages())
+		c.requireIdle(t)
 	})
 }

@@ -15,94 +15,94 @@ import (
 
 // A call that needs no slot starts when its turn comes: not before those that came earlier, and whatever slots are taken.
 func TestTurnsOfCallsWithStreams(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		w.settings.StreamBuffer = 10
-		crew := newCrew(w)
-		c := w.open("a", "")
-		c.say(streaming("1", "work"), call("2", "work"), streaming("3", "work"), uploading("4", "work", "s"))
-		w.pass(soon)
-		assert.ElementsMatch(t, []string{"1", "2", "3", "4"}, crew.starts())
-		c.say(streaming("5", "work"))
-		w.pass(soon)
-		assert.Contains(t, crew.starts(), "5", "the slot is taken, which it does not need")
-		c.say(call("6", "work"), streaming("7", "work"), call("8", "work"), uploading("9", "work", "r"))
-		w.pass(soon)
-		assert.Len(t, crew.starts(), 5, "6 waits for a slot, and what follows for 6")
+	inBubble(t, func(t *testing.T, e *env) {
+		e.settings.StreamBuffer = 10
+		control := newCallControl(e)
+		c := e.open("a", "")
+		c.send(streamCall("1", "work"), call("2", "work"), streamCall("3", "work"), uploadCall("4", "work", "s"))
+		e.sleep(schedulingTime)
+		assert.ElementsMatch(t, []string{"1", "2", "3", "4"}, control.started())
+		c.send(streamCall("5", "work"))
+		e.sleep(schedulingTime)
+		assert.Contains(t, control.started(), "5", "the slot is taken, which it does not need")
+		c.send(call("6", "work"), streamCall("7", "work"), call("8", "work"), uploadCall("9", "work", "r"))
+		e.sleep(schedulingTime)
+		assert.Len(t, control.started(), 5, "6 waits for a slot, and what follows for 6")
 		assert.EqualValues(t, 1, c.conn.calls.slots.taken)
-		crew.end("2", "ok")
-		w.pass(soon)
-		assert.ElementsMatch(t, []string{"6", "7"}, crew.starts()[5:])
-		crew.end("6", "goexit")
-		w.pass(soon)
-		assert.ElementsMatch(t, []string{"8", "9"}, crew.starts()[7:])
+		control.end("2", "ok")
+		e.sleep(schedulingTime)
+		assert.ElementsMatch(t, []string{"6", "7"}, control.started()[5:])
+		control.end("6", "goexit")
+		e.sleep(schedulingTime)
+		assert.ElementsMatch(t, []string{"8", "9"}, control.started()[7:])
 		for _, id := range []string{"1", "3", "4", "5", "7", "8", "9"} {
-			crew.end(id, "ok")
+			control.end(id, "ok")
 		}
-		w.pass(soon)
-		assert.Len(t, c.got(), 9)
-		c.clean(t)
+		e.sleep(schedulingTime)
+		assert.Len(t, c.messages(), 9)
+		c.requireIdle(t)
 	})
 }
 
 // Calls with streams know how many run beside them; those that have ended, and ordinary calls, do not count.
 func TestAsManyStreamsAsMayRun(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		crew := newCrew(w)
+	inBubble(t, func(t *testing.T, e *env) {
+		control := newCallControl(e)
 		var crowded sync.Map
-		w.handler.bind = func(k *Call) {
+		e.handler.bind = func(k *Call) {
 			if k.OverLimit() {
 				crowded.Store(string(k.ID()), true)
 			}
 		}
-		c := w.open("a", "")
+		c := e.open("a", "")
 		var records []string
 		for i := range MaxStreams {
-			records = append(records, streaming(strconv.Itoa(i), "work"))
+			records = append(records, streamCall(strconv.Itoa(i), "work"))
 		}
-		c.say(records...)
-		c.say(streaming("a", "work"), uploading("b", "work", "s"), call("c", "work"))
-		w.pass(10 * second)
-		crew.end("0", "panic")
-		w.pass(soon)
-		c.say(streaming("d", "work"), streaming("e", "work"))
-		w.pass(soon)
-		for _, id := range crew.starts() {
+		c.send(records...)
+		c.send(streamCall("a", "work"), uploadCall("b", "work", "s"), call("c", "work"))
+		e.sleep(10 * second)
+		control.end("0", "panic")
+		e.sleep(schedulingTime)
+		c.send(streamCall("d", "work"), streamCall("e", "work"))
+		e.sleep(schedulingTime)
+		for _, id := range control.started() {
 			if id != "0" {
-				crew.end(id, "ok")
+				control.end(id, "ok")
 			}
 		}
-		w.pass(soon)
+		e.sleep(schedulingTime)
 		var ids []string
 		crowded.Range(func(id, _ any) bool { ids = append(ids, id.(string)); return true })
 		if len(ids) == 3 && slices.Contains(ids, "d") { // either of the last two was first
 			ids[slices.Index(ids, "d")] = "e"
 		}
 		assert.ElementsMatch(t, []string{"a", "b", "e"}, ids)
-		assert.Len(t, c.got(), MaxStreams+5)
+		assert.Len(t, c.messages(), MaxStreams+5)
 		assert.Zero(t, c.conn.calls.streams)
-		c.clean(t)
+		c.requireIdle(t)
 	})
 }
 
 // A client with so many subscriptions that one more has to wait can go on calling, and can end them.
 func TestCallsBehindTooManyStreams(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		w.settings.StreamBuffer = 2
-		w.feeding()
-		c := w.open("a", "")
+	inBubble(t, func(t *testing.T, e *env) {
+		e.settings.StreamBuffer = 2
+		e.addFeedMethod()
+		c := e.open("a", "")
 		var records []string
 		for i := range MaxStreams {
-			records = append(records, streaming(strconv.Itoa(i), "feed"))
+			records = append(records, streamCall(strconv.Itoa(i), "feed"))
 		}
-		c.say(records...)
-		c.say(uploading("one more", "echo", "s"))
+		c.send(records...)
+		c.send(uploadCall("one more", "echo", "s"))
 		for i := range 5 {
-			c.later(one("s", i))
+			c.sendAsync(uploadItem("s", i))
 		}
-		c.later(call("call", "echo"))
-		c.later(cancel("0"))
-		w.pass(second)
-		got := strings.Join(c.got(), "")
+		c.sendAsync(call("call", "echo"))
+		c.sendAsync(cancel("0"))
+		e.sleep(second)
+		got := strings.Join(c.messages(), "")
 		assert.Contains(t, got, `"invocationId":"0"`, "the cancel was read")
 		assert.Contains(t, got, `"invocationId":"call"`, "so was the call")
 	})
@@ -110,17 +110,17 @@ func TestCallsBehindTooManyStreams(t *testing.T) {
 
 // Ordinary calls run one after the other beside a stream, which ends neither with them nor after them.
 func TestCallsBesideAStream(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		feed := w.feeding()
-		c := w.open("a", "")
-		c.say(streaming("s", "feed"))
+	inBubble(t, func(t *testing.T, e *env) {
+		feed := e.addFeedMethod()
+		c := e.open("a", "")
+		c.send(streamCall("s", "feed"))
 		for i := range 50 {
-			c.say(call(strconv.Itoa(i), "echo"))
+			c.send(call(strconv.Itoa(i), "echo"))
 			feed("s", i)
 		}
 		feed("s", nil)
 		var results, items []string
-		for _, record := range c.got() {
+		for _, record := range c.messages() {
 			if strings.HasPrefix(record, `{"type":2`) {
 				items = append(items, record)
 			} else if !strings.Contains(record, `"s"`) {
@@ -128,10 +128,10 @@ func TestCallsBesideAStream(t *testing.T) {
 			}
 		}
 		for i := range 50 {
-			require.Equal(t, itemOf("s", i), items[i])
+			require.Equal(t, streamItem("s", i), items[i])
 			require.Equal(t, result(strconv.Itoa(i), "[]"), results[i])
 		}
-		c.clean(t)
+		c.requireIdle(t)
 	})
 }
 
@@ -142,16 +142,16 @@ func TestTurnModel(t *testing.T) {
 		free  bool
 		ended bool
 	}
-	inBubble(t, func(t *testing.T, w *world) {
-		w.settings.KeepAlive = never
-		w.settings.StreamBuffer = 10
+	inBubble(t, func(t *testing.T, e *env) {
+		e.settings.KeepAlive = never
+		e.settings.StreamBuffer = 10
 		n := 0
-		w.property(func(t *rapid.T) {
-			crew := newCrew(w)
+		e.checkProperty(func(t *rapid.T) {
+			control := newCallControl(e)
 			n++
 			limit := rapid.IntRange(1, 3).Draw(t, "limit")
-			w.settings.Parallel = limit
-			c := w.open(fmt.Sprint("c", n), "")
+			e.settings.Parallel = limit
+			c := e.open(fmt.Sprint("c", n), "")
 			defer c.socket.Cut()
 			var all []*job
 			started := []string{} // by the model
@@ -179,9 +179,9 @@ func TestTurnModel(t *testing.T) {
 			}
 			t.Repeat(map[string]func(*rapid.T){
 				"": func(t *rapid.T) {
-					w.pass(soon)
+					e.sleep(schedulingTime)
 					running := run()
-					require.Equal(t, started, crew.starts())
+					require.Equal(t, started, control.started())
 					c.conn.calls.mu.Lock()
 					defer c.conn.calls.mu.Unlock()
 					require.Len(t, c.conn.calls.running, len(running))
@@ -194,16 +194,16 @@ func TestTurnModel(t *testing.T) {
 						switch rapid.IntRange(0, 3).Draw(t, "kind") {
 						case 0:
 							j.free = true
-							records = append(records, streaming(j.id, "work"))
+							records = append(records, streamCall(j.id, "work"))
 						case 1:
 							j.free = true
-							records = append(records, uploading(j.id, "work", "s"+j.id))
+							records = append(records, uploadCall(j.id, "work", "s"+j.id))
 						default:
 							records = append(records, call(j.id, "work"))
 						}
 						all = append(all, j)
 					}
-					c.say(records...)
+					c.send(records...)
 				},
 				"end": func(t *rapid.T) {
 					running := run()
@@ -212,22 +212,22 @@ func TestTurnModel(t *testing.T) {
 					}
 					j := rapid.SampledFrom(running).Draw(t, "call")
 					how := rapid.SampledFrom([]string{"ok", "fail", "panic", "goexit"}).Draw(t, "how")
-					crew.end(j.id, how)
+					control.end(j.id, how)
 					j.ended = true
 					answers = append(answers, completion(j.id, how))
 				},
 			})
 			for running := run(); len(running) > 0; running = run() {
 				for _, j := range running {
-					crew.end(j.id, "ok")
+					control.end(j.id, "ok")
 					j.ended = true
 					answers = append(answers, completion(j.id, "ok"))
 				}
-				w.pass(soon)
+				e.sleep(schedulingTime)
 			}
 			require.Len(t, answers, len(all))
-			require.ElementsMatch(t, answers, c.got())
-			c.clean(t)
+			require.ElementsMatch(t, answers, c.messages())
+			c.requireIdle(t)
 		})
 	})
 }

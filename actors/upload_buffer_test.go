@@ -9,104 +9,104 @@ import (
 
 // The reader waits for an upload that is linktest.Full, and goes on when its items are taken.
 func TestTheReaderWaitsForAFullUpload(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		s, open := w.taking()
-		c := w.open("a", "")
-		c.say(uploading("1", "later", "s"))
+	inBubble(t, func(t *testing.T, e *env) {
+		rec, open := e.addTakeMethods()
+		c := e.open("a", "")
+		c.send(uploadCall("1", "later", "s"))
 		var records []any
 		var sent func() bool
 		for i := range 40 {
-			sent = c.later(one("s", i))
+			sent = c.sendAsync(uploadItem("s", i))
 			records = append(records, i)
 		}
 		assert.False(t, sent())
 		assert.True(t, c.conn.in.waiting.Load())
 		u := c.conn.calls.upload([]byte("s"), false)
-		assert.LessOrEqual(t, len(u.items), w.settings.StreamBuffer+1)
+		assert.LessOrEqual(t, len(u.items), e.settings.StreamBuffer+1)
 		assert.Equal(t, 1, c.conn.in.fullUploads)
-		ended := c.later(over("s"))
+		ended := c.sendAsync(uploadEnd("s"))
 		open()
-		w.settle()
+		e.settle()
 		assert.True(t, sent())
 		assert.True(t, ended())
-		items, err := s.of("1/s")
-		assert.Equal(t, quoted(records...), items)
+		items, err := rec.get("1/s")
+		assert.Equal(t, quotedItems(records...), items)
 		assert.Equal(t, io.EOF, err)
-		c.clean(t)
+		c.requireIdle(t)
 	})
 }
 
 // What one read has brought is kept, however much it is.
 func TestMoreThanTheBufferHoldsInOneRead(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		s, open := w.taking()
-		c := w.open("a", "")
-		records := []string{uploading("1", "later", "s", "r")}
+	inBubble(t, func(t *testing.T, e *env) {
+		rec, open := e.addTakeMethods()
+		c := e.open("a", "")
+		records := []string{uploadCall("1", "later", "s", "r")}
 		var want []any
 		for i := range 20 {
-			records = append(records, one("s", i), one("r", i))
+			records = append(records, uploadItem("s", i), uploadItem("r", i))
 			want = append(want, i)
 		}
-		c.say(append(records, over("s"), over("r"))...)
-		w.settle()
+		c.send(append(records, uploadEnd("s"), uploadEnd("r"))...)
+		e.settle()
 		assert.Equal(t, 2, c.conn.in.fullUploads)
-		sent := c.later(call("2", "echo"))
+		sent := c.sendAsync(call("2", "echo"))
 		assert.False(t, sent())
 		open()
-		w.settle()
+		e.settle()
 		assert.True(t, sent())
 		for _, id := range []string{"s", "r"} {
-			items, _ := s.of("1/" + id)
-			assert.Equal(t, quoted(want...), items)
+			items, _ := rec.get("1/" + id)
+			assert.Equal(t, quotedItems(want...), items)
 		}
-		c.clean(t)
+		c.requireIdle(t)
 	})
 }
 
 // An upload that holds what it may hold keeps nobody waiting yet: what the client sends next may be what its call waits for.
 func TestABufferThatIsJustFull(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		w.settings.StreamBuffer = 2
-		w.handler.methods["second"] = func(k *Call, _ string) (any, error) { // takes the second stream first
+	inBubble(t, func(t *testing.T, e *env) {
+		e.settings.StreamBuffer = 2
+		e.handler.methods["second"] = func(k *Call, _ string) (any, error) { // takes the second stream first
 			list, _ := k.Uploads()
-			second, _ := take(list[1])
-			first, _ := take(list[0])
+			second, _ := drainUpload(list[1])
+			first, _ := drainUpload(list[0])
 			return append(second, first...), nil
 		}
-		c := w.open("a", "")
+		c := e.open("a", "")
 		sent := []func() bool{
-			c.later(uploading("1", "second", "s", "r"), one("s", 1)), c.later(one("s", 2)), c.later(one("r", 3)), c.later(over("r")), c.later(over("s")),
+			c.sendAsync(uploadCall("1", "second", "s", "r"), uploadItem("s", 1)), c.sendAsync(uploadItem("s", 2)), c.sendAsync(uploadItem("r", 3)), c.sendAsync(uploadEnd("r")), c.sendAsync(uploadEnd("s")),
 		}
-		w.settle()
+		e.settle()
 		for i, sent := range sent {
 			assert.True(t, sent(), "record %d is read", i)
 		}
-		assert.Equal(t, []string{result("1", `["\"3\"","\"1\"","\"2\""]`)}, c.got())
-		c.clean(t)
+		assert.Equal(t, []string{result("1", `["\"3\"","\"1\"","\"2\""]`)}, c.messages())
+		c.requireIdle(t)
 	})
 }
 
 // An item is charged until it is taken.
 func TestItemsAreCharged(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		s, open := w.taking()
-		w.settings.StreamBuffer = 1000
-		w.settings.InboundLimit = 5*charge + 100
-		c := w.open("a", "")
-		c.say(uploading("1", "later", "s"))
+	inBubble(t, func(t *testing.T, e *env) {
+		rec, open := e.addTakeMethods()
+		e.settings.StreamBuffer = 1000
+		e.settings.InboundLimit = 5*smallMessageCharge + 100
+		c := e.open("a", "")
+		c.send(uploadCall("1", "later", "s"))
 		var sent func() bool
 		for i := range 8 {
-			sent = c.later(one("s", i))
+			sent = c.sendAsync(uploadItem("s", i))
 		}
 		assert.False(t, sent())
-		assert.Equal(t, 5*charge, c.conn.in.charged)
+		assert.Equal(t, 5*smallMessageCharge, c.conn.in.charged)
 		open()
-		w.settle()
+		e.settle()
 		assert.True(t, sent())
-		c.say(over("s"))
-		w.settle()
-		items, _ := s.of("1/s")
+		c.send(uploadEnd("s"))
+		e.settle()
+		items, _ := rec.get("1/s")
 		assert.Len(t, items, 8)
-		c.clean(t)
+		c.requireIdle(t)
 	})
 }

@@ -13,55 +13,55 @@ import (
 
 // However a call ends, what it has not taken is let go, and the reader goes on.
 func TestCallsThatEndBeforeTheirUploads(t *testing.T) {
-	ways := map[string]func(w *world, k *Call) (any, error){
-		"returns": func(*world, *Call) (any, error) { return "early", nil },
-		"fails":   func(*world, *Call) (any, error) { return nil, errors.New("no") },
-		"panics":  func(*world, *Call) (any, error) { panic("no") },
-		"goexit":  func(*world, *Call) (any, error) { runtime.Goexit(); return nil, nil },
-		"takes one": func(_ *world, k *Call) (any, error) {
+	ways := map[string]func(e *env, k *Call) (any, error){
+		"returns": func(*env, *Call) (any, error) { return "early", nil },
+		"fails":   func(*env, *Call) (any, error) { return nil, errors.New("no") },
+		"panics":  func(*env, *Call) (any, error) { panic("no") },
+		"goexit":  func(*env, *Call) (any, error) { runtime.Goexit(); return nil, nil },
+		"takes one": func(_ *env, k *Call) (any, error) {
 			list, _ := k.Uploads()
 			return nil, list[0].Next(func([]byte) error { return nil })
 		},
-		"panics in bind": func(_ *world, k *Call) (any, error) {
+		"panics in bind": func(_ *env, k *Call) (any, error) {
 			list, _ := k.Uploads()
 			return nil, list[0].Next(func([]byte) error { panic("no") })
 		},
-		"goexit in bind": func(_ *world, k *Call) (any, error) {
+		"goexit in bind": func(_ *env, k *Call) (any, error) {
 			list, _ := k.Uploads()
 			return nil, list[0].Next(func([]byte) error { runtime.Goexit(); return nil })
 		},
-		"misfit": func(_ *world, k *Call) (any, error) {
+		"misfit": func(_ *env, k *Call) (any, error) {
 			list, _ := k.Uploads()
 			return nil, list[0].Next(func([]byte) error { return errors.New("misfit") })
 		},
 	}
 	for name, way := range ways {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, w *world) {
-				s, _ := w.taking()
-				gate, open := w.gate()
-				w.handler.methods["way"] = func(k *Call, args string) (any, error) {
+			inBubble(t, func(t *testing.T, e *env) {
+				rec, _ := e.addTakeMethods()
+				gate, open := e.gate()
+				e.handler.methods["way"] = func(k *Call, args string) (any, error) {
 					_, _ = gate(k, args)
-					return way(w, k)
+					return way(e, k)
 				}
-				c := w.open("a", "")
-				c.say(uploading("1", "way", "s", "r"))
+				c := e.open("a", "")
+				c.send(uploadCall("1", "way", "s", "r"))
 				var sent func() bool
 				for i := range 20 {
-					sent = c.later(one("s", i), one("r", i))
+					sent = c.sendAsync(uploadItem("s", i), uploadItem("r", i))
 				}
 				require.False(t, sent())
 				open()
-				w.settle()
+				e.settle()
 				require.True(t, sent())
-				require.Len(t, c.got(), 1)
-				c.say(one("s", "late"), over("s")) // nobody's
-				c.say(uploading("2", "take", "r", "s"), one("s", "new"), over("s"), over("r"))
-				w.settle()
-				items, _ := s.of("2/s")
-				assert.Equal(t, quoted("new"), items)
-				assert.Len(t, c.got(), 2)
-				c.clean(t)
+				require.Len(t, c.messages(), 1)
+				c.send(uploadItem("s", "late"), uploadEnd("s")) // nobody's
+				c.send(uploadCall("2", "take", "r", "s"), uploadItem("s", "new"), uploadEnd("s"), uploadEnd("r"))
+				e.settle()
+				items, _ := rec.get("2/s")
+				assert.Equal(t, quotedItems("new"), items)
+				assert.Len(t, c.messages(), 2)
+				c.requireIdle(t)
 			})
 		})
 	}
@@ -76,10 +76,10 @@ func TestAStreamWhoseItemCannotBeBound(t *testing.T) {
 	}
 	for name, way := range ways {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, w *world) {
-				w.settings.StreamBuffer = 4
-				gate, open := w.gate()
-				w.handler.methods["bind"] = func(k *Call, args string) (any, error) {
+			inBubble(t, func(t *testing.T, e *env) {
+				e.settings.StreamBuffer = 4
+				gate, open := e.gate()
+				e.handler.methods["bind"] = func(k *Call, args string) (any, error) {
 					list, _ := k.Uploads()
 					go func() {
 						defer func() { _ = recover() }()
@@ -89,20 +89,20 @@ func TestAStreamWhoseItemCannotBeBound(t *testing.T) {
 					assert.NotEqual(t, io.EOF, list[0].Next(nil), "the stream does not look whole")
 					return nil, nil
 				}
-				c := w.open("a", "")
-				c.say(uploading("1", "bind", "s"))
+				c := e.open("a", "")
+				c.send(uploadCall("1", "bind", "s"))
 				var sent func() bool
 				for i := range 20 {
-					sent = c.later(one("s", i))
+					sent = c.sendAsync(uploadItem("s", i))
 				}
-				c.later(call("2", "echo"))
-				w.pass(soon)
+				c.sendAsync(call("2", "echo"))
+				e.sleep(schedulingTime)
 				assert.True(t, sent())
-				assert.Equal(t, []string{result("2", "[]")}, c.got())
+				assert.Equal(t, []string{result("2", "[]")}, c.messages())
 				open()
-				w.pass(soon)
-				assert.Len(t, c.got(), 2)
-				c.clean(t)
+				e.sleep(schedulingTime)
+				assert.Len(t, c.messages(), 2)
+				c.requireIdle(t)
 			})
 		})
 	}
@@ -111,58 +111,58 @@ func TestAStreamWhoseItemCannotBeBound(t *testing.T) {
 // Each way to close ends the streams with the reason, behind the items that have come, and gives the budget back.
 func TestClosingInTheMiddleOfAnUpload(t *testing.T) {
 	ways := map[string]struct {
-		how  func(w *world, c *client)
+		how  func(e *env, c *client)
 		why  error
 		runs bool // what waits is executed
 	}{
-		"broken":   {func(w *world, c *client) { c.socket.Break(errCut); w.send(&Audience{}, "x") }, ErrDisconnected, true},
-		"abort":    {func(_ *world, c *client) { c.conn.Abort() }, ErrDisconnected, false},
-		"shutdown": {func(w *world, _ *client) { assert.NoError(w.t, w.shutdown()) }, ErrShutdown, true},
+		"broken":   {func(e *env, c *client) { c.socket.Break(errCut); e.send(&Audience{}, "x") }, ErrDisconnected, true},
+		"abort":    {func(_ *env, c *client) { c.conn.Abort() }, ErrDisconnected, false},
+		"shutdown": {func(e *env, _ *client) { assert.NoError(e.t, e.shutdown()) }, ErrShutdown, true},
 	}
 	for name, way := range ways {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, w *world) {
-				s, open := w.taking()
-				gate, openGate := w.gate()
-				w.handler.methods["gate"] = gate
-				w.settings.InboundLimit = 10 * charge
-				c := w.open("a", "")
-				c.say(uploading("1", "take", "s"), one("s", 1))        // waits for more
-				c.say(uploading("2", "later", "r"), one("r", 1))       // has not begun to take
-				c.say(call("3", "gate"), call("4", "gate"))            // so that what follows waits
-				c.say(uploading("5", "take", "q", "p"), one("q", "x")) // has not started
-				w.pass(soon)
+			inBubble(t, func(t *testing.T, e *env) {
+				rec, open := e.addTakeMethods()
+				gate, openGate := e.gate()
+				e.handler.methods["gate"] = gate
+				e.settings.InboundLimit = 10 * smallMessageCharge
+				c := e.open("a", "")
+				c.send(uploadCall("1", "take", "s"), uploadItem("s", 1))        // waits for more
+				c.send(uploadCall("2", "later", "r"), uploadItem("r", 1))       // has not begun to take
+				c.send(call("3", "gate"), call("4", "gate"))                    // so that what follows waits
+				c.send(uploadCall("5", "take", "q", "p"), uploadItem("q", "x")) // has not started
+				e.sleep(schedulingTime)
 				var sent func() bool
 				for i := range 20 {
-					sent = c.later(one("q", i))
+					sent = c.sendAsync(uploadItem("q", i))
 				}
 				require.False(t, sent())
-				go way.how(w, c)
+				go way.how(e, c)
 				if name == "broken" {
-					w.pass(w.settings.CloseTimeout + 2*second)
+					e.sleep(e.settings.CloseTimeout + 2*second)
 				}
-				w.settle()
+				e.settle()
 				assert.True(t, sent())
-				items, err := s.of("1/s")
-				assert.Equal(t, quoted(1), items)
+				items, err := rec.get("1/s")
+				assert.Equal(t, quotedItems(1), items)
 				assert.Equal(t, way.why, err)
 				open()
 				openGate()
-				w.pass(soon)
-				items, err = s.of("2/r")
-				assert.Equal(t, quoted(1), items)
+				e.sleep(schedulingTime)
+				items, err = rec.get("2/r")
+				assert.Equal(t, quotedItems(1), items)
 				assert.Equal(t, way.why, err)
-				items, err = s.of("5/q")
+				items, err = rec.get("5/q")
 				if way.runs {
 					assert.NotEmpty(t, items)
-					assert.Equal(t, quoted("x"), items[:1])
+					assert.Equal(t, quotedItems("x"), items[:1])
 					assert.Equal(t, way.why, err)
 				} else {
 					assert.Nil(t, items)
 					assert.NoError(t, err, "it never started")
 				}
 				c.socket.Cut()
-				w.pass(soon)
+				e.sleep(schedulingTime)
 				assert.Zero(t, c.conn.in.charged)
 				assert.Zero(t, c.conn.in.fullUploads)
 			})
@@ -172,49 +172,49 @@ func TestClosingInTheMiddleOfAnUpload(t *testing.T) {
 
 // Calls that never start leave nothing in the table of streams.
 func TestTheTableOfUploadsAfterTheEnd(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		w.taking()
-		gate, open := w.gate()
-		w.handler.methods["gate"] = gate
-		c := w.open("a", "")
-		c.say(call("1", "gate"), call("2", "gate"), uploading("3", "take", "s", "r"), one("s", 1))
-		w.settle()
+	inBubble(t, func(t *testing.T, e *env) {
+		e.addTakeMethods()
+		gate, open := e.gate()
+		e.handler.methods["gate"] = gate
+		c := e.open("a", "")
+		c.send(call("1", "gate"), call("2", "gate"), uploadCall("3", "take", "s", "r"), uploadItem("s", 1))
+		e.settle()
 		c.socket.Cut()
-		w.settle()
+		e.settle()
 		open()
-		w.settle()
-		c.clean(t)
+		e.settle()
+		c.requireIdle(t)
 	})
 }
 
 // One stream can be taken by several goroutines: each item goes to one of them, and each is told the end.
 func TestSeveralTakeFromOneUpload(t *testing.T) {
-	for name, end := range map[string]string{"end": over("s"), "error": failure("s", "broken")} {
+	for name, end := range map[string]string{"end": uploadEnd("s"), "error": failure("s", "broken")} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, w *world) {
-				w.settings.StreamBuffer = 3
+			inBubble(t, func(t *testing.T, e *env) {
+				e.settings.StreamBuffer = 3
 				const takers, count = 5, 300
 				var all [takers][]string
 				var ends [takers]error
-				w.handler.methods["take"] = func(k *Call, _ string) (any, error) {
+				e.handler.methods["take"] = func(k *Call, _ string) (any, error) {
 					list, _ := k.Uploads()
 					var wait sync.WaitGroup
 					for i := range takers {
-						wait.Go(func() { all[i], ends[i] = take(list[0]) })
+						wait.Go(func() { all[i], ends[i] = drainUpload(list[0]) })
 					}
 					wait.Wait()
 					return nil, nil
 				}
-				c := w.open("a", "")
-				c.say(uploading("1", "take", "s"))
+				c := e.open("a", "")
+				c.send(uploadCall("1", "take", "s"))
 				var want []any
 				for i := range count {
-					c.say(one("s", i))
+					c.send(uploadItem("s", i))
 					want = append(want, i)
 				}
-				c.say(end)
-				w.settle()
-				require.Len(t, c.got(), 1)
+				c.send(end)
+				e.settle()
+				require.Len(t, c.messages(), 1)
 				var got []string
 				for i := range takers {
 					got = append(got, all[i]...)
@@ -224,8 +224,8 @@ func TestSeveralTakeFromOneUpload(t *testing.T) {
 						assert.Equal(t, &ClientError{Text: "broken"}, ends[i], "a stream that was cut off looks whole to a taker that is not told")
 					}
 				}
-				assert.ElementsMatch(t, quoted(want...), got)
-				c.clean(t)
+				assert.ElementsMatch(t, quotedItems(want...), got)
+				c.requireIdle(t)
 			})
 		})
 	}
@@ -233,27 +233,27 @@ func TestSeveralTakeFromOneUpload(t *testing.T) {
 
 // The end of a stream stays what it was.
 func TestNextAfterTheEnd(t *testing.T) {
-	for name, end := range map[string]string{"end": over("s"), "error": failure("s", "broken")} {
+	for name, end := range map[string]string{"end": uploadEnd("s"), "error": failure("s", "broken")} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, w *world) {
-				w.settings.StreamBuffer = 3
+			inBubble(t, func(t *testing.T, e *env) {
+				e.settings.StreamBuffer = 3
 				var first, second error
 				var kept *Upload
-				w.handler.methods["take"] = func(k *Call, _ string) (any, error) {
+				e.handler.methods["take"] = func(k *Call, _ string) (any, error) {
 					list, _ := k.Uploads()
 					kept = list[0]
-					_, first = take(kept)
-					_, second = take(kept)
+					_, first = drainUpload(kept)
+					_, second = drainUpload(kept)
 					return nil, nil
 				}
-				c := w.open("a", "")
-				c.say(uploading("1", "take", "s"), one("s", 1), end)
-				w.settle()
+				c := e.open("a", "")
+				c.send(uploadCall("1", "take", "s"), uploadItem("s", 1), end)
+				e.settle()
 				require.Error(t, first)
 				assert.Equal(t, first, second)
-				_, err := take(kept)
+				_, err := drainUpload(kept)
 				assert.Equal(t, ErrReturned, err, "the call has returned")
-				c.clean(t)
+				c.requireIdle(t)
 			})
 		})
 	}
@@ -261,20 +261,20 @@ func TestNextAfterTheEnd(t *testing.T) {
 
 // The reason why a call has ended goes before what it could still take.
 func TestNextOfACallThatHasEnded(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		s, open := w.taking()
-		c := w.open("a", "")
-		c.say(uploading("1", "later", "s"), one("s", 1), over("s"), cancel("1"))
-		c.say(uploading("2", "take", "s"), one("s", 1))
-		w.pass(soon)
-		c.say(cancel("2"))
+	inBubble(t, func(t *testing.T, e *env) {
+		rec, open := e.addTakeMethods()
+		c := e.open("a", "")
+		c.send(uploadCall("1", "later", "s"), uploadItem("s", 1), uploadEnd("s"), cancel("1"))
+		c.send(uploadCall("2", "take", "s"), uploadItem("s", 1))
+		e.sleep(schedulingTime)
+		c.send(cancel("2"))
 		open()
-		w.pass(soon)
-		for key, want := range map[string][]string{"1/s": nil, "2/s": quoted(1)} {
-			items, err := s.of(key)
+		e.sleep(schedulingTime)
+		for key, want := range map[string][]string{"1/s": nil, "2/s": quotedItems(1)} {
+			items, err := rec.get(key)
 			assert.Equal(t, want, items, key)
 			assert.Equal(t, ErrCanceled, err, key)
 		}
-		c.clean(t)
+		c.requireIdle(t)
 	})
 }

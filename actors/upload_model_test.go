@@ -15,22 +15,22 @@ import (
 )
 
 // script is what the calls of the model do, and what they have got.
-type script struct {
-	w     *world
-	mu    sync.Mutex
-	gates map[string]chan struct{}
-	got   map[string][]string // by stream
-	ends  map[string]error
+type scriptedCalls struct {
+	env      *env
+	mu       sync.Mutex
+	gates    map[string]chan struct{}
+	received map[string][]string // by stream
+	ends     map[string]error
 }
 
-func newScript(w *world) *script {
-	s := &script{w: w, gates: map[string]chan struct{}{}, got: map[string][]string{}, ends: map[string]error{}}
+func newScriptedCalls(e *env) *scriptedCalls {
+	s := &scriptedCalls{env: e, gates: map[string]chan struct{}{}, received: map[string][]string{}, ends: map[string]error{}}
 	for _, how := range []string{"take", "one", "panic", "goexit", "none"} {
-		w.handler.methods["now-"+how] = func(k *Call, _ string) (any, error) { return s.run(k, how) }
-		w.handler.methods["gate-"+how] = func(k *Call, _ string) (any, error) {
+		e.handler.methods["now-"+how] = func(k *Call, _ string) (any, error) { return s.run(k, how) }
+		e.handler.methods["gate-"+how] = func(k *Call, _ string) (any, error) {
 			select {
 			case <-s.gate(string(k.ID())):
-			case <-w.over:
+			case <-e.done:
 			}
 			return s.run(k, how)
 		}
@@ -38,7 +38,7 @@ func newScript(w *world) *script {
 	return s
 }
 
-func (s *script) gate(id string) chan struct{} {
+func (s *scriptedCalls) gate(id string) chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.gates[id] == nil {
@@ -47,7 +47,7 @@ func (s *script) gate(id string) chan struct{} {
 	return s.gates[id]
 }
 
-func (s *script) run(k *Call, how string) (any, error) {
+func (s *scriptedCalls) run(k *Call, how string) (any, error) {
 	list, _ := k.Uploads()
 	if how == "none" {
 		return how, nil
@@ -60,7 +60,7 @@ func (s *script) run(k *Call, how string) (any, error) {
 					s.mu.Lock()
 					defer s.mu.Unlock()
 					key := string(k.ID()) + "/" + u.id
-					s.got[key] = append(s.got[key], strings.Trim(string(value), `"`))
+					s.received[key] = append(s.received[key], strings.Trim(string(value), `"`))
 					return nil
 				})
 				if err != nil {
@@ -105,21 +105,21 @@ func TestUploadModel(t *testing.T) {
 		streams  []*stream
 		canceled bool
 	}
-	inBubble(t, func(t *testing.T, w *world) {
+	inBubble(t, func(t *testing.T, e *env) {
 		connection := 0
-		w.property(func(t *rapid.T) {
-			s := newScript(w)
+		e.checkProperty(func(t *rapid.T) {
+			s := newScriptedCalls(e)
 			connection++
-			w.settings.Parallel = rapid.IntRange(1, 3).Draw(t, "limit")
-			w.settings.StreamBuffer = rapid.IntRange(1, 4).Draw(t, "buffer")
-			w.settings.InboundLimit = rapid.SampledFrom([]int{1, 3 * charge, 1 << 20}).Draw(t, "budget")
-			c := w.open(fmt.Sprint("c", connection), "")
+			e.settings.Parallel = rapid.IntRange(1, 3).Draw(t, "limit")
+			e.settings.StreamBuffer = rapid.IntRange(1, 4).Draw(t, "buffer")
+			e.settings.InboundLimit = rapid.SampledFrom([]int{1, 3 * smallMessageCharge, 1 << 20}).Draw(t, "budget")
+			c := e.open(fmt.Sprint("c", connection), "")
 			defer c.socket.Cut()
 			var calls []*work
 			var open []*stream
 			used := map[string]bool{} // ids of streams that have not ended
 			item := 0
-			say := func(records ...string) { c.later(records...) }
+			say := func(records ...string) { c.sendAsync(records...) }
 			end := func(st *stream) {
 				open = slices.DeleteFunc(open, func(o *stream) bool { return o == st })
 				delete(used, st.id)
@@ -127,11 +127,11 @@ func TestUploadModel(t *testing.T) {
 			}
 			t.Repeat(map[string]func(*rapid.T){
 				"": func(t *rapid.T) {
-					w.settle()
+					e.settle()
 					q := &c.conn.calls
 					q.mu.Lock()
 					defer q.mu.Unlock()
-					require.LessOrEqual(t, int(q.slots.taken), w.settings.Parallel)
+					require.LessOrEqual(t, int(q.slots.taken), e.settings.Parallel)
 					require.LessOrEqual(t, c.conn.in.fullUploads, 3*len(calls))
 				},
 				"call": func(t *rapid.T) {
@@ -154,7 +154,7 @@ func TestUploadModel(t *testing.T) {
 					}
 					calls = append(calls, k)
 					if len(ids) > 0 {
-						say(uploading(k.id, target, ids...))
+						say(uploadCall(k.id, target, ids...))
 					} else {
 						say(call(k.id, target))
 					}
@@ -167,7 +167,7 @@ func TestUploadModel(t *testing.T) {
 					for range rapid.IntRange(1, 6).Draw(t, "items") {
 						st := rapid.SampledFrom(open).Draw(t, "stream")
 						st.sent = append(st.sent, strconv.Itoa(item))
-						records = append(records, one(st.id, item))
+						records = append(records, uploadItem(st.id, item))
 						item++
 					}
 					if rapid.Bool().Draw(t, "together") {
@@ -187,7 +187,7 @@ func TestUploadModel(t *testing.T) {
 					if rapid.Bool().Draw(t, "fails") {
 						say(failure(st.id, "broken"))
 					} else {
-						say(over(st.id))
+						say(uploadEnd(st.id))
 					}
 				},
 				"cancel": func(t *rapid.T) {
@@ -211,16 +211,16 @@ func TestUploadModel(t *testing.T) {
 			})
 			for _, st := range slices.Clone(open) {
 				end(st)
-				say(over(st.id))
+				say(uploadEnd(st.id))
 			}
 			for _, k := range calls {
 				if k.gated {
 					close(s.gate(k.id))
 				}
 			}
-			w.pass(soon)
+			e.sleep(schedulingTime)
 			answers := map[string]int{}
-			for _, record := range c.got() {
+			for _, record := range c.messages() {
 				for _, k := range calls {
 					if strings.Contains(record, `"invocationId":"`+k.id+`"`) {
 						answers[k.id]++
@@ -230,7 +230,7 @@ func TestUploadModel(t *testing.T) {
 			for _, k := range calls {
 				require.Equal(t, 1, answers[k.id], "answers to %s", k.id)
 				for _, st := range k.streams {
-					got := s.got[st.key]
+					got := s.received[st.key]
 					require.LessOrEqual(t, len(got), len(st.sent))
 					require.True(t, slices.Equal(st.sent[:len(got)], got), "%s: %q of %q", st.key, got, st.sent)
 					if k.how == "take" && !k.canceled {
@@ -239,7 +239,7 @@ func TestUploadModel(t *testing.T) {
 					}
 				}
 			}
-			c.clean(t)
+			c.requireIdle(t)
 		})
 	})
 }
