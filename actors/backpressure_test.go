@@ -15,7 +15,7 @@ import (
 	"github.com/troupe-go/troupe/internal/linktest"
 )
 
-func TestAnEmptyOutboxTakesAnyFrame(t *testing.T) {
+func TestEmptyOutboxAcceptsMessageOfAnySize(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		c := e.open("a", "", linktest.Full)
 		e.settle()
@@ -28,7 +28,7 @@ func TestAnEmptyOutboxTakesAnyFrame(t *testing.T) {
 	})
 }
 
-func TestASlowClientIsDisconnected(t *testing.T) {
+func TestSlowClientIsDisconnected(t *testing.T) {
 	for _, blocks := range []bool{false, true} {
 		inBubble(t, func(t *testing.T, e *env) {
 			c := e.open("slow", "", linktest.Full, func(s *linktest.Socket) { s.BlocksOnly = blocks })
@@ -41,16 +41,19 @@ func TestASlowClientIsDisconnected(t *testing.T) {
 				require.NoError(t, e.hub.Send(context.WithoutCancel(ctx), &Audience{}, "x", []any{strings.Repeat("x", 30<<10)}))
 			}
 			e.settle()
-			assert.Equal(t, outbox.HoldTime, time.Since(start), "it has held the sender for a second in all")
+			assert.Equal(t, outbox.HoldTime, time.Since(start), "it has delayed the senders by HoldTime in total")
 			assert.True(t, c.socket.IsCut())
-			assert.Contains(t, e.handler.events(), "disconnected slow: hubsys: the client is too slow: its outbox has reached OutboxLimit of 65536 bytes")
+			assert.Contains(
+				t, e.handler.events(),
+				"disconnected slow: hubsys: the client is too slow: its outbox has reached OutboxLimit of 65536 bytes",
+			)
 			assert.Len(t, other.messages(), 4)
 			require.ErrorIs(t, e.hub.Send(ctx, &Audience{}, "x", nil), context.Canceled)
 		})
 	}
 }
 
-func TestWaitersWake(t *testing.T) {
+func TestWaitingSendReturns(t *testing.T) {
 	reasons := map[string]func(e *env, c *client, cancel func()){
 		"room":    func(_ *env, c *client, _ func()) { c.socket.Drain(-1) },
 		"seal":    func(_ *env, c *client, _ func()) { c.conn.out.Seal(nil) },
@@ -65,7 +68,7 @@ func TestWaitersWake(t *testing.T) {
 	for _, to := range []*Audience{{}, {Kind: Connections, Names: []string{"a"}}} {
 		for name, reason := range reasons {
 			if name == "full" && to.Kind == Connections {
-				continue // what is sent to one client is not what the limit is about
+				continue // messages to a single connection do not count toward the limit
 			}
 			t.Run(name, func(t *testing.T) {
 				inBubble(t, func(t *testing.T, e *env) {
@@ -78,19 +81,19 @@ func TestWaitersWake(t *testing.T) {
 					}()
 					e.settle()
 					e.sleep(5 * second)
-					require.Empty(t, sent, "it waits")
+					require.Empty(t, sent, "Send waits")
 					reason(e, c, cancel)
 					e.settle()
 					require.Len(t, sent, 1)
-					assert.NoError(t, <-sent, "what was pushed has succeeded")
+					assert.NoError(t, <-sent, "a Send that has pushed its message succeeds")
 				})
 			})
 		}
 	}
 }
 
-// A healthy client is never disconnected: whoever sends to it waits.
-func TestALoopOfSendsToAHealthyClient(t *testing.T) {
+// Sends wait for a client that keeps reading; it is not disconnected.
+func TestClientThatReadsIsNeverDisconnected(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		c := e.open("a", "", linktest.Blocking)
 		c.socket.Before = func() { <-time.After(100 * time.Microsecond) }
@@ -103,8 +106,8 @@ func TestALoopOfSendsToAHealthyClient(t *testing.T) {
 	})
 }
 
-// A client that is slower than the crowd holds senders for a second in all, and is then disconnected at its limit.
-func TestSendersWaitASecondForASlowClient(t *testing.T) {
+// A client that is slower than the others delays senders by HoldTime in total, and is disconnected when its outbox is full.
+func TestSlowClientDelaysSendersByHoldTimeInTotal(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.open("b", "")
 		e.open("c", "")
@@ -120,8 +123,8 @@ func TestSendersWaitASecondForASlowClient(t *testing.T) {
 	})
 }
 
-// It has its second again when its outbox has been empty.
-func TestTheSecondIsGivenAgain(t *testing.T) {
+// A client may use up the hold time again after its outbox was empty.
+func TestHoldTimeIsRestoredByEmptyOutbox(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.open("b", "")
 		e.open("c", "")
@@ -131,7 +134,7 @@ func TestTheSecondIsGivenAgain(t *testing.T) {
 			e.send(&Audience{}, "x", strings.Repeat("x", e.settings.OutboxLimit*2/3))
 			assert.Equal(t, outbox.HoldTime, time.Since(start))
 			e.send(&Audience{}, "x")
-			assert.Equal(t, outbox.HoldTime, time.Since(start), "but only once")
+			assert.Equal(t, outbox.HoldTime, time.Since(start), "only once")
 			c.socket.Drain(2 * e.settings.OutboxLimit)
 			e.settle()
 			require.Zero(t, pendingBytes(c))
@@ -141,12 +144,12 @@ func TestTheSecondIsGivenAgain(t *testing.T) {
 	})
 }
 
-// If most clients are slow, that is the server, or its link: senders wait for them, and nobody is disconnected.
-func TestACrowdIsNotASlowClient(t *testing.T) {
+// If most clients are slow, the server or its link is the cause: senders wait, and no client is disconnected.
+func TestSlowMajorityIsNotDisconnected(t *testing.T) {
 	for _, clients := range []int{50, 400} {
 		inBubble(t, func(t *testing.T, e *env) {
 			e.settings.OutboxLimit = 1 << 20
-			const link = 40 << 20 // bytes a second, which all share
+			const link = 40 << 20 // bytes per second, shared by all clients
 			var all []*client
 			for i := range clients {
 				all = append(all, e.open(fmt.Sprint(i), "", func(s *linktest.Socket) { s.Room = 4 << 10 }))
@@ -176,13 +179,13 @@ func TestACrowdIsNotASlowClient(t *testing.T) {
 				assert.False(t, c.conn.ending.Load())
 				c.socket.Change(func() { c.socket.Taken = nil })
 			}
-			assert.Greater(t, sends*len(payload)*clients, 15*link, "and the link is used")
+			assert.Greater(t, sends*len(payload)*clients, 15*link, "the link is utilized")
 		})
 	}
 }
 
-// A client that takes 600 KiB a second slows nobody down for longer than its second.
-func TestASlowClientIsNobodysBrake(t *testing.T) {
+// A client that reads 600 KiB per second does not delay senders by more than the hold time.
+func TestSlowClientDoesNotThrottleSenders(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.settings.OutboxLimit = 1 << 20
 		e.open("fast", "")
@@ -200,8 +203,8 @@ func TestASlowClientIsNobodysBrake(t *testing.T) {
 	})
 }
 
-// A large result that a client takes steadily is not what makes it slow.
-func TestABroadcastBesideADownload(t *testing.T) {
+// A client that steadily reads a large result is not treated as slow, and does not delay broadcasts.
+func TestLargeResultDoesNotMakeClientSlow(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.settings.OutboxLimit = 1 << 20
 		e.settings.KeepAlive = never
@@ -220,16 +223,15 @@ func TestABroadcastBesideADownload(t *testing.T) {
 			e.sleep(second)
 			e.send(&Audience{}, "tick", 1)
 		}
-		assert.Equal(t, 20*second, time.Since(start), "nor does it hold a broadcast")
+		assert.Equal(t, 20*second, time.Since(start), "broadcasts are not delayed")
 		require.False(t, c.conn.ending.Load())
 		e.settle()
 		assert.Equal(t, 1+20, len(c.messages()))
 	})
 }
 
-// A sender whose context ends in the wait has sent. Again and again it cannot: what it adds to an outbox that is beyond its limit already
-// meets the policy.
-func TestSendersThatDoNotWaitLiftNoLimit(t *testing.T) {
+// A Send whose context ends while it waits has succeeded. Repeated sends of this kind cannot fill the outbox beyond its limit.
+func TestSendsWithEndedContextsRespectLimit(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		c := e.open("a", "", linktest.Full)
 		most := 0
@@ -245,8 +247,8 @@ func TestSendersThatDoNotWaitLiftNoLimit(t *testing.T) {
 	})
 }
 
-// Nor can they lift what no limit counts: what is sent to one client, and what it is asked.
-func TestSendersToOneThatDoNotWait(t *testing.T) {
+// Messages and Asks to a single connection, which do not count toward the limit, are bounded as well.
+func TestDirectSendsWithEndedContextsAreBounded(t *testing.T) {
 	for _, ask := range []bool{false, true} {
 		inBubble(t, func(t *testing.T, e *env) {
 			e.settings.SendTimeout = never
@@ -273,7 +275,7 @@ func TestSendersToOneThatDoNotWait(t *testing.T) {
 	}
 }
 
-// A worker whose client takes nothing does not go on answering without end, also when the outbox no longer moves.
+// Completions for a client that does not read are bounded, also while the outbox makes no progress.
 func TestCompletionsAreBounded(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.handler.methods["large"] = func(*Call, string) (any, error) { return strings.Repeat("z", 16<<10), nil }
@@ -281,14 +283,14 @@ func TestCompletionsAreBounded(t *testing.T) {
 		for i := range 100 {
 			c.send(call(fmt.Sprint(i), "large"))
 		}
-		e.sleep(5 * second) // less than SendTimeout
+		e.sleep(5 * second) // shorter than SendTimeout
 		require.False(t, c.socket.IsCut())
 		assert.LessOrEqual(t, pendingBytes(c), 2*e.settings.OutboxLimit)
 	})
 }
 
-// A client that has much pending gets no further answers: its calls wait, in their order, and are dropped if the server ends it.
-func TestCallsWaitForRoom(t *testing.T) {
+// Calls of a client with much pending output wait in their order. They are dropped if the server closes the connection.
+func TestCallsWaitForOutboxSpace(t *testing.T) {
 	for _, abort := range []bool{false, true} {
 		inBubble(t, func(t *testing.T, e *env) {
 			e.settings.Parallel = 8
@@ -317,8 +319,9 @@ func TestCallsWaitForRoom(t *testing.T) {
 	}
 }
 
-// Many who send at once bring a client that keeps taking beyond its limit: that is not its fault, until it is far beyond.
-func TestManySendersAtOnce(t *testing.T) {
+// Many concurrent senders may fill the outbox of a client that keeps reading beyond its limit. The client is disconnected only far
+// beyond it.
+func TestConcurrentSendersMayExceedLimit(t *testing.T) {
 	for _, far := range []bool{false, true} {
 		inBubble(t, func(t *testing.T, e *env) {
 			e.open("b", "")

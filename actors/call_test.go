@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestACallIsAContext(t *testing.T) {
+func TestCallIsContext(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		type key struct{}
 		k := e.runInCall(func(k *Call) {
@@ -30,7 +30,7 @@ func TestACallIsAContext(t *testing.T) {
 		})
 		assert.Nil(t, CallOf(context.Background()))
 		require.ErrorIs(t, k.Err(), context.Canceled)
-		require.ErrorIs(t, context.Cause(k), ErrReturned, "a call that has returned")
+		require.ErrorIs(t, context.Cause(k), ErrReturned, "the call has returned")
 		select {
 		case <-k.Done():
 		default:
@@ -39,8 +39,8 @@ func TestACallIsAContext(t *testing.T) {
 	})
 }
 
-// Nothing but Err is asked before the context ends, or after that.
-func TestDoneOfACallThatHasEnded(t *testing.T) {
+// The context of the call is first used after the call has ended.
+func TestDoneOfEndedCallIsClosed(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		k := e.runInCall(func(*Call) {})
 		<-k.Done()
@@ -54,11 +54,11 @@ func TestDoneOfACallThatHasEnded(t *testing.T) {
 	})
 }
 
-func TestReasonsForWhichACallEnds(t *testing.T) {
+func TestCauseOfEndedCall(t *testing.T) {
 	reasons := map[string]struct {
 		how   func(e *env, c *client, k *Call)
 		cause error
-		lasts bool // its context ends when DisconnectGrace is over
+		lasts bool // the context ends only after DisconnectGrace
 	}{
 		"cancel":    {func(_ *env, c *client, _ *Call) { c.send(cancel("1")) }, ErrCanceled, false},
 		"cut":       {func(_ *env, c *client, _ *Call) { c.socket.Cut() }, ErrDisconnected, true},
@@ -82,7 +82,7 @@ func TestReasonsForWhichACallEnds(t *testing.T) {
 				reason.how(e, c, k)
 				e.settle()
 				if reason.lasts {
-					require.NoError(t, k.Err(), "its going does not stop what the call does to others")
+					require.NoError(t, k.Err(), "the call may finish after the client has disconnected")
 					e.sleep(e.settings.DisconnectGrace + 2*second)
 				}
 				require.ErrorIs(t, k.Err(), context.Canceled)
@@ -94,7 +94,7 @@ func TestReasonsForWhichACallEnds(t *testing.T) {
 	}
 }
 
-func TestAChildWithATimeout(t *testing.T) {
+func TestTimeoutOfChildContext(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		k := e.startCall(e.open("a", ""), "1")
 		child, stop := context.WithTimeout(k, second)
@@ -105,8 +105,8 @@ func TestAChildWithATimeout(t *testing.T) {
 	})
 }
 
-// Contexts of one call that are asked for at once are one.
-func TestAContextIsMadeOnce(t *testing.T) {
+// Concurrent calls of Done return the same channel.
+func TestConcurrentDoneReturnsSameChannel(t *testing.T) {
 	k := &Call{}
 	done := make(chan (<-chan struct{}), 10)
 	for range cap(done) {
@@ -122,7 +122,7 @@ func TestAContextIsMadeOnce(t *testing.T) {
 	assert.Equal(t, ErrStopped, context.Cause(k))
 }
 
-func TestThePIDIsRegisteredOnce(t *testing.T) {
+func TestPIDIsRegisteredWhileCallRuns(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		registry := e.sys.actors.ProcessRegistry
 		var pid *actor.PID
@@ -135,20 +135,20 @@ func TestThePIDIsRegisteredOnce(t *testing.T) {
 			assert.Same(t, k, process)
 		})
 		_, ok := registry.Get(pid)
-		assert.False(t, ok, "it is gone with the call")
+		assert.False(t, ok, "it is removed with the call")
 		assert.Same(t, pid, k.PID())
 
 		late := e.runInSecondCall(func(*Call) {})
 		other := late.PID()
 		_, ok = registry.Get(other)
-		assert.False(t, ok, "after the end never")
-		assert.NotEqual(t, pid.Id, other.Id, "numbers are not used again")
+		assert.False(t, ok, "a call that has ended is not registered")
+		assert.NotEqual(t, pid.Id, other.Id, "numbers are not reused")
 		_, open := <-late.Inbox()
 		assert.False(t, open)
 	})
 }
 
-func TestInboxOfACall(t *testing.T) {
+func TestInboxOfCall(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		c := e.open("a", "")
 		k := e.startCall(c, "1")
@@ -173,12 +173,12 @@ func TestInboxOfACall(t *testing.T) {
 		_, open := <-k.Inbox()
 		assert.False(t, open, "it is closed when the call has returned")
 		e.tell(pid, "late")
-		assert.Equal(t, "late", e.deadLetters()[2], "also for those who have kept the PID")
+		assert.Equal(t, "late", e.deadLetters()[2], "also if the PID was obtained earlier")
 		e.sys.actors.Root.Stop(pid)
 	})
 }
 
-func TestWatchersOfACall(t *testing.T) {
+func TestWatchersOfCallAreNotified(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		c := e.open("a", "")
 		k := e.startCall(c, "1")
@@ -193,9 +193,9 @@ func TestWatchersOfACall(t *testing.T) {
 		c.send(cancel("1"))
 		e.settle()
 		assert.Equal(t, []any{&actor.Terminated{Who: pid}}, one.messages())
-		assert.Empty(t, two.messages(), "it does not watch any more")
-		assert.Len(t, twice.messages(), 1, "one Terminated each")
-		k.SendSystemMessage(pid, &actor.Watch{Watcher: three.pid}) // by somebody who has kept the process
+		assert.Empty(t, two.messages(), "it has stopped watching")
+		assert.Len(t, twice.messages(), 1, "one Terminated for each watcher")
+		k.SendSystemMessage(pid, &actor.Watch{Watcher: three.pid}) // sent directly to the process of the ended call
 		assert.Equal(t, []any{&actor.Terminated{Who: pid}}, three.messages())
 		e.tellSystem(pid, &actor.Watch{Watcher: two.pid})
 		e.settle()
@@ -204,8 +204,8 @@ func TestWatchersOfACall(t *testing.T) {
 	})
 }
 
-// Watch, messages and the end race: whoever watches gets one Terminated.
-func TestWatchRacesWithTheEnd(t *testing.T) {
+// Every watcher receives one Terminated, even if Watch and other messages race with the end of the call.
+func TestWatchRacesWithEndOfCall(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		c := e.open("a", "")
 		for range 100 {
@@ -222,30 +222,30 @@ func TestWatchRacesWithTheEnd(t *testing.T) {
 	})
 }
 
-// An actor of protoactor's own watches a call as it would any other actor.
-func TestAnActorWatchesACall(t *testing.T) {
+// A protoactor actor can watch a call like any other actor.
+func TestActorCanWatchCall(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		c := e.open("a", "")
 		k := e.startCall(c, "1")
-		gone := make(chan *actor.PID, 10)
+		terminated := make(chan *actor.PID, 10)
 		watcher := e.sys.actors.Root.Spawn(actor.PropsFromFunc(func(ctx actor.Context) {
 			switch m := ctx.Message().(type) {
 			case *actor.Started:
 				ctx.Watch(k.PID())
 			case *actor.Terminated:
-				gone <- m.Who
+				terminated <- m.Who
 			}
 		}))
 		e.settle()
 		e.sys.actors.Root.Stop(k.PID())
 		e.settle()
-		require.Len(t, gone, 1)
-		assert.True(t, k.PID().Equal(<-gone))
+		require.Len(t, terminated, 1)
+		assert.True(t, k.PID().Equal(<-terminated))
 		e.sys.actors.Root.Stop(watcher)
 	})
 }
 
-func TestWhatACallKnows(t *testing.T) {
+func TestPropertiesOfCall(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.handler.bind = func(k *Call) {
 			target, again := k.Target()
@@ -253,7 +253,7 @@ func TestWhatACallKnows(t *testing.T) {
 		}
 		e.handler.methods["echo"] = func(k *Call, args string) (any, error) {
 			target, _ := k.Target()
-			assert.Nil(t, target, "its memory is used again")
+			assert.Nil(t, target, "its memory is reused")
 			assert.Nil(t, k.Arguments())
 			assert.Equal(t, "echo", k.Method())
 			assert.Equal(t, "bob", k.Connection().UserID())
@@ -261,12 +261,15 @@ func TestWhatACallKnows(t *testing.T) {
 			return json.RawMessage(args), nil
 		}
 		c := e.open("a", "bob")
-		long := strings.Repeat("i", 100) // longer than the room that a call has for it
+		long := strings.Repeat("i", 100) // longer than the buffer for ids within a Call
 		c.send(call("1", "echo", 7), call("", "echo"), strings.Replace(call(long, "echo"), `"type":1`, `"type":4`, 1),
 			`{"type":1,"target":"other","arguments":[],"target":"echo"}`)
 		e.sleep(lateTickTime)
-		// The one with streams runs beside the others.
-		assert.ElementsMatch(t, []string{"connected a", `echo false [7] "1" false`, `echo false [] "" false`, `echo false [] "` + long + `" true`, `echo true [] "" false`}, e.handler.events())
+		// The stream invocation runs concurrently with the others.
+		assert.ElementsMatch(t, []string{
+			"connected a", `echo false [7] "1" false`, `echo false [] "" false`, `echo false [] "` + long + `" true`,
+			`echo true [] "" false`,
+		}, e.handler.events())
 		assert.ElementsMatch(t, []string{result("1", "[7]"), result(long, "[]")}, c.messages())
 	})
 }

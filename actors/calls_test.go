@@ -18,7 +18,7 @@ import (
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
-// The run queue against a model: the first of those that have not ended run, as many as there are slots, and start in order of arrival.
+// Checks the run queue against a model: calls start in order of arrival, and as many run as there are slots.
 func TestRunQueueModel(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.settings.KeepAlive = never
@@ -29,8 +29,8 @@ func TestRunQueueModel(t *testing.T) {
 			e.settings.Parallel = rapid.IntRange(1, 4).Draw(t, "limit")
 			c := e.open(fmt.Sprint("c", client), "")
 			next := 0
-			var alive, answered []string // calls that have not ended, and those that have
-			want := []string{}           // all that arrived
+			var alive, answered []string // calls that have not ended; completions of those that have
+			want := []string{}           // all calls in order of arrival
 			canceled := map[string]bool{}
 			busy := func() []string { return alive[:min(len(alive), e.settings.Parallel)] }
 			ended := func(id, how string) {
@@ -39,7 +39,7 @@ func TestRunQueueModel(t *testing.T) {
 			}
 			t.Repeat(map[string]func(*rapid.T){
 				"": func(t *rapid.T) {
-					e.sleep(schedulingTime) // by then as many run as may
+					e.sleep(schedulingTime) // all calls that may run have started
 					started := want[:len(want)-len(alive)+len(busy())]
 					require.Equal(t, started, control.started())
 					require.LessOrEqual(t, control.maxRunning, e.settings.Parallel)
@@ -57,16 +57,16 @@ func TestRunQueueModel(t *testing.T) {
 				},
 				"end": func(t *rapid.T) {
 					if len(alive) == 0 {
-						return // nothing runs
+						return // no call is running
 					}
 					id := rapid.SampledFrom(busy()).Draw(t, "call")
 					how := rapid.SampledFrom([]string{"ok", "fail", "panic", "goexit"}).Draw(t, "how")
 					control.end(id, how)
 					ended(id, how)
 				},
-				"race": func(t *rapid.T) { // ends and arrivals at once
+				"race": func(t *rapid.T) { // ends race with an arrival
 					if len(alive) == 0 {
-						return // nothing runs
+						return // no call is running
 					}
 					var ends sync.WaitGroup
 					for _, id := range slices.Clone(busy()) {
@@ -82,7 +82,7 @@ func TestRunQueueModel(t *testing.T) {
 				},
 				"cancel": func(t *rapid.T) {
 					if len(alive) == 0 {
-						return // nothing to cancel
+						return // no call can be canceled
 					}
 					id := rapid.SampledFrom(alive).Draw(t, "call")
 					c.send(cancel(id))
@@ -109,8 +109,8 @@ func TestRunQueueModel(t *testing.T) {
 	})
 }
 
-// Calls end as fast as they arrive, so that every end races with an arrival.
-func TestNoCallIsLostInARace(t *testing.T) {
+// Calls end as fast as they arrive, so that each end races with an arrival.
+func TestNoCallIsLostInRace(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.settings.OutboxLimit = 16 << 20
 		for _, limit := range []int{1, 3} {
@@ -127,14 +127,14 @@ func TestNoCallIsLostInARace(t *testing.T) {
 			assert.Len(t, got, 3000)
 			if limit == 1 {
 				for i, record := range got {
-					require.Equal(t, result(strconv.Itoa(i), "[]"), record, "one at a time answers in order")
+					require.Equal(t, result(strconv.Itoa(i), "[]"), record, "calls that run one at a time are answered in order")
 				}
 			}
 		}
 	})
 }
 
-// Answers to calls that came together leave together.
+// Completions of calls that arrived in one read are sent in one write.
 func TestCompletionsOfOneReadAreOneWrite(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		c := e.open("a", "")
@@ -151,9 +151,9 @@ func TestCompletionsOfOneReadAreOneWrite(t *testing.T) {
 	})
 }
 
-// What was received before the client's end is executed, in order and under the limit, before OnDisconnected. What the server ends drops
-// what waits, and lets go on what runs.
-func TestReceivedIsExecuted(t *testing.T) {
+// Calls received before the client ends the connection run, in order and within the limit, before OnDisconnected. If the server ends
+// the connection, waiting calls are dropped and running ones continue.
+func TestReceivedCallsRunBeforeOnDisconnected(t *testing.T) {
 	ends := map[string]struct {
 		how  func(e *env, c *client)
 		runs []string
@@ -186,7 +186,7 @@ func TestReceivedIsExecuted(t *testing.T) {
 				assert.Zero(t, c.conn.in.charged)
 				if name == "Close" || name == "shutdown" {
 					got := c.messages()
-					require.Len(t, got, 4+2, "the answers, then Close")
+					require.Len(t, got, 4+2, "the completions, then Close")
 					assert.Contains(t, got[4], `"type":7`)
 				}
 			})
@@ -194,9 +194,9 @@ func TestReceivedIsExecuted(t *testing.T) {
 	}
 }
 
-// A call that does not heed its context keeps OnDisconnected waiting for DisconnectGrace and CloseTimeout at most; with no limit to the
-// former, for as long as it runs.
-func TestCallsThatDoNotEnd(t *testing.T) {
+// A call that ignores its context delays OnDisconnected by at most DisconnectGrace and CloseTimeout, or until it returns if
+// DisconnectGrace is unlimited.
+func TestOnDisconnectedWaitsForGraceTime(t *testing.T) {
 	for _, grace := range []time.Duration{-1, 3 * second} {
 		inBubble(t, func(t *testing.T, e *env) {
 			e.settings.DisconnectGrace = grace
@@ -222,8 +222,8 @@ func TestCallsThatDoNotEnd(t *testing.T) {
 	}
 }
 
-// On a machine that does not come to rest, a call has the turn for a while before it is taken to wait.
-func TestOrderOnABusyMachine(t *testing.T) {
+// If the program is not quiet, a running call keeps its turn for maxTicks before it is considered to be waiting.
+func TestCallsStartInOrderOnBusyMachine(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.busy.Store(true)
 		e.settings.Parallel = 4
@@ -239,8 +239,8 @@ func TestOrderOnABusyMachine(t *testing.T) {
 	})
 }
 
-// A call that waits starts, canceled, in its turn.
-func TestCancelOfAWaitingCall(t *testing.T) {
+// A waiting call that was canceled starts in its turn, with its context canceled.
+func TestCanceledWaitingCallStartsInOrder(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		control := newCallControl(e)
 		c := e.open("a", "")
@@ -254,8 +254,8 @@ func TestCancelOfAWaitingCall(t *testing.T) {
 	})
 }
 
-// Cancels and pings are handled while calls run and wait, and so is a Close.
-func TestWhatOvertakesWaitingCalls(t *testing.T) {
+// CancelInvocation, Ping and Close are handled while calls run and wait.
+func TestControlMessagesOvertakeWaitingCalls(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		c := e.open("a", "")
 		c.send(call("1", "wait"), call("2", "wait"), ping, cancel("1"))
@@ -270,8 +270,8 @@ func TestWhatOvertakesWaitingCalls(t *testing.T) {
 	})
 }
 
-// An id can be used again as soon as its completion has been sent, and two calls at once may have the same.
-func TestIDsAreUsedAgain(t *testing.T) {
+// An invocation id can be reused after its completion was sent, and concurrent calls may have the same id.
+func TestInvocationIDsCanBeReused(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.settings.Parallel = 3
 		c := e.open("a", "")
@@ -291,8 +291,8 @@ func TestIDsAreUsedAgain(t *testing.T) {
 	})
 }
 
-// The entry of a call is gone before its completion is on its way, so that the client can use the id again at once.
-func TestACallIsForgottenBeforeItIsAnswered(t *testing.T) {
+// A call is removed from the index before its completion is written, so that the client can reuse the id at once.
+func TestCallIsRemovedBeforeItsCompletionIsWritten(t *testing.T) {
 	e := newEnv(t, nil, never, hubproto.JSON)
 	gate, open := e.gate()
 	e.handler.methods["gate"] = gate
@@ -308,12 +308,12 @@ func TestACallIsForgottenBeforeItIsAnswered(t *testing.T) {
 	written := make(chan int, 1)
 	c.socket.Change(func() { c.socket.Before = func() { written <- running() } })
 	open()
-	assert.Zero(t, <-written, "so many calls run when the answer is written")
+	assert.Zero(t, <-written, "number of running calls when the completion is written")
 }
 
-// A handler that fails where it should put a panic into words ends no more than the call either: an error that is a nil pointer, used
-// as the value of a panic, is enough for that. It is tried in a process of its own.
-func TestPanicsThatCannotBePutIntoWords(t *testing.T) {
+// A handler that panics while it formats a panic, for example because the value is an error that is a nil pointer, ends only the call.
+// The test runs in a child process.
+func TestPanicWhileFormattingPanicEndsOnlyTheCall(t *testing.T) {
 	const child = "TROUPE_TEST_CHILD"
 	panics := func(*Call) error { panic("oh") }
 	tests := map[string]func(t *testing.T, e *env){
@@ -357,8 +357,8 @@ func TestPanicsThatCannotBePutIntoWords(t *testing.T) {
 	}
 }
 
-// A call whose own connection is above the mark waits with the next one, and says what it has said already.
-func TestAWorkerWaitsForItsOwnClient(t *testing.T) {
+// A worker whose connection is above the high-water mark does not start the next call, but its completions are sent.
+func TestWorkerWaitsForItsClient(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		control := newCallControl(e)
 		c := e.open("a", "", linktest.Full)
@@ -375,8 +375,8 @@ func TestAWorkerWaitsForItsOwnClient(t *testing.T) {
 	})
 }
 
-// It does not wait for a client that has gone.
-func TestAWorkerThatWaitsIsReleased(t *testing.T) {
+// A worker does not wait for a client that has disconnected.
+func TestWaitingWorkerIsReleasedByCut(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		c := e.open("a", "", linktest.Full)
 		c.conn.out.Push(notePacket(0, 0, e.settings.OutboxLimit*2/3), false, false)
@@ -389,7 +389,7 @@ func TestAWorkerThatWaitsIsReleased(t *testing.T) {
 	})
 }
 
-func TestWorkersAreUsedAgain(t *testing.T) {
+func TestWorkersAreReused(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		c := e.open("a", "")
 		for i := range 100 {
@@ -400,8 +400,8 @@ func TestWorkersAreUsedAgain(t *testing.T) {
 	})
 }
 
-// OnDisconnected waits for a call that has begun no longer than another call would, where several may run at once.
-func TestOnDisconnectedInItsTurn(t *testing.T) {
+// OnDisconnected waits for a free slot, as a call does.
+func TestOnDisconnectedWaitsForSlot(t *testing.T) {
 	for _, limit := range []int{1, 2} {
 		inBubble(t, func(t *testing.T, e *env) {
 			e.settings.Parallel = limit

@@ -19,7 +19,7 @@ import (
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
-// Many calls of one client end while its socket is full: their completions lie in packets of many messages each.
+// Completions that accumulate while the socket is full are merged into WebSocket messages of at most 64 hub messages.
 func TestAtMost64MessagesAreMerged(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		c := e.open("a", "", func(s *linktest.Socket) { s.Room = len(wsframe.CloseFrame(1000)) + 1 })
@@ -46,12 +46,12 @@ func TestLargeMessagesAreNotMerged(t *testing.T) {
 		e.settle()
 		assert.Len(t, c.messages(), 11)
 		frames, _ := linktest.ParseFrames(c.socket.Wire())
-		assert.Len(t, frames, 1+5+1, "two at a time, and the largest alone")
+		assert.Len(t, frames, 1+5+1, "two per message, and the largest one alone")
 	})
 }
 
-// A worker writes at 64 KB unwritten, however large the completions are.
-func TestAWorkerWritesAt64KB(t *testing.T) {
+// A worker flushes its completions at 64 KB, although it has further calls to run.
+func TestWorkerFlushesAt64KB(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.settings.OutboxLimit = 1 << 20
 		e.handler.methods["large"] = func(*Call, string) (any, error) { return strings.Repeat("z", 40<<10), nil }
@@ -59,15 +59,15 @@ func TestAWorkerWritesAt64KB(t *testing.T) {
 		e.handler.methods["gate"] = gate
 		c := e.open("a", "")
 		c.send(call("1", "large"), call("2", "large"), call("3", "gate"))
-		e.settle() // the clock stands, so the late list was not looked at
-		assert.NotEmpty(t, c.messages(), "80 KB wait for a call that runs")
+		e.settle() // the clock has not advanced, so no late tick has flushed the outbox
+		assert.NotEmpty(t, c.messages(), "80 KB are flushed while a call runs")
 		open()
 		e.settle()
 		assert.Len(t, c.messages(), 3)
 	})
 }
 
-func TestAWorkerWritesAt64Messages(t *testing.T) {
+func TestWorkerFlushesAt64Messages(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		gate, open := e.gate()
 		e.handler.methods["gate"] = gate
@@ -83,8 +83,8 @@ func TestAWorkerWritesAt64Messages(t *testing.T) {
 	})
 }
 
-// A failed write leaves it to the reader to find the end. If it does not, the connection is cut.
-func TestAFailedWriteEndsTheConnection(t *testing.T) {
+// After a failed write the reader is expected to find the end of the connection. If it does not, the connection is cut.
+func TestFailedWriteEndsConnection(t *testing.T) {
 	for _, blocks := range []bool{false, true} {
 		inBubble(t, func(t *testing.T, e *env) {
 			c := e.open("a", "", func(s *linktest.Socket) { s.BlocksOnly = blocks })
@@ -101,7 +101,7 @@ func TestAFailedWriteEndsTheConnection(t *testing.T) {
 	}
 }
 
-func TestPongs(t *testing.T) {
+func TestLatestPongIsSent(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		c := e.connect("a", "", linktest.Full)
 		for _, payload := range []string{"1", "2", "3"} {
@@ -110,7 +110,7 @@ func TestPongs(t *testing.T) {
 		c.socket.Drain(-1)
 		e.settle()
 		all := c.records()
-		assert.Equal(t, "pong 3", all[len(all)-1], "the newest is answered")
+		assert.Equal(t, "pong 3", all[len(all)-1], "the newest pong is sent")
 		c.conn.Pong(wsframe.Control(wsframe.Pong, []byte("4")))
 		e.settle()
 		assert.Equal(t, append(all, "pong 4"), c.records())
@@ -118,12 +118,12 @@ func TestPongs(t *testing.T) {
 		e.settle()
 		c.conn.Pong(wsframe.Control(wsframe.Pong, []byte("5")))
 		e.settle()
-		assert.Equal(t, append(all, "pong 4", "close 1000"), c.records(), "nothing follows the last frame")
+		assert.Equal(t, append(all, "pong 4", "close 1000"), c.records(), "nothing is sent after the close frame")
 	})
 }
 
-// A socket that is full in the middle of the close frame.
-func TestTheLastFrameInParts(t *testing.T) {
+// The socket becomes full in the middle of the close frame.
+func TestCloseFrameIsWrittenInParts(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		c := e.open("a", "")
 		c.socket.Drain(0)
@@ -138,7 +138,7 @@ func TestTheLastFrameInParts(t *testing.T) {
 	})
 }
 
-// Many push at once, and the flushers come to rest in between: nothing is left lying.
+// All messages are written if concurrent pushes race with flushers that go idle.
 func TestNoWakeUpIsLost(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		const rounds, senders = 50, 4
@@ -164,8 +164,8 @@ func TestNoWakeUpIsLost(t *testing.T) {
 	})
 }
 
-// The same beside a clock that runs, where flushers rest behind a pass.
-func TestNoWakeUpIsLostWhileFlushersRest(t *testing.T) {
+// The same with the real clock, where flushers pause after each pass.
+func TestNoWakeUpIsLostInRealTime(t *testing.T) {
 	e := newEnv(t, nil, never, hubproto.JSON)
 	slow := func(s *linktest.Socket) { s.Before = func() { <-time.After(500 * time.Microsecond) } }
 	c := e.open("a", "", slow)
@@ -191,8 +191,8 @@ func TestNoWakeUpIsLostWhileFlushersRest(t *testing.T) {
 	}
 }
 
-// A completion does not wait for a call that runs behind it.
-func TestLateList(t *testing.T) {
+// A completion is not delayed by a call that runs after it.
+func TestCompletionIsSentWhileNextCallRuns(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		gate, open := e.gate()
 		e.handler.methods["gate"] = gate
@@ -209,12 +209,15 @@ func TestLateList(t *testing.T) {
 	})
 }
 
-// Whoever is about to wait for room first sees to it that completions do not wait, too.
-func TestASendThatWaitsSchedulesItsOwnCompletions(t *testing.T) {
+// A Send that is about to wait first flushes the completions of its own connection.
+func TestWaitingSendFlushesCompletionsOfItsConnection(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		slow := e.open("slow", "", linktest.Full)
 		e.handler.methods["send"] = func(k *Call, _ string) (any, error) {
-			return nil, e.hub.Send(k, &Audience{Kind: Connections, Names: []string{"slow"}}, "x", []any{strings.Repeat("x", e.settings.OutboxLimit*2/3)})
+			return nil, e.hub.Send(
+				k, &Audience{Kind: Connections, Names: []string{"slow"}}, "x",
+				[]any{strings.Repeat("x", e.settings.OutboxLimit*2/3)},
+			)
 		}
 		c := e.open("a", "")
 		c.send(call("1", "echo"), call("2", "send"))
@@ -226,8 +229,8 @@ func TestASendThatWaitsSchedulesItsOwnCompletions(t *testing.T) {
 	})
 }
 
-// An event that is encoded once is written to each from the same memory.
-func TestAFanOutToMany(t *testing.T) {
+// The packet of a broadcast is shared by all of its receivers.
+func TestBroadcastsArriveInOrder(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		var clients []*client
 		for i := range 3 * smallGroup {
@@ -245,8 +248,8 @@ func TestAFanOutToMany(t *testing.T) {
 	})
 }
 
-// The first message is written when it is released, whatever owns the outbox meanwhile, and a request that fetches does not take it before.
-func TestAMessageThatIsWithheld(t *testing.T) {
+// A withheld first message is neither written nor fetched before it is released, whatever else is scheduled.
+func TestWithheldMessageIsSentWhenReleased(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		c := e.connect("a", "")
 		f := e.connectFetcher("b", true)

@@ -42,7 +42,7 @@ func TestHandshake(t *testing.T) {
 	}
 }
 
-func TestTheEndBeforeTheHandshake(t *testing.T) {
+func TestEndBeforeHandshake(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		silent, half := e.connect("silent", ""), e.connect("half", "")
 		half.write([]byte(`{"protocol"`))
@@ -70,7 +70,7 @@ func TestInvocationsWaitForOnConnected(t *testing.T) {
 		c.sendHandshake("json")
 		c.send(call("1", "echo"), call("2", "echo"), ping)
 		e.sleep(second)
-		assert.Equal(t, []string{invocationRecord("hello")}, c.messages(), "it is a member of everything already")
+		assert.Equal(t, []string{invocationRecord("hello")}, c.messages(), "it is already a member of its groups and users")
 		assert.True(t, c.conn.pinged.Load(), "only invocations wait")
 		e.send(&Audience{Kind: Groups, Names: []string{"g"}}, "group")
 		open()
@@ -79,7 +79,7 @@ func TestInvocationsWaitForOnConnected(t *testing.T) {
 	})
 }
 
-func TestOnConnectedFails(t *testing.T) {
+func TestOnConnectedErrorClosesConnection(t *testing.T) {
 	ways := map[string]struct {
 		how  func() error
 		text string
@@ -108,8 +108,8 @@ func TestOnConnectedFails(t *testing.T) {
 
 func (panickingError) Error() string { panic("bad") }
 
-// The text of a user's error is user code: it may panic and may block, and must do neither in the connection's actor.
-func TestOnConnectedFailsWithABadError(t *testing.T) {
+// The Error method of an application's error is user code, which may panic or block. The actor must not call it.
+func TestOnConnectedErrorThatPanics(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.handler.connected = func(*Call) error { return panickingError{} }
 		c := e.open("a", "bob")
@@ -119,7 +119,7 @@ func TestOnConnectedFailsWithABadError(t *testing.T) {
 	})
 }
 
-func TestTheTextOfAnErrorIsNotMadeByTheActor(t *testing.T) {
+func TestActorDoesNotFormatErrors(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		gate, open := e.gate()
 		e.handler.connected = func(*Call) error { return errors.New("no") }
@@ -127,7 +127,7 @@ func TestTheTextOfAnErrorIsNotMadeByTheActor(t *testing.T) {
 		e.open("a", "")
 		ctx, cancel := context.WithTimeout(context.Background(), second)
 		defer cancel()
-		require.NoError(t, e.hub.Join(ctx, "a", "g"), "the actor goes on")
+		require.NoError(t, e.hub.Join(ctx, "a", "g"), "the actor continues")
 		open()
 		e.settle()
 	})
@@ -146,7 +146,7 @@ func TestCloseDuringOnConnected(t *testing.T) {
 			c := e.open("a", "bob")
 			c.send(call("1", "echo"), `{"type":7,"error":"bye"}`)
 			e.sleep(second)
-			assert.Equal(t, []string{"connected a"}, e.handler.events(), "and waited for")
+			assert.Equal(t, []string{"connected a"}, e.handler.events(), "OnDisconnected waits for OnConnected")
 			assert.NotNil(t, e.sys.connections.find("a"))
 			open()
 			e.settle()
@@ -186,8 +186,8 @@ func TestClientCloses(t *testing.T) {
 	}
 }
 
-// A client that is gone, or has left on the level of its transport, has closed normally, but for what the transport found wrong.
-func TestTheTransportEnds(t *testing.T) {
+// If the transport ends, the connection is closed normally, unless the transport reports an error.
+func TestEndOfTransportClosesConnection(t *testing.T) {
 	for _, err := range []error{nil, errors.New("no UTF-8")} {
 		inBubble(t, func(t *testing.T, e *env) {
 			c := e.open("a", "")
@@ -216,8 +216,8 @@ func TestAbort(t *testing.T) {
 	})
 }
 
-// Done is closed for everybody who asks for it, before, after, or while the connection begins to close.
-func TestDoneOfAConnection(t *testing.T) {
+// Done is closed for all who ask for it before, while, or after the connection begins to close.
+func TestDoneOfConnectionIsClosed(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		for i := range 50 {
 			c := e.open(fmt.Sprint(i), "")
@@ -229,10 +229,10 @@ func TestDoneOfAConnection(t *testing.T) {
 			}
 			<-c.conn.Done()
 		}
-	}) // which waits for all of them
+	}) // the bubble waits for all goroutines
 }
 
-// Whatever closes a connection, and however much at once: OnDisconnected runs once.
+// OnDisconnected runs once, whatever closes the connection, also if several causes race.
 func TestOnDisconnectedRunsOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.settings.OutboxLimit = 100
@@ -265,7 +265,7 @@ func TestOnDisconnectedRunsOnce(t *testing.T) {
 	})
 }
 
-func TestOnDisconnectedThatPanics(t *testing.T) {
+func TestOnDisconnectedPanicDoesNotKeepConnection(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		for i, how := range []func(){func() { panic("oh") }, runtime.Goexit} {
 			e.handler.disconnected = func(*Call, error) { how() }
@@ -283,7 +283,7 @@ func TestOnDisconnectedCanSend(t *testing.T) {
 		e.handler.disconnected = func(k *Call, _ error) {
 			assert.NoError(t, k.Err())
 			assert.NoError(t, e.hub.Send(k, &Audience{}, "left", []any{k.Connection().ID()}))
-			assert.NoError(t, e.hub.Join(k, k.Connection().ID(), "ghosts"))
+			assert.NoError(t, e.hub.Join(k, k.Connection().ID(), "group"))
 		}
 		other := e.open("other", "")
 		c := e.open("a", "")
@@ -291,12 +291,12 @@ func TestOnDisconnectedCanSend(t *testing.T) {
 		e.settle()
 		assert.Equal(t, []string{invocationRecord("left", "a")}, other.messages())
 		assert.Equal(t, []string{`{"type":7}`, "close 1000"}, c.messages())
-		assert.Nil(t, e.hub.groups.find("ghosts"), "who is leaving joins nothing")
+		assert.Nil(t, e.hub.groups.find("group"), "a closing connection cannot join groups")
 		e.handler.disconnected = nil
 	})
 }
 
-func TestProtocolErrors(t *testing.T) {
+func TestProtocolErrorClosesConnection(t *testing.T) {
 	tooLarge := (&hubproto.TooLargeError{Limit: 32 << 10}).Error()
 	tests := map[string]struct{ bytes, text string }{
 		"no JSON": {"nonsense\x1e", "Error reading JSON."},
@@ -318,8 +318,8 @@ func TestProtocolErrors(t *testing.T) {
 	}
 }
 
-// What came before an unreadable message is answered first, if that does not take long.
-func TestAProtocolErrorBehindALongCall(t *testing.T) {
+// Calls received before an unreadable message are answered first, unless that takes too long.
+func TestProtocolErrorWaitsForEarlierCalls(t *testing.T) {
 	for _, end := range []string{"ok", "goexit", ""} {
 		inBubble(t, func(t *testing.T, e *env) {
 			control := newCallControl(e)
@@ -330,7 +330,7 @@ func TestAProtocolErrorBehindALongCall(t *testing.T) {
 			charged := c.conn.in.charged
 			c.send(call("3", "echo"))
 			e.settle()
-			assert.Equal(t, charged, c.conn.in.charged, "what comes then is not looked at")
+			assert.Equal(t, charged, c.conn.in.charged, "later input is not parsed")
 			e.sleep(second / 2)
 			require.NotContains(t, strings.Join(c.messages(), ""), `"type":7`)
 			if end != "" {
@@ -352,14 +352,17 @@ func TestAProtocolErrorBehindALongCall(t *testing.T) {
 	}
 }
 
-func TestTenThousandTinyMessages(t *testing.T) {
+func TestManyTinyMessages(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.settings.InboundLimit = 64 << 10
 		e.settings.OutboxLimit = 8 << 20
 		c := e.open("a", "")
 		c.send(strings.TrimSuffix(strings.Repeat(ping+"\x1e", 10_000), "\x1e"))
 		c.send(strings.TrimSuffix(strings.Repeat(call("1", "echo")+"\x1e", 10_000), "\x1e"))
-		c.send(`{"type":8,"sequenceId":1}`, `{"type":9,"sequenceId":1}`, `{"type":3,"invocationId":"x"}`, `{"type":2,"invocationId":"x","item":1}`, `{"type":99}`)
+		c.send(
+			`{"type":8,"sequenceId":1}`, `{"type":9,"sequenceId":1}`, `{"type":3,"invocationId":"x"}`,
+			`{"type":2,"invocationId":"x","item":1}`, `{"type":99}`,
+		)
 		c.send(call("2", "echo"))
 		e.sleep(second)
 		got := c.messages()

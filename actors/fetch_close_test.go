@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestLeave(t *testing.T) {
+func TestLeaveClosesConnection(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		cause error
@@ -32,8 +32,8 @@ func TestLeave(t *testing.T) {
 	}
 }
 
-// Before the handshake there is nothing to be said (spec §3.4).
-func TestLeaveBeforeTheHandshake(t *testing.T) {
+// Before the handshake no Close is sent (spec §3.4).
+func TestLeaveBeforeHandshakeSendsNothing(t *testing.T) {
 	for _, err := range []error{nil, errCut} {
 		inBubble(t, func(t *testing.T, e *env) {
 			f := e.connectFetcher("a", true)
@@ -48,8 +48,8 @@ func TestLeaveBeforeTheHandshake(t *testing.T) {
 	}
 }
 
-// A client that polls may be away for awayLimit: until then it can fetch what was said last.
-func TestAClientThatDoesNotFetchTheClose(t *testing.T) {
+// The last output of a closed connection can be fetched for awayLimit.
+func TestCloseIsKeptForPollingClient(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		f := e.openFetcher("a", true)
 		f.conn.Abort()
@@ -64,8 +64,8 @@ func TestAClientThatDoesNotFetchTheClose(t *testing.T) {
 	})
 }
 
-// Nothing can be fetched any more behind End, and nobody waits for it.
-func TestEndReleasesAFetch(t *testing.T) {
+// End releases a waiting Take, and no output can be fetched after it.
+func TestEndReleasesFetch(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		f := e.openFetcher("a", true)
 		f.ignoresCut = true
@@ -82,7 +82,7 @@ func TestEndReleasesAFetch(t *testing.T) {
 	})
 }
 
-func TestTheActorOfAClientThatPollsIsStopped(t *testing.T) {
+func TestStoppedActorOfPollingClient(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		f := e.openFetcher("a", true)
 		ended := f.fetchAll()
@@ -95,7 +95,7 @@ func TestTheActorOfAClientThatPollsIsStopped(t *testing.T) {
 	})
 }
 
-func TestShutdownAndClientsThatFetch(t *testing.T) {
+func TestShutdownWithFetchClients(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		waiting, stream, away := e.openFetcher("a", true), e.openFetcher("b", false), e.openFetcher("c", true)
 		ended, streamed := waiting.fetchAll(), stream.fetchAll()

@@ -12,14 +12,14 @@ import (
 	"github.com/troupe-go/troupe/internal/linktest"
 )
 
-// What is pending again behind a poll that has failed counts as before: a client that breaks off each poll at its end gets no second,
-// third and fourth outbox.
-func TestPollsThatBreakOffMakeNoRoom(t *testing.T) {
+// Output that is pending again after a failed poll counts toward the limit. A client whose polls all fail at their end cannot make the
+// outbox hold a multiple of its limit.
+func TestFailedPollsDoNotRaiseLimit(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		f := e.openFetcher("a", true)
 		limit := e.settings.OutboxLimit
 		sent, most := 0, 0
-		send := func() (full bool) { // a loop of sends, until it has to wait or is in vain
+		send := func() (full bool) { // sends until a message is above the mark or refused
 			for {
 				result := f.conn.out.Push(notePacket(0, sent, 1000), true, true)
 				if sent++; result != outbox.Queued {
@@ -42,8 +42,8 @@ func TestPollsThatBreakOffMakeNoRoom(t *testing.T) {
 	})
 }
 
-// A client that takes more than half a limit's worth a second is not too slow, whatever carries its messages.
-func TestALoopOfLargeSendsToAClientThatMoves(t *testing.T) {
+// A client that reads more than half of the limit per second is not treated as slow, on any transport.
+func TestClientThatKeepsReadingIsNotSlow(t *testing.T) {
 	const rate = 640 << 10
 	for name, open := range map[string]func(e *env){
 		"socket": func(e *env) {
@@ -77,7 +77,7 @@ func TestALoopOfLargeSendsToAClientThatMoves(t *testing.T) {
 	}
 }
 
-func TestNobodyPollsAndTheOutboxIsFull(t *testing.T) {
+func TestClientThatDoesNotPollIsDisconnectedAtLimit(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		f := e.openFetcher("a", true)
 		e.open("b", "")
@@ -89,7 +89,7 @@ func TestNobodyPollsAndTheOutboxIsFull(t *testing.T) {
 		}
 		e.settle()
 		require.Contains(t, e.handler.events(), lifetimeEvents("a", e.slowClientError())[1])
-		require.LessOrEqual(t, time.Since(start), 2*second, "senders do not wait for long")
+		require.LessOrEqual(t, time.Since(start), 2*second, "senders are not delayed much")
 		more, err := f.fetch(context.Background(), f.collect)
 		require.False(t, more)
 		require.NoError(t, err)
@@ -97,8 +97,8 @@ func TestNobodyPollsAndTheOutboxIsFull(t *testing.T) {
 	})
 }
 
-// A poll may come while the message that was too much is still being sent to others.
-func TestAPollBehindAFullOutbox(t *testing.T) {
+// A poll may begin while the message that has overflowed the outbox is still being sent to other connections.
+func TestPollAfterOverflow(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		f := e.openFetcher("a", true)
 		for i := 0; ; i++ {
@@ -109,7 +109,7 @@ func TestAPollBehindAFullOutbox(t *testing.T) {
 		more, err := f.fetch(context.Background(), f.collect)
 		require.NoError(t, err)
 		if !more {
-			f.Cut() // as a poll does that is answered with 204
+			f.Cut() // as the transport does when it answers a poll with 204
 		}
 		f.conn.overflowed()
 		e.settle()

@@ -37,13 +37,13 @@ func TestOutputIsFetchedInOrder(t *testing.T) {
 	})
 }
 
-func TestWhatIsNotDeliveredStaysPending(t *testing.T) {
+func TestUndeliveredOutputStaysPending(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		f := e.openFetcher("a", true)
 		lost := errors.New("lost")
 		e.send(&Audience{}, "n", 0)
 		more, err := f.fetch(context.Background(), func([]byte, func(int)) error {
-			e.send(&Audience{}, "n", 1) // meanwhile
+			e.send(&Audience{}, "n", 1) // while the output is delivered
 			return lost
 		})
 		require.True(t, more)
@@ -52,7 +52,7 @@ func TestWhatIsNotDeliveredStaysPending(t *testing.T) {
 
 		e.send(&Audience{}, "n", 2)
 		_, err = f.fetch(context.Background(), func([]byte, func(int)) error {
-			f.conn.Abort() // behind what fails now
+			f.conn.Abort() // after the output whose delivery fails
 			return lost
 		})
 		require.Equal(t, lost, err)
@@ -61,14 +61,14 @@ func TestWhatIsNotDeliveredStaysPending(t *testing.T) {
 		require.False(t, more)
 		require.NoError(t, err)
 		more, err = f.fetch(context.Background(), f.collect)
-		require.False(t, more, "as often as one asks")
+		require.False(t, more, "repeatedly")
 		require.NoError(t, err)
 		f.Cut()
 	})
 }
 
-// A poll whose time is over at the moment at which something comes leaves it to the next one.
-func TestNothingIsLostBetweenPolls(t *testing.T) {
+// If a poll times out at the moment at which a message is sent, the next poll receives the message.
+func TestNothingIsLostWhenPollTimesOut(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		f := e.openFetcher("a", true)
 		for i := range 2000 {
@@ -172,7 +172,7 @@ func TestFetchModel(t *testing.T) {
 	})
 }
 
-func TestTenThousandSendsToAClientThatPolls(t *testing.T) {
+func TestManySendsToPollingClient(t *testing.T) {
 	for name, pause := range map[string]time.Duration{"at once": 0, "after a while": 300 * time.Millisecond} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, e *env) {
@@ -206,7 +206,7 @@ func TestTenThousandSendsToAClientThatPolls(t *testing.T) {
 	}
 }
 
-func TestBinaryOverWhatIsFetched(t *testing.T) {
+func TestBinaryProtocolOnFetchTransports(t *testing.T) {
 	for _, polls := range []bool{true, false} {
 		inBubbleWith(t, second, func(t *testing.T, e *env) {
 			f := e.connectFetcher("a", polls)
@@ -214,7 +214,9 @@ func TestBinaryOverWhatIsFetched(t *testing.T) {
 			e.settle()
 			want := []string{"{}"}
 			if !polls {
-				want = []string{`{"error":"Cannot use the 'messagepack' protocol on the current transport. The transport does not support 'Binary' transfer format."}`}
+				want = []string{
+					`{"error":"Cannot use the 'messagepack' protocol on the current transport. The transport does not support 'Binary' transfer format."}`,
+				}
 			}
 			require.Equal(t, want, f.poll())
 			f.conn.Abort()

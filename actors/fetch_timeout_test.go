@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestAClientThatDoesNotPollAgain(t *testing.T) {
+func TestClientThatStopsPollingIsDisconnected(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		f := e.openFetcher("a", true)
 		e.sleep(15 * second)
@@ -21,22 +21,22 @@ func TestAClientThatDoesNotPollAgain(t *testing.T) {
 	})
 }
 
-func TestAClientThatDoesNotPollAgainWhileSomethingWaits(t *testing.T) {
+func TestClientThatStopsPollingWithPendingOutputIsDisconnected(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.openFetcher("a", true)
 		e.send(&Audience{}, "n", 1)
 		e.sleep(15 * second)
-		require.Len(t, e.handler.events(), 1, "the time to send is not that of a client that is away")
+		require.Len(t, e.handler.events(), 1, "SendTimeout does not apply between polls")
 		e.sleep(2 * second)
 		require.Equal(t, lifetimeEvents("a", nil), e.handler.events())
 	})
 }
 
-// A client that finds something with each poll is there all the time, though no poll waits when the heart beats.
-func TestAClientWhosePollsNeverWait(t *testing.T) {
+// A client whose polls always find output is not disconnected, though no poll is waiting when the heartbeat ticks.
+func TestClientWhosePollsReturnAtOnceIsNotDisconnected(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		f := e.openFetcher("a", true)
-		e.sleep(50 * time.Millisecond) // between two beats
+		e.sleep(50 * time.Millisecond) // between two ticks of the heartbeat
 		for i := range 600 {
 			e.send(&Audience{}, "n", i)
 			require.Equal(t, []string{invocationRecord("n", i)}, f.poll(), "after %d ms", i*100)
@@ -46,7 +46,7 @@ func TestAClientWhosePollsNeverWait(t *testing.T) {
 	})
 }
 
-func TestAPollThatWaits(t *testing.T) {
+func TestWaitingPollKeepsConnectionAlive(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		f := e.openFetcher("a", true)
 		ended := f.fetchAll()
@@ -58,8 +58,8 @@ func TestAPollThatWaits(t *testing.T) {
 	})
 }
 
-// Who polls need not ping, even if it has done so once.
-func TestAClientThatPollsIsNotTimedOut(t *testing.T) {
+// A polling client is not subject to ClientTimeout, even if it has sent a ping.
+func TestPollingClientNeedNotPing(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		f := e.openFetcher("a", true)
 		f.send(ping)
@@ -71,7 +71,7 @@ func TestAClientThatPollsIsNotTimedOut(t *testing.T) {
 	})
 }
 
-func TestPingsOfAnEventStream(t *testing.T) {
+func TestPingsOfEventStream(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		f := e.openFetcher("a", false)
 		ended := f.fetchAll()
@@ -82,11 +82,14 @@ func TestPingsOfAnEventStream(t *testing.T) {
 		require.Equal(t, lifetimeEvents("a", ErrClientTimeout), e.handler.events())
 		require.NoError(t, <-ended)
 		records := f.records()
-		require.Equal(t, `{"type":7,"error":"`+connectedText+" Error: "+ErrClientTimeout.Error()+`","allowReconnect":true}`, records[len(records)-1])
+		require.Equal(
+			t, `{"type":7,"error":"`+connectedText+" Error: "+ErrClientTimeout.Error()+`","allowReconnect":true}`,
+			records[len(records)-1],
+		)
 	})
 }
 
-func TestOutputThatIsNotTaken(t *testing.T) {
+func TestSendTimeoutOfFetch(t *testing.T) {
 	for _, polls := range []bool{true, false} {
 		inBubble(t, func(t *testing.T, e *env) {
 			f := e.openFetcher("a", polls)
@@ -108,7 +111,7 @@ func TestOutputThatIsNotTaken(t *testing.T) {
 	}
 }
 
-func TestOutputThatIsTakenSlowly(t *testing.T) {
+func TestSlowFetchIsNotTimedOut(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		f := e.openFetcher("a", false)
 		e.send(&Audience{}, "n", 1)
@@ -129,7 +132,7 @@ func TestOutputThatIsTakenSlowly(t *testing.T) {
 	})
 }
 
-func TestHandshakeTimeoutOfAClientThatPolls(t *testing.T) {
+func TestHandshakeTimeoutOfPollingClient(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		f := e.connectFetcher("a", true)
 		ended := f.fetchAll()

@@ -20,16 +20,16 @@ import (
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
-// loud is a second protocol: JSON whose invocations have their targets in capitals, in binary messages.
+// upperProtocol is a second protocol for tests: JSON in binary messages, with upper-case targets.
 type upperProtocol struct{ hubproto.Protocol }
 
-func (upperProtocol) Name() string { return "loud" }
+func (upperProtocol) Name() string { return "upper" }
 func (upperProtocol) Binary() bool { return true }
 func (p upperProtocol) AppendInvocation(dst, id []byte, target string, args []any) ([]byte, error) {
 	return p.Protocol.AppendInvocation(dst, id, strings.ToUpper(target), args)
 }
 
-func TestAudiences(t *testing.T) {
+func TestAudienceSelectsReceivers(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		ctx := context.Background()
 		clients := map[string]*client{}
@@ -44,7 +44,7 @@ func TestAudiences(t *testing.T) {
 		a := clients["a"].conn
 		tests := []struct {
 			to   Audience
-			want string // receivers; who gets it twice is there twice
+			want string // the receivers, each as often as it receives the message
 		}{
 			{Audience{Kind: All}, "a b c d e"},
 			{Audience{Kind: All, Except: a}, "b c d e"},
@@ -79,7 +79,7 @@ func TestAudiences(t *testing.T) {
 	})
 }
 
-func TestSendFails(t *testing.T) {
+func TestSendErrors(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		c := e.open("a", "")
 		ctx, cancel := context.WithCancelCause(context.Background())
@@ -87,7 +87,11 @@ func TestSendFails(t *testing.T) {
 		cancel(cause)
 		require.ErrorIs(t, e.hub.Send(ctx, &Audience{}, "x", nil), cause)
 		require.ErrorContains(t, e.hub.Send(context.Background(), &Audience{}, "x", []any{make(chan int)}), "cannot be encoded")
-		require.NoError(t, e.hub.Send(context.Background(), &Audience{Kind: Groups, Names: []string{"empty"}}, "x", []any{make(chan int)}), "nobody has to encode it")
+		require.NoError(
+			t,
+			e.hub.Send(context.Background(), &Audience{Kind: Groups, Names: []string{"empty"}}, "x", []any{make(chan int)}),
+			"nothing is encoded without receivers",
+		)
 		err := e.hub.Send(context.Background(), &Audience{}, "x", []any{panickingMarshaler{}})
 		var p *PanicError
 		require.ErrorAs(t, err, &p)
@@ -98,35 +102,35 @@ func TestSendFails(t *testing.T) {
 	})
 }
 
-// panicky cannot be marshaled.
+// panickingMarshaler is a value whose MarshalJSON panics.
 type panickingMarshaler struct{}
 
 func (panickingMarshaler) MarshalJSON() ([]byte, error) { panic("marshal") }
 
-// marshaler is what its function returns.
+// marshalerFunc is a json.Marshaler that encodes the result of the function.
 type marshalerFunc func() string
 
 func (m marshalerFunc) MarshalJSON() ([]byte, error) { return json.Marshal(m()) }
 
-func TestEveryMemberGetsItsProtocol(t *testing.T) {
+func TestSendEncodesOncePerProtocol(t *testing.T) {
 	inBubbleWith(t, second, func(t *testing.T, e *env) {
-		quiet, shouting := e.open("a", ""), e.connect("b", "")
-		shouting.sendHandshake("LOUD")
+		jsonClient, upperClient := e.open("a", ""), e.connect("b", "")
+		upperClient.sendHandshake("UPPER")
 		e.settle()
 		encoded := 0
 		arg := marshalerFunc(func() string { encoded++; return "x" })
 		e.send(&Audience{}, "hello", arg)
 		e.send(&Audience{Kind: Connections, Names: []string{"a", "b"}}, "again", arg)
 		e.settle()
-		assert.Equal(t, []string{invocationRecord("hello", "x"), invocationRecord("again", "x")}, quiet.messages())
-		assert.Equal(t, []string{invocationRecord("HELLO", "x"), invocationRecord("AGAIN", "x")}, shouting.messages())
+		assert.Equal(t, []string{invocationRecord("hello", "x"), invocationRecord("again", "x")}, jsonClient.messages())
+		assert.Equal(t, []string{invocationRecord("HELLO", "x"), invocationRecord("AGAIN", "x")}, upperClient.messages())
 		assert.Equal(t, 4, encoded, "once for each protocol and Send")
-		frames, _ := linktest.ParseFrames(shouting.socket.Wire())
+		frames, _ := linktest.ParseFrames(upperClient.socket.Wire())
 		assert.EqualValues(t, wsframe.Binary, frames[len(frames)-1].Opcode)
-		frames, _ = linktest.ParseFrames(quiet.socket.Wire())
+		frames, _ = linktest.ParseFrames(jsonClient.socket.Wire())
 		assert.EqualValues(t, wsframe.Text, frames[len(frames)-1].Opcode)
 
-		quiet.socket.Cut()
+		jsonClient.socket.Cut()
 		e.settle()
 		encoded = 0
 		e.send(&Audience{}, "x", arg)
@@ -134,11 +138,12 @@ func TestEveryMemberGetsItsProtocol(t *testing.T) {
 	}, hubproto.JSON, upperProtocol{hubproto.JSON})
 }
 
-// A member that joins while the arguments are being encoded, with a protocol that nobody had before, is not left out.
-func TestAProtocolJoinsMeanwhile(t *testing.T) {
+// A connection that joins a group while the arguments are being encoded receives the message, even if it is the first with its
+// protocol.
+func TestMemberWithNewProtocolJoinsDuringEncoding(t *testing.T) {
 	inBubbleWith(t, second, func(t *testing.T, e *env) {
-		quiet, shouting := e.open("a", ""), e.connect("b", "")
-		shouting.sendHandshake("loud")
+		jsonClient, upperClient := e.open("a", ""), e.connect("b", "")
+		upperClient.sendHandshake("upper")
 		e.settle()
 		require.NoError(t, e.hub.Join(context.Background(), "a", "g"))
 		encoded := 0
@@ -148,19 +153,19 @@ func TestAProtocolJoinsMeanwhile(t *testing.T) {
 			return "x"
 		}))
 		e.settle()
-		assert.Equal(t, []string{invocationRecord("hello", "x")}, quiet.messages())
-		assert.Equal(t, []string{invocationRecord("HELLO", "x")}, shouting.messages())
+		assert.Equal(t, []string{invocationRecord("hello", "x")}, jsonClient.messages())
+		assert.Equal(t, []string{invocationRecord("HELLO", "x")}, upperClient.messages())
 		assert.Equal(t, 2, encoded)
 	}, hubproto.JSON, upperProtocol{hubproto.JSON})
 }
 
-// Everybody that a panic has not kept from it can use the group on.
-func TestAPanicInsideAFanOut(t *testing.T) {
+// A panic while a message is sent to a group does not make the group unusable.
+func TestPanicDuringSendDoesNotLockGroup(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		c := e.open("a", "")
 		require.NoError(t, e.hub.Join(context.Background(), "a", "g"))
 		broken := &Connection{}
-		broken.out.Init((*boxOwner)(broken), nil, 1<<20, wsframe.Text) // without a flusher
+		broken.out.Init((*boxOwner)(broken), nil, 1<<20, wsframe.Text) // without a flusher, so that pushing panics
 		e.hub.groups.join("g", broken)
 		send := func() error {
 			return e.hub.Send(context.Background(), &Audience{Kind: Groups, Names: []string{"g"}}, "x", nil)
@@ -174,8 +179,8 @@ func TestAPanicInsideAFanOut(t *testing.T) {
 	})
 }
 
-// A fan-out does not wait for anybody: who is full is left to be dealt with.
-func TestAFanOutToFullSockets(t *testing.T) {
+// Sending to the members of a group does not block. Connections with a full outbox are handled by Finish.
+func TestSendToFullSocketsDoesNotWait(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		for i := range 20 {
 			e.open(fmt.Sprint(i), "", linktest.Full, func(s *linktest.Socket) { s.BlocksOnly = i%2 == 0 })
@@ -196,9 +201,9 @@ func TestAFanOutToFullSockets(t *testing.T) {
 	})
 }
 
-// What one sender sends arrives in its order, at most once, and all of it at those who were in the audience all the time, whatever
-// way it takes: to connections, groups, users, everyone, with joins and leaves meanwhile.
-func TestOrder(t *testing.T) {
+// The messages of one sender arrive in order and at most once, through audiences of all kinds and with concurrent joins and leaves.
+// Connections that are in the audience all the time receive all of them.
+func TestMessagesOfOneSenderArriveInOrder(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		const connections, groups, senders = 12, 4, 4
 		e.settings.OutboxLimit = 8 << 20
@@ -208,7 +213,7 @@ func TestOrder(t *testing.T) {
 			round++
 			name := func(kind string, i int) string { return fmt.Sprint(kind, round, "-", i) }
 			clients := make([]*client, connections)
-			fixed := make([][]bool, connections) // by connection and group: a member all the time
+			fixed := make([][]bool, connections) // by connection and group: whether the connection is a member all the time
 			for i := range clients {
 				kind := rapid.SampledFrom([]string{"fast", "blocking", "slow"}).Draw(t, "kind")
 				clients[i] = e.open(name("c", i), name("u", i%3), func(s *linktest.Socket) { s.BlocksOnly = kind == "blocking" })
@@ -225,7 +230,7 @@ func TestOrder(t *testing.T) {
 			}
 			type sent struct {
 				to   Audience
-				must []int // those that have to get it
+				must []int // indexes of the clients that have to receive it
 			}
 			plans := make([][]sent, senders)
 			for s := range plans {
@@ -264,7 +269,7 @@ func TestOrder(t *testing.T) {
 					}
 				})
 			}
-			for _, c := range clients { // the slow take some bytes now and then
+			for _, c := range clients { // slow sockets accept a few bytes at a time
 				all.Go(func() {
 					for i := range 20 {
 						c.socket.Drain(i)
@@ -272,7 +277,7 @@ func TestOrder(t *testing.T) {
 					c.socket.Drain(-1)
 				})
 			}
-			for i, c := range clients { // everyone comes and goes in the groups that it is no fixed member of
+			for i, c := range clients { // each client joins and leaves the groups of which it is not a fixed member
 				all.Go(func() {
 					for g := range groups {
 						if !fixed[i][g] {
@@ -302,8 +307,8 @@ func TestOrder(t *testing.T) {
 	})
 }
 
-// Completions and sends of one call are in order, too: what a method sends to its caller comes before its answer.
-func TestASendComesBeforeTheAnswer(t *testing.T) {
+// Messages that a method sends to its caller arrive before its completion.
+func TestSendsOfMethodArriveBeforeItsCompletion(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.handler.methods["send"] = func(k *Call, args string) (any, error) {
 			for _, kind := range []Kind{All, Caller} {

@@ -15,7 +15,7 @@ import (
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
-func TestPings(t *testing.T) {
+func TestPingsAreSentWhenIdle(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.settings.KeepAlive = 5 * second
 		c := e.open("a", "")
@@ -28,8 +28,8 @@ func TestPings(t *testing.T) {
 	})
 }
 
-// Nobody is sent a ping before the handshake, or while something else is on its way.
-func TestNoPingWhenBusy(t *testing.T) {
+// No ping is sent before the handshake, or while other output is pending.
+func TestNoPingBeforeHandshakeOrWithPendingOutput(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.settings.KeepAlive = 2 * second
 		silent := e.connect("silent", "")
@@ -49,13 +49,13 @@ func TestNoPingWhenBusy(t *testing.T) {
 	})
 }
 
-// Every protocol has its own ping, and the first one does not come before the handshake's answer.
-func TestPingsOfASecondProtocol(t *testing.T) {
+// Each protocol has its own ping. No ping is sent before the handshake response.
+func TestPingsOfSecondProtocol(t *testing.T) {
 	inBubbleWith(t, never, func(t *testing.T, e *env) {
 		e.settings.KeepAlive = second
 		for i := range 50 {
 			c := e.connect(fmt.Sprint(i), "")
-			go c.sendHandshake("loud")
+			go c.sendHandshake("upper")
 			go func() {
 				for range 10 {
 					c.conn.tick(1000)
@@ -71,7 +71,7 @@ func TestPingsOfASecondProtocol(t *testing.T) {
 	}, hubproto.JSON, upperProtocol{hubproto.JSON})
 }
 
-// A client that has never sent a ping may be silent, one that has may not.
+// Only a client that has sent a ping is subject to ClientTimeout.
 func TestClientTimeout(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.settings.ClientTimeout = 10 * second
@@ -82,14 +82,17 @@ func TestClientTimeout(t *testing.T) {
 		assert.False(t, once.socket.IsFinished())
 		e.sleep(2 * second)
 		assert.True(t, once.socket.IsFinished())
-		assert.Equal(t, []string{fmt.Sprintf(`{"type":7,"error":"Connection closed with an error. Error: %s","allowReconnect":true}`, jsonText(ErrClientTimeout.Error())), "close 1000"}, once.messages())
+		assert.Equal(t, []string{
+			fmt.Sprintf(`{"type":7,"error":"Connection closed with an error. Error: %s","allowReconnect":true}`, jsonText(ErrClientTimeout.Error())),
+			"close 1000",
+		}, once.messages())
 		assert.Equal(t, "disconnected once: "+ErrClientTimeout.Error(), e.handler.events()[2])
 		e.sleep(60 * second)
 		assert.False(t, never.socket.IsFinished())
 	})
 }
 
-func TestAnyMessageResetsTheClientTimeout(t *testing.T) {
+func TestAnyMessageResetsClientTimeout(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.settings.ClientTimeout = 10 * second
 		c := e.open("a", "")
@@ -99,7 +102,7 @@ func TestAnyMessageResetsTheClientTimeout(t *testing.T) {
 			c.send(call("", "echo"))
 		}
 		assert.False(t, c.socket.IsFinished())
-		for range 5 { // but not parts of one
+		for range 5 { // parts of a message do not reset it
 			e.sleep(4 * second)
 			c.write([]byte("x"))
 		}
@@ -107,8 +110,8 @@ func TestAnyMessageResetsTheClientTimeout(t *testing.T) {
 	})
 }
 
-// While the reader waits for us, a client cannot be heard.
-func TestTheClientTimeoutStandsWhileTheReaderWaits(t *testing.T) {
+// The client timeout does not run while the reader waits for inbound budget.
+func TestClientTimeoutPausesWhileReaderWaits(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.settings.ClientTimeout = 10 * second
 		e.settings.InboundLimit = 5 << 10
@@ -148,7 +151,7 @@ func TestHandshakeTimeout(t *testing.T) {
 	})
 }
 
-// OnConnected may take longer than a handshake.
+// OnConnected may take longer than HandshakeTimeout.
 func TestOnConnectedHasNoTimeout(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		gate, open := e.gate()
@@ -160,7 +163,7 @@ func TestOnConnectedHasNoTimeout(t *testing.T) {
 	})
 }
 
-// Stalled is who takes no byte while bytes are pending.
+// A client is stalled if it reads nothing while output is pending.
 func TestSendTimeout(t *testing.T) {
 	for _, blocks := range []bool{false, true} {
 		inBubble(t, func(t *testing.T, e *env) {
@@ -175,7 +178,7 @@ func TestSendTimeout(t *testing.T) {
 				slow.socket.Drain(1)
 			}
 			assert.True(t, stalled.socket.IsCut())
-			assert.False(t, slow.socket.IsCut(), "a slow client that moves is not stalled")
+			assert.False(t, slow.socket.IsCut(), "a slow client that makes progress is not stalled")
 			assert.False(t, idle.socket.IsCut())
 			assert.Equal(t, "disconnected stalled: "+ErrSendTimeout.Error(), e.handler.events()[3])
 			stalled.assertRemoved(t)
@@ -186,7 +189,7 @@ func TestSendTimeout(t *testing.T) {
 	}
 }
 
-// A client that does not answer a close is cut off, and OnDisconnected does not wait for that.
+// A client that does not answer the close frame is cut off. OnDisconnected does not wait for that.
 func TestCloseTimeout(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		c := e.open("a", "", func(s *linktest.Socket) { s.Answers = false })
@@ -201,8 +204,8 @@ func TestCloseTimeout(t *testing.T) {
 	})
 }
 
-// A client that has taken nothing until its outbox was full is not given the time for a polite end.
-func TestCloseAtTheLimit(t *testing.T) {
+// A client that has read nothing until its outbox was full is cut off without an orderly close.
+func TestCloseWithFullOutboxCutsConnection(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		c := e.open("a", "", func(s *linktest.Socket) { s.Room = 5 })
 		c.conn.out.Push(notePacket(0, 0, e.settings.OutboxLimit), false, false)
@@ -213,8 +216,8 @@ func TestCloseAtTheLimit(t *testing.T) {
 	})
 }
 
-// A client that takes leave, but not what waits for it, is cut off: nothing may hang on to its descriptor.
-func TestAClientThatLeavesWithoutReading(t *testing.T) {
+// A client that closes the connection without reading the pending output is cut off, so that its descriptor is closed.
+func TestClientThatClosesWithoutReadingIsCut(t *testing.T) {
 	for _, how := range []string{"full", "blocking", "in the close frame"} {
 		t.Run(how, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, e *env) {
@@ -224,7 +227,7 @@ func TestAClientThatLeavesWithoutReading(t *testing.T) {
 				if how != "in the close frame" {
 					e.send(&Audience{}, "x", string(make([]byte, 1000)))
 				}
-				c.end(nil) // a close frame of the client's: the descriptor is still open
+				c.end(nil) // the client has sent a close frame; the descriptor is still open
 				e.settle()
 				assert.Equal(t, "disconnected a: <nil>", e.handler.events()[1])
 				e.sleep(10 * second)
@@ -236,7 +239,7 @@ func TestAClientThatLeavesWithoutReading(t *testing.T) {
 	}
 }
 
-// Idle goroutines go after a while, those that are used stay.
+// Idle worker goroutines end after a while; used ones remain.
 func TestIdleWorkersAreReleased(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.settings.Parallel = 8
@@ -271,8 +274,8 @@ func TestIdleWorkersAreReleased(t *testing.T) {
 	})
 }
 
-// A ring that has grown is given up when it is empty.
-func TestEmptyMailboxesKeepNoMemory(t *testing.T) {
+// The ring of a mailbox is released when the mailbox is empty.
+func TestEmptyMailboxReleasesItsMemory(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		c := e.open("a", "")
 		for i := range 500 {
@@ -284,8 +287,8 @@ func TestEmptyMailboxesKeepNoMemory(t *testing.T) {
 	})
 }
 
-// Timers are the heartbeat's own: a period that is longer changes how exact they are, and not how long they take.
-func TestALongPeriod(t *testing.T) {
+// The period of the heartbeat determines the precision of timeouts, not their duration.
+func TestTimeoutsDoNotDependOnHeartbeatPeriod(t *testing.T) {
 	inBubbleWith(t, never, func(t *testing.T, e *env) {
 		c := e.connect("a", "")
 		c.conn.tick(10_000)
@@ -297,15 +300,15 @@ func TestALongPeriod(t *testing.T) {
 	}, hubproto.JSON)
 }
 
-// A client is heard while all calls that it may run are running: one that pings is not timed out, and one that has stopped is.
-func TestTheClientTimeoutDuringACall(t *testing.T) {
+// Messages are read while the maximum number of calls run: a client that pings is not timed out, and one that has stopped pinging is.
+func TestClientTimeoutDuringCall(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.settings.ClientTimeout = 10 * second
 		pings, stops := e.open("pings", ""), e.open("stops", "")
 		for _, c := range []*client{pings, stops} {
 			c.send(ping, call("1", "wait"))
 		}
-		for i := range 7 { // 56 s, and calls go on for 30 s
+		for i := range 7 { // 56 s; calls continue for 30 s after the connection has ended
 			e.sleep(8 * second)
 			pings.send(ping)
 			assert.Equal(t, i > 0, stops.conn.ending.Load())

@@ -16,16 +16,16 @@ import (
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
-// client is the peer of a connection, and the transport's reading goroutine.
+// client is the client of a connection over a socket. It also plays the part of the transport's reading goroutine.
 type client struct {
 	env      *env
 	conn     *Connection
 	socket   *linktest.Socket
-	readLock chan struct{} // a lock that a bubble sees through: the reading half is for one goroutine at a time
+	readLock chan struct{} // serializes calls of the session; unlike a mutex, it works with synctest
 	ended    atomic.Bool
 }
 
-// connect opens a connection that has not said anything yet.
+// connect opens a connection without sending a handshake request.
 func (e *env) connect(id, user string, change ...func(*linktest.Socket)) *client {
 	e.t.Helper()
 	c, err := e.tryConnect(id, user, change...)
@@ -53,7 +53,7 @@ func (e *env) tryConnect(id, user string, change ...func(*linktest.Socket)) (*cl
 	return c, nil
 }
 
-// open opens a connection that has shaken hands and whose OnConnected has run.
+// open opens a connection and completes the handshake. In a bubble it also waits until OnConnected has returned or blocks.
 func (e *env) open(id, user string, change ...func(*linktest.Socket)) *client {
 	e.t.Helper()
 	c := e.connect(id, user, change...)
@@ -68,12 +68,12 @@ func (c *client) sendHandshake(protocol string) {
 	c.write(hubproto.AppendHandshakeRequest(nil, hubproto.HandshakeRequest{Protocol: protocol, Version: 1}))
 }
 
-// say sends records.
+// send sends hub messages, each followed by the record separator.
 func (c *client) send(records ...string) {
 	c.write([]byte(strings.Join(records, "\x1e") + "\x1e"))
 }
 
-// write is what a transport does with bytes that have come.
+// write passes received bytes to the connection as a transport does.
 func (c *client) write(b []byte) {
 	c.readLock <- struct{}{}
 	defer func() { <-c.readLock }()
@@ -84,7 +84,7 @@ func (c *client) write(b []byte) {
 	}
 }
 
-// end is what a transport does when nothing comes any more.
+// end reports the end of the input as a transport does.
 func (c *client) end(err error) {
 	c.readLock <- struct{}{}
 	defer func() { <-c.readLock }()
@@ -93,20 +93,20 @@ func (c *client) end(err error) {
 	}
 }
 
-// got is everything that has arrived, the answer to the handshake left out.
+// messages returns everything that the client has received after the handshake response.
 func (c *client) messages() []string {
 	c.env.t.Helper()
 	all := c.records()
-	require.NotEmpty(c.env.t, all, "no answer to the handshake")
+	require.NotEmpty(c.env.t, all, "no handshake response")
 	require.Equal(c.env.t, "{}", all[0])
 	return all[1:]
 }
 
-// everything is the records that have arrived, and the control frames: "close 1000", "pong x".
+// records returns the received records, including the handshake response. Control frames are represented as "close 1000" and "pong x".
 func (c *client) records() (records []string) {
 	c.env.t.Helper()
 	frames, rest := linktest.ParseFrames(c.socket.Wire())
-	require.Empty(c.env.t, rest, "a frame has come in part")
+	require.Empty(c.env.t, rest, "incomplete frame")
 	for _, f := range frames {
 		switch f.Opcode {
 		case wsframe.Close:
@@ -122,7 +122,7 @@ func (c *client) records() (records []string) {
 	return records
 }
 
-// later sends without waiting for it.
+// sendAsync sends hub messages on another goroutine. The returned function reports whether they have been read.
 func (c *client) sendAsync(records ...string) (sent func() bool) {
 	done := make(chan struct{})
 	go func() {
@@ -140,7 +140,7 @@ func (c *client) sendAsync(records ...string) (sent func() bool) {
 	}
 }
 
-// charge is what one small message in one piece costs.
+// smallMessageCharge is the amount of the inbound budget that one small message in a piece of its own takes.
 const smallMessageCharge = pieceSize + messageCharge
 
 func (c *client) countPings() (n int) {
@@ -152,7 +152,7 @@ func (c *client) countPings() (n int) {
 	return n
 }
 
-// trickle lets a client take rate bytes a second.
+// drainAtRate lets the client's socket accept rate bytes per second until stop is closed.
 func (c *client) drainAtRate(rate int, stop <-chan struct{}) {
 	for {
 		select {
@@ -164,16 +164,16 @@ func (c *client) drainAtRate(rate int, stop <-chan struct{}) {
 	}
 }
 
-// upset makes the actor of a connection panic: it asks the handler to describe an error that is nil.
+// panicActor makes the actor of the connection panic, by sending it a nil close request.
 func (c *client) panicActor() { c.env.tell(c.conn.PID(), (*closeRequest)(nil)) }
 
-// gone checks that nothing of a connection is left.
+// assertRemoved checks that the connection has been removed from all registries and holds no inbound budget.
 func (c *client) assertRemoved(t *testing.T) {
 	t.Helper()
 	sys, conn := c.env.sys, c.conn
 	assert.Nil(t, sys.connections.find(conn.id))
 	_, ok := sys.actors.ProcessRegistry.Get(conn.PID())
-	assert.False(t, ok, "its actor")
+	assert.False(t, ok, "the actor is not registered")
 	assert.NotContains(t, sys.allConnections(), conn)
 	assert.Negative(t, c.env.hub.everyone.find(conn))
 	for _, d := range []*directory{c.env.hub.groups, c.env.hub.users} {
@@ -191,7 +191,7 @@ func (c *client) assertRemoved(t *testing.T) {
 	}
 }
 
-// clean checks that nothing is left of the calls and streams of a connection.
+// requireIdle checks that the connection has no calls and no uploads, and that all slots and all inbound budget are free.
 func (c *client) requireIdle(t require.TestingT) {
 	q, in := &c.conn.calls, &c.conn.in
 	q.mu.Lock()
@@ -219,7 +219,7 @@ func (q *runQueue) isEmpty() bool {
 	return q.slots.taken == 0 && q.head == nil && len(q.running) == 0
 }
 
-// haveLent is how many calls run without the slot that they had.
+// lentSlots returns the number of running calls that have lent their slot.
 func (q *runQueue) lentSlots() (n int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -13,17 +13,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// puller is the peer of a connection whose output is fetched, and its transport.
+// fetchClient is the client of a connection whose output is fetched, and the transport of that connection.
 type fetchClient struct {
 	env        *env
 	conn       *Connection
-	readLock   chan struct{} // for one goroutine at a time, see client
+	readLock   chan struct{} // see client
 	polls      bool
-	ignoresCut bool // Cut does not end a fetch
+	ignoresCut bool // Cut does not cancel the running fetch
 
 	mu       sync.Mutex
 	isCut    bool
-	cancel   context.CancelCauseFunc // of the fetch that runs
+	cancel   context.CancelCauseFunc // cancels the running fetch
 	received []byte
 }
 
@@ -46,7 +46,7 @@ func (f *fetchClient) Cut() {
 	}
 }
 
-// pull opens a connection that has not said anything yet.
+// connectFetcher opens a connection without sending a handshake request.
 func (e *env) connectFetcher(id string, polls bool) *fetchClient {
 	e.t.Helper()
 	f := &fetchClient{env: e, polls: polls, readLock: make(chan struct{}, 1)}
@@ -58,7 +58,7 @@ func (e *env) connectFetcher(id string, polls bool) *fetchClient {
 	return f
 }
 
-// greet opens a connection that has shaken hands, and fetches the answer.
+// openFetcher opens a connection, completes the handshake and fetches the handshake response.
 func (e *env) openFetcher(id string, polls bool) *fetchClient {
 	e.t.Helper()
 	f := e.connectFetcher(id, polls)
@@ -81,7 +81,7 @@ func (f *fetchClient) send(records ...string) {
 
 var errCut = errors.New("the request was cut")
 
-// fetch takes output once, and passes it to take. It returns false at the end of all output.
+// fetch takes output once and passes it to take. It returns more = false after the last output.
 func (f *fetchClient) fetch(ctx context.Context, take func(b []byte, taken func(int)) error) (more bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -102,7 +102,7 @@ func (f *fetchClient) fetch(ctx context.Context, take func(b []byte, taken func(
 	return true, err
 }
 
-// keep takes everything.
+// collect stores all of the output.
 func (f *fetchClient) collect(b []byte, taken func(int)) error {
 	taken(len(b))
 	f.mu.Lock()
@@ -111,7 +111,7 @@ func (f *fetchClient) collect(b []byte, taken func(int)) error {
 	return nil
 }
 
-// poll takes what is there, without waiting.
+// poll fetches and returns the pending output, without waiting for any.
 func (f *fetchClient) poll() []string {
 	f.env.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -126,16 +126,16 @@ func (f *fetchClient) poll() []string {
 	return splitRecords(f.env.t, f.received[before:])
 }
 
-// cut cuts whole messages apart.
+// splitRecords splits b, which must consist of complete records.
 func splitRecords(t require.TestingT, b []byte) []string {
 	if len(b) == 0 {
 		return nil
 	}
-	require.Equal(t, byte(0x1e), b[len(b)-1], "half a message: %.100q", b)
+	require.Equal(t, byte(0x1e), b[len(b)-1], "incomplete record: %.100q", b)
 	return strings.Split(string(b[:len(b)-1]), "\x1e")
 }
 
-// all fetches until the end, in the background.
+// fetchAll fetches on another goroutine until the output ends. The returned channel receives the result.
 func (f *fetchClient) fetchAll() (ended chan error) {
 	ended = make(chan error, 1)
 	go func() {
@@ -157,7 +157,7 @@ func (f *fetchClient) records() []string {
 	return splitRecords(f.env.t, slices.Clone(f.received))
 }
 
-// slow is the cause of a connection whose outbox was full.
+// slowClientError returns the error with which a connection is closed whose outbox is full.
 func (e *env) slowClientError() error {
 	return fmt.Errorf("%w of %d bytes", ErrSlowClient, e.settings.OutboxLimit)
 }
@@ -166,7 +166,7 @@ func lifetimeEvents(id string, cause error) []string {
 	return []string{"connected " + id, fmt.Sprintf("disconnected %s: %v", id, cause)}
 }
 
-// pace takes bytes at a rate, as a socket does.
+// collectAtRate returns a function that stores output at a rate in bytes per second.
 func (f *fetchClient) collectAtRate(perSecond int) func(b []byte, taken func(int)) error {
 	return func(b []byte, taken func(int)) error {
 		for len(b) > 0 {
@@ -185,7 +185,7 @@ func (f *fetchClient) collectAtRate(perSecond int) func(b []byte, taken func(int
 	}
 }
 
-// take fetches at a rate until the end.
+// fetchAtRate fetches at a rate in bytes per second until the output ends.
 func (f *fetchClient) fetchAtRate(perSecond int) {
 	for {
 		more, err := f.fetch(context.Background(), f.collectAtRate(perSecond))

@@ -10,10 +10,10 @@ import (
 
 type method func(k *Call, args string) (any, error)
 
-// handler runs the functions that a test gives it.
+// handler is a Handler whose methods and callbacks are set by the test.
 type handler struct {
 	methods      map[string]method
-	bind         func(k *Call) // runs before the arguments are bound
+	bind         func(k *Call) // called before the arguments are bound
 	connected    func(k *Call) error
 	disconnected func(k *Call, cause error)
 	describe     func(generic string, err error) string
@@ -29,7 +29,7 @@ func newHandler() *handler {
 	h.methods = map[string]method{
 		"echo": func(_ *Call, args string) (any, error) { return json.RawMessage(args), nil },
 		"fail": func(*Call, string) (any, error) { return nil, errors.New("no") },
-		"wait": func(k *Call, _ string) (any, error) { // until its context ends
+		"wait": func(k *Call, _ string) (any, error) { // returns when its context ends
 			select {
 			case <-k.Done():
 				return nil, context.Cause(k)
@@ -112,7 +112,7 @@ func (h *handler) Describe(generic string, err error) string {
 	return generic + " Error: " + err.Error()
 }
 
-// gate is a method that waits until it is let go, whatever becomes of its context.
+// gate returns a hub method that blocks, regardless of its context, until open is called.
 func (e *env) gate() (m method, open func()) {
 	gate := make(chan struct{})
 	m = func(*Call, string) (any, error) {
@@ -125,5 +125,5 @@ func (e *env) gate() (m method, open func()) {
 	return m, sync.OnceFunc(func() { close(gate) })
 }
 
-// badError is an error that cannot be printed, such as a nil pointer that has become one.
+// panickingError is an error whose Error method panics, as that of a nil pointer may.
 type panickingError struct{}

@@ -14,7 +14,7 @@ import (
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
-// crew is a hub whose calls end when a test says so, and how.
+// callControl adds the hub method "work". A call of it runs until the test ends it, in one of several ways.
 type callControl struct {
 	mu         sync.Mutex
 	startedIDs []string
@@ -42,7 +42,7 @@ func newCallControl(e *env) *callControl {
 		c.mu.Unlock()
 		switch how {
 		case "panic":
-			panic("at the disco")
+			panic("test panic")
 		case "goexit":
 			runtime.Goexit()
 		case "fail":
@@ -82,11 +82,11 @@ func (c *callControl) started() []string {
 	return append([]string{}, c.startedIDs...)
 }
 
-// completion is what a call that has ended in some way is answered with.
+// completion returns the completion of a call of "work" that was ended with how.
 func completion(id, how string) string {
 	switch how {
 	case "panic":
-		return failure(id, "panic: at the disco")
+		return failure(id, "panic: test panic")
 	case "goexit":
 		return failure(id, "runtime.Goexit was called")
 	case "fail":
@@ -95,10 +95,10 @@ func completion(id, how string) string {
 	return result(id, strconv.Quote(how))
 }
 
-// soon is when calls that wait have got all the slots that are free: one begins each millisecond.
+// schedulingTime is long enough for waiting calls to take all free slots. One call starts per lateTickTime.
 const schedulingTime = 50 * lateTickTime
 
-// during runs f in a call, beside the goroutine that the test is on, and returns the call when f has returned.
+// runInCall runs f within a call, on another goroutine than the test's. It returns the call after that has ended.
 func (e *env) runInCall(f func(k *Call)) *Call {
 	e.t.Helper()
 	var ran *Call
@@ -114,7 +114,7 @@ func (e *env) runInCall(f func(k *Call)) *Call {
 	return ran
 }
 
-// during2 is during on another connection.
+// runInSecondCall is runInCall on another connection.
 func (e *env) runInSecondCall(f func(k *Call)) (ran *Call) {
 	e.handler.methods["f"] = func(k *Call, _ string) (any, error) { ran = k; f(k); return nil, nil }
 	c := e.open("during2", "")
@@ -123,7 +123,7 @@ func (e *env) runInSecondCall(f func(k *Call)) (ran *Call) {
 	return ran
 }
 
-// start starts a call that runs until its context ends.
+// startCall starts a call that runs until its context ends.
 func (e *env) startCall(c *client, id string) *Call {
 	e.t.Helper()
 	var running *Call
@@ -141,7 +141,7 @@ func (e *env) startCall(c *client, id string) *Call {
 	return running
 }
 
-// counting is a method that streams numbers until there are n, or nobody wants more; n < 0: for ever.
+// countMethod returns a method that streams the numbers from 0 to n-1, or without end if n is negative.
 func countMethod(n int) method {
 	return func(k *Call, _ string) (any, error) {
 		if k.DuplicateID() {
@@ -161,7 +161,8 @@ func countMethod(n int) method {
 	}
 }
 
-// feeding is a method that streams what it is given by its id.
+// addFeedMethod adds the hub method "feed", which streams the items that the test passes to feed with the id of the call. A nil item
+// ends the stream; "panic" and "goexit" make the method do that.
 func (e *env) addFeedMethod() (feed func(id string, items ...any)) {
 	var mu sync.Mutex
 	feeds := map[string]chan any{}
@@ -209,10 +210,10 @@ func (e *env) addFeedMethod() (feed func(id string, items ...any)) {
 	}
 }
 
-// taken is what a call has got from its uploads.
+// uploadRecorder records what calls have received from their uploads.
 type uploadRecorder struct {
 	mu    sync.Mutex
-	items map[string][]string // by the ids of call and stream
+	items map[string][]string // by "call id/stream id"
 	ends  map[string]error
 }
 
@@ -228,7 +229,8 @@ func (rec *uploadRecorder) put(key string, items []string, err error) {
 	rec.items[key], rec.ends[key] = items, err
 }
 
-// taking adds methods: "take" takes everything from all streams at once, "later" waits for its gate before.
+// addTakeMethods adds the hub methods "take", which receives all uploads concurrently, and "later", which does so after open was
+// called.
 func (e *env) addTakeMethods() (rec *uploadRecorder, open func()) {
 	rec = &uploadRecorder{items: map[string][]string{}, ends: map[string]error{}}
 	gate, open := e.gate()
@@ -255,7 +257,7 @@ func (e *env) addTakeMethods() (rec *uploadRecorder, open func()) {
 	return rec, open
 }
 
-// take gives the items of an upload until it ends, and why it did.
+// drainUpload returns the items of an upload and the error with which it ended.
 func drainUpload(u *Upload) (items []string, err error) {
 	for {
 		if err := u.Next(func(value []byte) error { items = append(items, string(value)); return nil }); err != nil {
@@ -264,7 +266,7 @@ func drainUpload(u *Upload) (items []string, err error) {
 	}
 }
 
-// quoted is items as a client sends them.
+// quotedItems returns items in the form in which uploadItem sends them.
 func quotedItems(items ...any) (all []string) {
 	for _, item := range items {
 		all = append(all, fmt.Sprintf(`"%v"`, item))
@@ -272,7 +274,7 @@ func quotedItems(items ...any) (all []string) {
 	return all
 }
 
-// asked is the outcome of a call of a client's method.
+// askResult is the result of Hub.Ask on another goroutine.
 type askResult struct {
 	done  chan struct{}
 	value string
@@ -288,7 +290,7 @@ func (a *askResult) isDone() bool {
 	}
 }
 
-// ask asks on a goroutine of its own.
+// askAsync calls Hub.Ask on another goroutine.
 func (e *env) askAsync(ctx context.Context, to *Audience, args ...any) *askResult {
 	a := &askResult{done: make(chan struct{})}
 	go func() {
@@ -314,7 +316,7 @@ func (e *env) ask(ctx context.Context, to *Audience, args ...any) (value string,
 
 func toConnection(id string) *Audience { return &Audience{Kind: Connections, Names: []string{id}} }
 
-// asking adds a method that asks its own client and returns the answer.
+// addAskMethod adds the hub method "ask", which asks its caller and returns the answer.
 func (e *env) addAskMethod() {
 	e.handler.methods["ask"] = func(k *Call, _ string) (any, error) {
 		value, err := e.ask(k, &Audience{Kind: Caller, Conn: k.Connection()})
@@ -322,14 +324,14 @@ func (e *env) addAskMethod() {
 	}
 }
 
-// unasked checks that nobody waits for clients.
+// requireNoPendingAsks checks that no Ask is pending.
 func (e *env) requireNoPendingAsks(t require.TestingT) {
 	e.hub.results.mu.Lock()
 	defer e.hub.results.mu.Unlock()
 	require.Empty(t, e.hub.results.waiting)
 }
 
-// unbound lets calls wait with their arguments until they are let go, one at a time.
+// holdBinding makes calls block before they bind their arguments. Each call of bind releases one of them.
 func (e *env) holdBinding() (bind func()) {
 	gate := make(chan struct{})
 	e.handler.bind = func(*Call) {

@@ -46,7 +46,7 @@ func invocationRecord(target string, args ...any) string {
 	return string(b[:len(b)-1])
 }
 
-// uploading is a call to which the client streams.
+// uploadCall returns an invocation with client-to-server streams.
 func uploadCall(id, target string, streams ...string) string {
 	return withStreamIDs(call(id, target), streams)
 }
@@ -55,15 +55,15 @@ func withStreamIDs(record string, streams []string) string {
 	return strings.TrimSuffix(record, "}") + `,"streamIds":["` + strings.Join(streams, `","`) + `"]}`
 }
 
-// one is an item of a stream.
+// uploadItem returns an item of a client-to-server stream.
 func uploadItem(stream string, value any) string {
 	return fmt.Sprintf(`{"type":2,"invocationId":%q,"item":"%v"}`, stream, value)
 }
 
-// over ends a stream.
+// uploadEnd returns the completion of a client-to-server stream.
 func uploadEnd(stream string) string { return fmt.Sprintf(`{"type":3,"invocationId":%q}`, stream) }
 
-// streaming is a call whose results are to be streamed.
+// streamCall returns a stream invocation, optionally with client-to-server streams.
 func streamCall(id, target string, streams ...string) string {
 	record := strings.Replace(call(id, target), `"type":1`, `"type":4`, 1)
 	if len(streams) > 0 {
@@ -72,36 +72,36 @@ func streamCall(id, target string, streams ...string) string {
 	return record
 }
 
-// itemOf is what a client gets.
+// streamItem returns an item of a server-to-client stream.
 func streamItem(id string, value any) string {
 	return fmt.Sprintf(`{"type":2,"invocationId":%q,"item":%v}`, id, value)
 }
 
-// question is what a client gets.
+// askInvocation returns the invocation that a client receives for an Ask.
 func askInvocation(id string) string {
 	return fmt.Sprintf(`{"type":1,"invocationId":%q,"target":"question","arguments":[]}`, id)
 }
 
-// note is a message to a client that names its sender and says how many there were before it.
+// notePacket returns an invocation of "note" with the number of its sender, its sequence number n, and size bytes of padding.
 func notePacket(sender, n, size int) *outbox.Packet {
 	b, _ := hubproto.JSON.AppendInvocation(outbox.Buffer(64), nil, "note", []any{sender, n, strings.Repeat("x", size)})
 	return outbox.NewPacket(b, wsframe.Text, true)
 }
 
-// pending is how many bytes wait for a client.
+// pendingBytes returns the number of bytes in the outbox of the connection.
 func pendingBytes(c *client) int {
 	bytes, _ := c.conn.out.Pending()
 	return bytes
 }
 
-// noted takes the records of notes apart, and gives the numbers of each sender in order of arrival.
+// noteNumbers parses invocations of "note". It returns the sequence numbers of each sender in order of arrival.
 func noteNumbers(t require.TestingT, records []string) map[int][]int {
 	numbers := map[int][]int{}
 	for _, record := range records {
 		var sender, n int
 		if _, err := fmt.Sscanf(record, `{"type":1,"target":"note","arguments":[%d,%d,`, &sender, &n); err != nil {
 			if _, err := fmt.Sscanf(record, `{"type":3,"invocationId":"%d/%d"`, &sender, &n); err != nil {
-				require.Failf(t, "no note", "%.200s", record)
+				require.Failf(t, "unexpected record", "%.200s", record)
 			}
 		}
 		numbers[sender] = append(numbers[sender], n)
@@ -109,7 +109,7 @@ func noteNumbers(t require.TestingT, records []string) map[int][]int {
 	return numbers
 }
 
-// noteless leaves records out.
+// without returns the records that differ from out.
 func without(records []string, out string) (rest []string) {
 	for _, record := range records {
 		if record != out {
@@ -119,7 +119,7 @@ func without(records []string, out string) (rest []string) {
 	return rest
 }
 
-// jsonText is how a text is written in JSON, without its quotes.
+// jsonText returns s as a JSON string without the quotes.
 func jsonText(s string) string {
 	b, _ := hubproto.JSON.AppendResult(nil, nil, s)
 	return string(b[len(`{"type":3,"result":"`) : len(b)-len("\"}\x1e")])

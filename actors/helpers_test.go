@@ -19,17 +19,17 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	flag.Set("rapid.nofailfile", "true") // what failed is printed; a file would only lie about
-	// Protoactor counts dead letters in a goroutine that lives for a second.
+	flag.Set("rapid.nofailfile", "true") // failures are printed; no file is needed
+	// Protoactor's dead event throttle has a goroutine that ends after a second.
 	goleak.VerifyTestMain(m,
 		goleak.IgnoreAnyFunction("github.com/asynkron/protoactor-go/actor.NewDeadLetter.NewThrottle.func4.1"),
-		goleak.IgnoreAnyFunction("github.com/asynkron/protoactor-go/actor.NewThrottle.func1.1")) // without inlining
+		goleak.IgnoreAnyFunction("github.com/asynkron/protoactor-go/actor.NewThrottle.func1.1")) // the name if it is not inlined
 }
 
-// Most tests run in a bubble of testing/synctest: there the clock is the bubble's own, settle returns when everything is at rest, and
-// a goroutine that is left over, or a deadlock, ends the test.
+// Most tests run in a bubble of testing/synctest, which has a fake clock: settle returns when all goroutines are blocked, and a leaked
+// goroutine or a deadlock fails the test.
 
-// world is a system with one hub.
+// env is a test environment: a System with one hub, and its clients.
 type env struct {
 	t           *testing.T
 	bubble      bool
@@ -38,16 +38,16 @@ type env struct {
 	handler     *handler
 	settings    Settings
 	log         *errorLog
-	done        chan struct{} // closed at the end of the test: whatever it has blocked goes on
+	done        chan struct{} // closed at the end of the test, to release blocked methods
 	clients     []*client
-	wasShutDown atomic.Bool // the test has shut the system down itself
-	busy        atomic.Bool // the program does not seem to be at rest
+	wasShutDown atomic.Bool // the test itself shuts the system down
+	busy        atomic.Bool // makes the clock report that the program is not quiet
 
 	mu               sync.Mutex
 	deadLetterEvents []*actor.DeadLetterEvent
 }
 
-// inBubble runs a test in a bubble.
+// inBubble runs a test in a bubble with an env that has the JSON protocol.
 func inBubble(t *testing.T, f func(t *testing.T, e *env)) {
 	inBubbleWith(t, second, f, hubproto.JSON)
 }
@@ -64,20 +64,20 @@ const (
 	second = time.Second
 	never  = 1000 * time.Hour
 
-	lateTickTime = time.Millisecond // until a late tick
+	lateTickTime = time.Millisecond // period of the flusher's late ticks
 )
 
-// Join adds one connection to a group.
+// Join adds a connection to a group.
 func (h *Hub) Join(ctx context.Context, id, group string) error {
 	return h.ChangeMembership(ctx, &Audience{Kind: Connections, Names: []string{id}}, group, false)
 }
 
-// Leave removes one connection from a group.
+// Leave removes a connection from a group.
 func (h *Hub) Leave(ctx context.Context, id, group string) error {
 	return h.ChangeMembership(ctx, &Audience{Kind: Connections, Names: []string{id}}, group, true)
 }
 
-// overflowed is what happens when the outbox was full.
+// overflowed closes the connection as it is closed when its outbox overflows.
 func (c *Connection) overflowed() { (*boxOwner)(c).Overflowed() }
 
 func newEnv(t *testing.T, foreign *actor.ActorSystem, period time.Duration, protocols ...hubproto.Protocol) *env {
@@ -94,9 +94,9 @@ func newEnv(t *testing.T, foreign *actor.ActorSystem, period time.Duration, prot
 	})
 	require.NoError(t, err)
 	e.sys.actors.EventStream.Subscribe(func(event any) {
-		if letter, ok := event.(*actor.DeadLetterEvent); ok {
+		if deadLetter, ok := event.(*actor.DeadLetterEvent); ok {
 			e.mu.Lock()
-			e.deadLetterEvents = append(e.deadLetterEvents, letter)
+			e.deadLetterEvents = append(e.deadLetterEvents, deadLetter)
 			e.mu.Unlock()
 		}
 	})
@@ -120,7 +120,7 @@ func (e *env) cleanUp() {
 		}
 	}
 	if e.bubble {
-		e.sleep(5 * second) // protoactor counts dead letters in a goroutine that lives for a second
+		e.sleep(5 * second) // for the goroutine of the dead event throttle, which ends after a second
 	}
 	for _, c := range e.clients {
 		if faults := c.socket.Faults(); len(faults) > 0 {
@@ -129,7 +129,7 @@ func (e *env) cleanUp() {
 	}
 }
 
-// shutdown is Shutdown with five seconds' time.
+// shutdown calls Shutdown with a timeout of five seconds.
 func (e *env) shutdown() error {
 	e.wasShutDown.Store(true)
 	ctx, cancel := context.WithTimeout(context.Background(), 5*second)
@@ -137,10 +137,10 @@ func (e *env) shutdown() error {
 	return e.sys.Shutdown(ctx)
 }
 
-// settle returns when nothing happens any more unless the clock moves.
+// settle waits until all goroutines of the bubble are blocked.
 func (e *env) settle() { synctest.Wait() }
 
-// pass lets time pass.
+// sleep advances the clock of the bubble by d, and settles.
 func (e *env) sleep(d time.Duration) {
 	<-time.After(d)
 	synctest.Wait()
@@ -149,31 +149,31 @@ func (e *env) sleep(d time.Duration) {
 func (e *env) deadLetters() (messages []any) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for _, letter := range e.deadLetterEvents {
-		messages = append(messages, letter.Message)
+	for _, event := range e.deadLetterEvents {
+		messages = append(messages, event.Message)
 	}
 	return messages
 }
 
-// lost is the number of dead letters.
+// deadLetterCount returns the number of dead letters.
 func (e *env) deadLetterCount() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return len(e.deadLetterEvents)
 }
 
-// send sends a message to an audience, and must not wait for it.
+// send sends a message to an audience and requires that there is no error.
 func (e *env) send(to *Audience, target string, args ...any) {
 	e.t.Helper()
 	require.NoError(e.t, e.hub.Send(context.Background(), to, target, args))
 }
 
-// property checks a property in the bubble that the caller is in.
+// checkProperty checks a property within the caller's bubble.
 func (e *env) checkProperty(f func(t *rapid.T)) {
-	rapid.Check(struct{ rapid.TB }{e.t}, f) // hidden, so that rapid does not ask for the test's deadline
+	rapid.Check(struct{ rapid.TB }{e.t}, f) // hides the type of the test, so that rapid does not ask for its deadline
 }
 
-// book keeps what is logged as errors.
+// errorLog is a slog.Handler that records the messages of level error.
 type errorLog struct {
 	mu     sync.Mutex
 	errors []string
@@ -189,7 +189,7 @@ func (b *errorLog) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// probe is an actor that keeps what it gets.
+// actorRecorder is a process that records the messages that it receives.
 type actorRecorder struct {
 	pid      *actor.PID
 	mu       sync.Mutex

@@ -13,7 +13,7 @@ import (
 	"github.com/troupe-go/troupe/internal/linktest"
 )
 
-func TestTheReaderWaitsForBudget(t *testing.T) {
+func TestReaderWaitsForInboundBudget(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.settings.InboundLimit = 2*smallMessageCharge + 100
 		e.settings.Parallel = 10
@@ -56,7 +56,7 @@ func TestOnePieceIsAlwaysAdmitted(t *testing.T) {
 }
 
 // A piece is charged until its last message has been handled.
-func TestAPieceIsChargedAsAWhole(t *testing.T) {
+func TestPieceIsChargedUntilLastMessageIsHandled(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		bind := e.holdBinding()
 		c := e.open("a", "")
@@ -69,8 +69,8 @@ func TestAPieceIsChargedAsAWhole(t *testing.T) {
 	})
 }
 
-// Whoever does not bind gives the bytes back when it ends.
-func TestCallsThatDoNotBind(t *testing.T) {
+// A call that ends without binding its arguments releases their budget.
+func TestCallThatDoesNotBindReleasesBudget(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.handler.bind = func(*Call) { panic("before the arguments are bound") }
 		c := e.open("a", "")
@@ -83,8 +83,8 @@ func TestCallsThatDoNotBind(t *testing.T) {
 	})
 }
 
-// Each way to close lets a reader go that waits.
-func TestAReaderThatWaitsIsReleased(t *testing.T) {
+// A reader that waits for budget is released, however the connection is closed.
+func TestClosingReleasesWaitingReader(t *testing.T) {
 	ways := map[string]func(e *env, c *client){
 		"abort":    func(_ *env, c *client) { c.conn.Abort() },
 		"stop":     func(e *env, c *client) { e.sys.actors.Root.Stop(c.conn.PID()) },
@@ -108,7 +108,7 @@ func TestAReaderThatWaitsIsReleased(t *testing.T) {
 				assert.True(t, sent())
 				bind()
 				if name == "broken" {
-					bind() // what was received is executed
+					bind() // received calls are executed
 				}
 				e.settle()
 				c.assertRemoved(t)
@@ -117,10 +117,12 @@ func TestAReaderThatWaitsIsReleased(t *testing.T) {
 	}
 }
 
-// However a stream of messages is cut into pieces, the same is made of it.
-func TestSplitAnywhere(t *testing.T) {
+// The result does not depend on how the input is split into reads.
+func TestInputSplitAtEveryByte(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
-		stream := []byte(`{"protocol":"json","version":1}` + "\x1e" + call("1", "echo", "ü") + "\x1e" + ping + "\x1e" + call("2", "echo") + "\x1e")
+		stream := []byte(
+			`{"protocol":"json","version":1}` + "\x1e" + call("1", "echo", "ü") + "\x1e" + ping + "\x1e" + call("2", "echo") + "\x1e",
+		)
 		want := []string{"{}", result("1", `["ü"]`), result("2", "[]")}
 		for i := range stream {
 			c := e.connect(strconv.Itoa(i), "")
@@ -142,7 +144,7 @@ func TestSplitAnywhere(t *testing.T) {
 	})
 }
 
-// Messages of all sizes in reads of all sizes.
+// Messages of various sizes arrive in reads of various sizes.
 func TestInboundModel(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.settings.OutboxLimit = 8 << 20
@@ -175,8 +177,8 @@ func TestInboundModel(t *testing.T) {
 	})
 }
 
-// A message of the largest size is read, one of a byte more is not, in whatever pieces.
-func TestTheLargestMessage(t *testing.T) {
+// A message of MaxMessage bytes is accepted and one that is a byte longer is not, however they are split into reads.
+func TestMaxMessageSize(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.settings.OutboxLimit = 1 << 20
 		empty := len(call("1", "echo", "") + "\x1e")
@@ -199,7 +201,7 @@ func TestTheLargestMessage(t *testing.T) {
 	})
 }
 
-func TestNoLimitOfMessages(t *testing.T) {
+func TestUnlimitedMessageSize(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.settings.MaxMessage = 0
 		e.settings.OutboxLimit = 8 << 20
@@ -212,8 +214,8 @@ func TestNoLimitOfMessages(t *testing.T) {
 	})
 }
 
-// What comes when the connection closes, or has failed, is not looked at, and not kept.
-func TestWhatComesAfterTheEnd(t *testing.T) {
+// Input that arrives when the connection closes or has failed is neither parsed nor stored.
+func TestInputAfterCloseIsDiscarded(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		c := e.open("a", "", func(s *linktest.Socket) { s.Answers = false })
 		c.send("nonsense")
@@ -228,8 +230,8 @@ func TestWhatComesAfterTheEnd(t *testing.T) {
 	})
 }
 
-// Memory that is used again shows nothing of what was in it.
-func TestPiecesAreUsedAgain(t *testing.T) {
+// Data of earlier messages does not appear in reused memory.
+func TestReusedPiecesDoNotLeakData(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		a, b := e.open("a", ""), e.open("b", "")
 		for i := range 200 {

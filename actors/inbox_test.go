@@ -14,7 +14,7 @@ import (
 	troupev1 "github.com/troupe-go/troupe/proto/troupe/v1"
 )
 
-// post sends a message to the hub's inbox, and returns the text of the answer.
+// sendToInbox sends a message to the inbox of the hub, and returns the error text of the answer.
 func (r *actorRecorder) sendToInbox(e *env, m proto.Message) string {
 	before := len(r.messages())
 	e.sys.actors.Root.RequestWithCustomSender(e.hub.Inbox(), m, r.pid)
@@ -27,7 +27,7 @@ func (r *actorRecorder) sendToInbox(e *env, m proto.Message) string {
 
 func names(names ...string) *troupev1.Names { return &troupev1.Names{Names: names} }
 
-func TestInbox(t *testing.T) {
+func TestInboxSendsToAudiences(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		assert.True(t, strings.HasSuffix(e.hub.Inbox().Id, "/hubs/chat/inbox"))
 		a, b, c := e.open("a", "ann"), e.open("b", "bob"), e.open("c", "bob")
@@ -61,18 +61,22 @@ func TestInbox(t *testing.T) {
 	})
 }
 
-func TestArgumentsInAnInbox(t *testing.T) {
+func TestInboxArguments(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		c := e.open("a", "")
 		sender := e.newRecorder("sender")
 		for _, arguments := range []string{"", "[]", ` [ 1 , "x" , {"a" : [true,null]} ] `, `["ü€😀"]`} {
 			assert.Empty(t, sender.sendToInbox(e, &troupev1.Send{To: &troupev1.Send_All{}, Target: "t", Arguments: []byte(arguments)}))
 		}
-		assert.Equal(t, []string{invocationRecord("t"), invocationRecord("t"), `{"type":1,"target":"t","arguments":[1,"x",{"a":[true,null]}]}`, `{"type":1,"target":"t","arguments":["ü€😀"]}`}, c.messages())
+		assert.Equal(t, []string{
+			invocationRecord("t"), invocationRecord("t"),
+			`{"type":1,"target":"t","arguments":[1,"x",{"a":[true,null]}]}`,
+			`{"type":1,"target":"t","arguments":["ü€😀"]}`,
+		}, c.messages())
 	})
 }
 
-func TestBadMessagesInAnInbox(t *testing.T) {
+func TestInboxRefusesInvalidMessages(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		c := e.open("a", "")
 		sender := e.newRecorder("sender")
@@ -86,24 +90,24 @@ func TestBadMessagesInAnInbox(t *testing.T) {
 			{To: all, Target: "x", Arguments: []byte("[1")},
 			{To: all, Target: "x", Arguments: []byte("[1] 2")},
 			{To: all, Target: "x", Arguments: []byte("null")},
-			{To: all, Target: "x", Arguments: []byte("[\"\xff\"]")}, // no UTF-8: clients would hang up
+			{To: all, Target: "x", Arguments: []byte("[\"\xff\"]")}, // invalid UTF-8, for which clients would close the connection
 			{To: all, Target: "x", Arguments: []byte(strings.Repeat("[", 100_000))},
 		}
 		for _, m := range bad {
 			assert.Equal(t, errInbox.Error(), sender.sendToInbox(e, m), "%.100q", m.GetArguments())
-			e.tell(e.hub.Inbox(), m) // nobody to answer
+			e.tell(e.hub.Inbox(), m) // without a sender
 		}
 		e.tell(e.hub.Inbox(), "x")
 		e.tell(e.hub.Inbox(), (*troupev1.Send)(nil))
 		e.settle()
 		assert.Empty(t, c.messages())
-		assert.Empty(t, sender.sendToInbox(e, &troupev1.Send{To: all, Target: "x"}), "it goes on")
+		assert.Empty(t, sender.sendToInbox(e, &troupev1.Send{To: all, Target: "x"}), "the inbox continues")
 		assert.Empty(t, e.log.errors)
 	})
 }
 
-// An inbox does not wait for room: who is too slow is disconnected.
-func TestTheInboxDoesNotWait(t *testing.T) {
+// The inbox does not wait for outbox space. A client that is too slow is disconnected.
+func TestInboxDoesNotWaitForSlowClients(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		slow, other := e.open("slow", "", linktest.Full), e.open("b", "")
 		sender := e.newRecorder("sender")
@@ -117,15 +121,17 @@ func TestTheInboxDoesNotWait(t *testing.T) {
 	})
 }
 
-// What does not fit into the inbox is refused: with an answer for who has given an address, else as a dead letter.
-func TestAFullInbox(t *testing.T) {
+// A full inbox refuses messages: with an answer if they have a sender, otherwise as dead letters.
+func TestFullInboxRefusesMessages(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		process, _ := e.sys.actors.ProcessRegistry.Get(e.hub.Inbox())
 		e.tellSystem(e.hub.Inbox(), &actor.SuspendMailbox{})
 		e.settle()
 		asker := e.newRecorder("asker")
 		for range maxInboxed + 10 {
-			process.SendUserMessage(e.hub.Inbox(), &actor.MessageEnvelope{Message: &troupev1.Send{To: &troupev1.Send_All{}, Target: "x"}, Sender: asker.pid})
+			process.SendUserMessage(e.hub.Inbox(), &actor.MessageEnvelope{
+				Message: &troupev1.Send{To: &troupev1.Send_All{}, Target: "x"}, Sender: asker.pid,
+			})
 		}
 		process.SendUserMessage(e.hub.Inbox(), &troupev1.Send{To: &troupev1.Send_All{}, Target: "x"})
 		e.settle()

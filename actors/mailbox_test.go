@@ -12,7 +12,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// letter is a message of ours, to a mailbox that belongs to nobody.
+// testMessage is a message of this package, as opposed to a foreign one.
 type testMessage struct {
 	n       int
 	refused *int
@@ -20,7 +20,7 @@ type testMessage struct {
 
 func (l *testMessage) refuse() { *l.refused++ }
 
-// stage is a mailbox with an invoker that notes what it gets, and a dispatcher that runs when it is told to.
+// testMailbox is a mailbox whose invoker records the messages, and whose dispatcher runs only in runScheduled.
 type testMailbox struct {
 	mailbox
 	received  []any
@@ -32,7 +32,10 @@ type testMailbox struct {
 
 func newTestMailbox(e *env) *testMailbox {
 	mb := &testMailbox{env: e}
-	mb.owner = &Connection{hub: &Hub{sys: &System{actors: e.sys.actors, log: e.sys.log, dispatcher: mb}}, pid: actor.NewPID("nonhost", "nobody")}
+	mb.owner = &Connection{
+		hub: &Hub{sys: &System{actors: e.sys.actors, log: e.sys.log, dispatcher: mb}},
+		pid: actor.NewPID("nonhost", "nobody"),
+	}
 	mb.RegisterHandlers(mb, mb)
 	mb.Start()
 	return mb
@@ -47,13 +50,13 @@ func (mb *testMailbox) InvokeUserMessage(message any) {
 
 func (mb *testMailbox) InvokeSystemMessage(message any) { mb.InvokeUserMessage(message) }
 
-// EscalateFailure does what protoactor does: it suspends, and the supervisor resumes.
+// EscalateFailure suspends the mailbox, as protoactor does. The test resumes it in place of the supervisor.
 func (mb *testMailbox) EscalateFailure(any, any) { mb.PostSystemMessage(&actor.SuspendMailbox{}) }
 
 func (mb *testMailbox) Throughput() int    { return 300 }
 func (mb *testMailbox) Schedule(fn func()) { mb.scheduled = append(mb.scheduled, fn) }
 
-// run runs what has been scheduled, and what that schedules.
+// runScheduled runs all scheduled functions, including those scheduled meanwhile.
 func (mb *testMailbox) runScheduled() {
 	for len(mb.scheduled) > 0 {
 		fn := mb.scheduled[0]
@@ -77,7 +80,7 @@ func (mb *testMailbox) numbers() []int {
 	return numbers
 }
 
-// The mailbox against a plain queue, with messages of ours and of others, run in part or whole.
+// Checks the mailbox against a queue, with messages of this package and foreign ones, and partial runs.
 func TestMailboxModel(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.checkProperty(func(t *rapid.T) {
@@ -85,14 +88,14 @@ func TestMailboxModel(t *testing.T) {
 			want := []int{}
 			next, foreign, waiting, refusedAll := 0, 0, 0, 0
 			closed := false
-			letters := e.deadLetterCount()
+			deadBefore := e.deadLetterCount()
 			dead := 0
 			t.Repeat(map[string]func(*rapid.T){
 				"": func(t *rapid.T) {
-					require.LessOrEqual(t, len(mb.scheduled), 1, "one at a time runs a mailbox")
+					require.LessOrEqual(t, len(mb.scheduled), 1, "a mailbox is scheduled at most once")
 					require.Equal(t, waiting, mb.UserMessageCount())
 					require.Equal(t, refusedAll, mb.refused)
-					require.Equal(t, letters+dead, e.deadLetterCount())
+					require.Equal(t, deadBefore+dead, e.deadLetterCount())
 				},
 				"own": func(t *rapid.T) {
 					for range rapid.IntRange(1, 200).Draw(t, "messages") {
@@ -130,7 +133,7 @@ func TestMailboxModel(t *testing.T) {
 				},
 				"close": func(t *rapid.T) {
 					if rapid.IntRange(0, 9).Draw(t, "dice") > 0 {
-						return // seldom
+						return // close only in one of ten steps
 					}
 					if !closed {
 						for _, n := range want[len(want)-waiting:] {
@@ -164,19 +167,19 @@ func TestForeignMessagesAreBounded(t *testing.T) {
 			mb.PostUserMessage(mb.message(i))
 		}
 		assert.Equal(t, []any{maxForeign, maxForeign + 1, maxForeign + 2, maxForeign + 3, maxForeign + 4}, e.deadLetters())
-		assert.Zero(t, mb.refused, "messages of ours are not bounded")
+		assert.Zero(t, mb.refused, "messages of this package are not bounded")
 		mb.runScheduled()
 		mb.PostUserMessage(0)
 		assert.Len(t, e.deadLetters(), 5, "there is room again")
 	})
 }
 
-// The real thing: a connection that is busy, and its PID.
-func TestForeignMessagesToAConnection(t *testing.T) {
+// The same with the mailbox of a real connection, by its PID.
+func TestForeignMessagesToConnectionAreBounded(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		c := e.open("a", "")
 		c.conn.mailbox.mu.Lock()
-		c.conn.mailbox.running = true // nobody runs it
+		c.conn.mailbox.running = true // keeps the mailbox from being run
 		c.conn.mailbox.mu.Unlock()
 		for i := range maxForeign + 1 {
 			e.tell(c.conn.PID(), i)
@@ -185,18 +188,18 @@ func TestForeignMessagesToAConnection(t *testing.T) {
 		c.conn.mailbox.process()
 		c.send(call("1", "echo"))
 		e.settle()
-		assert.Equal(t, []string{result("1", "[]")}, c.messages(), "what it does not know, it ignores")
+		assert.Equal(t, []string{result("1", "[]")}, c.messages(), "unknown messages are ignored")
 	})
 }
 
-func TestTheReaderRunsAnIdleMailbox(t *testing.T) {
+func TestReaderRunsIdleMailboxInline(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		mb := newTestMailbox(e)
 		mb.postInline(mb.message(0))
 		assert.Equal(t, []int{0}, mb.numbers())
 		assert.Empty(t, mb.scheduled)
 
-		mb.PostUserMessage(mb.message(1)) // the dispatcher has it, and has not begun
+		mb.PostUserMessage(mb.message(1)) // scheduled with the dispatcher, but not running yet
 		mb.postInline(mb.message(2))
 		assert.Equal(t, []int{0}, mb.numbers(), "only if it is idle")
 		mb.runScheduled()
@@ -204,24 +207,24 @@ func TestTheReaderRunsAnIdleMailbox(t *testing.T) {
 	})
 }
 
-func TestTheReaderDoesNotRunForOthersForEver(t *testing.T) {
+func TestReaderRunsLimitedNumberOfMessages(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		mb := newTestMailbox(e)
-		mb.onMessage = func(message any) { // each message brings another one
+		mb.onMessage = func(message any) { // each message posts another one
 			if m, ok := message.(*testMessage); ok && m.n < 1000 {
 				mb.PostUserMessage(mb.message(m.n + 1))
 			}
 		}
 		mb.postInline(mb.message(0))
 		assert.Len(t, mb.received, 1+inlineExtra)
-		assert.Len(t, mb.scheduled, 1, "the rest is the dispatcher's")
+		assert.Len(t, mb.scheduled, 1, "the rest is left to the dispatcher")
 		mb.runScheduled()
 		assert.Len(t, mb.received, 1001)
 	})
 }
 
-// A panic loses its message. The actor is told that it has been resumed, before anything else.
-func TestAPanicLosesItsMessage(t *testing.T) {
+// The message that causes a panic is lost. After the mailbox was resumed, the actor first receives resumed.
+func TestPanicLosesOnlyItsMessage(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		for _, inline := range []bool{false, true} {
 			mb := newTestMailbox(e)
@@ -243,7 +246,7 @@ func TestAPanicLosesItsMessage(t *testing.T) {
 			assert.Equal(t, []int{0, 1}, mb.numbers(), "it waits for its supervisor")
 			mb.PostSystemMessage("system")
 			mb.runScheduled()
-			assert.Equal(t, "system", mb.received[2], "what protoactor says is heard meanwhile")
+			assert.Equal(t, "system", mb.received[2], "system messages are handled meanwhile")
 			mb.PostSystemMessage(&actor.ResumeMailbox{})
 			mb.runScheduled()
 			assert.IsType(t, &resumed{}, mb.received[3])
@@ -253,7 +256,7 @@ func TestAPanicLosesItsMessage(t *testing.T) {
 	})
 }
 
-func TestSystemMessagesGoFirst(t *testing.T) {
+func TestSystemMessagesAreHandledFirst(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		mb := newTestMailbox(e)
 		mb.PostUserMessage(mb.message(0))
@@ -264,14 +267,14 @@ func TestSystemMessagesGoFirst(t *testing.T) {
 	})
 }
 
-// A reader may be there before the actor is. Nothing is handled before Started, on which the actor learns its address.
+// The reader may post messages before the actor runs. None is handled before Started, with which the actor learns its PID.
 func TestNothingRunsBeforeStarted(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		mb := &testMailbox{env: e}
 		mb.owner = &Connection{hub: &Hub{sys: &System{dispatcher: mb}}}
 		mb.PostUserMessage(mb.message(0))
 		mb.RegisterHandlers(mb, mb)
-		mb.postInline(mb.message(1)) // while protoactor is between the two
+		mb.postInline(mb.message(1)) // between RegisterHandlers and Start
 		mb.PostSystemMessage(&actor.Started{})
 		mb.Start()
 		mb.runScheduled()
@@ -281,7 +284,7 @@ func TestNothingRunsBeforeStarted(t *testing.T) {
 	})
 }
 
-func TestManyPostersAtOnce(t *testing.T) {
+func TestConcurrentPosters(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		const posters, each = 8, 2000
 		mb := &testMailbox{env: e}

@@ -21,7 +21,7 @@ func TestJoinAndLeave(t *testing.T) {
 			require.NoError(t, e.hub.Join(ctx, "a", "g"))
 		}
 		send()
-		assert.Len(t, c.messages(), 1, "twice is once")
+		assert.Len(t, c.messages(), 1, "joining twice has no effect")
 		for range 2 {
 			require.NoError(t, e.hub.Leave(ctx, "a", "g"))
 		}
@@ -33,13 +33,13 @@ func TestJoinAndLeave(t *testing.T) {
 
 		other, err := e.sys.NewHub("other", e.handler, e.hub.protocols)
 		require.NoError(t, err)
-		require.NoError(t, other.Join(ctx, "a", "g"), "somebody else's connection is nobody")
+		require.NoError(t, other.Join(ctx, "a", "g"), "a connection of another hub is unknown")
 		assert.Nil(t, other.groups.find("g"))
 		assert.Nil(t, e.hub.groups.find("g"))
 	})
 }
 
-func TestGroupsAndUsersAreLeftOnClose(t *testing.T) {
+func TestClosingLeavesGroupsAndUsers(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		ctx := context.Background()
 		c, other := e.open("a", "bob"), e.open("b", "bob")
@@ -60,8 +60,8 @@ func TestGroupsAndUsersAreLeftOnClose(t *testing.T) {
 	})
 }
 
-// While OnDisconnected runs, the memberships are still there, and can be given up, but none is added.
-func TestMembershipsWhileClosing(t *testing.T) {
+// During OnDisconnected a connection keeps its memberships. It can leave groups, but cannot join any.
+func TestMembershipsDuringOnDisconnected(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		ctx := context.Background()
 		gate, open := e.gate()
@@ -82,12 +82,12 @@ func TestMembershipsWhileClosing(t *testing.T) {
 	})
 }
 
-// A ctx that ends while Join waits ends the wait.
-func TestJoinWithAContext(t *testing.T) {
+// The end of its context ends a waiting Join.
+func TestContextEndsWaitingJoin(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		c := e.open("a", "")
 		c.conn.mailbox.mu.Lock()
-		c.conn.mailbox.running = true // nobody runs it
+		c.conn.mailbox.running = true // keeps the mailbox from being run
 		c.conn.mailbox.mu.Unlock()
 		ctx, cancel := context.WithTimeout(context.Background(), second)
 		defer cancel()
@@ -95,8 +95,8 @@ func TestJoinWithAContext(t *testing.T) {
 		joined := make(chan error)
 		go func() { joined <- e.hub.Join(context.Background(), "a", "h") }()
 		e.settle()
-		c.conn.mailbox.close() // the actor has stopped
-		require.NoError(t, <-joined, "nobody waits for ever")
+		c.conn.mailbox.close() // as when the actor stops
+		require.NoError(t, <-joined, "Join does not wait forever")
 		require.NoError(t, e.hub.Join(context.Background(), "a", "h"))
 		e.sys.connections.remove(c.conn)
 		c.conn.supervisor.remove(c.conn)
@@ -105,8 +105,8 @@ func TestJoinWithAContext(t *testing.T) {
 	})
 }
 
-// A group against a model, small and large, and everyone, who know their places themselves.
-func TestMembershipModel(t *testing.T) {
+// Checks groups, small and large, and the everyone group, whose members store their own indexes, against a model.
+func TestGroupModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		g := &group{everyone: rapid.Bool().Draw(t, "everyone")}
 		var all []*Connection
@@ -131,17 +131,17 @@ func TestMembershipModel(t *testing.T) {
 				}
 			},
 			"join": func(t *rapid.T) {
-				c := rapid.SampledFrom(all).Draw(t, "who")
+				c := rapid.SampledFrom(all).Draw(t, "connection")
 				g.join(c)
 				members[c] = true
 			},
 			"leave": func(t *rapid.T) {
-				c := rapid.SampledFrom(all).Draw(t, "who")
+				c := rapid.SampledFrom(all).Draw(t, "connection")
 				was := len(members)
 				delete(members, c)
 				require.Equal(t, was == 1 && len(members) == 0 && !g.everyone, g.leave(c))
 				if g.emptied {
-					require.False(t, g.join(c), "it has been given up")
+					require.False(t, g.join(c), "the group was emptied")
 					g.emptied = false
 				}
 			},
@@ -149,8 +149,8 @@ func TestMembershipModel(t *testing.T) {
 	})
 }
 
-// A group that is emptied is retired, while others join it: nobody is lost to a group that goes, and none remains without members.
-func TestRetireAndRecreate(t *testing.T) {
+// An empty group is removed while other connections join it. No member is lost, and no empty group remains.
+func TestEmptyGroupIsRemovedWhileOthersJoin(t *testing.T) {
 	d := newDirectory()
 	const rounds = 2000
 	var all sync.WaitGroup
@@ -161,7 +161,7 @@ func TestRetireAndRecreate(t *testing.T) {
 				d.join("g", c)
 				g := d.find("g")
 				if g == nil {
-					assert.Fail(t, "the group of a member is gone")
+					assert.Fail(t, "the group of a member was removed")
 					return
 				}
 				g.mu.Lock()
@@ -181,8 +181,8 @@ func TestRetireAndRecreate(t *testing.T) {
 	assert.Nil(t, d.find("g"))
 }
 
-// The same with messages: who has joined gets them, who has left does not.
-func TestJoinsLeavesAndSends(t *testing.T) {
+// Members receive the messages to a group, and connections that have left do not.
+func TestConcurrentJoinsLeavesAndSends(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		ctx := context.Background()
 		e.settings.OutboxLimit = 8 << 20

@@ -12,8 +12,8 @@ import (
 	"github.com/troupe-go/troupe/internal/linktest"
 )
 
-// An answer may lie behind what the reader waits with.
-func TestAnAnswerBehindASpentBudget(t *testing.T) {
+// While an Ask is pending, the reader does not wait for budget, because the answer may follow.
+func TestAnswerIsReadBeyondSpentBudget(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.settings.InboundLimit = 2*smallMessageCharge + 100
 		e.settings.Parallel = 10
@@ -24,12 +24,12 @@ func TestAnAnswerBehindASpentBudget(t *testing.T) {
 		sent := c.sendAsync(call("3", "echo"))
 		require.False(t, sent())
 		a := e.askAsync(t.Context(), toConnection("a"))
-		assert.True(t, sent(), "the reader that waits goes on")
+		assert.True(t, sent(), "the waiting reader continues")
 		c.sendAsync(result("s1", "1"))
 		assert.True(t, a.isDone())
 		assert.Equal(t, "1", a.value)
 		sent = c.sendAsync(call("4", "echo"))
-		assert.False(t, sent(), "from then on it waits as ever")
+		assert.False(t, sent(), "it waits again after the answer")
 		for range 4 {
 			e.sleep(schedulingTime)
 			bind()
@@ -41,8 +41,8 @@ func TestAnAnswerBehindASpentBudget(t *testing.T) {
 	})
 }
 
-// It is given up when it lies behind more than twice the budget. The connection lives.
-func TestAnAnswerBehindTwiceTheBudget(t *testing.T) {
+// An Ask fails if more than twice the budget arrives before the answer. The connection stays open.
+func TestAskFailsAtTwiceTheBudget(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.settings.InboundLimit = 2*smallMessageCharge + 100
 		e.settings.Parallel = 10
@@ -63,14 +63,14 @@ func TestAnAnswerBehindTwiceTheBudget(t *testing.T) {
 		}
 		e.requireNoPendingAsks(t)
 		again := e.askAsync(t.Context(), toConnection("a"))
-		assert.ErrorIs(t, again.err, ErrInboundFull, "nothing has changed")
+		assert.ErrorIs(t, again.err, ErrInboundFull, "the budget is still exceeded")
 		for range 5 {
 			e.sleep(schedulingTime)
 			bind()
 		}
 		e.settle()
 		require.True(t, sent())
-		c.send(result("s1", "1"), result("s2", "1")) // too late
+		c.send(result("s1", "1"), result("s2", "1")) // these are too late
 		again = e.askAsync(t.Context(), toConnection("a"))
 		c.send(result("s4", "4"))
 		e.settle()
@@ -79,8 +79,8 @@ func TestAnAnswerBehindTwiceTheBudget(t *testing.T) {
 	})
 }
 
-// Behind an upload that is linktest.Full, too.
-func TestAnAnswerBehindAFullUpload(t *testing.T) {
+// The reader does not wait for a full upload either while an Ask is pending.
+func TestAnswerIsReadBeyondFullUpload(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		rec, _ := e.addTakeMethods()
 		e.handler.methods["ask"] = func(k *Call, args string) (any, error) {
@@ -105,8 +105,8 @@ func TestAnAnswerBehindAFullUpload(t *testing.T) {
 	})
 }
 
-// An answer of any size is admitted when nothing else is charged, as every message is.
-func TestAnAnswerLargerThanTheBudget(t *testing.T) {
+// An answer of any size is admitted when nothing else is charged, as any message is.
+func TestAnswerLargerThanBudgetIsAdmitted(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.settings.MaxMessage = 0
 		e.settings.InboundLimit = 64 << 10
@@ -121,8 +121,8 @@ func TestAnAnswerLargerThanTheBudget(t *testing.T) {
 	})
 }
 
-// An answer that was delivered before the budget was overrun is taken, and at any rate let go.
-func TestAnAnswerBeforeTheBudgetIsOverrun(t *testing.T) {
+// An answer that arrived before the budget was exceeded is delivered, and its budget is released.
+func TestAnswerBeforeBudgetOverrunIsDelivered(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.settings.InboundLimit = 2*smallMessageCharge + 100
 		e.settings.Parallel = 10
@@ -130,7 +130,7 @@ func TestAnAnswerBeforeTheBudgetIsOverrun(t *testing.T) {
 		for i := range 20 {
 			c := e.open(fmt.Sprint("c", i), "", linktest.Full)
 			c.conn.out.Push(notePacket(0, 0, e.settings.OutboxLimit*2/3), false, false)
-			e.handler.bind = func(*Call) { // holds what it was given
+			e.handler.bind = func(*Call) { // holds its budget
 				<-c.conn.Done()
 			}
 			a := e.askAsync(t.Context(), toConnection(c.conn.id))
@@ -148,9 +148,9 @@ func TestAnAnswerBeforeTheBudgetIsOverrun(t *testing.T) {
 			c.conn.Abort()
 			c.socket.Cut()
 			e.sleep(schedulingTime)
-			require.Zero(t, c.conn.in.charged, "the memory of an answer is held for ever (%v)", a.err)
+			require.Zero(t, c.conn.in.charged, "the budget of an answer was not released (%v)", a.err)
 		}
-		assert.Zero(t, failed, "questions that were answered have failed")
+		assert.Zero(t, failed, "answered Asks have failed")
 		e.requireNoPendingAsks(t)
 	})
 }

@@ -13,8 +13,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// The client calls the hub before it answers.
-func TestACallOfTheHubBeforeTheAnswer(t *testing.T) {
+// The client calls hub methods before it answers an Ask.
+func TestClientCallsHubBeforeItAnswers(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.addAskMethod()
 		c := e.open("a", "")
@@ -36,8 +36,8 @@ func TestACallOfTheHubBeforeTheAnswer(t *testing.T) {
 	})
 }
 
-// Calls that wait already start when a slot is lent, and what was answered before does not wait for the client.
-func TestALentSlotIsUsedAtOnce(t *testing.T) {
+// When a call lends its slot, waiting calls start, and completions of earlier calls are sent.
+func TestLentSlotIsUsedAtOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.addAskMethod()
 		gate, open := e.gate()
@@ -49,9 +49,9 @@ func TestALentSlotIsUsedAtOnce(t *testing.T) {
 		assert.EqualValues(t, 1, c.conn.calls.slots.taken)
 		c.send(result("s1", "1"))
 		e.settle()
-		assert.Equal(t, result("2", "1"), c.messages()[2], "a call whose slot is taken goes on without it")
+		assert.Equal(t, result("2", "1"), c.messages()[2], "a call whose slot is taken release on without it")
 		e.sleep(schedulingTime)
-		assert.Len(t, c.messages(), 3, "but its worker takes no other call")
+		assert.Len(t, c.messages(), 3, "its worker takes no other call")
 		open()
 		e.sleep(schedulingTime)
 		assert.Equal(t, []string{result("3", `"passed"`), result("4", "[]")}, c.messages()[3:])
@@ -59,8 +59,8 @@ func TestALentSlotIsUsedAtOnce(t *testing.T) {
 	})
 }
 
-// A slot is lent once, whatever else the call asks, from however many goroutines.
-func TestASlotIsLentOnce(t *testing.T) {
+// A call lends its slot only once, however many Asks it has pending on however many goroutines.
+func TestSlotIsLentOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.handler.methods["ask"] = func(k *Call, _ string) (any, error) {
 			var all sync.WaitGroup
@@ -90,11 +90,11 @@ func TestASlotIsLentOnce(t *testing.T) {
 	})
 }
 
-// Whoever outlives a call, or is no call, lends nothing.
-func TestWhoLendsNoSlot(t *testing.T) {
+// An Ask outside a call, or of a goroutine that outlives its call, lends no slot.
+func TestAskWithoutSlotLendsNone(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		var late *askResult
-		e.handler.methods["leave"] = func(k *Call, _ string) (any, error) {
+		e.handler.methods["outlive"] = func(k *Call, _ string) (any, error) {
 			ctx := context.WithoutCancel(k)
 			late = &askResult{done: make(chan struct{})}
 			go func() {
@@ -109,7 +109,7 @@ func TestWhoLendsNoSlot(t *testing.T) {
 		gate, open := e.gate()
 		e.handler.methods["gate"] = gate
 		c := e.open("a", "")
-		c.send(call("1", "leave"))
+		c.send(call("1", "outlive"))
 		e.settle()
 		c.send(uploadCall("2", "ask", "s"))
 		a := e.askAsync(t.Context(), toConnection("a"))
@@ -128,8 +128,8 @@ func TestWhoLendsNoSlot(t *testing.T) {
 	})
 }
 
-// A call that has lent its slot ends in whatever way: what waits goes on.
-func TestEndsOfCallsThatHaveLent(t *testing.T) {
+// Waiting calls continue after a call that has lent its slot has ended, in any way.
+func TestCallThatHasLentItsSlotEnds(t *testing.T) {
 	for _, how := range []string{"ok", "panic", "goexit", "fail"} {
 		for _, taken := range []bool{true, false} {
 			t.Run(fmt.Sprint(how, ", slot taken: ", taken), func(t *testing.T) {
@@ -169,8 +169,8 @@ func TestEndsOfCallsThatHaveLent(t *testing.T) {
 	}
 }
 
-// What waits until the calls have ended does not wait for those that have lent their slots, and is told once.
-func TestWhenIdleAndCallsThatHaveLent(t *testing.T) {
+// whenIdle does not wait for calls that have lent their slot, and calls its function once.
+func TestWhenIdleIgnoresCallsThatHaveLentTheirSlot(t *testing.T) {
 	for _, how := range []string{"ok", "goexit"} {
 		t.Run(how, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, e *env) {
@@ -200,7 +200,7 @@ func TestWhenIdleAndCallsThatHaveLent(t *testing.T) {
 
 				c.send(call("4", "ask"))
 				e.settle()
-				require.True(t, c.conn.calls.whenIdle(slotsFree, func() { idle++ }), "the slot that is lent was the last")
+				require.True(t, c.conn.calls.whenIdle(slotsFree, func() { idle++ }), "the only slot was lent")
 				c.send(result("s2", "1"))
 				e.settle()
 				control.end("4", how)
@@ -212,7 +212,7 @@ func TestWhenIdleAndCallsThatHaveLent(t *testing.T) {
 	}
 }
 
-// Slots against a model: calls start in order, as many at once as there are slots that are not lent.
+// Checks slots against a model: calls start in order, as many at once as there are slots that are not lent.
 func TestSlotModel(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.settings.KeepAlive = never
@@ -222,20 +222,20 @@ func TestSlotModel(t *testing.T) {
 			control := newCallControl(e)
 			work := e.handler.methods["work"]
 			var mu sync.Mutex
-			questions := map[string]string{} // by call: the answer that it waits for
-			goes := map[string]chan struct{}{}
+			askIDs := map[string]string{} // by call: the id of its pending Ask
+			release := map[string]chan struct{}{}
 			e.handler.methods["ask"] = func(k *Call, args string) (any, error) {
 				id := string(k.ID())
 				mu.Lock()
-				goes[id] = make(chan struct{})
-				goOn := goes[id]
+				release[id] = make(chan struct{})
+				released := release[id]
 				mu.Unlock()
 				begin := control.callStarted(id)
 				control.callEnded()
-				<-goOn
+				<-released
 				mu.Lock()
 				e.hub.results.mu.Lock()
-				questions[id] = "s" + strconv.FormatUint(e.hub.results.last+1, 10)
+				askIDs[id] = "s" + strconv.FormatUint(e.hub.results.last+1, 10)
 				e.hub.results.mu.Unlock()
 				mu.Unlock()
 				_, _ = e.ask(k, &Audience{Kind: Caller, Conn: k.Connection()})
@@ -248,11 +248,11 @@ func TestSlotModel(t *testing.T) {
 			defer c.socket.Cut()
 			type job struct {
 				id   string
-				asks int // 0: not, 1: will, 2: waits, 3: has been answered
+				asks int // 0: does not ask, 1: will ask, 2: waits for the answer, 3: has the answer
 			}
-			var alive []*job // in order of arrival
+			var alive []*job // running and waiting calls in order of arrival
 			next, ended := 0, 0
-			holding := func() (held, running []*job) { // by the model
+			holding := func() (holders, running []*job) { // according to the model
 				slots := limit
 				for _, j := range alive {
 					switch {
@@ -260,19 +260,19 @@ func TestSlotModel(t *testing.T) {
 						running = append(running, j)
 					case slots > 0:
 						slots--
-						held, running = append(held, j), append(running, j)
+						holders, running = append(holders, j), append(running, j)
 					}
 				}
-				return held, running
+				return holders, running
 			}
 			t.Repeat(map[string]func(*rapid.T){
 				"": func(t *rapid.T) {
 					e.sleep(schedulingTime)
-					held, running := holding()
+					holders, running := holding()
 					q := &c.conn.calls
 					q.mu.Lock()
 					defer q.mu.Unlock()
-					require.EqualValues(t, len(held), q.slots.taken)
+					require.EqualValues(t, len(holders), q.slots.taken)
 					require.Len(t, q.running, len(running))
 					for _, j := range running {
 						require.True(t, slices.ContainsFunc(q.running, func(k *Call) bool { return string(k.id) == j.id }), j.id)
@@ -293,11 +293,11 @@ func TestSlotModel(t *testing.T) {
 					c.send(records...)
 				},
 				"ask": func(t *rapid.T) {
-					held, _ := holding()
-					for _, j := range held {
+					holders, _ := holding()
+					for _, j := range holders {
 						if j.asks == 1 {
 							j.asks = 2
-							close(goes[j.id])
+							close(release[j.id])
 							return
 						}
 					}
@@ -306,7 +306,7 @@ func TestSlotModel(t *testing.T) {
 					for _, j := range alive {
 						if j.asks == 2 {
 							j.asks = 3
-							c.send(result(questions[j.id], "1"))
+							c.send(result(askIDs[j.id], "1"))
 							return
 						}
 					}
@@ -315,7 +315,7 @@ func TestSlotModel(t *testing.T) {
 					_, running := holding()
 					running = slices.DeleteFunc(running, func(j *job) bool { return j.asks == 1 || j.asks == 2 })
 					if len(running) == 0 {
-						return // nothing can end
+						return // no call can end
 					}
 					j := rapid.SampledFrom(running).Draw(t, "call")
 					control.end(j.id, rapid.SampledFrom([]string{"ok", "panic", "goexit", "fail"}).Draw(t, "how"))
@@ -327,11 +327,11 @@ func TestSlotModel(t *testing.T) {
 				j := alive[0]
 				alive = alive[1:]
 				if j.asks == 1 {
-					close(goes[j.id])
+					close(release[j.id])
 					e.settle()
 				}
 				if j.asks == 1 || j.asks == 2 {
-					c.send(result(questions[j.id], "1"))
+					c.send(result(askIDs[j.id], "1"))
 					e.settle()
 				}
 				control.end(j.id, "ok")

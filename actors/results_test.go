@@ -17,7 +17,7 @@ import (
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
-func TestAnswers(t *testing.T) {
+func TestAnswer(t *testing.T) {
 	tests := map[string]struct {
 		answer string
 		value  string
@@ -56,7 +56,7 @@ func TestAnswers(t *testing.T) {
 					require.True(t, a.isDone())
 					assert.Equal(t, test.value, a.value)
 					assert.Equal(t, test.err, a.err)
-					c.send(test.answer) // once more: it is nobody's
+					c.send(test.answer) // a second answer is ignored
 					c.send(call("2", "echo"))
 					e.settle()
 					assert.Contains(t, c.messages(), result("2", "[]"))
@@ -68,8 +68,8 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// A bind that panics does so where it was asked for, and nothing is left.
-func TestAnAnswerThatCannotBeBound(t *testing.T) {
+// A panic while the answer is bound occurs in Ask, and no resources are leaked.
+func TestAnswerWhoseBindPanics(t *testing.T) {
 	for name, fail := range map[string]func(){"panic": func() { panic("oh") }, "goexit": runtime.Goexit} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, e *env) {
@@ -89,8 +89,8 @@ func TestAnAnswerThatCannotBeBound(t *testing.T) {
 	}
 }
 
-// Arguments that cannot be encoded are an error, before anybody waits.
-func TestQuestionsThatCannotBeEncoded(t *testing.T) {
+// Ask returns an error for arguments that cannot be encoded, before it waits.
+func TestAskWithArgumentsThatCannotBeEncoded(t *testing.T) {
 	for name, arg := range map[string]any{"panic": marshalHook(func() { panic("oh") }), "error": func() {}} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, e *env) {
@@ -109,7 +109,7 @@ func TestQuestionsThatCannotBeEncoded(t *testing.T) {
 	}
 }
 
-func TestAQuestionWhoseMarshalerExits(t *testing.T) {
+func TestAskWhoseMarshalerCallsGoexit(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		c := e.open("a", "")
 		a := e.askAsync(t.Context(), toConnection("a"), marshalHook(runtime.Goexit))
@@ -123,7 +123,7 @@ type marshalHook func()
 
 func (m marshalHook) MarshalJSON() ([]byte, error) { m(); return []byte("null"), nil }
 
-func TestConnectionsThatCannotBeAsked(t *testing.T) {
+func TestAskErrors(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		_, err := e.ask(t.Context(), toConnection("nobody"))
 		assert.Equal(t, &goneError{id: "nobody"}, err)
@@ -158,8 +158,8 @@ func TestConnectionsThatCannotBeAsked(t *testing.T) {
 	})
 }
 
-// The same id is another question on another hub.
-func TestAnAnswerToAnotherHub(t *testing.T) {
+// Invocation ids of Asks are specific to a hub.
+func TestAnswerBelongsToHub(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		other, err := e.sys.NewHub("other", e.handler, e.hub.protocols)
 		require.NoError(t, err)
@@ -180,12 +180,12 @@ func TestAnAnswerToAnotherHub(t *testing.T) {
 	})
 }
 
-// Whoever answers for another is closed; the one that was asked still answers.
-func TestAnAnswerFromAnotherConnection(t *testing.T) {
+// A connection that answers an Ask to another connection is closed. The connection that was asked can still answer.
+func TestAnswerFromAnotherConnectionIsRefused(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		c, d := e.open("a", ""), e.open("d", "")
 		a := e.askAsync(t.Context(), toConnection("a"))
-		d.send(call("1", "echo"), result("s1", `"forged"`), call("2", "echo"))
+		d.send(call("1", "echo"), result("s1", `"from d"`), call("2", "echo"))
 		e.settle()
 		const text = "Connection ID 'd' is not valid for invocation ID 's1'."
 		assert.Contains(t, e.handler.events(), "disconnected d: "+text)
@@ -193,10 +193,10 @@ func TestAnAnswerFromAnotherConnection(t *testing.T) {
 		assert.Contains(t, got, `{"type":7,"error":"Connection closed with an error. Error: `+text+`","allowReconnect":true}`)
 		assert.NotContains(t, got, result("2", "[]"))
 		assert.False(t, a.isDone())
-		c.send(result("s1", `"mine"`))
+		c.send(result("s1", `"from a"`))
 		e.settle()
 		require.NoError(t, a.err)
-		assert.Equal(t, `"mine"`, a.value)
+		assert.Equal(t, `"from a"`, a.value)
 		assert.Zero(t, d.conn.in.charged)
 		d.assertRemoved(t)
 		c.requireIdle(t)
@@ -204,8 +204,8 @@ func TestAnAnswerFromAnotherConnection(t *testing.T) {
 	})
 }
 
-// An upload has the first claim on an id.
-func TestAnUploadWithTheIDOfAQuestion(t *testing.T) {
+// If an upload and a pending Ask have the same id, messages with it belong to the upload.
+func TestUploadTakesPrecedenceOverAskWithSameID(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		rec, _ := e.addTakeMethods()
 		c := e.open("a", "")
@@ -223,7 +223,7 @@ func TestAnUploadWithTheIDOfAQuestion(t *testing.T) {
 	})
 }
 
-func TestAnAnswerThatComesTooLate(t *testing.T) {
+func TestLateAnswerIsIgnored(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		c := e.open("a", "")
 		ctx, cancel := context.WithTimeout(t.Context(), second)
@@ -241,8 +241,8 @@ func TestAnAnswerThatComesTooLate(t *testing.T) {
 	})
 }
 
-// The client cancels the call that waits for it.
-func TestACallThatAsksIsCanceled(t *testing.T) {
+// The client cancels a call that waits for the client's answer.
+func TestCancelOfCallThatAsks(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.addAskMethod()
 		c := e.open("a", "")
@@ -250,7 +250,10 @@ func TestACallThatAsksIsCanceled(t *testing.T) {
 		e.settle()
 		c.send(cancel("1"))
 		e.settle()
-		assert.Equal(t, []string{askInvocation("s1"), failure("1", "Invocation canceled by the server. (hubsys: the client has canceled the invocation)")}, c.messages())
+		assert.Equal(t, []string{
+			askInvocation("s1"),
+			failure("1", "Invocation canceled by the server. (hubsys: the client has canceled the invocation)"),
+		}, c.messages())
 		c.send(result("s1", "1"))
 		e.settle()
 		c.requireIdle(t)
@@ -258,8 +261,8 @@ func TestACallThatAsksIsCanceled(t *testing.T) {
 	})
 }
 
-// An answer that comes as the wait ends is taken, or let go: never both, never neither.
-func TestAnAnswerAtTheLastMoment(t *testing.T) {
+// An answer that races with the end of the context is either returned or released.
+func TestAnswerRacesWithEndOfContext(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.settings.OutboxLimit = 16 << 20
 		c := e.open("a", "")
@@ -284,13 +287,13 @@ func TestAnAnswerAtTheLastMoment(t *testing.T) {
 	})
 }
 
-// The same with a connection that closes.
-func TestClosingWhileSomebodyWaits(t *testing.T) {
+// Asks end when the connection closes, in any way.
+func TestClosingEndsPendingAsks(t *testing.T) {
 	ways := map[string]func(e *env, c *client){
 		"cut":      func(_ *env, c *client) { c.socket.Cut() },
 		"abort":    func(_ *env, c *client) { c.conn.Abort() },
 		"close":    func(_ *env, c *client) { c.send(`{"type":7}`) },
-		"garbage":  func(_ *env, c *client) { c.send("garbage") },
+		"invalid":  func(_ *env, c *client) { c.send("invalid") },
 		"stop":     func(e *env, c *client) { e.sys.actors.Root.Stop(c.conn.PID()) },
 		"broken":   func(e *env, c *client) { c.socket.Break(errCut); e.send(&Audience{}, "x") },
 		"overflow": func(e *env, c *client) { c.conn.overflowed() },
@@ -299,14 +302,14 @@ func TestClosingWhileSomebodyWaits(t *testing.T) {
 	for name, way := range ways {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, e *env) {
-				var inside error
+				var callErr error
 				e.handler.methods["ask"] = func(k *Call, _ string) (any, error) {
-					_, inside = e.ask(k, toConnection("a"))
-					return nil, inside
+					_, callErr = e.ask(k, toConnection("a"))
+					return nil, callErr
 				}
-				var elsewhere error
+				var otherErr error
 				e.handler.methods["ask a"] = func(k *Call, _ string) (any, error) {
-					_, elsewhere = e.ask(k, toConnection("a"))
+					_, otherErr = e.ask(k, toConnection("a"))
 					return nil, nil
 				}
 				c, d := e.open("a", ""), e.open("d", "")
@@ -316,13 +319,13 @@ func TestClosingWhileSomebodyWaits(t *testing.T) {
 				way(e, c)
 				e.sleep(e.settings.CloseTimeout + 2*second)
 				require.True(t, a.isDone())
-				gone := &goneError{id: "a", existed: true}
-				assert.Equal(t, gone, a.err)
-				assert.Equal(t, gone, inside)
+				want := &goneError{id: "a", existed: true}
+				assert.Equal(t, want, a.err)
+				assert.Equal(t, want, callErr)
 				if name == "shutdown" {
-					assert.Error(t, elsewhere)
+					assert.Error(t, otherErr)
 				} else {
-					assert.Equal(t, gone, elsewhere)
+					assert.Equal(t, want, otherErr)
 				}
 				e.requireNoPendingAsks(t)
 				c.assertRemoved(t)
@@ -333,7 +336,7 @@ func TestClosingWhileSomebodyWaits(t *testing.T) {
 	}
 }
 
-func TestLifetimeEventsThatAsk(t *testing.T) {
+func TestAskInLifetimeEvents(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		var before, after *askResult
 		e.handler.connected = func(k *Call) error {
@@ -364,15 +367,15 @@ func TestLifetimeEventsThatAsk(t *testing.T) {
 	})
 }
 
-// A message that cannot be read closes the connection, whoever waits for its client: nothing more is read.
-func TestGarbageBehindAQuestion(t *testing.T) {
+// An unreadable message closes the connection although an Ask is pending. Nothing more is read.
+func TestProtocolErrorWhileAskIsPending(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.addAskMethod()
 		c := e.open("a", "")
 		a := e.askAsync(t.Context(), toConnection("a"))
 		c.send(call("1", "ask"), call("2", "ask"))
 		e.settle()
-		c.send("garbage")
+		c.send("invalid")
 		e.settle()
 		got := c.messages()
 		require.NotEmpty(t, got)
@@ -384,8 +387,8 @@ func TestGarbageBehindAQuestion(t *testing.T) {
 	})
 }
 
-// Clients answer, calls are canceled and connections close, all at once.
-func TestQuestionsInARace(t *testing.T) {
+// Clients answer Asks of several calls concurrently.
+func TestConcurrentAsks(t *testing.T) {
 	e := newEnv(t, nil, never, hubproto.JSON)
 	e.settings.OutboxLimit = 16 << 20
 	e.addAskMethod()
@@ -395,7 +398,7 @@ func TestQuestionsInARace(t *testing.T) {
 		c := e.connect(fmt.Sprint("c", i), "")
 		c.sendHandshake("json")
 		require.Eventually(t, func() bool { return len(e.handler.events()) == i+1 }, 5*second, time.Millisecond)
-		all.Go(func() { // what the client is asked, it answers
+		all.Go(func() { // the client answers all Asks
 			seen := 0
 			for seen < 2*rounds {
 				got := c.records()

@@ -21,7 +21,7 @@ func TestShutdown(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		var reason error
 		e.handler.methods["wait"] = func(k *Call, _ string) (any, error) {
-			<-k.Done() // which is a while before the time is over
+			<-k.Done() // well before the end of the shutdown timeout
 			reason = context.Cause(k)
 			return nil, reason
 		}
@@ -35,27 +35,31 @@ func TestShutdown(t *testing.T) {
 		require.NoError(t, e.shutdown())
 		assert.Less(t, time.Since(start), 5*second)
 		assert.Equal(t, []string{closeAllowingReconnect, "close 1000"}, idle.messages())
-		assert.Equal(t, []string{failure("1", ErrShutdown.Error()), failure("2", ErrShutdown.Error()), closeAllowingReconnect, "close 1000"}, busy.messages())
+		assert.Equal(t, []string{
+			failure("1", ErrShutdown.Error()), failure("2", ErrShutdown.Error()), closeAllowingReconnect, "close 1000",
+		}, busy.messages())
 		assert.Equal(t, []string{"close 1000"}, silent.records())
 		assert.ErrorIs(t, reason, ErrShutdown)
-		assert.ElementsMatch(t, []string{"connected idle", "connected busy", "disconnected idle: <nil>", "disconnected busy: <nil>"}, e.handler.events())
+		assert.ElementsMatch(t, []string{
+			"connected idle", "connected busy", "disconnected idle: <nil>", "disconnected busy: <nil>",
+		}, e.handler.events())
 		for _, c := range []*client{silent, idle, busy} {
 			c.assertRemoved(t)
 		}
 		assert.Empty(t, processNames(e.sys.actors, root))
-		assert.True(t, e.sys.actors.IsStopped(), "an actor system of its own")
+		assert.True(t, e.sys.actors.IsStopped(), "the System has created the actor system")
 
 		_, err := e.tryConnect("late", "")
 		require.ErrorIs(t, err, ErrShutdown)
 		_, err = e.sys.NewHub("late", e.handler, e.hub.protocols)
 		require.ErrorIs(t, err, ErrShutdown)
 		require.ErrorIs(t, e.hub.Send(context.Background(), &Audience{}, "x", nil), ErrShutdown)
-		require.NoError(t, e.sys.Shutdown(context.Background()), "a second call")
+		require.NoError(t, e.sys.Shutdown(context.Background()), "a second Shutdown returns nil")
 	})
 }
 
-// What waits for a client is written before the Close, for as long as there is time.
-func TestShutdownDrains(t *testing.T) {
+// Pending output is written before Close, as long as the timeout allows.
+func TestShutdownWritesPendingOutput(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		slow := e.open("slow", "", func(s *linktest.Socket) { s.Room = 10 })
 		for i := range 20 {
@@ -75,7 +79,7 @@ func TestShutdownDrains(t *testing.T) {
 	})
 }
 
-func TestNobodyConnectsDuringShutdown(t *testing.T) {
+func TestConnectDuringShutdownIsRefused(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		gate, open := e.gate()
 		e.handler.disconnected = func(k *Call, _ error) { _, _ = gate(k, "") }
@@ -94,7 +98,7 @@ func TestNobodyConnectsDuringShutdown(t *testing.T) {
 	})
 }
 
-// Whoever connects while a shutdown begins is refused, or closed.
+// Connections that are opened while a shutdown begins are either refused or closed.
 func TestConnectRacesWithShutdown(t *testing.T) {
 	for range 20 {
 		inBubble(t, func(t *testing.T, e *env) {
@@ -130,8 +134,8 @@ func TestConnectRacesWithShutdown(t *testing.T) {
 	}
 }
 
-// When the time is over, the error says what was left behind.
-func TestShutdownIsCutShort(t *testing.T) {
+// When its context ends, Shutdown returns an error with the number of connections and calls that were left.
+func TestShutdownTimeout(t *testing.T) {
 	tests := map[string]struct {
 		prepare func(e *env, c *client)
 		want    string
@@ -157,7 +161,7 @@ func TestShutdownIsCutShort(t *testing.T) {
 				other := e.open("b", "", func(s *linktest.Socket) { s.Answers = true })
 				test.prepare(e, c)
 				e.settle()
-				if name == "OnDisconnected" { // of one of them
+				if name == "OnDisconnected" { // block OnDisconnected of one connection only
 					gate := e.handler.disconnected
 					e.handler.disconnected = func(k *Call, cause error) {
 						if k.Connection() == c.conn {
@@ -169,7 +173,7 @@ func TestShutdownIsCutShort(t *testing.T) {
 				err := e.shutdown()
 				require.ErrorIs(t, err, context.DeadlineExceeded)
 				require.ErrorContains(t, err, test.want)
-				assert.Equal(t, 5*second, time.Since(start), "the second half of the time is not taken")
+				assert.Equal(t, 5*second, time.Since(start), "Shutdown returns at the end of its context")
 				assert.True(t, other.socket.IsFinished())
 				e.settle()
 				assert.True(t, c.socket.IsFinished() || c.socket.IsCut())
@@ -178,8 +182,8 @@ func TestShutdownIsCutShort(t *testing.T) {
 	}
 }
 
-// The cause of a context that ends is told.
-func TestShutdownWithAContextThatHasEnded(t *testing.T) {
+// Shutdown returns the cause of a context that has ended.
+func TestShutdownReturnsCauseOfEndedContext(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		c := e.open("a", "")
 		ctx, cancel := context.WithCancelCause(context.Background())
@@ -193,7 +197,7 @@ func TestShutdownWithAContextThatHasEnded(t *testing.T) {
 	})
 }
 
-func TestLaterCallersWaitForTheFirst(t *testing.T) {
+func TestConcurrentShutdownsWaitForTheFirst(t *testing.T) {
 	e := newEnv(t, nil, never, hubproto.JSON)
 	gate, open := e.gate()
 	e.handler.disconnected = func(k *Call, _ error) { e.handler.record("waiting"); _, _ = gate(k, "") }
@@ -213,9 +217,9 @@ func TestLaterCallersWaitForTheFirst(t *testing.T) {
 	})
 }
 
-// A call may shut down the system that it runs in, also with its own context, which that ends. Nobody waits for it; everybody else
-// is given the time that they need.
-func TestShutdownFromInside(t *testing.T) {
+// A call may shut down its own system, also with its own context, which the shutdown cancels. Shutdown does not wait for that call,
+// but gives all others the time that they need.
+func TestShutdownFromWithinCall(t *testing.T) {
 	contexts := map[string]func(k *Call) (context.Context, context.CancelFunc){
 		"own":      func(k *Call) (context.Context, context.CancelFunc) { return k, func() {} },
 		"deadline": func(k *Call) (context.Context, context.CancelFunc) { return context.WithTimeout(k, 3*second) },
@@ -247,7 +251,7 @@ func TestShutdownFromInside(t *testing.T) {
 						}
 						return
 					}
-					<-time.After(20 * time.Millisecond) // it takes its time
+					<-time.After(20 * time.Millisecond) // takes a while
 					e.handler.record("left")
 				}
 				other := e.open("b", "")
@@ -271,8 +275,8 @@ func TestShutdownFromInside(t *testing.T) {
 	}
 }
 
-// A goroutine that a call has left behind is no call: what it shuts down waits for those that run.
-func TestShutdownByAGoroutineOfACall(t *testing.T) {
+// A Shutdown called by a goroutine that outlives its call waits for running calls like any other.
+func TestShutdownFromGoroutineOfEndedCall(t *testing.T) {
 	e := newEnv(t, nil, never, hubproto.JSON)
 	e.wasShutDown.Store(true)
 	gate, open := e.gate()
@@ -295,13 +299,13 @@ func TestShutdownByAGoroutineOfACall(t *testing.T) {
 	requireReturns(t, func() { assert.NoError(t, <-result) })
 }
 
-// Two shutdowns, one of them from inside, do not wait for each other.
-func TestTwoShutdowns(t *testing.T) {
+// Two concurrent Shutdowns, one of them from within a call, do not wait for each other.
+func TestShutdownsInsideAndOutsideCallDoNotDeadlock(t *testing.T) {
 	e := newEnv(t, nil, never, hubproto.JSON)
 	running := make(chan struct{})
 	e.handler.methods["shutdown"] = func(k *Call, _ string) (any, error) {
 		close(running)
-		<-k.conn.Done() // because of the first
+		<-k.conn.Done() // closed by the first Shutdown
 		return nil, e.sys.Shutdown(k)
 	}
 	c := e.connect("a", "")
@@ -312,8 +316,8 @@ func TestTwoShutdowns(t *testing.T) {
 	requireReturns(t, func() { assert.NoError(t, e.sys.Shutdown(context.Background())) })
 }
 
-// User code that runs on behalf of an actor that somebody has stopped does not hold up a shutdown for longer than its context.
-func TestShutdownBesideAFinisher(t *testing.T) {
+// User code that runs for a stopped actor does not delay Shutdown beyond its context.
+func TestShutdownTimeoutWhileStoppedConnectionFinishes(t *testing.T) {
 	e := newEnv(t, nil, never, hubproto.JSON)
 	e.wasShutDown.Store(true)
 	gate, _ := e.gate()
@@ -329,7 +333,7 @@ func TestShutdownBesideAFinisher(t *testing.T) {
 	})
 }
 
-func TestShutdownAfterTheRootWasStopped(t *testing.T) {
+func TestShutdownAfterRootWasStopped(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		c := e.open("a", "")
 		e.sys.actors.Root.Stop(e.sys.Root())

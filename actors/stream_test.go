@@ -15,7 +15,7 @@ import (
 	"github.com/troupe-go/troupe/internal/linktest"
 )
 
-func TestAStreamOfItems(t *testing.T) {
+func TestStreamSendsAllItems(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.handler.methods["count"] = countMethod(500)
 		c := e.open("a", "")
@@ -30,8 +30,8 @@ func TestAStreamOfItems(t *testing.T) {
 	})
 }
 
-// An item is not kept back until something else is written.
-func TestItemsAreWrittenAtOnce(t *testing.T) {
+// An item is sent without waiting for further output.
+func TestItemsAreSentImmediately(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		feed := e.addFeedMethod()
 		c := e.open("a", "")
@@ -48,7 +48,7 @@ func TestItemsAreWrittenAtOnce(t *testing.T) {
 	})
 }
 
-func TestStreamsThatAreCanceled(t *testing.T) {
+func TestCancelOfStream(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		feed := e.addFeedMethod()
 		gate, open := e.gate()
@@ -61,7 +61,7 @@ func TestStreamsThatAreCanceled(t *testing.T) {
 		no := ErrCanceled.Error()
 		assert.Equal(t, []string{streamItem("1", 1), failure("1", no)}, c.messages())
 
-		c.send(call("2", "gate"), call("3", "gate"), streamCall("4", "feed"), cancel("4")) // before it starts
+		c.send(call("2", "gate"), call("3", "gate"), streamCall("4", "feed"), cancel("4")) // canceled before it starts
 		e.settle()
 		assert.Len(t, c.messages(), 2)
 		open()
@@ -71,8 +71,8 @@ func TestStreamsThatAreCanceled(t *testing.T) {
 	})
 }
 
-// A stream whose id another one has is told so; the first goes on, and the id can be used again.
-func TestStreamsWithOneID(t *testing.T) {
+// A stream invocation fails if its id is in use. The running stream continues, and the id can be reused afterwards.
+func TestStreamWithDuplicateIDFails(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		feed := e.addFeedMethod()
 		c := e.open("a", "")
@@ -88,7 +88,7 @@ func TestStreamsWithOneID(t *testing.T) {
 	})
 }
 
-func TestStreamsThatFail(t *testing.T) {
+func TestStreamEndsWithPanic(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		feed := e.addFeedMethod()
 		c := e.open("a", "")
@@ -100,15 +100,18 @@ func TestStreamsThatFail(t *testing.T) {
 		feed("2", 2, "goexit")
 		feed("3", 3, nil)
 		assert.Equal(t, []string{
-			streamItem("1", 1), failure("1", "panic: no"), streamItem("2", 2), failure("2", "runtime.Goexit was called"), streamItem("3", 3), result("3", "null"),
+			streamItem("1", 1), failure("1", "panic: no"),
+			streamItem("2", 2), failure("2", "runtime.Goexit was called"),
+			streamItem("3", 3), result("3", "null"),
 		}, c.messages())
 		assert.Equal(t, []bool{true, true}, flowing)
 		c.requireIdle(t)
 	})
 }
 
-// A client that takes nothing gets no more than half of what may wait for it, and one item of each stream; then its streams wait.
-func TestAStreamWaitsForItsClient(t *testing.T) {
+// The pending items of a client that does not read are bounded by half of the outbox limit plus one item per stream. Then its streams
+// wait.
+func TestStreamWaitsForSlowClient(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		var made atomic.Int64
 		text := strings.Repeat("x", 1000)
@@ -143,7 +146,7 @@ func TestAStreamWaitsForItsClient(t *testing.T) {
 			assert.LessOrEqual(t, after-before, int64(16+2*streams))
 		}
 		assert.Greater(t, made.Load(), int64(e.settings.OutboxLimit/2/1200))
-		c.send(cancel("0")) // while it waits for room
+		c.send(cancel("0")) // canceled while it waits for outbox space
 		e.settle()
 		c.conn.calls.mu.Lock()
 		assert.Len(t, c.conn.calls.running, streams-1)
@@ -155,8 +158,8 @@ func TestAStreamWaitsForItsClient(t *testing.T) {
 	})
 }
 
-// Each way to close ends a stream, whether it waits for room or for something to send.
-func TestClosingInTheMiddleOfAStream(t *testing.T) {
+// Closing the connection, in any way, ends a stream that waits for outbox space or for its next item.
+func TestClosingEndsStreams(t *testing.T) {
 	ways := map[string]func(e *env, c *client){
 		"cut":   func(_ *env, c *client) { c.socket.Cut() },
 		"abort": func(_ *env, c *client) { c.conn.Abort() },
@@ -185,14 +188,14 @@ func TestClosingInTheMiddleOfAStream(t *testing.T) {
 	}
 }
 
-// A message that cannot be read does not wait for streams, which may never end.
-func TestGarbageBehindAStream(t *testing.T) {
+// A protocol error is handled without waiting for streams, which may never end.
+func TestProtocolErrorDoesNotWaitForStreams(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		feed := e.addFeedMethod()
 		c := e.open("a", "")
 		c.send(streamCall("1", "feed"), call("2", "echo"))
 		feed("1", 1)
-		c.send("garbage")
+		c.send("invalid")
 		e.settle()
 		got := c.messages()
 		assert.ElementsMatch(t, []string{streamItem("1", 1), result("2", "[]")}, got[:2])
@@ -200,23 +203,26 @@ func TestGarbageBehindAStream(t *testing.T) {
 	})
 }
 
-// Nor does it when both came while OnConnected ran.
-func TestGarbageBehindAStreamDuringOnConnected(t *testing.T) {
+// The same if both the stream invocation and the unreadable message arrive during OnConnected.
+func TestProtocolErrorDuringOnConnectedDoesNotWaitForStreams(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		feed := e.addFeedMethod()
 		gate, open := e.gate()
 		e.handler.connected = func(k *Call) error { _, err := gate(k, ""); return err }
 		c := e.open("a", "")
-		c.send(streamCall("1", "feed"), "garbage")
+		c.send(streamCall("1", "feed"), "invalid")
 		e.settle()
 		open()
 		e.settle()
 		feed("1", 1)
-		assert.Contains(t, strings.Join(c.messages(), ""), `{"type":7,"error":"Connection closed with an error.`, "it does not take until the heartbeat loses patience")
+		assert.Contains(
+			t, strings.Join(c.messages(), ""), `{"type":7,"error":"Connection closed with an error.`,
+			"the connection closes without waiting for the heartbeat",
+		)
 	})
 }
 
-func TestManyStreamsAtOnce(t *testing.T) {
+func TestConcurrentStreams(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.settings.OutboxLimit = 256 << 10
 		e.handler.methods["count"] = countMethod(20)
@@ -238,7 +244,7 @@ func TestManyStreamsAtOnce(t *testing.T) {
 			}
 			_, err := fmt.Sscanf(record, `{"type":3,"invocationId":"%d","result":"all"}`, &id)
 			require.NoError(t, err, record)
-			require.Equal(t, 20, next[id], "the end comes last")
+			require.Equal(t, 20, next[id], "the completion comes last")
 			next[id] = -1
 		}
 		for id, n := range next {
@@ -248,8 +254,8 @@ func TestManyStreamsAtOnce(t *testing.T) {
 	})
 }
 
-// What ends the context of a call with an error of its own is its cause, if it comes first.
-func TestFail(t *testing.T) {
+// The first error passed to Fail is the cause of the call's context.
+func TestFailSetsCauseOfContext(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.handler.methods["fail"] = func(k *Call, _ string) (any, error) {
 			go func() {

@@ -13,8 +13,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// A call that needs no slot starts when its turn comes: not before those that came earlier, and whatever slots are taken.
-func TestTurnsOfCallsWithStreams(t *testing.T) {
+// A call that needs no slot starts in its turn: after all earlier calls, but even if all slots are taken.
+func TestStreamCallsStartInOrderWithoutSlot(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.settings.StreamBuffer = 10
 		control := newCallControl(e)
@@ -24,10 +24,10 @@ func TestTurnsOfCallsWithStreams(t *testing.T) {
 		assert.ElementsMatch(t, []string{"1", "2", "3", "4"}, control.started())
 		c.send(streamCall("5", "work"))
 		e.sleep(schedulingTime)
-		assert.Contains(t, control.started(), "5", "the slot is taken, which it does not need")
+		assert.Contains(t, control.started(), "5", "it needs no slot")
 		c.send(call("6", "work"), streamCall("7", "work"), call("8", "work"), uploadCall("9", "work", "r"))
 		e.sleep(schedulingTime)
-		assert.Len(t, control.started(), 5, "6 waits for a slot, and what follows for 6")
+		assert.Len(t, control.started(), 5, "6 waits for a slot, and the following calls wait for 6")
 		assert.EqualValues(t, 1, c.conn.calls.slots.taken)
 		control.end("2", "ok")
 		e.sleep(schedulingTime)
@@ -44,8 +44,8 @@ func TestTurnsOfCallsWithStreams(t *testing.T) {
 	})
 }
 
-// Calls with streams know how many run beside them; those that have ended, and ordinary calls, do not count.
-func TestAsManyStreamsAsMayRun(t *testing.T) {
+// OverLimit counts running calls with streams; ended calls and calls without streams do not count.
+func TestOverLimitCountsRunningStreams(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		control := newCallControl(e)
 		var crowded sync.Map
@@ -74,7 +74,7 @@ func TestAsManyStreamsAsMayRun(t *testing.T) {
 		e.sleep(schedulingTime)
 		var ids []string
 		crowded.Range(func(id, _ any) bool { ids = append(ids, id.(string)); return true })
-		if len(ids) == 3 && slices.Contains(ids, "d") { // either of the last two was first
+		if len(ids) == 3 && slices.Contains(ids, "d") { // either of the last two calls may start first
 			ids[slices.Index(ids, "d")] = "e"
 		}
 		assert.ElementsMatch(t, []string{"a", "b", "e"}, ids)
@@ -84,8 +84,8 @@ func TestAsManyStreamsAsMayRun(t *testing.T) {
 	})
 }
 
-// A client with so many subscriptions that one more has to wait can go on calling, and can end them.
-func TestCallsBehindTooManyStreams(t *testing.T) {
+// A client with the maximum number of streams, and one more waiting, can still call methods and cancel streams.
+func TestCallsAreReadBehindTooManyStreams(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.settings.StreamBuffer = 2
 		e.addFeedMethod()
@@ -108,8 +108,8 @@ func TestCallsBehindTooManyStreams(t *testing.T) {
 	})
 }
 
-// Ordinary calls run one after the other beside a stream, which ends neither with them nor after them.
-func TestCallsBesideAStream(t *testing.T) {
+// Calls without streams run one after the other beside a stream, which is not affected by their ends.
+func TestCallsRunBesideStream(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		feed := e.addFeedMethod()
 		c := e.open("a", "")
@@ -135,8 +135,8 @@ func TestCallsBesideAStream(t *testing.T) {
 	})
 }
 
-// Turns against a model: calls start in order of arrival, those that need a slot when there is one.
-func TestTurnModel(t *testing.T) {
+// Checks turns against a model: calls start in order of arrival, those that need a slot as soon as one is free.
+func TestStreamTurnModel(t *testing.T) {
 	type job struct {
 		id    string
 		free  bool
@@ -154,9 +154,9 @@ func TestTurnModel(t *testing.T) {
 			c := e.open(fmt.Sprint("c", n), "")
 			defer c.socket.Cut()
 			var all []*job
-			started := []string{} // by the model
+			started := []string{} // according to the model
 			answers := []string{}
-			run := func() (running []*job) { // starts what can be started
+			run := func() (running []*job) { // starts all calls that can start, and returns the running ones
 				slots := limit
 				blocked := false
 				for _, j := range all {
@@ -208,7 +208,7 @@ func TestTurnModel(t *testing.T) {
 				"end": func(t *rapid.T) {
 					running := run()
 					if len(running) == 0 {
-						return // nothing runs
+						return // no call is running
 					}
 					j := rapid.SampledFrom(running).Draw(t, "call")
 					how := rapid.SampledFrom([]string{"ok", "fail", "panic", "goexit"}).Draw(t, "how")

@@ -14,10 +14,10 @@ import (
 	"github.com/troupe-go/troupe/internal/linktest"
 )
 
-// The actor loses the message that made it panic, and goes on. Twice within a second is too much.
-func TestAConnectionActorPanics(t *testing.T) {
+// The actor loses the message that caused a panic, and continues. A second panic within a second closes the connection.
+func TestConnectionActorPanics(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
-		neighbour := e.open("b", "")
+		other := e.open("b", "")
 		c := e.open("a", "")
 		control := newCallControl(e)
 		c.send(call("1", "work"))
@@ -35,18 +35,21 @@ func TestAConnectionActorPanics(t *testing.T) {
 		e.sleep(second / 2)
 		c.panicActor()
 		e.settle()
-		assert.Equal(t, []string{`{"type":7,"error":"Connection closed with an error. Error: ` + errActorPanicked.Error() + `","allowReconnect":true}`, "close 1000"}, c.messages()[2:])
+		assert.Equal(t, []string{
+			`{"type":7,"error":"Connection closed with an error. Error: ` + errActorPanicked.Error() + `","allowReconnect":true}`,
+			"close 1000",
+		}, c.messages()[2:])
 		assert.Contains(t, e.handler.events(), "disconnected a: "+errActorPanicked.Error())
 		c.assertRemoved(t)
-		neighbour.send(call("1", "echo"))
+		other.send(call("1", "echo"))
 		e.settle()
-		assert.Equal(t, []string{result("1", "[]")}, neighbour.messages(), "a neighbour notices nothing")
+		assert.Equal(t, []string{result("1", "[]")}, other.messages(), "other connections are not affected")
 		assert.Len(t, e.log.errors, 5)
 	})
 }
 
-// Its mailbox keeps what comes while it waits to be resumed.
-func TestNothingIsLostBehindAPanic(t *testing.T) {
+// The mailbox keeps messages that arrive before it is resumed.
+func TestNothingIsLostAfterPanic(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.settings.KeepAlive = never
 		c := e.open("a", "")
@@ -60,7 +63,7 @@ func TestNothingIsLostBehindAPanic(t *testing.T) {
 	})
 }
 
-func TestSomebodyStopsAConnection(t *testing.T) {
+func TestStoppedConnection(t *testing.T) {
 	ways := map[string]func(e *env, pid *actor.PID){
 		"stop":   func(e *env, pid *actor.PID) { e.sys.actors.Root.Stop(pid) },
 		"poison": func(e *env, pid *actor.PID) { e.sys.actors.Root.Poison(pid) },
@@ -88,8 +91,8 @@ func TestSomebodyStopsAConnection(t *testing.T) {
 	}
 }
 
-// The order of the messages that a stopped connection has had in its mailbox does not matter: all are refused.
-func TestWhatAStoppedConnectionHadQueued(t *testing.T) {
+// All messages in the mailbox of a stopped connection are refused, whatever their order.
+func TestStoppedConnectionRefusesQueuedMessages(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		c := e.open("a", "")
 		m := &c.conn.mailbox
@@ -111,7 +114,7 @@ func TestWhatAStoppedConnectionHadQueued(t *testing.T) {
 	})
 }
 
-func TestSomebodyStopsAConnectionDuringOnConnected(t *testing.T) {
+func TestStopDuringOnConnected(t *testing.T) {
 	for _, err := range []error{nil, errors.New("no")} {
 		inBubble(t, func(t *testing.T, e *env) {
 			e.handler.connected = func(k *Call) error { <-k.Done(); return err }
@@ -128,7 +131,7 @@ func TestSomebodyStopsAConnectionDuringOnConnected(t *testing.T) {
 	}
 }
 
-func TestSomebodyStopsAConnectionDuringOnDisconnected(t *testing.T) {
+func TestStopDuringOnDisconnected(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		gate, open := e.gate()
 		e.handler.disconnected = func(k *Call, _ error) { _, _ = gate(k, "") }
@@ -145,8 +148,8 @@ func TestSomebodyStopsAConnectionDuringOnDisconnected(t *testing.T) {
 	})
 }
 
-// The goroutine that finishes for a stopped actor survives what user code does to it.
-func TestTheFinisherOfAStoppedConnection(t *testing.T) {
+// The goroutine that runs OnDisconnected for a stopped actor survives a panic and Goexit in it.
+func TestPanicInOnDisconnectedOfStoppedConnection(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		for i, how := range []func(){func() { panic("oh") }, runtime.Goexit} {
 			e.handler.disconnected = func(*Call, error) { how() }
@@ -159,10 +162,10 @@ func TestTheFinisherOfAStoppedConnection(t *testing.T) {
 	})
 }
 
-// A connection that takes leave, and is stopped meanwhile, is no longer looked after by the heartbeat: its descriptor is closed.
-func TestSomebodyStopsAConnectionThatCloses(t *testing.T) {
+// The heartbeat no longer handles a closing connection that was stopped. Its descriptor is closed all the same.
+func TestStopWhileClosingClosesDescriptor(t *testing.T) {
 	states := map[string]func(c *client){
-		"closing": func(c *client) { // OnDisconnected runs
+		"closing": func(c *client) { // OnDisconnected is running
 			gate, _ := c.env.gate()
 			c.env.handler.disconnected = func(k *Call, _ error) { _, _ = gate(k, "") }
 		},
@@ -184,11 +187,11 @@ func TestSomebodyStopsAConnectionThatCloses(t *testing.T) {
 	}
 }
 
-// Who asks for a name that is taken is told so, and the connection that has it notices nothing.
-func TestAConnectionWithAnIDThatIsTaken(t *testing.T) {
+// A connection whose id is in use is refused, and the existing connection is not affected.
+func TestDuplicateConnectionIDIsRefused(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		first := e.open("a", "")
-		for range e.sys.supervisors { // one of them comes to the same supervisor
+		for range e.sys.supervisors { // one of them is assigned to the same supervisor
 			second, err := e.tryConnect("a", "")
 			require.NoError(t, err)
 			e.settle()
@@ -205,8 +208,8 @@ func TestAConnectionWithAnIDThatIsTaken(t *testing.T) {
 	})
 }
 
-// The supervisors above do not fail either.
-func TestSupervisorsIgnoreWhatTheyDoNotKnow(t *testing.T) {
+// Supervisors and the inbox ignore unknown and empty messages.
+func TestSupervisorsIgnoreUnknownMessages(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.tell(e.sys.root, "x")
 		e.tell(e.sys.root, &spawnRequest{})

@@ -14,7 +14,7 @@ import (
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
-// registered is the names of all actors that begin with a prefix.
+// processNames returns the names of all registered processes that begin with prefix.
 func processNames(system *actor.ActorSystem, prefix string) (names []string) {
 	for _, bucket := range system.ProcessRegistry.LocalPIDs.LocalPIDs {
 		for _, name := range bucket.Keys() {
@@ -26,7 +26,7 @@ func processNames(system *actor.ActorSystem, prefix string) (names []string) {
 	return names
 }
 
-// inTime runs a function that might hang, and tells whether it has returned.
+// requireReturns fails the test if f does not return.
 func requireReturns(t *testing.T, f func()) {
 	t.Helper()
 	done := make(chan struct{})
@@ -34,11 +34,11 @@ func requireReturns(t *testing.T, f func()) {
 	select {
 	case <-done:
 	case <-time.After(5 * second):
-		t.Fatal("it hangs")
+		t.Fatal("the function does not return")
 	}
 }
 
-func TestAForeignActorSystem(t *testing.T) {
+func TestSystemInExistingActorSystem(t *testing.T) {
 	inBubble(t, func(t *testing.T, own *env) {
 		system := own.sys.actors
 		before := processNames(system, "")
@@ -85,11 +85,13 @@ func TestNewHub(t *testing.T) {
 		other, err := e.sys.NewHub("other", e.handler, e.hub.protocols)
 		require.NoError(t, err)
 		c := e.open("a", "")
-		assert.Equal(t, []any{e.hub, "a", "", nil, hubproto.JSON}, []any{c.conn.Hub(), c.conn.ID(), c.conn.UserID(), c.conn.Value(), c.conn.Protocol()})
+		assert.Equal(t, []any{e.hub, "a", "", nil, hubproto.JSON}, []any{
+			c.conn.Hub(), c.conn.ID(), c.conn.UserID(), c.conn.Value(), c.conn.Protocol(),
+		})
 		require.NoError(t, other.Send(context.Background(), &Audience{}, "x", nil))
 		require.NoError(t, other.Send(context.Background(), &Audience{Kind: Connections, Names: []string{"a"}}, "x", nil))
 		e.settle()
-		assert.Empty(t, c.messages(), "hubs are apart")
+		assert.Empty(t, c.messages(), "hubs do not share connections")
 	})
 }
 

@@ -7,8 +7,8 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// The reader waits for an upload that is linktest.Full, and goes on when its items are taken.
-func TestTheReaderWaitsForAFullUpload(t *testing.T) {
+// The reader waits while an upload is full, and continues when its items are received.
+func TestReaderWaitsForFullUpload(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		rec, open := e.addTakeMethods()
 		c := e.open("a", "")
@@ -36,8 +36,8 @@ func TestTheReaderWaitsForAFullUpload(t *testing.T) {
 	})
 }
 
-// What one read has brought is kept, however much it is.
-func TestMoreThanTheBufferHoldsInOneRead(t *testing.T) {
+// All items of one read are stored, however many they are.
+func TestItemsOfOneReadMayExceedBuffer(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		rec, open := e.addTakeMethods()
 		c := e.open("a", "")
@@ -63,11 +63,12 @@ func TestMoreThanTheBufferHoldsInOneRead(t *testing.T) {
 	})
 }
 
-// An upload that holds what it may hold keeps nobody waiting yet: what the client sends next may be what its call waits for.
-func TestABufferThatIsJustFull(t *testing.T) {
+// The reader does not yet wait for an upload whose buffer is just full, because the call may be waiting for what the client sends
+// next.
+func TestReaderDoesNotWaitForBufferThatIsJustFull(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.settings.StreamBuffer = 2
-		e.handler.methods["second"] = func(k *Call, _ string) (any, error) { // takes the second stream first
+		e.handler.methods["second"] = func(k *Call, _ string) (any, error) { // receives the second stream first
 			list, _ := k.Uploads()
 			second, _ := drainUpload(list[1])
 			first, _ := drainUpload(list[0])
@@ -75,7 +76,9 @@ func TestABufferThatIsJustFull(t *testing.T) {
 		}
 		c := e.open("a", "")
 		sent := []func() bool{
-			c.sendAsync(uploadCall("1", "second", "s", "r"), uploadItem("s", 1)), c.sendAsync(uploadItem("s", 2)), c.sendAsync(uploadItem("r", 3)), c.sendAsync(uploadEnd("r")), c.sendAsync(uploadEnd("s")),
+			c.sendAsync(
+				uploadCall("1", "second", "s", "r"), uploadItem("s", 1),
+			), c.sendAsync(uploadItem("s", 2)), c.sendAsync(uploadItem("r", 3)), c.sendAsync(uploadEnd("r")), c.sendAsync(uploadEnd("s")),
 		}
 		e.settle()
 		for i, sent := range sent {
@@ -86,8 +89,8 @@ func TestABufferThatIsJustFull(t *testing.T) {
 	})
 }
 
-// An item is charged until it is taken.
-func TestItemsAreCharged(t *testing.T) {
+// An item takes inbound budget until it is received.
+func TestItemsAreChargedUntilReceived(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		rec, open := e.addTakeMethods()
 		e.settings.StreamBuffer = 1000

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// However a call ends, what it has not taken is let go, and the reader goes on.
-func TestCallsThatEndBeforeTheirUploads(t *testing.T) {
+// However a call ends, the items that it has not received are released, and the reader continues.
+func TestCallEndsBeforeItsUploads(t *testing.T) {
 	ways := map[string]func(e *env, k *Call) (any, error){
 		"returns": func(*env, *Call) (any, error) { return "early", nil },
 		"fails":   func(*env, *Call) (any, error) { return nil, errors.New("no") },
@@ -55,7 +55,7 @@ func TestCallsThatEndBeforeTheirUploads(t *testing.T) {
 				e.settle()
 				require.True(t, sent())
 				require.Len(t, c.messages(), 1)
-				c.send(uploadItem("s", "late"), uploadEnd("s")) // nobody's
+				c.send(uploadItem("s", "late"), uploadEnd("s")) // ignored
 				c.send(uploadCall("2", "take", "r", "s"), uploadItem("s", "new"), uploadEnd("s"), uploadEnd("r"))
 				e.settle()
 				items, _ := rec.get("2/s")
@@ -67,8 +67,8 @@ func TestCallsThatEndBeforeTheirUploads(t *testing.T) {
 	}
 }
 
-// A bind that panics ends the stream as one that fails does: the call may live on without it, and its client goes on as well.
-func TestAStreamWhoseItemCannotBeBound(t *testing.T) {
+// An upload ends if its bind function fails, panics, or calls Goexit. The call may continue without it, and the client is not blocked.
+func TestItemThatCannotBeBoundEndsUpload(t *testing.T) {
 	ways := map[string]func() error{
 		"fails":  func() error { return errors.New("misfit") },
 		"panics": func() error { panic("no") },
@@ -86,7 +86,7 @@ func TestAStreamWhoseItemCannotBeBound(t *testing.T) {
 						_ = list[0].Next(func([]byte) error { return way() })
 					}()
 					_, _ = gate(k, args)
-					assert.NotEqual(t, io.EOF, list[0].Next(nil), "the stream does not look whole")
+					assert.NotEqual(t, io.EOF, list[0].Next(nil), "the upload does not seem complete")
 					return nil, nil
 				}
 				c := e.open("a", "")
@@ -108,12 +108,12 @@ func TestAStreamWhoseItemCannotBeBound(t *testing.T) {
 	}
 }
 
-// Each way to close ends the streams with the reason, behind the items that have come, and gives the budget back.
-func TestClosingInTheMiddleOfAnUpload(t *testing.T) {
+// Closing the connection, in any way, ends uploads with the reason, after the items that have arrived, and releases their budget.
+func TestClosingEndsUploads(t *testing.T) {
 	ways := map[string]struct {
 		how  func(e *env, c *client)
 		why  error
-		runs bool // what waits is executed
+		runs bool // waiting calls are executed
 	}{
 		"broken":   {func(e *env, c *client) { c.socket.Break(errCut); e.send(&Audience{}, "x") }, ErrDisconnected, true},
 		"abort":    {func(_ *env, c *client) { c.conn.Abort() }, ErrDisconnected, false},
@@ -127,10 +127,10 @@ func TestClosingInTheMiddleOfAnUpload(t *testing.T) {
 				e.handler.methods["gate"] = gate
 				e.settings.InboundLimit = 10 * smallMessageCharge
 				c := e.open("a", "")
-				c.send(uploadCall("1", "take", "s"), uploadItem("s", 1))        // waits for more
-				c.send(uploadCall("2", "later", "r"), uploadItem("r", 1))       // has not begun to take
-				c.send(call("3", "gate"), call("4", "gate"))                    // so that what follows waits
-				c.send(uploadCall("5", "take", "q", "p"), uploadItem("q", "x")) // has not started
+				c.send(uploadCall("1", "take", "s"), uploadItem("s", 1))        // waits for further items
+				c.send(uploadCall("2", "later", "r"), uploadItem("r", 1))       // has not begun to receive
+				c.send(call("3", "gate"), call("4", "gate"))                    // the calls after these have to wait
+				c.send(uploadCall("5", "take", "q", "p"), uploadItem("q", "x")) // does not start
 				e.sleep(schedulingTime)
 				var sent func() bool
 				for i := range 20 {
@@ -170,8 +170,8 @@ func TestClosingInTheMiddleOfAnUpload(t *testing.T) {
 	}
 }
 
-// Calls that never start leave nothing in the table of streams.
-func TestTheTableOfUploadsAfterTheEnd(t *testing.T) {
+// Uploads of calls that never start are removed from the table of uploads.
+func TestCallsThatNeverStartLeaveNoUploads(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.addTakeMethods()
 		gate, open := e.gate()
@@ -187,8 +187,8 @@ func TestTheTableOfUploadsAfterTheEnd(t *testing.T) {
 	})
 }
 
-// One stream can be taken by several goroutines: each item goes to one of them, and each is told the end.
-func TestSeveralTakeFromOneUpload(t *testing.T) {
+// Several goroutines can receive from one upload: each item goes to one of them, and each receives the end.
+func TestConcurrentReceiversOfOneUpload(t *testing.T) {
 	for name, end := range map[string]string{"end": uploadEnd("s"), "error": failure("s", "broken")} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, e *env) {
@@ -221,7 +221,7 @@ func TestSeveralTakeFromOneUpload(t *testing.T) {
 					if name == "end" {
 						assert.Equal(t, io.EOF, ends[i])
 					} else {
-						assert.Equal(t, &ClientError{Text: "broken"}, ends[i], "a stream that was cut off looks whole to a taker that is not told")
+						assert.Equal(t, &ClientError{Text: "broken"}, ends[i], "each receiver gets the error")
 					}
 				}
 				assert.ElementsMatch(t, quotedItems(want...), got)
@@ -231,19 +231,19 @@ func TestSeveralTakeFromOneUpload(t *testing.T) {
 	}
 }
 
-// The end of a stream stays what it was.
-func TestNextAfterTheEnd(t *testing.T) {
+// Next returns the same error again after the end of the upload.
+func TestNextAfterEndReturnsSameError(t *testing.T) {
 	for name, end := range map[string]string{"end": uploadEnd("s"), "error": failure("s", "broken")} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, e *env) {
 				e.settings.StreamBuffer = 3
 				var first, second error
-				var kept *Upload
+				var upload *Upload
 				e.handler.methods["take"] = func(k *Call, _ string) (any, error) {
 					list, _ := k.Uploads()
-					kept = list[0]
-					_, first = drainUpload(kept)
-					_, second = drainUpload(kept)
+					upload = list[0]
+					_, first = drainUpload(upload)
+					_, second = drainUpload(upload)
 					return nil, nil
 				}
 				c := e.open("a", "")
@@ -251,7 +251,7 @@ func TestNextAfterTheEnd(t *testing.T) {
 				e.settle()
 				require.Error(t, first)
 				assert.Equal(t, first, second)
-				_, err := drainUpload(kept)
+				_, err := drainUpload(upload)
 				assert.Equal(t, ErrReturned, err, "the call has returned")
 				c.requireIdle(t)
 			})
@@ -259,8 +259,8 @@ func TestNextAfterTheEnd(t *testing.T) {
 	}
 }
 
-// The reason why a call has ended goes before what it could still take.
-func TestNextOfACallThatHasEnded(t *testing.T) {
+// If the call has ended, Next returns the reason for that instead of pending items.
+func TestNextReturnsCauseOfEndedCall(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		rec, open := e.addTakeMethods()
 		c := e.open("a", "")

@@ -14,12 +14,12 @@ import (
 	"pgregory.net/rapid"
 )
 
-// script is what the calls of the model do, and what they have got.
+// scriptedCalls adds the hub methods of TestUploadModel, and records what their calls have received.
 type scriptedCalls struct {
 	env      *env
 	mu       sync.Mutex
 	gates    map[string]chan struct{}
-	received map[string][]string // by stream
+	received map[string][]string // by "call id/stream id"
 	ends     map[string]error
 }
 
@@ -76,7 +76,7 @@ func (s *scriptedCalls) run(k *Call, how string) (any, error) {
 		}()
 	}
 	for i := range list {
-		if how == "take" || i == 0 { // others end with whichever stream is the first
+		if how == "take" || i == 0 { // otherwise the call ends with the first upload that ends
 			<-ended
 		}
 	}
@@ -89,11 +89,11 @@ func (s *scriptedCalls) run(k *Call, how string) (any, error) {
 	return how, nil
 }
 
-// Calls with and without streams, items, ends and cancels in any order: what a call takes of a stream is the beginning of what was sent,
-// in order, and all of it if the call takes everything; all calls are answered, and nothing is left.
+// Calls with and without uploads, items, ends and cancels arrive in any order. A call receives a prefix of the items that were sent,
+// in order, and all of them if it receives until the end. All calls are answered, and no resources are leaked.
 func TestUploadModel(t *testing.T) {
 	type stream struct {
-		key  string // of the call and the stream
+		key  string // "call id/stream id"
 		id   string
 		sent []string
 		over bool
@@ -117,9 +117,9 @@ func TestUploadModel(t *testing.T) {
 			defer c.socket.Cut()
 			var calls []*work
 			var open []*stream
-			used := map[string]bool{} // ids of streams that have not ended
+			used := map[string]bool{} // ids of uploads that have not ended
 			item := 0
-			say := func(records ...string) { c.sendAsync(records...) }
+			send := func(records ...string) { c.sendAsync(records...) }
 			end := func(st *stream) {
 				open = slices.DeleteFunc(open, func(o *stream) bool { return o == st })
 				delete(used, st.id)
@@ -154,14 +154,14 @@ func TestUploadModel(t *testing.T) {
 					}
 					calls = append(calls, k)
 					if len(ids) > 0 {
-						say(uploadCall(k.id, target, ids...))
+						send(uploadCall(k.id, target, ids...))
 					} else {
-						say(call(k.id, target))
+						send(call(k.id, target))
 					}
 				},
 				"items": func(t *rapid.T) {
 					if len(open) == 0 {
-						return // nothing to send to
+						return // no upload is open
 					}
 					var records []string
 					for range rapid.IntRange(1, 6).Draw(t, "items") {
@@ -171,36 +171,36 @@ func TestUploadModel(t *testing.T) {
 						item++
 					}
 					if rapid.Bool().Draw(t, "together") {
-						say(records...)
+						send(records...)
 						return
 					}
 					for _, record := range records {
-						say(record)
+						send(record)
 					}
 				},
 				"end": func(t *rapid.T) {
 					if len(open) == 0 {
-						return // nothing to end
+						return // no upload is open
 					}
 					st := rapid.SampledFrom(open).Draw(t, "stream")
 					end(st)
 					if rapid.Bool().Draw(t, "fails") {
-						say(failure(st.id, "broken"))
+						send(failure(st.id, "broken"))
 					} else {
-						say(uploadEnd(st.id))
+						send(uploadEnd(st.id))
 					}
 				},
 				"cancel": func(t *rapid.T) {
 					if len(calls) == 0 {
-						return // nothing to cancel
+						return // no call can be canceled
 					}
 					k := rapid.SampledFrom(calls).Draw(t, "call")
 					k.canceled = true
-					say(cancel(k.id))
+					send(cancel(k.id))
 				},
 				"open": func(t *rapid.T) {
 					if len(calls) == 0 {
-						return // nothing waits
+						return // no call was made
 					}
 					k := rapid.SampledFrom(calls).Draw(t, "call")
 					if k.gated {
@@ -211,7 +211,7 @@ func TestUploadModel(t *testing.T) {
 			})
 			for _, st := range slices.Clone(open) {
 				end(st)
-				say(uploadEnd(st.id))
+				send(uploadEnd(st.id))
 			}
 			for _, k := range calls {
 				if k.gated {

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-func TestAnUpload(t *testing.T) {
+func TestUpload(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		rec, _ := e.addTakeMethods()
 		c := e.open("a", "")
@@ -26,8 +26,8 @@ func TestAnUpload(t *testing.T) {
 	})
 }
 
-// What is streamed to a call that waits for its turn waits with it.
-func TestItemsThatComeBeforeTheCallStarts(t *testing.T) {
+// Items that arrive before their call has started are delivered when it does.
+func TestItemsWaitForTheirCall(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		rec, open := e.addTakeMethods()
 		gate, pass := e.gate()
@@ -53,8 +53,8 @@ func TestItemsThatComeBeforeTheCallStarts(t *testing.T) {
 	})
 }
 
-// They wait for the end of OnConnected, too.
-func TestItemsThatComeDuringOnConnected(t *testing.T) {
+// Items that arrive during OnConnected are delivered afterwards.
+func TestItemsWaitForOnConnected(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		rec, _ := e.addTakeMethods()
 		gate, open := e.gate()
@@ -73,7 +73,7 @@ func TestItemsThatComeDuringOnConnected(t *testing.T) {
 	})
 }
 
-func TestSeveralUploadsAtOnce(t *testing.T) {
+func TestConcurrentUploads(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		rec, _ := e.addTakeMethods()
 		c := e.open("a", "")
@@ -103,8 +103,8 @@ func TestSeveralUploadsAtOnce(t *testing.T) {
 	})
 }
 
-// What is for no upload, or for one that has ended, is nobody's error.
-func TestItemsAndEndsOfNothing(t *testing.T) {
+// Items and completions of unknown or ended uploads are ignored.
+func TestItemsOfUnknownUploadsAreIgnored(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		rec, _ := e.addTakeMethods()
 		c := e.open("a", "")
@@ -122,8 +122,8 @@ func TestItemsAndEndsOfNothing(t *testing.T) {
 	})
 }
 
-// The ids of a call are those of its connection.
-func TestUploadsOfTwoConnections(t *testing.T) {
+// Stream ids are specific to a connection.
+func TestUploadIDsBelongToConnection(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		rec, _ := e.addTakeMethods()
 		a, b := e.open("a", ""), e.open("b", "")
@@ -142,8 +142,8 @@ func TestUploadsOfTwoConnections(t *testing.T) {
 	})
 }
 
-// An id is free again when its stream has ended, though its call is still to take what has come.
-func TestAnIDIsUsedAgainAfterTheEnd(t *testing.T) {
+// A stream id can be reused after the stream has ended, even if its items have not been received yet.
+func TestStreamIDCanBeReusedAfterEnd(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		rec, open := e.addTakeMethods()
 		c := e.open("a", "")
@@ -167,8 +167,8 @@ func TestAnIDIsUsedAgainAfterTheEnd(t *testing.T) {
 	})
 }
 
-// The end of an older call leaves the stream that has its id now alone.
-func TestTheEndOfACallLeavesTheNextStreamAlone(t *testing.T) {
+// The end of an older call does not affect a later upload with the same stream id.
+func TestEndOfCallKeepsLaterUploadWithSameID(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		rec, open := e.addTakeMethods()
 		c := e.open("a", "")
@@ -185,7 +185,7 @@ func TestTheEndOfACallLeavesTheNextStreamAlone(t *testing.T) {
 	})
 }
 
-func TestIDsThatAreInUse(t *testing.T) {
+func TestCallWithUsedStreamIDFails(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		rec, _ := e.addTakeMethods()
 		c := e.open("a", "")
@@ -194,9 +194,11 @@ func TestIDsThatAreInUse(t *testing.T) {
 		c.send(uploadCall("3", "take", "m", "m"), uploadCall("4", "take", "n", "m"), uploadItem("n", 2), uploadEnd("n"), uploadEnd("m"))
 		c.send(uploadItem("s", 3), uploadEnd("s"))
 		e.settle()
-		assert.ElementsMatch(t, []string{failure("2", "taken: s"), failure("3", "taken: m"), result("4", `"taken"`), result("1", `"taken"`)}, c.messages())
+		assert.ElementsMatch(t, []string{
+			failure("2", "taken: s"), failure("3", "taken: m"), result("4", `"taken"`), result("1", `"taken"`),
+		}, c.messages())
 		items, _ := rec.get("1/s")
-		assert.Equal(t, quotedItems(1, 3), items, "the first goes on")
+		assert.Equal(t, quotedItems(1, 3), items, "the first upload continues")
 		items, _ = rec.get("4/n")
 		assert.Equal(t, quotedItems(2), items)
 		c.requireIdle(t)
