@@ -1,6 +1,6 @@
 //go:build !race
 
-// The race detector changes what the compiler leaves on the stack.
+// The race detector changes which values the compiler keeps on the stack.
 
 package hubproto_test
 
@@ -12,7 +12,7 @@ import (
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
-func allocates(t *testing.T, what string, f func()) {
+func assertNoAllocs(t *testing.T, what string, f func()) {
 	t.Helper()
 	assert.Zero(t, testing.AllocsPerRun(100, f), what)
 }
@@ -24,7 +24,7 @@ func TestParseDoesNotAllocate(t *testing.T) {
 		"type last":  `{"arguments":["text"],"target":"Send","invocationId":"12","type":1}`,
 		"headers":    `{"type":1,"headers":{"a":"b"},"target":"Grüße","arguments":[]}`,
 		"unknown":    `{"type":1,"x":{"y":[1,{"z":"é"}]},"target":"Send","arguments":[]}`,
-		"streams":    `{"type":4,"invocationId":"12","target":"Send","arguments":[],"streamIds":["1","2","3"]}`, // the memory of the message before serves again
+		"streams":    `{"type":4,"invocationId":"12","target":"Send","arguments":[],"streamIds":["1","2","3"]}`, // the memory of the previous message is reused
 		"item":       `{"type":2,"invocationId":"12","item":{"a":1}}`,
 		"completion": `{"type":3,"invocationId":"12","result":"text"}`,
 		"error":      `{"error":"text","invocationId":"12","type":3}`,
@@ -34,7 +34,7 @@ func TestParseDoesNotAllocate(t *testing.T) {
 		"ack":        `{"type":8,"sequenceId":1234567}`,
 	} {
 		record := []byte(text + "\x1e")
-		allocates(t, what, func() {
+		assertNoAllocs(t, what, func() {
 			n, err := hubproto.JSON.Next(record, 0, 32768)
 			if err != nil || n != len(record) {
 				t.Fatal(n, err)
@@ -52,24 +52,24 @@ func TestAppendDoesNotAllocate(t *testing.T) {
 	for what, result := range map[string]any{
 		"string": "some text", "string to escape": "é😀\n\"\u2028\xff", "nil": nil, "bool": true, "int": 1234567, "int32": int32(5), "int64": int64(5), "float": 1.5,
 	} {
-		allocates(t, what, func() {
+		assertNoAllocs(t, what, func() {
 			if _, err := hubproto.JSON.AppendResult(buf, id, result); err != nil {
 				t.Fatal(err)
 			}
 		})
 	}
 	args := []any{"text", 5, true, nil}
-	allocates(t, "call", func() {
+	assertNoAllocs(t, "call", func() {
 		if _, err := hubproto.JSON.AppendInvocation(buf, id, "Send", args); err != nil {
 			t.Fatal(err)
 		}
 	})
-	allocates(t, "error", func() { hubproto.JSON.AppendError(buf, id, "It did not work: \"é\".") })
-	for _, test := range written {
-		allocates(t, test.name, func() { hubproto.JSON.Append(buf, &test.m) })
+	assertNoAllocs(t, "error", func() { hubproto.JSON.AppendError(buf, id, "It did not work: \"é\".") })
+	for _, test := range appendCases {
+		assertNoAllocs(t, test.name, func() { hubproto.JSON.Append(buf, &test.m) })
 	}
 	h := hubproto.HandshakeRequest{Protocol: "json", Version: 2}
-	allocates(t, "handshake", func() {
+	assertNoAllocs(t, "handshake", func() {
 		hubproto.AppendHandshakeRequest(buf, h)
 		hubproto.AppendHandshakeResponse(buf, "")
 		hubproto.AppendHandshakeResponse(buf, "It did not work.")

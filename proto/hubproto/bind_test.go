@@ -22,7 +22,7 @@ func TestBind(t *testing.T) {
 	five := 5
 	for _, test := range []struct {
 		argument string
-		want     any // its type is the parameter's
+		want     any // its type is the type of the parameter
 	}{
 		{`"x"`, "x"}, {`""`, ""}, {`"\"\\\/\b\f\n\r\t\u00e9"`, "\"\\/\b\f\n\r\té"}, {`"\ud83d\ude00"`, "😀"}, {`"é😀"`, "é😀"}, {`"null"`, "null"}, {`"a\u001eb"`, "a\x1eb"},
 		{`"x"`, text("x")}, {`"\u0078"`, text("x")}, {`"\\ud800"`, `\ud800`}, {`"\\ud800"`, text(`\ud800`)},
@@ -35,14 +35,14 @@ func TestBind(t *testing.T) {
 		{`{"a":1,"B":2}`, map[string]int{"a": 1, "B": 2}}, {`{}`, map[string]int{}}, {`{"1":"x"}`, map[int]string{1: "x"}}, {`{"a":1}`, map[text]int{"a": 1}}, {`{"a":{"b":[1]}}`, map[string]map[string][]int{"a": {"b": {1}}}},
 		{`5`, &five}, {`"2000-01-02T03:04:05Z"`, time.Date(2000, 1, 2, 3, 4, 5, 0, time.UTC)}, {`"::1"`, netip.MustParseAddr("::1")}, {`1.50`, json.Number("1.50")}, {` {"a" : 1}`, json.RawMessage(`{"a" : 1}`)},
 
-		// null binds where there is a value for it.
+		// null binds to types that have a value for it.
 		{`null`, ""}, {`null`, text("")}, {`null`, (*int)(nil)}, {`null`, (**int)(nil)}, {`null`, []int(nil)}, {`null`, map[string]int(nil)}, {`null`, (*person)(nil)}, {`null`, (*[]int)(nil)}, {`null`, json.Number("")},
 		{`[null]`, []string{""}}, {`[5,null]`, []*int{&five, nil}}, {`[null,[null]]`, [][]any{nil, {nil}}}, {`[null]`, []any{nil}}, {`{"a":null}`, map[string]any{"a": nil}}, {`{"a":null}`, map[string]*int{"a": nil}},
 		{`{"a":null}`, map[string][]int{"a": nil}}, {`{"a":null}`, map[string]string{"a": ""}}, {`{"name":null,"value":1}`, person{Value: 1}}, {`[null]`, [1]*int{nil}},
 		{`{"home":null,"many":null,"byName":null,"numbers":null,"any":null}`, contacts{}}, {`{"any":{"a":[null,{"b":null}]}}`, contacts{Any: map[string]any{"a": []any{nil, map[string]any{"b": nil}}}}},
-		// What no field is there for is passed over.
+		// Properties without a field are ignored.
 		{`{"name":"n","other":[{"x":null}],"value":1,"more":null}`, person{"n", 1}}, {`{"hidden":null,"Hidden":null}`, renamed{}}, {`{"userID":null,"uid":5}`, renamed{UserID: 5}},
-		// The word alone is not null.
+		// The string "null" is not null.
 		{`{"name":"null","value":1}`, person{"null", 1}}, {`{"null":1}`, map[string]int{"null": 1}}, {`["null"]`, []string{"null"}},
 
 		{`{"name":"n","value":1}`, person{"n", 1}}, {`{"Name":"n","Value":1}`, person{"n", 1}}, {`{"nAME":"n","VALUE":1}`, person{"n", 1}}, {`{}`, person{}}, {`{"value":1,"name":"n"}`, person{"n", 1}},
@@ -52,9 +52,9 @@ func TestBind(t *testing.T) {
 			contacts{&person{Name: "h"}, person{Value: 1}, []person{{Name: "m"}, {}}, map[string]person{"x": {Value: 2}}, []int{1}, 1.0}},
 		{`{"A":null,"a":1}`, twoCases{nil, 1}}, {`{"A":5}`, twoCases{Upper: &five}},
 
-		// Types that decode themselves see null within their value, and where null is a value of theirs.
-		{`5`, seen{"5"}}, {`{"a" : null}`, seen{`{"a" : null}`}}, {`[[null],1]`, []seen{{"[null]"}, {"1"}}}, {`{"a":[null]}`, map[string]seen{"a": {"[null]"}}}, {`{"s":[null]}`, struct{ S seen }{seen{"[null]"}}},
-		{`null`, (*seen)(nil)}, {`[null,5]`, []*seen{nil, {"5"}}}, {`5`, &seen{"5"}}, {`null`, json.RawMessage(`null`)}, {`null`, (*time.Time)(nil)}, {`"x"`, lettered{"<x>"}}, {`"null"`, lettered{"<null>"}}, {`["x"]`, []*lettered{{"<x>"}}},
+		// Types with an UnmarshalJSON method receive null within their value, and by itself if they can be null.
+		{`5`, rawRecorder{"5"}}, {`{"a" : null}`, rawRecorder{`{"a" : null}`}}, {`[[null],1]`, []rawRecorder{{"[null]"}, {"1"}}}, {`{"a":[null]}`, map[string]rawRecorder{"a": {"[null]"}}}, {`{"s":[null]}`, struct{ S rawRecorder }{rawRecorder{"[null]"}}},
+		{`null`, (*rawRecorder)(nil)}, {`[null,5]`, []*rawRecorder{nil, {"5"}}}, {`5`, &rawRecorder{"5"}}, {`null`, json.RawMessage(`null`)}, {`null`, (*time.Time)(nil)}, {`"x"`, textOnly{"<x>"}}, {`"null"`, textOnly{"<null>"}}, {`["x"]`, []*textOnly{{"<x>"}}},
 	} {
 		t.Run(fmt.Sprintf("%T from %s", test.want, test.argument), func(t *testing.T) {
 			got, err := bind(test.argument, reflect.TypeOf(test.want))
@@ -118,15 +118,15 @@ func TestBindErrors(t *testing.T) {
 		{reflect.TypeFor[renamed](), []string{`{"uid":null}`, `{"UID":null}`, `{"quoted":7}`, `{"quoted":null}`}},
 		{reflect.TypeFor[outer](), []string{`{"value":null}`, `{"extra":null}`}},
 		{reflect.TypeFor[twoCases](), []string{`{"a":null}`}},
-		{reflect.TypeFor[lettered](), []string{`null`, `1`, `{}`, `"\ud83d"`}},
+		{reflect.TypeFor[textOnly](), []string{`null`, `1`, `{}`, `"\ud83d"`}},
 		{reflect.TypeFor[netip.Addr](), []string{`null`, `"x"`}},
 		{reflect.TypeFor[time.Time](), []string{`"x"`, `1`, `"2020-02-30T00:00:00Z"`, `null`}},
-		{reflect.TypeFor[seen](), []string{`null`}},
-		{reflect.TypeFor[[]seen](), []string{`[null,1]`, `[1,null]`}},
-		{reflect.TypeFor[map[string]seen](), []string{`{"a":null}`}},
-		{reflect.TypeFor[struct{ S seen }](), []string{`{"s":null}`}},
-		{reflect.TypeFor[refusing](), []string{`null`, `1`, `{}`}},
-		{reflect.TypeFor[[]refusing](), []string{`[null]`}},
+		{reflect.TypeFor[rawRecorder](), []string{`null`}},
+		{reflect.TypeFor[[]rawRecorder](), []string{`[null,1]`, `[1,null]`}},
+		{reflect.TypeFor[map[string]rawRecorder](), []string{`{"a":null}`}},
+		{reflect.TypeFor[struct{ S rawRecorder }](), []string{`{"s":null}`}},
+		{reflect.TypeFor[failingUnmarshaler](), []string{`null`, `1`, `{}`}},
+		{reflect.TypeFor[[]failingUnmarshaler](), []string{`[null]`}},
 		{reflect.TypeFor[func()](), []string{`1`, `null`}},
 		{reflect.TypeFor[chan int](), []string{`1`, `null`}},
 		{reflect.TypeFor[error](), []string{`"x"`, `{}`}},
@@ -140,16 +140,16 @@ func TestBindErrors(t *testing.T) {
 	}
 }
 
-func TestDecodersOwnErrorIsKept(t *testing.T) {
-	_, err := bind(`1`, reflect.TypeFor[refusing]())
+func TestErrorOfUnmarshalerIsWrapped(t *testing.T) {
+	_, err := bind(`1`, reflect.TypeFor[failingUnmarshaler]())
 	assert.ErrorIs(t, err, errRefused)
 	var wrongType *json.UnmarshalTypeError
 	_, err = bind(`1`, reflect.TypeFor[string]())
 	assert.ErrorAs(t, err, &wrongType)
 }
 
-func TestBindNullSeesFieldsAsEncodingJSONDoes(t *testing.T) {
-	// encoding/json folds the long s and the Kelvin sign as well, so null must not pass under such a name.
+func TestBindNullMatchesFieldNamesLikeEncodingJSON(t *testing.T) {
+	// encoding/json folds the long s and the Kelvin sign as well, so null must be refused under such a name.
 	type fields struct{ Size, Kind int }
 	for _, name := range []string{"size", "SIZE", "ſize", `\u017fize`, "Kind", `\u212aind`} {
 		got, err := bind(`{"`+name+`":5}`, reflect.TypeFor[fields]())
@@ -209,7 +209,7 @@ func TestBindCounts(t *testing.T) {
 		}
 	}
 	require.NoError(t, hubproto.JSON.BindArguments([]byte("[ \n]"), nil))
-	// A wrong type is told before a wrong count, but only of arguments that have a parameter.
+	// A wrong type is reported before a wrong count, but only for arguments that have a parameter.
 	for arguments, text := range map[string]string{
 		`["x","y"]`:      errorBinding,
 		`["x"]`:          errorBinding,
@@ -224,8 +224,8 @@ func TestBindCounts(t *testing.T) {
 	}
 }
 
-func TestBoundValuesOutliveTheRecord(t *testing.T) {
-	// A record lies in a buffer that the next message overwrites.
+func TestBoundValuesDoNotShareRecord(t *testing.T) {
+	// The buffer of a record is overwritten by the next message.
 	type all struct {
 		S string
 		R json.RawMessage
@@ -249,7 +249,7 @@ func TestBoundValuesOutliveTheRecord(t *testing.T) {
 	assert.Equal(t, text("named"), n)
 }
 
-func TestBindLeavesTheArguments(t *testing.T) {
+func TestBindDoesNotChangeArguments(t *testing.T) {
 	arguments := []byte(`["a\u0062",{"name":"\"","value":1},null]`)
 	before := string(arguments)
 	var s string
@@ -259,8 +259,8 @@ func TestBindLeavesTheArguments(t *testing.T) {
 	assert.Equal(t, before, string(arguments))
 }
 
-func TestBindDeep(t *testing.T) {
-	// As deep as the parser lets arguments be, with null at the bottom.
+func TestBindNullAtMaxDepth(t *testing.T) {
+	// The deepest nesting that the parser accepts for arguments, with null as the innermost value.
 	var typ = reflect.TypeFor[*int]()
 	for range hubproto.MaxDepth - 2 {
 		typ = reflect.SliceOf(typ)

@@ -15,11 +15,11 @@ import (
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
-// requireAlike sends args in both protocols, and checks that the same call with the same values arrives.
-func requireAlike(t require.TestingT, id []byte, target string, args []any) {
+// requireSameCall encodes args with both protocols, and checks that decoding yields the same call with the same values.
+func requireSameCall(t require.TestingT, id []byte, target string, args []any) {
 	bound := map[hubproto.Protocol][]any{}
 	views := map[hubproto.Protocol]view{}
-	for _, p := range []hubproto.Protocol{hubproto.JSON, camelPack} {
+	for _, p := range []hubproto.Protocol{hubproto.JSON, camelCasePack} {
 		record, err := p.AppendInvocation(nil, id, target, args)
 		require.NoError(t, err, p.Name())
 		n, err := p.Next(record, 0, 0)
@@ -40,12 +40,12 @@ func requireAlike(t require.TestingT, id []byte, target string, args []any) {
 		}
 		require.NoError(t, causeOf(p.BindArguments(m.Arguments, params)), "%s %T %+v", p.Name(), args[0], args)
 		for _, param := range params {
-			bound[p] = append(bound[p], alike(param.Interface()))
+			bound[p] = append(bound[p], normalize(param.Interface()))
 		}
 	}
 	require.Equal(t, view{Type: hubproto.Invocation, ID: string(id), Target: target}, views[hubproto.JSON])
-	require.Equal(t, views[hubproto.JSON], views[camelPack])
-	require.Equal(t, bound[hubproto.JSON], bound[camelPack])
+	require.Equal(t, views[hubproto.JSON], views[camelCasePack])
+	require.Equal(t, bound[hubproto.JSON], bound[camelCasePack])
 }
 
 func FuzzProtocolsAgree(f *testing.F) {
@@ -58,9 +58,9 @@ func FuzzProtocolsAgree(f *testing.F) {
 		f.Add([]byte{byte(200 + i), 5, 'h', 'e', 'l', 'l', 'o', 1, 1, 3, 3, 7, 1, 2, 3, 4, 5, 6, 7, 8})
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		s := &source{rest: data}
+		s := &valueSource{rest: data}
 		if kind := s.byte(); kind >= 200 {
-			requireEnvelopesAlike(t, s, hubproto.Type(kind-200)%9+1)
+			requireSameMessage(t, s, hubproto.Type(kind-200)%9+1)
 			return
 		}
 		n := 1 + s.below(len(differentialTypes))
@@ -71,12 +71,12 @@ func FuzzProtocolsAgree(f *testing.F) {
 			args[i] = v.Interface()
 		}
 		id := []byte(s.text())
-		requireAlike(t, id, s.text(), args)
+		requireSameCall(t, id, s.text(), args)
 	})
 }
 
-// requireEnvelopesAlike writes a message in both protocols, and checks that the same comes back.
-func requireEnvelopesAlike(t *testing.T, s *source, typ hubproto.Type) {
+// requireSameMessage encodes a message with both protocols, and checks that decoding yields the same message.
+func requireSameMessage(t *testing.T, s *valueSource, typ hubproto.Type) {
 	v := view{Type: typ}
 	if typ <= hubproto.CancelInvocation {
 		v.ID = s.text()
@@ -84,9 +84,9 @@ func requireEnvelopesAlike(t *testing.T, s *source, typ hubproto.Type) {
 			v.ID = "1"
 		}
 	}
-	values := map[hubproto.Protocol]string{hubproto.JSON: "5", camelPack: "\x05"}
-	lists := map[hubproto.Protocol]string{hubproto.JSON: "[]", camelPack: "\x90"}
-	headers := map[hubproto.Protocol]string{hubproto.JSON: `{"a":"b"}`, camelPack: "\x81\xa1a\xa1b"}
+	values := map[hubproto.Protocol]string{hubproto.JSON: "5", camelCasePack: "\x05"}
+	lists := map[hubproto.Protocol]string{hubproto.JSON: "[]", camelCasePack: "\x90"}
+	headers := map[hubproto.Protocol]string{hubproto.JSON: `{"a":"b"}`, camelCasePack: "\x81\xa1a\xa1b"}
 	hasValue, hasHeaders := false, typ <= hubproto.CancelInvocation && s.bool()
 	switch typ {
 	case hubproto.Invocation, hubproto.StreamInvocation:
@@ -110,7 +110,7 @@ func requireEnvelopesAlike(t *testing.T, s *source, typ hubproto.Type) {
 	case hubproto.Ack, hubproto.Sequence:
 		v.SequenceID = int64(s.number())
 	}
-	for _, p := range []hubproto.Protocol{hubproto.JSON, camelPack} {
+	for _, p := range []hubproto.Protocol{hubproto.JSON, camelCasePack} {
 		in := v
 		if hasValue {
 			in.Value = values[p]
@@ -132,7 +132,7 @@ func requireEnvelopesAlike(t *testing.T, s *source, typ hubproto.Type) {
 	if typ != hubproto.Completion {
 		return
 	}
-	for _, p := range []hubproto.Protocol{hubproto.JSON, camelPack} {
+	for _, p := range []hubproto.Protocol{hubproto.JSON, camelCasePack} {
 		var m hubproto.Message
 		require.NoError(t, p.Parse(p.AppendError(nil, []byte(v.ID), v.Error), &m))
 		require.Equal(t, view{Type: typ, ID: v.ID, Error: v.Error, HasError: true}, viewOf(&m), p.Name())
@@ -153,16 +153,16 @@ func TestProtocolsAgree(t *testing.T) {
 		"highest": uint64(math.MaxUint64), "lowest": int64(math.MinInt64), "-0": math.Copysign(0, -1), "smallest": math.SmallestNonzeroFloat64, "nil pointer": (*sample)(nil), "nil bytes": []byte(nil), "no bytes": []byte{}, "names in another case": map[string]int{"a": 1, "A": 2},
 	} {
 		t.Run(name, func(t *testing.T) {
-			requireAlike(t, nil, "T", []any{v})
-			requireAlike(t, []byte("😀"), "", []any{v, 1, v, "x"})
+			requireSameCall(t, nil, "T", []any{v})
+			requireSameCall(t, []byte("😀"), "", []any{v, 1, v, "x"})
 		})
 	}
 }
 
 func TestProtocolsAgreeOnTimes(t *testing.T) {
-	// A time of any zone is the same moment in both, but it is UTC in MessagePack.
+	// A time in any zone is the same instant in both protocols, but is decoded as UTC from MessagePack.
 	at := time.Date(2018, 4, 9, 12, 0, 0, 5, time.FixedZone("", 10*3600))
-	for _, p := range []hubproto.Protocol{hubproto.JSON, hubproto.MessagePack, camelPack} {
+	for _, p := range []hubproto.Protocol{hubproto.JSON, hubproto.MessagePack, camelCasePack} {
 		record, err := p.AppendInvocation(nil, nil, "T", []any{at, &at, struct{ At time.Time }{at}})
 		require.NoError(t, err)
 		var m hubproto.Message
@@ -177,14 +177,14 @@ func TestProtocolsAgreeOnTimes(t *testing.T) {
 	}
 }
 
-// Items and results are written and read as arguments are.
+// Items and results are encoded and decoded like arguments.
 func TestProtocolsAgreeOnItemsAndResults(t *testing.T) {
 	for i, typ := range differentialTypes {
-		s := &source{rest: bytes.Repeat([]byte{1, 3, 5, 7, 11, 13, byte(i), 129, 17, 33, 8}, 40)}
+		s := &valueSource{rest: bytes.Repeat([]byte{1, 3, 5, 7, 11, 13, byte(i), 129, 17, 33, 8}, 40)}
 		in := reflect.New(typ).Elem()
 		s.fill(in, 4)
 		var got []any
-		for _, p := range []hubproto.Protocol{hubproto.JSON, camelPack} {
+		for _, p := range []hubproto.Protocol{hubproto.JSON, camelCasePack} {
 			call, err := p.AppendInvocation(nil, nil, "T", []any{in.Interface()})
 			require.NoError(t, err)
 			item, err := p.AppendItem([]byte("before"), []byte("1"), in.Interface())
@@ -200,17 +200,17 @@ func TestProtocolsAgreeOnItemsAndResults(t *testing.T) {
 			require.Contains(t, string(c.Arguments), string(m.Value))
 			out := reflect.New(typ).Elem()
 			require.NoError(t, causeOf(p.BindValue(m.Value, out)), "%s %s", p.Name(), typ)
-			got = append(got, alike(out.Interface()))
+			got = append(got, normalize(out.Interface()))
 		}
 		require.Equal(t, got[0], got[1], "%s", typ)
 	}
-	for _, p := range []hubproto.Protocol{hubproto.JSON, camelPack} {
-		for _, bad := range []any{func() {}, []any{1, make(chan int)}, failing{}, nestedSlices(hubproto.MaxDepth)} {
+	for _, p := range []hubproto.Protocol{hubproto.JSON, camelCasePack} {
+		for _, bad := range []any{func() {}, []any{1, make(chan int)}, failingMarshaler{}, nestedSlices(hubproto.MaxDepth)} {
 			got, err := p.AppendItem([]byte("before"), []byte("1"), bad)
 			require.Error(t, err)
 			assert.Equal(t, "before", string(got), p.Name())
 		}
-		// A value that is not there is null.
+		// A missing value is null.
 		n, l := 0, []int{1}
 		var bind *hubproto.BindError
 		require.ErrorAs(t, p.BindValue(nil, reflect.ValueOf(&n).Elem()), &bind, p.Name())
@@ -218,8 +218,8 @@ func TestProtocolsAgreeOnItemsAndResults(t *testing.T) {
 	}
 }
 
-// What fits a type in one protocol fits it in the other.
-func TestProtocolsFitAlike(t *testing.T) {
+// A value binds to a type in one protocol if and only if it does in the other.
+func TestProtocolsBindSameTypes(t *testing.T) {
 	values := map[string]any{
 		"nil": nil, "true": true, "0": 0, "-1": -1, "200": 200, "70000": 70000, "highest": uint64(math.MaxUint64), "lowest": int64(math.MinInt64), "1.5": 1.5, "1e39": 1e39, "empty text": "", "text": "text", "number as text": "5", "stage as text": "done", "time as text": "2000-01-02T03:04:05Z",
 		"empty list": []int{}, "list": []int{1, 2}, "long list": []int{1, 2, 3, 4, 5}, "texts": []string{"a"}, "nulls": []any{nil}, "mixed": []any{1, "x", nil}, "empty map": map[string]int{}, "map": map[string]int{"a": 1}, "numbered map": map[int]int{5: 1}, "null in a map": map[string]any{"a": nil},
@@ -228,9 +228,9 @@ func TestProtocolsFitAlike(t *testing.T) {
 		"name +5": map[string]int{"+5": 1}, "name 05": map[string]int{"05": 1}, "name with a space": map[string]int{" 5": 1}, "name null": map[string]int{"null": 1}, "name 5e0": map[string]int{"5e0": 1}, "name -0": map[string]int{"-0": 1}, "name 300": map[string]int{"300": 1},
 		"people": []person{{}, {"n", 1}}, "lists": [][]int{{1}, nil}, "ids": map[string]any{"id": "i", "extra": 1, "value": 2}, "a stage": stage(4), "stages": map[stage]int{4: 1},
 	}
-	types := []reflect.Type{reflect.TypeFor[behindPointer](), reflect.TypeFor[outer](), reflect.TypeFor[renamed](), reflect.TypeFor[seen](), reflect.TypeFor[error](), reflect.TypeFor[func()]()}
+	types := []reflect.Type{reflect.TypeFor[behindPointer](), reflect.TypeFor[outer](), reflect.TypeFor[renamed](), reflect.TypeFor[rawRecorder](), reflect.TypeFor[error](), reflect.TypeFor[func()]()}
 	for _, typ := range differentialTypes {
-		if typ.String() != "[]uint8" && typ.String() != "[][]uint8" && typ != reflect.TypeFor[bytesOf]() { // bytes are a list and a text in JSON as well
+		if typ.String() != "[]uint8" && typ.String() != "[][]uint8" && typ != reflect.TypeFor[bytesOf]() { // in JSON, bytes can be bound from a list and from a string
 			types = append(types, typ)
 		}
 	}
@@ -254,26 +254,26 @@ func TestProtocolsFitAlike(t *testing.T) {
 			want, wantErr := fits(hubproto.JSON)
 			_, declaredErr := fits(hubproto.MessagePack)
 			assert.Equal(t, wantErr == nil, declaredErr == nil, "%s into %s: JSON says %v, MessagePack with declared names %v", name, typ, wantErr, declaredErr)
-			got, err := fits(camelPack)
+			got, err := fits(camelCasePack)
 			if !assert.Equal(t, wantErr == nil, err == nil, "%s into %s: JSON says %v, MessagePack %v", name, typ, wantErr, err) || err != nil {
 				continue
 			}
-			if typ == reflect.TypeFor[seen]() { // texts of floats differ
-				assert.JSONEq(t, want.(seen).Raw, got.(seen).Raw)
+			if typ == reflect.TypeFor[rawRecorder]() { // the formats of floats differ
+				assert.JSONEq(t, want.(rawRecorder).Raw, got.(rawRecorder).Raw)
 				continue
 			}
-			assert.Equal(t, alike(want), alike(got), "%s into %s", name, typ)
+			assert.Equal(t, normalize(want), normalize(got), "%s into %s", name, typ)
 		}
 	}
 }
 
-// Types that were not thought of.
+// Checks randomly generated types.
 func TestProtocolsAgreeOnRandomTypes(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		v := reflect.New(drawStruct(t, 3, false)).Elem()
 		fill(t, v, 3, true)
 		texts := map[hubproto.Protocol]any{}
-		for _, p := range []hubproto.Protocol{hubproto.JSON, camelPack, hubproto.MessagePack} {
+		for _, p := range []hubproto.Protocol{hubproto.JSON, camelCasePack, hubproto.MessagePack} {
 			record, err := p.AppendInvocation(nil, nil, "T", []any{v.Interface()})
 			require.NoError(t, err)
 			var m hubproto.Message
@@ -282,7 +282,7 @@ func TestProtocolsAgreeOnRandomTypes(t *testing.T) {
 			require.NoError(t, causeOf(p.BindArguments(m.Arguments, []reflect.Value{back})), "%s into %s", p.Name(), v.Type())
 			texts[p] = numbersAsFloats(t, encoded(t, back.Interface()))
 		}
-		require.Equal(t, texts[hubproto.JSON], texts[camelPack])
+		require.Equal(t, texts[hubproto.JSON], texts[camelCasePack])
 		require.Equal(t, texts[hubproto.JSON], texts[hubproto.MessagePack])
 	})
 }

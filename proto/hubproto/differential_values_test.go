@@ -10,7 +10,7 @@ import (
 )
 
 type (
-	// sample has a field of each kind that the protocols write in their own ways.
+	// sample has a field of each kind that the protocols encode in a way of their own.
 	sample struct {
 		Flag    bool
 		I8      int8
@@ -58,13 +58,13 @@ type (
 	Deeper2 struct{ Depth uint16 }
 )
 
-// source makes values of bytes. When they are used up, all that it gives is zero.
-type source struct {
-	rest   []byte
-	hidden int // interfaces around what is being made
+// valueSource derives values from bytes. After the last byte all values are zero.
+type valueSource struct {
+	rest           []byte
+	interfaceDepth int // number of interfaces around the value that is being derived
 }
 
-func (s *source) byte() byte {
+func (s *valueSource) byte() byte {
 	if len(s.rest) == 0 {
 		return 0
 	}
@@ -73,17 +73,17 @@ func (s *source) byte() byte {
 	return b
 }
 
-func (s *source) below(n int) int { return int(s.byte()) % n }
-func (s *source) bool() bool      { return s.byte()&1 == 1 }
+func (s *valueSource) below(n int) int { return int(s.byte()) % n }
+func (s *valueSource) bool() bool      { return s.byte()&1 == 1 }
 
-func (s *source) bytes(n int) []byte {
+func (s *valueSource) bytes(n int) []byte {
 	b := make([]byte, n)
 	s.rest = s.rest[copy(b, s.rest):]
 	return b
 }
 
-// number gives numbers of all sizes, and those at their borders.
-func (s *source) number() uint64 {
+// number returns integers of all sizes, including values next to powers of two.
+func (s *valueSource) number() uint64 {
 	switch c := s.byte(); c % 8 {
 	case 0, 1:
 		return uint64(s.byte())
@@ -101,7 +101,7 @@ func (s *source) number() uint64 {
 	return binary.BigEndian.Uint64(s.bytes(8))
 }
 
-func (s *source) float() float64 {
+func (s *valueSource) float() float64 {
 	var f float64
 	switch s.below(4) {
 	case 0:
@@ -113,22 +113,22 @@ func (s *source) float() float64 {
 	case 3:
 		f = math.Float64frombits(s.number())
 	}
-	if math.IsNaN(f) || math.IsInf(f, 0) { // not in JSON
+	if math.IsNaN(f) || math.IsInf(f, 0) { // not representable in JSON
 		return 1.5
 	}
 	return f
 }
 
-func (s *source) text() string {
+func (s *valueSource) text() string {
 	if s.below(4) == 0 {
 		return []string{"", "é", "汉字", "😀", "\x1e", "null", `\ud83d`, "<&>'\"\\", "\u2028\u0000\ufeff", strings.Repeat("x", 31), strings.Repeat("é", 16), strings.Repeat("x", 256), "true", "5", "\n\r\t\b\f"}[s.below(15)]
 	}
-	return strings.ToValidUTF8(string(s.bytes(s.below(40))), "?") // JSON replaces what is no UTF-8
+	return strings.ToValidUTF8(string(s.bytes(s.below(40))), "?") // JSON replaces invalid UTF-8
 }
 
-func (s *source) time() time.Time {
+func (s *valueSource) time() time.Time {
 	seconds := int64(s.number())
-	if seconds < -62135596800 || seconds > 253402300799 { // JSON has the years 1 to 9999
+	if seconds < -62135596800 || seconds > 253402300799 { // JSON supports the years 1 to 9999
 		seconds %= 1 << 35
 	}
 	if seconds < -62135596800 || s.below(8) == 0 {
@@ -137,10 +137,10 @@ func (s *source) time() time.Time {
 	return time.Unix(seconds, int64(binary.BigEndian.Uint32(s.bytes(4))%1e9)*int64(s.below(2))).UTC()
 }
 
-// any gives what a sender can put into an interface.
-func (s *source) any(depth int) any {
-	s.hidden++
-	defer func() { s.hidden-- }()
+// any returns a value of a random type for an interface.
+func (s *valueSource) any(depth int) any {
+	s.interfaceDepth++
+	defer func() { s.interfaceDepth-- }()
 	n := 12
 	if depth <= 0 {
 		n = 9
@@ -182,8 +182,8 @@ func (s *source) any(depth int) any {
 	return v.Interface()
 }
 
-// fill gives v, which is settable, a value.
-func (s *source) fill(v reflect.Value, depth int) {
+// fill sets v to a value. v must be settable.
+func (s *valueSource) fill(v reflect.Value, depth int) {
 	switch v.Interface().(type) {
 	case time.Time:
 		v.Set(reflect.ValueOf(s.time()))
@@ -200,7 +200,7 @@ func (s *source) fill(v reflect.Value, depth int) {
 	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
 		v.SetUint(s.number() << (64 - v.Type().Bits()) >> (64 - v.Type().Bits()))
 	case reflect.Float32:
-		if s.hidden > 0 { // who does not know its type reads the 32 bits, or the few digits that stand for them
+		if s.interfaceDepth > 0 { // decoding into any yields different float64 values for the 32 bits and for their shortest decimal form
 			v.SetFloat(float64(int8(s.byte())) / 4)
 		} else if f := float32(s.float()); !math.IsInf(float64(f), 0) {
 			v.SetFloat(float64(f))
@@ -214,7 +214,7 @@ func (s *source) fill(v reflect.Value, depth int) {
 			v.Set(reflect.New(v.Type().Elem()))
 			s.fill(v.Elem(), depth-1)
 			if k := v.Elem().Kind(); (k == reflect.Pointer || k == reflect.Interface) && v.Elem().IsNil() {
-				v.SetZero() // null means the outer one
+				v.SetZero() // null decodes to a nil outer pointer
 			}
 		}
 	case reflect.Interface:
@@ -273,17 +273,17 @@ type (
 	}
 )
 
-// alike gives a value in the form in which both protocols have it: in an interface, JSON has float64 for all numbers, and strings for
-// bytes and times.
-func alike(v any) any {
+// normalize converts a value to the form that both protocols decode: in an interface, JSON yields float64 for all numbers, and strings
+// for bytes and times.
+func normalize(v any) any {
 	rv := reflect.New(reflect.TypeOf(&v).Elem()).Elem()
 	if v != nil {
 		rv.Set(reflect.ValueOf(v))
 	}
-	return alikeValue(rv).Interface()
+	return normalizeValue(rv).Interface()
 }
 
-func alikeValue(v reflect.Value) reflect.Value {
+func normalizeValue(v reflect.Value) reflect.Value {
 	out := reflect.New(v.Type()).Elem()
 	switch v.Kind() {
 	case reflect.Interface:
@@ -298,12 +298,12 @@ func alikeValue(v reflect.Value) reflect.Value {
 		case time.Time:
 			out.Set(reflect.ValueOf(x.Format(time.RFC3339Nano)))
 		default:
-			out.Set(alikeValue(reflect.ValueOf(x)))
+			out.Set(normalizeValue(reflect.ValueOf(x)))
 		}
 	case reflect.Pointer:
 		if !v.IsNil() {
 			out.Set(reflect.New(v.Type().Elem()))
-			out.Elem().Set(alikeValue(v.Elem()))
+			out.Elem().Set(normalizeValue(v.Elem()))
 		}
 	case reflect.Slice:
 		if !v.IsNil() {
@@ -312,20 +312,20 @@ func alikeValue(v reflect.Value) reflect.Value {
 		fallthrough
 	case reflect.Array:
 		for i := range v.Len() {
-			out.Index(i).Set(alikeValue(v.Index(i)))
+			out.Index(i).Set(normalizeValue(v.Index(i)))
 		}
 	case reflect.Map:
 		if !v.IsNil() {
 			out.Set(reflect.MakeMap(v.Type()))
 			for iter := v.MapRange(); iter.Next(); {
-				out.SetMapIndex(iter.Key(), alikeValue(iter.Value()))
+				out.SetMapIndex(iter.Key(), normalizeValue(iter.Value()))
 			}
 		}
 	case reflect.Struct:
 		out.Set(v)
 		for i := range v.NumField() {
 			if out.Field(i).CanSet() {
-				out.Field(i).Set(alikeValue(v.Field(i)))
+				out.Field(i).Set(normalizeValue(v.Field(i)))
 			}
 		}
 	default:

@@ -15,7 +15,8 @@ import (
 )
 
 func TestEncodeDepth(t *testing.T) {
-	// What is written can be read: the limit counts arrays and objects, as the parser's does, the message itself included.
+	// Everything that can be encoded can be parsed: the limit counts arrays and objects, including the message itself, as the limit of
+	// the parser does.
 	for name, nest := range map[string]func(n int) any{
 		"list": func(n int) any { return listOf(n) }, "slices": nestedSlices, "maps": nestedMaps, "typed slices": nestedTypes,
 	} {
@@ -41,8 +42,8 @@ func TestEncodeDepth(t *testing.T) {
 	}
 }
 
-func TestWhatWasReadCanBeWritten(t *testing.T) {
-	// The deepest argument that the parser takes, sent on as it is.
+func TestParsedValueCanBeEncoded(t *testing.T) {
+	// The deepest argument that the parser accepts is forwarded unchanged.
 	text := strings.Repeat(`[{"a":`, 31) + "1" + strings.Repeat("}]", 31)
 	record := []byte(`{"type":1,"target":"T","arguments":[` + text + `]}` + "\x1e")
 	var m hubproto.Message
@@ -56,7 +57,7 @@ func TestWhatWasReadCanBeWritten(t *testing.T) {
 
 type loop *loop
 
-func TestCyclesEnd(t *testing.T) {
+func TestEncodeCycleFails(t *testing.T) {
 	self := &node{}
 	self.Next = self
 	slice := []any{1, nil, nil}
@@ -82,8 +83,8 @@ func TestCyclesEnd(t *testing.T) {
 	}
 }
 
-func TestEncodersAreMadeConcurrently(t *testing.T) {
-	// Every type is new to the caches when all of them meet it.
+func TestConcurrentEncodingOfNewTypes(t *testing.T) {
+	// The caches do not contain the type when several goroutines encode it concurrently.
 	var all sync.WaitGroup
 	for round := range 20 {
 		typ := reflect.StructOf([]reflect.StructField{
@@ -102,8 +103,8 @@ func TestEncodersAreMadeConcurrently(t *testing.T) {
 	all.Wait()
 }
 
-func TestNothingIsWrittenBehindTheBuffer(t *testing.T) {
-	// The buffer of one message is followed by what others have written.
+func TestAppendDoesNotWriteBeyondCapacity(t *testing.T) {
+	// The memory after the buffer belongs to other messages.
 	memory := bytes.Repeat([]byte("x"), 100)
 	dst := memory[:0:10]
 	_, err := hubproto.JSON.AppendResult(dst, []byte("1"), strings.Repeat("long", 20))

@@ -27,7 +27,7 @@ type (
 func (z valueZero) IsZero() bool    { return z.V == 1 }
 func (z *pointerZero) IsZero() bool { return z.V == 1 }
 
-// tagged has a field for each option and kind.
+// tagged has a field for each combination of tag option and kind.
 type tagged struct {
 	S   string            `json:"s,omitempty"`
 	I   int               `json:"i,omitempty"`
@@ -62,7 +62,7 @@ type tagged struct {
 	QPP **int             `json:"qpp,string"`
 }
 
-func TestOptionsAgree(t *testing.T) {
+func TestTagOptionsAgreeWithEncodingJSON(t *testing.T) {
 	five, now := 5, time.Now()
 	for name, v := range map[string]any{
 		"all zero": tagged{},
@@ -126,20 +126,20 @@ func TestOptionsAgree(t *testing.T) {
 		}{},
 	} {
 		t.Run(name, func(t *testing.T) {
-			defer func() { // a panic here would keep the other tests from running
+			defer func() { // continue with the other cases after a panic
 				if p := recover(); p != nil {
 					t.Errorf("panic: %v", p)
 				}
 			}()
-			agrees(t, v)
-			agrees(t, reflectPointer(v))
-			agrees(t, []any{v, map[string]any{"x": v}})
+			requireLikeEncodingJSON(t, v)
+			requireLikeEncodingJSON(t, pointerTo(v))
+			requireLikeEncodingJSON(t, []any{v, map[string]any{"x": v}})
 		})
 	}
 }
 
-func TestNamesThatAreNone(t *testing.T) {
-	// What encoding/json does not take for a name leaves the field with its own.
+func TestInvalidNamesInTagsAreIgnored(t *testing.T) {
+	// A tag that encoding/json does not accept as a name is ignored.
 	for _, tag := range []string{`a'b`, `a\"b`, `a\\b`, `a\tb`} {
 		typ := reflect.StructOf([]reflect.StructField{{Name: "SomeName", Type: reflect.TypeFor[int](), Tag: reflect.StructTag(`json:"` + tag + `"`)}})
 		std, err := json.Marshal(reflect.Zero(typ).Interface())
@@ -181,7 +181,7 @@ type (
 	}
 )
 
-func TestEmbeddedAgrees(t *testing.T) {
+func TestEmbeddedStructsAgreeWithEncodingJSON(t *testing.T) {
 	a, b := TA{1, 2}, TB{3, 4}
 	for _, v := range []any{
 		a, TC{a, 5}, TD{&a, &b}, TD{&a, nil}, TD{}, TE{TA: a, N: 1}, TE{TA: a, TE: &TE{N: 2}, N: 1}, TF{&TC{a, 5}, &TA{6, 7}}, TF{&TC{a, 5}, nil}, TG{&TD{&a, &b}, &TC{a, 5}}, TG{},
@@ -194,7 +194,7 @@ func TestEmbeddedAgrees(t *testing.T) {
 			*TG
 		}{},
 	} {
-		agrees(t, v)
-		agrees(t, reflectPointer(v))
+		requireLikeEncodingJSON(t, v)
+		requireLikeEncodingJSON(t, pointerTo(v))
 	}
 }

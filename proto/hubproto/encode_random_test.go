@@ -14,14 +14,14 @@ import (
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
-// drawType generates a type. Tags name the fields of its structs if tagged is set.
+// drawType generates a type. If tagged is set, tags name the fields of its structs.
 func drawType(t *rapid.T, depth int, tagged bool) reflect.Type {
 	leaves := []reflect.Type{
 		reflect.TypeFor[bool](), reflect.TypeFor[int](), reflect.TypeFor[int8](), reflect.TypeFor[int64](), reflect.TypeFor[uint](), reflect.TypeFor[uint8](), reflect.TypeFor[uint64](),
 		reflect.TypeFor[float32](), reflect.TypeFor[float64](), reflect.TypeFor[string](), reflect.TypeFor[[]byte](), reflect.TypeFor[any](), reflect.TypeFor[text](), reflect.TypeFor[small](),
 		reflect.TypeFor[json.Number](), reflect.TypeFor[time.Time](),
 	}
-	if tagged { // these do not read back what they write
+	if tagged { // these types cannot decode what they encode
 		leaves = append(leaves, reflect.TypeFor[valueM](), reflect.TypeFor[*pointerM](), reflect.TypeFor[valueT](), reflect.TypeFor[*pointerT](), reflect.TypeFor[intM](), reflect.TypeFor[intT](),
 			reflect.TypeFor[valueZero](), reflect.TypeFor[mapM](), reflect.TypeFor[[]octetM](), reflect.TypeFor[json.RawMessage]())
 	}
@@ -35,7 +35,7 @@ func drawType(t *rapid.T, depth int, tagged bool) reflect.Type {
 		to := inner()
 		switch to.Kind() {
 		case reflect.Pointer, reflect.Interface, reflect.Slice, reflect.Map:
-			if !tagged { // null means the outer one, so that a pointer to nil does not come back
+			if !tagged { // null decodes to a nil outer pointer, so a pointer to nil cannot be restored
 				return to
 			}
 		}
@@ -64,7 +64,7 @@ func drawStruct(t *rapid.T, depth int, tagged bool) reflect.Type {
 			name = rapid.SampledFrom([]string{"name", "Name", "na me", "näme", "n<>&"}).Draw(t, "name") + strconv.Itoa(i)
 		}
 		choice := []string{"", ",omitempty", ",string", ",omitempty,string"}
-		if tagged { // what is omitted for being zero may come back from what is not, but is written as {}
+		if tagged { // a value that omitzero omits may be restored as one that is encoded as {}
 			choice = append(choice, ",omitzero", ",omitzero,string")
 		}
 		options := rapid.SampledFrom(choice).Draw(t, "options")
@@ -83,7 +83,7 @@ func drawText(t *rapid.T, valid bool) string {
 	return string(rapid.SliceOf(rapid.Byte()).Draw(t, "bytes"))
 }
 
-// fill gives v, which is settable, a value. If plain is set, it is one that encoding and binding bring back.
+// fill sets v to a random value. v must be settable. If plain is set, encoding and binding restore the value.
 func fill(t *rapid.T, v reflect.Value, depth int, plain bool) {
 	switch v.Interface().(type) {
 	case json.Number:
@@ -122,7 +122,7 @@ func fill(t *rapid.T, v reflect.Value, depth int, plain bool) {
 			value := reflect.New(inner).Elem()
 			fill(t, value, depth-1, plain)
 			if plain && (inner.Kind() == reflect.Slice || inner.Kind() == reflect.Map) && value.IsNil() {
-				return // null brings back a nil without a type
+				return // null decodes to an untyped nil
 			}
 			v.Set(value)
 		}
@@ -142,7 +142,7 @@ func fill(t *rapid.T, v reflect.Value, depth int, plain bool) {
 		v.Set(reflect.MakeMap(v.Type()))
 		for range rapid.IntRange(0, 3).Draw(t, "length") {
 			key, value := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
-			fill(t, key, depth-1, true) // keys that are no UTF-8 may become equal
+			fill(t, key, depth-1, true) // keys that are invalid UTF-8 may become equal
 			fill(t, value, depth-1, plain)
 			v.SetMapIndex(key, value)
 		}
@@ -153,12 +153,12 @@ func fill(t *rapid.T, v reflect.Value, depth int, plain bool) {
 	}
 }
 
-func TestAgreesWithEncodingJSON(t *testing.T) {
+func TestEncodeAgreesWithEncodingJSON(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		v := reflect.New(drawType(t, 3, true)).Elem()
 		fill(t, v, 3, false)
-		agrees(t, v.Interface())
-		agrees(t, v.Addr().Interface())
+		requireLikeEncodingJSON(t, v.Interface())
+		requireLikeEncodingJSON(t, v.Addr().Interface())
 	})
 }
 

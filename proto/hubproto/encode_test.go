@@ -18,13 +18,13 @@ func TestCamelCase(t *testing.T) {
 		"UserID": "userID", "AB": "ab", "ABc": "aBc", "IPhone": "iPhone", "IPv4": "iPv4", "X1": "x1", "X_Y": "x_Y", "URL2": "urL2", "AB1C": "aB1C", "Xml2Json": "xml2Json",
 		"IsCIA": "isCIA", "VmQ": "vmQ", "Äpfel": "äpfel", "ÄÖÜ": "äöü", "ΑΒγ": "αΒγ", "ÉCOLEName": "écoleName",
 	} {
-		// A struct of one field, which has this name and no tag.
+		// A struct with one field that has this name and no tag.
 		typ := reflect.StructOf([]reflect.StructField{{Name: name, Type: reflect.TypeFor[int]()}})
 		assert.Equal(t, `{"`+want+`":0}`, encoded(t, reflect.Zero(typ).Interface()))
 	}
 }
 
-func TestStructs(t *testing.T) {
+func TestEncodeStructs(t *testing.T) {
 	number5 := 5
 	for _, test := range []struct {
 		name string
@@ -103,13 +103,13 @@ func TestStructs(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			assert.Equal(t, test.want, encoded(t, test.v))
-			assert.Equal(t, test.want, encoded(t, reflectPointer(test.v))) // what is addressable is written alike
+			assert.Equal(t, test.want, encoded(t, pointerTo(test.v))) // an addressable value is encoded in the same way
 			assert.Equal(t, "["+test.want+"]", encoded(t, []any{test.v}))
 		})
 	}
 }
 
-func TestValues(t *testing.T) {
+func TestEncodeValues(t *testing.T) {
 	var noError error
 	for _, test := range []struct {
 		name string
@@ -147,7 +147,7 @@ func TestValues(t *testing.T) {
 
 		{"value receiver", valueM{"x"}, `"value x"`}, {"value receiver of a pointer", &valueM{"x"}, `"value x"`}, {"nil pointer, value receiver", (*valueM)(nil), `null`},
 		{"pointer receiver", &pointerM{"x"}, `"pointer x"`}, {"nil pointer, pointer receiver", (*pointerM)(nil), `null`},
-		// As in encoding/json: without an address there is no pointer receiver.
+		// As in encoding/json, methods with pointer receivers are not called for values that are not addressable.
 		{"pointer receiver of a value", pointerM{"x"}, `{"s":"x"}`}, {"pointer receivers in a slice", []pointerM{{"x"}}, `["pointer x"]`}, {"pointer receivers in a map", map[string]pointerM{"a": {"x"}}, `{"a":{"s":"x"}}`},
 		{"pointer receivers in a map of pointers", map[string]*pointerM{"a": {"x"}, "b": nil}, `{"a":"pointer x","b":null}`}, {"pointer receiver in a struct", struct{ P pointerM }{pointerM{"x"}}, `{"p":{"s":"x"}}`},
 		{"pointer receiver in a pointer to a struct", &struct{ P pointerM }{pointerM{"x"}}, `{"p":"pointer x"}`},
@@ -156,13 +156,13 @@ func TestValues(t *testing.T) {
 		{"JSON before text", []bothMT{{"x"}}, `["json x"]`}, {"text without an address for JSON", bothMT{"x"}, `"text x"`},
 		{"int that writes itself", intM(5), `[5]`}, {"map that writes itself", mapM{"a": 1}, `1`}, {"nil map that writes itself", mapM(nil), `0`}, {"nil slice that writes itself", sliceM(nil), `0`},
 		{"in any", []any{valueM{"x"}, &pointerM{"y"}, valueT{"z"}}, `["value x","pointer y","value text z"]`},
-		{"made compact", dirty{}, `{"a":"\u003c\u2028\u003e"}`},
+		{"made compact", spacedJSON{}, `{"a":"\u003c\u2028\u003e"}`},
 		{"raw message", json.RawMessage(`{"a" : 1}`), `{"a":1}`}, {"nil raw message", json.RawMessage(nil), `null`}, {"number", json.Number("1.50"), `1.50`}, {"empty number", json.Number(""), `0`},
 		{"time", time.Date(2000, 1, 2, 3, 4, 5, 0, time.UTC), `"2000-01-02T03:04:05Z"`}, {"address", netip.MustParseAddr("::1"), `"::1"`}, {"zero address", netip.Addr{}, `""`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got := encoded(t, test.v)
-			if test.name == "made compact" { // whichever way it is escaped
+			if test.name == "made compact" { // the escaping may differ
 				assert.Equal(t, jsonOf(t, test.want), jsonOf(t, got))
 				assert.NotContains(t, got, " ")
 				return
@@ -172,13 +172,13 @@ func TestValues(t *testing.T) {
 	}
 }
 
-func TestValuesWithoutAForm(t *testing.T) {
+func TestEncodeErrors(t *testing.T) {
 	var zero keyT
 	for name, v := range map[string]any{
 		"NaN": math.NaN(), "infinity": math.Inf(1), "minus infinity": math.Inf(-1), "float32 infinity": float32(math.Inf(1)), "NaN in a slice": []float64{1, math.NaN()},
 		"NaN in any": []any{math.NaN()}, "NaN in a struct": struct{ F float32 }{float32(math.NaN())}, "NaN behind a pointer": pointer(math.NaN()), "NaN in a map": map[string]any{"a": math.NaN()},
 		"function": func() {}, "channel": make(chan int), "complex": 1i, "function in a struct": struct{ F func() }{}, "key that is a float": map[float64]int{1: 1}, "key that is a bool": map[bool]int{true: 1},
-		"key that is any": map[any]int{"a": 1}, "key that is a struct": map[struct{ keyT int }]int{{1}: 1}, "broken JSON": broken{}, "raw separator in JSON": raw{}, "bad number": json.Number("x"),
+		"key that is any": map[any]int{"a": 1}, "key that is a struct": map[struct{ keyT int }]int{{1}: 1}, "broken JSON": invalidJSON{}, "raw separator in JSON": rawSeparatorJSON{}, "bad number": json.Number("x"),
 		"bad raw message": json.RawMessage("{"), "separator in a raw message": json.RawMessage("\"\x1e\""), "separator within a raw message": json.RawMessage("[1,\x1e2]"), "zero key": map[*keyT]any{&zero: math.NaN()},
 	} {
 		_, err := encode(v)

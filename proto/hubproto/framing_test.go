@@ -30,7 +30,7 @@ func TestNext(t *testing.T) {
 		{name: "one above the limit with its separator", buf: "12345\x1e", limit: 5, large: true},
 		{name: "far above the limit", buf: strings.Repeat("x", 100) + "\x1e", limit: 5, large: true},
 		{name: "below the limit without an end", buf: "1234", limit: 5},
-		// However it ends, its separator will exceed the limit.
+		// With its separator the record exceeds the limit in any case.
 		{name: "at the limit without an end", buf: "12345", limit: 5, large: true},
 		{name: "above the limit without an end", buf: "123456", limit: 5, large: true},
 		{name: "what comes behind does not count", buf: "1234\x1e56789", limit: 5, want: 5},
@@ -40,7 +40,7 @@ func TestNext(t *testing.T) {
 		{name: "the default limit is kept", buf: strings.Repeat("x", 32767) + "\x1e", limit: 32768, want: 32768},
 		{name: "the default limit is exceeded", buf: strings.Repeat("x", 32768) + "\x1e", limit: 32768, large: true},
 	}
-	for which, next := range cutters {
+	for which, next := range nextFuncs {
 		for _, test := range tests {
 			t.Run(which+"/"+test.name, func(t *testing.T) {
 				n, err := next([]byte(test.buf), 0, test.limit)
@@ -58,15 +58,15 @@ func TestNext(t *testing.T) {
 	}
 }
 
-func TestNextLeavesTheBuffer(t *testing.T) {
+func TestNextDoesNotChangeBuffer(t *testing.T) {
 	buf := []byte("{}\x1e{")
 	_, err := hubproto.JSON.Next(buf[:3], 0, 0)
 	require.NoError(t, err)
 	assert.Equal(t, "{}\x1e{", string(buf))
 }
 
-// stream holds every shape that a client sends, empty and unknown messages among them.
-var stream = strings.Join([]string{
+// messageStream contains messages of each form that clients send, including empty and unknown ones.
+var messageStream = strings.Join([]string{
 	`{"type":1,"target":"Send","arguments":[1,"a\u001eb"]}`,
 	`{"arguments":[{"x":[1,2,{"y":null}]}],"target":"Grüße","invocationId":"😀","streamIds":["1","2"],"type":4}`,
 	`{"type":2,"invocationId":"1","item":"汉字"}`,
@@ -89,7 +89,7 @@ func parseAll(t *testing.T, records []string) []view {
 }
 
 func TestSeveralMessagesInOneChunk(t *testing.T) {
-	records, rest, err := cutAll(hubproto.JSON.Next, 0, []byte(stream))
+	records, rest, err := splitAll(hubproto.JSON.Next, 0, []byte(messageStream))
 	require.NoError(t, err)
 	assert.Empty(t, rest)
 	assert.Equal(t, []view{
@@ -108,38 +108,38 @@ func TestSeveralMessagesInOneChunk(t *testing.T) {
 }
 
 func TestStreamSplitAtEveryByte(t *testing.T) {
-	whole, _, err := cutAll(hubproto.JSON.Next, 0, []byte(stream))
+	whole, _, err := splitAll(hubproto.JSON.Next, 0, []byte(messageStream))
 	require.NoError(t, err)
 	want := parseAll(t, whole)
-	for at := range len(stream) + 1 {
-		records, rest, err := cutAll(hubproto.JSON.Next, 0, []byte(stream[:at]), []byte(stream[at:]))
+	for at := range len(messageStream) + 1 {
+		records, rest, err := splitAll(hubproto.JSON.Next, 0, []byte(messageStream[:at]), []byte(messageStream[at:]))
 		require.NoError(t, err)
 		require.Empty(t, rest)
 		require.Equal(t, want, parseAll(t, records), "split at %d", at)
 	}
-	// And in single bytes.
+	// Each byte in a chunk of its own.
 	var bytes [][]byte
-	for i := range len(stream) {
-		bytes = append(bytes, []byte{stream[i]})
+	for i := range len(messageStream) {
+		bytes = append(bytes, []byte{messageStream[i]})
 	}
-	records, rest, err := cutAll(hubproto.JSON.Next, 0, bytes...)
+	records, rest, err := splitAll(hubproto.JSON.Next, 0, bytes...)
 	require.NoError(t, err)
 	require.Empty(t, rest)
 	require.Equal(t, want, parseAll(t, records))
 }
 
-func TestSplitKeepsTheLimit(t *testing.T) {
-	// The longest record decides, wherever a chunk ends.
+func TestLimitDoesNotDependOnChunks(t *testing.T) {
+	// The result depends on the length of the longest record, not on the ends of the chunks.
 	longest := 0
-	for _, record := range strings.SplitAfter(stream, "\x1e") {
+	for _, record := range strings.SplitAfter(messageStream, "\x1e") {
 		longest = max(longest, len(record))
 	}
-	for at := range len(stream) + 1 {
-		_, _, err := cutAll(hubproto.JSON.Next, longest, []byte(stream[:at]), []byte(stream[at:]))
+	for at := range len(messageStream) + 1 {
+		_, _, err := splitAll(hubproto.JSON.Next, longest, []byte(messageStream[:at]), []byte(messageStream[at:]))
 		require.NoError(t, err, "split at %d", at)
-		records, _, err := cutAll(hubproto.JSON.Next, longest-1, []byte(stream[:at]), []byte(stream[at:]))
+		records, _, err := splitAll(hubproto.JSON.Next, longest-1, []byte(messageStream[:at]), []byte(messageStream[at:]))
 		var large *hubproto.TooLargeError
 		require.ErrorAs(t, err, &large, "split at %d", at)
-		require.Len(t, records, 1, "split at %d", at) // what came whole before it stays valid
+		require.Len(t, records, 1, "split at %d", at) // complete records before it remain valid
 	}
 }

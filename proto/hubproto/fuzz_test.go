@@ -15,13 +15,13 @@ import (
 )
 
 func FuzzParse(f *testing.F) {
-	for _, test := range goodRecords {
+	for _, test := range validRecords {
 		f.Add([]byte(test.record))
 	}
-	for _, test := range badRecords {
+	for _, test := range invalidRecords {
 		f.Add([]byte(test.record))
 	}
-	for _, test := range written {
+	for _, test := range appendCases {
 		f.Add([]byte(test.want))
 	}
 	f.Fuzz(func(t *testing.T, record []byte) {
@@ -49,17 +49,17 @@ func FuzzParse(f *testing.F) {
 		again := hubproto.JSON.Append(nil, &m)
 		n, err := hubproto.JSON.Next(again, 0, 0)
 		require.NoError(t, err)
-		require.Equal(t, len(again), n, "%q", again) // one record
+		require.Equal(t, len(again), n, "%q", again) // a single record
 		require.True(t, json.Valid(again[:n-1]), "%q", again)
 		require.Equal(t, meaningful(viewOf(&m)), meaningful(parse(t, string(again))))
 	})
 }
 
 func FuzzHandshake(f *testing.F) {
-	for _, test := range goodHandshakes {
+	for _, test := range validHandshakes {
 		f.Add([]byte(test.record))
 	}
-	for _, test := range badHandshakes {
+	for _, test := range invalidHandshakes {
 		f.Add([]byte(test.record))
 	}
 	f.Fuzz(func(t *testing.T, record []byte) {
@@ -68,7 +68,7 @@ func FuzzHandshake(f *testing.F) {
 			var data *hubproto.DataError
 			require.ErrorAs(t, err, &data)
 			require.NotEmpty(t, data.Text)
-			// The text goes to the client.
+			// The text is sent to the client.
 			response := hubproto.AppendHandshakeResponse(nil, data.Text)
 			require.True(t, json.Valid(response[:len(response)-1]), "%q", response)
 			require.Equal(t, 1, strings.Count(string(response), "\x1e"))
@@ -87,8 +87,8 @@ func FuzzHandshake(f *testing.F) {
 }
 
 func FuzzSplit(f *testing.F) {
-	f.Add([]byte(stream), []byte{1}, 0)
-	f.Add([]byte(stream), []byte{5, 200, 0, 1}, 60)
+	f.Add([]byte(messageStream), []byte{1}, 0)
+	f.Add([]byte(messageStream), []byte{5, 200, 0, 1}, 60)
 	f.Add([]byte("1234\x1e12345\x1e"), []byte{4, 1}, 5)
 	f.Add([]byte("12345"), []byte{1}, 5)
 	f.Add([]byte("\x1e\x1e\x1e"), []byte{2}, 1)
@@ -98,16 +98,16 @@ func FuzzSplit(f *testing.F) {
 		rest := data
 		for i := 0; len(rest) > 0 && len(sizes) > 0; i++ {
 			n := min(int(sizes[i%len(sizes)]), len(rest))
-			if i >= len(data)+len(sizes) { // all the sizes may be zero
+			if i >= len(data)+len(sizes) { // all sizes may be zero
 				break
 			}
 			chunks, rest = append(chunks, rest[:n]), rest[n:]
 		}
 		chunks = append(chunks, rest)
 
-		for which, next := range cutters {
-			whole, wholeRest, wholeErr := cutAll(next, limit, data)
-			split, splitRest, splitErr := cutAll(next, limit, chunks...)
+		for which, next := range nextFuncs {
+			whole, wholeRest, wholeErr := splitAll(next, limit, data)
+			split, splitRest, splitErr := splitAll(next, limit, chunks...)
 			require.Equal(t, wholeErr, splitErr, which)
 			require.Equal(t, whole, split, which)
 			for _, record := range whole {
@@ -118,13 +118,13 @@ func FuzzSplit(f *testing.F) {
 				require.Equal(t, wholeRest, splitRest, which)
 				require.Equal(t, string(data), strings.Join(whole, "")+wholeRest)
 				require.NotContains(t, wholeRest, "\x1e")
-				require.True(t, limit <= 0 || len(wholeRest) < limit) // one byte less than a record may have, for its separator
+				require.True(t, limit <= 0 || len(wholeRest) < limit) // the separator counts toward the limit
 				continue
 			}
 			var large *hubproto.TooLargeError
 			require.ErrorAs(t, wholeErr, &large)
 			require.Equal(t, limit, large.Limit)
-			// What broke the limit is the record behind those that were cut.
+			// The record after the last complete one exceeds the limit.
 			broken := string(data)[len(strings.Join(whole, "")):]
 			end := strings.IndexByte(broken, 0x1e)
 			require.True(t, end >= limit || end < 0 && len(broken) >= limit)
@@ -174,7 +174,7 @@ func FuzzValue(f *testing.F) {
 
 		_, err = hubproto.JSON.AppendResult(nil, []byte("1"), v)
 		require.NoError(t, err)
-		require.LessOrEqual(t, nesting(v), hubproto.MaxDepth-2)
+		require.LessOrEqual(t, nestingDepth(v), hubproto.MaxDepth-2)
 	})
 }
 
@@ -191,14 +191,14 @@ func FuzzBind(f *testing.F) {
 		if !json.Valid([]byte(text)) || hubproto.JSON.Parse([]byte(`{"type":1,"target":"T","arguments":[`+text+`]}`), &m) != nil {
 			return
 		}
-		var got, want everything
+		var got, want allKinds
 		err := hubproto.JSON.BindArguments(m.Arguments, []reflect.Value{reflect.ValueOf(&got).Elem()})
 		wantErr := json.Unmarshal([]byte(text), &want)
 		if err != nil {
 			var bind *hubproto.BindError
 			require.ErrorAs(t, err, &bind)
 			require.Equal(t, errorBinding, bind.Text)
-			// Stricter than encoding/json, but in these two ways alone.
+			// Binding is stricter than encoding/json in these two respects only.
 			require.True(t, wantErr != nil || strings.Contains(text, "null") || surrogate.MatchString(text), "%s: %v", text, bind.Cause)
 			return
 		}

@@ -10,8 +10,8 @@ import (
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
-// goodHandshakes also seed the fuzz test.
-var goodHandshakes = []struct {
+// validHandshakes are also seeds of the fuzz test.
+var validHandshakes = []struct {
 	name   string
 	record string
 	want   hubproto.HandshakeRequest
@@ -41,8 +41,8 @@ var goodHandshakes = []struct {
 	{"garbage behind", `{"protocol":"json","version":1}} x`, hubproto.HandshakeRequest{Protocol: "json", Version: 1}},
 }
 
-// badHandshakes have the texts of the reference, but for what its JSON reader itself says.
-var badHandshakes = []struct{ name, record, text string }{
+// invalidHandshakes have the error texts of the reference, except for errors of its JSON reader.
+var invalidHandshakes = []struct{ name, record, text string }{
 	{"nothing", "", errorReading},
 	{"white space", " \n", errorReading},
 	{"no object", "1", "Unexpected JSON Token Type 'Number'. Expected a JSON Object."},
@@ -82,12 +82,12 @@ var badHandshakes = []struct{ name, record, text string }{
 	{"lone surrogate in a name", `{"protocol":"json","version":1,"\ud800":1}`, errorReading},
 	{"invalid UTF-8", "{\"protocol\":\"\xff\",\"version\":1}", errorReading},
 	{"too deep", `{"protocol":"json","version":1,"x":` + strings.Repeat("[", 64) + strings.Repeat("]", 64) + `}`, errorReading},
-	// An error behind a good property still is one.
+	// An error after a valid property is reported.
 	{"bad end", `{"protocol":"json","version":1`, errorReading},
 }
 
 func TestParseHandshake(t *testing.T) {
-	for _, test := range goodHandshakes {
+	for _, test := range validHandshakes {
 		t.Run(test.name, func(t *testing.T) {
 			for _, end := range []string{"", "\x1e"} {
 				h, err := hubproto.ParseHandshake([]byte(test.record + end))
@@ -99,9 +99,9 @@ func TestParseHandshake(t *testing.T) {
 }
 
 func TestParseHandshakeErrors(t *testing.T) {
-	for _, test := range badHandshakes {
+	for _, test := range invalidHandshakes {
 		t.Run(test.name, func(t *testing.T) {
-			for _, end := range []string{"", "\x1e"} { // the separator is no part of the content that a text shows
+			for _, end := range []string{"", "\x1e"} { // the error text does not include the separator
 				_, err := hubproto.ParseHandshake([]byte(test.record + end))
 				requireDataError(t, err, test.text)
 			}
@@ -109,8 +109,8 @@ func TestParseHandshakeErrors(t *testing.T) {
 	}
 }
 
-func TestHandshakeWithMessagesBehind(t *testing.T) {
-	// What follows the separator belongs to the hub protocol.
+func TestHandshakeFollowedByMessages(t *testing.T) {
+	// The bytes after the separator belong to the hub protocol.
 	buf := []byte("{\"protocol\":\"json\",\"version\":1}\x1e{\"type\":6}\x1e")
 	n, err := hubproto.NextHandshake(buf, 0, 0)
 	require.NoError(t, err)
@@ -120,7 +120,7 @@ func TestHandshakeWithMessagesBehind(t *testing.T) {
 	assert.Equal(t, "{\"type\":6}\x1e", string(buf[n:]))
 }
 
-func TestHandshakeOutlivesItsRecord(t *testing.T) {
+func TestHandshakeDoesNotShareRecord(t *testing.T) {
 	record := []byte(`{"protocol":"json","version":1}`)
 	h, err := hubproto.ParseHandshake(record)
 	require.NoError(t, err)

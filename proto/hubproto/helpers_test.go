@@ -14,7 +14,7 @@ import (
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
-// view is a message in a form that compares and prints well. What there is none of is empty.
+// view is a message in a form that is easy to compare and print. Missing parts are empty.
 type view struct {
 	Type           hubproto.Type
 	ID             string
@@ -41,7 +41,7 @@ func viewOf(m *hubproto.Message) view {
 	return v
 }
 
-// meaningful leaves of v what the protocol gives a meaning in a message of its type: what Append writes.
+// meaningful returns v with only those parts that have a meaning in messages of its type, which are those that Append encodes.
 func meaningful(v view) view {
 	out := view{Type: v.Type}
 	if v.Type <= hubproto.CancelInvocation {
@@ -88,7 +88,7 @@ const errorReading = "Error reading JSON."
 
 const errorBinding = "Error binding arguments. Make sure that the types of the provided values match the types of the hub method being invoked."
 
-// bind binds one argument to a parameter of a type.
+// bind binds one JSON argument to a parameter of type typ.
 func bind(argument string, typ reflect.Type) (any, error) {
 	v := reflect.New(typ).Elem()
 	err := hubproto.JSON.BindArguments([]byte("["+argument+"]"), []reflect.Value{v})
@@ -108,7 +108,7 @@ const (
 	resultTail = "}\x1e"
 )
 
-// encode gives v as it stands in a message.
+// encode returns v as it is encoded in a message.
 func encode(v any) (string, error) {
 	record, err := hubproto.JSON.AppendResult(nil, []byte("1"), v)
 	if err != nil {
@@ -127,8 +127,8 @@ func encoded(t require.TestingT, v any) string {
 	return text
 }
 
-// jsonOf parses text for comparisons. Numbers keep all their digits, but not how they are written. JSON within a string, as the
-// option "string" makes it, is parsed as well.
+// jsonOf parses text for comparisons. Numbers keep all their digits, but not their format. JSON within a string, as the option
+// "string" produces it, is parsed as well.
 func jsonOf(t require.TestingT, text string) any {
 	decoder := json.NewDecoder(strings.NewReader(text))
 	decoder.UseNumber()
@@ -161,8 +161,8 @@ func jsonOf(t require.TestingT, text string) any {
 	return plain(v)
 }
 
-// agrees checks that v is written as encoding/json writes it. That holds where a tag names every field.
-func agrees(t require.TestingT, v any) {
+// requireLikeEncodingJSON checks that v is encoded as encoding/json encodes it. That holds if every field has a name in a tag.
+func requireLikeEncodingJSON(t require.TestingT, v any) {
 	want, wantErr := json.Marshal(v)
 	got, err := encode(v)
 	if wantErr != nil {
@@ -174,7 +174,7 @@ func agrees(t require.TestingT, v any) {
 	require.Equal(t, keysOf(t, string(want)), keysOf(t, got)) // and in the same order
 }
 
-// keysOf gives the names of all properties in text, in their order.
+// keysOf returns the names of all properties in text, in their order.
 func keysOf(t require.TestingT, text string) []string {
 	var keys []string
 	decoder := json.NewDecoder(strings.NewReader(text))
@@ -201,7 +201,7 @@ func keysOf(t require.TestingT, text string) []string {
 	return keys
 }
 
-func reflectPointer(v any) any {
+func pointerTo(v any) any {
 	p := reflect.New(reflect.TypeOf(v))
 	p.Elem().Set(reflect.ValueOf(v))
 	return p.Interface()
@@ -209,11 +209,11 @@ func reflectPointer(v any) any {
 
 func pointer[T any](v T) *T { return &v }
 
-// cutter is what Protocol.Next and NextHandshake have in common.
-type cutter func(buf []byte, searched, limit int) (int, error)
+// nextFunc is the common signature of Protocol.Next and NextHandshake.
+type nextFunc func(buf []byte, searched, limit int) (int, error)
 
-// cutAll cuts the records out of a stream that comes in chunks, as a connection does.
-func cutAll(next cutter, limit int, chunks ...[]byte) (records []string, rest string, err error) {
+// splitAll splits a stream that arrives in chunks into records, as a connection does.
+func splitAll(next nextFunc, limit int, chunks ...[]byte) (records []string, rest string, err error) {
 	var buf []byte
 	searched := 0
 	for _, chunk := range chunks {
@@ -234,9 +234,9 @@ func cutAll(next cutter, limit int, chunks ...[]byte) (records []string, rest st
 	return records, string(buf), nil
 }
 
-var cutters = map[string]cutter{"JSON": hubproto.JSON.Next, "handshake": hubproto.NextHandshake}
+var nextFuncs = map[string]nextFunc{"JSON": hubproto.JSON.Next, "handshake": hubproto.NextHandshake}
 
-// frame puts its length in front of a message.
+// frame returns the message with its length prefix.
 func frame(message string) []byte {
 	return append(binary.AppendUvarint(nil, uint64(len(message))), message...)
 }
@@ -247,8 +247,8 @@ func parsePacked(t require.TestingT, message string) view {
 	return viewOf(&m)
 }
 
-// requireNoPacked checks that message is refused, and gives the text of its error.
-func requireNoPacked(t require.TestingT, message string) string {
+// requirePackedError checks that message is refused, and returns the text of the error.
+func requirePackedError(t require.TestingT, message string) string {
 	var m hubproto.Message
 	var data *hubproto.DataError
 	require.ErrorAs(t, hubproto.MessagePack.Parse(frame(message), &m), &data, "%x", message)
@@ -256,7 +256,7 @@ func requireNoPacked(t require.TestingT, message string) string {
 	return data.Text
 }
 
-// messageOf is the opposite of viewOf.
+// messageOf is the inverse of viewOf.
 func messageOf(v view) *hubproto.Message {
 	part := func(text string) []byte {
 		if text == "" {
@@ -270,15 +270,15 @@ func messageOf(v view) *hubproto.Message {
 	}
 }
 
-// bindPacked binds one argument to a parameter of a type.
+// bindPacked binds one MessagePack argument to a parameter of type typ.
 func bindPacked(argument string, typ reflect.Type) (any, error) {
 	v := reflect.New(typ).Elem()
 	err := hubproto.MessagePack.BindArguments([]byte("\x91"+argument), []reflect.Value{v})
 	return v.Interface(), err
 }
 
-// allocated tells how much memory f takes.
-func allocated(f func()) uint64 {
+// allocatedBy returns the number of bytes that f allocates.
+func allocatedBy(f func()) uint64 {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	f()
@@ -286,8 +286,8 @@ func allocated(f func()) uint64 {
 	return after.TotalAlloc - before.TotalAlloc
 }
 
-// camelPack names fields as JSON does.
-var camelPack = hubproto.MessagePackOptions{CamelCase: true}.Protocol()
+// camelCasePack is the MessagePack protocol with the field names of JSON.
+var camelCasePack = hubproto.MessagePackOptions{CamelCase: true}.Protocol()
 
 func causeOf(err error) error {
 	if cause := errors.Unwrap(err); cause != nil {
@@ -296,7 +296,7 @@ func causeOf(err error) error {
 	return err
 }
 
-// numbersAsFloats parses text for comparisons of what numbers mean.
+// numbersAsFloats parses text for comparisons of numbers by value.
 func numbersAsFloats(t require.TestingT, text string) any {
 	var v any
 	require.NoError(t, json.Unmarshal([]byte(text), &v))
@@ -305,16 +305,16 @@ func numbersAsFloats(t require.TestingT, text string) any {
 
 var surrogate = regexp.MustCompile(`\\u[dD][89abAB-fA-F]`)
 
-func nesting(v any) int {
+func nestingDepth(v any) int {
 	deepest := 0
 	switch v := v.(type) {
 	case []any:
 		for _, element := range v {
-			deepest = max(deepest, nesting(element))
+			deepest = max(deepest, nestingDepth(element))
 		}
 	case map[string]any:
 		for _, element := range v {
-			deepest = max(deepest, nesting(element))
+			deepest = max(deepest, nestingDepth(element))
 		}
 	default:
 		return 0

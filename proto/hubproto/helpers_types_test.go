@@ -38,49 +38,49 @@ type (
 type Deep struct{ Tagged }
 
 type (
-	text     string
-	flag     bool
-	small    int8
-	ratio    float32
-	bytesOf  []byte
-	octet    byte
-	valueM   struct{ S string }
-	pointerM struct{ S string }
-	valueT   struct{ S string }
-	pointerT struct{ S string }
-	bothMT   struct{ S string } // its MarshalJSON has a pointer receiver and its MarshalText a value receiver
-	intM     int
-	intPM    int
-	intT     int
-	mapM     map[string]int
-	sliceM   []int
-	octetM   byte
-	keyT     struct{ A, B int }
-	keyInt   int
-	dirty    struct{}
-	broken   struct{}
-	raw      struct{}
+	text             string
+	flag             bool
+	small            int8
+	ratio            float32
+	bytesOf          []byte
+	octet            byte
+	valueM           struct{ S string }
+	pointerM         struct{ S string }
+	valueT           struct{ S string }
+	pointerT         struct{ S string }
+	bothMT           struct{ S string } // its MarshalJSON has a pointer receiver and its MarshalText a value receiver
+	intM             int
+	intPM            int
+	intT             int
+	mapM             map[string]int
+	sliceM           []int
+	octetM           byte
+	keyT             struct{ A, B int }
+	keyInt           int
+	spacedJSON       struct{}
+	invalidJSON      struct{}
+	rawSeparatorJSON struct{}
 )
 
-func (m valueM) MarshalJSON() ([]byte, error)    { return json.Marshal("value " + m.S) }
-func (m *pointerM) MarshalJSON() ([]byte, error) { return json.Marshal("pointer " + m.S) }
-func (m valueT) MarshalText() ([]byte, error)    { return []byte("value text " + m.S), nil }
-func (m *pointerT) MarshalText() ([]byte, error) { return []byte("pointer text " + m.S), nil }
-func (m *bothMT) MarshalJSON() ([]byte, error)   { return json.Marshal("json " + m.S) }
-func (m bothMT) MarshalText() ([]byte, error)    { return []byte("text " + m.S), nil }
-func (m intM) MarshalJSON() ([]byte, error)      { return fmt.Appendf(nil, "[%d]", int(m)), nil }
-func (m *intPM) MarshalJSON() ([]byte, error)    { return fmt.Appendf(nil, "[%d]", int(*m)), nil }
-func (m intT) MarshalText() ([]byte, error)      { return fmt.Appendf(nil, "#%d", int(m)), nil }
-func (m mapM) MarshalJSON() ([]byte, error)      { return fmt.Appendf(nil, "%d", len(m)), nil }
-func (m sliceM) MarshalJSON() ([]byte, error)    { return fmt.Appendf(nil, "%d", len(m)), nil }
-func (m octetM) MarshalJSON() ([]byte, error)    { return fmt.Appendf(nil, `"%d"`, byte(m)), nil }
-func (k keyT) MarshalText() ([]byte, error)      { return fmt.Appendf(nil, "%d/%d", k.A, k.B), nil }
-func (k keyInt) MarshalText() ([]byte, error)    { return fmt.Appendf(nil, "key %d", int(k)), nil }
-func (dirty) MarshalJSON() ([]byte, error)       { return []byte(" {\n\"a\" : \"<\u2028>\" }\n"), nil }
-func (broken) MarshalJSON() ([]byte, error)      { return []byte(`{"a":`), nil }
-func (raw) MarshalJSON() ([]byte, error)         { return []byte("\"a\x1eb\""), nil }
+func (m valueM) MarshalJSON() ([]byte, error)         { return json.Marshal("value " + m.S) }
+func (m *pointerM) MarshalJSON() ([]byte, error)      { return json.Marshal("pointer " + m.S) }
+func (m valueT) MarshalText() ([]byte, error)         { return []byte("value text " + m.S), nil }
+func (m *pointerT) MarshalText() ([]byte, error)      { return []byte("pointer text " + m.S), nil }
+func (m *bothMT) MarshalJSON() ([]byte, error)        { return json.Marshal("json " + m.S) }
+func (m bothMT) MarshalText() ([]byte, error)         { return []byte("text " + m.S), nil }
+func (m intM) MarshalJSON() ([]byte, error)           { return fmt.Appendf(nil, "[%d]", int(m)), nil }
+func (m *intPM) MarshalJSON() ([]byte, error)         { return fmt.Appendf(nil, "[%d]", int(*m)), nil }
+func (m intT) MarshalText() ([]byte, error)           { return fmt.Appendf(nil, "#%d", int(m)), nil }
+func (m mapM) MarshalJSON() ([]byte, error)           { return fmt.Appendf(nil, "%d", len(m)), nil }
+func (m sliceM) MarshalJSON() ([]byte, error)         { return fmt.Appendf(nil, "%d", len(m)), nil }
+func (m octetM) MarshalJSON() ([]byte, error)         { return fmt.Appendf(nil, `"%d"`, byte(m)), nil }
+func (k keyT) MarshalText() ([]byte, error)           { return fmt.Appendf(nil, "%d/%d", k.A, k.B), nil }
+func (k keyInt) MarshalText() ([]byte, error)         { return fmt.Appendf(nil, "key %d", int(k)), nil }
+func (spacedJSON) MarshalJSON() ([]byte, error)       { return []byte(" {\n\"a\" : \"<\u2028>\" }\n"), nil }
+func (invalidJSON) MarshalJSON() ([]byte, error)      { return []byte(`{"a":`), nil }
+func (rawSeparatorJSON) MarshalJSON() ([]byte, error) { return []byte("\"a\x1eb\""), nil }
 
-// node is a list. Each of its nodes is one object more.
+// node is a linked list, each node of which adds a level of nesting.
 type node struct {
 	Next *node `json:"next"`
 }
@@ -147,27 +147,27 @@ type (
 		Upper *int `json:"A"`
 		Lower int  `json:"a"`
 	}
-	// seen keeps what it was given.
-	seen struct{ Raw string }
-	// lettered reads texts alone.
-	lettered struct{ Text string }
-	// refusing takes nothing.
-	refusing struct{}
+	// rawRecorder stores the JSON that it is decoded from.
+	rawRecorder struct{ Raw string }
+	// textOnly can be decoded from strings only.
+	textOnly struct{ Text string }
+	// failingUnmarshaler cannot be decoded from anything.
+	failingUnmarshaler struct{}
 )
 
 var errRefused = errors.New("refused")
 
-func (s *seen) UnmarshalJSON(raw []byte) error      { s.Raw = string(raw); return nil }
-func (l *lettered) UnmarshalText(text []byte) error { l.Text = "<" + string(text) + ">"; return nil }
-func (*refusing) UnmarshalJSON([]byte) error        { return errRefused }
+func (s *rawRecorder) UnmarshalJSON(raw []byte) error  { s.Raw = string(raw); return nil }
+func (l *textOnly) UnmarshalText(text []byte) error    { l.Text = "<" + string(text) + ">"; return nil }
+func (*failingUnmarshaler) UnmarshalJSON([]byte) error { return errRefused }
 
 var errFailing = errors.New("will not be written")
 
-type failing struct{}
+type failingMarshaler struct{}
 
-func (failing) MarshalJSON() ([]byte, error) { return nil, errFailing }
+func (failingMarshaler) MarshalJSON() ([]byte, error) { return nil, errFailing }
 
-// stage is an enumeration that has names.
+// stage is an enumeration with text names.
 type stage int
 
 var (
@@ -192,8 +192,8 @@ func (s *stage) UnmarshalText(text []byte) error {
 	return errNoStage
 }
 
-// everything has a field of each kind that binding treats in its own way.
-type everything struct {
+// allKinds has a field of each kind that binding treats in a way of its own.
+type allKinds struct {
 	S   string
 	T   text
 	I   int
@@ -202,19 +202,19 @@ type everything struct {
 	F   float32
 	B   bool
 	P   *int
-	PP  **everything
+	PP  **allKinds
 	L   []int
 	LS  []string
 	LP  []*bool
 	A   [2]int
 	By  []byte
 	M   map[string]int
-	MI  map[int]*everything
+	MI  map[int]*allKinds
 	Any any
 	Raw json.RawMessage
 	Num json.Number
-	Own seen
-	Txt lettered
+	Own rawRecorder
+	Txt textOnly
 	URL string
 	Q   int `json:"q,string"`
 	person
@@ -223,7 +223,7 @@ type everything struct {
 
 type (
 	concealed struct{ Inner string }
-	// behindPointer has fields that no decoder can reach.
+	// behindPointer has fields that no decoder can set.
 	behindPointer struct {
 		*concealed
 		Extra int

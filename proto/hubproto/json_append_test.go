@@ -17,8 +17,8 @@ func TestJSONIsText(t *testing.T) {
 	assert.False(t, hubproto.JSON.Binary())
 }
 
-// written has one message for each shape that Append writes, and its bytes without the separator.
-var written = []struct {
+// appendCases has a message of each form that Append encodes, and its encoding without the separator.
+var appendCases = []struct {
 	name string
 	m    hubproto.Message
 	want string
@@ -59,7 +59,7 @@ var written = []struct {
 }
 
 func TestAppend(t *testing.T) {
-	for _, test := range written {
+	for _, test := range appendCases {
 		t.Run(test.name, func(t *testing.T) {
 			assert.Equal(t, "before"+test.want+"\x1e", string(hubproto.JSON.Append([]byte("before"), &test.m)))
 			assert.True(t, json.Valid([]byte(test.want)))
@@ -94,7 +94,7 @@ func TestAppendResult(t *testing.T) {
 		want   string
 	}{
 		{"7", 42, `{"type":3,"invocationId":"7","result":42}`},
-		{"7", nil, `{"type":3,"invocationId":"7","result":null}`}, // a method without a result has null (spec §15.2)
+		{"7", nil, `{"type":3,"invocationId":"7","result":null}`}, // the result of a method without a result is null (spec §15.2)
 		{"7", (*int)(nil), `{"type":3,"invocationId":"7","result":null}`},
 		{"7", "x\x1ey", `{"type":3,"invocationId":"7","result":"x\u001ey"}`},
 		{" ", "x", `{"type":3,"invocationId":" ","result":"x"}`},
@@ -111,13 +111,13 @@ func TestAppendError(t *testing.T) {
 	assert.Equal(t, `{"type":3,"invocationId":"7","error":"\"\\\u001e\u2029\ufffd"}`+"\x1e", string(hubproto.JSON.AppendError(nil, []byte("7"), "\"\\\x1e\u2029\xff")))
 }
 
-func TestFailedAppendLeavesTheBuffer(t *testing.T) {
-	for _, room := range []int{0, 1000} { // with and without the buffer being moved
+func TestFailedAppendDoesNotChangeBuffer(t *testing.T) {
+	for _, room := range []int{0, 1000} { // with and without reallocation of the buffer
 		dst := append(make([]byte, 0, 6+room), "before"...)
 		got, err := hubproto.JSON.AppendInvocation(dst, []byte("1"), "T", []any{"good", 1, math.NaN(), "good"})
 		require.Error(t, err)
 		assert.Equal(t, "before", string(got))
-		for _, bad := range []any{func() {}, math.Inf(1), []any{1, make(chan int)}, map[string]any{"a": 1i}, struct{ A, B any }{1, func() {}}, failing{}} {
+		for _, bad := range []any{func() {}, math.Inf(1), []any{1, make(chan int)}, map[string]any{"a": 1i}, struct{ A, B any }{1, func() {}}, failingMarshaler{}} {
 			got, err = hubproto.JSON.AppendResult(dst, []byte("1"), bad)
 			require.Error(t, err)
 			assert.Equal(t, "before", string(got))
@@ -125,8 +125,8 @@ func TestFailedAppendLeavesTheBuffer(t *testing.T) {
 	}
 }
 
-func TestMarshalersOwnErrorIsKept(t *testing.T) {
-	_, err := hubproto.JSON.AppendResult(nil, []byte("1"), []any{failing{}})
+func TestErrorOfMarshalerIsWrapped(t *testing.T) {
+	_, err := hubproto.JSON.AppendResult(nil, []byte("1"), []any{failingMarshaler{}})
 	assert.ErrorIs(t, err, errFailing)
 	var unsupported *json.UnsupportedTypeError
 	_, err = hubproto.JSON.AppendResult(nil, []byte("1"), func() {})

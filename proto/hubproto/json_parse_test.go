@@ -14,7 +14,7 @@ import (
 )
 
 func TestParse(t *testing.T) {
-	for _, test := range goodRecords {
+	for _, test := range validRecords {
 		t.Run(test.name, func(t *testing.T) {
 			assert.Equal(t, test.want, parse(t, test.record))
 			assert.Equal(t, test.want, parse(t, test.record+"\x1e"))
@@ -23,7 +23,7 @@ func TestParse(t *testing.T) {
 }
 
 func TestParseErrors(t *testing.T) {
-	for _, test := range badRecords {
+	for _, test := range invalidRecords {
 		t.Run(test.name, func(t *testing.T) {
 			var m hubproto.Message
 			requireDataError(t, hubproto.JSON.Parse([]byte(test.record), &m), test.text)
@@ -32,10 +32,10 @@ func TestParseErrors(t *testing.T) {
 	}
 }
 
-func TestParseWhatAppendWrites(t *testing.T) {
-	for _, test := range written {
+func TestParseAppendedMessages(t *testing.T) {
+	for _, test := range appendCases {
 		if strings.Contains(test.name, "wins") || strings.Contains(test.name, "ignores") || strings.Contains(test.name, "escape") {
-			continue // not what was put in
+			continue // parsing does not yield the original message
 		}
 		t.Run(test.name, func(t *testing.T) {
 			assert.Equal(t, viewOf(&test.m), parse(t, test.want))
@@ -43,9 +43,9 @@ func TestParseWhatAppendWrites(t *testing.T) {
 	}
 }
 
-func TestParseCutShort(t *testing.T) {
-	// Whatever is missing at the end of a message, it is no message.
-	for _, test := range written {
+func TestParseTruncated(t *testing.T) {
+	// Truncated messages are invalid.
+	for _, test := range appendCases {
 		for end := range len(test.want) {
 			var m hubproto.Message
 			requireDataError(t, hubproto.JSON.Parse([]byte(test.want[:end]), &m), errorReading)
@@ -95,7 +95,7 @@ func TestParseDepth(t *testing.T) {
 			}
 		}
 	}
-	// The numbers as they were measured.
+	// Depths that were measured with the reference.
 	for depth, good := range map[int]bool{61: true, 62: true, 63: false, 64: false, 65: false, 1000: false, 1 << 20: false} {
 		var m hubproto.Message
 		err := hubproto.JSON.Parse([]byte(`{"type":1,"target":"Echo","arguments":[`+arrays(depth)+`]}`), &m)
@@ -108,8 +108,8 @@ func TestParseDepth(t *testing.T) {
 	}
 }
 
-func TestDepthDoesNotAddUp(t *testing.T) {
-	// What stands side by side is not nested.
+func TestSiblingsDoNotAddToDepth(t *testing.T) {
+	// Siblings do not add to the depth.
 	record := `{"type":6,"x":[` + strings.TrimSuffix(strings.Repeat(`{"a":[[],[]]},`, 500), ",") + `],"y":` + strings.Repeat("[", 63) + strings.Repeat("]", 63) + `}`
 	assert.Equal(t, view{Type: 6}, parse(t, record))
 }
@@ -120,10 +120,10 @@ func TestParseLimits(t *testing.T) {
 	many := func(n int) string { return `"1"` + strings.Repeat(`,"1"`, n-1) }
 
 	assert.Equal(t, long, parse(t, `{"type":5,"invocationId":"`+long+`"}`).ID)
-	assert.Equal(t, long, parse(t, `{"type":5,"invocationId":"`+escaped+`"}`).ID) // the text counts, not how it is written
+	assert.Equal(t, long, parse(t, `{"type":5,"invocationId":"`+escaped+`"}`).ID) // the length after unescaping counts
 	assert.Equal(t, []string{long}, parse(t, `{"type":1,"target":"T","arguments":[],"streamIds":["`+escaped+`"]}`).StreamIDs)
 	assert.Len(t, parse(t, `{"type":1,"target":"T","arguments":[],"streamIds":[`+many(hubproto.MaxStreamIDs)+`]}`).StreamIDs, hubproto.MaxStreamIDs)
-	// Only ids are kept, so only ids are limited.
+	// Only ids are stored, so only ids are limited.
 	assert.Len(t, parse(t, `{"type":1,"target":"`+long+long+`","arguments":[]}`).Target, 2*hubproto.MaxIDLength)
 	assert.Len(t, parse(t, `{"type":7,"error":"`+long+long+`"}`).Error, 2*hubproto.MaxIDLength)
 
@@ -159,7 +159,7 @@ func TestParseUTF8(t *testing.T) {
 	}
 }
 
-func TestParseForgetsTheMessageBefore(t *testing.T) {
+func TestParseResetsMessage(t *testing.T) {
 	var m hubproto.Message
 	full := `{"type":1,"target":"A","arguments":[1],"target":"B","invocationId":"1","streamIds":["x","y"],"headers":{"a":"b"},"error":"e","allowReconnect":true,"sequenceId":9}`
 	for range 2 {
@@ -175,8 +175,8 @@ func TestParseForgetsTheMessageBefore(t *testing.T) {
 	}
 }
 
-func TestParseLeavesTheRecord(t *testing.T) {
-	for _, test := range goodRecords {
+func TestParseDoesNotChangeRecord(t *testing.T) {
+	for _, test := range validRecords {
 		record := []byte(test.record)
 		var m hubproto.Message
 		require.NoError(t, hubproto.JSON.Parse(record, &m))
@@ -184,8 +184,8 @@ func TestParseLeavesTheRecord(t *testing.T) {
 	}
 }
 
-func TestMessageSharesItsRecord(t *testing.T) {
-	// That is what makes parsing free of allocations, and callers copy what they keep.
+func TestMessageSharesRecord(t *testing.T) {
+	// This makes parsing free of allocations. Callers copy what they store.
 	record := []byte(`{"type":1,"invocationId":"1","target":"T","arguments":[1],"streamIds":["s"],"headers":{}}`)
 	var m hubproto.Message
 	require.NoError(t, hubproto.JSON.Parse(record, &m))

@@ -5,67 +5,67 @@ import (
 	"strings"
 )
 
-// call is the message that most of the good records hold.
+// call is the message in most of the valid records.
 var call = view{Type: 1, ID: "1", Target: "Echo", Arguments: `["x"]`}
 
-func with(change func(v *view)) view {
+func callWith(change func(v *view)) view {
 	v := call
 	change(&v)
 	return v
 }
 
-// goodRecords also seed the fuzz tests.
-var goodRecords = []struct {
+// validRecords are also seeds of the fuzz tests.
+var validRecords = []struct {
 	name   string
 	record string
 	want   view
 }{
 	{"call", `{"type":1,"invocationId":"1","target":"Echo","arguments":["x"]}`, call},
-	{"call without an id", `{"type":1,"target":"Echo","arguments":["x"]}`, with(func(v *view) { v.ID = "" })},
-	{"call with an empty id", `{"type":1,"invocationId":"","target":"Echo","arguments":["x"]}`, with(func(v *view) { v.ID = "" })},
+	{"call without an id", `{"type":1,"target":"Echo","arguments":["x"]}`, callWith(func(v *view) { v.ID = "" })},
+	{"call with an empty id", `{"type":1,"invocationId":"","target":"Echo","arguments":["x"]}`, callWith(func(v *view) { v.ID = "" })},
 	{"type last", `{"target":"Echo","arguments":["x"],"invocationId":"1","type":1}`, call},
 	{"arguments before the rest", `{"arguments":["x"],"target":"Echo","invocationId":"1","type":1}`, call},
 	{"escaped names", `{"\u0074ype":1,"invocation\u0049d":"1","t\u0061rget":"Echo","argument\u0073":["x"]}`, call},
 	{"escaped target", `{"type":1,"invocationId":"1","target":"\u0045cho","arguments":["x"]}`, call},
-	{"every escape", `{"type":1,"invocationId":"\"\\\/\b\f\n\r\t\u00e9\u20ac\uD83d\uDe00","target":"Echo","arguments":["x"]}`, with(func(v *view) { v.ID = "\"\\/\b\f\n\r\té€😀" })},
-	{"white space", " \t\r\n{ \"type\" : 1 ,\n\"invocationId\" : \"1\" , \"target\" : \"Echo\" , \"arguments\" : [ \"x\" ] }\r\n", with(func(v *view) { v.Arguments = `[ "x" ]` })},
+	{"every escape", `{"type":1,"invocationId":"\"\\\/\b\f\n\r\t\u00e9\u20ac\uD83d\uDe00","target":"Echo","arguments":["x"]}`, callWith(func(v *view) { v.ID = "\"\\/\b\f\n\r\té€😀" })},
+	{"white space", " \t\r\n{ \"type\" : 1 ,\n\"invocationId\" : \"1\" , \"target\" : \"Echo\" , \"arguments\" : [ \"x\" ] }\r\n", callWith(func(v *view) { v.Arguments = `[ "x" ]` })},
 	{"unknown properties", `{"type":1,"x":{"type":2,"a":[[]]},"invocationId":"1","y":null,"target":"Echo","z":[1,"2"],"arguments":["x"],"":0}`, call},
 	{"names in another case are unknown", `{"Type":6,"type":1,"InvocationId":5,"invocationId":"1","target":"Echo","arguments":["x"],"ARGUMENTS":5}`, call},
-	{"target empty", `{"type":1,"invocationId":"1","target":"","arguments":["x"]}`, with(func(v *view) { v.Target = "" })},
-	{"id of white space", `{"type":1,"invocationId":" ","target":"Echo","arguments":["x"]}`, with(func(v *view) { v.ID = " " })},
-	{"id to escape", `{"type":1,"invocationId":"<&>'\"\u0000é😀\u2028","target":"Echo","arguments":["x"]}`, with(func(v *view) { v.ID = "<&>'\"\x00é😀\u2028" })},
-	{"escaped separator", `{"type":1,"invocationId":"1","target":"a\u001eb","arguments":["a\u001eb"]}`, with(func(v *view) { v.Target, v.Arguments = "a\x1eb", `["a\u001eb"]` })},
-	{"no arguments", `{"type":1,"invocationId":"1","target":"Echo","arguments":[]}`, with(func(v *view) { v.Arguments = `[]` })},
-	{"arguments are not decoded", `{"type":1,"invocationId":"1","target":"Echo","arguments":["\ud800",1e999]}`, with(func(v *view) { v.Arguments = `["\ud800",1e999]` })},
+	{"target empty", `{"type":1,"invocationId":"1","target":"","arguments":["x"]}`, callWith(func(v *view) { v.Target = "" })},
+	{"id of white space", `{"type":1,"invocationId":" ","target":"Echo","arguments":["x"]}`, callWith(func(v *view) { v.ID = " " })},
+	{"id to escape", `{"type":1,"invocationId":"<&>'\"\u0000é😀\u2028","target":"Echo","arguments":["x"]}`, callWith(func(v *view) { v.ID = "<&>'\"\x00é😀\u2028" })},
+	{"escaped separator", `{"type":1,"invocationId":"1","target":"a\u001eb","arguments":["a\u001eb"]}`, callWith(func(v *view) { v.Target, v.Arguments = "a\x1eb", `["a\u001eb"]` })},
+	{"no arguments", `{"type":1,"invocationId":"1","target":"Echo","arguments":[]}`, callWith(func(v *view) { v.Arguments = `[]` })},
+	{"arguments are not decoded", `{"type":1,"invocationId":"1","target":"Echo","arguments":["\ud800",1e999]}`, callWith(func(v *view) { v.Arguments = `["\ud800",1e999]` })},
 	{"lone surrogate where nobody looks", `{"type":6,"x":"\ud83d","y":{"\ud83d":1}}`, view{Type: 6}},
 
 	{"type twice, last a call", `{"type":6,"target":"Echo","invocationId":"1","arguments":["x"],"type":1}`, call},
-	{"type twice, first a call", `{"type":1,"target":"Echo","invocationId":"1","arguments":["x"],"type":6}`, with(func(v *view) { v.Type = 6 })},
+	{"type twice, first a call", `{"type":1,"target":"Echo","invocationId":"1","arguments":["x"],"type":6}`, callWith(func(v *view) { v.Type = 6 })},
 	{"arguments twice", `{"type":1,"invocationId":"1","target":"Echo","arguments":["a"],"arguments":["x"]}`, call},
 	{"arguments twice, before the target", `{"type":1,"invocationId":"1","arguments":["a"],"arguments":["x"],"target":"Echo"}`, call},
 	{"invocationId twice", `{"type":1,"invocationId":"2","invocationId":"1","target":"Echo","arguments":["x"]}`, call},
-	{"invocationId twice, last empty", `{"type":1,"invocationId":"2","invocationId":"","target":"Echo","arguments":["x"]}`, with(func(v *view) { v.ID = "" })},
-	{"headers twice", `{"type":1,"headers":{"a":"1"},"headers":{"a":"2"},"invocationId":"1","target":"Echo","arguments":["x"]}`, with(func(v *view) { v.Headers = `{"a":"2"}` })},
-	{"streamIds twice", `{"type":1,"streamIds":["1","2"],"streamIds":["3"],"invocationId":"1","target":"Echo","arguments":["x"]}`, with(func(v *view) { v.StreamIDs = []string{"3"} })},
+	{"invocationId twice, last empty", `{"type":1,"invocationId":"2","invocationId":"","target":"Echo","arguments":["x"]}`, callWith(func(v *view) { v.ID = "" })},
+	{"headers twice", `{"type":1,"headers":{"a":"1"},"headers":{"a":"2"},"invocationId":"1","target":"Echo","arguments":["x"]}`, callWith(func(v *view) { v.Headers = `{"a":"2"}` })},
+	{"streamIds twice", `{"type":1,"streamIds":["1","2"],"streamIds":["3"],"invocationId":"1","target":"Echo","arguments":["x"]}`, callWith(func(v *view) { v.StreamIDs = []string{"3"} })},
 	{"streamIds twice, last empty", `{"type":1,"streamIds":["1","2"],"streamIds":[],"invocationId":"1","target":"Echo","arguments":["x"]}`, call},
 	{"error twice", `{"type":3,"invocationId":"1","error":"a","error":"b"}`, view{Type: 3, ID: "1", Error: "b", HasError: true}},
 	{"allowReconnect twice", `{"type":7,"allowReconnect":true,"allowReconnect":false}`, view{Type: 7}},
 	{"sequenceId twice", `{"type":8,"sequenceId":1,"sequenceId":2}`, view{Type: 8, SequenceID: 2}},
 	{"result twice", `{"type":3,"invocationId":"1","result":1,"result":2}`, view{Type: 3, ID: "1", Value: "2"}},
 
-	// The reference binds arguments to the target that stands before them, or else to the last one.
+	// The reference binds arguments to the target that precedes them, or otherwise to the last one.
 	{"target twice", `{"type":1,"invocationId":"1","target":"NoSuch","target":"Echo","arguments":["x"]}`, call},
-	{"target twice around the arguments", `{"type":1,"invocationId":"1","target":"Echo","arguments":["x"],"target":"NoSuch"}`, with(func(v *view) { v.Target, v.Retargeted = "NoSuch", true })},
+	{"target twice around the arguments", `{"type":1,"invocationId":"1","target":"Echo","arguments":["x"],"target":"NoSuch"}`, callWith(func(v *view) { v.Target, v.Retargeted = "NoSuch", true })},
 	{"same target twice around the arguments", `{"type":1,"invocationId":"1","target":"Echo","arguments":["x"],"target":"Echo"}`, call},
-	{"another target behind the arguments, twice", `{"type":1,"invocationId":"1","target":"Echo","arguments":["x"],"target":"NoSuch","target":"NoSuch"}`, with(func(v *view) { v.Target, v.Retargeted = "NoSuch", true })},
+	{"another target behind the arguments, twice", `{"type":1,"invocationId":"1","target":"Echo","arguments":["x"],"target":"NoSuch","target":"NoSuch"}`, callWith(func(v *view) { v.Target, v.Retargeted = "NoSuch", true })},
 	{"back to the first target", `{"type":1,"invocationId":"1","target":"Echo","arguments":["x"],"target":"NoSuch","target":"Echo"}`, call},
 	{"no target before the arguments, two behind", `{"type":1,"invocationId":"1","arguments":["x"],"target":"NoSuch","target":"Echo"}`, call},
 
-	{"headers", `{"type":1,"headers":{"a":"b","c":""},"invocationId":"1","target":"Echo","arguments":["x"]}`, with(func(v *view) { v.Headers = `{"a":"b","c":""}` })},
-	{"headers empty", `{"type":1,"headers":{},"invocationId":"1","target":"Echo","arguments":["x"]}`, with(func(v *view) { v.Headers = `{}` })},
-	{"streamIds", `{"type":1,"invocationId":"1","target":"Echo","arguments":["x"],"streamIds":["a", "\u0062" ]}`, with(func(v *view) { v.StreamIDs = []string{"a", "b"} })},
+	{"headers", `{"type":1,"headers":{"a":"b","c":""},"invocationId":"1","target":"Echo","arguments":["x"]}`, callWith(func(v *view) { v.Headers = `{"a":"b","c":""}` })},
+	{"headers empty", `{"type":1,"headers":{},"invocationId":"1","target":"Echo","arguments":["x"]}`, callWith(func(v *view) { v.Headers = `{}` })},
+	{"streamIds", `{"type":1,"invocationId":"1","target":"Echo","arguments":["x"],"streamIds":["a", "\u0062" ]}`, callWith(func(v *view) { v.StreamIDs = []string{"a", "b"} })},
 	{"streamIds empty", `{"type":1,"invocationId":"1","target":"Echo","arguments":["x"],"streamIds":[]}`, call},
-	{"streamIds with an empty one", `{"type":1,"invocationId":"1","target":"Echo","arguments":["x"],"streamIds":["",""]}`, with(func(v *view) { v.StreamIDs = []string{"", ""} })},
+	{"streamIds with an empty one", `{"type":1,"invocationId":"1","target":"Echo","arguments":["x"],"streamIds":["",""]}`, callWith(func(v *view) { v.StreamIDs = []string{"", ""} })},
 	{"item in a call", `{"type":1,"invocationId":"1","target":"Echo","arguments":["x"],"item":5}`, call},
 	{"result in a call", `{"type":1,"invocationId":"1","target":"Echo","arguments":["x"],"result":5}`, call},
 
@@ -118,8 +118,8 @@ var goodRecords = []struct {
 	{"characters of every length", `{"type":6,"x":"a` + "\x7f" + `é€😀\u0000` + "\u2028\ufeff\uffff" + `"}`, view{Type: 6}},
 }
 
-// badRecords have the texts of the reference.
-var badRecords = []struct{ name, record, text string }{
+// invalidRecords have the error texts of the reference.
+var invalidRecords = []struct{ name, record, text string }{
 	{"nothing", "", errorReading},
 	{"white space", " ", errorReading},
 	{"array", "[]", "Unexpected JSON Token Type 'Array'. Expected a JSON Object."},
@@ -292,7 +292,7 @@ var badRecords = []struct{ name, record, text string }{
 	{"close with allowReconnect null", `{"type":7,"allowReconnect":null}`, "Expected 'allowReconnect' to be true or false."},
 	{"close with allowReconnect a string", `{"type":7,"allowReconnect":"true"}`, "Expected 'allowReconnect' to be true or false."},
 
-	// Every known property is checked, whatever the type.
+	// Every known property is checked, regardless of the message type.
 	{"header number on a ping", `{"type":6,"headers":{"a":1}}`, "Expected header 'a' to be of type String."},
 	{"invocationId number on a ping", `{"type":6,"invocationId":1}`, "Expected 'invocationId' to be of type String."},
 	{"target number on a ping", `{"type":6,"target":1}`, "Expected 'target' to be of type String."},

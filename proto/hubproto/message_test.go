@@ -22,7 +22,7 @@ func TestTypeNames(t *testing.T) {
 }
 
 func TestTypeNumbers(t *testing.T) {
-	// The numbers are the wire format.
+	// The numbers are part of the wire format.
 	for i, typ := range []hubproto.Type{
 		hubproto.Invocation, hubproto.StreamItem, hubproto.Completion, hubproto.StreamInvocation, hubproto.CancelInvocation,
 		hubproto.Ping, hubproto.Close, hubproto.Ack, hubproto.Sequence,

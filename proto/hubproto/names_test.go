@@ -30,7 +30,7 @@ type (
 	Promoted struct{ InnerValue int }
 )
 
-// namesOf lists the names of a packed struct.
+// namesOf returns the field names of a struct in MessagePack.
 func namesOf(t *testing.T, p *packer, v any) []string {
 	b, err := p.append(nil, v, 1)
 	require.NoError(t, err)
@@ -49,7 +49,7 @@ func namesOf(t *testing.T, p *packer, v any) []string {
 	return names
 }
 
-func TestNamesThatAreWritten(t *testing.T) {
+func TestEncodedFieldNames(t *testing.T) {
 	assert.Equal(t, []string{"Plain", "URLPath", "tagged", "pk", "inPack", "options", "Empty", "InnerValue", "in"}, namesOf(t, declaredPacker, labelled{}))
 	assert.Equal(t, []string{"plain", "urlPath", "tagged", "pk", "inPack", "options", "empty", "innerValue", "in"}, namesOf(t, camelPacker, &labelled{}))
 	text, err := appendValue(nil, labelled{}, 1)
@@ -62,7 +62,7 @@ func TestNamesThatAreWritten(t *testing.T) {
 		B int `msgpack:"-,"`
 	}{1, 2}))
 
-	// The packers know each type by its own names, however deep it is.
+	// Each packer uses its own names for types at any depth.
 	for p, want := range map[*packer]string{declaredPacker: "InnerValue", camelPacker: "innerValue"} {
 		b, err := p.append(nil, map[string]any{"Key": []any{&Promoted{1}, []Promoted{{2}}, struct{ P *Promoted }{&Promoted{3}}}}, 1)
 		require.NoError(t, err)
@@ -71,7 +71,7 @@ func TestNamesThatAreWritten(t *testing.T) {
 	}
 }
 
-func TestProtocolsOfOptions(t *testing.T) {
+func TestMessagePackOptions(t *testing.T) {
 	assert.Equal(t, MessagePack, MessagePackOptions{}.Protocol())
 	camel := MessagePackOptions{CamelCase: true}.Protocol()
 	assert.NotEqual(t, MessagePack, camel)
@@ -92,8 +92,8 @@ func TestProtocolsOfOptions(t *testing.T) {
 	}
 }
 
-// Every name is read that a field has somewhere, in any case.
-func TestNamesThatAreRead(t *testing.T) {
+// A field is decoded under each of its names, in any case.
+func TestDecodedFieldNames(t *testing.T) {
 	pack := func(name string, value int) []byte {
 		return msgp.AppendInt(msgp.AppendString(msgp.AppendMapHeader(nil, 1), name), value)
 	}
@@ -119,14 +119,14 @@ func TestNamesThatAreRead(t *testing.T) {
 	var got labelled
 	require.NoError(t, MessagePack.BindValue([]byte("\x81\xa2IN\x81\xaainnerValue\x07"), reflect.ValueOf(&got).Elem()))
 	assert.Equal(t, labelled{Named: Promoted{7}}, got)
-	// What is no field is not looked at.
+	// Values of unknown fields are not checked.
 	require.NoError(t, MessagePack.BindValue([]byte("\x82\xa8unpacked\xc0\xa6Hidden\xa1x"), reflect.ValueOf(&got).Elem()))
 	require.NoError(t, JSON.BindValue([]byte(`{"unpacked":7,"pk":8,"packed":9,"inPack":10}`), reflect.ValueOf(&got).Elem()))
 	assert.Equal(t, labelled{Named: Promoted{7}, Unpacked: 7, Packed: 9}, got)
 }
 
-// The nearest name wins: what is spelt exactly, then what differs in case, then what is only JSON's.
-func TestNamesThatCompete(t *testing.T) {
+// An exact match takes precedence over one that differs in case, which takes precedence over a name in JSON only.
+func TestFieldNamePrecedence(t *testing.T) {
 	type cases struct {
 		Lower int `json:"a"`
 		Upper int `json:"A"`
@@ -147,8 +147,8 @@ func TestNamesThatCompete(t *testing.T) {
 	}
 }
 
-// What one writes the other reads, whichever names it takes.
-func TestNamesOfBothAreRead(t *testing.T) {
+// Each packer decodes the names that the other one encodes.
+func TestPackersDecodeEachOthersNames(t *testing.T) {
 	in := labelled{1, 2, 3, 4, 5, 0, 0, 8, 9, 10, Promoted{11}, Promoted{12}}
 	for _, p := range []*packer{declaredPacker, camelPacker} {
 		b, err := p.append(nil, in, 1)
@@ -161,8 +161,8 @@ func TestNamesOfBothAreRead(t *testing.T) {
 	}
 }
 
-// Two fields of one name in MessagePack are refused, as two of one name in JSON are.
-func TestNamesThatAreTheSame(t *testing.T) {
+// Two fields with the same name in MessagePack are refused, as in JSON.
+func TestDuplicateFieldNamesAreRefused(t *testing.T) {
 	type tags struct {
 		A int `msgpack:"x"`
 		B int `msgpack:"x"`

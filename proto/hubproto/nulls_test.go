@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Types that would make something of null themselves.
+// Types whose own methods accept null.
 type (
 	lenient       struct{ Raw string }
 	lenientNumber int
@@ -43,8 +43,8 @@ func (l *lenientText) UnmarshalJSON(b []byte) error   { *l = lenientText(b); ret
 func (b *byText) UnmarshalText(text []byte) error     { b.text = string(text); return nil }
 func (n *textNumber) UnmarshalText(text []byte) error { *n = textNumber(len(text)); return errOwn }
 
-// bothWays binds JSON, and the same in MessagePack.
-func bothWays(t *testing.T, text string, typ reflect.Type) (values [2]any, errs [2]error) {
+// bindBoth binds a value from JSON, and the same value from MessagePack.
+func bindBoth(t *testing.T, text string, typ reflect.Type) (values [2]any, errs [2]error) {
 	packed, err := appendTranscoded(nil, []byte(text))
 	require.NoError(t, err)
 	for i, p := range []Protocol{JSON, MessagePack} {
@@ -55,8 +55,8 @@ func bothWays(t *testing.T, text string, typ reflect.Type) (values [2]any, errs 
 	return values, errs
 }
 
-// null fits nothing that cannot be null, whatever it reads by itself, wherever it is.
-func TestNullIsRefused(t *testing.T) {
+// null does not bind to a type that cannot be null, at any depth, even if its own methods accept it.
+func TestNullIsRefusedByTypesThatCannotBeNull(t *testing.T) {
 	for _, typ := range []reflect.Type{
 		reflect.TypeFor[bool](), reflect.TypeFor[int](), reflect.TypeFor[int8](), reflect.TypeFor[uint64](), reflect.TypeFor[float32](), reflect.TypeFor[float64](), reflect.TypeFor[struct{}](), reflect.TypeFor[[0]int](), reflect.TypeFor[[2]string](),
 		reflect.TypeFor[time.Time](), reflect.TypeFor[TimeSpan](), reflect.TypeFor[big.Int](), reflect.TypeFor[big.Float](), reflect.TypeFor[netip.Addr](), reflect.TypeFor[url.URL](), reflect.TypeFor[embedsTime](),
@@ -68,15 +68,15 @@ func TestNullIsRefused(t *testing.T) {
 			`{"field":null}`: field, `{"FIELD" : null}`: reflect.PointerTo(field), `{"a":{"Field":null}}`: reflect.MapOf(reflect.TypeFor[string](), reflect.PointerTo(field)), `[[{"a":[{"field":null}]}]]`: reflect.SliceOf(reflect.SliceOf(reflect.MapOf(reflect.TypeFor[string](), reflect.SliceOf(field)))),
 			`[null,{"field":null}]`: reflect.SliceOf(reflect.PointerTo(field)),
 		} {
-			_, errs := bothWays(t, text, in)
+			_, errs := bindBoth(t, text, in)
 			for i, err := range errs {
 				var bind *BindError
 				assert.ErrorAs(t, err, &bind, "%d: %s from %s", i, in, text)
 			}
 		}
-		// A pointer to it can be null, and a list of these has null elements.
+		// Pointers to these types can be null, also as elements of lists.
 		for text, in := range map[string]reflect.Type{`null`: reflect.PointerTo(typ), `[null]`: reflect.SliceOf(reflect.PointerTo(typ)), `{"a":null}`: reflect.MapOf(reflect.TypeFor[string](), reflect.PointerTo(typ)), `{"field":null,"other":null}`: reflect.StructOf([]reflect.StructField{{Name: "Field", Type: reflect.PointerTo(typ)}})} {
-			values, errs := bothWays(t, text, in)
+			values, errs := bindBoth(t, text, in)
 			require.NoError(t, errors.Join(errs[:]...), "%s from %s", in, text)
 			assert.Equal(t, values[0], values[1])
 			inner := reflect.ValueOf(values[0])
@@ -93,55 +93,55 @@ func TestNullIsRefused(t *testing.T) {
 	}
 }
 
-// What can be null stays so, and types of these kinds that read themselves see null.
+// Types that can be null bind to null. Those of them that decode themselves receive null.
 func TestNullBinds(t *testing.T) {
 	for _, want := range []any{
 		"", []int(nil), []byte(nil), map[string]int(nil), (*int)(nil), (*time.Time)(nil), (*TimeSpan)(nil), (**lenient)(nil), (*big.Int)(nil), json.Number(""), json.RawMessage("null"), net.IP(nil),
 		lenientSlice{"null"}, lenientMap{"null": 1}, lenientText("null"), (*lenientSlice)(nil), []time.Time(nil), map[string]TimeSpan(nil),
 	} {
 		typ := reflect.TypeOf(want)
-		values, errs := bothWays(t, `null`, typ)
+		values, errs := bindBoth(t, `null`, typ)
 		require.NoError(t, errors.Join(errs[:]...), "%s", typ)
 		assert.Equal(t, [2]any{want, want}, values, "%s", typ)
 
 		list := reflect.MakeSlice(reflect.SliceOf(typ), 0, 1)
-		values, errs = bothWays(t, `[null]`, list.Type())
+		values, errs = bindBoth(t, `[null]`, list.Type())
 		require.NoError(t, errors.Join(errs[:]...), "%s", typ)
 		wanted := reflect.Append(list, reflect.ValueOf(want)).Interface()
 		assert.Equal(t, [2]any{wanted, wanted}, values, "%s", typ)
 	}
-	values, errs := bothWays(t, `{"a":[null,{"b":null}]}`, reflect.TypeFor[any]())
+	values, errs := bindBoth(t, `{"a":[null,{"b":null}]}`, reflect.TypeFor[any]())
 	require.NoError(t, errors.Join(errs[:]...))
 	want := map[string]any{"a": []any{nil, map[string]any{"b": nil}}}
 	assert.Equal(t, [2]any{want, want}, values)
 }
 
-func TestNullSaysWhatItDoesNotFit(t *testing.T) {
-	_, errs := bothWays(t, `{"at":null}`, reflect.TypeFor[struct{ At time.Time }]())
+func TestNullErrorNamesType(t *testing.T) {
+	_, errs := bindBoth(t, `{"at":null}`, reflect.TypeFor[struct{ At time.Time }]())
 	for _, err := range errs {
 		require.ErrorContains(t, err, "does not fit time.Time")
 	}
-	_, errs = bothWays(t, `[null]`, reflect.TypeFor[[]TimeSpan]())
+	_, errs = bindBoth(t, `[null]`, reflect.TypeFor[[]TimeSpan]())
 	for _, err := range errs {
 		require.ErrorContains(t, err, "does not fit hubproto.TimeSpan")
 	}
 }
 
-// The word is nothing but text where it is in a text or a name.
+// "null" as a string or as a name is an ordinary text.
 func TestNullAsText(t *testing.T) {
-	values, errs := bothWays(t, `{"null":["null"]}`, reflect.TypeFor[map[string][]byText]())
+	values, errs := bindBoth(t, `{"null":["null"]}`, reflect.TypeFor[map[string][]byText]())
 	require.NoError(t, errors.Join(errs[:]...))
 	want := map[string][]byText{"null": {{"null"}}}
 	assert.Equal(t, [2]any{want, want}, values)
-	values, errs = bothWays(t, `[{"raw":null},[null]]`, reflect.TypeFor[[]lenient]()) // what it holds, it reads by itself
+	values, errs = bindBoth(t, `[{"raw":null},[null]]`, reflect.TypeFor[[]lenient]()) // it decodes its content itself
 	require.NoError(t, errors.Join(errs[:]...))
 	both := []lenient{{`{"raw":null}`}, {"[null]"}}
 	assert.Equal(t, [2]any{both, both}, values)
 }
 
-// An argument that is missing in a field is not null: it is what it was.
-func TestWhatIsMissingIsNotNull(t *testing.T) {
-	values, errs := bothWays(t, `{}`, reflect.TypeFor[Dated]())
+// A missing field is not null: it keeps its value.
+func TestMissingFieldIsNotNull(t *testing.T) {
+	values, errs := bindBoth(t, `{}`, reflect.TypeFor[Dated]())
 	require.NoError(t, errors.Join(errs[:]...))
 	assert.Equal(t, [2]any{Dated{}, Dated{}}, values)
 }
@@ -163,7 +163,7 @@ func TestNullAmongArguments(t *testing.T) {
 	for range 30 {
 		typ = reflect.SliceOf(typ)
 	}
-	_, errs := bothWays(t, deep, typ)
+	_, errs := bindBoth(t, deep, typ)
 	for i, err := range errs {
 		require.Error(t, err, fmt.Sprint(i))
 	}

@@ -21,7 +21,7 @@ func TestBindPacked(t *testing.T) {
 	five := 5
 	for _, test := range []struct {
 		argument string
-		want     any // its type is the parameter's
+		want     any // its type is the type of the parameter
 	}{
 		{"\xa1x", "x"}, {"\xa0", ""}, {"\xd9\x01x", "x"}, {"\xda\x00\x01x", "x"}, {"\xdb\x00\x00\x00\x01x", "x"}, {"\xa2\xc3\xa9", "é"}, {"\xa4\xf0\x9f\x98\x80", text("😀")}, {"\xa1\x00", "\x00"},
 		{"\xc3", true}, {"\xc2", flag(false)},
@@ -31,18 +31,18 @@ func TestBindPacked(t *testing.T) {
 		{"\xcb\x3f\xf8\x00\x00\x00\x00\x00\x00", 1.5}, {"\xca\x3f\xc0\x00\x00", 1.5}, {"\xca\x3f\xc0\x00\x00", float32(1.5)}, {"\xcb\x3f\xf8\x00\x00\x00\x00\x00\x00", ratio(1.5)}, {"\x05", 5.0}, {"\xff", float32(-1)}, {"\xcf\xff\xff\xff\xff\xff\xff\xff\xff", float64(math.MaxUint64)},
 		{"\xc4\x02\x00\xff", []byte{0, 255}}, {"\xc4\x00", []byte{}}, {"\xc0", []byte(nil)}, {"\xc5\x00\x01x", bytesOf("x")}, {"\xc6\x00\x00\x00\x01x", []byte("x")}, {"\xc4\x01x", []octet{'x'}}, {"\x92\x01\x02", [2]byte{1, 2}},
 		{"\x92\x01\x02", []int{1, 2}}, {"\x90", []int{}}, {"\x92\x91\x01\x90", [][]int{{1}, {}}}, {"\x92\xa1a\xa1b", [2]string{"a", "b"}}, {"\x91\x01", [2]int{1, 0}}, {"\x93\x01\x02\x91\x03", [2]int{1, 2}}, {"\x90", [0]int{}},
-		{"\x82\xa1a\x01\xa1B\x02", map[string]int{"a": 1, "B": 2}}, {"\x80", map[string]int{}}, {"\x81\xa11\xa1x", map[int]string{1: "x"}}, {"\x81\x01\xa1x", map[int]string{1: "x"}}, {"\x81\xa1a\x01", map[text]int{"a": 1}}, {"\x81\xa1x\x01", map[lettered]int{{"<x>"}: 1}},
+		{"\x82\xa1a\x01\xa1B\x02", map[string]int{"a": 1, "B": 2}}, {"\x80", map[string]int{}}, {"\x81\xa11\xa1x", map[int]string{1: "x"}}, {"\x81\x01\xa1x", map[int]string{1: "x"}}, {"\x81\xa1a\x01", map[text]int{"a": 1}}, {"\x81\xa1x\x01", map[textOnly]int{{"<x>"}: 1}},
 		{"\x05", &five}, {"\xd6\xff\x00\x00\x00\x05", time.Unix(5, 0).UTC()}, {"\xd7\xff\x00\x00\x00\x18\x00\x00\x00\x05", time.Unix(5, 6).UTC()}, {"\xc7\x0c\xff\x00\x00\x00\x06\xff\xff\xff\xff\xff\xff\xff\xff", time.Unix(-1, 6).UTC()}, {"\xb42000-01-02T03:04:05Z", time.Date(2000, 1, 2, 3, 4, 5, 0, time.UTC)},
 		{"\xa3::1", netip.MustParseAddr("::1")}, {"\x05", json.Number("5")}, {"\xcf\xff\xff\xff\xff\xff\xff\xff\xff", json.Number("18446744073709551615")}, {"\xcb\x3f\xf8\x00\x00\x00\x00\x00\x00", json.Number("1.5")}, {"\x81\xa1a\x91\xc0", json.RawMessage(`{"a":[null]}`)},
 
-		// nil binds where there is a value for it.
+		// nil binds to types that have a value for it.
 		{"\xc0", ""}, {"\xc0", text("")}, {"\xc0", (*int)(nil)}, {"\xc0", (**int)(nil)}, {"\xc0", []int(nil)}, {"\xc0", map[string]int(nil)}, {"\xc0", (*person)(nil)}, {"\xc0", json.Number("")}, {"\x91\xc0", []string{""}}, {"\x92\x05\xc0", []*int{&five, nil}}, {"\x91\xc0", []any{nil}},
-		{"\x81\xa1a\xc0", map[string]any{"a": nil}}, {"\x81\xa1a\xc0", map[string]string{"a": ""}}, {"\x82\xa4name\xc0\xa5value\x01", person{Value: 1}}, {"\x91\xc0", [1]*int{nil}}, {"\x91\xc0", seen{"[null]"}}, {"\xc0", json.RawMessage(`null`)}, {"\xc0", (*seen)(nil)}, {"\x91\x91\xc0", []seen{{"[null]"}}},
+		{"\x81\xa1a\xc0", map[string]any{"a": nil}}, {"\x81\xa1a\xc0", map[string]string{"a": ""}}, {"\x82\xa4name\xc0\xa5value\x01", person{Value: 1}}, {"\x91\xc0", [1]*int{nil}}, {"\x91\xc0", rawRecorder{"[null]"}}, {"\xc0", json.RawMessage(`null`)}, {"\xc0", (*rawRecorder)(nil)}, {"\x91\x91\xc0", []rawRecorder{{"[null]"}}},
 		{"\xc0", (*time.Time)(nil)}, {"\x91\xc0", []*time.Time{nil}},
 
 		{"\x82\xa4name\xa1n\xa5value\x01", person{"n", 1}}, {"\x82\xa4Name\xa1n\xa5Value\x01", person{"n", 1}}, {"\x82\xa4nAME\xa1n\xa5VALUE\x01", person{"n", 1}}, {"\x80", person{}}, {"\x83\xa4name\xa1n\xa5other\x92\x81\x01\xd4\x05\x00\xc0\xa5value\x01", person{"n", 1}},
 		{"\x82\xa4name\xa1a\xa4Name\xa1b", person{Name: "b"}}, {"\x83\xa3uid\x01\xa7urlPath\xa1p\xa6quoted\xa17", renamed{UserID: 1, URLPath: "p", Quoted: 7}}, {"\x83\xa5value\x02\xa2id\xa1i\xa5extra\x01", outer{person{Value: 2}, &Base{ID: "i"}, 1}}, {"\x81\xa5value\x02", outer{person: person{Value: 2}}},
-		{"\x81\xa4home\x81\xa4name\xa1h", contacts{Home: &person{Name: "h"}}}, {"\xc4\x03\x01\x02\x03", seen{`"AQID"`}}, {"\xd7\xff\x00\x00\x00\x00\x00\x00\x00\x05", seen{`"1970-01-01T00:00:05Z"`}}, {"\x05", &seen{"5"}}, {"\xa1x", lettered{"<x>"}}, {"\x91\xa1x", []*lettered{{"<x>"}}},
+		{"\x81\xa4home\x81\xa4name\xa1h", contacts{Home: &person{Name: "h"}}}, {"\xc4\x03\x01\x02\x03", rawRecorder{`"AQID"`}}, {"\xd7\xff\x00\x00\x00\x00\x00\x00\x00\x05", rawRecorder{`"1970-01-01T00:00:05Z"`}}, {"\x05", &rawRecorder{"5"}}, {"\xa1x", textOnly{"<x>"}}, {"\x91\xa1x", []*textOnly{{"<x>"}}},
 	} {
 		t.Run(fmt.Sprintf("%T from %x", test.want, test.argument), func(t *testing.T) {
 			got, err := bindPacked(test.argument, reflect.TypeOf(test.want))
@@ -93,14 +93,14 @@ func TestBindPackedErrors(t *testing.T) {
 		{reflect.TypeFor[person](), []string{"\xc0", "\x90", "\x92\xa1n\x01", "\xa1x", "\x81\xa5value\xc0", "\x81\xa5value\xa11", "\x81\x01\x01", "\x81\xa4name\x01"}},
 		{reflect.TypeFor[contacts](), []string{"\x81\xa4home\x81\xa5value\xc0", "\x81\xa4work\xc0", "\x81\xa4many\x91\xc0", "\x81\xa6byName\x81\xa1x\xc0", "\x81\xa3any\xd4\x05\x00"}},
 		{reflect.TypeFor[renamed](), []string{"\x81\xa3uid\xc0", "\x81\xa6quoted\x07", "\x81\xa6quoted\xc0", "\x81\xa6quoted\xa1x"}},
-		{reflect.TypeFor[lettered](), []string{"\xc0", "\x01", "\x80", "\xc4\x01x"}},
+		{reflect.TypeFor[textOnly](), []string{"\xc0", "\x01", "\x80", "\xc4\x01x"}},
 		{reflect.TypeFor[netip.Addr](), []string{"\xc0", "\xa1x", "\xc4\x04\x7f\x00\x00\x01"}},
-		{reflect.TypeFor[seen](), []string{"\xc0"}},
-		{reflect.TypeFor[[]seen](), []string{"\x91\xc0"}},
+		{reflect.TypeFor[rawRecorder](), []string{"\xc0"}},
+		{reflect.TypeFor[[]rawRecorder](), []string{"\x91\xc0"}},
 		{reflect.TypeFor[[]time.Time](), []string{"\x91\xc0"}},
 		{reflect.TypeFor[time.Time](), []string{"\xc0", "\xa1x", "\x01", "\xd4\xff\x01", "\xd6\x05\x00\x00\x00\x01", "\xd7\xff\xff\xff\xff\xff\xff\xff\xff\xff", "\xc7\x0c\xff\xff\xff\xff\xff\x00\x00\x00\x00\x00\x00\x00\x00", "\xc7\x00\xff", "\x90", "\xcb\x3f\xf0\x00\x00\x00\x00\x00\x00"}},
 		{reflect.TypeFor[json.Number](), []string{"\xcb\x7f\xf8\x00\x00\x00\x00\x00\x00", "\xca\x7f\x80\x00\x00", "\xca\xff\x80\x00\x00", "\xa1x", "\xc3", "\x90"}},
-		{reflect.TypeFor[refusing](), []string{"\xc0", "\x01", "\x80"}},
+		{reflect.TypeFor[failingUnmarshaler](), []string{"\xc0", "\x01", "\x80"}},
 		{reflect.TypeFor[func()](), []string{"\x01", "\xc0"}},
 		{reflect.TypeFor[chan int](), []string{"\x01", "\xc0"}},
 		{reflect.TypeFor[error](), []string{"\xa1x", "\x80"}},
@@ -151,15 +151,15 @@ func TestBindPackedDoesNotPanic(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			var err error
 			require.NotPanics(t, func() { _, err = bindPacked(test.argument, test.typ) })
-			if !strings.HasPrefix(test.name, "text") { // that may be a name
+			if !strings.HasPrefix(test.name, "text") { // this one is a valid name
 				requireBindError(t, err, errorBinding)
 			}
 		})
 	}
 }
 
-func TestBindPackedLastOfRepeatedNames(t *testing.T) {
-	// The last one wins, null as well.
+func TestBindPackedLastOfRepeatedNamesWins(t *testing.T) {
+	// The last value wins, even if it is null.
 	type fields struct {
 		P *int
 		L []int
@@ -174,7 +174,7 @@ func TestBindPackedLastOfRepeatedNames(t *testing.T) {
 	assert.Equal(t, want, got)
 }
 
-func TestPackedBoundValuesOutliveTheRecord(t *testing.T) {
+func TestPackedBoundValuesDoNotShareRecord(t *testing.T) {
 	type all struct {
 		S string
 		R json.RawMessage
@@ -182,9 +182,9 @@ func TestPackedBoundValuesOutliveTheRecord(t *testing.T) {
 		B []byte
 		M map[string]string
 		A any
-		T lettered
+		T textOnly
 	}
-	in := all{"s", json.RawMessage(`["x"]`), "12", []byte{1, 2, 3}, map[string]string{"k": "v"}, []any{"x", []byte("y")}, lettered{}}
+	in := all{"s", json.RawMessage(`["x"]`), "12", []byte{1, 2, 3}, map[string]string{"k": "v"}, []any{"x", []byte("y")}, textOnly{}}
 	record, err := hubproto.MessagePack.AppendInvocation(nil, nil, "T", []any{"text", in, "named", "t"})
 	require.NoError(t, err)
 	var m hubproto.Message
@@ -199,14 +199,14 @@ func TestPackedBoundValuesOutliveTheRecord(t *testing.T) {
 		A any
 	}
 	var n text
-	var l lettered
+	var l textOnly
 	require.NoError(t, hubproto.MessagePack.BindArguments(m.Arguments, []reflect.Value{reflect.ValueOf(&s).Elem(), reflect.ValueOf(&v).Elem(), reflect.ValueOf(&n).Elem(), reflect.ValueOf(&l).Elem()}))
 	for i := range record {
 		record[i] = '#'
 	}
 	assert.Equal(t, "text", s)
 	assert.Equal(t, text("named"), n)
-	assert.Equal(t, lettered{"<t>"}, l)
+	assert.Equal(t, textOnly{"<t>"}, l)
 	assert.Equal(t, in.S, v.S)
 	assert.Equal(t, string(in.R), string(v.R))
 	assert.Equal(t, in.N, v.N)
@@ -215,7 +215,7 @@ func TestPackedBoundValuesOutliveTheRecord(t *testing.T) {
 	assert.Equal(t, in.A, v.A)
 }
 
-func TestPackedWholeNumbersAreTheShortest(t *testing.T) {
+func TestPackedIntegersHaveShortestForm(t *testing.T) {
 	for n, want := range map[int64]string{
 		0: "\x00", 127: "\x7f", 128: "\xcc\x80", 255: "\xcc\xff", 256: "\xcd\x01\x00", 65535: "\xcd\xff\xff", 65536: "\xce\x00\x01\x00\x00", math.MaxUint32: "\xce\xff\xff\xff\xff", math.MaxUint32 + 1: "\xcf\x00\x00\x00\x01\x00\x00\x00\x00",
 		-1: "\xff", -32: "\xe0", -33: "\xd0\xdf", -128: "\xd0\x80", -129: "\xd1\xff\x7f", -32768: "\xd1\x80\x00", -32769: "\xd2\xff\xff\x7f\xff", math.MinInt32: "\xd2\x80\x00\x00\x00", math.MinInt32 - 1: "\xd3\xff\xff\xff\xff\x7f\xff\xff\xff",
@@ -231,8 +231,8 @@ func TestPackedWholeNumbersAreTheShortest(t *testing.T) {
 	}
 }
 
-func TestPackedWholeNumbersStayWhole(t *testing.T) {
-	// What a type's own JSON says keeps its digits as well.
+func TestPackedIntegersOfMarshalersAreExact(t *testing.T) {
+	// Integers in the JSON of a type's own MarshalJSON keep their digits.
 	for _, v := range []any{uint64(math.MaxUint64), json.Number("18446744073709551615"), json.RawMessage("18446744073709551615"), json.RawMessage("9223372036854775809"), []any{json.Number("9223372036854775808")}} {
 		record, err := hubproto.MessagePack.AppendResult(nil, []byte("1"), v)
 		require.NoError(t, err)

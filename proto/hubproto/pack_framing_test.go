@@ -58,7 +58,7 @@ func TestNextPacked(t *testing.T) {
 		{name: "the default limit is exceeded", buf: "\xfe\xff\x01", limit: 32768, large: true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			for searched := range min(len(test.buf), 6) + 1 { // the length is looked at again in any case
+			for searched := range min(len(test.buf), 6) + 1 { // the length is always parsed again
 				n, err := hubproto.MessagePack.Next([]byte(test.buf), searched, test.limit)
 				switch {
 				case test.text != "":
@@ -76,31 +76,31 @@ func TestNextPacked(t *testing.T) {
 	}
 }
 
-func TestNextPackedTakesNoMemory(t *testing.T) {
-	// Whatever a length promises, nothing is set aside for it.
+func TestNextPackedDoesNotAllocateForLength(t *testing.T) {
+	// No memory is allocated for the length that is declared.
 	for _, text := range []string{"\xff\xff\xff\xff\x07", "\xff\xff\xff\x07", "\x02\x91\x06"} {
 		buf := []byte(text)
-		assert.Less(t, allocated(func() { _, _ = hubproto.MessagePack.Next(buf, 0, 0) }), uint64(4<<10))
+		assert.Less(t, allocatedBy(func() { _, _ = hubproto.MessagePack.Next(buf, 0, 0) }), uint64(4<<10))
 	}
 }
 
-// packedStream holds every shape that a client sends.
+// packedStream contains messages of each form that clients send.
 var packedStream = func() string {
 	stream := ""
-	for _, test := range append(packedWritten, packedRead...) {
+	for _, test := range append(packedAppendCases, packedParseCases...) {
 		stream += string(frame(test.message))
 	}
 	return stream + string(frame("\x96\x01\x80\xc0\xa1T\x91\xda\x01\x00"+strings.Repeat("x", 256)+"\x90")) + "\x00"
 }()
 
 func TestPackedStreamSplitAtEveryByte(t *testing.T) {
-	whole, rest, err := cutAll(hubproto.MessagePack.Next, 0, []byte(packedStream))
+	whole, rest, err := splitAll(hubproto.MessagePack.Next, 0, []byte(packedStream))
 	require.NoError(t, err)
 	require.Empty(t, rest)
 	require.Equal(t, packedStream, strings.Join(whole, ""))
-	require.Len(t, whole, len(packedWritten)+len(packedRead)+2)
+	require.Len(t, whole, len(packedAppendCases)+len(packedParseCases)+2)
 	for at := range len(packedStream) + 1 {
-		records, rest, err := cutAll(hubproto.MessagePack.Next, 0, []byte(packedStream[:at]), []byte(packedStream[at:]))
+		records, rest, err := splitAll(hubproto.MessagePack.Next, 0, []byte(packedStream[:at]), []byte(packedStream[at:]))
 		require.NoError(t, err)
 		require.Empty(t, rest)
 		require.Equal(t, whole, records, "split at %d", at)
@@ -109,7 +109,7 @@ func TestPackedStreamSplitAtEveryByte(t *testing.T) {
 	for i := range len(packedStream) {
 		bytes = append(bytes, []byte{packedStream[i]})
 	}
-	records, rest, err := cutAll(hubproto.MessagePack.Next, 0, bytes...)
+	records, rest, err := splitAll(hubproto.MessagePack.Next, 0, bytes...)
 	require.NoError(t, err)
 	require.Empty(t, rest)
 	require.Equal(t, whole, records)

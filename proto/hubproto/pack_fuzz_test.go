@@ -29,7 +29,7 @@ func FuzzPackedSplit(f *testing.F) {
 		rest := data
 		for i := 0; len(rest) > 0 && len(sizes) > 0; i++ {
 			n := min(int(sizes[i%len(sizes)]), len(rest))
-			if i >= len(data)+len(sizes) { // all the sizes may be zero
+			if i >= len(data)+len(sizes) { // all sizes may be zero
 				break
 			}
 			chunks, rest = append(chunks, rest[:n]), rest[n:]
@@ -37,8 +37,8 @@ func FuzzPackedSplit(f *testing.F) {
 		chunks = append(chunks, rest)
 
 		next := hubproto.MessagePack.Next
-		whole, wholeRest, wholeErr := cutAll(next, limit, data)
-		split, splitRest, splitErr := cutAll(next, limit, chunks...)
+		whole, wholeRest, wholeErr := splitAll(next, limit, data)
+		split, splitRest, splitErr := splitAll(next, limit, chunks...)
 		require.Equal(t, wholeErr, splitErr)
 		require.Equal(t, whole, split)
 		at := 0
@@ -46,7 +46,7 @@ func FuzzPackedSplit(f *testing.F) {
 			require.True(t, limit <= 0 || len(record) <= limit)
 			require.Equal(t, string(data[at:at+len(record)]), record)
 			at += len(record)
-			for end := range len(record) { // less than a record is none
+			for end := range len(record) { // a truncated record is not a record
 				n, err := next([]byte(record[:end]), 0, limit)
 				require.NoError(t, err)
 				require.Zero(t, n)
@@ -80,10 +80,10 @@ func FuzzPackedSplit(f *testing.F) {
 }
 
 func FuzzPackedParse(f *testing.F) {
-	for _, test := range append(packedWritten, packedRead...) {
+	for _, test := range append(packedAppendCases, packedParseCases...) {
 		f.Add([]byte(test.message))
 	}
-	for _, test := range packedBad {
+	for _, test := range invalidPacked {
 		f.Add([]byte(test.message))
 	}
 	for _, bomb := range packedBombs {
@@ -94,7 +94,7 @@ func FuzzPackedParse(f *testing.F) {
 		before := string(record)
 		m := hubproto.Message{StreamIDs: ids("left", "over")}
 		var err error
-		spent := allocated(func() { err = hubproto.MessagePack.Parse(record, &m) })
+		spent := allocatedBy(func() { err = hubproto.MessagePack.Parse(record, &m) })
 		require.Equal(t, before, string(record))
 		require.LessOrEqual(t, spent, uint64(32<<10+2*len(message)))
 		if err != nil {
@@ -130,20 +130,20 @@ func FuzzPackedParse(f *testing.F) {
 	})
 }
 
-// packedTypes are types of parameters.
+// packedTypes are types of parameters for tests of binding.
 var packedTypes = []reflect.Type{
-	reflect.TypeFor[any](), reflect.TypeFor[everything](), reflect.TypeFor[*everything](), reflect.TypeFor[[]everything](), reflect.TypeFor[map[string]everything](), reflect.TypeFor[[]any](), reflect.TypeFor[map[string]any](), reflect.TypeFor[map[int8]any](),
+	reflect.TypeFor[any](), reflect.TypeFor[allKinds](), reflect.TypeFor[*allKinds](), reflect.TypeFor[[]allKinds](), reflect.TypeFor[map[string]allKinds](), reflect.TypeFor[[]any](), reflect.TypeFor[map[string]any](), reflect.TypeFor[map[int8]any](),
 	reflect.TypeFor[bool](), reflect.TypeFor[int](), reflect.TypeFor[int8](), reflect.TypeFor[uint64](), reflect.TypeFor[uint16](), reflect.TypeFor[float32](), reflect.TypeFor[float64](), reflect.TypeFor[string](), reflect.TypeFor[text](), reflect.TypeFor[[]byte](),
-	reflect.TypeFor[[4]byte](), reflect.TypeFor[time.Time](), reflect.TypeFor[*time.Time](), reflect.TypeFor[[]time.Time](), reflect.TypeFor[time.Duration](), reflect.TypeFor[json.Number](), reflect.TypeFor[json.RawMessage](), reflect.TypeFor[seen](), reflect.TypeFor[lettered](),
+	reflect.TypeFor[[4]byte](), reflect.TypeFor[time.Time](), reflect.TypeFor[*time.Time](), reflect.TypeFor[[]time.Time](), reflect.TypeFor[time.Duration](), reflect.TypeFor[json.Number](), reflect.TypeFor[json.RawMessage](), reflect.TypeFor[rawRecorder](), reflect.TypeFor[textOnly](),
 	reflect.TypeFor[netip.Addr](), reflect.TypeFor[map[netip.Addr]stage](), reflect.TypeFor[stage](), reflect.TypeFor[[]stage](), reflect.TypeFor[map[stage][]stage](), reflect.TypeFor[***int](), reflect.TypeFor[[][][]string](), reflect.TypeFor[[2][2]*person](),
 	reflect.TypeFor[map[string]map[string]map[int]bool](), reflect.TypeFor[contacts](), reflect.TypeFor[renamed](), reflect.TypeFor[outer](), reflect.TypeFor[Chain](), reflect.TypeFor[node](), reflect.TypeFor[sample](), reflect.TypeFor[[]struct{}](), reflect.TypeFor[struct{}](),
 	reflect.TypeFor[error](), reflect.TypeFor[func()](), reflect.TypeFor[behindPointer](), reflect.TypeFor[map[any]int](), reflect.TypeFor[map[keyed]int](),
 }
 
-// writable tells whether v can be written and read again: not all that can be read is also written.
-func writable(typ reflect.Type) bool {
+// isWritable reports whether values of type typ can be encoded and decoded again. Some types can only be decoded.
+func isWritable(typ reflect.Type) bool {
 	switch typ {
-	case reflect.TypeFor[seen](), reflect.TypeFor[lettered](), reflect.TypeFor[everything](), reflect.TypeFor[*everything](), reflect.TypeFor[[]everything](), reflect.TypeFor[map[string]everything](), reflect.TypeFor[map[any]int](),
+	case reflect.TypeFor[rawRecorder](), reflect.TypeFor[textOnly](), reflect.TypeFor[allKinds](), reflect.TypeFor[*allKinds](), reflect.TypeFor[[]allKinds](), reflect.TypeFor[map[string]allKinds](), reflect.TypeFor[map[any]int](),
 		reflect.TypeFor[map[keyed]int](), reflect.TypeFor[json.Number](), reflect.TypeFor[json.RawMessage](), reflect.TypeFor[renamed]():
 		return false
 	}
@@ -172,9 +172,9 @@ func FuzzPackedBind(f *testing.F) {
 		bindInto := func(arguments []byte) (reflect.Value, error) {
 			v := reflect.New(typ).Elem()
 			var err error
-			spent := allocated(func() { err = hubproto.MessagePack.BindArguments(arguments, []reflect.Value{v}) })
-			// Each byte can be an element at most; memory for lists and maps is taken in advance to some extent.
-			require.LessOrEqual(t, spent, uint64(256<<10+len(arguments)*(512+8*int(typ.Size())+4*int(reflect.TypeFor[everything]().Size()))), "%s", typ)
+			spent := allocatedBy(func() { err = hubproto.MessagePack.BindArguments(arguments, []reflect.Value{v}) })
+			// Each byte can be at most one element. Some memory for lists and maps is allocated in advance.
+			require.LessOrEqual(t, spent, uint64(256<<10+len(arguments)*(512+8*int(typ.Size())+4*int(reflect.TypeFor[allKinds]().Size()))), "%s", typ)
 			if err != nil {
 				var bind *hubproto.BindError
 				require.ErrorAs(t, err, &bind)
@@ -182,7 +182,7 @@ func FuzzPackedBind(f *testing.F) {
 			}
 			return v, err
 		}
-		_, _ = bindInto(value) // what no parser has seen does no harm
+		_, _ = bindInto(value) // input that was not parsed before is harmless
 		_, _ = bindInto(append([]byte{0x91}, value...))
 
 		var call, item, result hubproto.Message
@@ -191,14 +191,14 @@ func FuzzPackedBind(f *testing.F) {
 		if hubproto.MessagePack.Parse(record, &call) != nil {
 			return
 		}
-		// What fits an argument fits an item and a result.
+		// A valid argument is also a valid item and a valid result.
 		require.NoError(t, hubproto.MessagePack.Parse(frame("\x94\x02\x80\xa1i"+string(value)), &item))
 		require.NoError(t, hubproto.MessagePack.Parse(frame("\x95\x03\x80\xa1i\x03"+string(value)), &result))
 		require.Equal(t, call.Arguments, append([]byte{0x91}, item.Value...))
 		require.Equal(t, item.Value, result.Value)
 		v, err := bindInto(call.Arguments)
 		require.Equal(t, before, string(record))
-		// Nor does it matter what stands behind.
+		// The result does not depend on what follows.
 		two := []reflect.Value{reflect.New(typ).Elem(), reflect.New(reflect.TypeFor[any]()).Elem()}
 		behindErr := hubproto.MessagePack.BindArguments([]byte("\x92"+string(item.Value)+"\xc0"), two)
 		require.Equal(t, err == nil, behindErr == nil, "%s: alone %v, before another %v", typ, err, behindErr)
@@ -215,15 +215,15 @@ func FuzzPackedBind(f *testing.F) {
 			requireBindError(t, err, errorBinding)
 			return
 		}
-		// In JSON it can be written as well, or there is an error.
+		// The value can also be encoded as JSON, or there is an error.
 		written, err := hubproto.JSON.AppendResult(nil, []byte("1"), v.Interface())
 		if err == nil {
 			require.True(t, json.Valid(written[:len(written)-1]), "%q", written)
 		}
-		if !writable(typ) {
+		if !isWritable(typ) {
 			return
 		}
-		// What was read is written, and then read as the same.
+		// The decoded value can be encoded, and decodes to the same value again.
 		packed, err := hubproto.MessagePack.AppendResult(nil, []byte("1"), v.Interface())
 		require.NoError(t, err, "%s", typ)
 		require.NoError(t, hubproto.MessagePack.Parse(packed, &result), "%x", packed)
@@ -235,7 +235,7 @@ func FuzzPackedBind(f *testing.F) {
 	})
 }
 
-// FuzzPackedValue reads values as a hub does that does not know what they are, and sends them on in both protocols.
+// FuzzPackedValue decodes values of unknown types, as a hub with parameters of type any does, and encodes them with both protocols.
 func FuzzPackedValue(f *testing.F) {
 	for _, seed := range []string{
 		"\xc0", "\xc3", "\x00", "\xff", "\xcc\x80", "\xcf\xff\xff\xff\xff\xff\xff\xff\xff", "\xd3\x80\x00\x00\x00\x00\x00\x00\x00", "\xca\x7f\x80\x00\x00", "\xcb\x7f\xf8\x00\x00\x00\x00\x00\x00", "\xa0", "\xa1x", "\xa1\xff", "\xc4\x01x", "\x90", "\x80", "\x92\x01\xa1x",
@@ -253,8 +253,8 @@ func FuzzPackedValue(f *testing.F) {
 			requireBindError(t, err, errorBinding)
 			return
 		}
-		require.LessOrEqual(t, nesting(v), hubproto.MaxDepth-2)
-		kinds(t, v)
+		require.LessOrEqual(t, nestingDepth(v), hubproto.MaxDepth-2)
+		requireDecodedTypes(t, v)
 		call, err := hubproto.MessagePack.AppendInvocation(nil, nil, "T", []any{v})
 		require.NoError(t, err)
 		require.NoError(t, hubproto.MessagePack.Parse(call, &m))
@@ -271,8 +271,8 @@ func FuzzPackedValue(f *testing.F) {
 	})
 }
 
-// kinds checks that v is made of the types that an interface gets.
-func kinds(t *testing.T, v any) {
+// requireDecodedTypes checks that v consists of types that are decoded into an interface.
+func requireDecodedTypes(t *testing.T, v any) {
 	switch v := v.(type) {
 	case nil, bool, int64, float64, string, time.Time:
 	case []byte:
@@ -282,12 +282,12 @@ func kinds(t *testing.T, v any) {
 	case []any:
 		require.NotNil(t, v)
 		for _, element := range v {
-			kinds(t, element)
+			requireDecodedTypes(t, element)
 		}
 	case map[string]any:
 		require.NotNil(t, v)
 		for _, element := range v {
-			kinds(t, element)
+			requireDecodedTypes(t, element)
 		}
 	default:
 		require.Fail(t, "another type", "%T", v)

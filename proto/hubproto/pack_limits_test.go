@@ -32,24 +32,24 @@ func TestPackedDepth(t *testing.T) {
 			for depth := 1; depth < 140; depth++ {
 				message := shape.before + nest(depth)
 				if depth > shape.deepest {
-					require.Contains(t, requireNoPacked(t, message), shape.names)
+					require.Contains(t, requirePackedError(t, message), shape.names)
 					continue
 				}
 				var m hubproto.Message
 				require.NoError(t, hubproto.MessagePack.Parse(frame(message), &m), "%d %s", depth, name)
 			}
 			for _, depth := range []int{1000, 1 << 20} {
-				require.Contains(t, requireNoPacked(t, shape.before+nest(depth)), "64", name)
+				require.Contains(t, requirePackedError(t, shape.before+nest(depth)), "64", name)
 			}
 		}
-		requireNoPacked(t, "\x92\x01\x81\xa1a"+nest(1<<20))
-		assert.Equal(t, view{Type: 99}, parsePacked(t, "\x92\x63"+nest(1<<20))) // nobody looks
+		requirePackedError(t, "\x92\x01\x81\xa1a"+nest(1<<20))
+		assert.Equal(t, view{Type: 99}, parsePacked(t, "\x92\x63"+nest(1<<20))) // not checked
 	}
-	// What stands side by side is not nested.
+	// Siblings do not add to the depth.
 	assert.NotEmpty(t, parsePacked(t, "\x95\x01\x80\xc0\xa1T\xdc\x01\x00"+strings.Repeat("\x92\x90\x91\x80", 256)).Arguments)
 }
 
-// packedBombs promise more than they hold.
+// packedBombs declare more elements than they contain.
 var packedBombs = map[string]string{
 	"array": "\xdd\xff\xff\xff\xff", "array of nothing": "\xdd\x7f\xff\xff\xff\xc0", "short array": "\xdc\xff\xff\xc0", "map": "\xdf\xff\xff\xff\xff", "map of nothing": "\xdf\x7f\xff\xff\xff\xa0\xc0", "half of the maps": "\xdf\x80\x00\x00\x00\xa0\xc0",
 	"short map": "\xde\xff\xff\xa0\xc0", "string": "\xdb\xff\xff\xff\xff", "bytes": "\xc6\xff\xff\xff\xff", "extension": "\xc9\xff\xff\xff\xff\xff", "arrays": strings.Repeat("\xdd\x00\x00\xff\xff", 50), "maps": strings.Repeat("\xdf\x00\x00\xff\xff\xa0", 50),
@@ -65,21 +65,21 @@ func TestPackedBombs(t *testing.T) {
 			record := frame(before + bomb)
 			var m hubproto.Message
 			var err error
-			spent := allocated(func() { err = hubproto.MessagePack.Parse(record, &m) })
+			spent := allocatedBy(func() { err = hubproto.MessagePack.Parse(record, &m) })
 			require.Error(t, err, "%s behind %x", name, before)
 			require.Less(t, spent, uint64(16<<10), "%s behind %x", name, before)
 		}
-		// Nor is more taken when a parser has let it pass.
+		// Binding does not allocate more either, in case a parser accepts it.
 		for _, typ := range packedTypes {
 			v := reflect.New(typ).Elem()
-			spent := allocated(func() { _ = hubproto.MessagePack.BindArguments([]byte("\x91"+bomb), []reflect.Value{v}) })
+			spent := allocatedBy(func() { _ = hubproto.MessagePack.BindArguments([]byte("\x91"+bomb), []reflect.Value{v}) })
 			require.Less(t, spent, uint64(512<<10), "%s into %s", name, typ)
 		}
 	}
 }
 
-func TestPackedMemoryIsAMultipleOfTheMessage(t *testing.T) {
-	// What really has that many elements takes memory for them, but no more.
+func TestPackedMemoryIsProportionalToMessage(t *testing.T) {
+	// Values that do have many elements take memory for these, but not more.
 	for name, element := range map[string]string{
 		"nulls": "\xc0", "numbers": "\x7f", "lists": "\x90", "maps": "\x80", "small maps": "\x81\xa0\xc0", "lists in lists": "\x91\x91\x91\x91\x90", "maps of one name": "\xde\x00\x40" + strings.Repeat("\xa0\xc0", 64),
 		"deep lists": strings.Repeat("\x91", 60) + "\xc0", "deep maps": strings.Repeat("\x81\xa0", 60) + "\xc0", "bytes": "\xc4\x00", "texts": "\xa1x",
@@ -90,7 +90,7 @@ func TestPackedMemoryIsAMultipleOfTheMessage(t *testing.T) {
 		require.NoError(t, hubproto.MessagePack.Parse(frame("\x95\x01\x80\xc0\xa1T\x91"+list), &m), name)
 		var v any
 		var err error
-		spent := allocated(func() {
+		spent := allocatedBy(func() {
 			err = hubproto.MessagePack.BindArguments(m.Arguments, []reflect.Value{reflect.ValueOf(&v).Elem()})
 		})
 		require.NoError(t, err, name)
@@ -98,7 +98,7 @@ func TestPackedMemoryIsAMultipleOfTheMessage(t *testing.T) {
 	}
 }
 
-func TestPackedCountAboveTheInput(t *testing.T) {
+func TestPackedCountsBeyondInputAreRefused(t *testing.T) {
 	var n int
 	for _, arguments := range []string{"\xdd\xff\xff\xff\xff", "\xdd\xff\xff\xff\xff\x01", "\xdd\x80\x00\x00\x00\x01", "\x92\x01", "\x91", "", "\xc1", "\xc0", "\xdd\xff"} {
 		var bind *hubproto.BindError
@@ -126,12 +126,12 @@ func TestPackedLimits(t *testing.T) {
 		"\x96\x01\x80\xc0\xa1T\x90\x91\xc0":                                  "Reading 'streamIds' as String failed.",
 		"\x96\x01\x80\xc0\xa1T\x90\x91\x91\xa1s":                             "Reading 'streamIds' as String failed.",
 	} {
-		assert.Equal(t, want, requireNoPacked(t, message))
+		assert.Equal(t, want, requirePackedError(t, message))
 	}
 }
 
-func TestPackedTextThatIsNoUTF8(t *testing.T) {
-	// It may be refused. If it is not, it must not break what is written because of it.
+func TestPackedInvalidUTF8(t *testing.T) {
+	// Invalid UTF-8 may be refused. If it is accepted, the output that contains it must be valid.
 	for name, bad := range map[string]string{"stray byte": "\xff", "cut short": "\xe2\x82", "overlong": "\xc0\xaf", "surrogate": "\xed\xa0\x80"} {
 		text := string([]byte{0xa0 + byte(len(bad))}) + bad
 		for _, message := range []string{

@@ -19,8 +19,8 @@ func TestMessagePackIsBinary(t *testing.T) {
 
 const packedHeaders = "\x83\xa3Foo\xa3Bar\xb2KeyWith\nNew\r\nLines\xabStill Works\xb1ValueWithNewLines\xb0Also\nWorks\r\nFine"
 
-// packedWritten has the bytes that the original writes and reads for each shape of a message.
-var packedWritten = []struct {
+// packedAppendCases has the bytes that the reference encodes and decodes for each form of a message.
+var packedAppendCases = []struct {
 	name, message string
 	want          view
 }{
@@ -69,7 +69,7 @@ var packedWritten = []struct {
 }
 
 func TestAppendPacked(t *testing.T) {
-	for _, test := range packedWritten {
+	for _, test := range packedAppendCases {
 		t.Run(test.name, func(t *testing.T) {
 			assert.Equal(t, append([]byte("before"), frame(test.message)...), hubproto.MessagePack.Append([]byte("before"), messageOf(test.want)))
 		})
@@ -77,15 +77,15 @@ func TestAppendPacked(t *testing.T) {
 }
 
 func TestParsePacked(t *testing.T) {
-	for _, test := range append(packedWritten, packedRead...) {
+	for _, test := range append(packedAppendCases, packedParseCases...) {
 		t.Run(test.name, func(t *testing.T) {
 			assert.Equal(t, test.want, parsePacked(t, test.message))
 		})
 	}
 }
 
-// packedRead has forms that are read, but not written.
-var packedRead = append(packedWritten[:0:0], []struct {
+// packedParseCases has forms that are parsed, but never encoded.
+var packedParseCases = append(packedAppendCases[:0:0], []struct {
 	name, message string
 	want          view
 }{
@@ -124,8 +124,8 @@ var packedRead = append(packedWritten[:0:0], []struct {
 	{"lowest type", "\x91\xd2\x80\x00\x00\x00", view{Type: math.MinInt32}},
 }...)
 
-// packedBad have the texts of the reference.
-var packedBad = []struct{ name, message, text string }{
+// invalidPacked has the error texts of the reference.
+var invalidPacked = []struct{ name, message, text string }{
 	{"nothing", "", "Reading array length for 'elementCount' failed."},
 	{"nil", "\xc0", "Reading array length for 'elementCount' failed."},
 	{"number", "\x06", "Reading array length for 'elementCount' failed."},
@@ -198,14 +198,14 @@ var packedBad = []struct{ name, message, text string }{
 }
 
 func TestParsePackedErrors(t *testing.T) {
-	for _, test := range packedBad {
+	for _, test := range invalidPacked {
 		t.Run(test.name, func(t *testing.T) {
-			assert.Equal(t, test.text, requireNoPacked(t, test.message))
+			assert.Equal(t, test.text, requirePackedError(t, test.message))
 		})
 	}
 }
 
-func TestParsePackedWithoutALength(t *testing.T) {
+func TestParsePackedWithoutLength(t *testing.T) {
 	for _, record := range []string{"", "\x80", "\xff\xff\xff\xff\x08"} {
 		var m hubproto.Message
 		var data *hubproto.DataError
@@ -214,22 +214,22 @@ func TestParsePackedWithoutALength(t *testing.T) {
 }
 
 func TestParsePackedEmptyIDs(t *testing.T) {
-	// An empty id counts as missing, as in JSON.
+	// An empty id is treated as missing, as in JSON.
 	for name, message := range map[string]string{
 		"item": "\x94\x02\x80\xa0\x2a", "completion": "\x94\x03\x80\xa0\x02", "stream call": "\x96\x04\x80\xa0\xa1T\x90\x90", "cancel": "\x93\x05\x80\xa0",
 		"item null": "\x94\x02\x80\xc0\x2a", "completion null": "\x94\x03\x80\xc0\x02", "stream call null": "\x96\x04\x80\xc0\xa1T\x90\x90", "cancel null": "\x93\x05\x80\xc0",
 	} {
 		t.Run(name, func(t *testing.T) {
-			assert.Contains(t, requireNoPacked(t, message), "'invocationId'")
+			assert.Contains(t, requirePackedError(t, message), "'invocationId'")
 		})
 	}
 }
 
-// packedItem is an item of a message's array, and what may stand there.
-type packedItem struct{ name, good, kinds string }
+// packedElement is an element of the array of a message, and the kinds of values that it can have.
+type packedElement struct{ name, valid, kinds string }
 
-// packedShapes has the items behind the type that each message must have.
-var packedShapes = map[hubproto.Type][]packedItem{
+// packedShapes has the elements after the type that each message must have.
+var packedShapes = map[hubproto.Type][]packedElement{
 	1: {{"headers", "\x80", "map"}, {"invocationId", "\xa1i", "str nil"}, {"target", "\xa1T", "str"}, {"arguments", "\x90", "array"}, {"streamIds", "\x90", "array"}},
 	2: {{"headers", "\x80", "map"}, {"invocationId", "\xa1i", "str"}, {"item", "\x01", "all"}},
 	3: {{"headers", "\x80", "map"}, {"invocationId", "\xa1i", "str"}, {"resultKind", "\x01", "int"}, {"error", "\xa1e", "str"}},
@@ -240,18 +240,18 @@ var packedShapes = map[hubproto.Type][]packedItem{
 	9: {{"sequenceId", "\x01", "int"}},
 }
 
-// packedKinds has a value of each kind.
-var packedKinds = map[string]string{
+// packedValues has a value of each kind.
+var packedValues = map[string]string{
 	"nil": "\xc0", "bool": "\xc2", "int": "\x03", "float": "\xca\x3f\x80\x00\x00", "str": "\xa1x", "bin": "\xc4\x01x", "array": "\x90", "map": "\x80", "ext": "\xd4\x05\x00",
 	"timestamp": "\xd6\xff\x00\x00\x00\x01", "unused byte": "\xc1", "half a string": "\xa5x", "long string": "\xdb\xff\xff\xff\xffx", "long bytes": "\xc6\xff\xff\xff\xffx",
 	"long array": "\xdd\xff\xff\xff\xff\x01", "long map": "\xdf\xff\xff\xff\xff\xa1a\xa1b", "map that overflows": "\xdf\x80\x00\x00\x00\xa1a\xa1b", "long ext": "\xc9\xff\xff\xff\xff\x01x", "negative int": "\xd3\xff\xff\xff\xff\x00\x00\x00\x00",
 	"array of an unused byte": "\x91\xc1", "map of an unused byte": "\x81\xa1a\xc1", "half an array": "\x92\x01", "half a map": "\x82\xa1a\xa1b", "map without its value": "\x81\xa1a",
 }
 
-func TestPackedItemsOfAnotherType(t *testing.T) {
+func TestPackedElementsOfWrongType(t *testing.T) {
 	for typ, shape := range packedShapes {
 		for at, item := range shape {
-			for kind, value := range packedKinds {
+			for kind, value := range packedValues {
 				broken := strings.ContainsAny(kind, " ") && kind != "negative int"
 				if item.kinds == "all" && !broken || strings.Contains(" "+item.kinds+" ", " "+kind+" ") || item.name == "sequenceId" && kind == "negative int" || item.name == "resultKind" && kind == "int" {
 					continue
@@ -261,19 +261,19 @@ func TestPackedItemsOfAnotherType(t *testing.T) {
 					if i == at {
 						message += value
 						if broken {
-							break // what came behind would be taken for its rest
+							break // the following bytes would be part of the element
 						}
 						continue
 					}
-					message += other.good
+					message += other.valid
 				}
-				assert.Contains(t, requireNoPacked(t, message), "'"+item.name, "%s as the %s of a %s", kind, item.name, typ)
+				assert.Contains(t, requirePackedError(t, message), "'"+item.name, "%s as the %s of a %s", kind, item.name, typ)
 			}
 		}
 	}
 }
 
-func TestPackedItemsMissing(t *testing.T) {
+func TestPackedElementsMissing(t *testing.T) {
 	optional := map[string]bool{"streamIds": true, "allowReconnect": true}
 	for typ, shape := range packedShapes {
 		for n, missing := range shape {
@@ -282,48 +282,48 @@ func TestPackedItemsMissing(t *testing.T) {
 			}
 			items := ""
 			for _, item := range shape[:n] {
-				items += item.good
+				items += item.valid
 			}
 			counted := string([]byte{0x91 + byte(n), byte(typ)}) + items
 			promised := string([]byte{0x91 + byte(len(shape)), byte(typ)}) + items
-			if typ != hubproto.Close || n > 0 { // a Close of no items may be one without an error
-				assert.Contains(t, requireNoPacked(t, counted), "'"+missing.name+"'", "%s", typ)
+			if typ != hubproto.Close || n > 0 { // a Close without elements may be one without an error
+				assert.Contains(t, requirePackedError(t, counted), "'"+missing.name+"'", "%s", typ)
 			}
-			assert.Contains(t, requireNoPacked(t, promised), "'"+missing.name+"'", "%s", typ)
-			// Nor is it taken from what the array does not count.
+			assert.Contains(t, requirePackedError(t, promised), "'"+missing.name+"'", "%s", typ)
+			// Bytes after the end of the array are not used instead.
 			if typ != hubproto.Close || n > 0 {
-				requireNoPacked(t, counted+missing.good+"\x90\x90")
+				requirePackedError(t, counted+missing.valid+"\x90\x90")
 			}
 		}
 	}
 }
 
-func TestParsePackedCutShort(t *testing.T) {
-	// Whatever is missing at the end of a message, it is no message.
-	for _, test := range packedWritten {
+func TestParsePackedTruncated(t *testing.T) {
+	// Truncated messages are invalid.
+	for _, test := range packedAppendCases {
 		for end := range len(test.message) {
-			requireNoPacked(t, test.message[:end])
+			requirePackedError(t, test.message[:end])
 		}
 	}
 }
 
 func TestPackedRestOfTheRecordIsIgnored(t *testing.T) {
-	for _, test := range packedWritten {
+	for _, test := range packedAppendCases {
 		assert.Equal(t, test.want, parsePacked(t, test.message+"\xc1\xdd\xff\xff\xff\xff"), test.name)
 	}
 }
 
-func TestParsePackedForgetsTheMessageBefore(t *testing.T) {
+func TestParsePackedResetsMessage(t *testing.T) {
 	var m hubproto.Message
 	for range 2 {
-		for _, test := range append(packedWritten, packedRead...) {
+		for _, test := range append(packedAppendCases, packedParseCases...) {
 			require.NoError(t, hubproto.MessagePack.Parse(frame(test.message), &m))
 			require.Equal(t, test.want, viewOf(&m), test.name)
 		}
 	}
 }
 
-func TestPackedMessageSharesItsRecord(t *testing.T) {
+func TestPackedMessageSharesRecord(t *testing.T) {
 	record := frame("\x96\x04\x81\xa1a\xa1b\xa1i\xa1T\x91\x01\x91\xa1s")
 	before := string(record)
 	var m hubproto.Message

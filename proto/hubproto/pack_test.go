@@ -50,8 +50,8 @@ type packed struct {
 	Inner  map[string]packed
 }
 
-// What is sent arrives, under names that are declared or in camel case.
-func TestPackedValues(t *testing.T) {
+// Values are restored, with declared names and with names in camel case.
+func TestPackedValuesRoundTrip(t *testing.T) {
 	t.Run("declared names", func(t *testing.T) { testPackedValues(t, declaredPacker, "Name", "name") })
 	t.Run("camel case", func(t *testing.T) { testPackedValues(t, camelPacker, "name", "Name") })
 }

@@ -12,30 +12,30 @@ import (
 	"pgregory.net/rapid"
 )
 
-// timed and untimed differ in that the one has times where the other has texts.
+// withTimes and withoutTimes have the same fields, but the latter has type any or string where the former has times.
 type (
-	timed struct {
+	withTimes struct {
 		At     time.Time
 		P      *time.Time
 		L      []time.Time
 		M      map[string]time.Time
 		R      [2]*time.Time
-		In     *timed
-		All    []timed
+		In     *withTimes
+		All    []withTimes
 		S      string
 		Any    any
 		Raw    json.RawMessage
 		Nested `json:"nested"`
 		Nested2
 	}
-	untimed struct {
+	withoutTimes struct {
 		At     any
 		P      any
 		L      []any
 		M      map[string]any
 		R      [2]any
-		In     *untimed
-		All    []untimed
+		In     *withoutTimes
+		All    []withoutTimes
 		S      string
 		Any    any
 		Raw    json.RawMessage
@@ -48,25 +48,25 @@ type (
 )
 
 var timelessTypes = []reflect.Type{
-	reflect.TypeFor[any](), reflect.TypeFor[[]any](), reflect.TypeFor[map[string]any](), reflect.TypeFor[untimed](), reflect.TypeFor[[]string](), reflect.TypeFor[map[string]string](), reflect.TypeFor[string](), reflect.TypeFor[*untimed](), reflect.TypeFor[json.RawMessage](),
+	reflect.TypeFor[any](), reflect.TypeFor[[]any](), reflect.TypeFor[map[string]any](), reflect.TypeFor[withoutTimes](), reflect.TypeFor[[]string](), reflect.TypeFor[map[string]string](), reflect.TypeFor[string](), reflect.TypeFor[*withoutTimes](), reflect.TypeFor[json.RawMessage](),
 	reflect.TypeFor[embedsTime](), reflect.TypeFor[map[string]lenient](), reflect.TypeFor[TimeSpan](), reflect.TypeFor[byText](),
 }
 
-// sameBesidesTimes checks that a rewritten text says the same as the one that it came from, but for texts that are times.
-func sameBesidesTimes(t require.TestingT, before, after any) {
+// requireSameExceptTimes checks that a rewritten value equals the original one, except for strings that are times.
+func requireSameExceptTimes(t require.TestingT, before, after any) {
 	switch b := before.(type) {
 	case map[string]any:
 		a, ok := after.(map[string]any)
 		require.True(t, ok && len(a) == len(b))
 		for name, value := range b {
 			require.Contains(t, a, name)
-			sameBesidesTimes(t, value, a[name])
+			requireSameExceptTimes(t, value, a[name])
 		}
 	case []any:
 		a, ok := after.([]any)
 		require.True(t, ok && len(a) == len(b))
 		for i := range b {
-			sameBesidesTimes(t, b[i], a[i])
+			requireSameExceptTimes(t, b[i], a[i])
 		}
 	case string:
 		if b == after {
@@ -80,7 +80,7 @@ func sameBesidesTimes(t require.TestingT, before, after any) {
 	}
 }
 
-// decoded is JSON whose numbers keep their digits.
+// decoded returns decoded JSON whose numbers keep their digits.
 func decoded(t require.TestingT, raw []byte) any {
 	d := json.NewDecoder(strings.NewReader(string(raw)))
 	d.UseNumber()
@@ -89,7 +89,7 @@ func decoded(t require.TestingT, raw []byte) any {
 	return v
 }
 
-// checkPlainTimes rewrites raw for a type with times and for those without.
+// checkPlainTimes checks withPlainTimes with raw, for types with and without times.
 func checkPlainTimes(t require.TestingT, raw []byte) {
 	before := string(raw)
 	for _, typ := range timelessTypes {
@@ -98,7 +98,7 @@ func checkPlainTimes(t require.TestingT, raw []byte) {
 		require.NoError(t, err)
 		require.Equal(t, before, string(got), "%s", typ)
 	}
-	for _, typ := range []reflect.Type{reflect.TypeFor[timed](), reflect.TypeFor[*timed](), reflect.TypeFor[[]timed](), reflect.TypeFor[map[string]*timed](), reflect.TypeFor[time.Time](), reflect.TypeFor[[]time.Time](), reflect.TypeFor[map[string]map[string]time.Time]()} {
+	for _, typ := range []reflect.Type{reflect.TypeFor[withTimes](), reflect.TypeFor[*withTimes](), reflect.TypeFor[[]withTimes](), reflect.TypeFor[map[string]*withTimes](), reflect.TypeFor[time.Time](), reflect.TypeFor[[]time.Time](), reflect.TypeFor[map[string]map[string]time.Time]()} {
 		require.True(t, holdsTime(typ), "%s", typ)
 		got, err := withPlainTimes(raw, typ)
 		require.Equal(t, before, string(raw), "what was received is left as it is")
@@ -106,23 +106,23 @@ func checkPlainTimes(t require.TestingT, raw []byte) {
 			continue
 		}
 		require.True(t, json.Valid(got), "%s from %s", got, raw)
-		sameBesidesTimes(t, decoded(t, raw), decoded(t, got))
+		requireSameExceptTimes(t, decoded(t, raw), decoded(t, got))
 		again, err := withPlainTimes(got, typ)
 		require.NoError(t, err)
 		require.Equal(t, string(got), string(again))
 	}
 
-	// Bound, it is the same with times and without.
-	var with timed
-	var without untimed
+	// Binding to the types with and without times yields the same values.
+	var with withTimes
+	var without withoutTimes
 	if JSON.BindValue(raw, reflect.ValueOf(&with).Elem()) != nil {
 		return
 	}
 	require.NoError(t, JSON.BindValue(raw, reflect.ValueOf(&without).Elem()), "%s", raw)
-	sameBound(t, &without, &with)
+	requireSameBound(t, &without, &with)
 }
 
-func sameBound(t require.TestingT, without *untimed, with *timed) {
+func requireSameBound(t require.TestingT, without *withoutTimes, with *withTimes) {
 	require.Equal(t, without.S, with.S)
 	require.Equal(t, without.Any, with.Any)
 	require.Equal(t, string(without.Raw), string(with.Raw))
@@ -152,11 +152,11 @@ func sameBound(t require.TestingT, without *untimed, with *timed) {
 		same(without.R[i], with.R[i])
 	}
 	for i := range with.All {
-		sameBound(t, &without.All[i], &with.All[i])
+		requireSameBound(t, &without.All[i], &with.All[i])
 	}
 	require.Equal(t, without.In == nil, with.In == nil)
 	if with.In != nil {
-		sameBound(t, without.In, with.In)
+		requireSameBound(t, without.In, with.In)
 	}
 }
 
@@ -172,15 +172,15 @@ func TestPlainTimes(t *testing.T) {
 		raw := []byte(strings.TrimSpace(seed))
 		checkPlainTimes(t, raw)
 		within := append([]byte(`["x",`), raw...)
-		checkPlainTimes(t, append(within, `,"2024-05-06"]`...)[5:len(within)]) // cut from what is larger, as arguments are
+		checkPlainTimes(t, append(within, `,"2024-05-06"]`...)[5:len(within)]) // part of a larger slice, as arguments are
 	}
-	got, err := withPlainTimes([]byte(`{"at" : "2024\u002d05-06" , "s":"2024\u002d05-06", "L":[ "2024-05-06T07:08+01",	"2024-05-06T07:08:09Z" ],"any":"2024-05-06" }`), reflect.TypeFor[timed]())
+	got, err := withPlainTimes([]byte(`{"at" : "2024\u002d05-06" , "s":"2024\u002d05-06", "L":[ "2024-05-06T07:08+01",	"2024-05-06T07:08:09Z" ],"any":"2024-05-06" }`), reflect.TypeFor[withTimes]())
 	require.NoError(t, err)
 	assert.Equal(t, `{"at" : "2024-05-06T00:00:00Z" , "s":"2024\u002d05-06", "L":[ "2024-05-06T07:08:00+01:00",	"2024-05-06T07:08:09Z" ],"any":"2024-05-06" }`, string(got))
 }
 
-// Values of types without times bind as encoding/json has it, if it takes them.
-func TestPlainTimesOfAnything(t *testing.T) {
+// Checks random values.
+func TestPlainTimesOfRandomValues(t *testing.T) {
 	texts := rapid.SampledFrom([]string{`"2024-05-06"`, `"2024\u002d05-06T07:08"`, `"2024-05-06T07:08:09.5-02:30"`, `"x"`, `"\"2024-05-06\""`, `null`, `5`, `"\\"`, `true`, `1e5`})
 	names := rapid.SampledFrom([]string{"at", "AT", "p", "l", "m", "r", "in", "all", "s", "any", "raw", "nested", "t", "u", `\u0061t`, "other", "2024-05-06"})
 	spaces := rapid.SampledFrom([]string{"", " ", "\n\t"})
@@ -211,7 +211,7 @@ func FuzzPlainTimes(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		var m Message // what has not been parsed is not rewritten
+		var m Message // only parsed values are rewritten
 		if JSON.Parse([]byte(`{"type":3,"invocationId":"1","result":`+string(raw)+`}`), &m) != nil || !json.Valid(m.Value) || checkSurrogates(m.Value) != nil {
 			return
 		}

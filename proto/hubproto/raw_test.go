@@ -12,8 +12,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// sent gives what arrives of a value.
-func sent(t require.TestingT, p Protocol, v any, into reflect.Value) {
+// roundTrip encodes v as an argument of a call, and binds it to into.
+func roundTrip(t require.TestingT, p Protocol, v any, into reflect.Value) {
 	record, err := p.AppendInvocation(nil, nil, "T", []any{v})
 	require.NoError(t, err, "%s %s", p.Name(), v)
 	n, err := p.Next(record, 0, 0)
@@ -24,32 +24,32 @@ func sent(t require.TestingT, p Protocol, v any, into reflect.Value) {
 	require.NoError(t, p.BindArguments(m.Arguments, []reflect.Value{into}), "%s %s", p.Name(), v)
 }
 
-// What only passes through stays what it is.
-func TestRawPassesThrough(t *testing.T) {
+// Values of type json.RawMessage are not changed.
+func TestRawMessageIsUnchanged(t *testing.T) {
 	for _, text := range []string{
 		`null`, `true`, `0`, `-1`, `9007199254740993`, `-9007199254740993`, `9223372036854775807`, `-9223372036854775808`, `9223372036854775808`, `18446744073709551615`, `1.5`, `0.1`, `-1e-7`, `"x"`, `""`, `"null"`, `"2024-05-06"`, `[]`, `{}`,
 		`[null,[9007199254740993,{"a":[]}]]`, `{"A":1,"Name":{"b":[9007199254740993,"é😀"]},"a":2}`, `"\"\\\u0000\u001e"`,
 	} {
 		for _, p := range []Protocol{JSON, MessagePack, MessagePackOptions{CamelCase: true}.Protocol()} {
 			var raw json.RawMessage
-			sent(t, p, json.RawMessage(text), reflect.ValueOf(&raw).Elem())
+			roundTrip(t, p, json.RawMessage(text), reflect.ValueOf(&raw).Elem())
 			assert.JSONEq(t, text, string(raw), p.Name())
 			if !strings.ContainsAny(text, `.e\`) {
 				assert.Equal(t, text, string(raw), p.Name())
 			}
-			var again json.RawMessage // through us, to the next
-			sent(t, p, raw, reflect.ValueOf(&again).Elem())
+			var again json.RawMessage // forwarded
+			roundTrip(t, p, raw, reflect.ValueOf(&again).Elem())
 			assert.Equal(t, string(raw), string(again), p.Name())
 		}
 	}
-	for _, text := range []string{`1e400`, `-1E+400`, `1e-400`, `18446744073709551616`, `123456789012345678901234567890`, `0.1000000000000000055511151231257827`, `[1.0,{"a":1e400}]`, strings.Repeat("9", 400)} { // JSON has no bounds
+	for _, text := range []string{`1e400`, `-1E+400`, `1e-400`, `18446744073709551616`, `123456789012345678901234567890`, `0.1000000000000000055511151231257827`, `[1.0,{"a":1e400}]`, strings.Repeat("9", 400)} { // JSON does not limit numbers
 		var raw json.RawMessage
-		sent(t, JSON, json.RawMessage(text), reflect.ValueOf(&raw).Elem())
+		roundTrip(t, JSON, json.RawMessage(text), reflect.ValueOf(&raw).Elem())
 		assert.Equal(t, text, string(raw))
 	}
 }
 
-func TestRawBindsWithItsSpaces(t *testing.T) {
+func TestRawMessageKeepsWhiteSpace(t *testing.T) {
 	const text = `{ "a" : [ 1e400 , 9007199254740993 , null ] , "a" : "\u0078" }`
 	var in struct {
 		Raw  json.RawMessage
@@ -64,8 +64,8 @@ func TestRawBindsWithItsSpaces(t *testing.T) {
 	assert.Equal(t, "9007199254740993", string(*in.P))
 }
 
-// any is for values that are looked at: its numbers are float64 in JSON.
-func TestAnyBendsNumbersAndRawDoesNot(t *testing.T) {
+// Numbers in JSON are decoded into any as float64.
+func TestNumbersInAnyAreFloats(t *testing.T) {
 	var v any
 	require.NoError(t, JSON.BindValue([]byte(`9007199254740993`), reflect.ValueOf(&v).Elem()))
 	assert.Equal(t, 9007199254740992.0, v)
@@ -74,7 +74,7 @@ func TestAnyBendsNumbersAndRawDoesNot(t *testing.T) {
 	assert.Equal(t, int64(9007199254740993), v)
 }
 
-func TestPackedRawIsTheTextOfTheValue(t *testing.T) {
+func TestPackedRawMessageIsJSONOfValue(t *testing.T) {
 	for value, want := range map[string]string{
 		"\xc0": `null`, "\xc3": `true`, "\xcf\x00\x20\x00\x00\x00\x00\x00\x01": `9007199254740993`, "\xcf\xff\xff\xff\xff\xff\xff\xff\xff": `18446744073709551615`, "\xd3\x80\x00\x00\x00\x00\x00\x00\x00": `-9223372036854775808`, "\xcb\x3f\xf8\x00\x00\x00\x00\x00\x00": `1.5`,
 		"\xa3a\"b": `"a\"b"`, "\xc4\x02\x00\xff": `"AP8="`, "\xd6\xff\x66\x38\x81\xd9": `"2024-05-06T07:08:09Z"`, "\x92\x01\xc0": `[1,null]`, "\x82\xa1b\x90\xa1A\x81\xa1x\x01": `{"A":{"x":1},"b":[]}`,
@@ -83,15 +83,15 @@ func TestPackedRawIsTheTextOfTheValue(t *testing.T) {
 		require.NoError(t, MessagePack.BindValue([]byte(value), reflect.ValueOf(&raw).Elem()), "%x", value)
 		assert.Equal(t, want, string(raw), "%x", value)
 	}
-	for _, value := range []string{"\xcb\x7f\xf8\x00\x00\x00\x00\x00\x00", "\xca\x7f\x80\x00\x00", "\x91\xcb\xff\xf0\x00\x00\x00\x00\x00\x00", "\xd4\x05\x00", "\x81\x90\x01"} { // JSON has no such value
+	for _, value := range []string{"\xcb\x7f\xf8\x00\x00\x00\x00\x00\x00", "\xca\x7f\x80\x00\x00", "\x91\xcb\xff\xf0\x00\x00\x00\x00\x00\x00", "\xd4\x05\x00", "\x81\x90\x01"} { // not representable in JSON
 		var raw json.RawMessage
 		var bind *BindError
 		assert.ErrorAs(t, MessagePack.BindValue([]byte(value), reflect.ValueOf(&raw).Elem()), &bind, "%x is %s", value, raw)
 	}
 }
 
-// What MessagePack has no number for fails what would send it, and the error names the number.
-func TestPackedRawThatDoesNotFit(t *testing.T) {
+// Encoding fails for numbers that MessagePack cannot represent, and the error contains the number.
+func TestPackedRawMessageOutOfRangeFails(t *testing.T) {
 	long, _ := new(big.Int).SetString("123456789012345678901234567890", 10)
 	for number, v := range map[string]any{
 		"1e400": json.RawMessage(`1e400`), "-1e400": json.RawMessage(` [ {"a": -1e400 } ] `), "18446744073709551617": json.RawMessage(`18446744073709551617`), "-9223372036854775809": json.RawMessage(`{"a":[-9223372036854775809]}`), strings.Repeat("9", 400): json.RawMessage(strings.Repeat("9", 400)),
@@ -111,11 +111,11 @@ func TestPackedRawThatDoesNotFit(t *testing.T) {
 		_, err := JSON.AppendResult(nil, []byte("1"), v)
 		require.NoError(t, err)
 	}
-	for _, text := range []string{`18446744073709551616`, `100000000000000000000`, `-36893488147419103232`, `1e308`, `1e-400`, `0.1`} { // a float does for these
+	for _, text := range []string{`18446744073709551616`, `100000000000000000000`, `-36893488147419103232`, `1e308`, `1e-400`, `0.1`} { // representable as floats
 		_, err := MessagePack.AppendResult(nil, []byte("1"), json.RawMessage(text))
 		require.NoError(t, err, text)
 	}
-	_, err := MessagePack.AppendResult(nil, nil, json.RawMessage(`{`)) // nor is what is not JSON
+	_, err := MessagePack.AppendResult(nil, nil, json.RawMessage(`{`)) // invalid JSON fails as well
 	require.Error(t, err)
 	_, err = MessagePack.AppendResult(nil, nil, json.RawMessage(`"\ud83d"`))
 	require.Error(t, err)
@@ -123,8 +123,8 @@ func TestPackedRawThatDoesNotFit(t *testing.T) {
 	require.ErrorIs(t, err, errTooDeep)
 }
 
-// Whole numbers arrive as they were sent, or not at all.
-func TestPackedRawNumbersAreExact(t *testing.T) {
+// Integers are restored exactly, or encoding fails.
+func TestPackedRawIntegersAreExact(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		text := rapid.StringMatching(`-?(0|[1-9][0-9]{0,24})`).Draw(t, "number")
 		record, err := MessagePack.AppendResult(nil, []byte("1"), json.RawMessage(text))
@@ -144,7 +144,7 @@ func TestPackedRawNumbersAreExact(t *testing.T) {
 			require.Zero(t, got.Cmp(new(big.Rat).SetInt(want)), "%s: %s", text, raw)
 			return
 		}
-		f, _ := got.Float64() // the shortest digits that stand for the float
+		f, _ := got.Float64() // the shortest decimal form of the float
 		back, accuracy := new(big.Float).SetInt(want).Float64()
 		require.Equal(t, big.Exact, accuracy, text)
 		require.Equal(t, back, f, text)

@@ -12,7 +12,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// scanWhole goes through the object that record begins with, and gives its text.
+// scanWhole scans the object at the beginning of record, and returns its text.
 func scanWhole(record []byte) ([]byte, bool) {
 	s, err := scanObject(record)
 	if err != nil {
@@ -26,7 +26,7 @@ func scanWhole(record []byte) ([]byte, bool) {
 	return record[:s.i+1], true
 }
 
-// depthOf counts how deep JSON nests.
+// depthOf returns the nesting depth of JSON.
 func depthOf(text []byte) int {
 	depth, deepest := 0, 0
 	decoder := json.NewDecoder(bytes.NewReader(text))
@@ -46,14 +46,14 @@ func depthOf(text []byte) int {
 	}
 }
 
-// checkScan holds the scanner against encoding/json, for records that hold an object.
+// checkScan compares the scanner with encoding/json, for records that contain an object.
 func checkScan(t require.TestingT, record []byte) {
 	trimmed := bytes.TrimLeft(record, " \t\r\n")
 	if len(trimmed) == 0 || trimmed[0] != '{' {
 		return
 	}
 	object, ok := scanWhole(record)
-	// A decoder stops behind the object, as the scanner does.
+	// A Decoder stops after the object, as the scanner does.
 	var raw json.RawMessage
 	err := json.NewDecoder(bytes.NewReader(record)).Decode(&raw)
 	if ok {
@@ -84,7 +84,7 @@ func FuzzScan(f *testing.F) {
 }
 
 func TestScanAgreesOnMutations(t *testing.T) {
-	// Every seed with each of its bytes removed, doubled, or replaced by what means something in JSON.
+	// Each seed with each of its bytes removed, doubled, or replaced by a character that has a meaning in JSON.
 	const meaning = "\"\\{}[],:-+.eE019tfnu \n\x00\x1e\x80"
 	for _, seed := range scanSeeds {
 		for i := range len(seed) {
@@ -98,7 +98,7 @@ func TestScanAgreesOnMutations(t *testing.T) {
 }
 
 func TestScanAgreesOnRandomTokens(t *testing.T) {
-	// Tokens in random order come close to JSON much more often than bytes do.
+	// Random sequences of tokens are much more often almost valid JSON than random bytes are.
 	tokens := []string{"{", "}", "[", "]", ",", ":", `"a"`, `""`, `"\n"`, "1", "-0", "1.5e3", "true", "false", "null", " "}
 	rapid.Check(t, func(t *rapid.T) {
 		checkScan(t, []byte("{"+strings.Join(rapid.SliceOf(rapid.SampledFrom(tokens)).Draw(t, "tokens"), "")))
@@ -106,7 +106,7 @@ func TestScanAgreesOnRandomTokens(t *testing.T) {
 }
 
 func TestScanAgreesOnNumbers(t *testing.T) {
-	// All texts of up to five of the characters that numbers are made of.
+	// All strings of up to five characters that occur in numbers.
 	var try func(text string)
 	try = func(text string) {
 		checkScan(t, []byte(`{"a":`+text+`}`))
@@ -131,7 +131,7 @@ func TestSplitElements(t *testing.T) {
 		"[\n-1\n,\n{\n}\n,\n[\n]\n,\ntrue\n]":   {"-1", "{\n}", "[\n]", "true"},
 		`["\u005d","é€😀",{"\"":"\\\""},"\\\""]`: {`"\u005d"`, `"é€😀"`, `{"\"":"\\\""}`, `"\\\""`},
 	} {
-		for room := range len(want) + 2 { // what has no room is counted all the same
+		for room := range len(want) + 2 { // elements beyond the capacity are counted as well
 			into := make([][]byte, room)
 			require.Equal(t, len(want), splitElements([]byte(array), into), array)
 			for i := range min(room, len(want)) {
@@ -163,7 +163,7 @@ func TestSplitElementsAgrees(t *testing.T) {
 	})
 }
 
-// anyJSON generates what JSON binds to in a variable of type any.
+// anyJSON generates values as JSON is decoded into a variable of type any.
 func anyJSON(depth int) *rapid.Generator[any] {
 	scalars := []*rapid.Generator[any]{
 		rapid.Just[any](nil), rapid.Bool().AsAny(), rapid.Float64().AsAny(), rapid.Float64Range(-10, 10).AsAny(), rapid.String().AsAny(),
@@ -193,7 +193,7 @@ func TestParseInt(t *testing.T) {
 	}
 }
 
-func TestStringsThereAndBack(t *testing.T) {
+func TestStringsRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		text := rapid.OneOf(rapid.String(), rapid.Map(rapid.SliceOf(rapid.Byte()), func(b []byte) string { return string(b) })).Draw(t, "text")
 		quoted := appendString(nil, text)
@@ -208,7 +208,7 @@ func TestStringsThereAndBack(t *testing.T) {
 		var decoded string
 		require.NoError(t, json.Unmarshal(quoted, &decoded))
 		require.Equal(t, decoded, string(back))
-		// encoding/json agrees on what the text is.
+		// encoding/json decodes its own encoding to the same string.
 		std, err := json.Marshal(text)
 		require.NoError(t, err)
 		var stdDecoded string
@@ -230,7 +230,7 @@ func TestUnescapeAgrees(t *testing.T) {
 		require.Equal(t, want, string(got))
 		for _, half := range []string{`\ud83d`, `\ude00`, `\udbff`, `\udc00`, `\ud800`, `\udfff`} {
 			_, ok := unescape([]byte(text + half))
-			// A low half completes a text that ends with a high one, but there is none in the pieces.
+			// A low surrogate would complete a text that ends with a high one, but no piece does.
 			require.False(t, ok, "%s%s", text, half)
 			_, ok = unescape([]byte(half + "x" + text))
 			require.False(t, ok)

@@ -15,8 +15,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// east gives a time at an offset in minutes.
-func east(t time.Time, minutes int) time.Time {
+// inZone returns the local time t in the zone with an offset in minutes.
+func inZone(t time.Time, minutes int) time.Time {
 	zone := time.FixedZone("", minutes*60)
 	y, m, d := t.Date()
 	return time.Date(y, m, d, t.Hour(), t.Minute(), t.Second(), t.Nanosecond(), zone)
@@ -24,8 +24,8 @@ func east(t time.Time, minutes int) time.Time {
 
 var someTime = time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC)
 
-// goodTimes are the forms that the reference reads.
-var goodTimes = map[string]time.Time{
+// validTimes are the forms that the reference accepts.
+var validTimes = map[string]time.Time{
 	"2024-05-06":                                 time.Date(2024, 5, 6, 0, 0, 0, 0, time.UTC),
 	"2024-02-29":                                 time.Date(2024, 2, 29, 0, 0, 0, 0, time.UTC),
 	"2000-02-29":                                 time.Date(2000, 2, 29, 0, 0, 0, 0, time.UTC),
@@ -33,37 +33,37 @@ var goodTimes = map[string]time.Time{
 	"9999-12-31":                                 time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC),
 	"2024-05-06T07:08":                           time.Date(2024, 5, 6, 7, 8, 0, 0, time.UTC),
 	"2024-05-06T07:08Z":                          time.Date(2024, 5, 6, 7, 8, 0, 0, time.UTC),
-	"2024-05-06T07:08+02":                        east(time.Date(2024, 5, 6, 7, 8, 0, 0, time.UTC), 120),
-	"2024-05-06T07:08-02:30":                     east(time.Date(2024, 5, 6, 7, 8, 0, 0, time.UTC), -150),
+	"2024-05-06T07:08+02":                        inZone(time.Date(2024, 5, 6, 7, 8, 0, 0, time.UTC), 120),
+	"2024-05-06T07:08-02:30":                     inZone(time.Date(2024, 5, 6, 7, 8, 0, 0, time.UTC), -150),
 	"2024-05-06T07:08:09":                        someTime,
 	"2024-05-06T07:08:09Z":                       someTime,
 	"2024-05-06T07:08:09+00":                     someTime,
 	"2024-05-06T07:08:09+00:00":                  someTime,
 	"2024-05-06T07:08:09-00:00":                  someTime,
-	"2024-05-06T07:08:09+14":                     east(someTime, 14*60),
-	"2024-05-06T07:08:09+14:00":                  east(someTime, 14*60),
-	"2024-05-06T07:08:09-14:00":                  east(someTime, -14*60),
-	"2024-05-06T07:08:09+13:59":                  east(someTime, 14*60-1),
-	"2024-05-06T07:08:09-00:01":                  east(someTime, -1),
+	"2024-05-06T07:08:09+14":                     inZone(someTime, 14*60),
+	"2024-05-06T07:08:09+14:00":                  inZone(someTime, 14*60),
+	"2024-05-06T07:08:09-14:00":                  inZone(someTime, -14*60),
+	"2024-05-06T07:08:09+13:59":                  inZone(someTime, 14*60-1),
+	"2024-05-06T07:08:09-00:01":                  inZone(someTime, -1),
 	"2024-05-06T00:00:00":                        time.Date(2024, 5, 6, 0, 0, 0, 0, time.UTC),
 	"2024-05-06T23:59:59":                        time.Date(2024, 5, 6, 23, 59, 59, 0, time.UTC),
 	"2024-05-06T07:08:09.1":                      someTime.Add(100 * time.Millisecond),
 	"2024-05-06T07:08:09.0":                      someTime,
 	"2024-05-06T07:08:09.1Z":                     someTime.Add(100 * time.Millisecond),
 	"2024-05-06T07:08:09.1234567":                someTime.Add(123456700),
-	"2024-05-06T07:08:09.1234567+01:00":          east(someTime.Add(123456700), 60),
+	"2024-05-06T07:08:09.1234567+01:00":          inZone(someTime.Add(123456700), 60),
 	"2024-05-06T07:08:09.123456789":              someTime.Add(123456789),
-	"2024-05-06T07:08:09.1234567899":             someTime.Add(123456789), // cut, not rounded
+	"2024-05-06T07:08:09.1234567899":             someTime.Add(123456789), // truncated, not rounded
 	"2024-05-06T07:08:09.9999999999999999":       someTime.Add(999999999),
-	"2024-05-06T07:08:09.0000000000000001-03":    east(someTime, -180),
-	"2024-05-06T07:08:09.1234567890123456+01:00": east(someTime.Add(123456789), 60),
-	"0001-01-01T00:00:00-14:00":                  east(time.Time{}, -14*60),
-	"0001-01-01T14:00:00+14:00":                  east(time.Date(1, 1, 1, 14, 0, 0, 0, time.UTC), 14*60),
+	"2024-05-06T07:08:09.0000000000000001-03":    inZone(someTime, -180),
+	"2024-05-06T07:08:09.1234567890123456+01:00": inZone(someTime.Add(123456789), 60),
+	"0001-01-01T00:00:00-14:00":                  inZone(time.Time{}, -14*60),
+	"0001-01-01T14:00:00+14:00":                  inZone(time.Date(1, 1, 1, 14, 0, 0, 0, time.UTC), 14*60),
 	"9999-12-31T23:59:59.999999999":              time.Date(9999, 12, 31, 23, 59, 59, 999999999, time.UTC),
-	"9999-12-31T09:59:59.9999999999999999-14:00": east(time.Date(9999, 12, 31, 9, 59, 59, 999999999, time.UTC), -14*60),
+	"9999-12-31T09:59:59.9999999999999999-14:00": inZone(time.Date(9999, 12, 31, 9, 59, 59, 999999999, time.UTC), -14*60),
 }
 
-var badTimes = []string{
+var invalidTimes = []string{
 	"", "2", "2024", "2024-05", "2024-5-6", "24-05-06", "2024-05-6", "2024-05-066", "02024-05-06", "2024/05/06", "20240506", "2024-05-06T", "2024-05-06Z", "2024-05-06+01:00", "2024-05-06T07", "2024-05-06T07:", "2024-05-06T07:8", "2024-05-06T7:08",
 	"2024-05-06T07Z", "2024-05-06 07:08:09", "2024-05-06t07:08:09", "2024-05-06T07:08:09z", "2024-05-06T07:08:", "2024-05-06T07:08:9", "2024-05-06T07:08:090", "2024-05-06T07:08.5", "2024-05-06T07:08:09.", "2024-05-06T07:08:09.Z", "2024-05-06T07:08:09,5",
 	"2024-05-06T07:08:09.12345678901234567", "2024-05-06T07:08:09.12345678901234567Z", "2024-05-06T07:08:09.1x", "2024-05-06T07:08:09 Z", "2024-05-06T07:08:09ZZ", "2024-05-06T07:08:09Z+01:00", "2024-05-06T07:08:09+", "2024-05-06T07:08:09+1", "2024-05-06T07:08:09+1:00",
@@ -73,8 +73,8 @@ var badTimes = []string{
 	"2024-05-06T07:08:09.+1", "2024-05-06T+7:08", "2024-+5-06", "2024--5-06", "+024-05-06",
 }
 
-// inJSON and inPacked give arguments that hold one text.
-func inJSON(text string) []byte {
+// quotedJSON and packedString return text encoded as a string.
+func quotedJSON(text string) []byte {
 	b, err := json.Marshal(text)
 	if err != nil {
 		panic(err)
@@ -82,11 +82,11 @@ func inJSON(text string) []byte {
 	return b
 }
 
-func inPacked(text string) []byte { return msgp.AppendString(nil, text) }
+func packedString(text string) []byte { return msgp.AppendString(nil, text) }
 
-func TestTimesBind(t *testing.T) {
-	for text, want := range goodTimes {
-		for p, value := range map[Protocol][]byte{JSON: inJSON(text), MessagePack: inPacked(text)} {
+func TestBindTimes(t *testing.T) {
+	for text, want := range validTimes {
+		for p, value := range map[Protocol][]byte{JSON: quotedJSON(text), MessagePack: packedString(text)} {
 			var got time.Time
 			require.NoError(t, p.BindValue(value, reflect.ValueOf(&got).Elem()), "%s %s", p.Name(), text)
 			assert.True(t, want.Equal(got), "%s %s: %s", p.Name(), text, got)
@@ -96,8 +96,8 @@ func TestTimesBind(t *testing.T) {
 			}
 		}
 	}
-	for _, text := range badTimes {
-		for p, value := range map[Protocol][]byte{JSON: inJSON(text), MessagePack: inPacked(text)} {
+	for _, text := range invalidTimes {
+		for p, value := range map[Protocol][]byte{JSON: quotedJSON(text), MessagePack: packedString(text)} {
 			var got time.Time
 			var bind *BindError
 			assert.ErrorAs(t, p.BindValue(value, reflect.ValueOf(&got).Elem()), &bind, "%s %q is %s", p.Name(), text, got)
@@ -106,7 +106,7 @@ func TestTimesBind(t *testing.T) {
 }
 
 type (
-	// Dated has the places where a time can be.
+	// Dated has times in all places where they can occur.
 	Dated struct {
 		At      time.Time
 		Until   *time.Time
@@ -129,8 +129,8 @@ type (
 	Pointed struct{ Ended *time.Time }
 )
 
-// A time without a zone fits wherever a time can be, and a text that looks like one stays as it is.
-func TestTimesBindAtAnyDepth(t *testing.T) {
+// A time without a zone binds to times at any depth. Strings that look like times are not changed.
+func TestBindTimesAtAnyDepth(t *testing.T) {
 	const text = "2024-05-06T07:08"
 	at := time.Date(2024, 5, 6, 7, 8, 0, 0, time.UTC)
 	p := &at
@@ -154,9 +154,9 @@ func TestTimesBindAtAnyDepth(t *testing.T) {
 	require.NoError(t, MessagePack.BindValue(packed, reflect.ValueOf(&got).Elem()))
 	assert.Equal(t, want, got)
 
-	// One that is bad is refused wherever it is.
+	// An invalid time is refused at any place.
 	n := strings.Count(raw, `"@"`)
-	const others = 7 // a name, and what is no time
+	const others = 7 // one is a name, the others do not bind to times
 	refused := 0
 	for i := range n {
 		parts := strings.Split(raw, `"@"`)
@@ -175,7 +175,7 @@ func TestTimesBindAtAnyDepth(t *testing.T) {
 	assert.Equal(t, n-others, refused)
 }
 
-func TestTimesInArguments(t *testing.T) {
+func TestBindTimesInArguments(t *testing.T) {
 	var a, b time.Time
 	var s string
 	params := []reflect.Value{reflect.ValueOf(&a).Elem(), reflect.ValueOf(&s).Elem(), reflect.ValueOf(&b).Elem()}
@@ -188,14 +188,14 @@ func TestTimesInArguments(t *testing.T) {
 	}
 }
 
-// zoned reads itself: nobody else reads what it is given.
-type zoned struct{ text string }
+// selfDecoding decodes itself, so its JSON is not rewritten.
+type selfDecoding struct{ text string }
 
-func (z *zoned) UnmarshalJSON(raw []byte) error { z.text = string(raw); return nil }
+func (z *selfDecoding) UnmarshalJSON(raw []byte) error { z.text = string(raw); return nil }
 
-func TestTimesOfTypesThatReadThemselves(t *testing.T) {
+func TestTimesInSelfDecodingTypesAreNotRewritten(t *testing.T) {
 	var got struct {
-		Z  zoned
+		Z  selfDecoding
 		At time.Time
 	}
 	require.NoError(t, JSON.BindValue([]byte(`{"z":{"at":"2024-05-06"},"at":"2024-05-06"}`), reflect.ValueOf(&got).Elem()))
@@ -203,8 +203,8 @@ func TestTimesOfTypesThatReadThemselves(t *testing.T) {
 	assert.Equal(t, time.Date(2024, 5, 6, 0, 0, 0, 0, time.UTC), got.At)
 }
 
-func TestTimesAreWritten(t *testing.T) {
-	at := east(someTime.Add(123456789), 60)
+func TestEncodeTimes(t *testing.T) {
+	at := inZone(someTime.Add(123456789), 60)
 	got, err := appendValue(nil, at, 1)
 	require.NoError(t, err)
 	assert.Equal(t, `"2024-05-06T07:08:09.123456789+01:00"`, string(got))
@@ -213,7 +213,7 @@ func TestTimesAreWritten(t *testing.T) {
 	assert.Equal(t, "d6ff663881d9", hex.EncodeToString(got))
 }
 
-// Where this reads a text that time.Parse reads, it is the same time.
+// If both parseTime and time.Parse accept a text, they return the same time.
 func TestParseTimeAgreesWithGo(t *testing.T) {
 	digits := func(t *rapid.T, label string, low, high, width int) string {
 		return fmt.Sprintf("%0*d", width, rapid.IntRange(low, high).Draw(t, label))
@@ -235,7 +235,7 @@ func TestParseTimeAgreesWithGo(t *testing.T) {
 		require.True(t, want.Equal(got), "%s: %s", text, got)
 		require.Equal(t, want.Format(time.RFC3339Nano), got.Format(time.RFC3339Nano))
 	})
-	rapid.Check(t, func(t *rapid.T) { // all that Go writes of the years that there are is read
+	rapid.Check(t, func(t *rapid.T) { // accepts all times that Go formats, within the supported years
 		at := time.Unix(rapid.Int64Range(-62135596800+86400, 253402300799-86400).Draw(t, "seconds"), rapid.Int64Range(0, 999999999).Draw(t, "nano"))
 		at = at.In(time.FixedZone("", 60*rapid.IntRange(-14*60, 14*60).Draw(t, "offset")))
 		got, err := parseTime(at.Format(time.RFC3339Nano))
@@ -248,10 +248,10 @@ func TestParseTimeAgreesWithGo(t *testing.T) {
 }
 
 func FuzzTime(f *testing.F) {
-	for text := range goodTimes {
+	for text := range validTimes {
 		f.Add(text)
 	}
-	for _, text := range badTimes {
+	for _, text := range invalidTimes {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
@@ -260,7 +260,7 @@ func FuzzTime(f *testing.F) {
 			require.True(t, want.Equal(at), "%q: %s, %s", text, at, want)
 		}
 		var fromText time.Time
-		packErr := MessagePack.BindValue(inPacked(text), reflect.ValueOf(&fromText).Elem())
+		packErr := MessagePack.BindValue(packedString(text), reflect.ValueOf(&fromText).Elem())
 		require.Equal(t, err == nil, packErr == nil, "%q", text)
 		if err != nil {
 			require.Zero(t, at)
@@ -268,9 +268,9 @@ func FuzzTime(f *testing.F) {
 		}
 		require.True(t, len(text) >= len("2024-05-06") && len(text) <= len("2024-05-06T07:08:09.1234567890123456+01:00"), text)
 		require.Equal(t, at, fromText)
-		require.NoError(t, JSON.BindValue(inJSON(text), reflect.ValueOf(&fromText).Elem()))
+		require.NoError(t, JSON.BindValue(quotedJSON(text), reflect.ValueOf(&fromText).Elem()))
 		require.True(t, at.Equal(fromText))
-		for _, p := range []Protocol{JSON, MessagePack} { // what was read is written, and read as the same
+		for _, p := range []Protocol{JSON, MessagePack} { // a parsed time can be encoded, and decodes to the same time
 			record, err := p.AppendResult(nil, []byte("1"), at)
 			require.NoError(t, err, "%s %q", p.Name(), text)
 			var m Message

@@ -16,7 +16,7 @@ import (
 
 const hms = 1*time.Hour + 2*time.Minute + 3*time.Second
 
-// writtenSpans are written so, and read.
+// writtenSpans are the canonical forms, which are both encoded and decoded.
 var writtenSpans = map[string]time.Duration{
 	"00:00:00":                 0,
 	"00:00:00.0000001":         tick,
@@ -36,13 +36,13 @@ var writtenSpans = map[string]time.Duration{
 	"-00:59:59.1234567":        -(59*time.Minute + 59*time.Second + 123456700),
 }
 
-// readSpans are read, too.
-var readSpans = map[string]time.Duration{
+// parsedSpans are further forms that are decoded.
+var parsedSpans = map[string]time.Duration{
 	"0": 0, "-0": 0, "1": day, "-7": -7 * day, "007": 7 * day, "106751": 106751 * day, "01:02": hms - 3*time.Second, "1:2": hms - 3*time.Second, "1:2:3": hms, "1.1:2": day + hms - 3*time.Second, "-1.1:2": -(day + hms - 3*time.Second), "0001.0001:0002:0003": day + hms,
 	"00:00:00.1": 100 * time.Millisecond, "00:00:00.12": 120 * time.Millisecond, "00:00:00.0000000": 0, "0.00:00:00": 0, "-00:00:00": 0, "1:2:3.4": hms + 400*time.Millisecond, "0.23:59:59.9999999": day - tick,
 }
 
-var badSpans = []string{
+var invalidSpans = []string{
 	"", "-", "--1", "+1", " 1", "1 ", "1:", ":1", "1::2", "1:2:", "1:2:3:", "1:2:3:4", "1.2", "1.", ".1", "1.2:", ".2:3", ".1:2:3", "1.2:3:4.", "1:2:3.", "1:2.3", "1.2:3.4", "1:2:3.12345678", "1:2:3.x", "1:2:3.-1", "1:-2", "1:+2", "-1:-2:3", "1.2.3:4:5", "1:2:3.4.5",
 	"24:00", "24:00:00", "00:60", "00:60:00", "00:00:60", "1.24:00:00", "106752", "-106752", "106751.23:47:16.8547759", "-106751.23:47:16.8547759", "10675199.02:48:05.4775807", "99999999999999999999", "1e3", "1h2m3s", "PT1H", "x", "null", "true", "1:2:3Z", "0x1", "१:2:3", "1:2:3,4",
 	"4294967296:0:0", "0:4294967296", "1\x00", "1_0",
@@ -71,30 +71,30 @@ func TestTimeSpans(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, s, back)
 	}
-	for _, spans := range []map[string]time.Duration{writtenSpans, readSpans} {
+	for _, spans := range []map[string]time.Duration{writtenSpans, parsedSpans} {
 		for text, d := range spans {
-			for p, value := range map[Protocol][]byte{JSON: inJSON(text), MessagePack: inPacked(text)} {
+			for p, value := range map[Protocol][]byte{JSON: quotedJSON(text), MessagePack: packedString(text)} {
 				got, err := bindSpan(p, value)
 				require.NoError(t, err, "%s %s", p.Name(), text)
 				assert.Equal(t, TimeSpan(d), got, "%s %s", p.Name(), text)
 			}
 		}
 	}
-	for _, text := range badSpans {
-		for p, value := range map[Protocol][]byte{JSON: inJSON(text), MessagePack: inPacked(text)} {
+	for _, text := range invalidSpans {
+		for p, value := range map[Protocol][]byte{JSON: quotedJSON(text), MessagePack: packedString(text)} {
 			var bind *BindError
 			got, err := bindSpan(p, value)
 			assert.ErrorAs(t, err, &bind, "%s %q is %s", p.Name(), text, got)
 		}
 	}
-	for _, value := range []string{"1", "0", "1.5", "null", "true", "{}", "[]", `"\ud83d"`} { // a number would be of who knows what unit
+	for _, value := range []string{"1", "0", "1.5", "null", "true", "{}", "[]", `"\ud83d"`} { // the unit of a number would be unknown
 		_, err := bindSpan(JSON, []byte(value))
 		assert.Error(t, err, value)
 	}
 }
 
-// What is less than a tick is cut off, as everywhere in .NET.
-func TestTimeSpansAreCutToTicks(t *testing.T) {
+// Fractions of a tick are truncated, as in .NET.
+func TestTimeSpansAreTruncatedToTicks(t *testing.T) {
 	for d, want := range map[time.Duration]string{1: "00:00:00", -1: "00:00:00", 99: "00:00:00", -99: "00:00:00", 199: "00:00:00.0000001", -199: "-00:00:00.0000001", math.MaxInt64: "106751.23:47:16.8547758", math.MinInt64: "-106751.23:47:16.8547758", time.Second - 1: "00:00:00.9999999"} {
 		assert.Equal(t, want, TimeSpan(d).String(), int64(d))
 		packed, err := declaredPacker.append(nil, TimeSpan(d), 1)
@@ -154,7 +154,7 @@ func TestTimeSpansAtAnyDepth(t *testing.T) {
 	}
 }
 
-// All that there is of spans goes over the wire and back, to the tick.
+// All time spans are restored with a precision of ticks.
 func TestTimeSpansRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := TimeSpan(rapid.Int64().Draw(t, "nanoseconds") >> rapid.IntRange(0, 62).Draw(t, "less"))
@@ -171,7 +171,7 @@ func TestTimeSpansRoundTrip(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, want, back)
 		}
-		text, err := json.Marshal(s) // who keeps what was sent reads it again
+		text, err := json.Marshal(s) // encoding/json can decode it again
 		require.NoError(t, err)
 		require.NoError(t, json.Unmarshal(text, &back))
 		require.Equal(t, want, back)
@@ -179,19 +179,19 @@ func TestTimeSpansRoundTrip(t *testing.T) {
 }
 
 func FuzzTimeSpan(f *testing.F) {
-	for _, spans := range []map[string]time.Duration{writtenSpans, readSpans} {
+	for _, spans := range []map[string]time.Duration{writtenSpans, parsedSpans} {
 		for text := range spans {
 			f.Add(text)
 		}
 	}
-	for _, text := range badSpans {
+	for _, text := range invalidSpans {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		s := TimeSpan(5)
 		if err := s.UnmarshalText([]byte(text)); err != nil {
 			require.Equal(t, TimeSpan(5), s)
-			_, err = bindSpan(MessagePack, inPacked(text))
+			_, err = bindSpan(MessagePack, packedString(text))
 			require.Error(t, err)
 			return
 		}
@@ -201,7 +201,7 @@ func FuzzTimeSpan(f *testing.F) {
 		require.NoError(t, again.UnmarshalText([]byte(s.String())), s.String())
 		require.Equal(t, s, again)
 		require.Equal(t, s.String(), again.String())
-		for p, value := range map[Protocol][]byte{JSON: inJSON(text), MessagePack: inPacked(text)} {
+		for p, value := range map[Protocol][]byte{JSON: quotedJSON(text), MessagePack: packedString(text)} {
 			bound, err := bindSpan(p, value)
 			require.NoError(t, err)
 			require.Equal(t, s, bound, p.Name())
@@ -209,7 +209,7 @@ func FuzzTimeSpan(f *testing.F) {
 	})
 }
 
-// time.Duration is refused wherever it is, and the error says what to take.
+// time.Duration is refused at any depth, and the error names the type to use instead.
 func TestDurationsAreRefused(t *testing.T) {
 	type named struct{ D time.Duration }
 	type embeds struct{ named }
@@ -233,7 +233,7 @@ func TestDurationsAreRefused(t *testing.T) {
 		S    TimeSpan
 		O    own
 		Left time.Duration `json:"-"`
-		Own  zonedWith
+		Own  selfCoding
 		hid  time.Duration
 	}
 	for _, typ := range []reflect.Type{reflect.TypeFor[TimeSpan](), reflect.TypeFor[*TimeSpan](), reflect.TypeFor[map[TimeSpan]TimeSpan](), reflect.TypeFor[own](), reflect.TypeFor[apart]()} {
@@ -243,8 +243,8 @@ func TestDurationsAreRefused(t *testing.T) {
 	_ = apart{hid: 1}
 }
 
-// zonedWith writes and reads itself: what it is made of is its own affair.
-type zonedWith struct{ D time.Duration }
+// selfCoding encodes and decodes itself, so the types of its fields do not matter.
+type selfCoding struct{ D time.Duration }
 
-func (zonedWith) MarshalJSON() ([]byte, error)  { return []byte("1"), nil }
-func (*zonedWith) UnmarshalJSON(_ []byte) error { return nil }
+func (selfCoding) MarshalJSON() ([]byte, error)  { return []byte("1"), nil }
+func (*selfCoding) UnmarshalJSON(_ []byte) error { return nil }

@@ -46,7 +46,7 @@ type bitset map[struct{ X, Y int }]bool
 func (b bitset) MarshalJSON() ([]byte, error)     { return []byte("[]"), nil }
 func (b *bitset) UnmarshalJSON(text []byte) error { *b = bitset{}; return nil }
 
-func TestTypesThatCanNeverBeEncodedOrBound(t *testing.T) {
+func TestCheckEncodableAndBindable(t *testing.T) {
 	for _, test := range []struct {
 		typ                 reflect.Type
 		encodable, bindable string
