@@ -20,11 +20,12 @@ func assertNoAllocs(t *testing.T, what string, f func()) {
 func TestParseDoesNotAllocate(t *testing.T) {
 	var m hubproto.Message
 	for what, text := range map[string]string{
-		"call":       `{"type":1,"invocationId":"12","target":"Send","arguments":["text",{"a":[1,null,-1.5e3]},"\u00e9"]}`,
-		"type last":  `{"arguments":["text"],"target":"Send","invocationId":"12","type":1}`,
-		"headers":    `{"type":1,"headers":{"a":"b"},"target":"Grüße","arguments":[]}`,
-		"unknown":    `{"type":1,"x":{"y":[1,{"z":"é"}]},"target":"Send","arguments":[]}`,
-		"streams":    `{"type":4,"invocationId":"12","target":"Send","arguments":[],"streamIds":["1","2","3"]}`, // the memory of the previous message is reused
+		"call":      `{"type":1,"invocationId":"12","target":"Send","arguments":["text",{"a":[1,null,-1.5e3]},"\u00e9"]}`,
+		"type last": `{"arguments":["text"],"target":"Send","invocationId":"12","type":1}`,
+		"headers":   `{"type":1,"headers":{"a":"b"},"target":"Grüße","arguments":[]}`,
+		"unknown":   `{"type":1,"x":{"y":[1,{"z":"é"}]},"target":"Send","arguments":[]}`,
+		// The slice of the previous message is reused for the stream ids.
+		"streams":    `{"type":4,"invocationId":"12","target":"Send","arguments":[],"streamIds":["1","2","3"]}`,
 		"item":       `{"type":2,"invocationId":"12","item":{"a":1}}`,
 		"completion": `{"type":3,"invocationId":"12","result":"text"}`,
 		"error":      `{"error":"text","invocationId":"12","type":3}`,
@@ -50,7 +51,8 @@ func TestAppendDoesNotAllocate(t *testing.T) {
 	buf := make([]byte, 0, 4096)
 	id := []byte("12")
 	for what, result := range map[string]any{
-		"string": "some text", "string to escape": "é😀\n\"\u2028\xff", "nil": nil, "bool": true, "int": 1234567, "int32": int32(5), "int64": int64(5), "float": 1.5,
+		"string": "some text", "string to escape": "é😀\n\"\u2028\xff", "nil": nil, "bool": true, "int": 1234567,
+		"int32": int32(5), "int64": int64(5), "float": 1.5,
 	} {
 		assertNoAllocs(t, what, func() {
 			if _, err := hubproto.JSON.AppendResult(buf, id, result); err != nil {

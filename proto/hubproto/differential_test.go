@@ -141,16 +141,33 @@ func requireSameMessage(t *testing.T, s *valueSource, typ hubproto.Type) {
 
 func TestProtocolsAgree(t *testing.T) {
 	full := sample{
-		Flag: true, I8: -128, I16: math.MinInt16, I32: math.MinInt32, I64: math.MinInt64, Int: 200, U8: 255, U16: 65535, U32: math.MaxUint32, U64: math.MaxUint64, F32: 0.1, F64: 1e300, Text: "汉字😀", Named: "é", Bytes: []byte{0, 255}, Octets: [3]byte{1, 2, 3},
-		Ints: []int{1, -70000}, Texts: []string{"", "x"}, Lists: [][]float64{nil, {}, {0.5}}, ByName: map[string]string{"": "x", "ü": ""}, ByNum: map[int8]stage{-1: 3}, ByStage: map[stage]*person{3: {"n", 1}, 4: nil}, P: pointer(0), PP: pointer(pointer("x")), Who: person{"n", 1},
-		Crowd: []person{{}, {"m", 2}}, Inner: &sample{Any: 1.5}, At: time.Unix(5, 6).UTC(), Until: pointer(time.Unix(-5, 6).UTC()), Times: []time.Time{{}, time.Unix(1<<33, 0).UTC()}, Stage: 2, Stages: []stage{1, 2, 3}, Quoted: math.MaxUint64, QP: pointer(int32(-5)), Lasting: time.Hour,
-		Any: map[string]any{"a": []any{nil, true, int64(-1), uint64(math.MaxUint64), 0.1, "x", []byte{1}, time.Unix(5, 0).UTC(), 1}}, More: []any{[]any{}, map[string]any{}}, ByKey: map[string]any{"": nil}, Base: Base{"i", "n"}, Deeper2: &Deeper2{7},
+		Flag: true, I8: -128, I16: math.MinInt16, I32: math.MinInt32, I64: math.MinInt64, Int: 200, U8: 255, U16: 65535,
+		U32: math.MaxUint32, U64: math.MaxUint64, F32: 0.1, F64: 1e300, Text: "汉字😀", Named: "é", Bytes: []byte{0, 255},
+		Octets: [3]byte{1, 2, 3},
+		Ints:   []int{1, -70000}, Texts: []string{"", "x"}, Lists: [][]float64{nil, {}, {0.5}},
+		ByName: map[string]string{"": "x", "ü": ""}, ByNum: map[int8]stage{-1: 3},
+		ByStage: map[stage]*person{3: {"n", 1}, 4: nil}, P: pointer(0), PP: pointer(pointer("x")), Who: person{"n", 1},
+		Crowd: []person{{}, {"m", 2}}, Inner: &sample{Any: 1.5}, At: time.Unix(5, 6).UTC(),
+		Until: pointer(time.Unix(-5, 6).UTC()), Times: []time.Time{{}, time.Unix(1<<33, 0).UTC()}, Stage: 2,
+		Stages: []stage{1, 2, 3}, Quoted: math.MaxUint64, QP: pointer(int32(-5)), Lasting: time.Hour,
+		Any:  map[string]any{"a": []any{nil, true, int64(-1), uint64(math.MaxUint64), 0.1, "x", []byte{1}, time.Unix(5, 0).UTC(), 1}},
+		More: []any{[]any{}, map[string]any{}}, ByKey: map[string]any{"": nil}, Base: Base{"i", "n"}, Deeper2: &Deeper2{7},
 	}
 	for name, v := range map[string]any{
-		"nothing": sample{}, "everything": full, "pointer": &full, "list": []sample{full, {}}, "map": map[string]sample{"a": full}, "nil": nil, "time": time.Unix(5, 0).UTC(), "time with nanoseconds": time.Unix(5, 6).UTC(), "time before 1970": time.Unix(-5, 6).UTC(),
-		"first time": time.Time{}, "last time": time.Date(9999, 12, 31, 23, 59, 59, 999999999, time.UTC), "times": []time.Time{time.Unix(0, 0).UTC(), time.Unix(1<<34, 0).UTC(), time.Unix(1<<34-1, 1).UTC(), time.Unix(1<<32, 0).UTC(), time.Unix(1<<32-1, 0).UTC()},
-		"time in a list": []any{time.Unix(5, 0).UTC()}, "time in a map": map[string]any{"t": time.Unix(5, 6).UTC()}, "time last of a struct": sample{Last: time.Unix(5, 0).UTC()}, "bytes in a list": []any{[]byte{1, 2}}, "stage": stage(3), "pointer to a stage": pointer(stage(1)),
-		"highest": uint64(math.MaxUint64), "lowest": int64(math.MinInt64), "-0": math.Copysign(0, -1), "smallest": math.SmallestNonzeroFloat64, "nil pointer": (*sample)(nil), "nil bytes": []byte(nil), "no bytes": []byte{}, "names in another case": map[string]int{"a": 1, "A": 2},
+		"nothing": sample{}, "everything": full, "pointer": &full, "list": []sample{full, {}},
+		"map": map[string]sample{"a": full}, "nil": nil, "time": time.Unix(5, 0).UTC(),
+		"time with nanoseconds": time.Unix(5, 6).UTC(), "time before 1970": time.Unix(-5, 6).UTC(),
+		"first time": time.Time{}, "last time": time.Date(9999, 12, 31, 23, 59, 59, 999999999, time.UTC),
+		"times": []time.Time{
+			time.Unix(0, 0).UTC(), time.Unix(1<<34, 0).UTC(), time.Unix(1<<34-1, 1).UTC(), time.Unix(1<<32, 0).UTC(),
+			time.Unix(1<<32-1, 0).UTC(),
+		},
+		"time in a list": []any{time.Unix(5, 0).UTC()}, "time in a map": map[string]any{"t": time.Unix(5, 6).UTC()},
+		"time last of a struct": sample{Last: time.Unix(5, 0).UTC()}, "bytes in a list": []any{[]byte{1, 2}},
+		"stage": stage(3), "pointer to a stage": pointer(stage(1)),
+		"highest": uint64(math.MaxUint64), "lowest": int64(math.MinInt64), "-0": math.Copysign(0, -1),
+		"smallest": math.SmallestNonzeroFloat64, "nil pointer": (*sample)(nil), "nil bytes": []byte(nil),
+		"no bytes": []byte{}, "names in another case": map[string]int{"a": 1, "A": 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			requireSameCall(t, nil, "T", []any{v})
@@ -169,7 +186,9 @@ func TestProtocolsAgreeOnTimes(t *testing.T) {
 		require.NoError(t, p.Parse(record, &m))
 		var got [2]time.Time
 		var in struct{ At time.Time }
-		require.NoError(t, p.BindArguments(m.Arguments, []reflect.Value{reflect.ValueOf(&got[0]).Elem(), reflect.ValueOf(&got[1]).Elem(), reflect.ValueOf(&in).Elem()}))
+		require.NoError(t, p.BindArguments(m.Arguments, []reflect.Value{
+			reflect.ValueOf(&got[0]).Elem(), reflect.ValueOf(&got[1]).Elem(), reflect.ValueOf(&in).Elem(),
+		}))
 		for _, back := range []time.Time{got[0], got[1], in.At} {
 			assert.True(t, at.Equal(back), "%s: %s", p.Name(), back)
 			assert.True(t, p == hubproto.JSON || back.Location() == time.UTC, p.Name())
@@ -221,16 +240,32 @@ func TestProtocolsAgreeOnItemsAndResults(t *testing.T) {
 // A value binds to a type in one protocol if and only if it does in the other.
 func TestProtocolsBindSameTypes(t *testing.T) {
 	values := map[string]any{
-		"nil": nil, "true": true, "0": 0, "-1": -1, "200": 200, "70000": 70000, "highest": uint64(math.MaxUint64), "lowest": int64(math.MinInt64), "1.5": 1.5, "1e39": 1e39, "empty text": "", "text": "text", "number as text": "5", "stage as text": "done", "time as text": "2000-01-02T03:04:05Z",
-		"empty list": []int{}, "list": []int{1, 2}, "long list": []int{1, 2, 3, 4, 5}, "texts": []string{"a"}, "nulls": []any{nil}, "mixed": []any{1, "x", nil}, "empty map": map[string]int{}, "map": map[string]int{"a": 1}, "numbered map": map[int]int{5: 1}, "null in a map": map[string]any{"a": nil},
-		"person": person{"n", 1}, "person with null": map[string]any{"name": nil, "value": nil}, "person with a text": map[string]any{"VALUE": "x"}, "deep": map[string]any{"home": map[string]any{"value": nil}}, "more": map[string]any{"many": []any{map[string]any{}, nil}}, "quoted": map[string]any{"quoted": "5"}, "not quoted": map[string]any{"quoted": 5}, "quoted null": map[string]any{"quoted": nil},
-		"quoted with spaces": map[string]any{"quoted": " 5 "}, "quoted word": map[string]any{"quoted": "null"}, "quoted float": map[string]any{"quoted": "5.0"}, "quoted twice": map[string]any{"quoted": `"5"`}, "quoted nothing": map[string]any{"quoted": ""},
-		"name +5": map[string]int{"+5": 1}, "name 05": map[string]int{"05": 1}, "name with a space": map[string]int{" 5": 1}, "name null": map[string]int{"null": 1}, "name 5e0": map[string]int{"5e0": 1}, "name -0": map[string]int{"-0": 1}, "name 300": map[string]int{"300": 1},
-		"people": []person{{}, {"n", 1}}, "lists": [][]int{{1}, nil}, "ids": map[string]any{"id": "i", "extra": 1, "value": 2}, "a stage": stage(4), "stages": map[stage]int{4: 1},
+		"nil": nil, "true": true, "0": 0, "-1": -1, "200": 200, "70000": 70000, "highest": uint64(math.MaxUint64),
+		"lowest": int64(math.MinInt64), "1.5": 1.5, "1e39": 1e39, "empty text": "", "text": "text", "number as text": "5",
+		"stage as text": "done", "time as text": "2000-01-02T03:04:05Z",
+		"empty list": []int{}, "list": []int{1, 2}, "long list": []int{1, 2, 3, 4, 5}, "texts": []string{"a"},
+		"nulls": []any{nil}, "mixed": []any{1, "x", nil}, "empty map": map[string]int{}, "map": map[string]int{"a": 1},
+		"numbered map": map[int]int{5: 1}, "null in a map": map[string]any{"a": nil},
+		"person": person{"n", 1}, "person with null": map[string]any{"name": nil, "value": nil},
+		"person with a text": map[string]any{"VALUE": "x"}, "deep": map[string]any{"home": map[string]any{"value": nil}},
+		"more": map[string]any{"many": []any{map[string]any{}, nil}}, "quoted": map[string]any{"quoted": "5"},
+		"not quoted": map[string]any{"quoted": 5}, "quoted null": map[string]any{"quoted": nil},
+		"quoted with spaces": map[string]any{"quoted": " 5 "}, "quoted word": map[string]any{"quoted": "null"},
+		"quoted float": map[string]any{"quoted": "5.0"}, "quoted twice": map[string]any{"quoted": `"5"`},
+		"quoted nothing": map[string]any{"quoted": ""},
+		"name +5":        map[string]int{"+5": 1}, "name 05": map[string]int{"05": 1}, "name with a space": map[string]int{" 5": 1},
+		"name null": map[string]int{"null": 1}, "name 5e0": map[string]int{"5e0": 1}, "name -0": map[string]int{"-0": 1},
+		"name 300": map[string]int{"300": 1},
+		"people":   []person{{}, {"n", 1}}, "lists": [][]int{{1}, nil},
+		"ids": map[string]any{"id": "i", "extra": 1, "value": 2}, "a stage": stage(4), "stages": map[stage]int{4: 1},
 	}
-	types := []reflect.Type{reflect.TypeFor[behindPointer](), reflect.TypeFor[outer](), reflect.TypeFor[renamed](), reflect.TypeFor[rawRecorder](), reflect.TypeFor[error](), reflect.TypeFor[func()]()}
+	types := []reflect.Type{
+		reflect.TypeFor[behindPointer](), reflect.TypeFor[outer](), reflect.TypeFor[renamed](),
+		reflect.TypeFor[rawRecorder](), reflect.TypeFor[error](), reflect.TypeFor[func()](),
+	}
 	for _, typ := range differentialTypes {
-		if typ.String() != "[]uint8" && typ.String() != "[][]uint8" && typ != reflect.TypeFor[bytesOf]() { // in JSON, bytes can be bound from a list and from a string
+		// In JSON, bytes can be bound from a list and from a string.
+		if typ.String() != "[]uint8" && typ.String() != "[][]uint8" && typ != reflect.TypeFor[bytesOf]() {
 			types = append(types, typ)
 		}
 	}
@@ -253,7 +288,10 @@ func TestProtocolsBindSameTypes(t *testing.T) {
 			}
 			want, wantErr := fits(hubproto.JSON)
 			_, declaredErr := fits(hubproto.MessagePack)
-			assert.Equal(t, wantErr == nil, declaredErr == nil, "%s into %s: JSON says %v, MessagePack with declared names %v", name, typ, wantErr, declaredErr)
+			assert.Equal(
+				t, wantErr == nil, declaredErr == nil, "%s into %s: JSON says %v, MessagePack with declared names %v",
+				name, typ, wantErr, declaredErr,
+			)
 			got, err := fits(camelCasePack)
 			if !assert.Equal(t, wantErr == nil, err == nil, "%s into %s: JSON says %v, MessagePack %v", name, typ, wantErr, err) || err != nil {
 				continue

@@ -121,7 +121,10 @@ func (s *valueSource) float() float64 {
 
 func (s *valueSource) text() string {
 	if s.below(4) == 0 {
-		return []string{"", "é", "汉字", "😀", "\x1e", "null", `\ud83d`, "<&>'\"\\", "\u2028\u0000\ufeff", strings.Repeat("x", 31), strings.Repeat("é", 16), strings.Repeat("x", 256), "true", "5", "\n\r\t\b\f"}[s.below(15)]
+		return []string{
+			"", "é", "汉字", "😀", "\x1e", "null", `\ud83d`, "<&>'\"\\", "\u2028\u0000\ufeff", strings.Repeat("x", 31),
+			strings.Repeat("é", 16), strings.Repeat("x", 256), "true", "5", "\n\r\t\b\f",
+		}[s.below(15)]
 	}
 	return strings.ToValidUTF8(string(s.bytes(s.below(40))), "?") // JSON replaces invalid UTF-8
 }
@@ -253,11 +256,21 @@ func (s *valueSource) fill(v reflect.Value, depth int) {
 }
 
 var differentialTypes = []reflect.Type{
-	reflect.TypeFor[sample](), reflect.TypeFor[*sample](), reflect.TypeFor[[]sample](), reflect.TypeFor[map[string]sample](), reflect.TypeFor[bool](), reflect.TypeFor[int](), reflect.TypeFor[int8](), reflect.TypeFor[int16](), reflect.TypeFor[int32](), reflect.TypeFor[int64](),
-	reflect.TypeFor[uint](), reflect.TypeFor[uint8](), reflect.TypeFor[uint16](), reflect.TypeFor[uint32](), reflect.TypeFor[uint64](), reflect.TypeFor[float32](), reflect.TypeFor[float64](), reflect.TypeFor[string](), reflect.TypeFor[text](), reflect.TypeFor[[]byte](), reflect.TypeFor[bytesOf](),
-	reflect.TypeFor[[3]byte](), reflect.TypeFor[[][]byte](), reflect.TypeFor[[]int](), reflect.TypeFor[[]string](), reflect.TypeFor[[2][]bool](), reflect.TypeFor[map[string]int](), reflect.TypeFor[map[uint16]string](), reflect.TypeFor[map[string][]map[string]*int](),
-	reflect.TypeFor[*int](), reflect.TypeFor[***string](), reflect.TypeFor[[]*bool](), reflect.TypeFor[time.Time](), reflect.TypeFor[*time.Time](), reflect.TypeFor[[]time.Time](), reflect.TypeFor[map[string]time.Time](), reflect.TypeFor[time.Duration](), reflect.TypeFor[stage](),
-	reflect.TypeFor[*stage](), reflect.TypeFor[[]stage](), reflect.TypeFor[map[stage]stage](), reflect.TypeFor[person](), reflect.TypeFor[outer2](), reflect.TypeFor[contacts](), reflect.TypeFor[renamed2](), reflect.TypeFor[Chain](), reflect.TypeFor[struct{}](), reflect.TypeFor[any](), reflect.TypeFor[[]any](), reflect.TypeFor[map[string]any](),
+	reflect.TypeFor[sample](), reflect.TypeFor[*sample](), reflect.TypeFor[[]sample](), reflect.TypeFor[map[string]sample](),
+	reflect.TypeFor[bool](), reflect.TypeFor[int](), reflect.TypeFor[int8](), reflect.TypeFor[int16](),
+	reflect.TypeFor[int32](), reflect.TypeFor[int64](),
+	reflect.TypeFor[uint](), reflect.TypeFor[uint8](), reflect.TypeFor[uint16](), reflect.TypeFor[uint32](),
+	reflect.TypeFor[uint64](), reflect.TypeFor[float32](), reflect.TypeFor[float64](), reflect.TypeFor[string](),
+	reflect.TypeFor[text](), reflect.TypeFor[[]byte](), reflect.TypeFor[bytesOf](),
+	reflect.TypeFor[[3]byte](), reflect.TypeFor[[][]byte](), reflect.TypeFor[[]int](), reflect.TypeFor[[]string](),
+	reflect.TypeFor[[2][]bool](), reflect.TypeFor[map[string]int](), reflect.TypeFor[map[uint16]string](),
+	reflect.TypeFor[map[string][]map[string]*int](),
+	reflect.TypeFor[*int](), reflect.TypeFor[***string](), reflect.TypeFor[[]*bool](), reflect.TypeFor[time.Time](),
+	reflect.TypeFor[*time.Time](), reflect.TypeFor[[]time.Time](), reflect.TypeFor[map[string]time.Time](),
+	reflect.TypeFor[time.Duration](), reflect.TypeFor[stage](),
+	reflect.TypeFor[*stage](), reflect.TypeFor[[]stage](), reflect.TypeFor[map[stage]stage](), reflect.TypeFor[person](),
+	reflect.TypeFor[outer2](), reflect.TypeFor[contacts](), reflect.TypeFor[renamed2](), reflect.TypeFor[Chain](),
+	reflect.TypeFor[struct{}](), reflect.TypeFor[any](), reflect.TypeFor[[]any](), reflect.TypeFor[map[string]any](),
 }
 
 type (

@@ -71,7 +71,10 @@ func TestEncodeCycleFails(t *testing.T) {
 	type list []list
 	own := make(list, 2)
 	own[0], own[1] = own, own
-	for name, v := range map[string]any{"pointer": self, "slice": slice, "map": dict, "any": value, "pointer to itself": l, "slice of itself": own, "in a struct": struct{ A any }{self}} {
+	for name, v := range map[string]any{
+		"pointer": self, "slice": slice, "map": dict, "any": value, "pointer to itself": l, "slice of itself": own,
+		"in a struct": struct{ A any }{self},
+	} {
 		for _, dst := range [][]byte{nil, []byte("before")} {
 			got, err := hubproto.JSON.AppendResult(dst, []byte("1"), v)
 			assert.Error(t, err, name)

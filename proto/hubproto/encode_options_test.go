@@ -68,10 +68,14 @@ func TestTagOptionsAgreeWithEncodingJSON(t *testing.T) {
 		"all zero": tagged{},
 		"all set": tagged{
 			S: "s", I: 1, F: 0.5, B: true, P: new(int), A: 0, L: []int{0}, M: map[string]int{"": 0}, Ar2: [2]int{1, 2}, T: now,
-			ZS: "s", ZL: []int{1}, ZM: map[string]string{"a": ""}, ZA: [2]int{0, 1}, ZSt: hidden{1}, ZT: now, ZP: &now, ZB: valueZero{2}, ZBP: &valueZero{2},
+			ZS: "s", ZL: []int{1}, ZM: map[string]string{"a": ""}, ZA: [2]int{0, 1}, ZSt: hidden{1}, ZT: now, ZP: &now,
+			ZB: valueZero{2}, ZBP: &valueZero{2},
 			QI: -1, QS: "\"q\"", QB: true, QF: 0.1, QP: pointer(int64(math.MaxInt64)), QN: "12", QL: []int{1}, QA: 1, QO: 1, QPP: pointer(&five),
 		},
-		"empty but not zero":   tagged{A: "", L: []int{}, M: map[string]int{}, ZL: []int{}, ZM: map[string]string{}, ZP: &time.Time{}, QA: "x", QPP: new(*int)},
+		"empty but not zero": tagged{
+			A: "", L: []int{}, M: map[string]int{}, ZL: []int{}, ZM: map[string]string{}, ZP: &time.Time{}, QA: "x",
+			QPP: new(*int),
+		},
 		"zero by its own word": tagged{ZB: valueZero{1}, ZBP: &valueZero{1}, QN: "1.5"},
 		"minus zero":           tagged{F: math.Copysign(0, -1), QF: float32(math.Copysign(0, -1))},
 		"bad number":           tagged{QN: "x"},
@@ -141,7 +145,9 @@ func TestTagOptionsAgreeWithEncodingJSON(t *testing.T) {
 func TestInvalidNamesInTagsAreIgnored(t *testing.T) {
 	// A tag that encoding/json does not accept as a name is ignored.
 	for _, tag := range []string{`a'b`, `a\"b`, `a\\b`, `a\tb`} {
-		typ := reflect.StructOf([]reflect.StructField{{Name: "SomeName", Type: reflect.TypeFor[int](), Tag: reflect.StructTag(`json:"` + tag + `"`)}})
+		typ := reflect.StructOf([]reflect.StructField{
+			{Name: "SomeName", Type: reflect.TypeFor[int](), Tag: reflect.StructTag(`json:"` + tag + `"`)},
+		})
 		std, err := json.Marshal(reflect.Zero(typ).Interface())
 		require.NoError(t, err)
 		require.Equal(t, `{"SomeName":0}`, string(std))
@@ -184,7 +190,8 @@ type (
 func TestEmbeddedStructsAgreeWithEncodingJSON(t *testing.T) {
 	a, b := TA{1, 2}, TB{3, 4}
 	for _, v := range []any{
-		a, TC{a, 5}, TD{&a, &b}, TD{&a, nil}, TD{}, TE{TA: a, N: 1}, TE{TA: a, TE: &TE{N: 2}, N: 1}, TF{&TC{a, 5}, &TA{6, 7}}, TF{&TC{a, 5}, nil}, TG{&TD{&a, &b}, &TC{a, 5}}, TG{},
+		a, TC{a, 5}, TD{&a, &b}, TD{&a, nil}, TD{}, TE{TA: a, N: 1}, TE{TA: a, TE: &TE{N: 2}, N: 1},
+		TF{&TC{a, 5}, &TA{6, 7}}, TF{&TC{a, 5}, nil}, TG{&TD{&a, &b}, &TC{a, 5}}, TG{},
 		struct {
 			TA
 			TB `json:"tb"`

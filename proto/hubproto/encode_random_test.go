@@ -17,12 +17,15 @@ import (
 // drawType generates a type. If tagged is set, tags name the fields of its structs.
 func drawType(t *rapid.T, depth int, tagged bool) reflect.Type {
 	leaves := []reflect.Type{
-		reflect.TypeFor[bool](), reflect.TypeFor[int](), reflect.TypeFor[int8](), reflect.TypeFor[int64](), reflect.TypeFor[uint](), reflect.TypeFor[uint8](), reflect.TypeFor[uint64](),
-		reflect.TypeFor[float32](), reflect.TypeFor[float64](), reflect.TypeFor[string](), reflect.TypeFor[[]byte](), reflect.TypeFor[any](), reflect.TypeFor[text](), reflect.TypeFor[small](),
+		reflect.TypeFor[bool](), reflect.TypeFor[int](), reflect.TypeFor[int8](), reflect.TypeFor[int64](),
+		reflect.TypeFor[uint](), reflect.TypeFor[uint8](), reflect.TypeFor[uint64](),
+		reflect.TypeFor[float32](), reflect.TypeFor[float64](), reflect.TypeFor[string](), reflect.TypeFor[[]byte](),
+		reflect.TypeFor[any](), reflect.TypeFor[text](), reflect.TypeFor[small](),
 		reflect.TypeFor[json.Number](), reflect.TypeFor[time.Time](),
 	}
 	if tagged { // these types cannot decode what they encode
-		leaves = append(leaves, reflect.TypeFor[valueM](), reflect.TypeFor[*pointerM](), reflect.TypeFor[valueT](), reflect.TypeFor[*pointerT](), reflect.TypeFor[intM](), reflect.TypeFor[intT](),
+		leaves = append(leaves, reflect.TypeFor[valueM](), reflect.TypeFor[*pointerM](), reflect.TypeFor[valueT](),
+			reflect.TypeFor[*pointerT](), reflect.TypeFor[intM](), reflect.TypeFor[intT](),
 			reflect.TypeFor[valueZero](), reflect.TypeFor[mapM](), reflect.TypeFor[[]octetM](), reflect.TypeFor[json.RawMessage]())
 	}
 	inner := func() reflect.Type { return drawType(t, depth-1, tagged) }
@@ -116,7 +119,8 @@ func fill(t *rapid.T, v reflect.Value, depth int, plain bool) {
 		}
 	case reflect.Interface:
 		inner := rapid.SampledFrom([]reflect.Type{
-			nil, reflect.TypeFor[string](), reflect.TypeFor[float64](), reflect.TypeFor[bool](), reflect.TypeFor[[]any](), reflect.TypeFor[map[string]any](),
+			nil, reflect.TypeFor[string](), reflect.TypeFor[float64](), reflect.TypeFor[bool](), reflect.TypeFor[[]any](),
+			reflect.TypeFor[map[string]any](),
 		}).Draw(t, "dynamic type")
 		if inner != nil && depth > -3 {
 			value := reflect.New(inner).Elem()

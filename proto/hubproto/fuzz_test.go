@@ -134,9 +134,12 @@ func FuzzSplit(f *testing.F) {
 
 func FuzzValue(f *testing.F) {
 	for _, seed := range []string{
-		`null`, `true`, `0`, `-0`, `1e21`, `1e-7`, `123456789012345678901234567890`, `1e400`, `""`, `"\ud83d\ude00"`, `"\ud83d"`, `"\u2028\u001e\\u"`, `"é😀"`, "\"\xff\"", `[]`, `{}`, ` [ 1 , "a" ] `,
-		`{"b":1,"a":{"A":[null,{"":""}]},"b":2}`, `[[[[]]],{"a":[{"b":{}}]}]`, `{"\u0061":"<&>'"}`, `"\"\\\/\b\f\n\r\t"`, `[0.1,2.5e-308,1.7976931348623157e308,4.9e-324]`, `1,2`, `]`, `1}`,
-		strings.Repeat("[", 62) + strings.Repeat("]", 62), strings.Repeat("[", 63) + strings.Repeat("]", 63), strings.Repeat(`{"a":`, 62) + `1` + strings.Repeat("}", 62),
+		`null`, `true`, `0`, `-0`, `1e21`, `1e-7`, `123456789012345678901234567890`, `1e400`, `""`, `"\ud83d\ude00"`,
+		`"\ud83d"`, `"\u2028\u001e\\u"`, `"é😀"`, "\"\xff\"", `[]`, `{}`, ` [ 1 , "a" ] `,
+		`{"b":1,"a":{"A":[null,{"":""}]},"b":2}`, `[[[[]]],{"a":[{"b":{}}]}]`, `{"\u0061":"<&>'"}`, `"\"\\\/\b\f\n\r\t"`,
+		`[0.1,2.5e-308,1.7976931348623157e308,4.9e-324]`, `1,2`, `]`, `1}`,
+		strings.Repeat("[", 62) + strings.Repeat("]", 62), strings.Repeat("[", 63) + strings.Repeat("]", 63),
+		strings.Repeat(`{"a":`, 62) + `1` + strings.Repeat("}", 62),
 	} {
 		f.Add(seed)
 	}
@@ -147,7 +150,8 @@ func FuzzValue(f *testing.F) {
 		var m hubproto.Message
 		if err := hubproto.JSON.Parse([]byte(`{"type":1,"target":"T","arguments":[`+text+`]}`), &m); err != nil {
 			var tree any
-			require.True(t, !utf8.ValidString(text) || json.Unmarshal([]byte(text), &tree) != nil || strings.Count(text, "[")+strings.Count(text, "{") > hubproto.MaxDepth-2, text)
+			require.True(t, !utf8.ValidString(text) || json.Unmarshal([]byte(text), &tree) != nil ||
+				strings.Count(text, "[")+strings.Count(text, "{") > hubproto.MaxDepth-2, text)
 			return
 		}
 		var want any
@@ -181,8 +185,11 @@ func FuzzValue(f *testing.F) {
 func FuzzBind(f *testing.F) {
 	for _, seed := range []string{
 		`{"s":"x","t":"\u0041","i":-1,"i8":127,"u":18446744073709551615,"f":0.5,"b":true,"p":1,"pp":{"s":"y"},"l":[1],"ls":["a"],"lp":[true,null],"a":[1,2],"by":"AQID","m":{"a":1},"mi":{"1":{"i":2}}}`,
-		`{"any":{"a":[null]},"raw":[null,1],"num":1.5,"own":null,"txt":"x","url":"u","q":"5","name":"n","value":1,"id":"i"}`, `{"S":null,"T":null,"P":null,"PP":null,"L":null,"LS":null,"M":null,"ANY":null,"NUM":null,"URL":null,"BY":null}`,
-		`{"i":null}`, `{"a":[null]}`, `{"m":{"a":null}}`, `{"l":[1,null]}`, `{"mi":{"1":{"i":null}}}`, `{"value":null}`, `{"txt":null}`, `{"q":null}`, `{"unknown":[null,{"i":null}]}`, `{"s":"\ud83d"}`, `{"i":1.5}`, `{"i8":128}`, `[]`, `null`, `{}`,
+		`{"any":{"a":[null]},"raw":[null,1],"num":1.5,"own":null,"txt":"x","url":"u","q":"5","name":"n","value":1,"id":"i"}`,
+		`{"S":null,"T":null,"P":null,"PP":null,"L":null,"LS":null,"M":null,"ANY":null,"NUM":null,"URL":null,"BY":null}`,
+		`{"i":null}`, `{"a":[null]}`, `{"m":{"a":null}}`, `{"l":[1,null]}`, `{"mi":{"1":{"i":null}}}`, `{"value":null}`,
+		`{"txt":null}`, `{"q":null}`, `{"unknown":[null,{"i":null}]}`, `{"s":"\ud83d"}`, `{"i":1.5}`, `{"i8":128}`, `[]`,
+		`null`, `{}`,
 	} {
 		f.Add(seed)
 	}

@@ -32,7 +32,8 @@ type view struct {
 
 func viewOf(m *hubproto.Message) view {
 	v := view{
-		Type: m.Type, ID: string(m.ID), Target: string(m.Target), Retargeted: m.Retargeted, Arguments: string(m.Arguments), Value: string(m.Value),
+		Type: m.Type, ID: string(m.ID), Target: string(m.Target), Retargeted: m.Retargeted, Arguments: string(m.Arguments),
+		Value: string(m.Value),
 		Error: string(m.Error), HasError: m.HasError, AllowReconnect: m.AllowReconnect, SequenceID: m.SequenceID, Headers: string(m.Headers),
 	}
 	for _, id := range m.StreamIDs {

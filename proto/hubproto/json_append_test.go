@@ -23,33 +23,60 @@ var appendCases = []struct {
 	m    hubproto.Message
 	want string
 }{
-	{"call", hubproto.Message{Type: 1, Target: []byte("Send"), Arguments: []byte(`[1,"a"]`)}, `{"type":1,"target":"Send","arguments":[1,"a"]}`},
-	{"call with an id", hubproto.Message{Type: 1, ID: []byte("s1"), Target: []byte("Get"), Arguments: []byte(`[5]`)}, `{"type":1,"invocationId":"s1","target":"Get","arguments":[5]}`},
-	{"call with everything", hubproto.Message{Type: 1, ID: []byte("1"), Target: []byte("T"), Arguments: []byte(`[]`), StreamIDs: ids("a", "b"), Headers: []byte(`{"h":"v"}`)},
+	{"call", hubproto.Message{
+		Type: 1, Target: []byte("Send"), Arguments: []byte(`[1,"a"]`),
+	}, `{"type":1,"target":"Send","arguments":[1,"a"]}`},
+	{"call with an id", hubproto.Message{
+		Type: 1, ID: []byte("s1"), Target: []byte("Get"), Arguments: []byte(`[5]`),
+	}, `{"type":1,"invocationId":"s1","target":"Get","arguments":[5]}`},
+	{"call with everything", hubproto.Message{
+		Type: 1, ID: []byte("1"), Target: []byte("T"), Arguments: []byte(`[]`), StreamIDs: ids("a", "b"),
+		Headers: []byte(`{"h":"v"}`),
+	},
 		`{"type":1,"headers":{"h":"v"},"invocationId":"1","target":"T","arguments":[],"streamIds":["a","b"]}`},
 	{"call without a name", hubproto.Message{Type: 1, Arguments: []byte(`[]`)}, `{"type":1,"target":"","arguments":[]}`},
-	{"call, to escape", hubproto.Message{Type: 1, ID: []byte("\"\\\x1e"), Target: []byte("\n\r\t\x00<é😀"), Arguments: []byte(`[]`), StreamIDs: ids("\u2028", "\xff")},
+	{"call, to escape", hubproto.Message{
+		Type: 1, ID: []byte("\"\\\x1e"), Target: []byte("\n\r\t\x00<é😀"), Arguments: []byte(`[]`),
+		StreamIDs: ids("\u2028", "\xff"),
+	},
 		`{"type":1,"invocationId":"\"\\\u001e","target":"\n\r\t\u0000<é😀","arguments":[],"streamIds":["\u2028","\ufffd"]}`},
 	{"item", hubproto.Message{Type: 2, ID: []byte("7"), Value: []byte(`42`)}, `{"type":2,"invocationId":"7","item":42}`},
 	{"item null", hubproto.Message{Type: 2, ID: []byte("7"), Value: []byte(`null`)}, `{"type":2,"invocationId":"7","item":null}`},
-	{"item with headers", hubproto.Message{Type: 2, ID: []byte("7"), Value: []byte(`{}`), Headers: []byte(`{}`)}, `{"type":2,"headers":{},"invocationId":"7","item":{}}`},
+	{"item with headers", hubproto.Message{
+		Type: 2, ID: []byte("7"), Value: []byte(`{}`), Headers: []byte(`{}`),
+	}, `{"type":2,"headers":{},"invocationId":"7","item":{}}`},
 	{"completion with a result", hubproto.Message{Type: 3, ID: []byte("7"), Value: []byte(`42`)}, `{"type":3,"invocationId":"7","result":42}`},
 	{"completion with null", hubproto.Message{Type: 3, ID: []byte("7"), Value: []byte(`null`)}, `{"type":3,"invocationId":"7","result":null}`},
 	{"completion alone", hubproto.Message{Type: 3, ID: []byte("7")}, `{"type":3,"invocationId":"7"}`},
-	{"completion with an error", hubproto.Message{Type: 3, ID: []byte("7"), Error: []byte("no"), HasError: true}, `{"type":3,"invocationId":"7","error":"no"}`},
-	{"error wins over result", hubproto.Message{Type: 3, ID: []byte("7"), Error: []byte("no"), HasError: true, Value: []byte("1")}, `{"type":3,"invocationId":"7","error":"no"}`},
-	{"completion with headers", hubproto.Message{Type: 3, ID: []byte("7"), Value: []byte(`1`), Headers: []byte(`{"a":"b"}`)}, `{"type":3,"headers":{"a":"b"},"invocationId":"7","result":1}`},
-	{"stream call", hubproto.Message{Type: 4, ID: []byte("7"), Target: []byte("S"), Arguments: []byte(`[]`)}, `{"type":4,"invocationId":"7","target":"S","arguments":[]}`},
-	{"stream call with everything", hubproto.Message{Type: 4, ID: []byte("7"), Target: []byte("S"), Arguments: []byte(`[1]`), StreamIDs: ids("x"), Headers: []byte(`{"a":"b"}`)},
+	{"completion with an error", hubproto.Message{
+		Type: 3, ID: []byte("7"), Error: []byte("no"), HasError: true,
+	}, `{"type":3,"invocationId":"7","error":"no"}`},
+	{"error wins over result", hubproto.Message{
+		Type: 3, ID: []byte("7"), Error: []byte("no"), HasError: true, Value: []byte("1"),
+	}, `{"type":3,"invocationId":"7","error":"no"}`},
+	{"completion with headers", hubproto.Message{
+		Type: 3, ID: []byte("7"), Value: []byte(`1`), Headers: []byte(`{"a":"b"}`),
+	}, `{"type":3,"headers":{"a":"b"},"invocationId":"7","result":1}`},
+	{"stream call", hubproto.Message{
+		Type: 4, ID: []byte("7"), Target: []byte("S"), Arguments: []byte(`[]`),
+	}, `{"type":4,"invocationId":"7","target":"S","arguments":[]}`},
+	{"stream call with everything", hubproto.Message{
+		Type: 4, ID: []byte("7"), Target: []byte("S"), Arguments: []byte(`[1]`), StreamIDs: ids("x"),
+		Headers: []byte(`{"a":"b"}`),
+	},
 		`{"type":4,"headers":{"a":"b"},"invocationId":"7","target":"S","arguments":[1],"streamIds":["x"]}`},
 	{"cancel", hubproto.Message{Type: 5, ID: []byte("7")}, `{"type":5,"invocationId":"7"}`},
-	{"cancel with headers", hubproto.Message{Type: 5, ID: []byte("7"), Headers: []byte(`{"a":"b"}`)}, `{"type":5,"headers":{"a":"b"},"invocationId":"7"}`},
+	{"cancel with headers", hubproto.Message{
+		Type: 5, ID: []byte("7"), Headers: []byte(`{"a":"b"}`),
+	}, `{"type":5,"headers":{"a":"b"},"invocationId":"7"}`},
 	{"ping", hubproto.Message{Type: 6}, `{"type":6}`},
 	{"close", hubproto.Message{Type: 7}, `{"type":7}`},
 	{"close with an error", hubproto.Message{Type: 7, Error: []byte("no"), HasError: true}, `{"type":7,"error":"no"}`},
 	{"close with an empty error", hubproto.Message{Type: 7, HasError: true}, `{"type":7,"error":""}`},
 	{"close to reconnect", hubproto.Message{Type: 7, AllowReconnect: true}, `{"type":7,"allowReconnect":true}`},
-	{"close with both", hubproto.Message{Type: 7, Error: []byte("no"), HasError: true, AllowReconnect: true}, `{"type":7,"error":"no","allowReconnect":true}`},
+	{"close with both", hubproto.Message{
+		Type: 7, Error: []byte("no"), HasError: true, AllowReconnect: true,
+	}, `{"type":7,"error":"no","allowReconnect":true}`},
 	{"close ignores a text that is not set", hubproto.Message{Type: 7, Error: []byte("no")}, `{"type":7}`},
 	{"ack", hubproto.Message{Type: 8, SequenceID: 3}, `{"type":8,"sequenceId":3}`},
 	{"ack 0", hubproto.Message{Type: 8}, `{"type":8,"sequenceId":0}`},
@@ -107,8 +134,14 @@ func TestAppendResult(t *testing.T) {
 }
 
 func TestAppendError(t *testing.T) {
-	assert.Equal(t, "before{\"type\":3,\"invocationId\":\"7\",\"error\":\"no\"}\x1e", string(hubproto.JSON.AppendError([]byte("before"), []byte("7"), "no")))
-	assert.Equal(t, `{"type":3,"invocationId":"7","error":"\"\\\u001e\u2029\ufffd"}`+"\x1e", string(hubproto.JSON.AppendError(nil, []byte("7"), "\"\\\x1e\u2029\xff")))
+	assert.Equal(
+		t, "before{\"type\":3,\"invocationId\":\"7\",\"error\":\"no\"}\x1e",
+		string(hubproto.JSON.AppendError([]byte("before"), []byte("7"), "no")),
+	)
+	assert.Equal(
+		t, `{"type":3,"invocationId":"7","error":"\"\\\u001e\u2029\ufffd"}`+"\x1e",
+		string(hubproto.JSON.AppendError(nil, []byte("7"), "\"\\\x1e\u2029\xff")),
+	)
 }
 
 func TestFailedAppendDoesNotChangeBuffer(t *testing.T) {
@@ -117,7 +150,10 @@ func TestFailedAppendDoesNotChangeBuffer(t *testing.T) {
 		got, err := hubproto.JSON.AppendInvocation(dst, []byte("1"), "T", []any{"good", 1, math.NaN(), "good"})
 		require.Error(t, err)
 		assert.Equal(t, "before", string(got))
-		for _, bad := range []any{func() {}, math.Inf(1), []any{1, make(chan int)}, map[string]any{"a": 1i}, struct{ A, B any }{1, func() {}}, failingMarshaler{}} {
+		for _, bad := range []any{
+			func() {}, math.Inf(1), []any{1, make(chan int)}, map[string]any{"a": 1i}, struct{ A, B any }{1, func() {}},
+			failingMarshaler{},
+		} {
 			got, err = hubproto.JSON.AppendResult(dst, []byte("1"), bad)
 			require.Error(t, err)
 			assert.Equal(t, "before", string(got))

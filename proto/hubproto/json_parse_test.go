@@ -110,7 +110,8 @@ func TestParseDepth(t *testing.T) {
 
 func TestSiblingsDoNotAddToDepth(t *testing.T) {
 	// Siblings do not add to the depth.
-	record := `{"type":6,"x":[` + strings.TrimSuffix(strings.Repeat(`{"a":[[],[]]},`, 500), ",") + `],"y":` + strings.Repeat("[", 63) + strings.Repeat("]", 63) + `}`
+	record := `{"type":6,"x":[` + strings.TrimSuffix(strings.Repeat(`{"a":[[],[]]},`, 500), ",") + `],"y":` +
+		strings.Repeat("[", 63) + strings.Repeat("]", 63) + `}`
 	assert.Equal(t, view{Type: 6}, parse(t, record))
 }
 
@@ -122,7 +123,10 @@ func TestParseLimits(t *testing.T) {
 	assert.Equal(t, long, parse(t, `{"type":5,"invocationId":"`+long+`"}`).ID)
 	assert.Equal(t, long, parse(t, `{"type":5,"invocationId":"`+escaped+`"}`).ID) // the length after unescaping counts
 	assert.Equal(t, []string{long}, parse(t, `{"type":1,"target":"T","arguments":[],"streamIds":["`+escaped+`"]}`).StreamIDs)
-	assert.Len(t, parse(t, `{"type":1,"target":"T","arguments":[],"streamIds":[`+many(hubproto.MaxStreamIDs)+`]}`).StreamIDs, hubproto.MaxStreamIDs)
+	assert.Len(
+		t, parse(t, `{"type":1,"target":"T","arguments":[],"streamIds":[`+many(hubproto.MaxStreamIDs)+`]}`).StreamIDs,
+		hubproto.MaxStreamIDs,
+	)
 	// Only ids are stored, so only ids are limited.
 	assert.Len(t, parse(t, `{"type":1,"target":"`+long+long+`","arguments":[]}`).Target, 2*hubproto.MaxIDLength)
 	assert.Len(t, parse(t, `{"type":7,"error":"`+long+long+`"}`).Error, 2*hubproto.MaxIDLength)
@@ -147,8 +151,10 @@ func TestParseUTF8(t *testing.T) {
 		"surrogate": "\xed\xa0\x80", "surrogate pair": "\xed\xa0\xbd\xed\xb8\x80", "beyond the last code point": "\xf4\x90\x80\x80",
 	} {
 		for _, shape := range []string{
-			`{"type":1,"target":"%s","arguments":[]}`, `{"type":1,"target":"T","arguments":["%s"]}`, `{"type":1,"target":"T","arguments":[{"%s":1}]}`,
-			`{"type":5,"invocationId":"%s"}`, `{"type":6,"x":"%s"}`, `{"type":6,"%s":1}`, `{"type":6,"headers":{"%s":""}}`, `{"type":6,"streamIds":["%s"]}`,
+			`{"type":1,"target":"%s","arguments":[]}`, `{"type":1,"target":"T","arguments":["%s"]}`,
+			`{"type":1,"target":"T","arguments":[{"%s":1}]}`,
+			`{"type":5,"invocationId":"%s"}`, `{"type":6,"x":"%s"}`, `{"type":6,"%s":1}`, `{"type":6,"headers":{"%s":""}}`,
+			`{"type":6,"streamIds":["%s"]}`,
 			`%s{"type":6}`, `{"type":6,%s"x":1}`,
 		} {
 			t.Run(name+" in "+shape, func(t *testing.T) {
@@ -161,7 +167,8 @@ func TestParseUTF8(t *testing.T) {
 
 func TestParseResetsMessage(t *testing.T) {
 	var m hubproto.Message
-	full := `{"type":1,"target":"A","arguments":[1],"target":"B","invocationId":"1","streamIds":["x","y"],"headers":{"a":"b"},"error":"e","allowReconnect":true,"sequenceId":9}`
+	full := `{"type":1,"target":"A","arguments":[1],"target":"B","invocationId":"1","streamIds":["x","y"],` +
+		`"headers":{"a":"b"},"error":"e","allowReconnect":true,"sequenceId":9}`
 	for range 2 {
 		require.NoError(t, hubproto.JSON.Parse([]byte(full), &m))
 		assert.Equal(t, view{

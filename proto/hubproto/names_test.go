@@ -50,11 +50,19 @@ func namesOf(t *testing.T, p *packer, v any) []string {
 }
 
 func TestEncodedFieldNames(t *testing.T) {
-	assert.Equal(t, []string{"Plain", "URLPath", "tagged", "pk", "inPack", "options", "Empty", "InnerValue", "in"}, namesOf(t, declaredPacker, labelled{}))
-	assert.Equal(t, []string{"plain", "urlPath", "tagged", "pk", "inPack", "options", "empty", "innerValue", "in"}, namesOf(t, camelPacker, &labelled{}))
+	assert.Equal(t, []string{
+		"Plain", "URLPath", "tagged", "pk", "inPack", "options", "Empty", "InnerValue", "in",
+	}, namesOf(t, declaredPacker, labelled{}))
+	assert.Equal(t, []string{
+		"plain", "urlPath", "tagged", "pk", "inPack", "options", "empty", "innerValue", "in",
+	}, namesOf(t, camelPacker, &labelled{}))
 	text, err := appendValue(nil, labelled{}, 1)
 	require.NoError(t, err)
-	assert.Equal(t, `{"plain":0,"urlPath":0,"tagged":0,"packed":0,"inJSON":0,"unpacked":0,"options":0,"empty":0,"innerValue":0,"named":{"innerValue":0}}`, string(text), "JSON knows nothing of the other tag")
+	assert.Equal(
+		t,
+		`{"plain":0,"urlPath":0,"tagged":0,"packed":0,"inJSON":0,"unpacked":0,"options":0,"empty":0,"innerValue":0,"named":{"innerValue":0}}`,
+		string(text), "JSON knows nothing of the other tag",
+	)
 	assert.Contains(t, namesOf(t, declaredPacker, labelled{Optional: 1}), "Optional")
 	assert.Contains(t, namesOf(t, camelPacker, labelled{Optional: 1}), "optional")
 	assert.Empty(t, namesOf(t, declaredPacker, struct {
@@ -106,7 +114,8 @@ func TestDecodedFieldNames(t *testing.T) {
 		{Optional: 7}:                       {"Optional", "optional"},
 		{Options: 7}:                        {"options", "Options"},
 		{Promoted: Promoted{InnerValue: 7}}: {"InnerValue", "innerValue", "INNERVALUE"},
-		{}:                                  {"Unpacked", "unpacked", "Hidden", "hidden", "-", "", "both", "Both", "pk ", "plain\x00", "promoted"},
+		{}: {"Unpacked", "unpacked", "Hidden", "hidden", "-", "", "both", "Both", "pk ",
+			"plain\x00", "promoted"},
 	} {
 		for _, name := range names {
 			for _, p := range []Protocol{MessagePack, MessagePackOptions{CamelCase: true}.Protocol()} {
@@ -139,7 +148,9 @@ func TestFieldNamePrecedence(t *testing.T) {
 		packed string
 		want   any
 	}{
-		{"\x82\xa1a\x01\xa1A\x02", cases{1, 2}}, {"\x82\xa1A\x02\xa1a\x01", cases{1, 2}}, {"\x82\xa1y\x01\xa1x\x02", crossed{1, 2}}, {"\x82\xa1Y\x01\xa1X\x02", crossed{1, 2}}, {"\x81\xa1z\x02", crossed{0, 2}},
+		{"\x82\xa1a\x01\xa1A\x02", cases{1, 2}}, {"\x82\xa1A\x02\xa1a\x01", cases{1, 2}},
+		{"\x82\xa1y\x01\xa1x\x02", crossed{1, 2}}, {"\x82\xa1Y\x01\xa1X\x02", crossed{1, 2}},
+		{"\x81\xa1z\x02", crossed{0, 2}},
 	} {
 		v := reflect.New(reflect.TypeOf(c.want)).Elem()
 		require.NoError(t, MessagePack.BindValue([]byte(c.packed), v))

@@ -58,15 +58,23 @@ func bindBoth(t *testing.T, text string, typ reflect.Type) (values [2]any, errs 
 // null does not bind to a type that cannot be null, at any depth, even if its own methods accept it.
 func TestNullIsRefusedByTypesThatCannotBeNull(t *testing.T) {
 	for _, typ := range []reflect.Type{
-		reflect.TypeFor[bool](), reflect.TypeFor[int](), reflect.TypeFor[int8](), reflect.TypeFor[uint64](), reflect.TypeFor[float32](), reflect.TypeFor[float64](), reflect.TypeFor[struct{}](), reflect.TypeFor[[0]int](), reflect.TypeFor[[2]string](),
-		reflect.TypeFor[time.Time](), reflect.TypeFor[TimeSpan](), reflect.TypeFor[big.Int](), reflect.TypeFor[big.Float](), reflect.TypeFor[netip.Addr](), reflect.TypeFor[url.URL](), reflect.TypeFor[embedsTime](),
-		reflect.TypeFor[lenient](), reflect.TypeFor[lenientNumber](), reflect.TypeFor[lenientFlag](), reflect.TypeFor[lenientArray](), reflect.TypeFor[byText](), reflect.TypeFor[textNumber](),
+		reflect.TypeFor[bool](), reflect.TypeFor[int](), reflect.TypeFor[int8](), reflect.TypeFor[uint64](),
+		reflect.TypeFor[float32](), reflect.TypeFor[float64](), reflect.TypeFor[struct{}](), reflect.TypeFor[[0]int](),
+		reflect.TypeFor[[2]string](),
+		reflect.TypeFor[time.Time](), reflect.TypeFor[TimeSpan](), reflect.TypeFor[big.Int](), reflect.TypeFor[big.Float](),
+		reflect.TypeFor[netip.Addr](), reflect.TypeFor[url.URL](), reflect.TypeFor[embedsTime](),
+		reflect.TypeFor[lenient](), reflect.TypeFor[lenientNumber](), reflect.TypeFor[lenientFlag](),
+		reflect.TypeFor[lenientArray](), reflect.TypeFor[byText](), reflect.TypeFor[textNumber](),
 	} {
 		field := reflect.StructOf([]reflect.StructField{{Name: "Field", Type: typ}})
 		for text, in := range map[string]reflect.Type{
-			`null`: typ, `[null]`: reflect.SliceOf(typ), `[[],[null]]`: reflect.SliceOf(reflect.SliceOf(typ)), `[null, null]`: reflect.ArrayOf(2, typ), `{"a":null}`: reflect.MapOf(reflect.TypeFor[string](), typ), `{"1":[null]}`: reflect.MapOf(reflect.TypeFor[int](), reflect.SliceOf(typ)),
-			`{"field":null}`: field, `{"FIELD" : null}`: reflect.PointerTo(field), `{"a":{"Field":null}}`: reflect.MapOf(reflect.TypeFor[string](), reflect.PointerTo(field)), `[[{"a":[{"field":null}]}]]`: reflect.SliceOf(reflect.SliceOf(reflect.MapOf(reflect.TypeFor[string](), reflect.SliceOf(field)))),
-			`[null,{"field":null}]`: reflect.SliceOf(reflect.PointerTo(field)),
+			`null`: typ, `[null]`: reflect.SliceOf(typ), `[[],[null]]`: reflect.SliceOf(reflect.SliceOf(typ)),
+			`[null, null]`: reflect.ArrayOf(2, typ), `{"a":null}`: reflect.MapOf(reflect.TypeFor[string](), typ),
+			`{"1":[null]}`:   reflect.MapOf(reflect.TypeFor[int](), reflect.SliceOf(typ)),
+			`{"field":null}`: field, `{"FIELD" : null}`: reflect.PointerTo(field),
+			`{"a":{"Field":null}}`:       reflect.MapOf(reflect.TypeFor[string](), reflect.PointerTo(field)),
+			`[[{"a":[{"field":null}]}]]`: reflect.SliceOf(reflect.SliceOf(reflect.MapOf(reflect.TypeFor[string](), reflect.SliceOf(field)))),
+			`[null,{"field":null}]`:      reflect.SliceOf(reflect.PointerTo(field)),
 		} {
 			_, errs := bindBoth(t, text, in)
 			for i, err := range errs {
@@ -75,7 +83,11 @@ func TestNullIsRefusedByTypesThatCannotBeNull(t *testing.T) {
 			}
 		}
 		// Pointers to these types can be null, also as elements of lists.
-		for text, in := range map[string]reflect.Type{`null`: reflect.PointerTo(typ), `[null]`: reflect.SliceOf(reflect.PointerTo(typ)), `{"a":null}`: reflect.MapOf(reflect.TypeFor[string](), reflect.PointerTo(typ)), `{"field":null,"other":null}`: reflect.StructOf([]reflect.StructField{{Name: "Field", Type: reflect.PointerTo(typ)}})} {
+		for text, in := range map[string]reflect.Type{
+			`null`: reflect.PointerTo(typ), `[null]`: reflect.SliceOf(reflect.PointerTo(typ)),
+			`{"a":null}`:                  reflect.MapOf(reflect.TypeFor[string](), reflect.PointerTo(typ)),
+			`{"field":null,"other":null}`: reflect.StructOf([]reflect.StructField{{Name: "Field", Type: reflect.PointerTo(typ)}}),
+		} {
 			values, errs := bindBoth(t, text, in)
 			require.NoError(t, errors.Join(errs[:]...), "%s from %s", in, text)
 			assert.Equal(t, values[0], values[1])
@@ -96,7 +108,8 @@ func TestNullIsRefusedByTypesThatCannotBeNull(t *testing.T) {
 // Types that can be null bind to null. Those of them that decode themselves receive null.
 func TestNullBinds(t *testing.T) {
 	for _, want := range []any{
-		"", []int(nil), []byte(nil), map[string]int(nil), (*int)(nil), (*time.Time)(nil), (*TimeSpan)(nil), (**lenient)(nil), (*big.Int)(nil), json.Number(""), json.RawMessage("null"), net.IP(nil),
+		"", []int(nil), []byte(nil), map[string]int(nil), (*int)(nil), (*time.Time)(nil), (*TimeSpan)(nil), (**lenient)(nil),
+		(*big.Int)(nil), json.Number(""), json.RawMessage("null"), net.IP(nil),
 		lenientSlice{"null"}, lenientMap{"null": 1}, lenientText("null"), (*lenientSlice)(nil), []time.Time(nil), map[string]TimeSpan(nil),
 	} {
 		typ := reflect.TypeOf(want)

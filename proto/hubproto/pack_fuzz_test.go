@@ -132,19 +132,31 @@ func FuzzPackedParse(f *testing.F) {
 
 // packedTypes are types of parameters for tests of binding.
 var packedTypes = []reflect.Type{
-	reflect.TypeFor[any](), reflect.TypeFor[allKinds](), reflect.TypeFor[*allKinds](), reflect.TypeFor[[]allKinds](), reflect.TypeFor[map[string]allKinds](), reflect.TypeFor[[]any](), reflect.TypeFor[map[string]any](), reflect.TypeFor[map[int8]any](),
-	reflect.TypeFor[bool](), reflect.TypeFor[int](), reflect.TypeFor[int8](), reflect.TypeFor[uint64](), reflect.TypeFor[uint16](), reflect.TypeFor[float32](), reflect.TypeFor[float64](), reflect.TypeFor[string](), reflect.TypeFor[text](), reflect.TypeFor[[]byte](),
-	reflect.TypeFor[[4]byte](), reflect.TypeFor[time.Time](), reflect.TypeFor[*time.Time](), reflect.TypeFor[[]time.Time](), reflect.TypeFor[time.Duration](), reflect.TypeFor[json.Number](), reflect.TypeFor[json.RawMessage](), reflect.TypeFor[rawRecorder](), reflect.TypeFor[textOnly](),
-	reflect.TypeFor[netip.Addr](), reflect.TypeFor[map[netip.Addr]stage](), reflect.TypeFor[stage](), reflect.TypeFor[[]stage](), reflect.TypeFor[map[stage][]stage](), reflect.TypeFor[***int](), reflect.TypeFor[[][][]string](), reflect.TypeFor[[2][2]*person](),
-	reflect.TypeFor[map[string]map[string]map[int]bool](), reflect.TypeFor[contacts](), reflect.TypeFor[renamed](), reflect.TypeFor[outer](), reflect.TypeFor[Chain](), reflect.TypeFor[node](), reflect.TypeFor[sample](), reflect.TypeFor[[]struct{}](), reflect.TypeFor[struct{}](),
-	reflect.TypeFor[error](), reflect.TypeFor[func()](), reflect.TypeFor[behindPointer](), reflect.TypeFor[map[any]int](), reflect.TypeFor[map[keyed]int](),
+	reflect.TypeFor[any](), reflect.TypeFor[allKinds](), reflect.TypeFor[*allKinds](), reflect.TypeFor[[]allKinds](),
+	reflect.TypeFor[map[string]allKinds](), reflect.TypeFor[[]any](), reflect.TypeFor[map[string]any](),
+	reflect.TypeFor[map[int8]any](),
+	reflect.TypeFor[bool](), reflect.TypeFor[int](), reflect.TypeFor[int8](), reflect.TypeFor[uint64](),
+	reflect.TypeFor[uint16](), reflect.TypeFor[float32](), reflect.TypeFor[float64](), reflect.TypeFor[string](),
+	reflect.TypeFor[text](), reflect.TypeFor[[]byte](),
+	reflect.TypeFor[[4]byte](), reflect.TypeFor[time.Time](), reflect.TypeFor[*time.Time](), reflect.TypeFor[[]time.Time](),
+	reflect.TypeFor[time.Duration](), reflect.TypeFor[json.Number](), reflect.TypeFor[json.RawMessage](),
+	reflect.TypeFor[rawRecorder](), reflect.TypeFor[textOnly](),
+	reflect.TypeFor[netip.Addr](), reflect.TypeFor[map[netip.Addr]stage](), reflect.TypeFor[stage](),
+	reflect.TypeFor[[]stage](), reflect.TypeFor[map[stage][]stage](), reflect.TypeFor[***int](),
+	reflect.TypeFor[[][][]string](), reflect.TypeFor[[2][2]*person](),
+	reflect.TypeFor[map[string]map[string]map[int]bool](), reflect.TypeFor[contacts](), reflect.TypeFor[renamed](),
+	reflect.TypeFor[outer](), reflect.TypeFor[Chain](), reflect.TypeFor[node](), reflect.TypeFor[sample](),
+	reflect.TypeFor[[]struct{}](), reflect.TypeFor[struct{}](),
+	reflect.TypeFor[error](), reflect.TypeFor[func()](), reflect.TypeFor[behindPointer](), reflect.TypeFor[map[any]int](),
+	reflect.TypeFor[map[keyed]int](),
 }
 
 // isWritable reports whether values of type typ can be encoded and decoded again. Some types can only be decoded.
 func isWritable(typ reflect.Type) bool {
 	switch typ {
-	case reflect.TypeFor[rawRecorder](), reflect.TypeFor[textOnly](), reflect.TypeFor[allKinds](), reflect.TypeFor[*allKinds](), reflect.TypeFor[[]allKinds](), reflect.TypeFor[map[string]allKinds](), reflect.TypeFor[map[any]int](),
-		reflect.TypeFor[map[keyed]int](), reflect.TypeFor[json.Number](), reflect.TypeFor[json.RawMessage](), reflect.TypeFor[renamed]():
+	case reflect.TypeFor[rawRecorder](), reflect.TypeFor[textOnly](), reflect.TypeFor[allKinds](), reflect.TypeFor[*allKinds](),
+		reflect.TypeFor[[]allKinds](), reflect.TypeFor[map[string]allKinds](), reflect.TypeFor[map[any]int](), reflect.TypeFor[map[keyed]int](),
+		reflect.TypeFor[json.Number](), reflect.TypeFor[json.RawMessage](), reflect.TypeFor[renamed]():
 		return false
 	}
 	return true
@@ -158,8 +170,11 @@ func FuzzPackedBind(f *testing.F) {
 		}
 	}
 	for i, seed := range []string{
-		"\x01", "\xa1x", "\xc4\x01x", "\xd7\xff\x00\x00\x00\x18\x00\x00\x00\x05", "\x92\xd6\xff\x00\x00\x00\x05\xc0", "\x84\xa1a\x01\xa1b\xa1x\xa1c\x90\xa1d\x80", "\x93\xc0\xc3\xcb\x3f\xf8\x00\x00\x00\x00\x00\x00", "\x82\xa4name\xa1n\xa5value\x01",
-		"\x86\xa1s\xa1x\xa1i\xff\xa2i8\x7f\xa1u\xcf\xff\xff\xff\xff\xff\xff\xff\xff\xa1f\xca\x3f\x00\x00\x00\xa2pp\x81\xa1s\xa1y", "\x84\xa2mi\x81\xa11\x81\xa1i\x02\xa1m\x81\xa1a\x01\xa1q\xa15\xa3any\x91\xc0", "\x81\xa4next\x81\xa4next\xc0",
+		"\x01", "\xa1x", "\xc4\x01x", "\xd7\xff\x00\x00\x00\x18\x00\x00\x00\x05", "\x92\xd6\xff\x00\x00\x00\x05\xc0",
+		"\x84\xa1a\x01\xa1b\xa1x\xa1c\x90\xa1d\x80", "\x93\xc0\xc3\xcb\x3f\xf8\x00\x00\x00\x00\x00\x00",
+		"\x82\xa4name\xa1n\xa5value\x01",
+		"\x86\xa1s\xa1x\xa1i\xff\xa2i8\x7f\xa1u\xcf\xff\xff\xff\xff\xff\xff\xff\xff\xa1f\xca\x3f\x00\x00\x00\xa2pp\x81\xa1s\xa1y",
+		"\x84\xa2mi\x81\xa11\x81\xa1i\x02\xa1m\x81\xa1a\x01\xa1q\xa15\xa3any\x91\xc0", "\x81\xa4next\x81\xa4next\xc0",
 		"\x82\xa2at\xd6\xff\x00\x00\x00\x05\xa5stage\xa4done", strings.Repeat("\x91", 62) + "\xc0",
 	} {
 		f.Add([]byte(seed), uint8(i%5))
@@ -174,7 +189,11 @@ func FuzzPackedBind(f *testing.F) {
 			var err error
 			spent := allocatedBy(func() { err = hubproto.MessagePack.BindArguments(arguments, []reflect.Value{v}) })
 			// Each byte can be at most one element. Some memory for lists and maps is allocated in advance.
-			require.LessOrEqual(t, spent, uint64(256<<10+len(arguments)*(512+8*int(typ.Size())+4*int(reflect.TypeFor[allKinds]().Size()))), "%s", typ)
+			require.LessOrEqual(
+				t, spent,
+				uint64(256<<10+len(arguments)*(512+8*int(typ.Size())+4*int(reflect.TypeFor[allKinds]().Size()))), "%s",
+				typ,
+			)
 			if err != nil {
 				var bind *hubproto.BindError
 				require.ErrorAs(t, err, &bind)
@@ -238,8 +257,13 @@ func FuzzPackedBind(f *testing.F) {
 // FuzzPackedValue decodes values of unknown types, as a hub with parameters of type any does, and encodes them with both protocols.
 func FuzzPackedValue(f *testing.F) {
 	for _, seed := range []string{
-		"\xc0", "\xc3", "\x00", "\xff", "\xcc\x80", "\xcf\xff\xff\xff\xff\xff\xff\xff\xff", "\xd3\x80\x00\x00\x00\x00\x00\x00\x00", "\xca\x7f\x80\x00\x00", "\xcb\x7f\xf8\x00\x00\x00\x00\x00\x00", "\xa0", "\xa1x", "\xa1\xff", "\xc4\x01x", "\x90", "\x80", "\x92\x01\xa1x",
-		"\x81\xa1a\x91\x80", "\x82\xa1a\x01\xa1a\x02", "\x81\x01\x02", "\xd6\xff\x00\x00\x00\x05\xc0", "\x92\xd7\xff\x00\x00\x00\x18\x00\x00\x00\x05\xc0", "\x91\xc7\x0c\xff\x00\x00\x00\x06\xff\xff\xff\xff\xff\xff\xff\xff", "\xd4\x05\x00", "\xc7\x00\xff", strings.Repeat("\x91", 62) + "\xc0",
+		"\xc0", "\xc3", "\x00", "\xff", "\xcc\x80", "\xcf\xff\xff\xff\xff\xff\xff\xff\xff",
+		"\xd3\x80\x00\x00\x00\x00\x00\x00\x00", "\xca\x7f\x80\x00\x00", "\xcb\x7f\xf8\x00\x00\x00\x00\x00\x00", "\xa0",
+		"\xa1x", "\xa1\xff", "\xc4\x01x", "\x90", "\x80", "\x92\x01\xa1x",
+		"\x81\xa1a\x91\x80", "\x82\xa1a\x01\xa1a\x02", "\x81\x01\x02", "\xd6\xff\x00\x00\x00\x05\xc0",
+		"\x92\xd7\xff\x00\x00\x00\x18\x00\x00\x00\x05\xc0",
+		"\x91\xc7\x0c\xff\x00\x00\x00\x06\xff\xff\xff\xff\xff\xff\xff\xff", "\xd4\x05\x00", "\xc7\x00\xff",
+		strings.Repeat("\x91", 62) + "\xc0",
 	} {
 		f.Add([]byte(seed))
 	}

@@ -20,7 +20,9 @@ func TestPackedDepth(t *testing.T) {
 	keys := func(n int) string { return strings.Repeat("\x81", n) + strings.Repeat("\x01", n+1) }
 	wide := func(n int) string { return strings.Repeat("\xdd\x00\x00\x00\x01", n) + "\xc0" }
 	second := func(n int) string { return strings.Repeat("\x92\x01", n) + "\xc0" }
-	for name, nest := range map[string]func(int) string{"arrays": arrays, "empty": empty, "maps": maps, "in names": keys, "wide": wide, "second": second} {
+	for name, nest := range map[string]func(int) string{
+		"arrays": arrays, "empty": empty, "maps": maps, "in names": keys, "wide": wide, "second": second,
+	} {
 		for _, shape := range []struct {
 			before, names string
 			deepest       int
@@ -51,16 +53,22 @@ func TestPackedDepth(t *testing.T) {
 
 // packedBombs declare more elements than they contain.
 var packedBombs = map[string]string{
-	"array": "\xdd\xff\xff\xff\xff", "array of nothing": "\xdd\x7f\xff\xff\xff\xc0", "short array": "\xdc\xff\xff\xc0", "map": "\xdf\xff\xff\xff\xff", "map of nothing": "\xdf\x7f\xff\xff\xff\xa0\xc0", "half of the maps": "\xdf\x80\x00\x00\x00\xa0\xc0",
-	"short map": "\xde\xff\xff\xa0\xc0", "string": "\xdb\xff\xff\xff\xff", "bytes": "\xc6\xff\xff\xff\xff", "extension": "\xc9\xff\xff\xff\xff\xff", "arrays": strings.Repeat("\xdd\x00\x00\xff\xff", 50), "maps": strings.Repeat("\xdf\x00\x00\xff\xff\xa0", 50),
+	"array": "\xdd\xff\xff\xff\xff", "array of nothing": "\xdd\x7f\xff\xff\xff\xc0", "short array": "\xdc\xff\xff\xc0",
+	"map": "\xdf\xff\xff\xff\xff", "map of nothing": "\xdf\x7f\xff\xff\xff\xa0\xc0",
+	"half of the maps": "\xdf\x80\x00\x00\x00\xa0\xc0",
+	"short map":        "\xde\xff\xff\xa0\xc0", "string": "\xdb\xff\xff\xff\xff", "bytes": "\xc6\xff\xff\xff\xff",
+	"extension": "\xc9\xff\xff\xff\xff\xff", "arrays": strings.Repeat("\xdd\x00\x00\xff\xff", 50),
+	"maps":                strings.Repeat("\xdf\x00\x00\xff\xff\xa0", 50),
 	"array behind arrays": strings.Repeat("\x91", 40) + "\xdd\xff\xff\xff\xff",
 }
 
 func TestPackedBombs(t *testing.T) {
 	for name, bomb := range packedBombs {
 		for _, before := range []string{
-			"", "\x92", "\x96\x01", "\x96\x01\x81\xa1a", "\x96\x01\x80", "\x96\x01\x80\xc0", "\x96\x01\x80\xc0\xa1T", "\x96\x01\x80\xc0\xa1T\x91", "\x96\x01\x80\xc0\xa1T\x90", "\x96\x01\x80\xc0\xa1T\x90\x91",
-			"\x94\x02\x80\xa1i", "\x95\x03\x80\xa1i", "\x95\x03\x80\xa1i\x01", "\x95\x03\x80\xa1i\x03", "\x93\x05\x80", "\x93\x07", "\x93\x07\xc0", "\x92\x08",
+			"", "\x92", "\x96\x01", "\x96\x01\x81\xa1a", "\x96\x01\x80", "\x96\x01\x80\xc0", "\x96\x01\x80\xc0\xa1T",
+			"\x96\x01\x80\xc0\xa1T\x91", "\x96\x01\x80\xc0\xa1T\x90", "\x96\x01\x80\xc0\xa1T\x90\x91",
+			"\x94\x02\x80\xa1i", "\x95\x03\x80\xa1i", "\x95\x03\x80\xa1i\x01", "\x95\x03\x80\xa1i\x03", "\x93\x05\x80",
+			"\x93\x07", "\x93\x07\xc0", "\x92\x08",
 		} {
 			record := frame(before + bomb)
 			var m hubproto.Message
@@ -81,8 +89,10 @@ func TestPackedBombs(t *testing.T) {
 func TestPackedMemoryIsProportionalToMessage(t *testing.T) {
 	// Values that do have many elements take memory for these, but not more.
 	for name, element := range map[string]string{
-		"nulls": "\xc0", "numbers": "\x7f", "lists": "\x90", "maps": "\x80", "small maps": "\x81\xa0\xc0", "lists in lists": "\x91\x91\x91\x91\x90", "maps of one name": "\xde\x00\x40" + strings.Repeat("\xa0\xc0", 64),
-		"deep lists": strings.Repeat("\x91", 60) + "\xc0", "deep maps": strings.Repeat("\x81\xa0", 60) + "\xc0", "bytes": "\xc4\x00", "texts": "\xa1x",
+		"nulls": "\xc0", "numbers": "\x7f", "lists": "\x90", "maps": "\x80", "small maps": "\x81\xa0\xc0",
+		"lists in lists": "\x91\x91\x91\x91\x90", "maps of one name": "\xde\x00\x40" + strings.Repeat("\xa0\xc0", 64),
+		"deep lists": strings.Repeat("\x91", 60) + "\xc0", "deep maps": strings.Repeat("\x81\xa0", 60) + "\xc0",
+		"bytes": "\xc4\x00", "texts": "\xa1x",
 	} {
 		n := 32000 / len(element)
 		list := "\xdd" + string(binary.BigEndian.AppendUint32(nil, uint32(n))) + strings.Repeat(element, n)
@@ -100,9 +110,16 @@ func TestPackedMemoryIsProportionalToMessage(t *testing.T) {
 
 func TestPackedCountsBeyondInputAreRefused(t *testing.T) {
 	var n int
-	for _, arguments := range []string{"\xdd\xff\xff\xff\xff", "\xdd\xff\xff\xff\xff\x01", "\xdd\x80\x00\x00\x00\x01", "\x92\x01", "\x91", "", "\xc1", "\xc0", "\xdd\xff"} {
+	for _, arguments := range []string{
+		"\xdd\xff\xff\xff\xff", "\xdd\xff\xff\xff\xff\x01", "\xdd\x80\x00\x00\x00\x01", "\x92\x01", "\x91", "", "\xc1",
+		"\xc0", "\xdd\xff",
+	} {
 		var bind *hubproto.BindError
-		require.ErrorAs(t, hubproto.MessagePack.BindArguments([]byte(arguments), []reflect.Value{reflect.ValueOf(&n).Elem(), reflect.ValueOf(&n).Elem()}), &bind, "%x", arguments)
+		require.ErrorAs(
+			t,
+			hubproto.MessagePack.BindArguments([]byte(arguments), []reflect.Value{reflect.ValueOf(&n).Elem(), reflect.ValueOf(&n).Elem()}),
+			&bind, "%x", arguments,
+		)
 	}
 }
 
@@ -114,7 +131,10 @@ func TestPackedLimits(t *testing.T) {
 		return "\xdd" + string(binary.BigEndian.AppendUint32(nil, uint32(n))) + strings.Repeat("\xa1s", n)
 	}
 	assert.Len(t, parsePacked(t, "\x93\x05\x80"+text(hubproto.MaxIDLength)).ID, hubproto.MaxIDLength)
-	assert.Len(t, parsePacked(t, "\x96\x01\x80\xc0"+text(2*hubproto.MaxIDLength)+"\x90"+many(hubproto.MaxStreamIDs)).StreamIDs, hubproto.MaxStreamIDs)
+	assert.Len(
+		t, parsePacked(t, "\x96\x01\x80\xc0"+text(2*hubproto.MaxIDLength)+"\x90"+many(hubproto.MaxStreamIDs)).StreamIDs,
+		hubproto.MaxStreamIDs,
+	)
 	assert.Len(t, parsePacked(t, "\x92\x07"+text(2*hubproto.MaxIDLength)).Error, 2*hubproto.MaxIDLength)
 	for message, want := range map[string]string{
 		"\x93\x05\x80" + text(hubproto.MaxIDLength+1):                        "'invocationId' has 4097 bytes, more than the limit of 4096.",
@@ -132,10 +152,14 @@ func TestPackedLimits(t *testing.T) {
 
 func TestPackedInvalidUTF8(t *testing.T) {
 	// Invalid UTF-8 may be refused. If it is accepted, the output that contains it must be valid.
-	for name, bad := range map[string]string{"stray byte": "\xff", "cut short": "\xe2\x82", "overlong": "\xc0\xaf", "surrogate": "\xed\xa0\x80"} {
+	for name, bad := range map[string]string{
+		"stray byte": "\xff", "cut short": "\xe2\x82", "overlong": "\xc0\xaf", "surrogate": "\xed\xa0\x80",
+	} {
 		text := string([]byte{0xa0 + byte(len(bad))}) + bad
 		for _, message := range []string{
-			"\x96\x01\x80" + text + "\xa1T\x90\x90", "\x96\x01\x80\xc0" + text + "\x90\x90", "\x96\x01\x80\xc0\xa1T\x91" + text + "\x91" + text, "\x96\x01\x81" + text + text + "\xc0\xa1T\x90\x90", "\x94\x02\x80" + text + text,
+			"\x96\x01\x80" + text + "\xa1T\x90\x90", "\x96\x01\x80\xc0" + text + "\x90\x90",
+			"\x96\x01\x80\xc0\xa1T\x91" + text + "\x91" + text, "\x96\x01\x81" + text + text + "\xc0\xa1T\x90\x90",
+			"\x94\x02\x80" + text + text,
 			"\x95\x03\x80\xa1i\x01" + text, "\x95\x03\x80\xa1i\x03\x81" + text + text, "\x93\x05\x80" + text, "\x92\x07" + text,
 		} {
 			var m hubproto.Message

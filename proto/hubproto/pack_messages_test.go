@@ -28,19 +28,31 @@ var packedAppendCases = []struct {
 	{"call", "\x96\x01\x80\xc0\xa6method\x90\x90", view{Type: 1, Target: "method", Arguments: "\x90"}},
 	{"call with a number", "\x96\x01\x80\xc0\xa6method\x91\x2a\x90", view{Type: 1, Target: "method", Arguments: "\x91\x2a"}},
 	{"call with null", "\x96\x01\x80\xc0\xa6method\x91\xc0\x90", view{Type: 1, Target: "method", Arguments: "\x91\xc0"}},
-	{"call with two arguments", "\x96\x01\x80\xc0\xa6method\x92\x2a\xa6string\x90", view{Type: 1, Target: "method", Arguments: "\x92\x2a\xa6string"}},
-	{"call with a stream", "\x96\x01\x80\xc0\xa6Target\x90\x91\xab__test_id__", view{Type: 1, Target: "Target", Arguments: "\x90", StreamIDs: []string{"__test_id__"}}},
+	{"call with two arguments", "\x96\x01\x80\xc0\xa6method\x92\x2a\xa6string\x90", view{
+		Type: 1, Target: "method", Arguments: "\x92\x2a\xa6string",
+	}},
+	{"call with a stream", "\x96\x01\x80\xc0\xa6Target\x90\x91\xab__test_id__", view{
+		Type: 1, Target: "Target", Arguments: "\x90", StreamIDs: []string{"__test_id__"},
+	}},
 	{"call with streams and an argument", "\x96\x01\x80\xc0\xa6Target\x91\x2a\x92\xab__test_id__\xac__test_id2__",
 		view{Type: 1, Target: "Target", Arguments: "\x91\x2a", StreamIDs: []string{"__test_id__", "__test_id2__"}}},
-	{"call with headers", "\x96\x01" + packedHeaders + "\xc0\xa6method\x91\xc0\x90", view{Type: 1, Target: "method", Arguments: "\x91\xc0", Headers: packedHeaders}},
+	{"call with headers", "\x96\x01" + packedHeaders + "\xc0\xa6method\x91\xc0\x90", view{
+		Type: 1, Target: "method", Arguments: "\x91\xc0", Headers: packedHeaders,
+	}},
 	{"item", "\x94\x02\x80\xa3xyz\x2a", view{Type: 2, ID: "xyz", Value: "\x2a"}},
 	{"item float", "\x94\x02\x80\xa3xyz\xca\x42\x28\x00\x00", view{Type: 2, ID: "xyz", Value: "\xca\x42\x28\x00\x00"}},
 	{"item string", "\x94\x02\x80\xa3xyz\xa6string", view{Type: 2, ID: "xyz", Value: "\xa6string"}},
 	{"item true", "\x94\x02\x80\xa3xyz\xc3", view{Type: 2, ID: "xyz", Value: "\xc3"}},
 	{"item null", "\x94\x02\x80\xa3xyz\xc0", view{Type: 2, ID: "xyz", Value: "\xc0"}},
-	{"item with headers", "\x94\x02" + packedHeaders + "\xa3xyz\x92\x01\x02", view{Type: 2, ID: "xyz", Value: "\x92\x01\x02", Headers: packedHeaders}},
-	{"completion with an error", "\x95\x03\x80\xa3xyz\x01\xb0Error not found!", view{Type: 3, ID: "xyz", Error: "Error not found!", HasError: true}},
-	{"completion with an error and headers", "\x95\x03" + packedHeaders + "\xa3xyz\x01\xb0Error not found!", view{Type: 3, ID: "xyz", Error: "Error not found!", HasError: true, Headers: packedHeaders}},
+	{"item with headers", "\x94\x02" + packedHeaders + "\xa3xyz\x92\x01\x02", view{
+		Type: 2, ID: "xyz", Value: "\x92\x01\x02", Headers: packedHeaders,
+	}},
+	{"completion with an error", "\x95\x03\x80\xa3xyz\x01\xb0Error not found!", view{
+		Type: 3, ID: "xyz", Error: "Error not found!", HasError: true,
+	}},
+	{"completion with an error and headers", "\x95\x03" + packedHeaders + "\xa3xyz\x01\xb0Error not found!", view{
+		Type: 3, ID: "xyz", Error: "Error not found!", HasError: true, Headers: packedHeaders,
+	}},
 	{"completion with an empty error", "\x95\x03\x80\xa3xyz\x01\xa0", view{Type: 3, ID: "xyz", HasError: true}},
 	{"completion alone", "\x94\x03\x80\xa3xyz\x02", view{Type: 3, ID: "xyz"}},
 	{"completion alone with headers", "\x94\x03" + packedHeaders + "\xa3xyz\x02", view{Type: 3, ID: "xyz", Headers: packedHeaders}},
@@ -84,6 +96,9 @@ func TestParsePacked(t *testing.T) {
 	}
 }
 
+const argumentsOfEveryKind = "\x9d\xc0\xc2\xc3\x7f\xe0\xcb\x7f\xf8\x00\x00\x00\x00\x00\x00\xa1x\xc4\x01\xff\x91\xc0\x81\x01\x90" +
+	"\xd4\x05\x00\xd6\xff\x00\x00\x00\x01\xc7\x00\x07"
+
 // packedParseCases has forms that are parsed, but never encoded.
 var packedParseCases = append(packedAppendCases[:0:0], []struct {
 	name, message string
@@ -91,8 +106,12 @@ var packedParseCases = append(packedAppendCases[:0:0], []struct {
 }{
 	{"call without streams", "\x95\x01\x80\xc0\xa1T\x90", view{Type: 1, Target: "T", Arguments: "\x90"}},
 	{"call with an empty id", "\x96\x01\x80\xa0\xa1T\x90\x90", view{Type: 1, Target: "T", Arguments: "\x90"}},
-	{"call with extra items", "\x98\x01\x80\xa3xyz\xa6method\x90\x90\xc3\xa2ex", view{Type: 1, ID: "xyz", Target: "method", Arguments: "\x90"}},
-	{"call with extra items of all kinds", "\x9a\x01\x80\xa3xyz\xa6method\x90\x90\xc0\x81\x01\x02\xd4\x05\x00\xcb\x00\x00\x00\x00\x00\x00\x00\x00", view{Type: 1, ID: "xyz", Target: "method", Arguments: "\x90"}},
+	{"call with extra items", "\x98\x01\x80\xa3xyz\xa6method\x90\x90\xc3\xa2ex", view{
+		Type: 1, ID: "xyz", Target: "method", Arguments: "\x90",
+	}},
+	{"call with extra items of all kinds",
+		"\x9a\x01\x80\xa3xyz\xa6method\x90\x90\xc0\x81\x01\x02\xd4\x05\x00\xcb\x00\x00\x00\x00\x00\x00\x00\x00",
+		view{Type: 1, ID: "xyz", Target: "method", Arguments: "\x90"}},
 	{"wide lengths", "\xdc\x00\x06\x01\xde\x00\x00\xd9\x01i\xda\x00\x01T\xdd\x00\x00\x00\x00\xdd\x00\x00\x00\x01\xdb\x00\x00\x00\x01s",
 		view{Type: 1, ID: "i", Target: "T", Arguments: "\xdd\x00\x00\x00\x00", StreamIDs: []string{"s"}}},
 	{"widest lengths", "\xdd\x00\x00\x00\x03\x05\xdf\x00\x00\x00\x00\xdb\x00\x00\x00\x01i", view{Type: 5, ID: "i"}},
@@ -100,8 +119,7 @@ var packedParseCases = append(packedAppendCases[:0:0], []struct {
 	{"type of two bytes", "\x91\xd1\x00\x06", view{Type: 6}},
 	{"type of four bytes", "\x91\xce\x00\x00\x00\x06", view{Type: 6}},
 	{"type of eight bytes", "\x91\xcf\x00\x00\x00\x00\x00\x00\x00\x06", view{Type: 6}},
-	{"arguments of every kind", "\x95\x01\x80\xc0\xa1T\x9d\xc0\xc2\xc3\x7f\xe0\xcb\x7f\xf8\x00\x00\x00\x00\x00\x00\xa1x\xc4\x01\xff\x91\xc0\x81\x01\x90\xd4\x05\x00\xd6\xff\x00\x00\x00\x01\xc7\x00\x07",
-		view{Type: 1, Target: "T", Arguments: "\x9d\xc0\xc2\xc3\x7f\xe0\xcb\x7f\xf8\x00\x00\x00\x00\x00\x00\xa1x\xc4\x01\xff\x91\xc0\x81\x01\x90\xd4\x05\x00\xd6\xff\x00\x00\x00\x01\xc7\x00\x07"}},
+	{"arguments of every kind", "\x95\x01\x80\xc0\xa1T" + argumentsOfEveryKind, view{Type: 1, Target: "T", Arguments: argumentsOfEveryKind}},
 	{"item with extra items", "\x96\x02\x80\xa1i\x01\x02\x03", view{Type: 2, ID: "i", Value: "\x01"}},
 	{"completion alone with a result", "\x95\x03\x80\xa1i\x02\x2a", view{Type: 3, ID: "i"}},
 	{"completion kind of eight bytes", "\x95\x03\x80\xa1i\xd3\x00\x00\x00\x00\x00\x00\x00\x03\x2a", view{Type: 3, ID: "i", Value: "\x2a"}},
@@ -216,8 +234,10 @@ func TestParsePackedWithoutLength(t *testing.T) {
 func TestParsePackedEmptyIDs(t *testing.T) {
 	// An empty id is treated as missing, as in JSON.
 	for name, message := range map[string]string{
-		"item": "\x94\x02\x80\xa0\x2a", "completion": "\x94\x03\x80\xa0\x02", "stream call": "\x96\x04\x80\xa0\xa1T\x90\x90", "cancel": "\x93\x05\x80\xa0",
-		"item null": "\x94\x02\x80\xc0\x2a", "completion null": "\x94\x03\x80\xc0\x02", "stream call null": "\x96\x04\x80\xc0\xa1T\x90\x90", "cancel null": "\x93\x05\x80\xc0",
+		"item": "\x94\x02\x80\xa0\x2a", "completion": "\x94\x03\x80\xa0\x02", "stream call": "\x96\x04\x80\xa0\xa1T\x90\x90",
+		"cancel":    "\x93\x05\x80\xa0",
+		"item null": "\x94\x02\x80\xc0\x2a", "completion null": "\x94\x03\x80\xc0\x02",
+		"stream call null": "\x96\x04\x80\xc0\xa1T\x90\x90", "cancel null": "\x93\x05\x80\xc0",
 	} {
 		t.Run(name, func(t *testing.T) {
 			assert.Contains(t, requirePackedError(t, message), "'invocationId'")
@@ -230,10 +250,16 @@ type packedElement struct{ name, valid, kinds string }
 
 // packedShapes has the elements after the type that each message must have.
 var packedShapes = map[hubproto.Type][]packedElement{
-	1: {{"headers", "\x80", "map"}, {"invocationId", "\xa1i", "str nil"}, {"target", "\xa1T", "str"}, {"arguments", "\x90", "array"}, {"streamIds", "\x90", "array"}},
+	1: {
+		{"headers", "\x80", "map"}, {"invocationId", "\xa1i", "str nil"}, {"target", "\xa1T", "str"},
+		{"arguments", "\x90", "array"}, {"streamIds", "\x90", "array"},
+	},
 	2: {{"headers", "\x80", "map"}, {"invocationId", "\xa1i", "str"}, {"item", "\x01", "all"}},
 	3: {{"headers", "\x80", "map"}, {"invocationId", "\xa1i", "str"}, {"resultKind", "\x01", "int"}, {"error", "\xa1e", "str"}},
-	4: {{"headers", "\x80", "map"}, {"invocationId", "\xa1i", "str nil"}, {"target", "\xa1T", "str"}, {"arguments", "\x90", "array"}, {"streamIds", "\x90", "array"}},
+	4: {
+		{"headers", "\x80", "map"}, {"invocationId", "\xa1i", "str nil"}, {"target", "\xa1T", "str"},
+		{"arguments", "\x90", "array"}, {"streamIds", "\x90", "array"},
+	},
 	5: {{"headers", "\x80", "map"}, {"invocationId", "\xa1i", "str"}},
 	7: {{"error", "\xa1e", "str nil"}, {"allowReconnect", "\xc3", "bool"}},
 	8: {{"sequenceId", "\x01", "int"}},
@@ -242,10 +268,15 @@ var packedShapes = map[hubproto.Type][]packedElement{
 
 // packedValues has a value of each kind.
 var packedValues = map[string]string{
-	"nil": "\xc0", "bool": "\xc2", "int": "\x03", "float": "\xca\x3f\x80\x00\x00", "str": "\xa1x", "bin": "\xc4\x01x", "array": "\x90", "map": "\x80", "ext": "\xd4\x05\x00",
-	"timestamp": "\xd6\xff\x00\x00\x00\x01", "unused byte": "\xc1", "half a string": "\xa5x", "long string": "\xdb\xff\xff\xff\xffx", "long bytes": "\xc6\xff\xff\xff\xffx",
-	"long array": "\xdd\xff\xff\xff\xff\x01", "long map": "\xdf\xff\xff\xff\xff\xa1a\xa1b", "map that overflows": "\xdf\x80\x00\x00\x00\xa1a\xa1b", "long ext": "\xc9\xff\xff\xff\xff\x01x", "negative int": "\xd3\xff\xff\xff\xff\x00\x00\x00\x00",
-	"array of an unused byte": "\x91\xc1", "map of an unused byte": "\x81\xa1a\xc1", "half an array": "\x92\x01", "half a map": "\x82\xa1a\xa1b", "map without its value": "\x81\xa1a",
+	"nil": "\xc0", "bool": "\xc2", "int": "\x03", "float": "\xca\x3f\x80\x00\x00", "str": "\xa1x", "bin": "\xc4\x01x",
+	"array": "\x90", "map": "\x80", "ext": "\xd4\x05\x00",
+	"timestamp": "\xd6\xff\x00\x00\x00\x01", "unused byte": "\xc1", "half a string": "\xa5x",
+	"long string": "\xdb\xff\xff\xff\xffx", "long bytes": "\xc6\xff\xff\xff\xffx",
+	"long array": "\xdd\xff\xff\xff\xff\x01", "long map": "\xdf\xff\xff\xff\xff\xa1a\xa1b",
+	"map that overflows": "\xdf\x80\x00\x00\x00\xa1a\xa1b", "long ext": "\xc9\xff\xff\xff\xff\x01x",
+	"negative int":            "\xd3\xff\xff\xff\xff\x00\x00\x00\x00",
+	"array of an unused byte": "\x91\xc1", "map of an unused byte": "\x81\xa1a\xc1", "half an array": "\x92\x01",
+	"half a map": "\x82\xa1a\xa1b", "map without its value": "\x81\xa1a",
 }
 
 func TestPackedElementsOfWrongType(t *testing.T) {
@@ -253,7 +284,8 @@ func TestPackedElementsOfWrongType(t *testing.T) {
 		for at, item := range shape {
 			for kind, value := range packedValues {
 				broken := strings.ContainsAny(kind, " ") && kind != "negative int"
-				if item.kinds == "all" && !broken || strings.Contains(" "+item.kinds+" ", " "+kind+" ") || item.name == "sequenceId" && kind == "negative int" || item.name == "resultKind" && kind == "int" {
+				if item.kinds == "all" && !broken || strings.Contains(" "+item.kinds+" ", " "+kind+" ") ||
+					item.name == "sequenceId" && kind == "negative int" || item.name == "resultKind" && kind == "int" {
 					continue
 				}
 				message := string([]byte{0x91 + byte(len(shape)), byte(typ)})

@@ -58,7 +58,10 @@ func TestPackedValuesRoundTrip(t *testing.T) {
 
 func testPackedValues(t *testing.T, p *packer, name, not string) {
 	url := "u"
-	in := packed{Name: "n", URL: &url, Counts: []int32{1, -70000}, Data: []byte{0, 255}, At: time.Unix(5, 6).UTC(), Any: []any{int64(1), "x", nil, 1.5, map[string]any{"k": true}}, Inner: map[string]packed{"a": {Name: "deep"}}}
+	in := packed{
+		Name: "n", URL: &url, Counts: []int32{1, -70000}, Data: []byte{0, 255}, At: time.Unix(5, 6).UTC(),
+		Any: []any{int64(1), "x", nil, 1.5, map[string]any{"k": true}}, Inner: map[string]packed{"a": {Name: "deep"}},
+	}
 	b, err := p.append(nil, in, 1)
 	require.NoError(t, err)
 	var out packed

@@ -12,7 +12,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// withTimes and withoutTimes have the same fields, but the latter has type any or string where the former has times.
+// withTimes and withoutTimes have the same fields, but those that are times in withTimes have type any in withoutTimes.
 type (
 	withTimes struct {
 		At     time.Time
@@ -48,7 +48,9 @@ type (
 )
 
 var timelessTypes = []reflect.Type{
-	reflect.TypeFor[any](), reflect.TypeFor[[]any](), reflect.TypeFor[map[string]any](), reflect.TypeFor[withoutTimes](), reflect.TypeFor[[]string](), reflect.TypeFor[map[string]string](), reflect.TypeFor[string](), reflect.TypeFor[*withoutTimes](), reflect.TypeFor[json.RawMessage](),
+	reflect.TypeFor[any](), reflect.TypeFor[[]any](), reflect.TypeFor[map[string]any](), reflect.TypeFor[withoutTimes](),
+	reflect.TypeFor[[]string](), reflect.TypeFor[map[string]string](), reflect.TypeFor[string](),
+	reflect.TypeFor[*withoutTimes](), reflect.TypeFor[json.RawMessage](),
 	reflect.TypeFor[embedsTime](), reflect.TypeFor[map[string]lenient](), reflect.TypeFor[TimeSpan](), reflect.TypeFor[byText](),
 }
 
@@ -98,7 +100,11 @@ func checkPlainTimes(t require.TestingT, raw []byte) {
 		require.NoError(t, err)
 		require.Equal(t, before, string(got), "%s", typ)
 	}
-	for _, typ := range []reflect.Type{reflect.TypeFor[withTimes](), reflect.TypeFor[*withTimes](), reflect.TypeFor[[]withTimes](), reflect.TypeFor[map[string]*withTimes](), reflect.TypeFor[time.Time](), reflect.TypeFor[[]time.Time](), reflect.TypeFor[map[string]map[string]time.Time]()} {
+	for _, typ := range []reflect.Type{
+		reflect.TypeFor[withTimes](), reflect.TypeFor[*withTimes](), reflect.TypeFor[[]withTimes](),
+		reflect.TypeFor[map[string]*withTimes](), reflect.TypeFor[time.Time](), reflect.TypeFor[[]time.Time](),
+		reflect.TypeFor[map[string]map[string]time.Time](),
+	} {
 		require.True(t, holdsTime(typ), "%s", typ)
 		got, err := withPlainTimes(raw, typ)
 		require.Equal(t, before, string(raw), "what was received is left as it is")
@@ -161,10 +167,18 @@ func requireSameBound(t require.TestingT, without *withoutTimes, with *withTimes
 }
 
 var plainTimesSeeds = []string{
-	`"2024-05-06"`, `"2024\u002d05-06"`, `["2024\u002d05-06","\u0032024-05-06T07:08"]`, ` [ "2024-05-06" , "2024-05-06T07:08:09.5+01" ] `, `{"at":"2024\u002d05-06","s":"2024\u002d05-06","any":"2024-05-06","raw":"2024\u002d05-06","unknown":"2024-05-06"}`,
-	`{"\u0061t":"2024-05-06","AT":"2024-05-07T01:02"}`, `{"l":["2024-05-06"],"m":{"2024-05-06":"2024-05-06","at":"2024-05-06"},"r":["2024-05-06",null,"no time"],"p":null}`, `{"in":{"in":{"at":"2024-05-06","s":"\"at\":\"2024-05-06\""}},"all":[{},{"all":[{"p":"2024-05-06"}]}]}`,
-	`{"nested":{"t":"2024-05-06T07:08:09-14:00"},"U":"2024-05-06","t":"2024-05-06"}`, `{"at":1e400,"s":"2024-05-06"}`, `{"at":{"at":"2024-05-06"},"l":"2024-05-06","m":["2024-05-06"],"in":["2024-05-06"]}`, `{"a":{"b":"2024-05-06"}}`, `{"at":"2024-05-06","at":null}`, `{"at":"\ud83d"}`,
-	`{"s":"\ud83d\ude00","at":"2024-05-06","any":[9007199254740993,1e400,"\u2028",{"at":"2024-05-06"}]}`, `{"\ud83d":1,"at":"2024-05-06"}`, `null`, `1`, `[]`, `{}`, `[[],{}]`, `{"at":"2024-05-06T07:08:09.1234567890123456+01:00" , "p" :"0001-01-01"}`,
+	`"2024-05-06"`, `"2024\u002d05-06"`, `["2024\u002d05-06","\u0032024-05-06T07:08"]`,
+	` [ "2024-05-06" , "2024-05-06T07:08:09.5+01" ] `,
+	`{"at":"2024\u002d05-06","s":"2024\u002d05-06","any":"2024-05-06","raw":"2024\u002d05-06","unknown":"2024-05-06"}`,
+	`{"\u0061t":"2024-05-06","AT":"2024-05-07T01:02"}`,
+	`{"l":["2024-05-06"],"m":{"2024-05-06":"2024-05-06","at":"2024-05-06"},"r":["2024-05-06",null,"no time"],"p":null}`,
+	`{"in":{"in":{"at":"2024-05-06","s":"\"at\":\"2024-05-06\""}},"all":[{},{"all":[{"p":"2024-05-06"}]}]}`,
+	`{"nested":{"t":"2024-05-06T07:08:09-14:00"},"U":"2024-05-06","t":"2024-05-06"}`, `{"at":1e400,"s":"2024-05-06"}`,
+	`{"at":{"at":"2024-05-06"},"l":"2024-05-06","m":["2024-05-06"],"in":["2024-05-06"]}`, `{"a":{"b":"2024-05-06"}}`,
+	`{"at":"2024-05-06","at":null}`, `{"at":"\ud83d"}`,
+	`{"s":"\ud83d\ude00","at":"2024-05-06","any":[9007199254740993,1e400,"\u2028",{"at":"2024-05-06"}]}`,
+	`{"\ud83d":1,"at":"2024-05-06"}`, `null`, `1`, `[]`, `{}`, `[[],{}]`,
+	`{"at":"2024-05-06T07:08:09.1234567890123456+01:00" , "p" :"0001-01-01"}`,
 }
 
 func TestPlainTimes(t *testing.T) {
@@ -174,15 +188,28 @@ func TestPlainTimes(t *testing.T) {
 		within := append([]byte(`["x",`), raw...)
 		checkPlainTimes(t, append(within, `,"2024-05-06"]`...)[5:len(within)]) // part of a larger slice, as arguments are
 	}
-	got, err := withPlainTimes([]byte(`{"at" : "2024\u002d05-06" , "s":"2024\u002d05-06", "L":[ "2024-05-06T07:08+01",	"2024-05-06T07:08:09Z" ],"any":"2024-05-06" }`), reflect.TypeFor[withTimes]())
+	got, err := withPlainTimes(
+		[]byte(`{"at" : "2024\u002d05-06" , "s":"2024\u002d05-06", "L":[ "2024-05-06T07:08+01",	"2024-05-06T07:08:09Z" ],"any":"2024-05-06" }`),
+		reflect.TypeFor[withTimes](),
+	)
 	require.NoError(t, err)
-	assert.Equal(t, `{"at" : "2024-05-06T00:00:00Z" , "s":"2024\u002d05-06", "L":[ "2024-05-06T07:08:00+01:00",	"2024-05-06T07:08:09Z" ],"any":"2024-05-06" }`, string(got))
+	assert.Equal(
+		t,
+		`{"at" : "2024-05-06T00:00:00Z" , "s":"2024\u002d05-06", "L":[ "2024-05-06T07:08:00+01:00",	"2024-05-06T07:08:09Z" ],"any":"2024-05-06" }`,
+		string(got),
+	)
 }
 
 // Checks random values.
 func TestPlainTimesOfRandomValues(t *testing.T) {
-	texts := rapid.SampledFrom([]string{`"2024-05-06"`, `"2024\u002d05-06T07:08"`, `"2024-05-06T07:08:09.5-02:30"`, `"x"`, `"\"2024-05-06\""`, `null`, `5`, `"\\"`, `true`, `1e5`})
-	names := rapid.SampledFrom([]string{"at", "AT", "p", "l", "m", "r", "in", "all", "s", "any", "raw", "nested", "t", "u", `\u0061t`, "other", "2024-05-06"})
+	texts := rapid.SampledFrom([]string{
+		`"2024-05-06"`, `"2024\u002d05-06T07:08"`, `"2024-05-06T07:08:09.5-02:30"`, `"x"`, `"\"2024-05-06\""`, `null`,
+		`5`, `"\\"`, `true`, `1e5`,
+	})
+	names := rapid.SampledFrom([]string{
+		"at", "AT", "p", "l", "m", "r", "in", "all", "s", "any", "raw", "nested", "t", "u", `\u0061t`, "other",
+		"2024-05-06",
+	})
 	spaces := rapid.SampledFrom([]string{"", " ", "\n\t"})
 	var draw func(t *rapid.T, depth int) string
 	draw = func(t *rapid.T, depth int) string {
@@ -212,7 +239,9 @@ func FuzzPlainTimes(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		var m Message // only parsed values are rewritten
-		if JSON.Parse([]byte(`{"type":3,"invocationId":"1","result":`+string(raw)+`}`), &m) != nil || !json.Valid(m.Value) || checkSurrogates(m.Value) != nil {
+		if JSON.Parse(
+			[]byte(`{"type":3,"invocationId":"1","result":`+string(raw)+`}`), &m,
+		) != nil || !json.Valid(m.Value) || checkSurrogates(m.Value) != nil {
 			return
 		}
 		checkPlainTimes(t, m.Value)

@@ -27,7 +27,9 @@ func roundTrip(t require.TestingT, p Protocol, v any, into reflect.Value) {
 // Values of type json.RawMessage are not changed.
 func TestRawMessageIsUnchanged(t *testing.T) {
 	for _, text := range []string{
-		`null`, `true`, `0`, `-1`, `9007199254740993`, `-9007199254740993`, `9223372036854775807`, `-9223372036854775808`, `9223372036854775808`, `18446744073709551615`, `1.5`, `0.1`, `-1e-7`, `"x"`, `""`, `"null"`, `"2024-05-06"`, `[]`, `{}`,
+		`null`, `true`, `0`, `-1`, `9007199254740993`, `-9007199254740993`, `9223372036854775807`, `-9223372036854775808`,
+		`9223372036854775808`, `18446744073709551615`, `1.5`, `0.1`, `-1e-7`, `"x"`, `""`, `"null"`, `"2024-05-06"`, `[]`,
+		`{}`,
 		`[null,[9007199254740993,{"a":[]}]]`, `{"A":1,"Name":{"b":[9007199254740993,"é😀"]},"a":2}`, `"\"\\\u0000\u001e"`,
 	} {
 		for _, p := range []Protocol{JSON, MessagePack, MessagePackOptions{CamelCase: true}.Protocol()} {
@@ -42,7 +44,10 @@ func TestRawMessageIsUnchanged(t *testing.T) {
 			assert.Equal(t, string(raw), string(again), p.Name())
 		}
 	}
-	for _, text := range []string{`1e400`, `-1E+400`, `1e-400`, `18446744073709551616`, `123456789012345678901234567890`, `0.1000000000000000055511151231257827`, `[1.0,{"a":1e400}]`, strings.Repeat("9", 400)} { // JSON does not limit numbers
+	for _, text := range []string{ // JSON does not limit numbers
+		`1e400`, `-1E+400`, `1e-400`, `18446744073709551616`, `123456789012345678901234567890`,
+		`0.1000000000000000055511151231257827`, `[1.0,{"a":1e400}]`, strings.Repeat("9", 400),
+	} {
 		var raw json.RawMessage
 		roundTrip(t, JSON, json.RawMessage(text), reflect.ValueOf(&raw).Elem())
 		assert.Equal(t, text, string(raw))
@@ -57,7 +62,13 @@ func TestRawMessageKeepsWhiteSpace(t *testing.T) {
 		By   map[string]json.RawMessage
 		P    *json.RawMessage
 	}
-	require.NoError(t, JSON.BindValue([]byte(`{"raw":`+text+`,"more":[1e400,null,`+text+`],"by":{"k":`+text+`},"p":9007199254740993}`), reflect.ValueOf(&in).Elem()))
+	require.NoError(
+		t,
+		JSON.BindValue(
+			[]byte(`{"raw":`+text+`,"more":[1e400,null,`+text+`],"by":{"k":`+text+`},"p":9007199254740993}`),
+			reflect.ValueOf(&in).Elem(),
+		),
+	)
 	assert.Equal(t, text, string(in.Raw))
 	assert.Equal(t, []json.RawMessage{[]byte(`1e400`), []byte(`null`), []byte(text)}, in.More)
 	assert.Equal(t, map[string]json.RawMessage{"k": []byte(text)}, in.By)
@@ -76,14 +87,20 @@ func TestNumbersInAnyAreFloats(t *testing.T) {
 
 func TestPackedRawMessageIsJSONOfValue(t *testing.T) {
 	for value, want := range map[string]string{
-		"\xc0": `null`, "\xc3": `true`, "\xcf\x00\x20\x00\x00\x00\x00\x00\x01": `9007199254740993`, "\xcf\xff\xff\xff\xff\xff\xff\xff\xff": `18446744073709551615`, "\xd3\x80\x00\x00\x00\x00\x00\x00\x00": `-9223372036854775808`, "\xcb\x3f\xf8\x00\x00\x00\x00\x00\x00": `1.5`,
-		"\xa3a\"b": `"a\"b"`, "\xc4\x02\x00\xff": `"AP8="`, "\xd6\xff\x66\x38\x81\xd9": `"2024-05-06T07:08:09Z"`, "\x92\x01\xc0": `[1,null]`, "\x82\xa1b\x90\xa1A\x81\xa1x\x01": `{"A":{"x":1},"b":[]}`,
+		"\xc0": `null`, "\xc3": `true`, "\xcf\x00\x20\x00\x00\x00\x00\x00\x01": `9007199254740993`,
+		"\xcf\xff\xff\xff\xff\xff\xff\xff\xff": `18446744073709551615`,
+		"\xd3\x80\x00\x00\x00\x00\x00\x00\x00": `-9223372036854775808`, "\xcb\x3f\xf8\x00\x00\x00\x00\x00\x00": `1.5`,
+		"\xa3a\"b": `"a\"b"`, "\xc4\x02\x00\xff": `"AP8="`, "\xd6\xff\x66\x38\x81\xd9": `"2024-05-06T07:08:09Z"`,
+		"\x92\x01\xc0": `[1,null]`, "\x82\xa1b\x90\xa1A\x81\xa1x\x01": `{"A":{"x":1},"b":[]}`,
 	} {
 		var raw json.RawMessage
 		require.NoError(t, MessagePack.BindValue([]byte(value), reflect.ValueOf(&raw).Elem()), "%x", value)
 		assert.Equal(t, want, string(raw), "%x", value)
 	}
-	for _, value := range []string{"\xcb\x7f\xf8\x00\x00\x00\x00\x00\x00", "\xca\x7f\x80\x00\x00", "\x91\xcb\xff\xf0\x00\x00\x00\x00\x00\x00", "\xd4\x05\x00", "\x81\x90\x01"} { // not representable in JSON
+	for _, value := range []string{ // not representable in JSON
+		"\xcb\x7f\xf8\x00\x00\x00\x00\x00\x00", "\xca\x7f\x80\x00\x00", "\x91\xcb\xff\xf0\x00\x00\x00\x00\x00\x00",
+		"\xd4\x05\x00", "\x81\x90\x01",
+	} {
 		var raw json.RawMessage
 		var bind *BindError
 		assert.ErrorAs(t, MessagePack.BindValue([]byte(value), reflect.ValueOf(&raw).Elem()), &bind, "%x is %s", value, raw)
@@ -94,8 +111,12 @@ func TestPackedRawMessageIsJSONOfValue(t *testing.T) {
 func TestPackedRawMessageOutOfRangeFails(t *testing.T) {
 	long, _ := new(big.Int).SetString("123456789012345678901234567890", 10)
 	for number, v := range map[string]any{
-		"1e400": json.RawMessage(`1e400`), "-1e400": json.RawMessage(` [ {"a": -1e400 } ] `), "18446744073709551617": json.RawMessage(`18446744073709551617`), "-9223372036854775809": json.RawMessage(`{"a":[-9223372036854775809]}`), strings.Repeat("9", 400): json.RawMessage(strings.Repeat("9", 400)),
-		"36893488147419103233": json.Number("36893488147419103233"), "123456789012345678901234567890": long, "1e309": map[string]json.Number{"a": "1e309"},
+		"1e400": json.RawMessage(`1e400`), "-1e400": json.RawMessage(` [ {"a": -1e400 } ] `),
+		"18446744073709551617":   json.RawMessage(`18446744073709551617`),
+		"-9223372036854775809":   json.RawMessage(`{"a":[-9223372036854775809]}`),
+		strings.Repeat("9", 400): json.RawMessage(strings.Repeat("9", 400)),
+		"36893488147419103233":   json.Number("36893488147419103233"), "123456789012345678901234567890": long,
+		"1e309": map[string]json.Number{"a": "1e309"},
 	} {
 		for _, p := range []Protocol{MessagePack, MessagePackOptions{CamelCase: true}.Protocol()} {
 			call, err := p.AppendInvocation([]byte("before"), nil, "T", []any{1, v})
@@ -111,7 +132,9 @@ func TestPackedRawMessageOutOfRangeFails(t *testing.T) {
 		_, err := JSON.AppendResult(nil, []byte("1"), v)
 		require.NoError(t, err)
 	}
-	for _, text := range []string{`18446744073709551616`, `100000000000000000000`, `-36893488147419103232`, `1e308`, `1e-400`, `0.1`} { // representable as floats
+	for _, text := range []string{ // representable as floats
+		`18446744073709551616`, `100000000000000000000`, `-36893488147419103232`, `1e308`, `1e-400`, `0.1`,
+	} {
 		_, err := MessagePack.AppendResult(nil, []byte("1"), json.RawMessage(text))
 		require.NoError(t, err, text)
 	}

@@ -38,13 +38,20 @@ var writtenSpans = map[string]time.Duration{
 
 // parsedSpans are further forms that are decoded.
 var parsedSpans = map[string]time.Duration{
-	"0": 0, "-0": 0, "1": day, "-7": -7 * day, "007": 7 * day, "106751": 106751 * day, "01:02": hms - 3*time.Second, "1:2": hms - 3*time.Second, "1:2:3": hms, "1.1:2": day + hms - 3*time.Second, "-1.1:2": -(day + hms - 3*time.Second), "0001.0001:0002:0003": day + hms,
-	"00:00:00.1": 100 * time.Millisecond, "00:00:00.12": 120 * time.Millisecond, "00:00:00.0000000": 0, "0.00:00:00": 0, "-00:00:00": 0, "1:2:3.4": hms + 400*time.Millisecond, "0.23:59:59.9999999": day - tick,
+	"0": 0, "-0": 0, "1": day, "-7": -7 * day, "007": 7 * day, "106751": 106751 * day, "01:02": hms - 3*time.Second,
+	"1:2": hms - 3*time.Second, "1:2:3": hms, "1.1:2": day + hms - 3*time.Second, "-1.1:2": -(day + hms - 3*time.Second),
+	"0001.0001:0002:0003": day + hms,
+	"00:00:00.1":          100 * time.Millisecond, "00:00:00.12": 120 * time.Millisecond, "00:00:00.0000000": 0, "0.00:00:00": 0,
+	"-00:00:00": 0, "1:2:3.4": hms + 400*time.Millisecond, "0.23:59:59.9999999": day - tick,
 }
 
 var invalidSpans = []string{
-	"", "-", "--1", "+1", " 1", "1 ", "1:", ":1", "1::2", "1:2:", "1:2:3:", "1:2:3:4", "1.2", "1.", ".1", "1.2:", ".2:3", ".1:2:3", "1.2:3:4.", "1:2:3.", "1:2.3", "1.2:3.4", "1:2:3.12345678", "1:2:3.x", "1:2:3.-1", "1:-2", "1:+2", "-1:-2:3", "1.2.3:4:5", "1:2:3.4.5",
-	"24:00", "24:00:00", "00:60", "00:60:00", "00:00:60", "1.24:00:00", "106752", "-106752", "106751.23:47:16.8547759", "-106751.23:47:16.8547759", "10675199.02:48:05.4775807", "99999999999999999999", "1e3", "1h2m3s", "PT1H", "x", "null", "true", "1:2:3Z", "0x1", "१:2:3", "1:2:3,4",
+	"", "-", "--1", "+1", " 1", "1 ", "1:", ":1", "1::2", "1:2:", "1:2:3:", "1:2:3:4", "1.2", "1.", ".1", "1.2:", ".2:3",
+	".1:2:3", "1.2:3:4.", "1:2:3.", "1:2.3", "1.2:3.4", "1:2:3.12345678", "1:2:3.x", "1:2:3.-1", "1:-2", "1:+2", "-1:-2:3",
+	"1.2.3:4:5", "1:2:3.4.5",
+	"24:00", "24:00:00", "00:60", "00:60:00", "00:00:60", "1.24:00:00", "106752", "-106752", "106751.23:47:16.8547759",
+	"-106751.23:47:16.8547759", "10675199.02:48:05.4775807", "99999999999999999999", "1e3", "1h2m3s", "PT1H", "x", "null",
+	"true", "1:2:3Z", "0x1", "१:2:3", "1:2:3,4",
 	"4294967296:0:0", "0:4294967296", "1\x00", "1_0",
 }
 
@@ -95,7 +102,11 @@ func TestTimeSpans(t *testing.T) {
 
 // Fractions of a tick are truncated, as in .NET.
 func TestTimeSpansAreTruncatedToTicks(t *testing.T) {
-	for d, want := range map[time.Duration]string{1: "00:00:00", -1: "00:00:00", 99: "00:00:00", -99: "00:00:00", 199: "00:00:00.0000001", -199: "-00:00:00.0000001", math.MaxInt64: "106751.23:47:16.8547758", math.MinInt64: "-106751.23:47:16.8547758", time.Second - 1: "00:00:00.9999999"} {
+	for d, want := range map[time.Duration]string{
+		1: "00:00:00", -1: "00:00:00", 99: "00:00:00", -99: "00:00:00", 199: "00:00:00.0000001",
+		-199: "-00:00:00.0000001", math.MaxInt64: "106751.23:47:16.8547758", math.MinInt64: "-106751.23:47:16.8547758",
+		time.Second - 1: "00:00:00.9999999",
+	} {
 		assert.Equal(t, want, TimeSpan(d).String(), int64(d))
 		packed, err := declaredPacker.append(nil, TimeSpan(d), 1)
 		require.NoError(t, err)
@@ -105,15 +116,20 @@ func TestTimeSpansAreTruncatedToTicks(t *testing.T) {
 
 func TestPackedTimeSpans(t *testing.T) {
 	for value, want := range map[string]time.Duration{
-		"\x00": 0, "\x01": tick, "\xff": -tick, "\xce\x00\x98\x96\x80": time.Second, "\xd3\xff\xff\xff\xff\xff\x67\x69\x80": -time.Second, "\xcf\x00\x00\x00\x00\x00\x98\x96\x80": time.Second, "\xa200": 0,
-		string(msgp.AppendInt64(nil, math.MaxInt64/100)): math.MaxInt64 / 100 * 100, string(msgp.AppendInt64(nil, math.MinInt64/100)): math.MinInt64 / 100 * 100,
+		"\x00": 0, "\x01": tick, "\xff": -tick, "\xce\x00\x98\x96\x80": time.Second,
+		"\xd3\xff\xff\xff\xff\xff\x67\x69\x80": -time.Second, "\xcf\x00\x00\x00\x00\x00\x98\x96\x80": time.Second,
+		"\xa200": 0,
+		string(msgp.AppendInt64(nil, math.MaxInt64/100)): math.MaxInt64 / 100 * 100,
+		string(msgp.AppendInt64(nil, math.MinInt64/100)): math.MinInt64 / 100 * 100,
 	} {
 		got, err := bindSpan(MessagePack, []byte(value))
 		require.NoError(t, err, "%x", value)
 		assert.Equal(t, TimeSpan(want), got, "%x", value)
 	}
 	for _, value := range []string{
-		"\xc0", "\xc3", "\x90", "\x80", "\xc4\x0101", "\xcb\x3f\xf0\x00\x00\x00\x00\x00\x00", "\xd6\xff\x00\x00\x00\x05", "\xa0", "\xd4\x05\x00", "\xcf\xff\xff\xff\xff\xff\xff\xff\xff", "\xcf\x7f\xff\xff\xff\xff\xff\xff\xff", "\xd3\x80\x00\x00\x00\x00\x00\x00\x00",
+		"\xc0", "\xc3", "\x90", "\x80", "\xc4\x0101", "\xcb\x3f\xf0\x00\x00\x00\x00\x00\x00", "\xd6\xff\x00\x00\x00\x05",
+		"\xa0", "\xd4\x05\x00", "\xcf\xff\xff\xff\xff\xff\xff\xff\xff", "\xcf\x7f\xff\xff\xff\xff\xff\xff\xff",
+		"\xd3\x80\x00\x00\x00\x00\x00\x00\x00",
 		string(msgp.AppendInt64(nil, math.MaxInt64/100+1)), string(msgp.AppendInt64(nil, math.MinInt64/100-1)),
 	} {
 		_, err := bindSpan(MessagePack, []byte(value))
@@ -138,7 +154,11 @@ func TestTimeSpansAtAnyDepth(t *testing.T) {
 	in := spans{s, &s, []TimeSpan{s, -s}, map[string]TimeSpan{"a": s}, map[TimeSpan]int{s: 1, 0: 2}, [2]TimeSpan{s}, 0, 0}
 	got, err := appendValue(nil, in, 1)
 	require.NoError(t, err)
-	assert.Equal(t, `{"for":"01:02:03","maybe":"01:02:03","list":["01:02:03","-01:02:03"],"byName":{"a":"01:02:03"},"byKey":{"00:00:00":2,"01:02:03":1},"pair":["01:02:03","00:00:00"]}`, string(got))
+	assert.Equal(
+		t,
+		`{"for":"01:02:03","maybe":"01:02:03","list":["01:02:03","-01:02:03"],"byName":{"a":"01:02:03"},"byKey":{"00:00:00":2,"01:02:03":1},"pair":["01:02:03","00:00:00"]}`,
+		string(got),
+	)
 	var out spans
 	require.NoError(t, JSON.BindValue(got, reflect.ValueOf(&out).Elem()))
 	assert.Equal(t, in, out)
@@ -148,7 +168,9 @@ func TestTimeSpansAtAnyDepth(t *testing.T) {
 	require.NoError(t, MessagePack.BindValue(packed, reflect.ValueOf(&out).Elem()))
 	assert.Equal(t, in, out)
 	assert.Equal(t, "86"+"a3466f72"+"cf00000008ab14b780", hex.EncodeToString(packed[:14]), "six fields, the first of which are ticks")
-	for _, bad := range []string{`{"for":null}`, `{"list":[null]}`, `{"byName":{"a":null}}`, `{"pair":[null]}`, `{"for":1}`, `{"byKey":{"x":1}}`} {
+	for _, bad := range []string{
+		`{"for":null}`, `{"list":[null]}`, `{"byName":{"a":null}}`, `{"pair":[null]}`, `{"for":1}`, `{"byKey":{"x":1}}`,
+	} {
 		var v spans
 		require.Error(t, JSON.BindValue([]byte(bad), reflect.ValueOf(&v).Elem()), bad)
 	}
@@ -218,8 +240,11 @@ func TestDurationsAreRefused(t *testing.T) {
 		D    map[string][]time.Duration
 	}
 	for _, typ := range []reflect.Type{
-		reflect.TypeFor[time.Duration](), reflect.TypeFor[*time.Duration](), reflect.TypeFor[**time.Duration](), reflect.TypeFor[[]time.Duration](), reflect.TypeFor[[2]time.Duration](), reflect.TypeFor[map[string]time.Duration](), reflect.TypeFor[map[time.Duration]string](),
-		reflect.TypeFor[named](), reflect.TypeFor[*named](), reflect.TypeFor[[]map[string]*named](), reflect.TypeFor[embeds](), reflect.TypeFor[recursive](), reflect.TypeFor[map[string]map[time.Duration]int](),
+		reflect.TypeFor[time.Duration](), reflect.TypeFor[*time.Duration](), reflect.TypeFor[**time.Duration](),
+		reflect.TypeFor[[]time.Duration](), reflect.TypeFor[[2]time.Duration](), reflect.TypeFor[map[string]time.Duration](),
+		reflect.TypeFor[map[time.Duration]string](),
+		reflect.TypeFor[named](), reflect.TypeFor[*named](), reflect.TypeFor[[]map[string]*named](),
+		reflect.TypeFor[embeds](), reflect.TypeFor[recursive](), reflect.TypeFor[map[string]map[time.Duration]int](),
 	} {
 		for name, check := range map[string]func(reflect.Type) error{"encodable": CheckEncodable, "bindable": CheckBindable} {
 			err := check(typ)
@@ -236,7 +261,10 @@ func TestDurationsAreRefused(t *testing.T) {
 		Own  selfCoding
 		hid  time.Duration
 	}
-	for _, typ := range []reflect.Type{reflect.TypeFor[TimeSpan](), reflect.TypeFor[*TimeSpan](), reflect.TypeFor[map[TimeSpan]TimeSpan](), reflect.TypeFor[own](), reflect.TypeFor[apart]()} {
+	for _, typ := range []reflect.Type{
+		reflect.TypeFor[TimeSpan](), reflect.TypeFor[*TimeSpan](), reflect.TypeFor[map[TimeSpan]TimeSpan](),
+		reflect.TypeFor[own](), reflect.TypeFor[apart](),
+	} {
 		assert.NoError(t, CheckBindable(typ), "%s", typ)
 		assert.NoError(t, CheckEncodable(typ), "%s", typ)
 	}
