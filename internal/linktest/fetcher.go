@@ -2,14 +2,14 @@ package linktest
 
 import "context"
 
-// Fetcher is a link.Fetcher in memory. Its requests run in its context, which ends when it is cut.
+// Fetcher is a link.Fetcher in memory. Its requests use its context, which ends when the Fetcher is cut.
 type Fetcher struct {
 	polls  bool
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 }
 
-// NewFetcher returns a transport whose requests fetch: one that polls, or an event stream.
+// NewFetcher returns a Fetcher that represents long polling, or an event stream if polls is false.
 func NewFetcher(polls bool) *Fetcher {
 	f := &Fetcher{polls: polls}
 	f.ctx, f.cancel = context.WithCancelCause(context.Background())

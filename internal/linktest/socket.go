@@ -1,4 +1,4 @@
-// Package linktest has what tests of links need: a socket in memory, and a parser of the frames that are written to it.
+// Package linktest has in-memory transports for tests, and a parser of the frames that are written to a socket.
 package linktest
 
 import (
@@ -12,13 +12,13 @@ import (
 	"github.com/troupe-go/troupe/internal/wsframe"
 )
 
-// Frame is one WebSocket frame of a server.
+// Frame is a WebSocket frame that a server has sent.
 type Frame struct {
 	Opcode  byte
 	Payload []byte
 }
 
-// ParseFrames parses whole frames, and returns what is left.
+// ParseFrames parses complete frames, and returns the remaining bytes.
 func ParseFrames(b []byte) (frames []Frame, rest []byte) {
 	for len(b) >= 2 {
 		n, head := int(b[1]), 2
@@ -35,17 +35,17 @@ func ParseFrames(b []byte) (frames []Frame, rest []byte) {
 		}
 		frames = append(frames, Frame{b[0] & 0x0f, b[head : head+n]})
 		if b[0]&0xf0 != 0x80 {
-			panic("a fragment")
+			panic("fragmented message")
 		}
 		b = b[head+n:]
 	}
 	return frames, b
 }
 
-// Records cuts a message into hub messages, and checks that it holds whole ones, and not too many.
+// Records splits a message into hub messages. It returns an error if they are incomplete, or more than may be merged into one message.
 func (f Frame) Records() ([]string, error) {
 	if !bytes.HasSuffix(f.Payload, []byte{0x1e}) {
-		return nil, fmt.Errorf("a message was split: %.100q", f.Payload)
+		return nil, fmt.Errorf("incomplete hub message: %.100q", f.Payload)
 	}
 	parts := strings.Split(string(f.Payload[:len(f.Payload)-1]), "\x1e")
 	if len(parts) > maxMessages {
@@ -57,25 +57,25 @@ func (f Frame) Records() ([]string, error) {
 	return parts, nil
 }
 
-// Socket is a link.Socket in memory. It notes what is done to it that must not be, such as two goroutines that write at once.
+// Socket is a link.Socket in memory. It records invalid uses, such as concurrent writes.
 type Socket struct {
 	mu         sync.Mutex
-	BlocksOnly bool  // only Write can be had
-	Room       int   // bytes that it takes until it is full; negative: any number
-	fail       error // of writing
-	Answers    bool  // the peer answers a close frame at once
+	BlocksOnly bool  // only Write can be used
+	Room       int   // bytes that it accepts until it is full; negative: unlimited
+	writeErr   error // returned by writes
+	Answers    bool  // the peer answers a close frame immediately
 	Taken      []byte
-	owners     int // that write just now
+	writers    int // writes in progress
 	finished   bool
 	cut        bool
 	faults     []string
-	look       chan struct{} // closed when a Write should look again
-	Gone       chan struct{} // closed when nothing more will be read
-	ended      bool          // gone is closed
-	Before     func()        // runs before anything is taken
+	retry      chan struct{} // closed when a blocked Write should try again
+	Gone       chan struct{} // closed at the end of the input
+	ended      bool          // Gone is closed
+	Before     func()        // called before each write
 }
 
-// At most this much may be merged into one message.
+// Limits of what may be merged into one message.
 const (
 	maxMessages = 64
 	maxMessage  = 64 << 10
@@ -83,13 +83,13 @@ const (
 
 var errCut = errors.New("the descriptor is closed")
 
-// NewSocket returns a socket that takes everything.
+// NewSocket returns a socket that accepts everything.
 func NewSocket() *Socket { return &Socket{Room: -1, Gone: make(chan struct{})} }
 
-// Blocking makes a socket one that can only block.
+// Blocking makes a socket support only blocking writes.
 func Blocking(s *Socket) { s.BlocksOnly = true }
 
-// Full makes a socket one that takes nothing.
+// Full makes a socket accept nothing.
 func Full(s *Socket) { s.Room = 0 }
 
 // Blocks is part of link.Socket.
@@ -109,12 +109,12 @@ func (s *Socket) Write(b []byte) (int, error) { return s.take(b, true) }
 func (s *Socket) take(b []byte, wait bool) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.owners++; s.owners > 1 {
-		s.faults = append(s.faults, "two write at once")
+	if s.writers++; s.writers > 1 {
+		s.faults = append(s.faults, "concurrent writes")
 	}
-	defer func() { s.owners-- }()
+	defer func() { s.writers-- }()
 	if s.finished {
-		s.faults = append(s.faults, fmt.Sprintf("written behind the last frame: %q", b))
+		s.faults = append(s.faults, fmt.Sprintf("write after the last frame: %q", b))
 	}
 	if s.Before != nil {
 		before := s.Before
@@ -126,8 +126,8 @@ func (s *Socket) take(b []byte, wait bool) (int, error) {
 		switch {
 		case s.cut:
 			return 0, errCut
-		case s.fail != nil:
-			return 0, s.fail
+		case s.writeErr != nil:
+			return 0, s.writeErr
 		}
 		n := len(b)
 		if s.Room >= 0 {
@@ -138,12 +138,12 @@ func (s *Socket) take(b []byte, wait bool) (int, error) {
 			s.Taken = append(s.Taken, b[:n]...)
 			return n, nil
 		}
-		if s.look == nil {
-			s.look = make(chan struct{})
+		if s.retry == nil {
+			s.retry = make(chan struct{})
 		}
-		look := s.look
+		retry := s.retry
 		s.mu.Unlock()
-		<-look
+		<-retry
 		s.mu.Lock()
 	}
 }
@@ -179,18 +179,18 @@ func (s *Socket) endReading() {
 	}
 }
 
-// Change changes what a Write waits for.
+// Change runs f, which may change the state of the socket, and lets blocked writes try again.
 func (s *Socket) Change(f func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f()
-	if s.look != nil {
-		close(s.look)
-		s.look = nil
+	if s.retry != nil {
+		close(s.retry)
+		s.retry = nil
 	}
 }
 
-// Drain makes room for n bytes, or for all that comes if n is negative.
+// Drain lets the socket accept n more bytes, or an unlimited number if n is negative.
 func (s *Socket) Drain(n int) {
 	s.Change(func() {
 		if n < 0 || s.Room < 0 {
@@ -201,10 +201,10 @@ func (s *Socket) Drain(n int) {
 	})
 }
 
-// Break lets writing fail.
-func (s *Socket) Break(err error) { s.Change(func() { s.fail = err }) }
+// Break lets writes fail with err.
+func (s *Socket) Break(err error) { s.Change(func() { s.writeErr = err }) }
 
-// Wire returns what has been taken.
+// Wire returns the bytes that have been written.
 func (s *Socket) Wire() []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -225,7 +225,7 @@ func (s *Socket) IsFinished() bool {
 	return s.finished
 }
 
-// Faults returns what was done to the socket that must not be.
+// Faults returns descriptions of invalid uses of the socket.
 func (s *Socket) Faults() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
