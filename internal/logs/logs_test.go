@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestClip(t *testing.T) {
+func TestClipKeepsValidUTF8(t *testing.T) {
 	assert.Equal(t, strings.Repeat("x", maxText), Clip(strings.Repeat("x", maxText)))
 	for _, text := range []string{strings.Repeat("x", maxText+1), strings.Repeat("ä", 1000), "x" + strings.Repeat("€", 1000), strings.Repeat("\x80", 1000)} {
 		clipped, _, _ := strings.Cut(Clip(text), "…")
@@ -25,7 +25,7 @@ func TestClip(t *testing.T) {
 	}
 }
 
-func TestLimiter(t *testing.T) {
+func TestLimiterCountsMissedEvents(t *testing.T) {
 	now := time.Now()
 	l := Limiter{Most: 2, now: func() time.Time { return now }}
 	count := func(kind string) (logged, missed int) {
@@ -44,38 +44,38 @@ func TestLimiter(t *testing.T) {
 	}
 	now = now.Add(windowTime)
 	logged, missed := count("a")
-	assert.Equal(t, []int{2, 3}, []int{logged, missed}, "the next one that is logged says how many were not")
+	assert.Equal(t, []int{2, 3}, []int{logged, missed}, "the next logged event reports the number of missed ones")
 	for i := range 10 * maxKinds {
 		l.Allow(fmt.Sprint(i))
 	}
 	assert.LessOrEqual(t, len(l.kinds), maxKinds)
 	ok, _ := new(Limiter).Allow("x")
-	assert.True(t, ok, "the zero value lets one through")
+	assert.True(t, ok, "the zero value allows one event")
 }
 
-type bomb struct{ slog.Handler }
+type panickingHandler struct{ slog.Handler }
 
-func (bomb) Enabled(context.Context, slog.Level) bool  { return true }
-func (bomb) Handle(context.Context, slog.Record) error { panic("in Handle") }
-func (bomb) WithAttrs([]slog.Attr) slog.Handler        { panic("in WithAttrs") }
-func (bomb) WithGroup(string) slog.Handler             { panic("in WithGroup") }
+func (panickingHandler) Enabled(context.Context, slog.Level) bool  { return true }
+func (panickingHandler) Handle(context.Context, slog.Record) error { panic("in Handle") }
+func (panickingHandler) WithAttrs([]slog.Attr) slog.Handler        { panic("in WithAttrs") }
+func (panickingHandler) WithGroup(string) slog.Handler             { panic("in WithGroup") }
 
-func TestAHandlerThatPanics(t *testing.T) {
-	log := slog.New(Safe(bomb{}))
+func TestSafeRecoversPanicsOfHandler(t *testing.T) {
+	log := slog.New(Safe(panickingHandler{}))
 	require.NotPanics(t, func() { log.With("a", 1).WithGroup("g").Error("x") })
 	assert.Error(t, log.Handler().Handle(t.Context(), slog.Record{}))
 }
 
-// The text of an error is made by the handler alone, and one that panics is no end of anything.
-func TestErrorsAreMadeByTheHandler(t *testing.T) {
+// Only the handler calls the Error method, and a panic in it is harmless.
+func TestErrorIsFormattedByHandler(t *testing.T) {
 	assert.Nil(t, Error(nil))
 	var text strings.Builder
 	log := slog.New(slog.NewTextHandler(&text, nil))
-	log.Info("x", "error", Error(errors.New(strings.Repeat("y", 1000))), "bad", Error(badError{}))
+	log.Info("x", "error", Error(errors.New(strings.Repeat("y", 1000))), "bad", Error(panickingError{}))
 	assert.Contains(t, text.String(), "(1000 bytes)")
 	assert.Less(t, len(text.String()), 5000)
 }
 
-type badError struct{}
+type panickingError struct{}
 
-func (badError) Error() string { panic("bad") }
+func (panickingError) Error() string { panic("bad") }
