@@ -18,11 +18,14 @@ import (
 
 // client is the client of a connection over a socket. It also plays the part of the transport's reading goroutine.
 type client struct {
-	env      *env
-	conn     *Connection
-	socket   *linktest.Socket
-	readLock chan struct{} // serializes calls of the session; unlike a mutex, it works with synctest
-	ended    atomic.Bool
+	env    *env
+	conn   *Connection
+	socket *linktest.Socket
+	ended  atomic.Bool
+
+	// readLock serializes the calls of the session. It is a channel, because synctest does not consider a goroutine that waits for a
+	// mutex to be durably blocked.
+	readLock chan struct{}
 }
 
 // connect opens a connection without sending a handshake request.
@@ -33,6 +36,7 @@ func (e *env) connect(id, user string, change ...func(*linktest.Socket)) *client
 	return c
 }
 
+// tryConnect is connect, but returns the error.
 func (e *env) tryConnect(id, user string, change ...func(*linktest.Socket)) (*client, error) {
 	s := linktest.NewSocket()
 	s.Answers = true
@@ -64,6 +68,7 @@ func (e *env) open(id, user string, change ...func(*linktest.Socket)) *client {
 	return c
 }
 
+// sendHandshake sends a handshake request.
 func (c *client) sendHandshake(protocol string) {
 	c.write(hubproto.AppendHandshakeRequest(nil, hubproto.HandshakeRequest{Protocol: protocol, Version: 1}))
 }
@@ -143,6 +148,7 @@ func (c *client) sendAsync(records ...string) (sent func() bool) {
 // smallMessageCharge is the amount of the inbound budget that one small message in a piece of its own takes.
 const smallMessageCharge = pieceSize + messageCharge
 
+// countPings returns the number of pings that the client has received.
 func (c *client) countPings() (n int) {
 	for _, record := range c.messages() {
 		if record == ping {
@@ -207,12 +213,14 @@ func (c *client) requireIdle(t require.TestingT) {
 	require.Nil(t, in.answers)
 }
 
+// isOpen reports whether OnConnected has succeeded, so that calls can start.
 func (q *runQueue) isOpen() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.open
 }
 
+// isEmpty reports whether no call runs or waits.
 func (q *runQueue) isEmpty() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()

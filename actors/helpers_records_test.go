@@ -12,6 +12,7 @@ import (
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
+// call returns an invocation of a hub method. It has no invocation id if id is empty.
 func call(id, target string, args ...any) string {
 	b, err := json.Marshal(args)
 	if args == nil {
@@ -26,18 +27,22 @@ func call(id, target string, args ...any) string {
 	return fmt.Sprintf(`{"type":1%s,"target":%q,"arguments":%s}`, id, target, b)
 }
 
+// cancel returns a CancelInvocation.
 func cancel(id string) string { return fmt.Sprintf(`{"type":5,"invocationId":%q}`, id) }
 
 const ping = `{"type":6}`
 
+// result returns a completion with a result.
 func result(id, value string) string {
 	return fmt.Sprintf(`{"type":3,"invocationId":%q,"result":%s}`, id, value)
 }
 
+// failure returns a completion with an error.
 func failure(id, text string) string {
 	return fmt.Sprintf(`{"type":3,"invocationId":%q,"error":%q}`, id, text)
 }
 
+// invocationRecord returns the invocation that a client receives for a Send.
 func invocationRecord(target string, args ...any) string {
 	b, err := hubproto.JSON.AppendInvocation(nil, nil, target, args)
 	if err != nil {
@@ -51,6 +56,7 @@ func uploadCall(id, target string, streams ...string) string {
 	return withStreamIDs(call(id, target), streams)
 }
 
+// withStreamIDs adds stream ids to an invocation.
 func withStreamIDs(record string, streams []string) string {
 	return strings.TrimSuffix(record, "}") + `,"streamIds":["` + strings.Join(streams, `","`) + `"]}`
 }
