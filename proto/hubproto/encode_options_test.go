@@ -76,9 +76,9 @@ func TestTagOptionsAgreeWithEncodingJSON(t *testing.T) {
 			A: "", L: []int{}, M: map[string]int{}, ZL: []int{}, ZM: map[string]string{}, ZP: &time.Time{}, QA: "x",
 			QPP: new(*int),
 		},
-		"zero by its own word": tagged{ZB: valueZero{1}, ZBP: &valueZero{1}, QN: "1.5"},
-		"minus zero":           tagged{F: math.Copysign(0, -1), QF: float32(math.Copysign(0, -1))},
-		"bad number":           tagged{QN: "x"},
+		"zero according to IsZero": tagged{ZB: valueZero{1}, ZBP: &valueZero{1}, QN: "1.5"},
+		"minus zero":               tagged{F: math.Copysign(0, -1), QF: float32(math.Copysign(0, -1))},
+		"bad number":               tagged{QN: "x"},
 
 		"pointer receiver of IsZero": struct {
 			Z pointerZero `json:"z,omitzero"`
@@ -86,7 +86,7 @@ func TestTagOptionsAgreeWithEncodingJSON(t *testing.T) {
 		"pointer receiver of IsZero, with an address": &struct {
 			Z pointerZero `json:"z,omitzero"`
 		}{pointerZero{1}},
-		"pointer receiver of IsZero, not zero by its word": struct {
+		"pointer receiver of IsZero, not zero according to it": struct {
 			Z pointerZero `json:"z,omitzero"`
 		}{},
 		"the zero of an interface is nil": struct {
@@ -107,11 +107,11 @@ func TestTagOptionsAgreeWithEncodingJSON(t *testing.T) {
 		"embedded, not exported, omitzero, with a value": struct {
 			hidden `json:"h,omitzero"`
 		}{hidden{1}},
-		"string option of an int that writes itself": struct {
+		"string option of an int with MarshalJSON": struct {
 			M intM  `json:"m,string"`
 			N *intM `json:"n,string"`
 		}{5, pointer(intM(6))},
-		"string option of an int that writes itself by its address": &struct {
+		"string option of an int with MarshalJSON of its pointer": &struct {
 			M intPM `json:"m,string"`
 		}{5},
 		"string option of an int with a text": struct {

@@ -95,7 +95,7 @@ func TestEncodeStructs(t *testing.T) {
 			Plain
 			Tagged
 		}{Plain{"plain"}, Tagged{"tagged"}}, `{"id":"tagged"}`},
-		{"of two equals none", struct {
+		{"neither of two equal names", struct {
 			Base
 			Other
 		}{Base{"i", "n"}, Other{"i", "m"}}, `{"name":"n","more":"m"}`},
@@ -127,13 +127,13 @@ func TestEncodeValues(t *testing.T) {
 		{"int64", int64(math.MinInt64), `-9223372036854775808`}, {"uint8", uint8(255), `255`},
 		{"uint64", uint64(math.MaxUint64), `18446744073709551615`},
 		{"uintptr", uintptr(1), `1`}, {"named int", small(-5), `-5`}, {"rune", 'a', `97`}, {"duration", time.Second, `1000000000`},
-		{"float", 0.1, `0.1`}, {"whole float", 1.0, `1`}, {"float32 keeps its own digits", float32(0.1), `0.1`},
+		{"float", 0.1, `0.1`}, {"whole float", 1.0, `1`}, {"float32 has its own shortest form", float32(0.1), `0.1`},
 		{"named float", ratio(0.3), `0.3`},
 		{"minus zero", math.Copysign(0, -1), `-0`}, {"large float", 1e20, `100000000000000000000`},
 		{"larger float", 1e21, `1e+21`}, {"small float", 1e-6, `0.000001`},
 		{"highest float", math.MaxFloat64, `1.7976931348623157e+308`}, {"lowest float", math.SmallestNonzeroFloat64, `5e-324`},
 		{"string", "x", `"x"`}, {"named string", text("x"), `"x"`}, {"empty string", "", `""`},
-		{"quotes", `a"b\c/d`, `"a\"b\\c/d"`}, {"HTML is left alone", `<script>&'</script>`, `"<script>&'</script>"`},
+		{"quotes", `a"b\c/d`, `"a\"b\\c/d"`}, {"HTML is not escaped", `<script>&'</script>`, `"<script>&'</script>"`},
 		{"line ends", "a\r\n\tb", `"a\r\n\tb"`}, {"control characters", "\x00\x01\x1e\x1f", `"\u0000\u0001\u001e\u001f"`},
 		{"line ends of JavaScript", "\u2028\u2029", `"\u2028\u2029"`},
 		{"characters of every length", "aé€😀\U0010ffff\ufffd\u007f", "\"aé€😀\U0010ffff\ufffd\u007f\""},
@@ -144,14 +144,14 @@ func TestEncodeValues(t *testing.T) {
 		{"bytes of the alphabet's end", []byte{0xfb, 0xff, 0xbf}, `"+/+/"`},
 		{"no bytes", []byte{}, `""`}, {"nil bytes", []byte(nil), `null`}, {"named bytes", bytesOf{1}, `"AQ=="`},
 		{"bytes of a named type", []octet{1}, `"AQ=="`},
-		{"array of bytes", [3]byte{1, 2, 3}, `[1,2,3]`}, {"bytes that write themselves", []octetM{1, 2}, `["1","2"]`},
+		{"array of bytes", [3]byte{1, 2, 3}, `[1,2,3]`}, {"bytes with MarshalJSON", []octetM{1, 2}, `["1","2"]`},
 		{"slice", []int{1, 2}, `[1,2]`}, {"empty slice", []int{}, `[]`}, {"nil slice", []int(nil), `null`},
 		{"slice of slices", [][]int{{1}, nil, {}}, `[[1],null,[]]`},
 		{"array", [2]string{"a", "b"}, `["a","b"]`}, {"empty array", [0]int{}, `[]`},
 		{"slice of any", []any{1, "a", nil, []any{}}, `[1,"a",null,[]]`},
 
 		{"map", map[string]int{"b": 2, "a": 1, "C": 3, "": 4}, `{"":4,"C":3,"a":1,"b":2}`},
-		{"keys are left as they are", map[string]int{"UserID": 1}, `{"UserID":1}`},
+		{"map keys are not changed", map[string]int{"UserID": 1}, `{"UserID":1}`},
 		{"empty map", map[string]int{}, `{}`}, {"nil map", map[string]int(nil), `null`},
 		{"int keys are sorted as text", map[int]int{10: 1, 9: 2, -1: 3}, `{"-1":3,"10":1,"9":2}`},
 		{"uint keys", map[uint8]bool{200: true}, `{"200":true}`}, {"named string keys", map[text]int{"x": 1}, `{"x":1}`},
@@ -180,10 +180,10 @@ func TestEncodeValues(t *testing.T) {
 		{"texts of pointers in a slice", []pointerT{{"x"}}, `["pointer text x"]`},
 		{"text to escape", valueT{"\"\x1e\xff"}, `"value text \"\u001e\ufffd"`},
 		{"JSON before text", []bothMT{{"x"}}, `["json x"]`}, {"text without an address for JSON", bothMT{"x"}, `"text x"`},
-		{"int that writes itself", intM(5), `[5]`}, {"map that writes itself", mapM{"a": 1}, `1`},
-		{"nil map that writes itself", mapM(nil), `0`}, {"nil slice that writes itself", sliceM(nil), `0`},
+		{"int with MarshalJSON", intM(5), `[5]`}, {"map with MarshalJSON", mapM{"a": 1}, `1`},
+		{"nil map with MarshalJSON", mapM(nil), `0`}, {"nil slice with MarshalJSON", sliceM(nil), `0`},
 		{"in any", []any{valueM{"x"}, &pointerM{"y"}, valueT{"z"}}, `["value x","pointer y","value text z"]`},
-		{"made compact", spacedJSON{}, `{"a":"\u003c\u2028\u003e"}`},
+		{"compacted JSON of a marshaler", spacedJSON{}, `{"a":"\u003c\u2028\u003e"}`},
 		{"raw message", json.RawMessage(`{"a" : 1}`), `{"a":1}`}, {"nil raw message", json.RawMessage(nil), `null`},
 		{"number", json.Number("1.50"), `1.50`}, {"empty number", json.Number(""), `0`},
 		{"time", time.Date(2000, 1, 2, 3, 4, 5, 0, time.UTC), `"2000-01-02T03:04:05Z"`},
@@ -191,7 +191,7 @@ func TestEncodeValues(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got := encoded(t, test.v)
-			if test.name == "made compact" { // the escaping may differ
+			if test.name == "compacted JSON of a marshaler" { // the escaping may differ
 				assert.Equal(t, jsonOf(t, test.want), jsonOf(t, got))
 				assert.NotContains(t, got, " ")
 				return

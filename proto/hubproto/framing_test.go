@@ -33,7 +33,7 @@ func TestNext(t *testing.T) {
 		// With its separator the record exceeds the limit in any case.
 		{name: "at the limit without an end", buf: "12345", limit: 5, large: true},
 		{name: "above the limit without an end", buf: "123456", limit: 5, large: true},
-		{name: "what comes behind does not count", buf: "1234\x1e56789", limit: 5, want: 5},
+		{name: "following bytes do not count", buf: "1234\x1e56789", limit: 5, want: 5},
 		{name: "an empty record at the lowest limit", buf: "\x1e", limit: 1, want: 1},
 		{name: "no limit", buf: strings.Repeat("x", 1<<20) + "\x1e", limit: 0, want: 1<<20 + 1},
 		{name: "no limit, negative", buf: "12345\x1e", limit: -1, want: 6},

@@ -40,7 +40,7 @@ var validHandshakes = []struct {
 	{"version twice", `{"protocol":"json","version":9001,"version":1}`, hubproto.HandshakeRequest{Protocol: "json", Version: 1}},
 	{"version null, then a number", `{"protocol":"json","version":null,"version":1}`, hubproto.HandshakeRequest{Protocol: "json", Version: 1}},
 	{"two objects", `{"protocol":"json","version":1}{}`, hubproto.HandshakeRequest{Protocol: "json", Version: 1}},
-	{"garbage behind", `{"protocol":"json","version":1}} x`, hubproto.HandshakeRequest{Protocol: "json", Version: 1}},
+	{"trailing garbage", `{"protocol":"json","version":1}} x`, hubproto.HandshakeRequest{Protocol: "json", Version: 1}},
 }
 
 // invalidHandshakes have the error texts of the reference, except for errors of its JSON reader.

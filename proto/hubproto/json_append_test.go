@@ -47,7 +47,7 @@ var appendCases = []struct {
 	}, `{"type":2,"headers":{},"invocationId":"7","item":{}}`},
 	{"completion with a result", hubproto.Message{Type: 3, ID: []byte("7"), Value: []byte(`42`)}, `{"type":3,"invocationId":"7","result":42}`},
 	{"completion with null", hubproto.Message{Type: 3, ID: []byte("7"), Value: []byte(`null`)}, `{"type":3,"invocationId":"7","result":null}`},
-	{"completion alone", hubproto.Message{Type: 3, ID: []byte("7")}, `{"type":3,"invocationId":"7"}`},
+	{"completion without a result", hubproto.Message{Type: 3, ID: []byte("7")}, `{"type":3,"invocationId":"7"}`},
 	{"completion with an error", hubproto.Message{
 		Type: 3, ID: []byte("7"), Error: []byte("no"), HasError: true,
 	}, `{"type":3,"invocationId":"7","error":"no"}`},

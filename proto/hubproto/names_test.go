@@ -45,7 +45,7 @@ func namesOf(t *testing.T, p *packer, v any) []string {
 		require.NoError(t, err)
 		names = append(names, name)
 	}
-	require.Empty(t, rest, "the map has as many fields as it says")
+	require.Empty(t, rest, "the length of the map is its number of fields")
 	return names
 }
 
@@ -61,7 +61,7 @@ func TestEncodedFieldNames(t *testing.T) {
 	assert.Equal(
 		t,
 		`{"plain":0,"urlPath":0,"tagged":0,"packed":0,"inJSON":0,"unpacked":0,"options":0,"empty":0,"innerValue":0,"named":{"innerValue":0}}`,
-		string(text), "JSON knows nothing of the other tag",
+		string(text), "JSON ignores the msgpack tag",
 	)
 	assert.Contains(t, namesOf(t, declaredPacker, labelled{Optional: 1}), "Optional")
 	assert.Contains(t, namesOf(t, camelPacker, labelled{Optional: 1}), "optional")
@@ -75,7 +75,7 @@ func TestEncodedFieldNames(t *testing.T) {
 		b, err := p.append(nil, map[string]any{"Key": []any{&Promoted{1}, []Promoted{{2}}, struct{ P *Promoted }{&Promoted{3}}}}, 1)
 		require.NoError(t, err)
 		assert.Equal(t, 3, strings.Count(string(b), want))
-		assert.Contains(t, string(b), "Key", "keys of maps are no names of fields")
+		assert.Contains(t, string(b), "Key", "map keys are not field names")
 	}
 }
 

@@ -314,6 +314,6 @@ func requireDecodedTypes(t *testing.T, v any) {
 			requireDecodedTypes(t, element)
 		}
 	default:
-		require.Fail(t, "another type", "%T", v)
+		require.Fail(t, "unexpected type", "%T", v)
 	}
 }

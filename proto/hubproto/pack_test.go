@@ -18,17 +18,17 @@ func TestPackedMessages(t *testing.T) {
 		got  []byte
 		want string
 	}{
-		"ping":       {p.Append(nil, &Message{Type: Ping}), "029106"},
-		"close":      {p.Append(nil, &Message{Type: Close}), "049307c0c2"},
-		"close why":  {p.Append(nil, &Message{Type: Close, Error: []byte("e"), HasError: true, AllowReconnect: true}), "059307a165c3"},
-		"call":       {raw(p.AppendInvocation(nil, nil, "T", []any{1, "a"})), "0b9601" + "80" + "c0" + "a154" + "92" + "01" + "a161" + "90"},
-		"asking":     {raw(p.AppendInvocation(nil, []byte("s1"), "T", nil)), "0a960180a27331a1549090"},
-		"result":     {raw(p.AppendResult(nil, []byte("1"), 42)), "07950380a131032a"},
-		"null":       {raw(p.AppendResult(nil, []byte("1"), nil)), "07950380a13103c0"},
-		"failure":    {p.AppendError(nil, []byte("1"), "x"), "08950380a13101a178"},
-		"stream end": {p.Append(nil, &Message{Type: Completion, ID: []byte("1")}), "06940380a13102"},
-		"item":       {p.Append(nil, &Message{Type: StreamItem, ID: []byte("1"), Value: []byte{7}}), "06940280a13107"},
-		"ack":        {p.Append(nil, &Message{Type: Ack, SequenceID: 3}), "03920803"},
+		"ping":             {p.Append(nil, &Message{Type: Ping}), "029106"},
+		"close":            {p.Append(nil, &Message{Type: Close}), "049307c0c2"},
+		"close with error": {p.Append(nil, &Message{Type: Close, Error: []byte("e"), HasError: true, AllowReconnect: true}), "059307a165c3"},
+		"call":             {raw(p.AppendInvocation(nil, nil, "T", []any{1, "a"})), "0b9601" + "80" + "c0" + "a154" + "92" + "01" + "a161" + "90"},
+		"call with id":     {raw(p.AppendInvocation(nil, []byte("s1"), "T", nil)), "0a960180a27331a1549090"},
+		"result":           {raw(p.AppendResult(nil, []byte("1"), 42)), "07950380a131032a"},
+		"null":             {raw(p.AppendResult(nil, []byte("1"), nil)), "07950380a13103c0"},
+		"failure":          {p.AppendError(nil, []byte("1"), "x"), "08950380a13101a178"},
+		"stream end":       {p.Append(nil, &Message{Type: Completion, ID: []byte("1")}), "06940380a13102"},
+		"item":             {p.Append(nil, &Message{Type: StreamItem, ID: []byte("1"), Value: []byte{7}}), "06940280a13107"},
+		"ack":              {p.Append(nil, &Message{Type: Ack, SequenceID: 3}), "03920803"},
 	} {
 		assert.Equal(t, c.want, hex.EncodeToString(c.got), name)
 		var m Message

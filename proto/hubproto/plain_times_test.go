@@ -107,7 +107,7 @@ func checkPlainTimes(t require.TestingT, raw []byte) {
 	} {
 		require.True(t, holdsTime(typ), "%s", typ)
 		got, err := withPlainTimes(raw, typ)
-		require.Equal(t, before, string(raw), "what was received is left as it is")
+		require.Equal(t, before, string(raw), "the input is not changed")
 		if err != nil {
 			continue
 		}

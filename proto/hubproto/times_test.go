@@ -161,7 +161,7 @@ func TestBindTimesAtAnyDepth(t *testing.T) {
 	var got Dated
 	require.NoError(t, JSON.BindValue(value[1:], reflect.ValueOf(&got).Elem()))
 	assert.Equal(t, want, got)
-	assert.Equal(t, before, string(value), "what was received is left as it is")
+	assert.Equal(t, before, string(value), "the input is not changed")
 
 	packed, err := appendTranscoded(nil, value[1:])
 	require.NoError(t, err)

@@ -167,7 +167,7 @@ func TestTimeSpansAtAnyDepth(t *testing.T) {
 	out = spans{}
 	require.NoError(t, MessagePack.BindValue(packed, reflect.ValueOf(&out).Elem()))
 	assert.Equal(t, in, out)
-	assert.Equal(t, "86"+"a3466f72"+"cf00000008ab14b780", hex.EncodeToString(packed[:14]), "six fields, the first of which are ticks")
+	assert.Equal(t, "86"+"a3466f72"+"cf00000008ab14b780", hex.EncodeToString(packed[:14]), "six fields, the first of which has ticks")
 	for _, bad := range []string{
 		`{"for":null}`, `{"list":[null]}`, `{"byName":{"a":null}}`, `{"pair":[null]}`, `{"for":1}`, `{"byKey":{"x":1}}`,
 	} {
