@@ -15,19 +15,6 @@ import (
 	"github.com/troupe-go/troupe/internal/linktest"
 )
 
-func TestEmptyOutboxAcceptsMessageOfAnySize(t *testing.T) {
-	inBubble(t, func(t *testing.T, e *env) {
-		c := e.open("a", "", linktest.Full)
-		e.settle()
-		c.socket.Drain(100)
-		e.settle()
-		require.Zero(t, pendingBytes(c))
-		c.socket.Change(func() { c.socket.Room = 0 })
-		assert.Equal(t, outbox.AboveMark, c.conn.out.Push(notePacket(0, 0, 10*e.settings.OutboxLimit), false, false))
-		assert.Equal(t, outbox.Overflow, c.conn.out.Push(notePacket(0, 1, 0), false, false))
-	})
-}
-
 func TestSlowClientIsDisconnected(t *testing.T) {
 	for _, blocks := range []bool{false, true} {
 		inBubble(t, func(t *testing.T, e *env) {

@@ -13,42 +13,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/troupe-go/troupe/actors/outbox"
 	"github.com/troupe-go/troupe/internal/linktest"
-	"github.com/troupe-go/troupe/internal/wsframe"
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
-
-// Completions that accumulate while the socket is full are merged into WebSocket messages of at most 64 hub messages.
-func TestAtMost64MessagesAreMerged(t *testing.T) {
-	inBubble(t, func(t *testing.T, e *env) {
-		c := e.open("a", "", func(s *linktest.Socket) { s.Room = len(wsframe.CloseFrame(1000)) + 1 })
-		for i := range 3 * 64 {
-			c.conn.out.Reply([]byte(call(fmt.Sprint(i), "x")+"\x1e"), false)
-		}
-		c.conn.out.Schedule()
-		e.settle()
-		c.socket.Drain(-1)
-		e.settle()
-		assert.Len(t, c.messages(), 3*64)
-	})
-}
-
-func TestLargeMessagesAreNotMerged(t *testing.T) {
-	inBubble(t, func(t *testing.T, e *env) {
-		e.settings.OutboxLimit = 1 << 20
-		c := e.open("a", "", linktest.Full)
-		for i := range 10 {
-			require.NotEqual(t, outbox.Overflow, c.conn.out.Push(notePacket(0, i, 30<<10), false, false))
-		}
-		c.conn.out.Push(notePacket(0, 10, 100<<10), false, false)
-		c.socket.Drain(-1)
-		e.settle()
-		assert.Len(t, c.messages(), 11)
-		frames, _ := linktest.ParseFrames(c.socket.Wire())
-		assert.Len(t, frames, 1+5+1, "two per message, and the largest one alone")
-	})
-}
 
 // A worker flushes its completions at 64 KB, although it has further calls to run.
 func TestWorkerFlushesAt64KB(t *testing.T) {
@@ -99,69 +66,6 @@ func TestFailedWriteEndsConnection(t *testing.T) {
 			assert.Equal(t, []string{"connected a", "disconnected a: <nil>"}, e.handler.events())
 		})
 	}
-}
-
-func TestLatestPongIsSent(t *testing.T) {
-	inBubble(t, func(t *testing.T, e *env) {
-		c := e.connect("a", "", linktest.Full)
-		for _, payload := range []string{"1", "2", "3"} {
-			c.conn.Pong(wsframe.Control(wsframe.Pong, []byte(payload)))
-		}
-		c.socket.Drain(-1)
-		e.settle()
-		all := c.records()
-		assert.Equal(t, "pong 3", all[len(all)-1], "the newest pong is sent")
-		c.conn.Pong(wsframe.Control(wsframe.Pong, []byte("4")))
-		e.settle()
-		assert.Equal(t, append(all, "pong 4"), c.records())
-		c.conn.out.Seal(nil)
-		e.settle()
-		c.conn.Pong(wsframe.Control(wsframe.Pong, []byte("5")))
-		e.settle()
-		assert.Equal(t, append(all, "pong 4", "close 1000"), c.records(), "nothing is sent after the close frame")
-	})
-}
-
-// The socket becomes full in the middle of the close frame.
-func TestCloseFrameIsWrittenInParts(t *testing.T) {
-	inBubble(t, func(t *testing.T, e *env) {
-		c := e.open("a", "")
-		c.socket.Drain(0)
-		c.socket.Change(func() { c.socket.Room = 1 })
-		c.conn.out.Seal(nil)
-		e.settle()
-		require.False(t, c.socket.IsFinished())
-		c.socket.Drain(-1)
-		e.settle()
-		assert.True(t, c.socket.IsFinished())
-		assert.Equal(t, []string{"{}", "close 1000"}, c.records())
-	})
-}
-
-// All messages are written if concurrent pushes race with flushers that go idle.
-func TestNoWakeUpIsLost(t *testing.T) {
-	inBubble(t, func(t *testing.T, e *env) {
-		const rounds, senders = 50, 4
-		var clients []*client
-		for i := range 3 {
-			clients = append(clients, e.open(fmt.Sprint(i), ""))
-		}
-		for n := range rounds {
-			var all sync.WaitGroup
-			for sender := range senders {
-				all.Go(func() {
-					for i, c := range clients {
-						assert.Equal(t, outbox.Queued, c.conn.out.Push(notePacket(sender, n, 0), (i+sender+n)%2 == 0, false))
-					}
-				})
-			}
-			all.Wait()
-			e.settle()
-			for _, c := range clients {
-				require.Len(t, c.messages(), (n+1)*senders)
-			}
-		}
-	})
 }
 
 // The same with the real clock, where flushers pause after each pass.
@@ -245,27 +149,5 @@ func TestBroadcastsArriveInOrder(t *testing.T) {
 			assert.Len(t, numbers, 100)
 			assert.True(t, slices.IsSorted(numbers))
 		}
-	})
-}
-
-// A withheld first message is neither written nor fetched before it is released, whatever else is scheduled.
-func TestWithheldMessageIsSentWhenReleased(t *testing.T) {
-	inBubble(t, func(t *testing.T, e *env) {
-		c := e.connect("a", "")
-		f := e.connectFetcher("b", true)
-		for _, o := range []*outbox.Box{&c.conn.out, &f.conn.out} {
-			o.Withhold(notePacket(0, 0, 0))
-			o.Schedule()
-			o.Reply([]byte("{}\x1e"), true)
-		}
-		c.conn.Pong(wsframe.Control(wsframe.Pong, []byte("p")))
-		e.settle()
-		assert.Equal(t, []string{"pong p"}, c.records())
-		assert.Empty(t, f.poll())
-		c.conn.out.Release()
-		f.conn.out.Release()
-		e.settle()
-		assert.Len(t, c.records(), 3)
-		assert.Len(t, f.poll(), 2)
 	})
 }

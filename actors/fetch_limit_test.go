@@ -12,36 +12,6 @@ import (
 	"github.com/troupe-go/troupe/internal/linktest"
 )
 
-// Output that is pending again after a failed poll counts toward the limit. A client whose polls all fail at their end cannot make the
-// outbox hold a multiple of its limit.
-func TestFailedPollsDoNotRaiseLimit(t *testing.T) {
-	inBubble(t, func(t *testing.T, e *env) {
-		f := e.openFetcher("a", true)
-		limit := e.settings.OutboxLimit
-		sent, most := 0, 0
-		send := func() (full bool) { // sends until a message is above the mark or refused
-			for {
-				result := f.conn.out.Push(notePacket(0, sent, 1000), true, true)
-				if sent++; result != outbox.Queued {
-					return result != outbox.AboveMark
-				}
-			}
-		}
-		ended := send()
-		for i := 0; i < 50 && !ended; i++ {
-			_, err := f.fetch(context.Background(), func(b []byte, taken func(int)) error {
-				taken(len(b))
-				ended = send()
-				return errCut
-			})
-			require.ErrorIs(t, err, errCut)
-			bytes, _ := f.conn.out.Pending()
-			most = max(most, bytes)
-		}
-		require.LessOrEqual(t, most, 2*limit, "after %d messages", sent)
-	})
-}
-
 // A client that reads more than half of the limit per second is not treated as slow, on any transport.
 func TestClientThatKeepsReadingIsNotSlow(t *testing.T) {
 	const rate = 640 << 10

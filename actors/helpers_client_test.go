@@ -227,12 +227,12 @@ func (q *runQueue) isEmpty() bool {
 	return q.slots.taken == 0 && q.head == nil && len(q.running) == 0
 }
 
-// lentSlots returns the number of running calls that have lent their slot.
-func (q *runQueue) lentSlots() (n int) {
+// earlySlots returns the number of running calls that have lent their slot.
+func (q *runQueue) earlySlots() (n int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, k := range q.running {
-		if k.slot == lentSlot {
+		if k.slot == earlySlot {
 			n++
 		}
 	}

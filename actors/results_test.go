@@ -330,7 +330,7 @@ func TestClosingEndsPendingAsks(t *testing.T) {
 				e.requireNoPendingAsks(t)
 				c.assertRemoved(t)
 				assert.Zero(t, c.conn.calls.slots.taken)
-				assert.Zero(t, c.conn.calls.lentSlots())
+				assert.Zero(t, c.conn.calls.earlySlots())
 			})
 		})
 	}
