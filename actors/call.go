@@ -185,10 +185,17 @@ func (k *Call) failure(err error) (completion []byte) {
 	return k.conn.hub.handler.Panicked(k, nil, err)
 }
 
-func (k *Call) plainFailure(dst []byte) []byte {
+// plainFailure appends a completion whose text is not the application's. Its protocol may be, and if that panics, there is no completion.
+func (k *Call) plainFailure(dst []byte) (completion []byte) {
 	if len(k.id) == 0 {
 		return dst
 	}
+	defer func() {
+		if reason := recover(); reason != nil {
+			_ = k.panicked(reason)
+			completion = dst
+		}
+	}()
 	return k.conn.Protocol().AppendError(dst, k.id, "An error occurred on the server.")
 }
 

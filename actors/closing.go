@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -16,10 +17,11 @@ import (
 
 // How a connection closes.
 //
-// Three facts decide what comes next: its reader has ended, its last output has been written, and it has left its groups. Received means executed: calls that have come before the end run in their order, under their limit. OnDisconnected runs
-// behind them, in its turn, as one more call would; then the groups are left. The Close message goes out behind the answers, as long as
-// the link lives and CloseTimeout allows. What the server ends itself (an abort, a client at its limit, a message that cannot be read)
-// drops the calls that wait, and lets those that run go on.
+// Three facts decide what comes next: its reader has ended, its last output has been written, and it has left its groups. Received means
+// executed: calls that have come before the end run in their order, under their limit. OnDisconnected runs behind them, in its turn, as one
+// more call would; then the groups are left. The Close message goes out behind the answers, as long as the link lives and CloseTimeout allows.
+// What the server ends itself (an abort, a client at its limit, a message that cannot be read) drops the calls that wait, and lets those that run
+// go on.
 
 // closeReason says what a client is told when its connection closes, and how much of the pending output it still gets.
 type closeReason struct {
@@ -99,15 +101,15 @@ func (c *Connection) beginClose(cause error, reason closeReason) {
 		c.hub.sys.logClosing(level, c, cause)
 	}
 	c.end = &ending{cause: cause}
+	c.enter(draining)
+	c.markEnding()
+	c.calls.end(c.hub.sys.closeCause())
 	switch {
 	case !greeted && reason.text != "":
 		c.end.last = outbox.NewPacket(hubproto.AppendHandshakeResponse(outbox.Buffer(64), reason.text), wsframe.Text, false)
 	case greeted && reason.message:
 		c.end.last = c.closePacket(reason)
 	}
-	c.enter(draining)
-	c.markEnding()
-	c.calls.end(c.hub.sys.closeCause())
 }
 
 // advance takes the next steps of closing. It is called after every message.
@@ -185,7 +187,13 @@ func (c *Connection) fail(err error) {
 	c.close(err, closeReason{message: true, text: c.hub.handler.Describe(connectedText, err), allowReconnect: true, drop: true})
 }
 
-func (c *Connection) closePacket(reason closeReason) *outbox.Packet {
+// closePacket returns the Close message, or nil if the protocol, which may be the application's, panics.
+func (c *Connection) closePacket(reason closeReason) (p *outbox.Packet) {
+	defer func() {
+		if panicked := recover(); panicked != nil {
+			c.hub.sys.logPanic("writing a Close message panicked", c, "", &PanicError{Value: panicked, Stack: debug.Stack()})
+		}
+	}()
 	m := hubproto.Message{Type: hubproto.Close, Error: []byte(reason.text), HasError: reason.text != "", AllowReconnect: reason.allowReconnect}
 	return outbox.NewPacket(c.Protocol().Append(outbox.Buffer(64), &m), opcodeOf(c.Protocol()), false)
 }

@@ -17,7 +17,7 @@
 //
 // A lock may be taken while one that stands left of it is held, and in no other order:
 //
-//	System → connectionSupervisor → counter
+//	System → outbox.Box, connectionSupervisor, counter
 //	group → outbox.Box
 //	group → list of an outbox.Flusher
 //	runQueue → Upload → input

@@ -16,6 +16,7 @@ func (c *Connection) newLifetime(e event) *Call {
 // because code of the application is called for it.
 func (k *Call) work() {
 	ended := &lifetimeEnded{event: k.event, err: &PanicError{}}
+	returned := false
 	defer func() {
 		k.end()
 		k.returned <- ended.err
@@ -28,19 +29,20 @@ func (k *Call) work() {
 		}
 	}()
 	defer func() {
-		if reason := recover(); reason != nil {
+		if reason := recover(); !returned {
 			ended.err = k.panicked(reason)
 		}
 	}()
 	if k.event == disconnected {
 		k.conn.hub.handler.Disconnected(k, k.conn.end.cause)
-		ended.err = nil
+		ended.err, returned = nil, true
 		return
 	}
 	w := outbox.BorrowWriter() // the answer to the handshake leaves before user code runs
 	w.Flush(&k.conn.out)
 	outbox.ReturnWriter(w)
 	ended.err = k.conn.hub.handler.Connected(k)
+	returned = true
 }
 
 // connectedText is what the text of a Close that is due to an error begins with.

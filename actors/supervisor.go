@@ -52,7 +52,7 @@ func (s *System) spawn(name string, props *actor.Props) (*actor.PID, error) {
 		return pid, nil
 	case err := <-m.err:
 		return nil, err
-	case <-s.quit:
+	case <-s.refusing: // also when somebody has stopped the root
 		return nil, ErrShutdown
 	}
 }

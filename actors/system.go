@@ -46,8 +46,9 @@ type System struct {
 	ticking     atomic.Bool   // a tick of the heartbeat is under way
 	ticked      time.Duration // when the last one was; the heartbeat actor's own
 
-	mu       sync.RWMutex // held for reading while a connection is added
-	closing  atomic.Bool  // no connections are added any more; set under mu
+	mu       sync.RWMutex  // held for reading while a connection is added
+	closing  atomic.Bool   // no connections are added any more; set under mu
+	refusing chan struct{} // closed then
 	stopped  atomic.Bool
 	alive    counter.Counter // connections that have something to do, or that are open
 	shutdown sync.Once
@@ -73,7 +74,7 @@ func newSystem(system *actor.ActorSystem, log *slog.Logger, clock clock) (*Syste
 	log = slog.New(logs.Safe(log.Handler()))
 	s := &System{
 		actors: system, owned: system == nil, log: log, clock: clock, connections: newConnections(), dispatcher: actor.NewDefaultDispatcher(maxRun),
-		panics: logs.Limiter{Most: 10}, closings: logs.Limiter{Most: 100}, quit: make(chan struct{}), finished: make(chan struct{}),
+		panics: logs.Limiter{Most: 10}, closings: logs.Limiter{Most: 100}, quit: make(chan struct{}), refusing: make(chan struct{}), finished: make(chan struct{}),
 	}
 	rand.Read(s.node[:])
 	if s.owned {
@@ -160,8 +161,10 @@ func (s *System) allConnections() []*Connection {
 // refuseConnections lets no connection be added any more.
 func (s *System) refuseConnections() {
 	s.mu.Lock()
-	s.closing.Store(true)
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	if !s.closing.Swap(true) {
+		close(s.refusing)
+	}
 }
 
 // closeCause is why the contexts of calls end when their connection closes.

@@ -113,11 +113,13 @@ func (c clients) Client(connectionID string) Client {
 
 // Clients returns the connections with these ids. One that is named twice gets a message once.
 func (c clients) Clients(connectionIDs ...string) Audience {
-	return c.audience(actors.Audience{Kind: actors.Connections, Names: connectionIDs})
+	return c.audience(actors.Audience{Kind: actors.Connections, Names: slices.Clone(connectionIDs)})
 }
 
 // Group returns the members of a group. Names of groups are compared byte by byte.
-func (c clients) Group(name string) Audience { return c.Groups(name) }
+func (c clients) Group(name string) Audience {
+	return c.audience(actors.Audience{Kind: actors.Groups, Names: []string{name}})
+}
 
 // GroupExcept returns the members of a group except those with these ids.
 func (c clients) GroupExcept(name string, connectionIDs ...string) Audience {
@@ -126,15 +128,17 @@ func (c clients) GroupExcept(name string, connectionIDs ...string) Audience {
 
 // Groups returns the members of several groups. A member of two of them gets a message twice.
 func (c clients) Groups(names ...string) Audience {
-	return c.audience(actors.Audience{Kind: actors.Groups, Names: names})
+	return c.audience(actors.Audience{Kind: actors.Groups, Names: slices.Clone(names)})
 }
 
 // User returns all connections of a user.
-func (c clients) User(userID string) Audience { return c.Users(userID) }
+func (c clients) User(userID string) Audience {
+	return c.audience(actors.Audience{Kind: actors.Users, Names: []string{userID}})
+}
 
 // Users returns all connections of these users.
 func (c clients) Users(userIDs ...string) Audience {
-	return c.audience(actors.Audience{Kind: actors.Users, Names: userIDs})
+	return c.audience(actors.Audience{Kind: actors.Users, Names: slices.Clone(userIDs)})
 }
 
 // Caller returns the connection that has made the call.

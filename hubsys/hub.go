@@ -105,6 +105,7 @@ func Register[H Instance](sys *System, create func(ctx context.Context) (H, erro
 		protocols = []hubproto.Protocol{hubproto.JSON, hubproto.MessagePack}
 	}
 	if h.runtime, err = sys.runtime.NewHub(name, h, protocols); err != nil {
+		sys.releaseName(name)
 		return nil, err
 	}
 	return &HubContext{sys: sys, hub: h, options: options}, nil

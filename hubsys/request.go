@@ -40,7 +40,7 @@ func newRequest(r *http.Request, kind Transports) *Request {
 		for _, value := range values {
 			b.WriteString(name)
 			b.WriteString(": ")
-			b.WriteString(value)
+			b.WriteString(strings.ReplaceAll(value, "\n", " ")) // net/http allows none, but middleware may have set it
 			b.WriteByte('\n')
 		}
 	}

@@ -158,8 +158,8 @@ func (s *System) mapEndpoint(path string, e *endpoint) error {
 	if path != "/" && (!strings.HasPrefix(path, "/") || strings.HasSuffix(path, "/") || pathpkg.Clean(path) != path) {
 		return fmt.Errorf("hubsys: %q is not the path of an endpoint: it begins with a slash, and has no empty parts, no dot segments, and no slash at its end", path)
 	}
-	if strings.ContainsAny(path, "?#{}%") {
-		return fmt.Errorf("hubsys: %q is not the path of an endpoint: it is not encoded, and has no query, fragment or wildcard", path)
+	if strings.ContainsAny(path, "?#{}% \t") {
+		return fmt.Errorf("hubsys: %q is not the path of an endpoint: it is not encoded, and has no query, fragment, wildcard or space", path)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -178,6 +178,13 @@ func (s *System) mapEndpoint(path string, e *endpoint) error {
 }
 
 var errClosing = errors.New("hubsys: the system is shutting down")
+
+// releaseName makes the name of a hub available again.
+func (s *System) releaseName(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.hubs, name)
+}
 
 // claimName reserves the name of a hub.
 func (s *System) claimName(name string) error {

@@ -90,15 +90,16 @@ func (e *Endpoint) Connect(w http.ResponseWriter, r *http.Request) {
 	e.guard(w, r, e.connect)
 }
 
-// guard refuses requests that are too large, that ask for another host, or that come from pages of origins that are not allowed.
+// guard refuses requests that are too large or for another host. It logs those of pages whose origins are not allowed, and hides their
+// credentials; WebSockets of such pages are refused later.
 func (e *Endpoint) guard(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
 	LimitBody(w, r) // code that reads the body sets other deadlines
 	switch {
+	case e.RequestLimit > 0 && requestSize(r) > e.RequestLimit:
+		plain(w, http.StatusRequestHeaderFieldsTooLarge, fmt.Sprintf("Headers and query may have %d bytes together.", e.RequestLimit))
 	case !e.isOurs(r.Host):
 		e.logOnce("a request was refused: it asks for a host that is not in AllowedHosts", r.Host, r)
 		plain(w, http.StatusMisdirectedRequest, "The host is not one of this server's.")
-	case e.RequestLimit > 0 && requestSize(r) > e.RequestLimit:
-		plain(w, http.StatusRequestHeaderFieldsTooLarge, fmt.Sprintf("Headers and query may have %d bytes together.", e.RequestLimit))
 	default:
 		if e.Origins.cors != nil && !e.Origins.allows(r) {
 			e.logOrigin(r)
@@ -141,7 +142,7 @@ func (e *Endpoint) logOrigin(r *http.Request) {
 
 // logOnce logs a refusal once a minute for each cause.
 func (e *Endpoint) logOnce(what, why string, r *http.Request, args ...any) {
-	if logged, missed := e.refusals.Allow(what + why); logged {
+	if logged, missed := e.refusals.Allow(what + logs.Clip(why)); logged {
 		args = append([]any{"origin", logs.Clip(r.Header.Get("Origin")), "host", logs.Clip(r.Host), "path", r.URL.Path, "remote", r.RemoteAddr, "unlogged", missed}, args...)
 		e.Log.Warn(what, args...)
 	}

@@ -85,8 +85,8 @@ func (q *fetcher) end() {
 	}
 	select {
 	case q.reading <- struct{}{}:
-		<-q.reading
-		q.session.End(q.waitForBody())
+		defer q.unlockReading()
+		q.session.End(checkWhole(q.session))
 	default:
 		go func() { q.session.End(q.waitForBody()) }()
 	}

@@ -82,7 +82,11 @@ func (c *rawConn) read(p []byte) (int, error) {
 // tryRead returns false if there is nothing to read yet.
 func (c *rawConn) tryRead(fd uintptr) bool {
 	b := pieces.Get().(*piece)
-	n, _, errno := syscall.RawSyscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(&b.b[0])), uintptr(len(b.b)))
+	var n uintptr
+	errno := syscall.EINTR
+	for errno == syscall.EINTR {
+		n, _, errno = syscall.RawSyscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(&b.b[0])), uintptr(len(b.b)))
+	}
 	if errno == 0 && n > 0 {
 		b.r, b.w = 0, int(n)
 		c.piece = b
@@ -90,7 +94,7 @@ func (c *rawConn) tryRead(fd uintptr) bool {
 	}
 	pieces.Put(b)
 	switch errno {
-	case syscall.EAGAIN, syscall.EINTR:
+	case syscall.EAGAIN:
 		return false
 	case 0:
 		c.readErr = io.EOF

@@ -33,13 +33,12 @@ type Box struct {
 	waiting *waitNode
 
 	holdingSince time.Duration // since when the peer has held senders, plus 1; 0: it does not now
-	held         uint32        // for how many milliseconds it has, since the box was last empty
+	held         uint32        // for how many microseconds it has, since the box was last empty
 	taken        uint32        // bytes that the peer has taken in all; it may wrap
 	sampled      uint32        // when the rate of the peer was last looked at, in milliseconds
 	sampledTaken uint32        // and what it had taken then
 	listed       atomic.Uint32 // the flusher's lists that hold an entry of this box
 	limit        int32
-	linkNumber   uint8 // counts the links that the box has had
 	state        boxState
 	phase        phase
 	opcode       byte // of the messages that are sent
@@ -56,7 +55,7 @@ type Owner interface {
 	Broken(err error)
 	// Over says that nothing more will be written.
 	Over()
-	// LateTick follows Box.WakeLate by a millisecond or more. onTime: not much more; quiet: no other goroutine of the program was running
+	// LateTick follows Box.WakeLate within about a millisecond. onTime: not later; quiet: no other goroutine of the program was running
 	// or ready to run.
 	LateTick(onTime, quiet bool)
 }
@@ -104,8 +103,8 @@ func (b *Box) SetOpcode(opcode byte) { b.opcode = opcode }
 // mark is where senders begin to wait.
 func (b *Box) mark() int { return int(b.limit) / 2 }
 
-// Push appends a packet. Packets of a fan-out are written after those of sends to few connections. Only a sender that waits may exceed the
-// limit, by one packet.
+// Push appends a packet. Packets of a fan-out are written after those of sends to few connections. Each sender that waits may exceed the limit
+// by one packet. Others may not, except that an empty box accepts a packet of any size.
 func (b *Box) Push(p *Packet, fanout, waits bool) Result {
 	result, claimed := b.add(p, waits)
 	b.wake(claimed, fanout)

@@ -13,5 +13,5 @@
 //   - Packets that many boxes share are immutable, and are not copied for a socket that is full.
 //   - Only time in which the peer has to take something before more can be written counts against the peer.
 //
-// Locks: a box's, and then its flusher's list.
+// No lock is taken while that of a box or of a flusher is held.
 package outbox

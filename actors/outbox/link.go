@@ -27,7 +27,6 @@ func (b *Box) swap(l linkState) bool {
 	}
 	former := b.link.fetch
 	b.link, b.state = l, idle
-	b.linkNumber++
 	b.setPeerTurn(l.fetch != nil)
 	c := b.claimPending()
 	b.mu.Unlock()

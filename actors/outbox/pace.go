@@ -32,14 +32,14 @@ func (b *Box) startHolding() {
 
 func (b *Box) stopHolding() {
 	if b.holdingSince > 0 {
-		b.held += milliseconds(b.flusher.now() + 1 - b.holdingSince)
+		b.held += uint32(min(b.flusher.now()+1-b.holdingSince, HoldTime) / time.Microsecond)
 		b.holdingSince = 0
 	}
 }
 
 // holdLeft is for how long the peer may still hold senders.
 func (b *Box) holdLeft() time.Duration {
-	used := time.Duration(b.held) * time.Millisecond
+	used := time.Duration(b.held) * time.Microsecond
 	if b.holdingSince > 0 {
 		used += b.flusher.now() + 1 - b.holdingSince
 	}

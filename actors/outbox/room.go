@@ -24,8 +24,13 @@ func (w *waiter) arrive() {
 	}
 }
 
-// wait waits for the boxes, for the end of ctx, and for no longer than most unless that is 0.
-func (w *waiter) wait(ctx context.Context, most time.Duration) {
+// waitForSome waits until n of the boxes have room for what the limit is about, for the end of ctx, and for no longer than most unless that
+// is 0.
+func waitForSome(ctx context.Context, boxes []*Box, n int, most time.Duration) {
+	w := newWaiter(n)
+	for _, b := range boxes {
+		b.await(w, true)
+	}
 	var expired <-chan time.Time
 	if most > 0 {
 		timer := time.NewTimer(most)
@@ -36,6 +41,9 @@ func (w *waiter) wait(ctx context.Context, most time.Duration) {
 	case <-w.done:
 	case <-expired:
 	case <-ctx.Done():
+	}
+	for _, b := range boxes {
+		b.forget(w)
 	}
 }
 
@@ -68,6 +76,19 @@ func (b *Box) await(w *waiter, limited bool) {
 	}
 }
 
+// forget removes the entries of a waiter that has given up.
+func (b *Box) forget(w *waiter) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for at := &b.waiting; *at != nil; {
+		if (*at).waiter == w {
+			*at = (*at).next
+		} else {
+			at = &(*at).next
+		}
+	}
+}
+
 // notify wakes those for whom there is room now. The lock is held.
 func (b *Box) notify() {
 	for at := &b.waiting; *at != nil; {
@@ -89,6 +110,7 @@ func (b *Box) WaitForRoom(done <-chan struct{}) {
 	select {
 	case <-w.done:
 	case <-done:
+		b.forget(w)
 	}
 }
 

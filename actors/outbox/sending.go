@@ -69,11 +69,11 @@ func (s *Sending) waitForCrowd(ctx context.Context) {
 	for ctx.Err() == nil {
 		holding, longest := s.holding()
 		if n := len(s.above) - s.reached/2; n > 0 {
-			w := newWaiter(n)
-			for _, a := range s.above {
-				a.box.await(w, true)
+			boxes := make([]*Box, len(s.above))
+			for i, a := range s.above {
+				boxes[i] = a.box
 			}
-			w.wait(ctx, 0)
+			waitForSome(ctx, boxes, n, 0)
 			continue
 		}
 		for _, a := range s.above {
@@ -84,11 +84,7 @@ func (s *Sending) waitForCrowd(ctx context.Context) {
 		if len(holding) == 0 {
 			return
 		}
-		w := newWaiter(len(holding))
-		for _, b := range holding {
-			b.await(w, true)
-		}
-		w.wait(ctx, longest)
+		waitForSome(ctx, holding, len(holding), longest)
 	}
 }
 

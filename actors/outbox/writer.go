@@ -26,7 +26,6 @@ type Writer struct {
 	// What has been taken from a box, and the link that it is for.
 	turn
 	socket link.Socket
-	number uint8 // Box.linkNumber then
 	pong   []byte
 	last   bool // the link's last frame
 
@@ -69,7 +68,7 @@ func (w *Writer) take(b *Box) bool {
 		}
 		b.phase, w.last = finishing, true
 	}
-	w.socket, w.number = l.socket, b.linkNumber
+	w.socket = l.socket
 	b.state = writing
 	return true
 }
@@ -228,31 +227,31 @@ func (w *Writer) writeSome(b *Box, p []byte) (n int, err error) {
 	if w.owns(b) {
 		b.setPeerTurn(false)
 	}
-	if n < len(p) { // of a long message; what is written as a whole is counted when the box is given back
-		off, limited := min(n, w.charge), 0
-		if w.limited == w.charge {
-			limited = off
-		}
-		w.count(b, off, limited)
+	off, limited := min(n, w.charge), 0
+	if w.limited == w.charge {
+		limited = off
 	}
+	w.count(b, off, limited)
 	return n, err
 }
 
 // count takes bytes that the peer has taken off the counts. The lock is held.
 func (w *Writer) count(b *Box, charge, limited int) {
-	b.taken += uint32(charge)
+	if w.owns(b) {
+		b.taken += uint32(charge)
+	}
 	b.uncount(charge, limited)
 	w.charge -= charge
 	w.limited -= limited
 }
 
 // owns reports whether the link that the writer writes to is still the box's. The lock is held.
-func (w *Writer) owns(b *Box) bool { return w.number == b.linkNumber }
+func (w *Writer) owns(b *Box) bool { return w.socket == b.link.socket }
 
 // handOver starts a drainer, which owns the box until the socket has taken everything. The packets are not copied: many sockets may be full
 // with the same ones.
 func (w *Writer) handOver(b *Box, unwritten int) {
-	d := &Writer{blocking: true, turn: w.turn, socket: w.socket, number: w.number, pong: w.pong, last: w.last}
+	d := &Writer{blocking: true, turn: w.turn, socket: w.socket, pong: w.pong, last: w.last}
 	d.packets = slices.Clone(w.packets)
 	b.mu.Lock()
 	if w.owns(b) {
@@ -303,12 +302,11 @@ func (w *Writer) recoverFor(b *Box) {
 func (w *Writer) fail(b *Box, err error) {
 	b.mu.Lock()
 	current := w.owns(b)
+	b.uncount(w.charge, w.limited)
 	if current {
 		b.abandon()
 		b.setPeerTurn(false)
 		b.state = idle
-	} else {
-		b.uncount(w.charge, w.limited)
 	}
 	b.mu.Unlock()
 	if current {
