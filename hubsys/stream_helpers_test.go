@@ -1,0 +1,335 @@
+package hubsys_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/troupe-go/troupe/hubsys"
+)
+
+// studio is a hub of streams.
+type studio struct {
+	hubsys.Hub
+	s *stage
+}
+
+// stage is what the methods of a studio share with their test.
+type stage struct {
+	sys   *hubsys.System
+	mu    sync.Mutex
+	notes []string
+	over  chan struct{} // closed at the end of the test
+	feed  chan int
+	do    func(ctx context.Context, items iter.Seq2[int, error]) (any, error)
+	chans func(ctx context.Context, items <-chan int) (any, error)
+}
+
+func (s *stage) note(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.notes = append(s.notes, fmt.Sprintf(format, args...))
+}
+
+// newStage serves a studio.
+func newStage(t *testing.T, options hubsys.HubOptions) (s *stage, url string) {
+	t.Helper()
+	s = &stage{over: make(chan struct{}), feed: make(chan int)}
+	s.sys = newSystem(t, hubsys.Config{})
+	hub := register(t, s.sys, func(context.Context) (*studio, error) { return &studio{s: s}, nil }, options)
+	url = serve(t, s.sys, hub)
+	t.Cleanup(func() { close(s.over) })
+	return s, url
+}
+
+type numbers iter.Seq2[int, error]
+
+type readings <-chan int
+
+func (*studio) Echo(v any) any { return v }
+
+func all[T any](items iter.Seq2[T, error]) (list []T, err error) {
+	for item, err := range items {
+		if err != nil {
+			return list, err
+		}
+		list = append(list, item)
+	}
+	return list, nil
+}
+
+func drain[T any](items <-chan T) (list []T) {
+	for item := range items {
+		list = append(list, item)
+	}
+	return list
+}
+
+// Parameters in every order.
+
+func (*studio) ContextFirst(ctx context.Context, a int, s iter.Seq2[string, error], b string, c <-chan int, d bool) (string, error) {
+	var numbers []int
+	done := make(chan struct{})
+	go func() { defer close(done); numbers = drain(c) }()
+	texts, err := all(s)
+	<-done
+	return fmt.Sprintf("%v %v %v %v %v %v", a, texts, b, numbers, d, ctx != nil), err
+}
+
+func (*studio) StreamsFirst(s <-chan point, r iter.Seq2[*point, error], a int) (string, error) {
+	var points []point
+	done := make(chan struct{})
+	go func() { defer close(done); points = drain(s) }()
+	more, err := all(r)
+	<-done
+	b, _ := json.Marshal(more)
+	return fmt.Sprintf("%v %s %v", points, b, a), err
+}
+
+func (*studio) StreamLast(a, b int, s iter.Seq2[any, error]) (string, error) {
+	items, err := all(s)
+	return fmt.Sprintf("%v %v %v", a, b, items), err
+}
+
+func (*studio) Named(a numbers, b readings) (string, error) {
+	var more []int
+	done := make(chan struct{})
+	go func() { defer close(done); more = drain((<-chan int)(b)) }()
+	list, err := all(iter.Seq2[int, error](a))
+	<-done
+	return fmt.Sprint(list, more), err
+}
+
+func (*studio) OnlyStream(s <-chan []byte) string { return fmt.Sprintf("%s", drain(s)) }
+
+// Streams back.
+
+func (*studio) Count(ctx context.Context, n int) iter.Seq2[int, error] {
+	return func(yield func(int, error) bool) {
+		for i := 0; i != n; i++ {
+			if ctx.Err() != nil || !yield(i, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (h *studio) Points(n int) <-chan point {
+	c := make(chan point)
+	go func() {
+		defer close(c)
+		for i := range n {
+			select {
+			case c <- point{i, -i}:
+			case <-h.s.over:
+				return
+			}
+		}
+	}()
+	return c
+}
+
+func (*studio) NamedBack(n int) numbers {
+	return func(yield func(int, error) bool) {
+		for i := range n {
+			if !yield(i, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (h *studio) Never() <-chan int { return h.s.feed }
+
+func (h *studio) NeverNamed() readings { return h.s.feed }
+
+func (*studio) NilChannel() <-chan int { return nil }
+
+func (*studio) NilSequence() (iter.Seq2[int, error], error) { return nil, nil }
+
+func (*studio) StreamAndError(text string) (<-chan int, error) {
+	c := make(chan int)
+	close(c)
+	if text == "" {
+		return c, nil
+	}
+	return c, errors.New(text)
+}
+
+func (*studio) Fails(after int, how string) iter.Seq2[int, error] {
+	return func(yield func(int, error) bool) {
+		for i := range after {
+			if !yield(i, nil) {
+				return
+			}
+		}
+		switch how {
+		case "error":
+			yield(0, errors.New("secret"))
+		case "hub":
+			yield(0, fmt.Errorf("wrapped: %w", hubsys.Errorf("for you")))
+		case "panic":
+			panic("secret")
+		case "panic hub":
+			panic(hubsys.Errorf("for you"))
+		case "goexit":
+			runtime.Goexit()
+		case "canceled": // though nobody has canceled
+			yield(0, context.Canceled)
+		}
+	}
+}
+
+func (*studio) Unencodable(n int) iter.Seq2[any, error] {
+	return func(yield func(any, error) bool) {
+		_ = yield(n, nil) && yield(func() {}, nil) && yield(n, nil)
+	}
+}
+
+func (*studio) Rude() iter.Seq2[rude, error] {
+	return func(yield func(rude, error) bool) { yield("panic", nil) }
+}
+
+func (h *studio) Cleanup(ctx context.Context) iter.Seq2[int, error] {
+	return func(yield func(int, error) bool) {
+		defer h.s.note("cleaned up")
+		for i := 0; ; i++ {
+			select {
+			case n := <-h.s.feed:
+				if !yield(n, nil) {
+					return
+				}
+			case <-ctx.Done():
+				yield(0, context.Cause(ctx))
+				return
+			}
+		}
+	}
+}
+
+// Both ways.
+
+func (*studio) EchoSequence(items iter.Seq2[point, error]) iter.Seq2[point, error] { return items }
+
+func (*studio) EchoChannel(items <-chan point) <-chan point { return items }
+
+// LateEcho returns when its upload has failed.
+func (*studio) LateEcho(ctx context.Context, items <-chan int) <-chan int {
+	<-ctx.Done()
+	drain(items)
+	return items
+}
+
+func (*studio) Double(ctx context.Context, items <-chan int, by int) iter.Seq2[int, error] {
+	return func(yield func(int, error) bool) {
+		for item := range items {
+			if !yield(item*by, nil) {
+				return
+			}
+		}
+		if err := context.Cause(ctx); err != nil {
+			yield(0, err)
+		}
+	}
+}
+
+// What a test wants.
+
+func (h *studio) Take(ctx context.Context, items iter.Seq2[int, error]) (any, error) {
+	return h.s.do(ctx, items)
+}
+
+func (h *studio) TakeChannel(ctx context.Context, items <-chan int) (any, error) {
+	return h.s.chans(ctx, items)
+}
+
+// rude is decoded and encoded by code that may misbehave.
+type rude string
+
+func (r *rude) UnmarshalJSON(b []byte) error {
+	*r = rude(strings.Trim(string(b), `"`))
+	return r.behave()
+}
+
+func (r rude) MarshalJSON() ([]byte, error) { return json.Marshal(string(r)) }
+
+func (r rude) behave() error {
+	switch r {
+	case "panic":
+		panic("secret")
+	case "goexit":
+		runtime.Goexit()
+	case "error":
+		return errors.New("secret")
+	case "hub":
+		return hubsys.Errorf("for you")
+	}
+	return nil
+}
+
+func (*studio) RudeSequence(items iter.Seq2[rude, error]) (string, error) {
+	list, err := all(items)
+	return fmt.Sprint(list), err
+}
+
+func (*studio) RudeChannel(ctx context.Context, items <-chan rude) (string, error) {
+	list := drain(items)
+	return fmt.Sprint(list), context.Cause(ctx)
+}
+
+func streaming(id, method string, streams []string, args ...any) string {
+	return withStreams(strings.Replace(invocation(id, method, args...), `"type":1`, `"type":4`, 1), streams)
+}
+
+func uploading(id, method string, streams []string, args ...any) string {
+	return withStreams(invocation(id, method, args...), streams)
+}
+
+func withStreams(record string, streams []string) string {
+	if len(streams) == 0 {
+		return record
+	}
+	b, _ := json.Marshal(streams)
+	return strings.TrimSuffix(record, "}") + `,"streamIds":` + string(b) + "}"
+}
+
+// part is an item of a stream.
+func part(stream string, value any) string {
+	b, _ := json.Marshal(value)
+	return fmt.Sprintf(`{"type":2,"invocationId":%q,"item":%s}`, stream, b)
+}
+
+// over ends a stream, as clients and the server do.
+func over(stream string) string { return fmt.Sprintf(`{"type":3,"invocationId":%q}`, stream) }
+
+func broken(stream, text string) string {
+	return fmt.Sprintf(`{"type":3,"invocationId":%q,"error":%q}`, stream, text)
+}
+
+func cancel(id string) string { return fmt.Sprintf(`{"type":5,"invocationId":%q}`, id) }
+
+func value(id string, result any) string {
+	b, _ := json.Marshal(result)
+	return fmt.Sprintf(`{"type":3,"invocationId":%q,"result":%s}`, id, b)
+}
+
+// reads makes sure that these are the next records.
+func (c *client) reads(records ...string) {
+	c.t.Helper()
+	for _, want := range records {
+		require.Equal(c.t, want, c.next().raw)
+	}
+}
+
+const (
+	failedText    = "An unexpected error occurred invoking '%s' on the server."
+	streamingText = "An error occurred on the server while streaming results."
+)

@@ -1,0 +1,90 @@
+package transport_test
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/troupe-go/troupe/transport"
+)
+
+// Of several requests that come at once, one gets the connection; the others are refused, and do not disturb it.
+func TestManyFirstRequestsAtOnce(t *testing.T) {
+	noLeaks(t)
+	d := newDoor(t)
+	for range 500 {
+		const n = 8
+		token := d.negotiate(t)
+		ctx, cancel := context.WithTimeout(context.Background(), within)
+		defer cancel()
+		refused := make(chan struct{}, n)
+		var recorders []*httptest.ResponseRecorder
+		var all []chan struct{}
+		for i := range n {
+			w, header := httptest.NewRecorder(), accept
+			if i%2 == 1 {
+				header = nil
+			}
+			recorders = append(recorders, w)
+			done := d.knock(ctx, w, http.MethodGet, token, header, nil)
+			all = append(all, done)
+			go func() {
+				<-done
+				refused <- struct{}{}
+			}()
+		}
+		for range n - 1 { // the stream stays, or one of the polls waits
+			get(t, refused)
+		}
+		cancel()
+		streams, statuses := 0, map[int]int{}
+		for i, done := range all {
+			get(t, done)
+			w := recorders[i]
+			statuses[w.Code]++
+			if i%2 == 0 && w.Code == http.StatusOK {
+				require.Equal(t, "text/event-stream", w.Result().Header.Get("Content-Type"), "a stream that is none")
+				streams++
+			}
+		}
+		// With a stream, the other streams are 409 and the polls 400. With polls, the first is 200, the last one waits, and the others are 204.
+		want := map[int]int{http.StatusOK: 2, http.StatusNoContent: n/2 - 2, http.StatusBadRequest: n / 2}
+		if streams > 0 {
+			want = map[int]int{http.StatusOK: 1, http.StatusConflict: n/2 - 1, http.StatusBadRequest: n / 2}
+		}
+		require.Equal(t, want, statuses)
+	}
+}
+
+// The connection may be forgotten while its first request is looked at.
+func TestAConnectionThatExpiresMeanwhile(t *testing.T) {
+	for name, header := range map[string]http.Header{"events": accept, "poll": nil} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := newDoor(t)
+				d.Tokens.Limit = 1
+				token := d.negotiate(t)
+				d.authenticate = func(*http.Request) (transport.Identity, error) {
+					d.authenticate = nil
+					d.negotiate(t) // by somebody else, for whom it makes room
+					return transport.Identity{}, nil
+				}
+				ctx, cancel := context.WithCancel(context.Background())
+				defer cancel()
+				w := httptest.NewRecorder()
+				done := d.knock(ctx, w, http.MethodGet, token, header, nil)
+				synctest.Wait()
+				select {
+				case <-done:
+				default:
+					require.FailNow(t, "the request is not answered")
+				}
+				require.Equal(t, http.StatusNotFound, w.Code)
+			})
+		})
+	}
+}
