@@ -17,7 +17,7 @@ import (
 )
 
 func TestOneCallSendsThousandsToItsCallerWhileOthersWriteToIt(t *testing.T) {
-	const burst, senders, each = 5000, 100, 100
+	const burst, senders, each = 5000, 100, 100 / raceFactor
 	w := newWorld(t, setup{})
 	started := make(chan struct{})
 	w.on("burst", func(ctx context.Context, h *lab, _ []json.RawMessage) (any, error) {
@@ -66,7 +66,7 @@ func TestOneCallSendsThousandsToItsCallerWhileOthersWriteToIt(t *testing.T) {
 }
 
 func TestALoopOfSendsDisconnectsNoHealthyClient(t *testing.T) {
-	const clients, sends = 10, 10000
+	const clients, sends = 10, 10000 / raceFactor
 	lost := make(chan error, clients)
 	w := newWorld(t, setup{disconnected: func(_ context.Context, _ *lab, cause error) error {
 		lost <- cause
@@ -75,7 +75,7 @@ func TestALoopOfSendsDisconnectsNoHealthyClient(t *testing.T) {
 	var all sync.WaitGroup
 	for range clients {
 		c := dial(t, w.url)
-		all.Go(func() { readInOrder(t, c, sends, "") })
+		all.Go(func() { readInOrder(t, c, 0, sends, "") })
 	}
 	for i := range sends {
 		require.NoError(t, w.hub.Clients().All().Send(context.Background(), "n", i, ""))
@@ -84,9 +84,9 @@ func TestALoopOfSendsDisconnectsNoHealthyClient(t *testing.T) {
 	require.Empty(t, lost)
 }
 
-// readInOrder reads what a loop of sends has sent.
-func readInOrder(t *testing.T, c *client, sends int, payload string) {
-	for i := range sends {
+// readInOrder reads the messages of a loop of sends, from number first to number last-1.
+func readInOrder(t *testing.T, c *client, first, last int, payload string) {
+	for i := first; i < last; i++ {
 		raw, err := c.read()
 		if !assert.NoError(t, err, "after %d messages", i) || !assert.Equal(t, invocationText("n", i, payload), raw) {
 			return
@@ -117,7 +117,7 @@ func TestACallMayWaitForItsClientToSeeTheResultBeforeIt(t *testing.T) {
 }
 
 func TestClientsThatStopReadingHurtOnlyThemselves(t *testing.T) {
-	slowClients(t, setup{}, crowd)
+	slowClients(t, setup{}, manyClients)
 }
 
 func TestClientsThatStopReadingHurtOnlyThemselvesOverTLS(t *testing.T) {
@@ -125,8 +125,9 @@ func TestClientsThatStopReadingHurtOnlyThemselvesOverTLS(t *testing.T) {
 }
 
 func slowClients(t *testing.T, s setup, clients int) {
-	const stuck, sends = 5, 200
-	s.OutboxLimit = 256 << 10
+	const stuck, size, pause = 3, 2000, 32 // of so many messages, clients that read get the last before the next is sent
+	const limit, sends = 256 << 10, 256 << 10 / size * 2
+	s.OutboxLimit = limit
 	s.server = smallSends
 	causes := make(chan error, clients)
 	var names sync.Map
@@ -140,20 +141,26 @@ func slowClients(t *testing.T, s setup, clients int) {
 	if s.tls {
 		healthy, slow = insecure(healthy), insecure(deaf)
 	}
-	payload := strings.Repeat("x", 2000)
-	var all sync.WaitGroup
+	payload := strings.Repeat("x", size)
+	var cs []*client
 	for i := range clients {
-		if i%(clients/stuck) == 0 {
+		if i < stuck {
 			dialWith(t, fmt.Sprint(w.url, "?name=stuck", i), dialing{http: slow})
 			continue
 		}
-		c := dialWith(t, w.url+"?name=healthy", dialing{http: healthy})
-		all.Go(func() { readInOrder(t, c, sends, payload) })
+		cs = append(cs, dialWith(t, w.url+"?name=healthy", dialing{http: healthy}))
 	}
-	for i := range sends {
-		require.NoError(t, w.hub.Clients().All().Send(context.Background(), "n", i, payload))
+	for first := 0; first < sends; first += pause {
+		last := min(first+pause, sends)
+		for i := first; i < last; i++ {
+			require.NoError(t, w.hub.Clients().All().Send(context.Background(), "n", i, payload))
+		}
+		var all sync.WaitGroup
+		for _, c := range cs {
+			all.Go(func() { readInOrder(t, c, first, last, payload) })
+		}
+		all.Wait()
 	}
-	all.Wait()
 	for range stuck {
 		require.ErrorIs(t, wait(t, causes), hubsys.ErrSlowClient)
 	}
@@ -175,7 +182,7 @@ var testTLS = &tls.Config{InsecureSkipVerify: true}
 
 // However many send at once, a client that keeps reading is not disconnected: its senders wait for it.
 func TestEverybodyTalksAtOnce(t *testing.T) {
-	const clients, size = 40, 100_000 // together four times the OutboxLimit
+	const clients, size = 20, 100_000 // together twice the OutboxLimit
 	lost := make(chan error, clients)
 	w := newWorld(t, setup{disconnected: func(_ context.Context, _ *lab, cause error) error { lost <- cause; return nil }})
 	payload := strings.Repeat("x", size)

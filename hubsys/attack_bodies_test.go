@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -17,156 +19,198 @@ import (
 	"github.com/troupe-go/troupe/hubsys"
 )
 
-// bodies is a world whose clients announce bodies that never come.
-type bodies struct {
-	w      *world
-	g      *gate
-	server *http.Server
+// pipeListener accepts in-memory connections. Within a synctest bubble their deadlines follow the bubble's clock, so that a test of a long
+// timeout takes no time.
+type pipeListener struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	close  func()
 }
 
-func newBodies(t *testing.T, readTimeout time.Duration, s setup) *bodies {
-	b := &bodies{g: &gate{}}
-	s.server = func(server *httptest.Server) {
-		b.server = server.Config
-		b.server.ReadTimeout = readTimeout
-		gated(b.g)(server)
+func newPipeListener() *pipeListener {
+	l := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
+	l.close = sync.OnceFunc(func() { close(l.closed) })
+	return l
+}
+
+func (l *pipeListener) Accept() (net.Conn, error) {
+	select {
+	case conn := <-l.conns:
+		return conn, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
 	}
-	b.w = newWorld(t, s)
-	return b
 }
 
-// begin sends a request with a part of the body that it announces, and returns when the server has taken it up.
-func (b *bodies) begin(t testing.TB, method, path, query, header, part string) *raw {
+func (l *pipeListener) Close() error   { l.close(); return nil }
+func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
+
+// dial returns the client's end of a new connection.
+func (l *pipeListener) dial(t testing.TB) net.Conn {
+	client, server := net.Pipe()
+	l.conns <- server
+	t.Cleanup(func() { client.Close() })
+	return client
+}
+
+// bodyServer is a test server whose clients announce request bodies that they do not send.
+type bodyServer struct {
+	w        *world
+	g        *gate
+	server   *http.Server
+	listener *pipeListener
+}
+
+// testBodies runs a test against a bodyServer within a synctest bubble.
+func testBodies(t *testing.T, readTimeout time.Duration, s setup, test func(t *testing.T, b *bodyServer)) {
 	t.Helper()
-	p := connect(t, b.w.url)
-	p.path += path
+	synctest.Test(t, func(t *testing.T) {
+		b := &bodyServer{g: &gate{}, listener: newPipeListener()}
+		s.server = func(server *httptest.Server) {
+			server.Listener.Close()
+			server.Listener = b.listener
+			b.server = server.Config
+			b.server.ReadTimeout = readTimeout
+			gated(b.g)(server)
+		}
+		b.w = newWorld(t, s)
+		test(t, b)
+		b.requireDone(t)
+	})
+}
+
+// begin sends a request with part of the body that it announces, and returns when the server has begun to handle the request.
+func (b *bodyServer) begin(t testing.TB, method, path, query, header, part string) *raw {
+	t.Helper()
+	p := newRaw(t, b.listener.dial(t), "/lab"+path)
 	before := b.g.entered.Load()
 	p.mustWrite(p.request(method, query, header+"Content-Length: 1000\r\n") + part)
-	eventually(t, func() bool { return b.g.entered.Load() > before }, "the request is taken up")
+	eventually(t, func() bool { return b.g.entered.Load() > before }, "the request is being handled")
 	return p
 }
 
-// gone waits until the server has closed a TCP connection, and with it whatever has served it.
-func gone(t testing.TB, p *raw, patience time.Duration, what string) {
+// requireAllClosed requires that the server closes all these TCP connections within the timeout.
+func requireAllClosed(t testing.TB, conns map[string]*raw, timeout time.Duration) {
 	t.Helper()
-	assert.NoError(t, p.conn.SetReadDeadline(time.Now().Add(patience)))
-	_, err := io.Copy(io.Discard, p.r)
-	assert.NotErrorIs(t, err, os.ErrDeadlineExceeded, "%s: the server holds on to it", what)
+	var all sync.WaitGroup
+	for name, p := range conns {
+		all.Go(func() {
+			assert.NoError(t, p.conn.SetReadDeadline(time.Now().Add(timeout)))
+			_, err := io.Copy(io.Discard, p.r)
+			assert.NotErrorIs(t, err, os.ErrDeadlineExceeded, "%s: the server has not closed the connection", name)
+		})
+	}
+	all.Wait()
 }
 
-// over makes sure that nothing of the server's is left.
-func (b *bodies) over(t testing.TB) {
+// requireDone requires that no request is being handled any more, and that the System and the HTTP server shut down.
+func (b *bodyServer) requireDone(t testing.TB) {
 	t.Helper()
-	eventually(t, func() bool { return b.g.inside.Load() == 0 }, "no request is left")
+	eventually(t, func() bool { return b.g.inside.Load() == 0 }, "all requests have been handled")
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
 	require.NoError(t, b.w.sys.Shutdown(ctx))
 	require.NoError(t, b.server.Shutdown(ctx))
+	time.Sleep(5 * time.Second) // protoactor counts dead letters in a goroutine that lives for a second
 }
 
 const events = "Accept: text/event-stream\r\n"
 
-// stuck begins every request whose body does not decide about the connection.
-func (b *bodies) stuck(t testing.TB) map[string]*raw {
-	polls := poller(t, b.w.url, "json")
-	status, body := roundTrip(t, http.MethodGet, b.w.url+polls, "", nil)
-	require.Equal(t, http.StatusOK, status)
-	require.Equal(t, "{}"+separator, body)
-	socketQuery := opening(t, b.w.url)
-	require.Equal(t, http.StatusSwitchingProtocols, connect(t, b.w.url).upgrade(socketQuery, ""))
+// negotiate returns the query of a negotiated connection.
+func (b *bodyServer) negotiate(t testing.TB) (query string) {
+	t.Helper()
+	return "?id=" + tokenOf(t, ask(b.w.sys, http.MethodPost, negotiation, "", nil))
+}
+
+// startPolling returns the query of a connection over long polling whose handshake has been answered.
+func (b *bodyServer) startPolling(t testing.TB) (query string) {
+	t.Helper()
+	query = b.negotiate(t)
+	require.Equal(t, http.StatusOK, ask(b.w.sys, http.MethodGet, "/lab"+query, "", nil).Code)
+	require.Equal(t, http.StatusOK, ask(b.w.sys, http.MethodPost, "/lab"+query, greeting+separator, nil).Code)
+	w := ask(b.w.sys, http.MethodGet, "/lab"+query, "", nil)
+	require.Equal(t, http.StatusOK, w.Code)
+	require.Equal(t, "{}"+separator, w.Body.String())
+	return query
+}
+
+// beginAll begins a request of each kind whose body the server does not need.
+func (b *bodyServer) beginAll(t testing.TB) map[string]*raw {
+	t.Helper()
+	polls, socket := b.startPolling(t), b.negotiate(t)
+	require.Equal(t, http.StatusSwitchingProtocols, newRaw(t, b.listener.dial(t), "/lab").upgrade(socket, ""))
 	return map[string]*raw{
-		"a negotiation":              b.begin(t, http.MethodPost, "/negotiate", "", "", "x"),
-		"a POST for nobody":          b.begin(t, http.MethodPost, "", "?id=none", "", ""),
-		"a POST for a WebSocket":     b.begin(t, http.MethodPost, "", socketQuery, "", ""),
-		"a first poll":               b.begin(t, http.MethodGet, "", opening(t, b.w.url), "", ""),
-		"a poll":                     b.begin(t, http.MethodGet, "", polls, "", "x"),
-		"an event stream":            b.begin(t, http.MethodGet, "", opening(t, b.w.url), events, ""),
-		"a DELETE of an unknown one": b.begin(t, http.MethodDelete, "", "?id=none", "", ""),
-		"a request of another path":  b.begin(t, http.MethodPost, "/other", "", "", ""),
+		"a negotiation":                     b.begin(t, http.MethodPost, "/negotiate", "", "", "x"),
+		"a POST to an unknown connection":   b.begin(t, http.MethodPost, "", "?id=none", "", ""),
+		"a POST to a WebSocket":             b.begin(t, http.MethodPost, "", socket, "", ""),
+		"a first poll":                      b.begin(t, http.MethodGet, "", b.negotiate(t), "", ""),
+		"a poll":                            b.begin(t, http.MethodGet, "", polls, "", "x"),
+		"an event stream":                   b.begin(t, http.MethodGet, "", b.negotiate(t), events, ""),
+		"a DELETE of an unknown connection": b.begin(t, http.MethodDelete, "", "?id=none", "", ""),
+		"a request to another path":         b.begin(t, http.MethodPost, "/other", "", "", ""),
 	}
 }
 
-// A body that was announced and never comes holds nothing when the server has a ReadTimeout, whatever the request.
-func TestBodiesThatNeverComeEndWithTheServersTimeout(t *testing.T) {
-	b := newBodies(t, 500*time.Millisecond, setup{
+// A request whose body does not arrive ends with the server's ReadTimeout, whatever the request is.
+func TestRequestsWithoutTheirBodyEndWithTheServersReadTimeout(t *testing.T) {
+	testBodies(t, 500*time.Millisecond, setup{
 		HubOptions:      hubsys.HubOptions{HandshakeTimeout: time.Second},
 		EndpointOptions: hubsys.EndpointOptions{PollTimeout: 500 * time.Millisecond, CloseTimeout: time.Second},
-	})
-	var all sync.WaitGroup
-	for what, p := range b.stuck(t) {
-		all.Go(func() { gone(t, p, within, what) })
-	}
-	all.Wait()
-	b.over(t)
+	}, func(t *testing.T, b *bodyServer) { requireAllClosed(t, b.beginAll(t), within) })
 }
 
-// A POST ends with its connection, whether it is being read or waits for its turn.
-func TestPostsThatNeverEndEndWithTheirConnection(t *testing.T) {
-	ends := map[string]func(t *testing.T, b *bodies, query string){
-		"DELETE": func(t *testing.T, b *bodies, query string) {
-			p := connect(t, b.w.url) // an HTTP client might make the request twice
+// A POST ends with its connection, whether its body is being read or it waits for the POST before it.
+func TestUnfinishedPostsEndWithTheirConnection(t *testing.T) {
+	ends := map[string]func(t *testing.T, b *bodyServer, query string){
+		"DELETE": func(t *testing.T, b *bodyServer, query string) {
+			p := newRaw(t, b.listener.dial(t), "/lab") // an HTTP client might send the request twice
 			p.mustWrite(p.request(http.MethodDelete, query, ""))
 			require.Equal(t, http.StatusAccepted, p.response().StatusCode, "%s", b.w.log)
+			require.NoError(t, p.conn.Close())
 		},
-		"Shutdown": func(t *testing.T, b *bodies, _ string) { require.NoError(t, shutdown(b.w.sys)) },
+		"Shutdown": func(t *testing.T, b *bodyServer, _ string) { require.NoError(t, shutdown(b.w.sys)) },
 	}
 	for name, end := range ends {
 		for _, timeout := range []time.Duration{0, 500 * time.Millisecond} {
 			for _, part := range []string{"", `{"type":6}` + separator + "x"} {
 				t.Run(fmt.Sprintf("%s, ReadTimeout %s, %d bytes", name, timeout, len(part)), func(t *testing.T) {
-					t.Parallel()
-					b := newBodies(t, timeout, setup{EndpointOptions: hubsys.EndpointOptions{CloseTimeout: time.Second}})
-					query := poller(t, b.w.url, "json")
-					var posts []*raw
-					for range 3 {
-						posts = append(posts, b.begin(t, http.MethodPost, "", query, "", part))
-					}
-					end(t, b, query)
-					var all sync.WaitGroup
-					for i, p := range posts {
-						all.Go(func() { gone(t, p, within, fmt.Sprint("POST ", i)) })
-					}
-					all.Wait()
-					b.over(t)
+					endpoint := hubsys.EndpointOptions{CloseTimeout: time.Second}
+					testBodies(t, timeout, setup{EndpointOptions: endpoint}, func(t *testing.T, b *bodyServer) {
+						query := b.startPolling(t)
+						posts := map[string]*raw{}
+						for i := range 3 {
+							posts[fmt.Sprint("POST ", i)] = b.begin(t, http.MethodPost, "", query, "", part)
+						}
+						end(t, b, query)
+						requireAllClosed(t, posts, within)
+					})
 				})
 			}
 		}
 	}
 }
 
-// A POST for a connection that has no transport yet ends when that is given up, at the latest.
-func TestAPostForAConnectionThatNobodyOpens(t *testing.T) {
-	t.Parallel()
-	if testing.Short() {
-		t.Skip("it takes as long as a body may pause")
-	}
-	b := newBodies(t, 500*time.Millisecond, setup{})
-	var all sync.WaitGroup
-	for _, part := range []string{"", "x"} {
-		p := b.begin(t, http.MethodPost, "", opening(t, b.w.url), "", part)
-		all.Go(func() { gone(t, p, 2*within, fmt.Sprintf("%d bytes", len(part))) })
-	}
-	all.Wait()
-	b.over(t)
+// An unfinished POST to a connection that never gets a transport ends when the connection expires, at the latest.
+func TestUnfinishedPostsEndWhenTheirConnectionExpires(t *testing.T) {
+	testBodies(t, 500*time.Millisecond, setup{}, func(t *testing.T, b *bodyServer) {
+		requireAllClosed(t, map[string]*raw{
+			"without a body":     b.begin(t, http.MethodPost, "", b.negotiate(t), "", ""),
+			"with half its body": b.begin(t, http.MethodPost, "", b.negotiate(t), "", "x"),
+		}, 2*within)
+	})
 }
 
-// Without any timeout of the server's, a body may pause for half a minute.
-func TestBodiesThatNeverComeEndByThemselves(t *testing.T) {
-	t.Parallel()
-	if testing.Short() {
-		t.Skip("it takes as long as a body may pause")
-	}
-	b := newBodies(t, 0, setup{EndpointOptions: hubsys.EndpointOptions{
+// Without any timeout of the HTTP server, the endpoint itself limits the pauses within a body to half a minute.
+func TestRequestsWithoutTheirBodyEndWithoutTimeoutsOfTheServer(t *testing.T) {
+	testBodies(t, 0, setup{EndpointOptions: hubsys.EndpointOptions{
 		PollTimeout: 500 * time.Millisecond, CloseTimeout: time.Second, TransportSendTimeout: time.Minute,
-	}})
-	stuck := b.stuck(t)
-	delete(stuck, "a request of another path") // which is no business of ours
-	stuck["a POST"] = b.begin(t, http.MethodPost, "", poller(t, b.w.url, "json"), "", "x")
-	stuck["a POST for a connection that nobody opens"] = b.begin(t, http.MethodPost, "", opening(t, b.w.url), "", "")
-	var all sync.WaitGroup
-	for what, p := range stuck {
-		all.Go(func() { gone(t, p, 2*within, what) })
-	}
-	all.Wait()
-	b.over(t)
+	}}, func(t *testing.T, b *bodyServer) {
+		conns := b.beginAll(t)
+		other := conns["a request to another path"] // its body is not limited by an endpoint
+		delete(conns, "a request to another path")
+		conns["a POST"] = b.begin(t, http.MethodPost, "", b.startPolling(t), "", "x")
+		conns["a POST to a connection without a transport"] = b.begin(t, http.MethodPost, "", b.negotiate(t), "", "")
+		requireAllClosed(t, conns, 2*within)
+		require.NoError(t, other.conn.Close())
+	})
 }

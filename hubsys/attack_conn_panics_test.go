@@ -60,15 +60,16 @@ func (l *oddListener) of(p *raw) *oddConn {
 
 func newOdd(t *testing.T, options hubsys.HubOptions) (w *world, l *oddListener, left chan error) {
 	l, left = &oddListener{}, make(chan error, 10)
-	options.KeepAliveInterval = time.Second
+	options.KeepAliveInterval = 100 * time.Millisecond
 	return newWorld(t, setup{
-		HubOptions: options, EndpointOptions: hubsys.EndpointOptions{CloseTimeout: time.Second, TransportSendTimeout: 2 * time.Second},
+		HubOptions: options, EndpointOptions: hubsys.EndpointOptions{CloseTimeout: 200 * time.Millisecond, TransportSendTimeout: time.Second},
 		server:       func(s *httptest.Server) { l.Listener, s.Listener = s.Listener, l },
 		disconnected: func(_ context.Context, _ *lab, cause error) error { left <- cause; return nil },
 	}), l, left
 }
 
 func TestAWriteThatPanicsEndsOneConnection(t *testing.T) {
+	t.Parallel()
 	apart(t, func(t *testing.T) {
 		w, l, left := newOdd(t, hubsys.HubOptions{})
 		others, victim := newNeighbours(w, 3), socket(t, w.url, "json")
@@ -77,13 +78,14 @@ func TestAWriteThatPanicsEndsOneConnection(t *testing.T) {
 		others.fine() // a message to all
 		require.Error(t, wait(t, left))
 		others.fine()
-		others.pinged(2)
+		others.pinged(5)
 		require.Empty(t, left)
 		require.NoError(t, shutdown(w.sys))
 	})
 }
 
 func TestACloseThatPanics(t *testing.T) {
+	t.Parallel()
 	apart(t, func(t *testing.T) {
 		w, l, left := newOdd(t, hubsys.HubOptions{HandshakeTimeout: time.Second})
 		others := newNeighbours(w, 3)
@@ -100,7 +102,8 @@ func TestACloseThatPanics(t *testing.T) {
 			wait(t, left)
 		}
 		others.fine()
-		others.pinged(3) // by then the silent one has been cut
+		eventually(t, func() bool { return l.of(silent).closes.Load() > 0 }, "the handshake timeout closes the silent client")
+		others.pinged(5)
 		others.fine()
 		require.Empty(t, left)
 		require.NoError(t, shutdown(w.sys))
@@ -109,6 +112,7 @@ func TestACloseThatPanics(t *testing.T) {
 
 // Nobody waits for a Close that does not return, and it is called once.
 func TestACloseThatDoesNotReturn(t *testing.T) {
+	t.Parallel()
 	apart(t, func(t *testing.T) {
 		w, l, left := newOdd(t, hubsys.HubOptions{HandshakeTimeout: time.Second})
 		others := newNeighbours(w, 3)
@@ -123,7 +127,8 @@ func TestACloseThatDoesNotReturn(t *testing.T) {
 		leaving.mustWrite(masked(8, "\x03\xe8"))
 		wait(t, left)
 		others.fine()
-		others.pinged(8)
+		eventually(t, func() bool { return l.of(silent).closes.Load() > 0 }, "the handshake timeout closes the silent client")
+		others.pinged(10) // five times CloseTimeout
 		others.fine()
 		for _, p := range []*raw{leaving, silent} {
 			require.LessOrEqual(t, l.of(p).closes.Load(), int64(2), "calls of Close, none of which has returned")
@@ -139,6 +144,7 @@ func TestACloseThatDoesNotReturn(t *testing.T) {
 
 // A Write that does not return is cut when its client has taken nothing for too long, and holds up nobody.
 func TestAWriteThatDoesNotReturn(t *testing.T) {
+	t.Parallel()
 	apart(t, func(t *testing.T) {
 		w, l, left := newOdd(t, hubsys.HubOptions{})
 		others, victim := newNeighbours(w, 3), socket(t, w.url, "json")
@@ -148,16 +154,14 @@ func TestAWriteThatDoesNotReturn(t *testing.T) {
 		others.fine()
 		require.Error(t, wait(t, left))
 		others.fine()
-		others.pinged(3)
+		others.pinged(10)
 		require.Empty(t, left)
 		w.abandoned = true // one socket is still being written
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
 		ended := make(chan error, 1)
-		go func() { ended <- shutdown(w.sys) }()
-		select {
-		case <-ended:
-		case <-time.After(2 * within):
-			require.Fail(t, "Shutdown does not end")
-		}
+		go func() { ended <- w.sys.Shutdown(ctx) }()
+		wait(t, ended)
 		close(never)
 	})
 }

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/troupe-go/troupe/hubsys"
 )
 
 const defaultHeaderLimit = 16 << 10
@@ -46,7 +48,8 @@ func success(status int) bool {
 
 // What is kept of a request has a limit.
 func TestARequestWithTooMuchInItOpensNothing(t *testing.T) {
-	w := newWorld(t, setup{})
+	t.Parallel()
+	w := newWorld(t, setup{EndpointOptions: hubsys.EndpointOptions{CloseTimeout: quickClose}})
 	for name, open := range openings(t, w.url) {
 		t.Run(name, func(t *testing.T) {
 			query := "&x=" + strings.Repeat("q", 8000)
@@ -64,7 +67,7 @@ func TestARequestWithTooMuchInItOpensNothing(t *testing.T) {
 
 // A token whose request was refused can still be used.
 func TestARefusedRequestSpendsNoToken(t *testing.T) {
-	w := newWorld(t, setup{})
+	w := newWorld(t, setup{EndpointOptions: hubsys.EndpointOptions{CloseTimeout: quickClose}})
 	query := opening(t, w.url)
 	require.Equal(t, http.StatusRequestHeaderFieldsTooLarge, connect(t, w.url).upgrade(query, large(100_000)))
 	require.Equal(t, http.StatusSwitchingProtocols, connect(t, w.url).upgrade(query, ""))
@@ -88,8 +91,8 @@ func idle(t *testing.T, w *world, connections, bytes int) (in []*raw) {
 }
 
 func TestIdleConnectionsKeepLittleOfTheirRequests(t *testing.T) {
-	const connections = 150
-	w := newWorld(t, setup{})
+	const connections = 250 / raceFactor
+	w := newWorld(t, setup{EndpointOptions: hubsys.EndpointOptions{CloseTimeout: quickClose}})
 	newNeighbours(w, 1).fine()
 	for _, bytes := range []int{defaultHeaderLimit - 2000, 800_000} {
 		before := heap()
@@ -101,7 +104,7 @@ func TestIdleConnectionsKeepLittleOfTheirRequests(t *testing.T) {
 
 // Nothing of a connection stays when it has gone.
 func TestNothingStaysOfTheRequestsOfConnectionsThatHaveGone(t *testing.T) {
-	const connections = 400
+	const connections = 500 / raceFactor
 	var gone atomic.Int64
 	w := newWorld(t, setup{disconnected: func(context.Context, *lab, error) error { gone.Add(1); return nil }})
 	idle(t, w, 20, 1000) // what is made once

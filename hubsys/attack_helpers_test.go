@@ -28,10 +28,10 @@ import (
 
 const mib = 1 << 20
 
-// heap is the memory that is in use.
+// heap returns the number of bytes in use.
 func heap() int {
 	runtime.GC()
-	runtime.GC() // what pools keep goes with the second one
+	runtime.GC() // pools release their contents with the second garbage collection
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int(m.HeapAlloc)
@@ -39,9 +39,10 @@ func heap() int {
 
 // most looks at the heap until neither it nor what goes on beside it has moved for many looks, and gives the most that was seen.
 func most(moved func() int64) (largest int) {
-	const looks, noise = 100, 256 << 10
+	const looks, pause, noise = 15, 5 * time.Millisecond, 256 << 10
 	last := int64(-1)
 	for still := 0; still < looks; still++ {
+		time.Sleep(pause)
 		now := heap()
 		if now > largest+noise || moved() != last {
 			still, last = 0, moved()
@@ -151,10 +152,14 @@ const (
 // raw is a TCP connection to a server.
 type raw struct {
 	t    testing.TB
-	conn *net.TCPConn
+	conn net.Conn
 	r    *bufio.Reader
 	path string
 	sent atomic.Int64
+}
+
+func newRaw(t testing.TB, conn net.Conn, path string) *raw {
+	return &raw{t: t, conn: conn, r: bufio.NewReader(conn), path: path}
 }
 
 // connect opens a TCP connection to the server of an address.
@@ -165,7 +170,7 @@ func connect(t testing.TB, address string) *raw {
 	conn, err := net.DialTimeout("tcp", u.Host, within)
 	require.NoError(t, err)
 	t.Cleanup(func() { conn.Close() })
-	return &raw{t: t, conn: conn.(*net.TCPConn), r: bufio.NewReader(conn), path: u.RequestURI()}
+	return newRaw(t, conn, u.RequestURI())
 }
 
 // write writes in pieces, so that it can be seen to move.

@@ -48,7 +48,8 @@ func TestOtherHostsAreNotServed(t *testing.T) {
 
 // It does not matter what is asked for.
 func TestNothingIsServedToAnotherHost(t *testing.T) {
-	w := newWorld(t, setup{EndpointOptions: hubsys.EndpointOptions{AllowedHosts: []string{"app.example"}, Authenticate: func(r *http.Request) (*hubsys.Principal, error) {
+	t.Parallel()
+	w := newWorld(t, setup{EndpointOptions: hubsys.EndpointOptions{CloseTimeout: quickClose, AllowedHosts: []string{"app.example"}, Authenticate: func(r *http.Request) (*hubsys.Principal, error) {
 		if r.Host != "app.example" {
 			t.Error("Authenticate was asked about", r.Host)
 		}

@@ -28,12 +28,13 @@ func (b brokenLog) WithGroup(string) slog.Handler      { return b }
 
 // With a log that panics, everything goes on as if there were none.
 func TestALogThatPanics(t *testing.T) {
+	t.Parallel()
 	apart(t, func(t *testing.T) {
 		var records atomic.Int64
 		left := make(chan error, 100)
 		w := newWorld(t, setup{
 			Config:          hubsys.Config{Logger: slog.New(brokenLog{&records})},
-			HubOptions:      hubsys.HubOptions{HandshakeTimeout: time.Second, KeepAliveInterval: time.Second, MaximumReceiveMessageSize: 1000},
+			HubOptions:      hubsys.HubOptions{HandshakeTimeout: time.Second, KeepAliveInterval: 100 * time.Millisecond, MaximumReceiveMessageSize: 1000},
 			EndpointOptions: hubsys.EndpointOptions{Authenticate: byQueryOrNot, CloseTimeout: time.Second},
 			connected: func(_ context.Context, h *lab) error {
 				switch h.Call().Request().Query("do") {

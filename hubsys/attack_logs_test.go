@@ -42,6 +42,7 @@ func longest(text, characters string) (n int) {
 
 // A client cannot fill the log with what it says: little of it is there.
 func TestWhatClientsSayIsCutInTheLog(t *testing.T) {
+	t.Parallel()
 	for character, name := range map[string]string{"x": "ASCII", "é": "two bytes", "€": "three bytes"} {
 		long := strings.Repeat(character, 9999)
 		message := func(v map[string]any) string {
@@ -78,6 +79,7 @@ func TestWhatClientsSayIsCutInTheLog(t *testing.T) {
 			},
 		} {
 			t.Run(what+" in "+name, func(t *testing.T) {
+				t.Parallel()
 				sys, url, log := newTalker(t)
 				c := shake(t, url, dialing{})
 				say(c)

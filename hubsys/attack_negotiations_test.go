@@ -26,7 +26,8 @@ const negotiation = "/lab/negotiate?negotiateVersion=1"
 
 // One address has so many connections that wait for their transport, and no more.
 func TestOneAddressNegotiatesSoOftenAndNoMore(t *testing.T) {
-	w := newWorld(t, setup{})
+	t.Parallel()
+	w := newWorld(t, setup{EndpointOptions: hubsys.EndpointOptions{CloseTimeout: quickClose}})
 	var tokens []string
 	for i := range defaultPendingConnections {
 		tokens = append(tokens, tokenOf(t, ask(w.sys, http.MethodPost, negotiation, "", from(fmt.Sprint("192.0.2.1:", 1000+i))))) // whatever its port
@@ -54,9 +55,9 @@ func TestOneAddressNegotiatesSoOftenAndNoMore(t *testing.T) {
 
 // Whoever negotiates without end keeps nobody out who takes his time.
 func TestAFloodOfNegotiationsKeepsNobodyOut(t *testing.T) {
-	const rounds, meanwhile = 18, 11_000 // as many as ever wait, and more
+	const rounds, meanwhile = 20 / raceFactor, 11_000 // as many as ever wait, and more
 	g := &gate{}
-	w := newWorld(t, setup{server: gated(g)})
+	w := newWorld(t, setup{server: gated(g), EndpointOptions: hubsys.EndpointOptions{CloseTimeout: quickClose}})
 	var flood, floods atomic.Int64
 	stop := make(chan struct{})
 	var attackers sync.WaitGroup

@@ -51,7 +51,7 @@ func (q *questions) flood(calls int) *client {
 
 // A call that waits for its client's answer lets the next one start, but not without end.
 func TestCallsThatWaitForTheirClientAreLimited(t *testing.T) {
-	const calls = 5000
+	const calls = 5000 / raceFactor
 	for _, pending := range []int{1, 3} {
 		t.Run(fmt.Sprint("pending=", pending), func(t *testing.T) {
 			q := newQuestions(t, pending)
@@ -75,21 +75,24 @@ func TestCallsThatWaitForTheirClientAreLimited(t *testing.T) {
 // Nobody has to set the limit.
 func TestTheLimitOfCallsThatWaitForTheirClientIsAHundred(t *testing.T) {
 	q := newQuestions(t, 0)
-	q.flood(5000)
+	q.flood(5000 / raceFactor)
 	eventually(t, func() bool { return q.running.Load() >= 100 }, "a hundred ask")
 	require.LessOrEqual(t, q.largest.Load(), int64(101), "calls at once")
 }
 
 // What has waited goes when its client has gone, and what ran it, too.
 func TestNothingStaysOfCallsThatWaitedForTheirClient(t *testing.T) {
-	q := newQuestions(t, 50)
-	newNeighbours(q.w, 1).fine()
-	before := runtime.NumGoroutine()
-	c := q.flood(5000)
-	_ = c.ws.CloseNow()
-	eventually(t, func() bool { return q.running.Load() == 0 }, "no call runs")
-	eventually(t, func() bool { return runtime.NumGoroutine() <= before+20 }, "goroutines: %d before", before)
-	require.LessOrEqual(t, q.largest.Load(), int64(51), "calls at once")
+	t.Parallel()
+	apart(t, func(t *testing.T) { // other tests would have goroutines, too
+		q := newQuestions(t, 50)
+		newNeighbours(q.w, 1).fine()
+		before := runtime.NumGoroutine()
+		c := q.flood(5000 / raceFactor)
+		_ = c.ws.CloseNow()
+		eventually(t, func() bool { return q.running.Load() == 0 }, "no call runs")
+		eventually(t, func() bool { return runtime.NumGoroutine() <= before+20 }, "goroutines: %d before", before)
+		require.LessOrEqual(t, q.largest.Load(), int64(51), "calls at once")
+	})
 }
 
 // The limit is one client's own.

@@ -58,6 +58,7 @@ func mine(where string) string { return invocation("1", "Echo", "mine in "+where
 
 // A protocol that panics over the bytes of a client ends that client's connection, and nothing else.
 func TestAProtocolThatPanicsEndsOneConnection(t *testing.T) {
+	t.Parallel()
 	apart(t, func(t *testing.T) {
 		w, left := newMined(t)
 		others := newNeighbours(w, 3)
@@ -84,6 +85,7 @@ func TestAProtocolThatPanicsEndsOneConnection(t *testing.T) {
 
 // It may come with the handshake, or before the connection has its transport.
 func TestAProtocolThatPanicsOverTheFirstBytes(t *testing.T) {
+	t.Parallel()
 	apart(t, func(t *testing.T) {
 		w, _ := newMined(t)
 		others := newNeighbours(w, 3)
@@ -117,6 +119,7 @@ func answerOrPanic(request func()) {
 
 // What panics for one call fails that call.
 func TestAProtocolThatPanicsInACallFailsIt(t *testing.T) {
+	t.Parallel()
 	apart(t, func(t *testing.T) {
 		w, left := newMined(t)
 		others := newNeighbours(w, 2)

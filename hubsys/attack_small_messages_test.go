@@ -10,7 +10,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -61,7 +60,7 @@ func TestSmallMessagesInOneReadCostNoMoreThanTheirLimit(t *testing.T) {
 			t.Run(fmt.Sprint(name, " by ", transport), func(t *testing.T) {
 				w := newWorld(t, setup{
 					HubOptions:      hubsys.HubOptions{MaximumReceiveMessageSize: mib, InboundLimit: inbound},
-					EndpointOptions: hubsys.EndpointOptions{CloseTimeout: time.Second},
+					EndpointOptions: hubsys.EndpointOptions{CloseTimeout: quickClose},
 				})
 				held, goOn := make(chan struct{}), make(chan struct{})
 				letGo := sync.OnceFunc(func() { close(goOn) })

@@ -72,6 +72,7 @@ func TestArgumentsCanBeKept(t *testing.T) {
 // ---- contexts
 
 func TestWhyTheContextOfACallEnds(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name string
 		end  func(w *world, c *client, id string)
@@ -87,7 +88,11 @@ func TestWhyTheContextOfACallEnds(t *testing.T) {
 		{"the system shuts down", func(w *world, _ *client, _ string) { go func() { _ = w.sys.Shutdown(context.Background()) }() }, hubsys.ErrShutdown},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			w := newWorld(t, setup{HubOptions: hubsys.HubOptions{MaximumParallelInvocationsPerClient: 2, DisconnectGrace: time.Second}})
+			t.Parallel()
+			w := newWorld(t, setup{
+				HubOptions:      hubsys.HubOptions{MaximumParallelInvocationsPerClient: 2, DisconnectGrace: 100 * time.Millisecond},
+				EndpointOptions: hubsys.EndpointOptions{CloseTimeout: quickClose},
+			})
 			started, causes, derived := make(chan struct{}), make(chan error, 1), make(chan error, 1)
 			w.on("run", func(ctx context.Context, h *lab, _ []json.RawMessage) (any, error) {
 				close(started)

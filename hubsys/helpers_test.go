@@ -86,6 +86,9 @@ type setup struct {
 	disconnected func(ctx context.Context, h *lab, cause error) error
 }
 
+// quickClose is for tests that shut down with clients that do not answer the close message: Shutdown waits for them that long.
+const quickClose = 500 * time.Millisecond
+
 func newWorld(t testing.TB, s setup) *world {
 	t.Helper()
 	w := &world{t: t, log: &journal{}, actions: map[string]action{}, connected: s.connected, disconnected: s.disconnected}

@@ -220,7 +220,7 @@ func TestALogHoldsNoSecrets(t *testing.T) {
 
 // A client may send more calls than the server takes at once: it has to wait, and none is lost.
 func TestAFloodOfCallsWaits(t *testing.T) {
-	const calls = 5000
+	const calls = 5000 / raceFactor
 	w := newWorld(t, setup{HubOptions: hubsys.HubOptions{InboundLimit: 64 << 10}})
 	goOn := make(chan struct{})
 	var ran atomic.Int32

@@ -18,7 +18,8 @@ import (
 
 // What goes wrong has a type, and a text that the reference has as well.
 func TestErrorsOfInvoke(t *testing.T) {
-	w := newWorld(t, setup{})
+	t.Parallel()
+	w := newWorld(t, setup{EndpointOptions: hubsys.EndpointOptions{CloseTimeout: quickClose}})
 	secret := errors.New("secret")
 	var hubError *hubsys.HubError
 	var bind *hubproto.BindError

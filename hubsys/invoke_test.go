@@ -193,7 +193,7 @@ func TestALargeAnswer(t *testing.T) {
 
 func TestShutdownWhileAClientIsAsked(t *testing.T) {
 	noLeaks(t)
-	w := newWorld(t, setup{})
+	w := newWorld(t, setup{EndpointOptions: hubsys.EndpointOptions{CloseTimeout: quickClose}})
 	w.asks()
 	c, id := dialID(t, w.url, nil)
 	a := inquire[int](t.Context(), w.hub.Clients().Client(id))

@@ -77,6 +77,7 @@ func TestAConnectionIsRefusedByOnConnected(t *testing.T) {
 }
 
 func TestWhatOnDisconnectedIsTold(t *testing.T) {
+	t.Parallel()
 	var fromClient *hubsys.HubError
 	var tooLarge *hubproto.TooLargeError
 	var data *hubproto.DataError
@@ -100,6 +101,7 @@ func TestWhatOnDisconnectedIsTold(t *testing.T) {
 		"a WebSocket message that is no text": {func(c *client) { c.sendRaw("\xff") }, new(error), "a WebSocket text message is not UTF-8", "", 1007},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			type event struct {
 				cause    error
 				id, item any
@@ -337,8 +339,10 @@ func TestOnDisconnectedThatDoesNotReturn(t *testing.T) {
 }
 
 func TestAClientThatTakesNothing(t *testing.T) {
+	t.Parallel()
 	for _, tls := range []bool{false, true} {
 		t.Run(fmt.Sprint("tls=", tls), func(t *testing.T) {
+			t.Parallel()
 			causes := make(chan error, 2)
 			w := newWorld(t, setup{
 				tls: tls, server: smallSends,

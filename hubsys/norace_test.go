@@ -2,8 +2,8 @@
 
 package hubsys_test
 
-// crowd is how many clients the largest test has.
-const crowd = 1000
+// manyClients is the number of clients of the largest test.
+const manyClients = 1000
 
-// raced says whether the race detector is on.
-const raced = false
+// raceFactor divides the sizes of large loops, which take several times as long under the race detector.
+const raceFactor = 1

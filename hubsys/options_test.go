@@ -138,6 +138,7 @@ func TestNoLimitOfMessages(t *testing.T) {
 }
 
 func TestTimesOfAConnection(t *testing.T) {
+	t.Parallel()
 	causes := make(chan error, 1)
 	w := newWorld(t, setup{
 		HubOptions:   hubsys.HubOptions{HandshakeTimeout: time.Millisecond, KeepAliveInterval: time.Millisecond, ClientTimeoutInterval: 2 * time.Millisecond},

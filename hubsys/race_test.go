@@ -2,8 +2,8 @@
 
 package hubsys_test
 
-// crowd is how many clients the largest test has; the race detector makes each of them several times as dear.
-const crowd = 200
+// manyClients is the number of clients of the largest test. The race detector makes each of them several times as expensive.
+const manyClients = 100
 
-// raced says whether the race detector is on.
-const raced = true
+// raceFactor divides the sizes of large loops.
+const raceFactor = 5

@@ -16,7 +16,7 @@ import (
 
 // However long a loop of sends is, clients that are as fast as most are not disconnected: senders wait for them.
 func TestALoopOfSendsOverSlowLinksDisconnectsNobody(t *testing.T) {
-	const clients, sends, size, rate = crowd / 50, 10_000, 1000, 10_000_000 / 8
+	const clients, sends, size, rate = max(2, manyClients/50), 10_000 / raceFactor, 1000, 10_000_000 / 8
 	lost := newLosses(clients)
 	w := newWorld(t, setup{server: linkSends, disconnected: lost.disconnected})
 	n := newNumbered(size)
@@ -34,8 +34,8 @@ func TestALoopOfSendsOverSlowLinksDisconnectsNobody(t *testing.T) {
 
 // If all are slow because they share what is slow, nobody is a slow client.
 func TestASharedLinkIsNobodysFault(t *testing.T) {
-	const clients, size, perClient = crowd / 10, 10_000, 40 << 20 / 100 // bytes a second
-	const sends = 5 * perClient / size                                  // for five seconds
+	const clients, size, perClient = manyClients / 10, 10_000, 40 << 20 / 100 // bytes a second
+	const sends = 3 * perClient / size                                        // for three seconds
 	lost := newLosses(clients)
 	w := newWorld(t, setup{server: linkSends, disconnected: lost.disconnected})
 	n := newNumbered(size)
@@ -62,9 +62,9 @@ func TestOneSlowClientAmongMany(t *testing.T) {
 }
 
 func oneSlowClient(t *testing.T, rate int) {
-	const clients, size = crowd / 5, 10_000
+	const clients, size = manyClients / 5, 10_000
 	const pace = 5 * time.Millisecond // 2 MB/s
-	const without, with = 100, 250    // messages
+	const without, with = 80, 160     // messages
 	lost := newLosses(clients + 1)
 	w := newWorld(t, setup{server: linkSends, disconnected: lost.disconnected})
 	n := newNumbered(size)
@@ -122,10 +122,7 @@ func oneSlowClient(t *testing.T, rate int) {
 // A large result takes as long as its client's link needs, and what is broadcast meanwhile is neither lost nor held.
 func TestABroadcastBesideASlowDownload(t *testing.T) {
 	const rate, pace, size = 300 << 10, 100 * time.Millisecond, 100
-	length := 4 << 20
-	if raced {
-		length /= 4
-	}
+	const length = 4 << 20 / raceFactor
 	lost := newLosses(2)
 	w := newWorld(t, setup{server: linkSends, disconnected: lost.disconnected})
 	result := strings.Repeat("r", length)
@@ -158,7 +155,7 @@ func TestABroadcastBesideASlowDownload(t *testing.T) {
 			}
 		}
 	}()
-	sends, longest := 0, time.Duration(0)
+	sends, held := 0, time.Duration(0)
 	ticker := time.NewTicker(pace)
 	defer ticker.Stop()
 	for done := false; !done; {
@@ -169,14 +166,13 @@ func TestABroadcastBesideASlowDownload(t *testing.T) {
 		case <-ticker.C:
 			begin := time.Now()
 			require.NoError(t, w.hub.Clients().All().Send(context.Background(), "n", sends, payload))
-			longest = max(longest, time.Since(begin))
+			held += time.Since(begin)
 			sends++
 		}
 	}
 	took := time.Since(start)
-	t.Logf("%d KiB took %s: %.0f KiB/s; %d broadcasts, %d of them before the result; the longest took %s", length>>10, took, float64(length>>10)/took.Seconds(), sends, early, longest)
-	require.Less(t, longest, time.Second, "for which a slow client may hold a Send")
-	require.Greater(t, sends, int(took/pace)/2, "Sends were held")
+	t.Logf("%d KiB took %s: %.0f KiB/s; %d broadcasts, %d of them before the result; Sends took %s in all", length>>10, took, float64(length>>10)/took.Seconds(), sends, early, held)
+	require.Less(t, held, took/2, "Sends were held")
 	for i := early; i < sends; i++ {
 		c.got("n", i, payload)
 	}

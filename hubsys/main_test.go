@@ -1,0 +1,18 @@
+package hubsys_test
+
+import (
+	"flag"
+	"os"
+	"testing"
+)
+
+// TestMain lets more tests run in parallel than there are processors, unless -parallel says otherwise: most parallel tests wait for timeouts.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	isSet := false
+	flag.Visit(func(f *flag.Flag) { isSet = isSet || f.Name == "test.parallel" })
+	if !isSet {
+		_ = flag.Set("test.parallel", "8")
+	}
+	os.Exit(m.Run())
+}
