@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -18,9 +19,9 @@ import (
 
 func TestOneCallSendsThousandsToItsCallerWhileOthersWriteToIt(t *testing.T) {
 	const burst, senders, each = 5000, 100, 100 / raceFactor
-	w := newWorld(t, setup{})
+	srv := newTestServer(t, testConfig{})
 	started := make(chan struct{})
-	w.on("burst", func(ctx context.Context, h *lab, _ []json.RawMessage) (any, error) {
+	srv.handle("burst", func(ctx context.Context, h *testHub, _ []json.RawMessage) (any, error) {
 		close(started)
 		for i := range burst {
 			if err := h.Clients().Caller().Send(ctx, "mine", i); err != nil {
@@ -29,14 +30,14 @@ func TestOneCallSendsThousandsToItsCallerWhileOthersWriteToIt(t *testing.T) {
 		}
 		return burst, nil
 	})
-	c, id := dialID(t, w.url, nil)
+	c, id := dialWithID(t, srv.url, nil)
 	call := c.call("Do", "burst", []any{})
 	var all sync.WaitGroup
 	for s := range senders {
 		all.Go(func() {
 			<-started
 			for i := range each {
-				assert.NoError(t, w.hub.Clients().Client(id).Send(context.Background(), "theirs", s, i))
+				assert.NoError(t, srv.hub.Clients().Client(id).Send(context.Background(), "theirs", s, i))
 			}
 		})
 	}
@@ -47,7 +48,7 @@ func TestOneCallSendsThousandsToItsCallerWhileOthersWriteToIt(t *testing.T) {
 		var s, i int
 		switch {
 		case strings.HasPrefix(raw, `{"type":1,"target":"mine"`):
-			require.Equal(t, invocationText("mine", mine), raw)
+			require.Equal(t, serverInvocation("mine", mine), raw)
 			mine++
 		case strings.HasPrefix(raw, `{"type":1,"target":"theirs"`):
 			_, err := fmt.Sscanf(raw, `{"type":1,"target":"theirs","arguments":[%d,%d]}`, &s, &i)
@@ -62,33 +63,33 @@ func TestOneCallSendsThousandsToItsCallerWhileOthersWriteToIt(t *testing.T) {
 	}
 	require.True(t, answered)
 	all.Wait()
-	c.quiet()
+	c.requireNoMessages()
 }
 
 func TestALoopOfSendsDisconnectsNoHealthyClient(t *testing.T) {
 	const clients, sends = 10, 10000 / raceFactor
 	lost := make(chan error, clients)
-	w := newWorld(t, setup{disconnected: func(_ context.Context, _ *lab, cause error) error {
+	srv := newTestServer(t, testConfig{onDisconnected: func(_ context.Context, _ *testHub, cause error) error {
 		lost <- cause
 		return nil
 	}})
 	var all sync.WaitGroup
 	for range clients {
-		c := dial(t, w.url)
+		c := dial(t, srv.url)
 		all.Go(func() { readInOrder(t, c, 0, sends, "") })
 	}
 	for i := range sends {
-		require.NoError(t, w.hub.Clients().All().Send(context.Background(), "n", i, ""))
+		require.NoError(t, srv.hub.Clients().All().Send(context.Background(), "n", i, ""))
 	}
 	all.Wait()
 	require.Empty(t, lost)
 }
 
 // readInOrder reads the messages of a loop of sends, from number first to number last-1.
-func readInOrder(t *testing.T, c *client, first, last int, payload string) {
+func readInOrder(t *testing.T, c *testClient, first, last int, payload string) {
 	for i := first; i < last; i++ {
 		raw, err := c.read()
-		if !assert.NoError(t, err, "after %d messages", i) || !assert.Equal(t, invocationText("n", i, payload), raw) {
+		if !assert.NoError(t, err, "after %d messages", i) || !assert.Equal(t, serverInvocation("n", i, payload), raw) {
 			return
 		}
 	}
@@ -98,16 +99,16 @@ func readInOrder(t *testing.T, c *client, first, last int, payload string) {
 func TestACallMayWaitForItsClientToSeeTheResultBeforeIt(t *testing.T) {
 	for _, parallel := range []int{1, 2} {
 		t.Run(fmt.Sprint("parallel=", parallel), func(t *testing.T) {
-			w := newWorld(t, setup{HubOptions: hubsys.HubOptions{MaximumParallelInvocationsPerClient: parallel}})
+			srv := newTestServer(t, testConfig{HubOptions: hubsys.HubOptions{MaximumParallelInvocationsPerClient: parallel}})
 			seen := make(chan struct{})
-			w.on("wait", func(ctx context.Context, _ *lab, _ []json.RawMessage) (any, error) {
+			srv.handle("wait", func(ctx context.Context, _ *testHub, _ []json.RawMessage) (any, error) {
 				select {
 				case <-seen:
 				case <-ctx.Done():
 				}
 				return "seen", context.Cause(ctx)
 			})
-			c := dial(t, w.url)
+			c := dial(t, srv.url)
 			c.send(invocation("quick", "Echo", 1), invocation("slow", "Do", "wait", []any{}))
 			require.Equal(t, `{"type":3,"invocationId":"quick","result":1}`, c.next().raw)
 			close(seen)
@@ -117,43 +118,43 @@ func TestACallMayWaitForItsClientToSeeTheResultBeforeIt(t *testing.T) {
 }
 
 func TestClientsThatStopReadingHurtOnlyThemselves(t *testing.T) {
-	slowClients(t, setup{}, manyClients)
+	testClientsThatStopReading(t, testConfig{}, manyClients)
 }
 
 func TestClientsThatStopReadingHurtOnlyThemselvesOverTLS(t *testing.T) {
-	slowClients(t, setup{tls: true}, 40)
+	testClientsThatStopReading(t, testConfig{tls: true}, 40)
 }
 
-func slowClients(t *testing.T, s setup, clients int) {
+func testClientsThatStopReading(t *testing.T, s testConfig, clients int) {
 	const stuck, size, pause = 3, 2000, 32 // of so many messages, clients that read get the last before the next is sent
 	const limit, sends = 256 << 10, 256 << 10 / size * 2
-	s.OutboxLimit = limit
-	s.server = smallSends
+	s.OutboxLimit, s.TransportSendTimeout = limit, time.Hour
+	s.configure = useSmallWriteBuffers
 	causes := make(chan error, clients)
 	var names sync.Map
-	s.disconnected = func(_ context.Context, h *lab, cause error) error {
+	s.onDisconnected = func(_ context.Context, h *testHub, cause error) error {
 		names.Store(h.Call().Request().Query("name"), true)
 		causes <- cause
 		return nil
 	}
-	w := newWorld(t, s)
-	healthy, slow := &http.Client{Transport: &http.Transport{}}, deaf
+	srv := newTestServer(t, s)
+	healthy, slow := &http.Client{Transport: &http.Transport{}}, smallBufferClient
 	if s.tls {
-		healthy, slow = insecure(healthy), insecure(deaf)
+		healthy, slow = insecureClient(healthy), insecureClient(smallBufferClient)
 	}
 	payload := strings.Repeat("x", size)
-	var cs []*client
+	var cs []*testClient
 	for i := range clients {
 		if i < stuck {
-			dialWith(t, fmt.Sprint(w.url, "?name=stuck", i), dialing{http: slow})
+			dialWith(t, fmt.Sprint(srv.url, "?name=stuck", i), dialOptions{client: slow})
 			continue
 		}
-		cs = append(cs, dialWith(t, w.url+"?name=healthy", dialing{http: healthy}))
+		cs = append(cs, dialWith(t, srv.url+"?name=healthy", dialOptions{client: healthy}))
 	}
 	for first := 0; first < sends; first += pause {
 		last := min(first+pause, sends)
 		for i := first; i < last; i++ {
-			require.NoError(t, w.hub.Clients().All().Send(context.Background(), "n", i, payload))
+			require.NoError(t, srv.hub.Clients().All().Send(context.Background(), "n", i, payload))
 		}
 		var all sync.WaitGroup
 		for _, c := range cs {
@@ -162,7 +163,7 @@ func slowClients(t *testing.T, s setup, clients int) {
 		all.Wait()
 	}
 	for range stuck {
-		require.ErrorIs(t, wait(t, causes), hubsys.ErrSlowClient)
+		require.ErrorIs(t, receive(t, causes), hubsys.ErrSlowClient)
 	}
 	require.Empty(t, causes)
 	names.Range(func(name, _ any) bool {
@@ -172,7 +173,7 @@ func slowClients(t *testing.T, s setup, clients int) {
 }
 
 // insecure is an HTTP client like another that trusts the test's server.
-func insecure(c *http.Client) *http.Client {
+func insecureClient(c *http.Client) *http.Client {
 	transport := c.Transport.(*http.Transport).Clone()
 	transport.TLSClientConfig = testTLS
 	return &http.Client{Transport: transport}
@@ -184,14 +185,14 @@ var testTLS = &tls.Config{InsecureSkipVerify: true}
 func TestEverybodyTalksAtOnce(t *testing.T) {
 	const clients, size = 20, 100_000 // together twice the OutboxLimit
 	lost := make(chan error, clients)
-	w := newWorld(t, setup{disconnected: func(_ context.Context, _ *lab, cause error) error { lost <- cause; return nil }})
+	srv := newTestServer(t, testConfig{onDisconnected: func(_ context.Context, _ *testHub, cause error) error { lost <- cause; return nil }})
 	payload := strings.Repeat("x", size)
-	w.on("talk", func(ctx context.Context, h *lab, _ []json.RawMessage) (any, error) {
+	srv.handle("talk", func(ctx context.Context, h *testHub, _ []json.RawMessage) (any, error) {
 		return nil, h.Clients().All().Send(ctx, "heard", payload)
 	})
-	var cs []*client
+	var cs []*testClient
 	for range clients {
-		cs = append(cs, dial(t, w.url))
+		cs = append(cs, dial(t, srv.url))
 	}
 	var all sync.WaitGroup
 	done := make(chan struct{})

@@ -55,42 +55,42 @@ func (l *pipeListener) dial(t testing.TB) net.Conn {
 
 // bodyServer is a test server whose clients announce request bodies that they do not send.
 type bodyServer struct {
-	w        *world
-	g        *gate
+	srv      *testServer
+	requests *requestCounter
 	server   *http.Server
 	listener *pipeListener
 }
 
 // testBodies runs a test against a bodyServer within a synctest bubble.
-func testBodies(t *testing.T, readTimeout time.Duration, s setup, test func(t *testing.T, b *bodyServer)) {
+func testBodies(t *testing.T, readTimeout time.Duration, s testConfig, test func(t *testing.T, b *bodyServer)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		b := &bodyServer{g: &gate{}, listener: newPipeListener()}
-		s.server = func(server *httptest.Server) {
+		b := &bodyServer{requests: &requestCounter{}, listener: newPipeListener()}
+		s.configure = func(server *httptest.Server) {
 			server.Listener.Close()
 			server.Listener = b.listener
 			b.server = server.Config
 			b.server.ReadTimeout = readTimeout
-			gated(b.g)(server)
+			countRequests(b.requests)(server)
 		}
-		b.w = newWorld(t, s)
+		b.srv = newTestServer(t, s)
 		test(t, b)
 		b.requireDone(t)
 	})
 }
 
 // begin sends a request with part of the body that it announces, and returns when the server has begun to handle the request.
-func (b *bodyServer) begin(t testing.TB, method, path, query, header, part string) *raw {
+func (b *bodyServer) begin(t testing.TB, method, path, query, header, part string) *rawConn {
 	t.Helper()
-	p := newRaw(t, b.listener.dial(t), "/lab"+path)
-	before := b.g.entered.Load()
+	p := newRawConn(t, b.listener.dial(t), "/test"+path)
+	before := b.requests.started.Load()
 	p.mustWrite(p.request(method, query, header+"Content-Length: 1000\r\n") + part)
-	eventually(t, func() bool { return b.g.entered.Load() > before }, "the request is being handled")
+	eventually(t, func() bool { return b.requests.started.Load() > before }, "the request is being handled")
 	return p
 }
 
 // requireAllClosed requires that the server closes all these TCP connections within the timeout.
-func requireAllClosed(t testing.TB, conns map[string]*raw, timeout time.Duration) {
+func requireAllClosed(t testing.TB, conns map[string]*rawConn, timeout time.Duration) {
 	t.Helper()
 	var all sync.WaitGroup
 	for name, p := range conns {
@@ -106,10 +106,10 @@ func requireAllClosed(t testing.TB, conns map[string]*raw, timeout time.Duration
 // requireDone requires that no request is being handled any more, and that the System and the HTTP server shut down.
 func (b *bodyServer) requireDone(t testing.TB) {
 	t.Helper()
-	eventually(t, func() bool { return b.g.inside.Load() == 0 }, "all requests have been handled")
-	ctx, cancel := context.WithTimeout(context.Background(), within)
+	eventually(t, func() bool { return b.requests.active.Load() == 0 }, "all requests have been handled")
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 	defer cancel()
-	require.NoError(t, b.w.sys.Shutdown(ctx))
+	require.NoError(t, b.srv.sys.Shutdown(ctx))
 	require.NoError(t, b.server.Shutdown(ctx))
 	time.Sleep(5 * time.Second) // protoactor counts dead letters in a goroutine that lives for a second
 }
@@ -119,27 +119,27 @@ const events = "Accept: text/event-stream\r\n"
 // negotiate returns the query of a negotiated connection.
 func (b *bodyServer) negotiate(t testing.TB) (query string) {
 	t.Helper()
-	return "?id=" + tokenOf(t, ask(b.w.sys, http.MethodPost, negotiation, "", nil))
+	return "?id=" + tokenOf(t, serveRequest(b.srv.sys, http.MethodPost, negotiatePath, "", nil))
 }
 
 // startPolling returns the query of a connection over long polling whose handshake has been answered.
 func (b *bodyServer) startPolling(t testing.TB) (query string) {
 	t.Helper()
 	query = b.negotiate(t)
-	require.Equal(t, http.StatusOK, ask(b.w.sys, http.MethodGet, "/lab"+query, "", nil).Code)
-	require.Equal(t, http.StatusOK, ask(b.w.sys, http.MethodPost, "/lab"+query, greeting+separator, nil).Code)
-	w := ask(b.w.sys, http.MethodGet, "/lab"+query, "", nil)
+	require.Equal(t, http.StatusOK, serveRequest(b.srv.sys, http.MethodGet, "/test"+query, "", nil).Code)
+	require.Equal(t, http.StatusOK, serveRequest(b.srv.sys, http.MethodPost, "/test"+query, handshakeJSON+separator, nil).Code)
+	w := serveRequest(b.srv.sys, http.MethodGet, "/test"+query, "", nil)
 	require.Equal(t, http.StatusOK, w.Code)
 	require.Equal(t, "{}"+separator, w.Body.String())
 	return query
 }
 
 // beginAll begins a request of each kind whose body the server does not need.
-func (b *bodyServer) beginAll(t testing.TB) map[string]*raw {
+func (b *bodyServer) beginAll(t testing.TB) map[string]*rawConn {
 	t.Helper()
 	polls, socket := b.startPolling(t), b.negotiate(t)
-	require.Equal(t, http.StatusSwitchingProtocols, newRaw(t, b.listener.dial(t), "/lab").upgrade(socket, ""))
-	return map[string]*raw{
+	require.Equal(t, http.StatusSwitchingProtocols, newRawConn(t, b.listener.dial(t), "/test").upgrade(socket, ""))
+	return map[string]*rawConn{
 		"a negotiation":                     b.begin(t, http.MethodPost, "/negotiate", "", "", "x"),
 		"a POST to an unknown connection":   b.begin(t, http.MethodPost, "", "?id=none", "", ""),
 		"a POST to a WebSocket":             b.begin(t, http.MethodPost, "", socket, "", ""),
@@ -153,36 +153,36 @@ func (b *bodyServer) beginAll(t testing.TB) map[string]*raw {
 
 // A request whose body does not arrive ends with the server's ReadTimeout, whatever the request is.
 func TestRequestsWithoutTheirBodyEndWithTheServersReadTimeout(t *testing.T) {
-	testBodies(t, 500*time.Millisecond, setup{
+	testBodies(t, 500*time.Millisecond, testConfig{
 		HubOptions:      hubsys.HubOptions{HandshakeTimeout: time.Second},
 		EndpointOptions: hubsys.EndpointOptions{PollTimeout: 500 * time.Millisecond, CloseTimeout: time.Second},
-	}, func(t *testing.T, b *bodyServer) { requireAllClosed(t, b.beginAll(t), within) })
+	}, func(t *testing.T, b *bodyServer) { requireAllClosed(t, b.beginAll(t), testTimeout) })
 }
 
 // A POST ends with its connection, whether its body is being read or it waits for the POST before it.
 func TestUnfinishedPostsEndWithTheirConnection(t *testing.T) {
 	ends := map[string]func(t *testing.T, b *bodyServer, query string){
 		"DELETE": func(t *testing.T, b *bodyServer, query string) {
-			p := newRaw(t, b.listener.dial(t), "/lab") // an HTTP client might send the request twice
+			p := newRawConn(t, b.listener.dial(t), "/test") // an HTTP client might send the request twice
 			p.mustWrite(p.request(http.MethodDelete, query, ""))
-			require.Equal(t, http.StatusAccepted, p.response().StatusCode, "%s", b.w.log)
+			require.Equal(t, http.StatusAccepted, p.response().StatusCode, "%s", b.srv.log)
 			require.NoError(t, p.conn.Close())
 		},
-		"Shutdown": func(t *testing.T, b *bodyServer, _ string) { require.NoError(t, shutdown(b.w.sys)) },
+		"Shutdown": func(t *testing.T, b *bodyServer, _ string) { require.NoError(t, shutdown(b.srv.sys)) },
 	}
 	for name, end := range ends {
 		for _, timeout := range []time.Duration{0, 500 * time.Millisecond} {
 			for _, part := range []string{"", `{"type":6}` + separator + "x"} {
 				t.Run(fmt.Sprintf("%s, ReadTimeout %s, %d bytes", name, timeout, len(part)), func(t *testing.T) {
 					endpoint := hubsys.EndpointOptions{CloseTimeout: time.Second}
-					testBodies(t, timeout, setup{EndpointOptions: endpoint}, func(t *testing.T, b *bodyServer) {
+					testBodies(t, timeout, testConfig{EndpointOptions: endpoint}, func(t *testing.T, b *bodyServer) {
 						query := b.startPolling(t)
-						posts := map[string]*raw{}
+						posts := map[string]*rawConn{}
 						for i := range 3 {
 							posts[fmt.Sprint("POST ", i)] = b.begin(t, http.MethodPost, "", query, "", part)
 						}
 						end(t, b, query)
-						requireAllClosed(t, posts, within)
+						requireAllClosed(t, posts, testTimeout)
 					})
 				})
 			}
@@ -192,17 +192,17 @@ func TestUnfinishedPostsEndWithTheirConnection(t *testing.T) {
 
 // An unfinished POST to a connection that never gets a transport ends when the connection expires, at the latest.
 func TestUnfinishedPostsEndWhenTheirConnectionExpires(t *testing.T) {
-	testBodies(t, 500*time.Millisecond, setup{}, func(t *testing.T, b *bodyServer) {
-		requireAllClosed(t, map[string]*raw{
+	testBodies(t, 500*time.Millisecond, testConfig{}, func(t *testing.T, b *bodyServer) {
+		requireAllClosed(t, map[string]*rawConn{
 			"without a body":     b.begin(t, http.MethodPost, "", b.negotiate(t), "", ""),
 			"with half its body": b.begin(t, http.MethodPost, "", b.negotiate(t), "", "x"),
-		}, 2*within)
+		}, 2*testTimeout)
 	})
 }
 
 // Without any timeout of the HTTP server, the endpoint itself limits the pauses within a body to half a minute.
 func TestRequestsWithoutTheirBodyEndWithoutTimeoutsOfTheServer(t *testing.T) {
-	testBodies(t, 0, setup{EndpointOptions: hubsys.EndpointOptions{
+	testBodies(t, 0, testConfig{EndpointOptions: hubsys.EndpointOptions{
 		PollTimeout: 500 * time.Millisecond, CloseTimeout: time.Second, TransportSendTimeout: time.Minute,
 	}}, func(t *testing.T, b *bodyServer) {
 		conns := b.beginAll(t)
@@ -210,7 +210,7 @@ func TestRequestsWithoutTheirBodyEndWithoutTimeoutsOfTheServer(t *testing.T) {
 		delete(conns, "a request to another path")
 		conns["a POST"] = b.begin(t, http.MethodPost, "", b.startPolling(t), "", "x")
 		conns["a POST to a connection without a transport"] = b.begin(t, http.MethodPost, "", b.negotiate(t), "", "")
-		requireAllClosed(t, conns, 2*within)
+		requireAllClosed(t, conns, 2*testTimeout)
 		require.NoError(t, other.conn.Close())
 	})
 }

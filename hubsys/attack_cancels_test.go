@@ -34,13 +34,13 @@ func TestCancelsTakeLinearTime(t *testing.T) {
 // cancelTime is how long a server takes for cancels of nothing while calls wait behind one that runs.
 func cancelTime(t *testing.T, waiting, cancels int) time.Duration {
 	t.Helper()
-	w := newWorld(t, setup{HubOptions: hubsys.HubOptions{InboundLimit: 16 * mib}})
-	w.on("hold", func(ctx context.Context, _ *lab, _ []json.RawMessage) (any, error) { <-ctx.Done(); return nil, nil })
-	w.on("tick", func(context.Context, *lab, []json.RawMessage) (any, error) { return nil, nil })
-	batch := masked(textFrame, strings.Repeat(cancelJSON, 500))
+	srv := newTestServer(t, testConfig{HubOptions: hubsys.HubOptions{InboundLimit: 16 * mib}})
+	srv.handle("hold", func(ctx context.Context, _ *testHub, _ []json.RawMessage) (any, error) { <-ctx.Done(); return nil, nil })
+	srv.handle("tick", func(context.Context, *testHub, []json.RawMessage) (any, error) { return nil, nil })
+	batch := clientFrame(textFrame, strings.Repeat(cancelJSON, 500))
 	return fastest(3, func() time.Duration {
-		p := socket(t, w.url, "json")
-		p.mustWrite(masked(textFrame, holdJSON+strings.Repeat(tickJSON, waiting)) + masked(pingFrame, "1"))
+		p := dialRawSocket(t, srv.url, "json")
+		p.mustWrite(clientFrame(textFrame, holdJSON+strings.Repeat(tickJSON, waiting)) + clientFrame(pingFrame, "1"))
 		for opcode := byte(0); opcode != pongFrame; { // the calls have been read
 			var err error
 			opcode, _, err = p.read()
@@ -48,9 +48,9 @@ func cancelTime(t *testing.T, waiting, cancels int) time.Duration {
 		}
 		start := time.Now()
 		go func() {
-			_, _ = io.WriteString(p.conn, strings.Repeat(batch, cancels/500)+masked(textFrame, `{"type":5,"invocationId":"hold"}`+separator))
+			_, _ = io.WriteString(p.conn, strings.Repeat(batch, cancels/500)+clientFrame(textFrame, `{"type":5,"invocationId":"hold"}`+separator))
 		}()
-		p.answered(`"invocationId":"hold"`)
+		p.readUntil(`"invocationId":"hold"`)
 		took := time.Since(start)
 		require.NoError(t, p.conn.Close())
 		return took
@@ -59,9 +59,9 @@ func cancelTime(t *testing.T, waiting, cancels int) time.Duration {
 
 // Calls that a client has canceled while they waited are not run with a context that has not ended.
 func TestACallThatWaitsCanBeCanceled(t *testing.T) {
-	w := newWorld(t, setup{})
-	w.on("hold", func(ctx context.Context, _ *lab, _ []json.RawMessage) (any, error) { <-ctx.Done(); return nil, nil })
-	c := dial(t, w.url)
+	srv := newTestServer(t, testConfig{})
+	srv.handle("hold", func(ctx context.Context, _ *testHub, _ []json.RawMessage) (any, error) { <-ctx.Done(); return nil, nil })
+	c := dial(t, srv.url)
 	cancel := func(id string) string { return `{"type":5,"invocationId":"` + id + `"}` }
 	var sent []string
 	for _, id := range []string{"a", "b", "c", "d"} {
@@ -69,8 +69,8 @@ func TestACallThatWaitsCanBeCanceled(t *testing.T) {
 	}
 	c.send(append(sent, cancel("c"), cancel("b"), cancel("d"), cancel("a"))...)
 	for _, id := range []string{"a", "b", "c", "d"} {
-		c.await(id)
+		c.awaitCompletion(id)
 	}
-	c.aside = nil
-	c.quiet()
+	c.skipped = nil
+	c.requireNoMessages()
 }

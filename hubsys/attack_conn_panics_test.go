@@ -15,129 +15,129 @@ import (
 )
 
 // oddConn is a connection of the application's that does something odd with its bytes when a test says so.
-type oddConn struct {
+type hookedConn struct {
 	net.Conn
-	write, close atomic.Pointer[func()]
-	closes       atomic.Int64
+	onWrite, onClose atomic.Pointer[func()]
+	closeCalls       atomic.Int64
 }
 
-func (c *oddConn) Write(b []byte) (int, error) {
-	if do := c.write.Load(); do != nil {
+func (c *hookedConn) Write(b []byte) (int, error) {
+	if do := c.onWrite.Load(); do != nil {
 		(*do)()
 	}
 	return c.Conn.Write(b)
 }
 
-func (c *oddConn) Close() error {
-	if do := c.close.Load(); do != nil {
-		c.closes.Add(1)
+func (c *hookedConn) Close() error {
+	if do := c.onClose.Load(); do != nil {
+		c.closeCalls.Add(1)
 		(*do)()
 	}
 	return c.Conn.Close()
 }
 
 // oddListener accepts such connections, and finds them by the addresses of their clients.
-type oddListener struct {
+type hookedListener struct {
 	net.Listener
 	conns sync.Map
 }
 
-func (l *oddListener) Accept() (net.Conn, error) {
+func (l *hookedListener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
 	}
-	c := &oddConn{Conn: conn}
+	c := &hookedConn{Conn: conn}
 	l.conns.Store(conn.RemoteAddr().String(), c)
 	return c, nil
 }
 
 // of is the server's side of a client.
-func (l *oddListener) of(p *raw) *oddConn {
+func (l *hookedListener) serverConn(p *rawConn) *hookedConn {
 	c, _ := l.conns.Load(p.conn.LocalAddr().String())
-	return c.(*oddConn)
+	return c.(*hookedConn)
 }
 
-func newOdd(t *testing.T, options hubsys.HubOptions) (w *world, l *oddListener, left chan error) {
-	l, left = &oddListener{}, make(chan error, 10)
+func newHookedServer(t *testing.T, options hubsys.HubOptions) (srv *testServer, l *hookedListener, left chan error) {
+	l, left = &hookedListener{}, make(chan error, 10)
 	options.KeepAliveInterval = 100 * time.Millisecond
-	return newWorld(t, setup{
+	return newTestServer(t, testConfig{
 		HubOptions: options, EndpointOptions: hubsys.EndpointOptions{CloseTimeout: 200 * time.Millisecond, TransportSendTimeout: time.Second},
-		server:       func(s *httptest.Server) { l.Listener, s.Listener = s.Listener, l },
-		disconnected: func(_ context.Context, _ *lab, cause error) error { left <- cause; return nil },
+		configure:      func(s *httptest.Server) { l.Listener, s.Listener = s.Listener, l },
+		onDisconnected: func(_ context.Context, _ *testHub, cause error) error { left <- cause; return nil },
 	}), l, left
 }
 
 func TestAWriteThatPanicsEndsOneConnection(t *testing.T) {
 	t.Parallel()
-	apart(t, func(t *testing.T) {
-		w, l, left := newOdd(t, hubsys.HubOptions{})
-		others, victim := newNeighbours(w, 3), socket(t, w.url, "json")
+	runInProcess(t, func(t *testing.T) {
+		srv, l, left := newHookedServer(t, hubsys.HubOptions{})
+		others, victim := newClientSet(srv, 3), dialRawSocket(t, srv.url, "json")
 		boom := func() { panic("in Write") }
-		l.of(victim).write.Store(&boom)
-		others.fine() // a message to all
-		require.Error(t, wait(t, left))
-		others.fine()
-		others.pinged(5)
+		l.serverConn(victim).onWrite.Store(&boom)
+		others.requireWorking() // a message to all
+		require.Error(t, receive(t, left))
+		others.requireWorking()
+		others.awaitPings(5)
 		require.Empty(t, left)
-		require.NoError(t, shutdown(w.sys))
+		require.NoError(t, shutdown(srv.sys))
 	})
 }
 
 func TestACloseThatPanics(t *testing.T) {
 	t.Parallel()
-	apart(t, func(t *testing.T) {
-		w, l, left := newOdd(t, hubsys.HubOptions{HandshakeTimeout: time.Second})
-		others := newNeighbours(w, 3)
+	runInProcess(t, func(t *testing.T) {
+		srv, l, left := newHookedServer(t, hubsys.HubOptions{HandshakeTimeout: time.Second})
+		others := newClientSet(srv, 3)
 		boom := func() { panic("in Close") }
-		leaving, vanishing, silent := socket(t, w.url, "json"), socket(t, w.url, "json"), connect(t, w.url)
+		leaving, vanishing, silent := dialRawSocket(t, srv.url, "json"), dialRawSocket(t, srv.url, "json"), dialTCP(t, srv.url)
 		silent.upgrade("", "")
-		staying := socket(t, w.url, "json")
-		for _, p := range []*raw{leaving, vanishing, silent, staying} {
-			l.of(p).close.Store(&boom)
+		staying := dialRawSocket(t, srv.url, "json")
+		for _, p := range []*rawConn{leaving, vanishing, silent, staying} {
+			l.serverConn(p).onClose.Store(&boom)
 		}
-		leaving.mustWrite(masked(8, "\x03\xe8"))
+		leaving.mustWrite(clientFrame(8, "\x03\xe8"))
 		require.NoError(t, vanishing.conn.Close())
 		for range 2 {
-			wait(t, left)
+			receive(t, left)
 		}
-		others.fine()
-		eventually(t, func() bool { return l.of(silent).closes.Load() > 0 }, "the handshake timeout closes the silent client")
-		others.pinged(5)
-		others.fine()
+		others.requireWorking()
+		eventually(t, func() bool { return l.serverConn(silent).closeCalls.Load() > 0 }, "the handshake timeout closes the silent client")
+		others.awaitPings(5)
+		others.requireWorking()
 		require.Empty(t, left)
-		require.NoError(t, shutdown(w.sys))
+		require.NoError(t, shutdown(srv.sys))
 	})
 }
 
 // Nobody waits for a Close that does not return, and it is called once.
 func TestACloseThatDoesNotReturn(t *testing.T) {
 	t.Parallel()
-	apart(t, func(t *testing.T) {
-		w, l, left := newOdd(t, hubsys.HubOptions{HandshakeTimeout: time.Second})
-		others := newNeighbours(w, 3)
+	runInProcess(t, func(t *testing.T) {
+		srv, l, left := newHookedServer(t, hubsys.HubOptions{HandshakeTimeout: time.Second})
+		others := newClientSet(srv, 3)
 		never := make(chan struct{})
 		block := func() { <-never }
-		leaving, silent := socket(t, w.url, "json"), connect(t, w.url)
+		leaving, silent := dialRawSocket(t, srv.url, "json"), dialTCP(t, srv.url)
 		silent.upgrade("", "")
-		staying := socket(t, w.url, "json")
-		for _, p := range []*raw{leaving, silent, staying} {
-			l.of(p).close.Store(&block)
+		staying := dialRawSocket(t, srv.url, "json")
+		for _, p := range []*rawConn{leaving, silent, staying} {
+			l.serverConn(p).onClose.Store(&block)
 		}
-		leaving.mustWrite(masked(8, "\x03\xe8"))
-		wait(t, left)
-		others.fine()
-		eventually(t, func() bool { return l.of(silent).closes.Load() > 0 }, "the handshake timeout closes the silent client")
-		others.pinged(10) // five times CloseTimeout
-		others.fine()
-		for _, p := range []*raw{leaving, silent} {
-			require.LessOrEqual(t, l.of(p).closes.Load(), int64(2), "calls of Close, none of which has returned")
+		leaving.mustWrite(clientFrame(8, "\x03\xe8"))
+		receive(t, left)
+		others.requireWorking()
+		eventually(t, func() bool { return l.serverConn(silent).closeCalls.Load() > 0 }, "the handshake timeout closes the silent client")
+		others.awaitPings(10) // five times CloseTimeout
+		others.requireWorking()
+		for _, p := range []*rawConn{leaving, silent} {
+			require.LessOrEqual(t, l.serverConn(p).closeCalls.Load(), int64(2), "calls of Close, none of which has returned")
 		}
 		require.Empty(t, left)
-		w.abandoned = true // it says the same once more
+		srv.shutdownMayFail = true // it says the same once more
 		ended := make(chan error, 1)
-		go func() { ended <- shutdown(w.sys) }()
-		require.NoError(t, wait(t, ended), "Shutdown ends by itself")
+		go func() { ended <- shutdown(srv.sys) }()
+		require.NoError(t, receive(t, ended), "Shutdown ends by itself")
 		close(never)
 	})
 }
@@ -145,23 +145,23 @@ func TestACloseThatDoesNotReturn(t *testing.T) {
 // A Write that does not return is cut when its client has taken nothing for too long, and holds up nobody.
 func TestAWriteThatDoesNotReturn(t *testing.T) {
 	t.Parallel()
-	apart(t, func(t *testing.T) {
-		w, l, left := newOdd(t, hubsys.HubOptions{})
-		others, victim := newNeighbours(w, 3), socket(t, w.url, "json")
+	runInProcess(t, func(t *testing.T) {
+		srv, l, left := newHookedServer(t, hubsys.HubOptions{})
+		others, victim := newClientSet(srv, 3), dialRawSocket(t, srv.url, "json")
 		never := make(chan struct{})
 		block := func() { <-never }
-		l.of(victim).write.Store(&block)
-		others.fine()
-		require.Error(t, wait(t, left))
-		others.fine()
-		others.pinged(10)
+		l.serverConn(victim).onWrite.Store(&block)
+		others.requireWorking()
+		require.Error(t, receive(t, left))
+		others.requireWorking()
+		others.awaitPings(10)
 		require.Empty(t, left)
-		w.abandoned = true // one socket is still being written
+		srv.shutdownMayFail = true // one socket is still being written
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		ended := make(chan error, 1)
-		go func() { ended <- w.sys.Shutdown(ctx) }()
-		wait(t, ended)
+		go func() { ended <- srv.sys.Shutdown(ctx) }()
+		receive(t, ended)
 		close(never)
 	})
 }

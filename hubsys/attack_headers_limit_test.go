@@ -12,10 +12,10 @@ import (
 func TestTheLimitOfRequestsCanBeSet(t *testing.T) {
 	t.Parallel()
 	for limit, bytes := range map[int]struct{ below, above int }{1000: {300, 1000}, 100_000: {90_000, 100_000}} {
-		w := newWorld(t, setup{EndpointOptions: hubsys.EndpointOptions{RequestHeaderLimit: limit, CloseTimeout: quickClose}})
-		for name, open := range openings(t, w.url) {
-			require.True(t, success(open(large(bytes.below), "")), "%s with a limit of %d", name, limit)
-			require.Equal(t, http.StatusRequestHeaderFieldsTooLarge, open(large(bytes.above), ""), "%s with a limit of %d", name, limit)
+		srv := newTestServer(t, testConfig{EndpointOptions: hubsys.EndpointOptions{RequestHeaderLimit: limit, CloseTimeout: quickClose}})
+		for name, open := range initialRequests(t, srv.url) {
+			require.True(t, isSuccess(open(largeHeader(bytes.below), "")), "%s with a limit of %d", name, limit)
+			require.Equal(t, http.StatusRequestHeaderFieldsTooLarge, open(largeHeader(bytes.above), ""), "%s with a limit of %d", name, limit)
 		}
 	}
 }

@@ -15,17 +15,17 @@ import (
 const defaultHeaderLimit = 16 << 10
 
 // large is a header of a size that browsers do not send.
-func large(bytes int) string { return "X-Large: " + strings.Repeat("h", bytes) + "\r\n" }
+func largeHeader(bytes int) string { return "X-Large: " + strings.Repeat("h", bytes) + "\r\n" }
 
 // openings are the requests that begin something, and the status of each with a header and a query.
-func openings(t *testing.T, address string) map[string]func(header, query string) int {
+func initialRequests(t *testing.T, address string) map[string]func(header, query string) int {
 	head := func(method, path string, token bool, header string) func(string, string) int {
 		return func(more, query string) int {
-			p := connect(t, address)
+			p := dialTCP(t, address)
 			p.path += path
 			q := "?negotiateVersion=1"
 			if token {
-				q = opening(t, address)
+				q = negotiateQuery(t, address)
 			}
 			p.mustWrite(p.request(method, q+query, header+more))
 			status := p.response().StatusCode
@@ -42,47 +42,47 @@ func openings(t *testing.T, address string) map[string]func(header, query string
 	}
 }
 
-func success(status int) bool {
+func isSuccess(status int) bool {
 	return status == http.StatusOK || status == http.StatusSwitchingProtocols
 }
 
 // What is kept of a request has a limit.
 func TestARequestWithTooMuchInItOpensNothing(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, setup{EndpointOptions: hubsys.EndpointOptions{CloseTimeout: quickClose}})
-	for name, open := range openings(t, w.url) {
+	srv := newTestServer(t, testConfig{EndpointOptions: hubsys.EndpointOptions{CloseTimeout: quickClose}})
+	for name, open := range initialRequests(t, srv.url) {
 		t.Run(name, func(t *testing.T) {
 			query := "&x=" + strings.Repeat("q", 8000)
-			require.True(t, success(open("", "")))
-			require.True(t, success(open(large(defaultHeaderLimit-2000), "")), "below the limit")
-			require.True(t, success(open(large(defaultHeaderLimit/4), "&x="+strings.Repeat("q", defaultHeaderLimit/2))), "below the limit together")
-			require.Equal(t, http.StatusRequestHeaderFieldsTooLarge, open(large(defaultHeaderLimit+500), ""), "a long header")
-			require.Equal(t, http.StatusRequestHeaderFieldsTooLarge, open(large(800_000), ""), "a longer header")
+			require.True(t, isSuccess(open("", "")))
+			require.True(t, isSuccess(open(largeHeader(defaultHeaderLimit-2000), "")), "below the limit")
+			require.True(t, isSuccess(open(largeHeader(defaultHeaderLimit/4), "&x="+strings.Repeat("q", defaultHeaderLimit/2))), "below the limit together")
+			require.Equal(t, http.StatusRequestHeaderFieldsTooLarge, open(largeHeader(defaultHeaderLimit+500), ""), "a long header")
+			require.Equal(t, http.StatusRequestHeaderFieldsTooLarge, open(largeHeader(800_000), ""), "a longer header")
 			require.Equal(t, http.StatusRequestHeaderFieldsTooLarge, open(strings.Repeat("X-Small: h\r\n", 5000), ""), "many headers")
 			require.Equal(t, http.StatusRequestHeaderFieldsTooLarge, open("", "&x="+strings.Repeat("q", defaultHeaderLimit+500)), "a long query")
-			require.Equal(t, http.StatusRequestHeaderFieldsTooLarge, open(large(defaultHeaderLimit-4000), query), "both together")
+			require.Equal(t, http.StatusRequestHeaderFieldsTooLarge, open(largeHeader(defaultHeaderLimit-4000), query), "both together")
 		})
 	}
 }
 
 // A token whose request was refused can still be used.
 func TestARefusedRequestSpendsNoToken(t *testing.T) {
-	w := newWorld(t, setup{EndpointOptions: hubsys.EndpointOptions{CloseTimeout: quickClose}})
-	query := opening(t, w.url)
-	require.Equal(t, http.StatusRequestHeaderFieldsTooLarge, connect(t, w.url).upgrade(query, large(100_000)))
-	require.Equal(t, http.StatusSwitchingProtocols, connect(t, w.url).upgrade(query, ""))
+	srv := newTestServer(t, testConfig{EndpointOptions: hubsys.EndpointOptions{CloseTimeout: quickClose}})
+	query := negotiateQuery(t, srv.url)
+	require.Equal(t, http.StatusRequestHeaderFieldsTooLarge, dialTCP(t, srv.url).upgrade(query, largeHeader(100_000)))
+	require.Equal(t, http.StatusSwitchingProtocols, dialTCP(t, srv.url).upgrade(query, ""))
 }
 
 // idle opens connections with large headers, which then do nothing. It gives those that were let in.
-func idle(t *testing.T, w *world, connections, bytes int) (in []*raw) {
-	header := large(bytes)
+func dialWithHeader(t *testing.T, srv *testServer, connections, bytes int) (in []*rawConn) {
+	header := largeHeader(bytes)
 	for range connections {
-		p := connect(t, w.url)
+		p := dialTCP(t, srv.url)
 		if p.upgrade("", header) != http.StatusSwitchingProtocols {
 			require.NoError(t, p.conn.Close())
 			continue
 		}
-		p.mustWrite(masked(textFrame, greeting+separator))
+		p.mustWrite(clientFrame(textFrame, handshakeJSON+separator))
 		_, _, err := p.read()
 		require.NoError(t, err)
 		in = append(in, p)
@@ -92,13 +92,13 @@ func idle(t *testing.T, w *world, connections, bytes int) (in []*raw) {
 
 func TestIdleConnectionsKeepLittleOfTheirRequests(t *testing.T) {
 	const connections = 250 / raceFactor
-	w := newWorld(t, setup{EndpointOptions: hubsys.EndpointOptions{CloseTimeout: quickClose}})
-	newNeighbours(w, 1).fine()
+	srv := newTestServer(t, testConfig{EndpointOptions: hubsys.EndpointOptions{CloseTimeout: quickClose}})
+	newClientSet(srv, 1).requireWorking()
 	for _, bytes := range []int{defaultHeaderLimit - 2000, 800_000} {
-		before := heap()
-		idle(t, w, connections, bytes)
+		before := heapInUse()
+		dialWithHeader(t, srv, connections, bytes)
 		// Of each, its request, and what it takes itself on both sides of its socket.
-		settles(t, before, connections*(defaultHeaderLimit+24<<10), "%d connections with headers of %d bytes", connections, bytes)
+		requireHeapSettles(t, before, connections*(defaultHeaderLimit+24<<10), "%d connections with headers of %d bytes", connections, bytes)
 	}
 }
 
@@ -106,18 +106,18 @@ func TestIdleConnectionsKeepLittleOfTheirRequests(t *testing.T) {
 func TestNothingStaysOfTheRequestsOfConnectionsThatHaveGone(t *testing.T) {
 	const connections = 500 / raceFactor
 	var gone atomic.Int64
-	w := newWorld(t, setup{disconnected: func(context.Context, *lab, error) error { gone.Add(1); return nil }})
-	idle(t, w, 20, 1000) // what is made once
-	before := heap()
-	all := idle(t, w, connections, defaultHeaderLimit-2000)
+	srv := newTestServer(t, testConfig{onDisconnected: func(context.Context, *testHub, error) error { gone.Add(1); return nil }})
+	dialWithHeader(t, srv, 20, 1000) // what is made once
+	before := heapInUse()
+	all := dialWithHeader(t, srv, connections, defaultHeaderLimit-2000)
 	require.Len(t, all, connections)
 	for i, p := range all {
 		if i%2 == 0 {
-			p.mustWrite(masked(8, "\x03\xe8"))
+			p.mustWrite(clientFrame(8, "\x03\xe8"))
 		}
 		require.NoError(t, p.conn.Close())
 		p.r = nil // the client's own
 	}
 	eventually(t, func() bool { return gone.Load() >= connections }, "all have gone")
-	settles(t, before, connections*2<<10, "%d connections have gone", connections)
+	requireHeapSettles(t, before, connections*2<<10, "%d connections have gone", connections)
 }

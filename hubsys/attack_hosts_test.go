@@ -13,7 +13,7 @@ import (
 )
 
 // askHost makes a request for a host.
-func askHost(h http.Handler, method, target, host string, header http.Header) *httptest.ResponseRecorder {
+func serveHostRequest(h http.Handler, method, target, host string, header http.Header) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, target, strings.NewReader(""))
 	r.Host = host
 	for name, values := range header {
@@ -26,7 +26,7 @@ func askHost(h http.Handler, method, target, host string, header http.Header) *h
 
 // A page whose name somebody has pointed at this server comes with that name, and is not served.
 func TestOtherHostsAreNotServed(t *testing.T) {
-	w := newWorld(t, setup{EndpointOptions: hubsys.EndpointOptions{
+	srv := newTestServer(t, testConfig{EndpointOptions: hubsys.EndpointOptions{
 		AllowedHosts: []string{"app.example", "api.example:8443", "192.0.2.1", "[2001:db8::1]"}, AllowedOrigins: []string{"*"},
 	}})
 	for host, want := range map[string]int{
@@ -41,7 +41,7 @@ func TestOtherHostsAreNotServed(t *testing.T) {
 			if origin != "" {
 				header.Set("Origin", origin)
 			}
-			require.Equal(t, want, askHost(w.sys, http.MethodPost, negotiation, host, header).Code, "%q from %q", host, origin)
+			require.Equal(t, want, serveHostRequest(srv.sys, http.MethodPost, negotiatePath, host, header).Code, "%q from %q", host, origin)
 		}
 	}
 }
@@ -49,13 +49,15 @@ func TestOtherHostsAreNotServed(t *testing.T) {
 // It does not matter what is asked for.
 func TestNothingIsServedToAnotherHost(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, setup{EndpointOptions: hubsys.EndpointOptions{CloseTimeout: quickClose, AllowedHosts: []string{"app.example"}, Authenticate: func(r *http.Request) (*hubsys.Principal, error) {
+	srv := newTestServer(t, testConfig{EndpointOptions: hubsys.EndpointOptions{CloseTimeout: quickClose, AllowedHosts: []string{"app.example"}, Authenticate: func(r *http.Request) (*hubsys.Principal, error) {
 		if r.Host != "app.example" {
 			t.Error("Authenticate was asked about", r.Host)
 		}
 		return nil, nil
 	}}})
-	token := func() string { return tokenOf(t, askHost(w.sys, http.MethodPost, negotiation, "app.example", nil)) }
+	token := func() string {
+		return tokenOf(t, serveHostRequest(srv.sys, http.MethodPost, negotiatePath, "app.example", nil))
+	}
 	for i, test := range []struct {
 		method string
 		header http.Header
@@ -66,21 +68,21 @@ func TestNothingIsServedToAnotherHost(t *testing.T) {
 		{http.MethodGet, http.Header{"Accept": {"text/event-stream"}}},
 		{http.MethodOptions, http.Header{"Origin": {"https://app.example"}, "Access-Control-Request-Method": {"POST"}}},
 	} {
-		require.Equal(t, http.StatusMisdirectedRequest, askHost(w.sys, test.method, "/lab?id="+token(), "evil.example", test.header).Code, fmt.Sprint(i, test))
+		require.Equal(t, http.StatusMisdirectedRequest, serveHostRequest(srv.sys, test.method, "/test?id="+token(), "evil.example", test.header).Code, fmt.Sprint(i, test))
 	}
 	for _, query := range []string{"", "?id=" + token()} {
-		p := connect(t, w.url) // which asks for "host"
+		p := dialTCP(t, srv.url) // which asks for "host"
 		require.Equal(t, http.StatusMisdirectedRequest, p.upgrade(query, ""))
 	}
-	query := "/lab?id=" + token()
-	require.Equal(t, http.StatusMisdirectedRequest, askHost(w.sys, http.MethodGet, query, "evil.example", nil).Code)
-	require.Equal(t, http.StatusOK, askHost(w.sys, http.MethodGet, query, "app.example", nil).Code, "the token is not spent")
+	query := "/test?id=" + token()
+	require.Equal(t, http.StatusMisdirectedRequest, serveHostRequest(srv.sys, http.MethodGet, query, "evil.example", nil).Code)
+	require.Equal(t, http.StatusOK, serveHostRequest(srv.sys, http.MethodGet, query, "app.example", nil).Code, "the token is not spent")
 }
 
 func TestWithoutAListEveryHostIsServed(t *testing.T) {
-	w := newWorld(t, setup{})
+	srv := newTestServer(t, testConfig{})
 	for _, host := range []string{"app.example", "evil.example:80", ""} {
-		require.Equal(t, http.StatusOK, askHost(w.sys, http.MethodPost, negotiation, host, nil).Code)
+		require.Equal(t, http.StatusOK, serveHostRequest(srv.sys, http.MethodPost, negotiatePath, host, nil).Code)
 	}
 }
 

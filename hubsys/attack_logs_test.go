@@ -14,26 +14,26 @@ import (
 )
 
 // talker is a hub whose methods fail.
-type talker struct{ hubsys.Hub }
+type loggedHub struct{ hubsys.Hub }
 
-func (*talker) Boom(string)    { panic("boom") }
-func (*talker) Bang()          { panic("bang") }
-func (*talker) When(time.Time) {}
-func (h *talker) Ask(ctx context.Context) (int, error) {
+func (*loggedHub) Boom(string)    { panic("boom") }
+func (*loggedHub) Bang()          { panic("bang") }
+func (*loggedHub) When(time.Time) {}
+func (h *loggedHub) Ask(ctx context.Context) (int, error) {
 	return hubsys.Invoke[int](ctx, h.Clients().Caller(), "ask")
 }
 
-const mostLogged = 256 // bytes of what a client has said
+const maxLoggedBytes = 256 // bytes of what a client has said
 
 // newTalker is a server with it whose log is kept.
-func newTalker(t *testing.T) (sys *hubsys.System, url string, log *journal) {
-	log = &journal{}
+func newLoggedServer(t *testing.T) (sys *hubsys.System, url string, log *logRecorder) {
+	log = &logRecorder{}
 	sys = newSystem(t, hubsys.Config{Logger: log.logger()})
-	return sys, serve(t, sys, register(t, sys, func(context.Context) (*talker, error) { return &talker{}, nil }, hubsys.HubOptions{})), log
+	return sys, serve(t, sys, register(t, sys, func(context.Context) (*loggedHub, error) { return &loggedHub{}, nil }, hubsys.HubOptions{})), log
 }
 
 // longest is the longest part of a text that has nothing but certain characters.
-func longest(text, characters string) (n int) {
+func longestRun(text, characters string) (n int) {
 	for _, part := range strings.FieldsFunc(text, func(r rune) bool { return !strings.ContainsRune(characters, r) }) {
 		n = max(n, len(part))
 	}
@@ -50,83 +50,83 @@ func TestWhatClientsSayIsCutInTheLog(t *testing.T) {
 			require.NoError(t, err)
 			return string(b)
 		}
-		for what, say := range map[string]func(c *client){
-			"a method that is not there": func(c *client) { c.fails(long) },
-			"an argument that is none":   func(c *client) { c.fails("When", long) },
-			"an error in a Close": func(c *client) {
+		for what, say := range map[string]func(c *testClient){
+			"a method that is not there": func(c *testClient) { c.invokeError(long) },
+			"an argument that is none":   func(c *testClient) { c.invokeError("When", long) },
+			"an error in a Close": func(c *testClient) {
 				c.send(message(map[string]any{"type": 7, "error": long}))
-				closes(t, c)
+				requireDisconnected(t, c)
 			},
-			"an error in an answer": func(c *client) {
+			"an error in an answer": func(c *testClient) {
 				id := c.call("Ask")
 				r := c.next()
 				c.send(message(map[string]any{"type": 3, "invocationId": r.InvocationID, "error": long}))
-				c.await(id)
+				c.awaitCompletion(id)
 			},
-			"an answer of another type": func(c *client) {
+			"an answer of another type": func(c *testClient) {
 				id := c.call("Ask")
 				r := c.next()
 				c.send(message(map[string]any{"type": 3, "invocationId": r.InvocationID, "result": long}))
-				c.await(id)
+				c.awaitCompletion(id)
 			},
-			"an answer that nobody waits for": func(c *client) {
+			"an answer that nobody waits for": func(c *testClient) {
 				c.send(message(map[string]any{"type": 3, "invocationId": long[:3000], "result": 1}))
-				c.fails("none")
+				c.invokeError("none")
 			},
-			"a message that is none": func(c *client) {
+			"a message that is none": func(c *testClient) {
 				c.send(`{"type":"` + long + `"}`)
-				closes(t, c)
+				requireDisconnected(t, c)
 			},
 		} {
 			t.Run(what+" in "+name, func(t *testing.T) {
 				t.Parallel()
-				sys, url, log := newTalker(t)
-				c := shake(t, url, dialing{})
+				sys, url, log := newLoggedServer(t)
+				c := dialHandshake(t, url, dialOptions{})
 				say(c)
 				_ = c.ws.CloseNow()
 				require.NoError(t, shutdown(sys))
 				text := log.String()
 				require.NotEmpty(t, text)
-				require.LessOrEqual(t, longest(text, character), mostLogged, "bytes of it in a row")
-				require.LessOrEqual(t, strings.Count(text, character)*len(character), 8*mostLogged, "bytes of it in all")
+				require.LessOrEqual(t, longestRun(text, character), maxLoggedBytes, "bytes of it in a row")
+				require.LessOrEqual(t, strings.Count(text, character)*len(character), 8*maxLoggedBytes, "bytes of it in all")
 				require.True(t, utf8.ValidString(text), "no character is cut")
 				require.NotContains(t, text, "\ufffd")
 			})
 		}
 		t.Run("a handshake in "+name, func(t *testing.T) {
-			sys, url, log := newTalker(t)
-			c := open(t, url, dialing{})
+			sys, url, log := newLoggedServer(t)
+			c := dialSocket(t, url, dialOptions{})
 			c.send(`{"protocol":"` + long + `","version":1}`)
-			closes(t, c)
+			requireDisconnected(t, c)
 			require.NoError(t, shutdown(sys))
-			require.LessOrEqual(t, longest(log.String(), character), mostLogged, "bytes of it in a row")
+			require.LessOrEqual(t, longestRun(log.String(), character), maxLoggedBytes, "bytes of it in a row")
 		})
 	}
 }
 
 // A short text is there as it was.
 func TestWhatClientsSayShortlyIsInTheLog(t *testing.T) {
-	sys, url, log := newTalker(t)
-	text := strings.Repeat("m", mostLogged)
-	c := shake(t, url, dialing{})
-	c.fails(text)
+	sys, url, log := newLoggedServer(t)
+	text := strings.Repeat("m", maxLoggedBytes)
+	c := dialHandshake(t, url, dialOptions{})
+	c.invokeError(text)
 	_ = c.ws.CloseNow()
 	require.NoError(t, shutdown(sys))
-	require.Equal(t, mostLogged, longest(log.String(), "m"))
+	require.Equal(t, maxLoggedBytes, longestRun(log.String(), "m"))
 }
 
 // A client cannot fill the log with stacks, either: a method that panics again and again shows its own once.
 func TestAMethodThatAlwaysPanicsLogsOneStack(t *testing.T) {
 	const calls = 1000
-	sys, url, log := newTalker(t)
+	sys, url, log := newLoggedServer(t)
 	for range 4 { // whoever calls it
-		c := shake(t, url, dialing{})
+		c := dialHandshake(t, url, dialOptions{})
 		var sent []string
 		for range calls / 4 {
 			sent = append(sent, invocation("", "Boom", "x"))
 		}
 		c.send(append(sent, invocation("last", "Boom", "x"))...)
-		c.await("last")
+		c.awaitCompletion("last")
 		_ = c.ws.CloseNow()
 	}
 	boom := log.String()
@@ -134,8 +134,8 @@ func TestAMethodThatAlwaysPanicsLogsOneStack(t *testing.T) {
 	require.Equal(t, 1, strings.Count(boom, ".Boom("), "stacks that name the method")
 	require.Less(t, len(boom), 64<<10, "bytes of log")
 
-	c := shake(t, url, dialing{})
-	c.fails("Bang")
+	c := dialHandshake(t, url, dialOptions{})
+	c.invokeError("Bang")
 	_ = c.ws.CloseNow()
 	require.Equal(t, 2, strings.Count(log.String(), "stack="), "another method has one of its own")
 	require.Contains(t, log.String(), ".Bang(")

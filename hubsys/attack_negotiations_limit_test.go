@@ -10,11 +10,11 @@ import (
 )
 
 func TestTheLimitOfNegotiationsCanBeSet(t *testing.T) {
-	w := newWorld(t, setup{Config: hubsys.Config{PendingConnectionsPerAddress: 2}})
+	srv := newTestServer(t, testConfig{Config: hubsys.Config{PendingConnectionsPerAddress: 2}})
 	for _, want := range []int{http.StatusOK, http.StatusOK, http.StatusTooManyRequests} {
-		require.Equal(t, want, ask(w.sys, http.MethodPost, negotiation, "", from("192.0.2.1:9")).Code)
+		require.Equal(t, want, serveRequest(srv.sys, http.MethodPost, negotiatePath, "", fromAddress("192.0.2.1:9")).Code)
 	}
-	require.Equal(t, http.StatusOK, ask(w.sys, http.MethodPost, negotiation, "", from("192.0.2.2:9")).Code)
+	require.Equal(t, http.StatusOK, serveRequest(srv.sys, http.MethodPost, negotiatePath, "", fromAddress("192.0.2.2:9")).Code)
 }
 
 func TestALimitOfNegotiationsThatIsNone(t *testing.T) {

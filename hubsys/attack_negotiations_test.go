@@ -20,44 +20,44 @@ import (
 const defaultPendingConnections = 1000
 
 // from is the header of a request from an address.
-func from(address string) http.Header { return http.Header{addressHeader: {address}} }
+func fromAddress(address string) http.Header { return http.Header{addressHeader: {address}} }
 
-const negotiation = "/lab/negotiate?negotiateVersion=1"
+const negotiatePath = "/test/negotiate?negotiateVersion=1"
 
 // One address has so many connections that wait for their transport, and no more.
 func TestOneAddressNegotiatesSoOftenAndNoMore(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, setup{EndpointOptions: hubsys.EndpointOptions{CloseTimeout: quickClose}})
+	srv := newTestServer(t, testConfig{EndpointOptions: hubsys.EndpointOptions{CloseTimeout: quickClose}})
 	var tokens []string
 	for i := range defaultPendingConnections {
-		tokens = append(tokens, tokenOf(t, ask(w.sys, http.MethodPost, negotiation, "", from(fmt.Sprint("192.0.2.1:", 1000+i))))) // whatever its port
+		tokens = append(tokens, tokenOf(t, serveRequest(srv.sys, http.MethodPost, negotiatePath, "", fromAddress(fmt.Sprint("192.0.2.1:", 1000+i))))) // whatever its port
 	}
-	refused := ask(w.sys, http.MethodPost, negotiation, "", from("192.0.2.1:9"))
+	refused := serveRequest(srv.sys, http.MethodPost, negotiatePath, "", fromAddress("192.0.2.1:9"))
 	require.Equal(t, http.StatusTooManyRequests, refused.Code)
 	seconds, err := strconv.Atoi(refused.Header().Get("Retry-After"))
 	require.NoError(t, err, "Retry-After: %q", refused.Header().Get("Retry-After"))
 	require.Greater(t, seconds, 0)
 	require.LessOrEqual(t, seconds, 15, "by then one of them has been forgotten")
-	require.Equal(t, http.StatusTooManyRequests, ask(w.sys, http.MethodPost, "/lab/negotiate", "", from("192.0.2.1:9")).Code, "of version 0")
+	require.Equal(t, http.StatusTooManyRequests, serveRequest(srv.sys, http.MethodPost, "/test/negotiate", "", fromAddress("192.0.2.1:9")).Code, "of version 0")
 
-	tokenOf(t, ask(w.sys, http.MethodPost, negotiation, "", from("192.0.2.2:9")))
-	tokenOf(t, ask(w.sys, http.MethodPost, negotiation, "", from("[2001:db8::1]:9")))
+	tokenOf(t, serveRequest(srv.sys, http.MethodPost, negotiatePath, "", fromAddress("192.0.2.2:9")))
+	tokenOf(t, serveRequest(srv.sys, http.MethodPost, negotiatePath, "", fromAddress("[2001:db8::1]:9")))
 
 	// One that has its transport waits no more.
 	for _, token := range tokens[:3] {
-		require.Equal(t, http.StatusOK, ask(w.sys, http.MethodGet, "/lab?id="+token, "", from("192.0.2.1:9")).Code)
+		require.Equal(t, http.StatusOK, serveRequest(srv.sys, http.MethodGet, "/test?id="+token, "", fromAddress("192.0.2.1:9")).Code)
 	}
 	for range 3 {
-		tokenOf(t, ask(w.sys, http.MethodPost, negotiation, "", from("192.0.2.1:9")))
+		tokenOf(t, serveRequest(srv.sys, http.MethodPost, negotiatePath, "", fromAddress("192.0.2.1:9")))
 	}
-	require.Equal(t, http.StatusTooManyRequests, ask(w.sys, http.MethodPost, negotiation, "", from("192.0.2.1:9")).Code)
+	require.Equal(t, http.StatusTooManyRequests, serveRequest(srv.sys, http.MethodPost, negotiatePath, "", fromAddress("192.0.2.1:9")).Code)
 }
 
 // Whoever negotiates without end keeps nobody out who takes his time.
 func TestAFloodOfNegotiationsKeepsNobodyOut(t *testing.T) {
 	const rounds, meanwhile = 20 / raceFactor, 11_000 // as many as ever wait, and more
-	g := &gate{}
-	w := newWorld(t, setup{server: gated(g), EndpointOptions: hubsys.EndpointOptions{CloseTimeout: quickClose}})
+	g := &requestCounter{}
+	srv := newTestServer(t, testConfig{configure: countRequests(g), EndpointOptions: hubsys.EndpointOptions{CloseTimeout: quickClose}})
 	var flood, floods atomic.Int64
 	stop := make(chan struct{})
 	var attackers sync.WaitGroup
@@ -68,7 +68,7 @@ func TestAFloodOfNegotiationsKeepsNobodyOut(t *testing.T) {
 				case <-stop:
 					return
 				default:
-					ask(w.sys, http.MethodPost, negotiation, "", from("192.0.2.1:9"))
+					serveRequest(srv.sys, http.MethodPost, negotiatePath, "", fromAddress("192.0.2.1:9"))
 					flood.Add(1)
 				}
 			}
@@ -78,11 +78,11 @@ func TestAFloodOfNegotiationsKeepsNobodyOut(t *testing.T) {
 	t.Cleanup(sync.OnceFunc(func() { close(stop) }))
 	in := 0
 	for i := range rounds {
-		honest := from(fmt.Sprintf("198.51.100.%d:9", i+1))
-		_, token := negotiate(t, w.url, honest)
+		honest := fromAddress(fmt.Sprintf("198.51.100.%d:9", i+1))
+		_, token := negotiate(t, srv.url, honest)
 		floods.Store(flood.Load())
 		eventually(t, func() bool { return flood.Load() > floods.Load()+meanwhile }, "the flood goes on")
-		if p := connect(t, w.url); p.upgrade("?id="+token, addressHeader+": "+honest.Get(addressHeader)+"\r\n") == http.StatusSwitchingProtocols {
+		if p := dialTCP(t, srv.url); p.upgrade("?id="+token, addressHeader+": "+honest.Get(addressHeader)+"\r\n") == http.StatusSwitchingProtocols {
 			in++
 		}
 	}
@@ -93,25 +93,25 @@ func TestAFloodOfNegotiationsKeepsNobodyOut(t *testing.T) {
 func TestNegotiationsAreForgottenByTheClock(t *testing.T) {
 	const negotiated = 4000
 	synctest.Test(t, func(t *testing.T) {
-		w := &journal{}
+		w := &logRecorder{}
 		sys := newSystem(t, hubsys.Config{Logger: w.logger()})
 		hub := register(t, sys, func(context.Context) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
-		require.NoError(t, hub.Map("/lab", hubsys.EndpointOptions{}))
-		before := heap()
+		require.NoError(t, hub.Map("/test", hubsys.EndpointOptions{}))
+		before := heapInUse()
 		body := strings.Repeat("e", 4000)
 		taken := 0
 		for i := range negotiated {
-			address := from(fmt.Sprintf("192.0.%d.%d:9", i/250, i%250))
-			token := tokenOf(t, ask(sys, http.MethodPost, negotiation, "", address))
-			if ask(sys, http.MethodPost, "/lab?id="+token, body, address).Code == http.StatusOK {
+			address := fromAddress(fmt.Sprintf("192.0.%d.%d:9", i/250, i%250))
+			token := tokenOf(t, serveRequest(sys, http.MethodPost, negotiatePath, "", address))
+			if serveRequest(sys, http.MethodPost, "/test?id="+token, body, address).Code == http.StatusOK {
 				taken++
 			}
 		}
 		require.Equal(t, negotiated, taken)
-		require.Greater(t, heap()-before, negotiated*len(body)/2, "the test itself: it is there")
+		require.Greater(t, heapInUse()-before, negotiated*len(body)/2, "the test itself: it is there")
 		time.Sleep(20 * time.Second) // of the bubble
 		synctest.Wait()
-		require.LessOrEqual(t, heap()-before, negotiated*len(body)/8, "bytes more: %d connections that nobody opened", negotiated)
+		require.LessOrEqual(t, heapInUse()-before, negotiated*len(body)/8, "bytes more: %d connections that nobody opened", negotiated)
 	})
 }
 
@@ -120,15 +120,15 @@ func TestAnAddressMayNegotiateAgainWhenItsTimeHasCome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sys := newSystem(t, hubsys.Config{})
 		hub := register(t, sys, func(context.Context) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
-		require.NoError(t, hub.Map("/lab", hubsys.EndpointOptions{}))
+		require.NoError(t, hub.Map("/test", hubsys.EndpointOptions{}))
 		for range defaultPendingConnections {
-			tokenOf(t, ask(sys, http.MethodPost, negotiation, "", from("192.0.2.1:9")))
+			tokenOf(t, serveRequest(sys, http.MethodPost, negotiatePath, "", fromAddress("192.0.2.1:9")))
 		}
-		refused := ask(sys, http.MethodPost, negotiation, "", from("192.0.2.1:9"))
+		refused := serveRequest(sys, http.MethodPost, negotiatePath, "", fromAddress("192.0.2.1:9"))
 		require.Equal(t, http.StatusTooManyRequests, refused.Code)
 		seconds, err := strconv.Atoi(refused.Header().Get("Retry-After"))
 		require.NoError(t, err)
 		time.Sleep(time.Duration(seconds)*time.Second + 2*time.Second) // of the bubble
-		tokenOf(t, ask(sys, http.MethodPost, negotiation, "", from("192.0.2.1:9")))
+		tokenOf(t, serveRequest(sys, http.MethodPost, negotiatePath, "", fromAddress("192.0.2.1:9")))
 	})
 }

@@ -14,12 +14,12 @@ import (
 )
 
 // witness is an Authenticate that notes what it has seen of the credentials.
-type witness struct {
+type credentialRecorder struct {
 	mu   sync.Mutex
 	seen []string
 }
 
-func (s *witness) authenticate(r *http.Request) (*hubsys.Principal, error) {
+func (s *credentialRecorder) authenticate(r *http.Request) (*hubsys.Principal, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, name := range []string{"Cookie", "Authorization"} {
@@ -31,12 +31,12 @@ func (s *witness) authenticate(r *http.Request) (*hubsys.Principal, error) {
 	return nil, nil
 }
 
-func (s *witness) told() string {
+func (s *credentialRecorder) take() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	told := strings.Join(s.seen, "; ")
+	seen := strings.Join(s.seen, "; ")
 	s.seen = nil
-	return told
+	return seen
 }
 
 // What a browser adds by itself is hidden of pages that may not use it, whatever they ask for; what a page has of its own is not.
@@ -66,38 +66,38 @@ func TestCredentialsOfABrowserAreHiddenFromOtherOrigins(t *testing.T) {
 		"a list with credentials: the page is none": {list, true, foreign, bearer, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var saw witness
-			w := newWorld(t, setup{EndpointOptions: hubsys.EndpointOptions{
+			var saw credentialRecorder
+			srv := newTestServer(t, testConfig{EndpointOptions: hubsys.EndpointOptions{
 				AllowedOrigins: test.origins, AllowCredentials: test.credentials, Authenticate: saw.authenticate,
 			}})
 			origin := test.origin
 			if origin == own {
-				origin = strings.TrimSuffix(w.url, "/lab")
+				origin = strings.TrimSuffix(srv.url, "/test")
 			}
 			header := http.Header{"Origin": {origin}, "Cookie": {cookie}, "Authorization": {test.authorization}}
 			visible := func() {
 				t.Helper()
-				told := saw.told()
+				seen := saw.take()
 				if test.hidden {
-					require.NotContains(t, told, "SECRET")
-					require.Empty(t, told)
+					require.NotContains(t, seen, "SECRET")
+					require.Empty(t, seen)
 					return
 				}
-				require.Contains(t, told, test.authorization)
-				require.Equal(t, test.origin == own || test.credentials && test.origin == listed, strings.Contains(told, cookie), "the cookie: %s", told)
+				require.Contains(t, seen, test.authorization)
+				require.Equal(t, test.origin == own || test.credentials && test.origin == listed, strings.Contains(seen, cookie), "the cookie: %s", seen)
 			}
-			_, token := negotiate(t, w.url, header)
+			_, token := negotiate(t, srv.url, header)
 			visible()
 			if test.origin == foreign && test.origins[0] != "*" { // it may not connect
 				return
 			}
-			c := dialWith(t, w.url+"?id="+token, dialing{header: header})
+			c := dialWith(t, srv.url+"?id="+token, dialOptions{header: header})
 			visible()
-			c.leave()
-			query := opening(t, w.url)
-			saw.told()
-			for _, step := range []struct{ method, body string }{{http.MethodGet, ""}, {http.MethodPost, greeting + separator}, {http.MethodGet, ""}, {http.MethodDelete, ""}} {
-				status, _ := roundTrip(t, step.method, w.url+query, step.body, header)
+			c.close()
+			query := negotiateQuery(t, srv.url)
+			saw.take()
+			for _, step := range []struct{ method, body string }{{http.MethodGet, ""}, {http.MethodPost, handshakeJSON + separator}, {http.MethodGet, ""}, {http.MethodDelete, ""}} {
+				status, _ := doRequest(t, step.method, srv.url+query, step.body, header)
 				require.Less(t, status, 300)
 				visible()
 			}
@@ -107,15 +107,15 @@ func TestCredentialsOfABrowserAreHiddenFromOtherOrigins(t *testing.T) {
 
 // A hub does not see what Authenticate has not seen.
 func TestCredentialsOfABrowserAreHiddenFromTheHub(t *testing.T) {
-	w := newWorld(t, setup{EndpointOptions: hubsys.EndpointOptions{AllowedOrigins: []string{"*"}}})
-	w.on("request", func(_ context.Context, h *lab, _ []json.RawMessage) (any, error) {
+	srv := newTestServer(t, testConfig{EndpointOptions: hubsys.EndpointOptions{AllowedOrigins: []string{"*"}}})
+	srv.handle("request", func(_ context.Context, h *testHub, _ []json.RawMessage) (any, error) {
 		r := h.Call().Request()
 		return []string{r.Header("Cookie"), r.Header("Authorization")}, nil
 	})
 	header := http.Header{"Origin": {"https://evil.example"}, "Cookie": {"session=SECRET"}, "Authorization": {"Basic YWRhOlNFQ1JFVA=="}}
-	require.Equal(t, `["",""]`, dialWith(t, w.url, dialing{header: header}).do("request"))
+	require.Equal(t, `["",""]`, dialWith(t, srv.url, dialOptions{header: header}).do("request"))
 	header.Set("Authorization", "Bearer TOKEN")
-	require.Equal(t, `["","Bearer TOKEN"]`, dialWith(t, w.url, dialing{header: header}).do("request"))
+	require.Equal(t, `["","Bearer TOKEN"]`, dialWith(t, srv.url, dialOptions{header: header}).do("request"))
 	header.Del("Origin")
-	require.Equal(t, `["session=SECRET","Bearer TOKEN"]`, dialWith(t, w.url, dialing{header: header}).do("request"))
+	require.Equal(t, `["session=SECRET","Bearer TOKEN"]`, dialWith(t, srv.url, dialOptions{header: header}).do("request"))
 }

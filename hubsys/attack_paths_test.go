@@ -30,17 +30,17 @@ func TestPathsAreServedAsTheyAreMapped(t *testing.T) {
 		"/tal%E2%84%AA": 404, "/admin/tal%E2%84%AA": 404, // the Kelvin sign, whose lower case is k
 		"/admin%2ftalk": 404, "/admin%2Ftalk": 404, "/x%2f..%2fchat": 404, "/chat%2f": 404, "/chat%00": 404, "/chat%20": 404,
 	} {
-		require.Equal(t, want, ask(sys, http.MethodGet, path, "", nil).Code, "GET %s", path)
+		require.Equal(t, want, serveRequest(sys, http.MethodGet, path, "", nil).Code, "GET %s", path)
 		if want != 404 {
 			want = http.StatusOK
 		}
-		require.Equal(t, want, ask(sys, http.MethodPost, path+"/negotiate", "", nil).Code, "POST %s/negotiate", path)
+		require.Equal(t, want, serveRequest(sys, http.MethodPost, path+"/negotiate", "", nil).Code, "POST %s/negotiate", path)
 	}
 	for _, path := range []string{
 		"/chat/Negotiate", "/chat/NEGOTIATE", "/chat/negotiate/", "/chat//negotiate", "/chat/./negotiate", "/chat/x/../negotiate", "/chat/negotiate/.",
 		"/chat%2fnegotiate", "/chat%2Fnegotiate", "/chat/negotiate%2f", "/negotiate", "/chat/negotiate/negotiate", "/chat/nego\u0442iate",
 	} {
-		require.Equal(t, http.StatusNotFound, ask(sys, http.MethodPost, path, "", nil).Code, "POST %s", path)
+		require.Equal(t, http.StatusNotFound, serveRequest(sys, http.MethodPost, path, "", nil).Code, "POST %s", path)
 	}
 }
 
@@ -53,10 +53,10 @@ func TestEndpointsWithPathsThatDifferInCase(t *testing.T) {
 	require.NoError(t, hub.Map("/", hubsys.EndpointOptions{}))
 	require.Error(t, hub.Map("/chat", hubsys.EndpointOptions{}), "twice")
 	for _, path := range []string{"/chat", "/Chat", ""} {
-		require.Equal(t, http.StatusOK, ask(sys, http.MethodPost, path+"/negotiate", "", nil).Code, "POST %s/negotiate", path)
+		require.Equal(t, http.StatusOK, serveRequest(sys, http.MethodPost, path+"/negotiate", "", nil).Code, "POST %s/negotiate", path)
 	}
-	require.Equal(t, http.StatusNotFound, ask(sys, http.MethodPost, "/cHat/negotiate", "", nil).Code)
-	require.Equal(t, http.StatusBadRequest, ask(sys, http.MethodGet, "/", "", nil).Code)
+	require.Equal(t, http.StatusNotFound, serveRequest(sys, http.MethodPost, "/cHat/negotiate", "", nil).Code)
+	require.Equal(t, http.StatusBadRequest, serveRequest(sys, http.MethodGet, "/", "", nil).Code)
 }
 
 // A middleware in front of one path guards it, in whatever spelling somebody asks for it.
@@ -73,7 +73,7 @@ func TestAGuardInFrontOfAPathIsNotPassedBy(t *testing.T) {
 		"/admin/hub/negotiate", "/Admin/hub/negotiate", "/ADMIN/HUB/negotiate", "//admin/hub/negotiate", "/x/../admin/hub/negotiate", "/x/..%2fadmin/hub/negotiate",
 		"/%61dmin/hub/negotiate", "/admin%2fhub/negotiate", "/./admin/hub/negotiate", "/x%2f../admin/hub/negotiate", "/admin\u212A/../admin/hub/negotiate", "/ad\u004Din/hub/negotiate",
 	} {
-		p := connect(t, server.URL+path)
+		p := dialTCP(t, server.URL+path)
 		p.path = path
 		p.mustWrite(p.request(http.MethodPost, "", "Content-Length: 0\r\n"))
 		require.NotEqual(t, http.StatusOK, p.response().StatusCode, path)

@@ -12,69 +12,69 @@ import (
 )
 
 // mounted gives the address of the lab's endpoint on a server of its own.
-func mounted(t *testing.T, w *world, prefix string, h http.Handler) string {
+func serveMounted(t *testing.T, srv *testServer, prefix string, h http.Handler) string {
 	t.Helper()
 	server := httptest.NewServer(h)
 	t.Cleanup(server.Close)
-	return server.URL + prefix + "/lab"
+	return server.URL + prefix + "/test"
 }
 
 // The patterns of a System put it under a mux, with everything that a client asks for, and nothing else.
 func TestAMuxWithThePatternsOfASystem(t *testing.T) {
-	w := newWorld(t, setup{})
-	require.NoError(t, w.hub.Map("/other/lab", hubsys.EndpointOptions{}))
+	srv := newTestServer(t, testConfig{})
+	require.NoError(t, srv.hub.Map("/other/test", hubsys.EndpointOptions{}))
 	mux := http.NewServeMux()
-	for _, pattern := range w.sys.Patterns() {
-		mux.Handle(pattern, w.sys)
+	for _, pattern := range srv.sys.Patterns() {
+		mux.Handle(pattern, srv.sys)
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })
 	prefixed := http.NewServeMux()
 	prefixed.Handle("/app/v1/", http.StripPrefix("/app/v1", mux))
 	for prefix, h := range map[string]http.Handler{"": mux, "/other": mux, "/app/v1": prefixed, "/app/v1/other": prefixed} {
-		t.Run(prefix, func(t *testing.T) { everyTransport(t, w, mounted(t, w, prefix, h)) })
+		t.Run(prefix, func(t *testing.T) { requireAllTransports(t, srv, serveMounted(t, srv, prefix, h)) })
 	}
-	for _, path := range []string{"/", "/lab/x", "/labs", "/Lab", "/other", "/other/lab/x", "/lab/negotiate/x"} {
-		require.Equal(t, http.StatusTeapot, ask(mux, http.MethodGet, path, "", nil).Code, path)
+	for _, path := range []string{"/", "/test/x", "/tests", "/Test", "/other", "/other/test/x", "/test/negotiate/x"} {
+		require.Equal(t, http.StatusTeapot, serveRequest(mux, http.MethodGet, path, "", nil).Code, path)
 	}
 }
 
 func TestASystemUnderAPrefix(t *testing.T) {
-	w := newWorld(t, setup{})
+	srv := newTestServer(t, testConfig{})
 	mux := http.NewServeMux()
-	mux.Handle("/app/v1/", http.StripPrefix("/app/v1", w.sys))
-	everyTransport(t, w, mounted(t, w, "/app/v1", mux))
-	require.Equal(t, http.StatusNotFound, ask(mux, http.MethodPost, "/lab/negotiate", "", nil).Code)
-	require.Equal(t, http.StatusNotFound, ask(mux, http.MethodPost, "/app/v1/Lab/negotiate", "", nil).Code)
+	mux.Handle("/app/v1/", http.StripPrefix("/app/v1", srv.sys))
+	requireAllTransports(t, srv, serveMounted(t, srv, "/app/v1", mux))
+	require.Equal(t, http.StatusNotFound, serveRequest(mux, http.MethodPost, "/test/negotiate", "", nil).Code)
+	require.Equal(t, http.StatusNotFound, serveRequest(mux, http.MethodPost, "/app/v1/Test/negotiate", "", nil).Code)
 }
 
 // everyTransport makes a call over each.
-func everyTransport(t *testing.T, w *world, address string) {
+func requireAllTransports(t *testing.T, srv *testServer, address string) {
 	t.Helper()
 	echo := invocation("e", "Echo", 1) + separator
 	answer := `{"type":3,"invocationId":"e","result":1}` + separator
 
-	c, _ := dialID(t, address, nil)
-	c.quiet()
-	dial(t, address).quiet() // without a negotiation
-	c.leave()
+	c, _ := dialWithID(t, address, nil)
+	c.requireNoMessages()
+	dial(t, address).requireNoMessages() // without a negotiation
+	c.close()
 
-	query := poller(t, address, "json")
-	status, _ := roundTrip(t, http.MethodPost, address+query, echo, nil)
+	query := startPolling(t, address, "json")
+	status, _ := doRequest(t, http.MethodPost, address+query, echo, nil)
 	require.Equal(t, http.StatusOK, status)
 	for got := ""; !strings.Contains(got, answer); {
-		status, more := roundTrip(t, http.MethodGet, address+query, "", nil)
+		status, more := doRequest(t, http.MethodGet, address+query, "", nil)
 		require.Equal(t, http.StatusOK, status)
 		got += more
 	}
-	status, _ = roundTrip(t, http.MethodDelete, address+query, "", nil)
+	status, _ = doRequest(t, http.MethodDelete, address+query, "", nil)
 	require.Equal(t, http.StatusAccepted, status)
 
-	query = opening(t, address)
-	p := connect(t, address)
+	query = negotiateQuery(t, address)
+	p := dialTCP(t, address)
 	p.mustWrite(p.request(http.MethodGet, query, events))
 	response := p.response()
 	require.Equal(t, http.StatusOK, response.StatusCode)
-	status, _ = roundTrip(t, http.MethodPost, address+query, greeting+separator+echo, nil)
+	status, _ = doRequest(t, http.MethodPost, address+query, handshakeJSON+separator+echo, nil)
 	require.Equal(t, http.StatusOK, status)
 	for got := ""; !strings.Contains(got, answer); {
 		b := make([]byte, 1000)

@@ -15,20 +15,20 @@ import (
 )
 
 // questions are calls of a method that asks its client, which does not answer unless a test lets it.
-type questions struct {
-	w                      *world
-	running, largest, over atomic.Int64
+type pendingInvocations struct {
+	srv                           *testServer
+	running, maxRunning, returned atomic.Int64
 }
 
-const questionJSON = `{"type":1,"target":"Do","arguments":["question",[]]}` + separator
+const askJSON = `{"type":1,"target":"Do","arguments":["question",[]]}` + separator
 
-func newQuestions(t *testing.T, pending int) *questions {
-	q := &questions{w: newWorld(t, setup{HubOptions: hubsys.HubOptions{MaximumPendingResults: pending, InboundLimit: 16 * mib}})}
-	q.w.on("question", func(ctx context.Context, h *lab, _ []json.RawMessage) (any, error) {
+func newPendingInvocations(t *testing.T, pending int) *pendingInvocations {
+	q := &pendingInvocations{srv: newTestServer(t, testConfig{HubOptions: hubsys.HubOptions{MaximumPendingResults: pending, InboundLimit: 16 * mib}})}
+	q.srv.handle("question", func(ctx context.Context, h *testHub, _ []json.RawMessage) (any, error) {
 		now := q.running.Add(1)
-		defer q.over.Add(1)
+		defer q.returned.Add(1)
 		defer q.running.Add(-1)
-		for seen := q.largest.Load(); now > seen && !q.largest.CompareAndSwap(seen, now); seen = q.largest.Load() {
+		for seen := q.maxRunning.Load(); now > seen && !q.maxRunning.CompareAndSwap(seen, now); seen = q.maxRunning.Load() {
 		}
 		return hubsys.Invoke[int](ctx, h.Clients().Caller(), "ask")
 	})
@@ -36,15 +36,15 @@ func newQuestions(t *testing.T, pending int) *questions {
 }
 
 // flood sends calls, and returns when the server has read all of them and has had time to run more than it may.
-func (q *questions) flood(calls int) *client {
-	q.w.t.Helper()
-	c, neighbour := dial(q.w.t, q.w.url), dial(q.w.t, q.w.url)
+func (q *pendingInvocations) sendCalls(calls int) *testClient {
+	q.srv.t.Helper()
+	c, bystander := dial(q.srv.t, q.srv.url), dial(q.srv.t, q.srv.url)
 	for range calls / 50 {
-		c.sendRaw(strings.Repeat(questionJSON, 50))
+		c.sendRaw(strings.Repeat(askJSON, 50))
 	}
-	eventually(q.w.t, func() bool { return q.running.Load() > 0 }, "the first one asks")
+	eventually(q.srv.t, func() bool { return q.running.Load() > 0 }, "the first one asks")
 	for range 200 {
-		neighbour.quiet()
+		bystander.requireNoMessages()
 	}
 	return c
 }
@@ -54,55 +54,55 @@ func TestCallsThatWaitForTheirClientAreLimited(t *testing.T) {
 	const calls = 5000 / raceFactor
 	for _, pending := range []int{1, 3} {
 		t.Run(fmt.Sprint("pending=", pending), func(t *testing.T) {
-			q := newQuestions(t, pending)
+			q := newPendingInvocations(t, pending)
 			before := runtime.NumGoroutine()
-			c := q.flood(calls)
+			c := q.sendCalls(calls)
 			limit := int64(pending + 1) // which waits until it may ask
-			require.LessOrEqual(t, q.largest.Load(), limit, "calls at once")
+			require.LessOrEqual(t, q.maxRunning.Load(), limit, "calls at once")
 			require.LessOrEqual(t, runtime.NumGoroutine(), before+50, "goroutines")
 			for range calls { // an answer lets the next one go on
 				r := c.next()
 				require.Equal(t, "ask", r.Target, r.raw)
 				c.send(`{"type":3,"invocationId":"` + r.InvocationID + `","result":1}`)
 			}
-			eventually(t, func() bool { return q.over.Load() == calls }, "all have run")
-			require.LessOrEqual(t, q.largest.Load(), limit, "calls at once")
-			c.quiet()
+			eventually(t, func() bool { return q.returned.Load() == calls }, "all have run")
+			require.LessOrEqual(t, q.maxRunning.Load(), limit, "calls at once")
+			c.requireNoMessages()
 		})
 	}
 }
 
 // Nobody has to set the limit.
 func TestTheLimitOfCallsThatWaitForTheirClientIsAHundred(t *testing.T) {
-	q := newQuestions(t, 0)
-	q.flood(5000 / raceFactor)
+	q := newPendingInvocations(t, 0)
+	q.sendCalls(5000 / raceFactor)
 	eventually(t, func() bool { return q.running.Load() >= 100 }, "a hundred ask")
-	require.LessOrEqual(t, q.largest.Load(), int64(101), "calls at once")
+	require.LessOrEqual(t, q.maxRunning.Load(), int64(101), "calls at once")
 }
 
 // What has waited goes when its client has gone, and what ran it, too.
 func TestNothingStaysOfCallsThatWaitedForTheirClient(t *testing.T) {
 	t.Parallel()
-	apart(t, func(t *testing.T) { // other tests would have goroutines, too
-		q := newQuestions(t, 50)
-		newNeighbours(q.w, 1).fine()
+	runInProcess(t, func(t *testing.T) { // other tests would have goroutines, too
+		q := newPendingInvocations(t, 50)
+		newClientSet(q.srv, 1).requireWorking()
 		before := runtime.NumGoroutine()
-		c := q.flood(5000 / raceFactor)
+		c := q.sendCalls(5000 / raceFactor)
 		_ = c.ws.CloseNow()
 		eventually(t, func() bool { return q.running.Load() == 0 }, "no call runs")
 		eventually(t, func() bool { return runtime.NumGoroutine() <= before+20 }, "goroutines: %d before", before)
-		require.LessOrEqual(t, q.largest.Load(), int64(51), "calls at once")
+		require.LessOrEqual(t, q.maxRunning.Load(), int64(51), "calls at once")
 	})
 }
 
 // The limit is one client's own.
 func TestAClientThatDoesNotAnswerHoldsUpNobodyElse(t *testing.T) {
-	q := newQuestions(t, 1)
-	q.flood(100)
-	c := dial(t, q.w.url)
+	q := newPendingInvocations(t, 1)
+	q.sendCalls(100)
+	c := dial(t, q.srv.url)
 	id := c.call("Do", "question", []any{})
 	r := c.next()
 	require.Equal(t, "ask", r.Target, r.raw)
 	c.send(`{"type":3,"invocationId":"` + r.InvocationID + `","result":7}`)
-	require.Equal(t, "7", string(c.await(id).Result))
+	require.Equal(t, "7", string(c.awaitCompletion(id).Result))
 }

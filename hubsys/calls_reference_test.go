@@ -21,26 +21,26 @@ import (
 // What the original's tests ask for and no other test here does. conformance/README.md has the list.
 
 func TestTheLimitIsForTheHandshake(t *testing.T) {
-	w := newWorld(t, setup{HubOptions: hubsys.HubOptions{MaximumReceiveMessageSize: 1}})
-	c := open(t, w.url, dialing{})
-	c.send(greeting)
+	srv := newTestServer(t, testConfig{HubOptions: hubsys.HubOptions{MaximumReceiveMessageSize: 1}})
+	c := dialSocket(t, srv.url, dialOptions{})
+	c.send(handshakeJSON)
 	require.Equal(t, `{"error":"Handshake was canceled."}`, c.next().raw)
-	require.EqualValues(t, 1000, c.ended())
+	require.EqualValues(t, 1000, c.requireClosed())
 }
 
 // nameless is a protocol that nobody can ask for.
-type nameless struct{ hubproto.Protocol }
+type unnamedProtocol struct{ hubproto.Protocol }
 
-func (nameless) Name() string { return "" }
+func (unnamedProtocol) Name() string { return "" }
 
 func TestProtocolsThatAreNone(t *testing.T) {
 	text, pack := hubproto.JSON, hubproto.MessagePack
 	require.NoError(t, hubsys.HubOptions{Protocols: []hubproto.Protocol{}}.Validate(), "none means all")
 	for fault, protocols := range map[string][]hubproto.Protocol{
 		"Protocols[1] is nil or has no name":                           {text, nil},
-		"Protocols[0] is nil or has no name":                           {nameless{text}},
+		"Protocols[0] is nil or has no name":                           {unnamedProtocol{text}},
 		"Protocols has two that clients would call the same: number 2": {text, pack, text},
-		"Protocols has two that clients would call the same: number 1": {Shouted{text}, Shouted{pack}},
+		"Protocols has two that clients would call the same: number 1": {RenamedJSON{text}, RenamedJSON{pack}},
 		"Protocols has 9 elements, more than 8":                        {text, text, text, text, text, text, text, text, text},
 	} {
 		require.ErrorContains(t, hubsys.HubOptions{Protocols: protocols}.Validate(), fault)
@@ -53,23 +53,21 @@ func TestAnInheritedMethodIsRenamed(t *testing.T) {
 	hub := register(t, sys, func(context.Context) (*derived, error) { return &derived{}, nil }, hubsys.HubOptions{Methods: []hubsys.Method{{Func: (*derived).Inherited, Name: "another"}, {Func: (*derived).Overridden, Hidden: true}}})
 	c := dial(t, serve(t, sys, hub))
 	require.Equal(t, `"base"`, string(c.invoke("Another").Result))
-	require.Contains(t, c.fails("Inherited"), "Method does not exist.")
-	require.Contains(t, c.fails("Overridden"), "Method does not exist.")
+	require.Contains(t, c.invokeError("Inherited"), "Method does not exist.")
+	require.Contains(t, c.invokeError("Overridden"), "Method does not exist.")
 }
 
-// ---- hub values of calls with streams
-
 // lasting says when it is closed, and how many of its streams have ended by then.
-type lasting struct {
+type streamLifetimeHub struct {
 	hubsys.Hub
 	feed   chan int
 	ended  int
 	closed chan<- int
 }
 
-func (h *lasting) Close() error { h.closed <- h.ended; return nil }
+func (h *streamLifetimeHub) Close() error { h.closed <- h.ended; return nil }
 
-func (h *lasting) Stream(ctx context.Context, how string) (iter.Seq2[int, error], error) {
+func (h *streamLifetimeHub) Stream(ctx context.Context, how string) (iter.Seq2[int, error], error) {
 	switch how {
 	case "error":
 		return nil, hubsys.Errorf("no")
@@ -98,58 +96,60 @@ func (h *lasting) Stream(ctx context.Context, how string) (iter.Seq2[int, error]
 	}, nil
 }
 
-func (h *lasting) Take(items iter.Seq2[int, error]) error {
+func (h *streamLifetimeHub) Take(items iter.Seq2[int, error]) error {
 	defer func() { h.ended++ }()
-	_, err := all(items)
+	_, err := collect(items)
 	return err
 }
 
-func (h *lasting) Optional(n *int) iter.Seq2[*int, error] {
+func (h *streamLifetimeHub) Optional(n *int) iter.Seq2[*int, error] {
 	return func(yield func(*int, error) bool) { yield(n, nil) }
 }
 
-func (h *lasting) OptionalInContext(ctx context.Context, n *int) iter.Seq2[*int, error] {
+func (h *streamLifetimeHub) OptionalInContext(ctx context.Context, n *int) iter.Seq2[*int, error] {
 	return func(yield func(*int, error) bool) { yield(n, ctx.Err()) }
 }
 
-func newLasting(t *testing.T) (c *client, feed chan int, closed chan int) {
+func newStreamLifetimeClient(t *testing.T) (c *testClient, feed chan int, closed chan int) {
 	feed, closed = make(chan int), make(chan int, 100)
 	sys := newSystem(t, hubsys.Config{})
-	hub := register(t, sys, func(context.Context) (*lasting, error) { return &lasting{feed: feed, closed: closed}, nil }, hubsys.HubOptions{})
+	hub := register(t, sys, func(context.Context) (*streamLifetimeHub, error) {
+		return &streamLifetimeHub{feed: feed, closed: closed}, nil
+	}, hubsys.HubOptions{})
 	c = dial(t, serve(t, sys, hub))
-	wait(t, closed) // OnConnected
+	receive(t, closed) // OnConnected
 	return c, feed, closed
 }
 
 // The value of a call with streams is closed once, when they have ended, however they do.
 func TestHubValuesOfCallsWithStreams(t *testing.T) {
-	c, feed, closed := newLasting(t)
+	c, feed, closed := newStreamLifetimeClient(t)
 	for _, how := range []string{"error", "nil", "panic"} {
-		c.send(streaming("1", "Stream", nil, how))
+		c.send(streamInvocation("1", "Stream", nil, how))
 		require.Equal(t, 3, c.next().Type, how)
-		require.Zero(t, wait(t, closed), how)
+		require.Zero(t, receive(t, closed), how)
 	}
 	for _, last := range []int{-1, 0} { // it ends, it panics
-		c.send(streaming("1", "Stream", nil, ""))
+		c.send(streamInvocation("1", "Stream", nil, ""))
 		feed <- 5
-		c.reads(part("1", 5))
+		c.requireMessages(streamItem("1", 5))
 		require.Empty(t, closed)
 		feed <- last
 		require.Equal(t, 3, c.next().Type)
-		require.Equal(t, 1, wait(t, closed))
+		require.Equal(t, 1, receive(t, closed))
 	}
-	c.send(streaming("1", "Stream", nil, ""))
+	c.send(streamInvocation("1", "Stream", nil, ""))
 	feed <- 5
-	c.reads(part("1", 5))
-	c.send(cancel("1"))
-	c.reads(over("1"))
-	require.Equal(t, 1, wait(t, closed))
+	c.requireMessages(streamItem("1", 5))
+	c.send(cancelInvocation("1"))
+	c.requireMessages(completion("1"))
+	require.Equal(t, 1, receive(t, closed))
 	for _, id := range []string{"1", ""} {
-		for _, end := range []string{over("s"), broken("s", "no")} {
-			c.send(uploading(id, "Take", []string{"s"}), part("s", 1))
+		for _, end := range []string{completion("s"), errorCompletion("s", "no")} {
+			c.send(uploadInvocation(id, "Take", []string{"s"}), streamItem("s", 1))
 			require.Empty(t, closed)
 			c.send(end)
-			require.Equal(t, 1, wait(t, closed), "%q", id)
+			require.Equal(t, 1, receive(t, closed), "%q", id)
 			if id != "" {
 				require.Equal(t, 3, c.next().Type)
 			}
@@ -159,43 +159,39 @@ func TestHubValuesOfCallsWithStreams(t *testing.T) {
 }
 
 func TestNullForAParameterOfAStream(t *testing.T) {
-	c, _, _ := newLasting(t)
+	c, _, _ := newStreamLifetimeClient(t)
 	for _, method := range []string{"Optional", "OptionalInContext"} {
 		for _, n := range []any{nil, 5} {
-			c.send(streaming("1", method, nil, n))
-			c.reads(part("1", n), over("1"))
+			c.send(streamInvocation("1", method, nil, n))
+			c.requireMessages(streamItem("1", n), completion("1"))
 		}
 	}
 }
 
-// ---- sending
-
 // A slice is one argument.
 func TestASliceIsOneArgument(t *testing.T) {
-	w := newWorld(t, setup{})
-	c := dial(t, w.url)
+	srv := newTestServer(t, testConfig{})
+	c := dial(t, srv.url)
 	for _, slice := range []any{[]int{1, 2}, []any{"a", nil}, []string{}} {
-		require.NoError(t, w.hub.Clients().All().Send(t.Context(), "x", slice))
-		c.got("x", slice)
+		require.NoError(t, srv.hub.Clients().All().Send(t.Context(), "x", slice))
+		c.requireInvocation("x", slice)
 	}
 }
 
 func TestOnConnectedSendsToOthers(t *testing.T) {
-	w := newWorld(t, setup{connected: func(ctx context.Context, h *lab) error {
+	srv := newTestServer(t, testConfig{onConnected: func(ctx context.Context, h *testHub) error {
 		return h.Clients().Client(h.Call().Request().Query("to")).Send(ctx, "hello", "first")
 	}})
-	first, id := dialID(t, w.url, nil)
-	second := dial(t, w.url+"?to="+id)
-	first.got("hello", "first")
-	second.quiet()
+	first, id := dialWithID(t, srv.url, nil)
+	second := dial(t, srv.url+"?to="+id)
+	first.requireInvocation("hello", "first")
+	second.requireNoMessages()
 }
-
-// ---- defaults
 
 // A poll waits for 90 seconds.
 func TestTheDefaultOfPollTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sys, err := hubsys.New(hubsys.Config{Logger: (&journal{}).logger()})
+		sys, err := hubsys.New(hubsys.Config{Logger: (&logRecorder{}).logger()})
 		require.NoError(t, err)
 		hub := register(t, sys, func(context.Context) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
 		require.NoError(t, hub.Map("/hub", hubsys.EndpointOptions{}))
@@ -209,7 +205,7 @@ func TestTheDefaultOfPollTimeout(t *testing.T) {
 		require.NoError(t, json.Unmarshal(ask(http.MethodPost, "/hub/negotiate?negotiateVersion=1", "").Body.Bytes(), &n))
 		path := fmt.Sprint("/hub?id=", n.ConnectionToken)
 		ask(http.MethodGet, path, "")
-		ask(http.MethodPost, path, greeting+separator)
+		ask(http.MethodPost, path, handshakeJSON+separator)
 		require.Equal(t, "{}"+separator, ask(http.MethodGet, path, "").Body.String())
 		start := time.Now()
 		require.Empty(t, ask(http.MethodGet, path, "").Body.String())

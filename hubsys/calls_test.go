@@ -17,40 +17,40 @@ import (
 )
 
 func TestNamesOfMethodsAreComparedWithoutRegardToCase(t *testing.T) {
-	w := newWorld(t, setup{})
-	c := dial(t, w.url)
+	srv := newTestServer(t, testConfig{})
+	c := dial(t, srv.url)
 	for _, name := range []string{"Echo", "echo", "ECHO", "eChO"} {
 		require.Equal(t, `"x"`, string(c.invoke(name, "x").Result))
 	}
 }
 
 // hoarder keeps what its methods are given.
-type hoarder struct {
+type keepingHub struct {
 	hubsys.Hub
-	hoard *hoard
+	kept *keptArguments
 }
 
-type hoard struct {
-	mu    sync.Mutex
-	kinds [][6]string
-	keep  []func() [6]string
+type keptArguments struct {
+	mu       sync.Mutex
+	original [][6]string
+	current  []func() [6]string
 }
 
-func (h *hoarder) Keep(a []byte, b string, c json.RawMessage, d map[string]json.RawMessage, e []string, f any) {
+func (h *keepingHub) Keep(a []byte, b string, c json.RawMessage, d map[string]json.RawMessage, e []string, f any) {
 	see := func() [6]string {
 		return [6]string{string(a), b, string(c), fmt.Sprint(d), fmt.Sprint(e), fmt.Sprint(f)}
 	}
-	h.hoard.mu.Lock()
-	defer h.hoard.mu.Unlock()
-	h.hoard.kinds, h.hoard.keep = append(h.hoard.kinds, see()), append(h.hoard.keep, see)
+	h.kept.mu.Lock()
+	defer h.kept.mu.Unlock()
+	h.kept.original, h.kept.current = append(h.kept.original, see()), append(h.kept.current, see)
 }
 
 func TestArgumentsCanBeKept(t *testing.T) {
-	kept := &hoard{}
+	kept := &keptArguments{}
 	sys := newSystem(t, hubsys.Config{})
-	hub := register(t, sys, func(context.Context) (*hoarder, error) { return &hoarder{hoard: kept}, nil }, hubsys.HubOptions{MaximumParallelInvocationsPerClient: 4})
+	hub := register(t, sys, func(context.Context) (*keepingHub, error) { return &keepingHub{kept: kept}, nil }, hubsys.HubOptions{MaximumParallelInvocationsPerClient: 4})
 	url := serve(t, sys, hub)
-	clients := []*client{dial(t, url), dial(t, url)}
+	clients := []*testClient{dial(t, url), dial(t, url)}
 	for i := range 300 {
 		for _, c := range clients {
 			s := fmt.Sprint("value ", i)
@@ -60,41 +60,41 @@ func TestArgumentsCanBeKept(t *testing.T) {
 	require.Eventually(t, func() bool {
 		kept.mu.Lock()
 		defer kept.mu.Unlock()
-		return len(kept.keep) == 600
-	}, within, time.Millisecond)
+		return len(kept.current) == 600
+	}, testTimeout, time.Millisecond)
 	kept.mu.Lock()
 	defer kept.mu.Unlock()
-	for i, see := range kept.keep {
-		require.Equal(t, kept.kinds[i], see())
+	for i, see := range kept.current {
+		require.Equal(t, kept.original[i], see())
 	}
 }
-
-// ---- contexts
 
 func TestWhyTheContextOfACallEnds(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name string
-		end  func(w *world, c *client, id string)
+		end  func(srv *testServer, c *testClient, id string)
 		want error
 	}{
-		{"the client closes the socket", func(_ *world, c *client, _ string) { go c.leave() }, hubsys.ErrDisconnected}, // all these after DisconnectGrace
-		{"the client vanishes", func(_ *world, c *client, _ string) { _ = c.ws.CloseNow() }, hubsys.ErrDisconnected},
-		{"the client says goodbye", func(_ *world, c *client, _ string) { c.send(goodbye) }, hubsys.ErrDisconnected},
-		{"the connection is aborted", func(w *world, c *client, _ string) { c.send(invocation("", "Do", "abort", []any{})) }, hubsys.ErrDisconnected},
-		{"the client cancels the call", func(_ *world, c *client, id string) {
+		{"the client closes the socket", func(_ *testServer, c *testClient, _ string) { go c.close() }, hubsys.ErrDisconnected}, // all these after DisconnectGrace
+		{"the client vanishes", func(_ *testServer, c *testClient, _ string) { _ = c.ws.CloseNow() }, hubsys.ErrDisconnected},
+		{"the client says goodbye", func(_ *testServer, c *testClient, _ string) { c.send(closeJSON) }, hubsys.ErrDisconnected},
+		{"the connection is aborted", func(srv *testServer, c *testClient, _ string) { c.send(invocation("", "Do", "abort", []any{})) }, hubsys.ErrDisconnected},
+		{"the client cancels the call", func(_ *testServer, c *testClient, id string) {
 			c.send(`{"type":5,"invocationId":"no such call"}`, `{"type":5,"invocationId":"`+id+`"}`)
 		}, hubsys.ErrCanceled},
-		{"the system shuts down", func(w *world, _ *client, _ string) { go func() { _ = w.sys.Shutdown(context.Background()) }() }, hubsys.ErrShutdown},
+		{"the system shuts down", func(srv *testServer, _ *testClient, _ string) {
+			go func() { _ = srv.sys.Shutdown(context.Background()) }()
+		}, hubsys.ErrShutdown},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, setup{
+			srv := newTestServer(t, testConfig{
 				HubOptions:      hubsys.HubOptions{MaximumParallelInvocationsPerClient: 2, DisconnectGrace: 100 * time.Millisecond},
 				EndpointOptions: hubsys.EndpointOptions{CloseTimeout: quickClose},
 			})
 			started, causes, derived := make(chan struct{}), make(chan error, 1), make(chan error, 1)
-			w.on("run", func(ctx context.Context, h *lab, _ []json.RawMessage) (any, error) {
+			srv.handle("run", func(ctx context.Context, h *testHub, _ []json.RawMessage) (any, error) {
 				close(started)
 				child, cancel := context.WithCancel(ctx)
 				defer cancel()
@@ -103,54 +103,57 @@ func TestWhyTheContextOfACallEnds(t *testing.T) {
 				causes <- context.Cause(ctx)
 				return "late", ctx.Err()
 			})
-			w.on("abort", func(_ context.Context, h *lab, _ []json.RawMessage) (any, error) { h.Call().Abort(); return nil, nil })
-			c := dial(t, w.url)
+			srv.handle("abort", func(_ context.Context, h *testHub, _ []json.RawMessage) (any, error) {
+				h.Call().Abort()
+				return nil, nil
+			})
+			c := dial(t, srv.url)
 			id := c.call("Do", "run", []any{})
-			wait(t, started)
-			test.end(w, c, id)
-			require.Equal(t, test.want, wait(t, causes))
-			require.Equal(t, test.want, wait(t, derived))
+			receive(t, started)
+			test.end(srv, c, id)
+			require.Equal(t, test.want, receive(t, causes))
+			require.Equal(t, test.want, receive(t, derived))
 			if test.want == hubsys.ErrCanceled { // such a call is answered, and its connection lives
 				require.Equal(t, `{"type":3,"invocationId":"1","error":"An unexpected error occurred invoking 'Do' on the server."}`, c.next().raw)
-				c.quiet()
+				c.requireNoMessages()
 			}
 		})
 	}
 }
 
 func TestACallCanBeStoppedByItsPID(t *testing.T) {
-	w := newWorld(t, setup{})
+	srv := newTestServer(t, testConfig{})
 	pids := make(chan *actor.PID, 1)
-	w.on("run", func(ctx context.Context, h *lab, _ []json.RawMessage) (any, error) {
+	srv.handle("run", func(ctx context.Context, h *testHub, _ []json.RawMessage) (any, error) {
 		pids <- h.Call().PID()
 		message := <-h.Call().Inbox()
 		<-ctx.Done()
 		require.ErrorIs(t, context.Cause(ctx), hubsys.ErrStopped)
 		return message, nil
 	})
-	c := dial(t, w.url)
+	c := dial(t, srv.url)
 	id := c.call("Do", "run", []any{})
-	pid := wait(t, pids)
-	w.sys.ActorSystem().Root.Send(pid, "hello")
-	w.sys.ActorSystem().Root.Stop(pid)
-	require.Equal(t, `"hello"`, string(c.await(id).Result))
+	pid := receive(t, pids)
+	srv.sys.ActorSystem().Root.Send(pid, "hello")
+	srv.sys.ActorSystem().Root.Stop(pid)
+	require.Equal(t, `"hello"`, string(c.awaitCompletion(id).Result))
 }
 
 func TestACallCanBeKept(t *testing.T) {
-	w := newWorld(t, setup{EndpointOptions: hubsys.EndpointOptions{Authenticate: byQuery}})
+	srv := newTestServer(t, testConfig{EndpointOptions: hubsys.EndpointOptions{Authenticate: authenticateByQuery}})
 	type kept struct {
 		ctx  context.Context
-		hub  *lab
+		hub  *testHub
 		call *hubsys.Call
 	}
 	calls := make(chan kept, 1)
-	w.on("keep", func(ctx context.Context, h *lab, _ []json.RawMessage) (any, error) {
+	srv.handle("keep", func(ctx context.Context, h *testHub, _ []json.RawMessage) (any, error) {
 		calls <- kept{ctx, h, h.Call()}
 		return nil, nil
 	})
-	c := dial(t, w.url+"?user=ada&key=value")
+	c := dial(t, srv.url+"?user=ada&key=value")
 	c.do("keep")
-	k := wait(t, calls)
+	k := receive(t, calls)
 	check := func() {
 		require.Len(t, k.call.ConnectionID(), 22)
 		require.Equal(t, "ada", k.call.UserID())
@@ -167,34 +170,32 @@ func TestACallCanBeKept(t *testing.T) {
 	require.ErrorIs(t, k.hub.Clients().Caller().Send(k.ctx, "late"), hubsys.ErrReturned)
 	require.NoError(t, k.hub.Clients().Caller().Send(context.Background(), "late"))
 	require.NoError(t, k.hub.Groups().Add(context.Background(), k.call.ConnectionID(), "group"))
-	require.NoError(t, w.hub.Clients().Group("group").Send(context.Background(), "grouped"))
-	c.got("late")
-	c.got("grouped")
+	require.NoError(t, srv.hub.Clients().Group("group").Send(context.Background(), "grouped"))
+	c.requireInvocation("late")
+	c.requireInvocation("grouped")
 	select {
 	case <-k.call.Aborted():
 		require.Fail(t, "the connection lives")
 	default:
 	}
 	k.call.Abort()
-	wait(t, k.call.Aborted())
-	require.Equal(t, goodbye, c.next().raw)
-	require.EqualValues(t, 1000, c.ended())
+	receive(t, k.call.Aborted())
+	require.Equal(t, closeJSON, c.next().raw)
+	require.EqualValues(t, 1000, c.requireClosed())
 	check()
 	k.call.Abort()
 	require.NoError(t, k.hub.Clients().Caller().Send(context.Background(), "gone"))
 	require.NoError(t, k.hub.Groups().Add(context.Background(), k.call.ConnectionID(), "group"))
 }
 
-// ---- calls at the same time
-
 func TestAsManyCallsAtOnceAsTheLimitSays(t *testing.T) {
 	for _, limit := range []int{1, 3} {
 		t.Run(fmt.Sprint("parallel=", limit), func(t *testing.T) {
 			const calls = 60
-			w := newWorld(t, setup{HubOptions: hubsys.HubOptions{MaximumParallelInvocationsPerClient: limit}})
+			srv := newTestServer(t, testConfig{HubOptions: hubsys.HubOptions{MaximumParallelInvocationsPerClient: limit}})
 			var running atomic.Int32
 			full := make(chan struct{})
-			w.on("together", func(context.Context, *lab, []json.RawMessage) (any, error) {
+			srv.handle("together", func(context.Context, *testHub, []json.RawMessage) (any, error) {
 				n := int(running.Add(1))
 				defer running.Add(-1)
 				if n > limit {
@@ -210,7 +211,7 @@ func TestAsManyCallsAtOnceAsTheLimitSays(t *testing.T) {
 				<-full // until as many run as may
 				return nil, nil
 			})
-			c := dial(t, w.url)
+			c := dial(t, srv.url)
 			var records []string
 			for i := range calls {
 				records = append(records, invocation(fmt.Sprint(i), "Do", "together", []any{}))
@@ -232,16 +233,16 @@ func TestAsManyCallsAtOnceAsTheLimitSays(t *testing.T) {
 
 // What is no call is handled while calls are running.
 func TestPingsCancelsAndClosesDoNotWaitForCalls(t *testing.T) {
-	w := newWorld(t, setup{})
+	srv := newTestServer(t, testConfig{})
 	started := make(chan struct{})
-	w.on("run", func(ctx context.Context, _ *lab, _ []json.RawMessage) (any, error) {
+	srv.handle("run", func(ctx context.Context, _ *testHub, _ []json.RawMessage) (any, error) {
 		close(started)
 		<-ctx.Done()
 		return nil, context.Cause(ctx)
 	})
-	c := dial(t, w.url)
+	c := dial(t, srv.url)
 	c.call("Do", "run", []any{})
-	wait(t, started)
+	receive(t, started)
 	c.send(invocation("waits", "Echo", 1), `{"type":6}`, `{"type":5,"invocationId":"1"}`)
 	require.Equal(t, "1", c.next().InvocationID)
 	require.Equal(t, `{"type":3,"invocationId":"waits","result":1}`, c.next().raw)
@@ -249,19 +250,19 @@ func TestPingsCancelsAndClosesDoNotWaitForCalls(t *testing.T) {
 
 // A canceled call that has not begun yet begins canceled, and is answered.
 func TestACallCanBeCanceledBeforeItBegins(t *testing.T) {
-	w := newWorld(t, setup{})
+	srv := newTestServer(t, testConfig{})
 	running := make(chan struct{})
-	w.on("first", func(ctx context.Context, _ *lab, _ []json.RawMessage) (any, error) {
+	srv.handle("first", func(ctx context.Context, _ *testHub, _ []json.RawMessage) (any, error) {
 		close(running)
 		<-ctx.Done()
 		return 1, nil
 	})
-	w.on("second", func(ctx context.Context, _ *lab, _ []json.RawMessage) (any, error) {
+	srv.handle("second", func(ctx context.Context, _ *testHub, _ []json.RawMessage) (any, error) {
 		return fmt.Sprint(context.Cause(ctx)), nil
 	})
-	c := dial(t, w.url)
+	c := dial(t, srv.url)
 	first := c.call("Do", "first", []any{})
-	wait(t, running)
+	receive(t, running)
 	c.send(invocation("second", "Do", "second", []any{}), `{"type":5,"invocationId":"second"}`, `{"type":5,"invocationId":"`+first+`"}`)
 	require.Equal(t, first, c.next().InvocationID)
 	require.Equal(t, `"hubsys: the client has canceled the invocation"`, string(c.next().Result))

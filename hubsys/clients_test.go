@@ -20,21 +20,23 @@ import (
 )
 
 // byQuery takes everybody for who they say they are.
-func byQuery(r *http.Request) (*hubsys.Principal, error) {
+func authenticateByQuery(r *http.Request) (*hubsys.Principal, error) {
 	return &hubsys.Principal{UserID: r.URL.Query().Get("user"), Claims: map[string]any{"role": r.URL.Query().Get("role")}}, nil
 }
 
 // party is five clients of one hub: two connections of ada, two of bob, one of nobody. 0, 1 and 2 are in the group red, 2 and 3 in
 // the group blue, 4 in the group without a name.
-type party struct {
-	*world
-	clients []*client
+type audienceFixture struct {
+	*testServer
+	clients []*testClient
 	ids     []string
 }
 
-func newParty(t *testing.T) *party {
-	p := &party{world: newWorld(t, setup{EndpointOptions: hubsys.EndpointOptions{Authenticate: byQuery}})}
-	p.on("id", func(_ context.Context, h *lab, _ []json.RawMessage) (any, error) { return h.Call().ConnectionID(), nil })
+func newAudienceFixture(t *testing.T) *audienceFixture {
+	p := &audienceFixture{testServer: newTestServer(t, testConfig{EndpointOptions: hubsys.EndpointOptions{Authenticate: authenticateByQuery}})}
+	p.handle("id", func(_ context.Context, h *testHub, _ []json.RawMessage) (any, error) {
+		return h.Call().ConnectionID(), nil
+	})
 	for _, user := range []string{"ada", "ada", "bob", "bob", ""} {
 		c := dial(t, p.url+"?user="+user)
 		var id string
@@ -50,28 +52,28 @@ func newParty(t *testing.T) *party {
 }
 
 // send runs something as a call of client 0.
-func (p *party) send(f func(ctx context.Context, h *lab) error) {
+func (p *audienceFixture) runInCall(f func(ctx context.Context, h *testHub) error) {
 	p.t.Helper()
-	p.on("send", func(ctx context.Context, h *lab, _ []json.RawMessage) (any, error) { return nil, f(ctx, h) })
+	p.handle("send", func(ctx context.Context, h *testHub, _ []json.RawMessage) (any, error) { return nil, f(ctx, h) })
 	require.Equal(p.t, "null", p.clients[0].do("send"))
 }
 
 // received is how often each client has got a message.
-func (p *party) received(target string) (counts [5]int) {
+func (p *audienceFixture) receivedCounts(target string) (counts [5]int) {
 	p.t.Helper()
 	for i, c := range p.clients {
 		c.invoke("Echo", 1)
-		for _, r := range c.aside {
-			require.Equal(p.t, invocationText(target, "argument"), r.raw)
+		for _, r := range c.skipped {
+			require.Equal(p.t, serverInvocation(target, "argument"), r.raw)
 			counts[i]++
 		}
-		c.aside = nil
+		c.skipped = nil
 	}
 	return counts
 }
 
 func TestEveryAudienceOfACall(t *testing.T) {
-	p := newParty(t)
+	p := newAudienceFixture(t)
 	for name, test := range map[string]struct {
 		to   func(c hubsys.CallerClients) hubsys.Receiver
 		want [5]int
@@ -102,13 +104,15 @@ func TestEveryAudienceOfACall(t *testing.T) {
 		"User without a name":     {func(c hubsys.CallerClients) hubsys.Receiver { return c.User("") }, [5]int{}},
 		"Users":                   {func(c hubsys.CallerClients) hubsys.Receiver { return c.Users("ada", "nobody", "bob") }, [5]int{1, 1, 1, 1}},
 	} {
-		p.send(func(ctx context.Context, h *lab) error { return test.to(h.Clients()).Send(ctx, "Receive", "argument") })
-		require.Equal(t, test.want, p.received("Receive"), name)
+		p.runInCall(func(ctx context.Context, h *testHub) error {
+			return test.to(h.Clients()).Send(ctx, "Receive", "argument")
+		})
+		require.Equal(t, test.want, p.receivedCounts("Receive"), name)
 	}
 }
 
 func TestEveryAudienceFromOutside(t *testing.T) {
-	p := newParty(t)
+	p := newAudienceFixture(t)
 	c := p.hub.Clients()
 	for name, test := range map[string]struct {
 		to   hubsys.Receiver
@@ -125,12 +129,12 @@ func TestEveryAudienceFromOutside(t *testing.T) {
 		"Users":       {c.Users("bob", ""), [5]int{2: 1, 3: 1}},
 	} {
 		require.NoError(t, test.to.Send(t.Context(), "Receive", "argument"), name)
-		require.Equal(t, test.want, p.received("Receive"), name)
+		require.Equal(t, test.want, p.receivedCounts("Receive"), name)
 	}
 }
 
 func TestGroupsAreEnteredAndLeft(t *testing.T) {
-	p := newParty(t)
+	p := newAudienceFixture(t)
 	groups, ctx := p.hub.Groups(), t.Context()
 	in := func(want ...int) {
 		t.Helper()
@@ -139,7 +143,7 @@ func TestGroupsAreEnteredAndLeft(t *testing.T) {
 		for _, i := range want {
 			counts[i] = 1
 		}
-		require.Equal(t, counts, p.received("Receive"))
+		require.Equal(t, counts, p.receivedCounts("Receive"))
 	}
 	in()
 	require.NoError(t, groups.Add(ctx, p.ids[0], "new"))
@@ -153,41 +157,41 @@ func TestGroupsAreEnteredAndLeft(t *testing.T) {
 	require.NoError(t, groups.Remove(ctx, "no such", "new"))
 	in(0)
 	// From inside of a call it is there when Add has returned.
-	p.send(func(ctx context.Context, h *lab) error {
+	p.runInCall(func(ctx context.Context, h *testHub) error {
 		err := h.Groups().Remove(ctx, h.Call().ConnectionID(), "new")
 		err = errors.Join(err, h.Clients().Group("new").Send(ctx, "Receive", "none"))
 		err = errors.Join(err, h.Groups().Add(ctx, h.Call().ConnectionID(), "new"))
 		return errors.Join(err, h.Clients().Group("new").Send(ctx, "Receive", "argument"))
 	})
-	require.Equal(t, [5]int{1}, p.received("Receive"))
+	require.Equal(t, [5]int{1}, p.receivedCounts("Receive"))
 	// A connection that closes leaves its groups by itself.
-	p.clients[0].send(goodbye)
-	require.Equal(t, goodbye, p.clients[0].next().raw)
-	require.EqualValues(t, 1000, p.clients[0].ended())
+	p.clients[0].send(closeJSON)
+	require.Equal(t, closeJSON, p.clients[0].next().raw)
+	require.EqualValues(t, 1000, p.clients[0].requireClosed())
 	require.NoError(t, groups.Add(ctx, p.ids[0], "new"))
 	require.NoError(t, p.hub.Clients().Group("new").Send(ctx, "Receive", "argument"))
 }
 
 func TestTypedMessages(t *testing.T) {
-	w := newWorld(t, setup{})
-	c := dial(t, w.url)
-	all, ctx := w.hub.Clients().All(), t.Context()
+	srv := newTestServer(t, testConfig{})
+	c := dial(t, srv.url)
+	all, ctx := srv.hub.Clients().All(), t.Context()
 	require.NoError(t, typed.Message0("zero").Send(ctx, all))
 	require.NoError(t, typed.Message1[int]("one").Send(ctx, all, 1))
 	require.NoError(t, typed.Message2[int, string]("two").Send(ctx, all, 1, "2"))
 	require.NoError(t, typed.Message3[int, string, []byte]("three").Send(ctx, all, 1, "2", []byte("3")))
 	require.NoError(t, typed.Message4[int, string, *point, any]("Four").Send(ctx, all, 1, "2", &point{3, 4}, nil))
-	c.got("zero")
-	c.got("one", 1)
-	c.got("two", 1, "2")
-	c.got("three", 1, "2", []byte("3"))
+	c.requireInvocation("zero")
+	c.requireInvocation("one", 1)
+	c.requireInvocation("two", 1, "2")
+	c.requireInvocation("three", 1, "2", []byte("3"))
 	require.Equal(t, `{"type":1,"target":"Four","arguments":[1,"2",{"x":3,"y":4},null]}`, c.next().raw, "the name as it was given")
 }
 
 func TestErrorsOfSend(t *testing.T) {
-	w := newWorld(t, setup{})
-	c := dial(t, w.url)
-	all := w.hub.Clients().All()
+	srv := newTestServer(t, testConfig{})
+	c := dial(t, srv.url)
+	all := srv.hub.Clients().All()
 	ended, cancel := context.WithCancelCause(t.Context())
 	cancel(errors.New("enough"))
 	require.EqualError(t, all.Send(ended, "x"), "enough")
@@ -196,56 +200,56 @@ func TestErrorsOfSend(t *testing.T) {
 	var panicked *hubsys.PanicError
 	require.ErrorAs(t, err, &panicked)
 	require.Equal(t, "marshal", panicked.Value)
-	c.quiet()
-	c.leave()
-	require.NoError(t, w.sys.Shutdown(t.Context()))
+	c.requireNoMessages()
+	c.close()
+	require.NoError(t, srv.sys.Shutdown(t.Context()))
 	require.ErrorIs(t, all.Send(t.Context(), "x"), hubsys.ErrShutdown)
-	require.ErrorIs(t, w.hub.Clients().User("x").Send(t.Context(), "x"), hubsys.ErrShutdown)
+	require.ErrorIs(t, srv.hub.Clients().User("x").Send(t.Context(), "x"), hubsys.ErrShutdown)
 }
 
 func TestHubsOfOneSystemAreSeparate(t *testing.T) {
-	w := newWorld(t, setup{EndpointOptions: hubsys.EndpointOptions{Authenticate: byQuery}})
-	other := register(t, w.sys, func(context.Context) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
-	require.NoError(t, other.Map("/lab/other", hubsys.EndpointOptions{Authenticate: byQuery}))
-	mine, _ := dialID(t, w.url, nil)
-	theirs, theirID := dialID(t, w.url+"/other", nil)
+	srv := newTestServer(t, testConfig{EndpointOptions: hubsys.EndpointOptions{Authenticate: authenticateByQuery}})
+	other := register(t, srv.sys, func(context.Context) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
+	require.NoError(t, other.Map("/test/other", hubsys.EndpointOptions{Authenticate: authenticateByQuery}))
+	mine, _ := dialWithID(t, srv.url, nil)
+	theirs, theirID := dialWithID(t, srv.url+"/other", nil)
 	ctx := t.Context()
-	require.NoError(t, w.hub.Groups().Add(ctx, theirID, "group"))
+	require.NoError(t, srv.hub.Groups().Add(ctx, theirID, "group"))
 	require.NoError(t, other.Groups().Add(ctx, theirID, "group"))
-	c := w.hub.Clients()
+	c := srv.hub.Clients()
 	for _, to := range []hubsys.Receiver{c.All(), c.Client(theirID), c.Group("group"), c.User("")} {
 		require.NoError(t, to.Send(ctx, "not for them"))
 	}
 	require.NoError(t, other.Clients().Group("group").Send(ctx, "for them"))
-	theirs.got("for them")
+	theirs.requireInvocation("for them")
 	require.Equal(t, `"base"`, string(theirs.invoke("Inherited").Result))
-	require.Empty(t, theirs.aside)
-	mine.got("not for them")
-	mine.quiet()
-	require.Contains(t, mine.fails("Inherited"), "Method does not exist.")
+	require.Empty(t, theirs.skipped)
+	mine.requireInvocation("not for them")
+	mine.requireNoMessages()
+	require.Contains(t, mine.invokeError("Inherited"), "Method does not exist.")
 }
 
 func TestTwoEndpointsOfAHubShareItsGroups(t *testing.T) {
-	w := newWorld(t, setup{})
-	require.NoError(t, w.hub.Map("/lab/second", hubsys.EndpointOptions{Authenticate: byQuery}))
-	first, firstID := dialID(t, w.url, nil)
-	second, secondID := dialID(t, w.url+"/second", nil)
+	srv := newTestServer(t, testConfig{})
+	require.NoError(t, srv.hub.Map("/test/second", hubsys.EndpointOptions{Authenticate: authenticateByQuery}))
+	first, firstID := dialWithID(t, srv.url, nil)
+	second, secondID := dialWithID(t, srv.url+"/second", nil)
 	ctx := t.Context()
-	require.NoError(t, errors.Join(w.hub.Groups().Add(ctx, firstID, "group"), w.hub.Groups().Add(ctx, secondID, "group")))
-	require.NoError(t, w.hub.Clients().Group("group").Send(ctx, "group"))
-	require.NoError(t, w.hub.Clients().All().Send(ctx, "all"))
-	require.NoError(t, w.hub.Clients().Client(secondID).Send(ctx, "second"))
-	for _, c := range []*client{first, second} {
-		c.got("group")
-		c.got("all")
+	require.NoError(t, errors.Join(srv.hub.Groups().Add(ctx, firstID, "group"), srv.hub.Groups().Add(ctx, secondID, "group")))
+	require.NoError(t, srv.hub.Clients().Group("group").Send(ctx, "group"))
+	require.NoError(t, srv.hub.Clients().All().Send(ctx, "all"))
+	require.NoError(t, srv.hub.Clients().Client(secondID).Send(ctx, "second"))
+	for _, c := range []*testClient{first, second} {
+		c.requireInvocation("group")
+		c.requireInvocation("all")
 	}
-	second.got("second")
-	first.quiet()
+	second.requireInvocation("second")
+	first.requireNoMessages()
 }
 
 // Messages from one sender to one client arrive in their order, whatever audience they were sent to.
 func TestOrderIsKeptAcrossAudiences(t *testing.T) {
-	p := newParty(t)
+	p := newAudienceFixture(t)
 	const senders, each = 8, 200
 	var all sync.WaitGroup
 	for s := range senders {
@@ -261,33 +265,33 @@ func TestOrderIsKeptAcrossAudiences(t *testing.T) {
 	for i, c := range p.clients {
 		c.invoke("Echo", 1)
 		last := map[float64]float64{}
-		for _, r := range c.aside {
+		for _, r := range c.skipped {
 			s, n := r.Arguments[0].(float64), r.Arguments[1].(float64)
 			before, any := last[s]
 			require.True(t, !any || before < n, "client %d: %v after %v", i, n, before)
 			last[s] = n
 		}
 		if i == 2 {
-			require.Len(t, c.aside, senders*each)
+			require.Len(t, c.skipped, senders*each)
 		}
 	}
 }
 
 // All members of a group see its messages in one order, however many send.
 func TestMembersOfAGroupSeeOneOrder(t *testing.T) {
-	w := newWorld(t, setup{})
+	srv := newTestServer(t, testConfig{})
 	const clients, senders, each = 12, 6, 100
-	var cs []*client
+	var cs []*testClient
 	for range clients {
-		c, id := dialID(t, w.url, nil)
-		require.NoError(t, w.hub.Groups().Add(t.Context(), id, "group"))
+		c, id := dialWithID(t, srv.url, nil)
+		require.NoError(t, srv.hub.Groups().Add(t.Context(), id, "group"))
 		cs = append(cs, c)
 	}
 	var all sync.WaitGroup
 	for s := range senders {
 		all.Go(func() {
 			for i := range each {
-				assert.NoError(t, w.hub.Clients().Group("group").Send(context.Background(), "n", fmt.Sprint(s, ":", i)))
+				assert.NoError(t, srv.hub.Clients().Group("group").Send(context.Background(), "n", fmt.Sprint(s, ":", i)))
 			}
 		})
 	}
@@ -307,7 +311,7 @@ func TestMembersOfAGroupSeeOneOrder(t *testing.T) {
 
 // Any actor can send by the hub's address.
 func TestSendingToTheHubsPID(t *testing.T) {
-	p := newParty(t)
+	p := newAudienceFixture(t)
 	root := p.sys.ActorSystem().Root
 	names := func(names ...string) *troupev1.Names { return &troupev1.Names{Names: names} }
 	for name, test := range map[string]struct {
@@ -320,10 +324,10 @@ func TestSendingToTheHubsPID(t *testing.T) {
 		"users":       {&troupev1.Send{To: &troupev1.Send_Users{Users: names("bob")}}, [5]int{2: 1, 3: 1}},
 	} {
 		test.message.Target, test.message.Arguments = "Receive", []byte(`["argument"]`)
-		answer, err := root.RequestFuture(p.hub.PID(), test.message, within).Result()
+		answer, err := root.RequestFuture(p.hub.PID(), test.message, testTimeout).Result()
 		require.NoError(t, err)
 		require.Empty(t, answer.(*troupev1.SendResult).GetError(), name)
-		require.Equal(t, test.want, p.received("Receive"), name)
+		require.Equal(t, test.want, p.receivedCounts("Receive"), name)
 	}
 	for name, message := range map[string]*troupev1.Send{
 		"nobody":         {Target: "Receive"},
@@ -331,24 +335,26 @@ func TestSendingToTheHubsPID(t *testing.T) {
 		"bad arguments":  {To: &troupev1.Send_Users{Users: names("bob")}, Target: "Receive", Arguments: []byte(`{"a":1}`)},
 		"half arguments": {To: &troupev1.Send_Users{Users: names("bob")}, Target: "Receive", Arguments: []byte(`[1`)},
 	} {
-		answer, err := root.RequestFuture(p.hub.PID(), message, within).Result()
+		answer, err := root.RequestFuture(p.hub.PID(), message, testTimeout).Result()
 		require.NoError(t, err)
 		require.NotEmpty(t, answer.(*troupev1.SendResult).GetError(), name)
 	}
-	require.Zero(t, p.received("Receive"))
+	require.Zero(t, p.receivedCounts("Receive"))
 }
 
 // A connection that closes while it is put into a group does not stay in it. Arguments that cannot be encoded are an error as long as
 // there is somebody to encode them for.
 func TestNoGhostsInGroups(t *testing.T) {
-	w := newWorld(t, setup{EndpointOptions: hubsys.EndpointOptions{Authenticate: byQuery}})
+	srv := newTestServer(t, testConfig{EndpointOptions: hubsys.EndpointOptions{Authenticate: authenticateByQuery}})
 	empty := func() bool {
-		c, unsendable := w.hub.Clients(), make(chan int)
+		c, unsendable := srv.hub.Clients(), make(chan int)
 		return errors.Join(c.Group("group").Send(t.Context(), "x", unsendable), c.User("ada").Send(t.Context(), "x", unsendable), c.All().Send(t.Context(), "x", unsendable)) == nil
 	}
-	w.on("id", func(_ context.Context, h *lab, _ []json.RawMessage) (any, error) { return h.Call().ConnectionID(), nil })
+	srv.handle("id", func(_ context.Context, h *testHub, _ []json.RawMessage) (any, error) {
+		return h.Call().ConnectionID(), nil
+	})
 	for range 50 {
-		c := dial(t, w.url+"?user=ada")
+		c := dial(t, srv.url+"?user=ada")
 		var id string
 		require.NoError(t, json.Unmarshal([]byte(c.do("id")), &id))
 		require.False(t, empty())
@@ -356,23 +362,23 @@ func TestNoGhostsInGroups(t *testing.T) {
 		go func() {
 			var err error
 			for range 20 {
-				err = errors.Join(err, w.hub.Groups().Add(context.Background(), id, "group"))
+				err = errors.Join(err, srv.hub.Groups().Add(context.Background(), id, "group"))
 			}
 			added <- err
 		}()
 		_ = c.ws.CloseNow()
-		require.NoError(t, wait(t, added))
+		require.NoError(t, receive(t, added))
 	}
-	require.Eventually(t, empty, within, time.Millisecond)
+	require.Eventually(t, empty, testTimeout, time.Millisecond)
 }
 
 // Whoever has read the answer to its handshake is a client: nothing that is sent from then on passes it by.
 func TestAClientIsKnownWhenItsHandshakeIsAnswered(t *testing.T) {
-	w := newWorld(t, setup{})
+	srv := newTestServer(t, testConfig{})
 	for range 200 {
-		c := dial(t, w.url)
-		require.NoError(t, w.hub.Clients().All().Send(t.Context(), "hello"))
-		c.got("hello")
-		c.leave()
+		c := dial(t, srv.url)
+		require.NoError(t, srv.hub.Clients().All().Send(t.Context(), "hello"))
+		c.requireInvocation("hello")
+		c.close()
 	}
 }

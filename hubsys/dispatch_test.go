@@ -16,7 +16,7 @@ import (
 )
 
 // faulty is a hub in which everything goes wrong.
-type faulty struct{ hubsys.Hub }
+type errorHub struct{ hubsys.Hub }
 
 type (
 	failingJSON   struct{}
@@ -28,29 +28,29 @@ func (failingJSON) MarshalJSON() ([]byte, error)   { return nil, errors.New("not
 func (panickingJSON) MarshalJSON() ([]byte, error) { panic("marshal") }
 func (*strictArg) UnmarshalJSON([]byte) error      { panic("unmarshal") }
 
-func (*faulty) Takes(int, string)       {}
-func (*faulty) Error() error            { return errors.New("secret") }
-func (*faulty) HubError() error         { return hubsys.Errorf("for %s", "you") }
-func (*faulty) WrappedHubError() error  { return fmt.Errorf("secret: %w", hubsys.Errorf("wrapped")) }
-func (*faulty) NilHubError() error      { var err *hubsys.HubError; _ = err; return nil }
-func (*faulty) Panic()                  { panic("secret") }
-func (*faulty) PanicError()             { panic(errors.New("secret")) }
-func (*faulty) PanicHubError()          { panic(hubsys.Errorf("from a panic")) }
-func (*faulty) PanicNil()               { panic(nil) }
-func (*faulty) NilMap()                 { var m map[string]int; m["a"] = 1 }
-func (*faulty) Goexit()                 { runtime.Goexit() }
-func (*faulty) FailingResult() any      { return failingJSON{} }
-func (*faulty) PanickingResult() any    { return panickingJSON{} }
-func (*faulty) ChannelResult() any      { return make(chan int) }
-func (*faulty) PanickingArg(*strictArg) {}
-func (h *faulty) FailingSend(ctx context.Context) error {
+func (*errorHub) Takes(int, string)       {}
+func (*errorHub) Error() error            { return errors.New("secret") }
+func (*errorHub) HubError() error         { return hubsys.Errorf("for %s", "you") }
+func (*errorHub) WrappedHubError() error  { return fmt.Errorf("secret: %w", hubsys.Errorf("wrapped")) }
+func (*errorHub) NilHubError() error      { var err *hubsys.HubError; _ = err; return nil }
+func (*errorHub) Panic()                  { panic("secret") }
+func (*errorHub) PanicError()             { panic(errors.New("secret")) }
+func (*errorHub) PanicHubError()          { panic(hubsys.Errorf("from a panic")) }
+func (*errorHub) PanicNil()               { panic(nil) }
+func (*errorHub) NilMap()                 { var m map[string]int; m["a"] = 1 }
+func (*errorHub) Goexit()                 { runtime.Goexit() }
+func (*errorHub) FailingResult() any      { return failingJSON{} }
+func (*errorHub) PanickingResult() any    { return panickingJSON{} }
+func (*errorHub) ChannelResult() any      { return make(chan int) }
+func (*errorHub) PanickingArg(*strictArg) {}
+func (h *errorHub) FailingSend(ctx context.Context) error {
 	return h.Clients().All().Send(ctx, "x", failingJSON{})
 }
-func (h *faulty) PanickingSend(ctx context.Context) error {
+func (h *errorHub) PanickingSend(ctx context.Context) error {
 	return h.Clients().All().Send(ctx, "x", 1, panickingJSON{})
 }
 
-func (h *faulty) Lenient(ctx context.Context) (string, error) {
+func (h *errorHub) Lenient(ctx context.Context) (string, error) {
 	if err := h.Clients().All().Send(ctx, "x", panickingJSON{}); err != nil {
 		return "went on", nil
 	}
@@ -58,58 +58,58 @@ func (h *faulty) Lenient(ctx context.Context) (string, error) {
 }
 
 const (
-	unexpected = "An unexpected error occurred invoking '%s' on the server."
-	notInvoked = "Failed to invoke '%s' due to an error on the server."
+	unexpectedErrorFormat = "An unexpected error occurred invoking '%s' on the server."
+	notInvokedFormat      = "Failed to invoke '%s' due to an error on the server."
 )
 
 // outcomes are the texts of failed calls: what everybody sees, and what is added with detailed errors ("…": and more).
-var outcomes = []struct {
+var failedCalls = []struct {
 	method   string
 	args     []any
 	text     string
 	detailed string
 	as       string // the name in the text, if it is not the method
 }{
-	{"NoSuch", nil, notInvoked + " HubException: Method does not exist.", "", ""},
-	{"nOsUCH", []any{1, 2}, notInvoked + " HubException: Method does not exist.", "", ""},
-	{"Takes", nil, notInvoked, " Error: Invocation provides 0 argument(s) but target expects 2.", ""},
-	{"TAKES", []any{1}, notInvoked, " Error: Invocation provides 1 argument(s) but target expects 2.", "Takes"},
-	{"Takes", []any{1, "2", 3}, notInvoked, " Error: Invocation provides 3 argument(s) but target expects 2.", ""},
-	{"Takes", []any{"1", "2"}, notInvoked, " Error: Error binding arguments. Make sure that the types of the provided values match the types of the hub method being invoked.", ""},
-	{"Takes", []any{nil, "2"}, notInvoked, " Error: Error binding arguments. Make sure that the types of the provided values match the types of the hub method being invoked.", ""},
-	{"Takes", []any{1.5, "2"}, notInvoked, " Error: Error binding arguments. Make sure that the types of the provided values match the types of the hub method being invoked.", ""},
-	{"Error", nil, unexpected, " Error: secret", ""},
-	{"error", nil, unexpected, " Error: secret", "Error"},
-	{"HubError", nil, unexpected + " HubException: for you", "", ""},
-	{"WrappedHubError", nil, unexpected + " HubException: wrapped", "", ""},
-	{"Panic", nil, unexpected, " Error: panic: secret", ""},
-	{"PanicError", nil, unexpected, " Error: panic: secret", ""},
-	{"PanicHubError", nil, unexpected + " HubException: from a panic", "", ""},
-	{"PanicNil", nil, unexpected, " Error: panic: panic called with nil argument…", ""},
-	{"NilMap", nil, unexpected, " Error: panic: assignment to entry in nil map", ""},
-	{"Goexit", nil, unexpected, " Error: runtime.Goexit was called", ""},
-	{"FailingResult", nil, unexpected, " Error: json: error calling MarshalJSON…", ""},
-	{"PanickingResult", nil, unexpected, " Error: panic: marshal", ""},
-	{"ChannelResult", nil, unexpected, " Error: json: unsupported type: chan int", ""},
-	{"PanickingArg", []any{1}, unexpected, " Error: panic: unmarshal", ""},
-	{"FailingSend", nil, unexpected, ` Error: hubsys: the arguments of "x" cannot be encoded: json: error calling MarshalJSON…`, ""},
-	{"PanickingSend", nil, unexpected, ` Error: hubsys: the arguments of "x" cannot be encoded: panic: marshal`, ""},
+	{"NoSuch", nil, notInvokedFormat + " HubException: Method does not exist.", "", ""},
+	{"nOsUCH", []any{1, 2}, notInvokedFormat + " HubException: Method does not exist.", "", ""},
+	{"Takes", nil, notInvokedFormat, " Error: Invocation provides 0 argument(s) but target expects 2.", ""},
+	{"TAKES", []any{1}, notInvokedFormat, " Error: Invocation provides 1 argument(s) but target expects 2.", "Takes"},
+	{"Takes", []any{1, "2", 3}, notInvokedFormat, " Error: Invocation provides 3 argument(s) but target expects 2.", ""},
+	{"Takes", []any{"1", "2"}, notInvokedFormat, " Error: Error binding arguments. Make sure that the types of the provided values match the types of the hub method being invoked.", ""},
+	{"Takes", []any{nil, "2"}, notInvokedFormat, " Error: Error binding arguments. Make sure that the types of the provided values match the types of the hub method being invoked.", ""},
+	{"Takes", []any{1.5, "2"}, notInvokedFormat, " Error: Error binding arguments. Make sure that the types of the provided values match the types of the hub method being invoked.", ""},
+	{"Error", nil, unexpectedErrorFormat, " Error: secret", ""},
+	{"error", nil, unexpectedErrorFormat, " Error: secret", "Error"},
+	{"HubError", nil, unexpectedErrorFormat + " HubException: for you", "", ""},
+	{"WrappedHubError", nil, unexpectedErrorFormat + " HubException: wrapped", "", ""},
+	{"Panic", nil, unexpectedErrorFormat, " Error: panic: secret", ""},
+	{"PanicError", nil, unexpectedErrorFormat, " Error: panic: secret", ""},
+	{"PanicHubError", nil, unexpectedErrorFormat + " HubException: from a panic", "", ""},
+	{"PanicNil", nil, unexpectedErrorFormat, " Error: panic: panic called with nil argument…", ""},
+	{"NilMap", nil, unexpectedErrorFormat, " Error: panic: assignment to entry in nil map", ""},
+	{"Goexit", nil, unexpectedErrorFormat, " Error: runtime.Goexit was called", ""},
+	{"FailingResult", nil, unexpectedErrorFormat, " Error: json: error calling MarshalJSON…", ""},
+	{"PanickingResult", nil, unexpectedErrorFormat, " Error: panic: marshal", ""},
+	{"ChannelResult", nil, unexpectedErrorFormat, " Error: json: unsupported type: chan int", ""},
+	{"PanickingArg", []any{1}, unexpectedErrorFormat, " Error: panic: unmarshal", ""},
+	{"FailingSend", nil, unexpectedErrorFormat, ` Error: hubsys: the arguments of "x" cannot be encoded: json: error calling MarshalJSON…`, ""},
+	{"PanickingSend", nil, unexpectedErrorFormat, ` Error: hubsys: the arguments of "x" cannot be encoded: panic: marshal`, ""},
 }
 
 func TestOutcomesOfFailedCalls(t *testing.T) {
 	for _, detailed := range []bool{false, true} {
 		t.Run(fmt.Sprint("detailed=", detailed), func(t *testing.T) {
 			sys := newSystem(t, hubsys.Config{})
-			hub := register(t, sys, func(context.Context) (*faulty, error) { return &faulty{}, nil }, hubsys.HubOptions{EnableDetailedErrors: detailed})
+			hub := register(t, sys, func(context.Context) (*errorHub, error) { return &errorHub{}, nil }, hubsys.HubOptions{EnableDetailedErrors: detailed})
 			url := serve(t, sys, hub)
-			c, neighbour := dial(t, url), dial(t, url)
-			for _, o := range outcomes {
+			c, bystander := dial(t, url), dial(t, url)
+			for _, o := range failedCalls {
 				name := o.method
 				if o.as != "" {
 					name = o.as
 				}
 				want := fmt.Sprintf(o.text, name)
-				got := c.fails(o.method, o.args...)
+				got := c.invokeError(o.method, o.args...)
 				if detailed {
 					if begin, found := strings.CutSuffix(want+o.detailed, "…"); found {
 						require.True(t, strings.HasPrefix(got, begin), got)
@@ -122,9 +122,9 @@ func TestOutcomesOfFailedCalls(t *testing.T) {
 			}
 			require.Equal(t, `"went on"`, string(c.invoke("Lenient").Result))
 			// Nobody else has noticed anything.
-			require.Equal(t, "null", string(neighbour.invoke("Takes", 1, "2").Result))
-			require.Empty(t, neighbour.aside)
-			require.Empty(t, c.aside)
+			require.Equal(t, "null", string(bystander.invoke("Takes", 1, "2").Result))
+			require.Empty(t, bystander.skipped)
+			require.Empty(t, c.skipped)
 		})
 	}
 }
@@ -132,7 +132,7 @@ func TestOutcomesOfFailedCalls(t *testing.T) {
 // The wire of calls that cannot be had from a client library.
 func TestOutcomesOfOddCalls(t *testing.T) {
 	sys := newSystem(t, hubsys.Config{})
-	hub := register(t, sys, func(context.Context) (*faulty, error) { return &faulty{}, nil }, hubsys.HubOptions{})
+	hub := register(t, sys, func(context.Context) (*errorHub, error) { return &errorHub{}, nil }, hubsys.HubOptions{})
 	c := dial(t, serve(t, sys, hub))
 	answer := func(record, want string) {
 		t.Helper()
@@ -149,26 +149,24 @@ func TestOutcomesOfOddCalls(t *testing.T) {
 
 func TestCallsWithoutAnIDAreNotAnswered(t *testing.T) {
 	sys := newSystem(t, hubsys.Config{})
-	hub := register(t, sys, func(context.Context) (*faulty, error) { return &faulty{}, nil }, hubsys.HubOptions{})
+	hub := register(t, sys, func(context.Context) (*errorHub, error) { return &errorHub{}, nil }, hubsys.HubOptions{})
 	c := dial(t, serve(t, sys, hub))
-	for _, o := range outcomes {
+	for _, o := range failedCalls {
 		c.send(invocation("", o.method, o.args...), strings.Replace(invocation("", o.method, o.args...), "{", `{"invocationId":"",`, 1))
 	}
 	c.invoke("Takes", 1, "2")
-	require.Empty(t, c.aside)
+	require.Empty(t, c.skipped)
 }
 
-// ---- hub values
-
 // counted knows its kin.
-type counted struct {
+type closerHub struct {
 	hubsys.Hub
 	number int64
 	used   bool
 	closed chan<- int64
 }
 
-func (h *counted) Number() (int64, error) {
+func (h *closerHub) Number() (int64, error) {
 	if h.used {
 		return 0, errors.New("this value has served a call already")
 	}
@@ -176,10 +174,10 @@ func (h *counted) Number() (int64, error) {
 	return h.number, nil
 }
 
-func (h *counted) Panic() { panic("number") }
-func (h *counted) Exit()  { runtime.Goexit() }
+func (h *closerHub) Panic() { panic("number") }
+func (h *closerHub) Exit()  { runtime.Goexit() }
 
-func (h *counted) Close() error {
+func (h *closerHub) Close() error {
 	h.closed <- h.number
 	switch h.number % 3 {
 	case 0:
@@ -193,73 +191,73 @@ func (h *counted) Close() error {
 func TestEveryCallHasAValueOfItsOwnWhichIsClosedOnce(t *testing.T) {
 	closed := make(chan int64, 100)
 	var last atomic.Int64
-	log := &journal{}
+	log := &logRecorder{}
 	sys := newSystem(t, hubsys.Config{Logger: log.logger()})
-	hub := register(t, sys, func(context.Context) (*counted, error) { return &counted{number: last.Add(1), closed: closed}, nil }, hubsys.HubOptions{})
+	hub := register(t, sys, func(context.Context) (*closerHub, error) { return &closerHub{number: last.Add(1), closed: closed}, nil }, hubsys.HubOptions{})
 	c := dial(t, serve(t, sys, hub))
-	require.EqualValues(t, 1, wait(t, closed), "OnConnected")
+	require.EqualValues(t, 1, receive(t, closed), "OnConnected")
 	for i := int64(2); i <= 10; i++ {
 		require.Equal(t, fmt.Sprint(i), string(c.invoke("Number").Result))
-		require.Equal(t, i, wait(t, closed))
+		require.Equal(t, i, receive(t, closed))
 	}
-	c.fails("Panic")
-	require.EqualValues(t, 11, wait(t, closed))
-	c.fails("Exit")
-	require.EqualValues(t, 12, wait(t, closed))
-	c.fails("NoSuch")
-	c.fails("Number", "too many")
-	c.leave()
-	require.EqualValues(t, 13, wait(t, closed), "OnDisconnected; calls that reach no method have no value")
+	c.invokeError("Panic")
+	require.EqualValues(t, 11, receive(t, closed))
+	c.invokeError("Exit")
+	require.EqualValues(t, 12, receive(t, closed))
+	c.invokeError("NoSuch")
+	c.invokeError("Number", "too many")
+	c.close()
+	require.EqualValues(t, 13, receive(t, closed), "OnDisconnected; calls that reach no method have no value")
 	require.Empty(t, closed)
 	require.Contains(t, log.String(), "Close fails")
 	require.Contains(t, log.String(), "Close panics")
 }
 
 // built has a constructor that does what the test says.
-type built struct {
+type constructedHub struct {
 	hubsys.Hub
 	id string
 }
 
-func (h *built) Who() string { return h.id + h.Call().ConnectionID()[:0] }
+func (h *constructedHub) Who() string { return h.id + h.Call().ConnectionID()[:0] }
 
 func TestConstructorsThatFail(t *testing.T) {
 	var create atomic.Value
-	good := func(context.Context) (*built, error) { return &built{id: "good"}, nil }
+	good := func(context.Context) (*constructedHub, error) { return &constructedHub{id: "good"}, nil }
 	create.Store(good)
 	sys := newSystem(t, hubsys.Config{})
-	hub := register(t, sys, func(ctx context.Context) (*built, error) {
-		return create.Load().(func(context.Context) (*built, error))(ctx)
+	hub := register(t, sys, func(ctx context.Context) (*constructedHub, error) {
+		return create.Load().(func(context.Context) (*constructedHub, error))(ctx)
 	}, hubsys.HubOptions{EnableDetailedErrors: true})
 	url := serve(t, sys, hub)
 	c := dial(t, url)
 	require.Equal(t, `"good"`, string(c.invoke("Who").Result))
-	shared := &built{}
+	shared := &constructedHub{}
 	for _, test := range []struct {
-		create func(context.Context) (*built, error)
+		create func(context.Context) (*constructedHub, error)
 		text   string
 	}{
-		{func(context.Context) (*built, error) { return nil, errors.New("no database") }, " Error: no database"},
-		{func(context.Context) (*built, error) { return nil, hubsys.Errorf("come back later") }, " HubException: come back later"},
-		{func(context.Context) (*built, error) { return nil, nil }, " Error: hubsys: the constructor has returned nil"},
-		{func(context.Context) (*built, error) { panic("in the constructor") }, " Error: panic: in the constructor"},
-		{func(context.Context) (*built, error) { return shared, nil }, ""},
-		{func(context.Context) (*built, error) { return shared, nil }, " Error: hubsys: the constructor has returned a hub value that serves another call"},
+		{func(context.Context) (*constructedHub, error) { return nil, errors.New("no database") }, " Error: no database"},
+		{func(context.Context) (*constructedHub, error) { return nil, hubsys.Errorf("come back later") }, " HubException: come back later"},
+		{func(context.Context) (*constructedHub, error) { return nil, nil }, " Error: hubsys: the constructor has returned nil"},
+		{func(context.Context) (*constructedHub, error) { panic("in the constructor") }, " Error: panic: in the constructor"},
+		{func(context.Context) (*constructedHub, error) { return shared, nil }, ""},
+		{func(context.Context) (*constructedHub, error) { return shared, nil }, " Error: hubsys: the constructor has returned a hub value that serves another call"},
 	} {
 		create.Store(test.create)
 		if test.text == "" {
 			require.Equal(t, `""`, string(c.invoke("Who").Result))
 			continue
 		}
-		require.Equal(t, fmt.Sprintf(unexpected, "Who")+test.text, c.fails("Who"))
+		require.Equal(t, fmt.Sprintf(unexpectedErrorFormat, "Who")+test.text, c.invokeError("Who"))
 		// A connection whose OnConnected cannot be run is closed.
-		closed := open(t, url, dialing{})
-		closed.send(greeting)
+		closed := dialSocket(t, url, dialOptions{})
+		closed.send(handshakeJSON)
 		require.Equal(t, "{}", closed.next().raw)
 		text, err := json.Marshal("Connection closed with an error." + test.text)
 		require.NoError(t, err)
 		require.Equal(t, `{"type":7,"error":`+string(text)+`}`, closed.next().raw)
-		require.EqualValues(t, 1000, closed.ended())
+		require.EqualValues(t, 1000, closed.requireClosed())
 	}
 	create.Store(good)
 	require.Equal(t, `"good"`, string(c.invoke("Who").Result))
@@ -268,21 +266,21 @@ func TestConstructorsThatFail(t *testing.T) {
 func TestAConstructorSeesItsCall(t *testing.T) {
 	ids := make(chan string, 10)
 	sys := newSystem(t, hubsys.Config{})
-	hub := register(t, sys, func(ctx context.Context) (*built, error) {
+	hub := register(t, sys, func(ctx context.Context) (*constructedHub, error) {
 		k, ok := hubsys.CallFrom(ctx)
 		require.True(t, ok)
 		ids <- k.ConnectionID()
-		return &built{id: k.Request().Query("name")}, nil
+		return &constructedHub{id: k.Request().Query("name")}, nil
 	}, hubsys.HubOptions{})
-	c, id := dialID(t, serve(t, sys, hub), nil)
+	c, id := dialWithID(t, serve(t, sys, hub), nil)
 	require.Equal(t, `""`, string(c.invoke("Who").Result))
-	require.Equal(t, id, wait(t, ids))
-	require.Equal(t, id, wait(t, ids))
+	require.Equal(t, id, receive(t, ids))
+	require.Equal(t, id, receive(t, ids))
 }
 
 func TestAHubValueThatServesNoCallSaysSo(t *testing.T) {
 	const text = "hubsys: this hub value serves no call: hub values are made by the constructor that was passed to Register, for one call each"
-	require.PanicsWithValue(t, text, func() { new(built).Call() })
-	require.PanicsWithValue(t, text, func() { new(built).Clients() })
-	require.PanicsWithValue(t, text, func() { new(built).Groups() })
+	require.PanicsWithValue(t, text, func() { new(constructedHub).Call() })
+	require.PanicsWithValue(t, text, func() { new(constructedHub).Clients() })
+	require.PanicsWithValue(t, text, func() { new(constructedHub).Groups() })
 }

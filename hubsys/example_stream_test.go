@@ -16,10 +16,10 @@ import (
 )
 
 // Lab is a hub with streams, which asks its clients as well.
-type Lab struct{ hubsys.Hub }
+type Numbers struct{ hubsys.Hub }
 
 // Count streams its results: clients call it with connection.stream("Count", 3). An error would end the stream with it.
-func (l *Lab) Count(ctx context.Context, n int) iter.Seq2[int, error] {
+func (h *Numbers) Count(ctx context.Context, n int) iter.Seq2[int, error] {
 	return func(yield func(int, error) bool) {
 		for i := range n {
 			if ctx.Err() != nil || !yield(i, nil) { // nobody wants more
@@ -30,7 +30,7 @@ func (l *Lab) Count(ctx context.Context, n int) iter.Seq2[int, error] {
 }
 
 // Count2 does the same with a channel, whoever fills it: that ends with the context, too, should nobody want more.
-func (l *Lab) Count2(ctx context.Context, n int) <-chan int {
+func (h *Numbers) Count2(ctx context.Context, n int) <-chan int {
 	numbers := make(chan int)
 	go func() {
 		defer close(numbers)
@@ -46,7 +46,7 @@ func (l *Lab) Count2(ctx context.Context, n int) <-chan int {
 }
 
 // Sum takes a stream from its client: connection.invoke("Sum", subject). If the client ends it with an error, that comes last.
-func (l *Lab) Sum(numbers iter.Seq2[int, error]) (sum int, err error) {
+func (h *Numbers) Sum(numbers iter.Seq2[int, error]) (sum int, err error) {
 	for n, err := range numbers {
 		if err != nil {
 			return 0, err
@@ -57,7 +57,7 @@ func (l *Lab) Sum(numbers iter.Seq2[int, error]) (sum int, err error) {
 }
 
 // Join takes a stream as a channel. The error of a client is then the cause of the context's end.
-func (l *Lab) Join(ctx context.Context, separator string, words <-chan string) (string, error) {
+func (h *Numbers) Join(ctx context.Context, separator string, words <-chan string) (string, error) {
 	var all []string
 	for word := range words {
 		all = append(all, word)
@@ -68,44 +68,44 @@ func (l *Lab) Join(ctx context.Context, separator string, words <-chan string) (
 var Ask = typed.Func1[string, int]("ask") // a method of clients with a result
 
 // Double asks its caller for a number: connection.on("ask", question => 21).
-func (l *Lab) Double(ctx context.Context) (int, error) {
-	n, err := Ask.Invoke(ctx, l.Clients().Caller(), "which number?")
+func (h *Numbers) Double(ctx context.Context) (int, error) {
+	n, err := Ask.Invoke(ctx, h.Clients().Caller(), "which number?")
 	return 2 * n, err
 }
 
 // Wait ends when the client cancels the call, or goes.
-func (l *Lab) Wait(ctx context.Context) error {
+func (h *Numbers) Wait(ctx context.Context) error {
 	<-ctx.Done()
 	return hubsys.Errorf("stopped waiting")
 }
 
-func startLab(hub hubsys.HubOptions, endpoint hubsys.EndpointOptions) (*hubsys.HubContext, *httptest.Server) {
+func startNumbers(hub hubsys.HubOptions, endpoint hubsys.EndpointOptions) (*hubsys.HubContext, *httptest.Server) {
 	sys, err := hubsys.New(hubsys.Config{})
 	if err != nil {
 		log.Fatal(err)
 	}
-	lab, err := hubsys.Register(sys, func(context.Context) (*Lab, error) { return &Lab{}, nil }, hub)
+	numbers, err := hubsys.Register(sys, func(context.Context) (*Numbers, error) { return &Numbers{}, nil }, hub)
 	if err != nil {
 		log.Fatal(err)
 	}
-	if err := lab.Map("/lab", endpoint); err != nil {
+	if err := numbers.Map("/test", endpoint); err != nil {
 		log.Fatal(err)
 	}
-	return lab, httptest.NewServer(sys)
+	return numbers, httptest.NewServer(sys)
 }
 
 func ExampleHub_stream() {
-	_, server := startLab(hubsys.HubOptions{}, hubsys.EndpointOptions{})
-	ada := visit(server.URL+"/lab", "")
-	ada.say(`{"type":4,"invocationId":"1","target":"Count","arguments":[3]}`)
+	_, server := startNumbers(hubsys.HubOptions{}, hubsys.EndpointOptions{})
+	ada := connectClient(server.URL+"/test", "")
+	ada.send(`{"type":4,"invocationId":"1","target":"Count","arguments":[3]}`)
 	for range 4 {
-		fmt.Println(ada.record())
+		fmt.Println(ada.receive())
 	}
-	ada.say(`{"type":4,"invocationId":"2","target":"Count2","arguments":[1]}`)
+	ada.send(`{"type":4,"invocationId":"2","target":"Count2","arguments":[1]}`)
 	for range 2 {
-		fmt.Println(ada.record())
+		fmt.Println(ada.receive())
 	}
-	ada.leave()
+	ada.close()
 	// Output:
 	// {"type":2,"invocationId":"1","item":0}
 	// {"type":2,"invocationId":"1","item":1}
@@ -116,19 +116,19 @@ func ExampleHub_stream() {
 }
 
 func ExampleHub_upload() {
-	_, server := startLab(hubsys.HubOptions{}, hubsys.EndpointOptions{})
-	ada := visit(server.URL+"/lab", "")
-	ada.say(`{"type":1,"invocationId":"1","target":"Sum","arguments":[],"streamIds":["2"]}`)
-	ada.say(`{"type":2,"invocationId":"2","item":20}`)
-	ada.say(`{"type":2,"invocationId":"2","item":22}`)
-	ada.say(`{"type":3,"invocationId":"2"}`)
-	fmt.Println(ada.record())
+	_, server := startNumbers(hubsys.HubOptions{}, hubsys.EndpointOptions{})
+	ada := connectClient(server.URL+"/test", "")
+	ada.send(`{"type":1,"invocationId":"1","target":"Sum","arguments":[],"streamIds":["2"]}`)
+	ada.send(`{"type":2,"invocationId":"2","item":20}`)
+	ada.send(`{"type":2,"invocationId":"2","item":22}`)
+	ada.send(`{"type":3,"invocationId":"2"}`)
+	fmt.Println(ada.receive())
 
-	ada.say(`{"type":1,"invocationId":"3","target":"Join","arguments":["-"],"streamIds":["4"]}`)
-	ada.say(`{"type":2,"invocationId":"4","item":"a"}`)
-	ada.say(`{"type":3,"invocationId":"4","error":"no more words"}`)
-	fmt.Println(ada.record())
-	ada.leave()
+	ada.send(`{"type":1,"invocationId":"3","target":"Join","arguments":["-"],"streamIds":["4"]}`)
+	ada.send(`{"type":2,"invocationId":"4","item":"a"}`)
+	ada.send(`{"type":3,"invocationId":"4","error":"no more words"}`)
+	fmt.Println(ada.receive())
+	ada.close()
 	// Output:
 	// {"type":3,"invocationId":"1","result":42}
 	// {"type":3,"invocationId":"3","error":"An unexpected error occurred invoking 'Join' on the server. HubException: no more words"}
@@ -136,25 +136,25 @@ func ExampleHub_upload() {
 
 // A client cancels a stream that it has had enough of, or a call that takes too long: its context ends.
 func ExampleHub_cancel() {
-	_, server := startLab(hubsys.HubOptions{}, hubsys.EndpointOptions{})
-	ada := visit(server.URL+"/lab", "")
-	ada.say(`{"type":1,"invocationId":"1","target":"Wait","arguments":[]}`)
-	ada.say(`{"type":5,"invocationId":"1"}`)
-	fmt.Println(ada.record())
-	ada.leave()
+	_, server := startNumbers(hubsys.HubOptions{}, hubsys.EndpointOptions{})
+	ada := connectClient(server.URL+"/test", "")
+	ada.send(`{"type":1,"invocationId":"1","target":"Wait","arguments":[]}`)
+	ada.send(`{"type":5,"invocationId":"1"}`)
+	fmt.Println(ada.receive())
+	ada.close()
 	// Output:
 	// {"type":3,"invocationId":"1","error":"An unexpected error occurred invoking 'Wait' on the server. HubException: stopped waiting"}
 }
 
 // A hub method that waits for its client does not keep that client from calling the hub.
 func ExampleInvoke_typed() {
-	_, server := startLab(hubsys.HubOptions{}, hubsys.EndpointOptions{})
-	ada := visit(server.URL+"/lab", "")
-	ada.say(`{"type":1,"invocationId":"1","target":"Double","arguments":[]}`)
-	fmt.Println(ada.record())
-	ada.say(`{"type":3,"invocationId":"s1","result":21}`)
-	fmt.Println(ada.record())
-	ada.leave()
+	_, server := startNumbers(hubsys.HubOptions{}, hubsys.EndpointOptions{})
+	ada := connectClient(server.URL+"/test", "")
+	ada.send(`{"type":1,"invocationId":"1","target":"Double","arguments":[]}`)
+	fmt.Println(ada.receive())
+	ada.send(`{"type":3,"invocationId":"s1","result":21}`)
+	fmt.Println(ada.receive())
+	ada.close()
 	// Output:
 	// {"type":1,"invocationId":"s1","target":"ask","arguments":["which number?"]}
 	// {"type":3,"invocationId":"1","result":42}
@@ -162,8 +162,8 @@ func ExampleInvoke_typed() {
 
 // One connection can be asked from outside of a hub, too. That it may be gone is one of the answers.
 func ExampleInvoke() {
-	lab, _ := startLab(hubsys.HubOptions{}, hubsys.EndpointOptions{})
-	_, err := hubsys.Invoke[int](context.Background(), lab.Clients().Client("nobody"), "ask", "which number?")
+	numbers, _ := startNumbers(hubsys.HubOptions{}, hubsys.EndpointOptions{})
+	_, err := hubsys.Invoke[int](context.Background(), numbers.Clients().Client("nobody"), "ask", "which number?")
 	fmt.Println(errors.Is(err, hubsys.ErrGone), err)
 	// Output:
 	// true Connection 'nobody' does not exist.
@@ -171,12 +171,12 @@ func ExampleInvoke() {
 
 // Transports limits what clients may use; AllowedOrigins is told to browsers, too.
 func ExampleEndpointOptions_transports() {
-	_, server := startLab(hubsys.HubOptions{}, hubsys.EndpointOptions{
+	_, server := startNumbers(hubsys.HubOptions{}, hubsys.EndpointOptions{
 		Transports:       hubsys.WebSockets | hubsys.LongPolling,
 		AllowedOrigins:   []string{"https://app.example"},
 		AllowCredentials: true,
 	})
-	r, _ := http.NewRequest(http.MethodOptions, server.URL+"/lab/negotiate", nil)
+	r, _ := http.NewRequest(http.MethodOptions, server.URL+"/test/negotiate", nil)
 	r.Header.Set("Origin", "https://app.example")
 	r.Header.Set("Access-Control-Request-Method", "POST")
 	r.Header.Set("Access-Control-Request-Headers", "x-requested-with")
@@ -191,15 +191,15 @@ func ExampleEndpointOptions_transports() {
 }
 
 // Shouted is a hub protocol of one's own: JSON under another name. Others can do all of a Protocol themselves.
-type Shouted struct{ hubproto.Protocol }
+type RenamedJSON struct{ hubproto.Protocol }
 
 // Name is what clients ask for.
-func (Shouted) Name() string { return "JSON!" }
+func (RenamedJSON) Name() string { return "JSON!" }
 
 func ExampleHubOptions_protocols() {
-	_, server := startLab(hubsys.HubOptions{Protocols: []hubproto.Protocol{Shouted{hubproto.JSON}, hubproto.MessagePack}}, hubsys.EndpointOptions{})
+	_, server := startNumbers(hubsys.HubOptions{Protocols: []hubproto.Protocol{RenamedJSON{hubproto.JSON}, hubproto.MessagePack}}, hubsys.EndpointOptions{})
 	for _, protocol := range []string{"json!", "json"} {
-		fmt.Println(greet(server.URL+"/lab", protocol))
+		fmt.Println(handshake(server.URL+"/test", protocol))
 	}
 	// Output:
 	// {}

@@ -41,13 +41,13 @@ func Example() {
 	}
 	server := httptest.NewServer(sys) // http.ListenAndServe("127.0.0.1:8080", sys)
 
-	ada, bob := visit(server.URL+"/chat", ""), visit(server.URL+"/chat", "")
-	ada.call("Send", "ada", "hello")
-	fmt.Println("ada hears", ada.hear())
-	fmt.Println("bob hears", bob.hear())
+	ada, bob := connectClient(server.URL+"/chat", ""), connectClient(server.URL+"/chat", "")
+	ada.invoke("Send", "ada", "hello")
+	fmt.Println("ada hears", ada.receiveInvocation())
+	fmt.Println("bob hears", bob.receiveInvocation())
 
-	ada.leave()
-	bob.leave()
+	ada.close()
+	bob.close()
 	fmt.Println(errors.Join(sys.Shutdown(context.Background()), server.Config.Shutdown(context.Background())))
 	// Output:
 	// ada hears receive[ada hello]
@@ -66,8 +66,8 @@ func ExampleMessage2() {
 		quoted = typed.Message1[quote]("quoted")
 		traded = typed.Message2[quote, int]("traded")
 	)
-	chat, server := start(hubsys.EndpointOptions{})
-	ada := visit(server.URL+"/chat", "")
+	chat, server := startChat(hubsys.EndpointOptions{})
+	ada := connectClient(server.URL+"/chat", "")
 
 	ctx, all := context.Background(), chat.Clients().All()
 	err := errors.Join(
@@ -79,9 +79,9 @@ func ExampleMessage2() {
 		log.Fatal(err)
 	}
 	for range 3 {
-		fmt.Println(ada.hear())
+		fmt.Println(ada.receiveInvocation())
 	}
-	ada.leave()
+	ada.close()
 	// Output:
 	// quoted[map[price:12.5 symbol:ACME]]
 	// traded[map[price:12.5 symbol:ACME] 100]
@@ -106,7 +106,7 @@ func ExampleEndpointOptions_authenticate() {
 		}
 		return &hubsys.Principal{UserID: user}, nil
 	}
-	chat, server := start(hubsys.EndpointOptions{Authenticate: authenticate})
+	chat, server := startChat(hubsys.EndpointOptions{Authenticate: authenticate})
 
 	for _, token := range []string{"token-of-nobody", "token-of-bob"} {
 		response, err := http.Post(server.URL+"/chat/negotiate?access_token="+token, "", nil)
@@ -116,12 +116,12 @@ func ExampleEndpointOptions_authenticate() {
 		response.Body.Close()
 		fmt.Println(response.Status)
 	}
-	ada := visit(server.URL+"/chat", "token-of-ada")
+	ada := connectClient(server.URL+"/chat", "token-of-ada")
 	if err := Receive.Send(context.Background(), chat.Clients().User("ada"), "system", "welcome"); err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(ada.hear())
-	ada.leave()
+	fmt.Println(ada.receiveInvocation())
+	ada.close()
 	// Output:
 	// 401 Unauthorized
 	// 403 Forbidden
@@ -142,11 +142,11 @@ func ExampleSystem_Shutdown() {
 		log.Fatal(err)
 	}
 	server := httptest.NewServer(sys)
-	ada := visit(server.URL+"/chat", "")
+	ada := connectClient(server.URL+"/chat", "")
 	heard := make(chan string)
 	go func() {
-		text := ada.hear()
-		ada.leave() // as every client does
+		text := ada.receiveInvocation()
+		ada.close() // as every client does
 		heard <- text
 	}()
 
@@ -161,7 +161,7 @@ func ExampleSystem_Shutdown() {
 }
 
 // start serves the chat until the program ends.
-func start(options hubsys.EndpointOptions) (*hubsys.HubContext, *httptest.Server) {
+func startChat(options hubsys.EndpointOptions) (*hubsys.HubContext, *httptest.Server) {
 	sys, err := hubsys.New(hubsys.Config{})
 	if err != nil {
 		log.Fatal(err)
@@ -177,19 +177,19 @@ func start(options hubsys.EndpointOptions) (*hubsys.HubContext, *httptest.Server
 }
 
 // visitor is a client as small as it gets; programs use one of the SignalR libraries.
-type visitor struct {
-	ws    *websocket.Conn
-	heard []string // read already: a WebSocket message may hold several records
+type exampleClient struct {
+	ws       *websocket.Conn
+	buffered []string // read already: a WebSocket message may hold several records
 }
 
-func visit(url, token string) *visitor {
+func connectClient(url, token string) *exampleClient {
 	ws, _, err := websocket.Dial(context.Background(), url+"?access_token="+token, nil)
 	if err != nil {
 		log.Fatal(err)
 	}
-	v := &visitor{ws: ws}
-	v.say(`{"protocol":"json","version":1}`)
-	v.say(`{"type":1,"invocationId":"1","target":"is the connection open?","arguments":[]}`) // any answer will do
+	c := &exampleClient{ws: ws}
+	c.send(`{"protocol":"json","version":1}`)
+	c.send(`{"type":1,"invocationId":"1","target":"is the connection open?","arguments":[]}`) // any answer will do
 	for answer := ""; !strings.Contains(answer, "invocationId"); {
 		_, b, err := ws.Read(context.Background())
 		if err != nil {
@@ -197,46 +197,46 @@ func visit(url, token string) *visitor {
 		}
 		answer = string(b)
 	}
-	return v
+	return c
 }
 
-func (v *visitor) say(record string) {
-	if err := v.ws.Write(context.Background(), websocket.MessageText, []byte(record+"\x1e")); err != nil {
+func (c *exampleClient) send(record string) {
+	if err := c.ws.Write(context.Background(), websocket.MessageText, []byte(record+"\x1e")); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func (v *visitor) call(method string, args ...any) {
+func (c *exampleClient) invoke(method string, args ...any) {
 	record, err := json.Marshal(map[string]any{"type": 1, "target": method, "arguments": args})
 	if err != nil {
 		log.Fatal(err)
 	}
-	v.say(string(record))
+	c.send(string(record))
 }
 
 // record waits for the next record.
-func (v *visitor) record() string {
-	if len(v.heard) == 0 {
-		_, b, err := v.ws.Read(context.Background())
+func (c *exampleClient) receive() string {
+	if len(c.buffered) == 0 {
+		_, b, err := c.ws.Read(context.Background())
 		if err != nil {
 			log.Fatal(err)
 		}
-		v.heard = strings.Split(strings.TrimSuffix(string(b), "\x1e"), "\x1e")
+		c.buffered = strings.Split(strings.TrimSuffix(string(b), "\x1e"), "\x1e")
 	}
-	record := v.heard[0]
-	v.heard = v.heard[1:]
+	record := c.buffered[0]
+	c.buffered = c.buffered[1:]
 	return record
 }
 
 // hear waits for the next call of a client method.
-func (v *visitor) hear() string {
+func (c *exampleClient) receiveInvocation() string {
 	var m struct {
 		Type           int
 		Target         string
 		Arguments      []any
 		AllowReconnect bool
 	}
-	if err := json.Unmarshal([]byte(v.record()), &m); err != nil {
+	if err := json.Unmarshal([]byte(c.receive()), &m); err != nil {
 		log.Fatal(err)
 	}
 	if m.Type == 7 && m.AllowReconnect {
@@ -245,16 +245,16 @@ func (v *visitor) hear() string {
 	return fmt.Sprint(m.Target, m.Arguments)
 }
 
-func (v *visitor) leave() { _ = v.ws.Close(websocket.StatusNormalClosure, "") }
+func (c *exampleClient) close() { _ = c.ws.Close(websocket.StatusNormalClosure, "") }
 
 // greet gives the answer to a handshake.
-func greet(url, protocol string) string {
+func handshake(url, protocol string) string {
 	ws, _, err := websocket.Dial(context.Background(), url, nil)
 	if err != nil {
 		log.Fatal(err)
 	}
-	v := &visitor{ws: ws}
-	defer v.leave()
-	v.say(`{"protocol":"` + protocol + `","version":1}`)
-	return v.record()
+	c := &exampleClient{ws: ws}
+	defer c.close()
+	c.send(`{"protocol":"` + protocol + `","version":1}`)
+	return c.receive()
 }

@@ -24,90 +24,88 @@ import (
 )
 
 // within bounds everything that a test waits for; a test that passes never waits for so long.
-const within = 20 * time.Second
-
-// ---- the server
+const testTimeout = 20 * time.Second
 
 // lab is a hub that does what its test wants: Do runs an action of the world by its name.
-type lab struct {
+type testHub struct {
 	hubsys.Hub
-	w *world
+	srv *testServer
 }
 
-type action func(ctx context.Context, h *lab, args []json.RawMessage) (any, error)
+type hubAction func(ctx context.Context, h *testHub, args []json.RawMessage) (any, error)
 
-func (h *lab) Do(ctx context.Context, name string, args []json.RawMessage) (any, error) {
-	h.w.mu.Lock()
-	do := h.w.actions[name]
-	h.w.mu.Unlock()
+func (h *testHub) Do(ctx context.Context, name string, args []json.RawMessage) (any, error) {
+	h.srv.mu.Lock()
+	do := h.srv.actions[name]
+	h.srv.mu.Unlock()
 	return do(ctx, h, args)
 }
 
-func (h *lab) Echo(v any) any { return v }
+func (h *testHub) Echo(v any) any { return v }
 
-func (h *lab) OnConnected(ctx context.Context) error {
-	if h.w.connected != nil {
-		return h.w.connected(ctx, h)
+func (h *testHub) OnConnected(ctx context.Context) error {
+	if h.srv.onConnected != nil {
+		return h.srv.onConnected(ctx, h)
 	}
 	return nil
 }
 
-func (h *lab) OnDisconnected(ctx context.Context, cause error) error {
-	if h.w.disconnected != nil {
-		return h.w.disconnected(ctx, h, cause)
+func (h *testHub) OnDisconnected(ctx context.Context, cause error) error {
+	if h.srv.onDisconnected != nil {
+		return h.srv.onDisconnected(ctx, h, cause)
 	}
 	return nil
 }
 
 // world is a System with the lab on /lab, behind an HTTP server.
-type world struct {
+type testServer struct {
 	t   testing.TB
 	sys *hubsys.System
 	hub *hubsys.HubContext
 	url string // of the hub
-	log *journal
+	log *logRecorder
 
-	abandoned bool // its shutdown does not succeed
+	shutdownMayFail bool // its shutdown does not succeed
 
-	connected    func(ctx context.Context, h *lab) error
-	disconnected func(ctx context.Context, h *lab, cause error) error
+	onConnected    func(ctx context.Context, h *testHub) error
+	onDisconnected func(ctx context.Context, h *testHub, cause error) error
 
 	mu      sync.Mutex
-	actions map[string]action
+	actions map[string]hubAction
 }
 
-type setup struct {
+type testConfig struct {
 	hubsys.HubOptions
 	hubsys.EndpointOptions
 	hubsys.Config
-	server       func(*httptest.Server) // before it is started
-	tls          bool
-	connected    func(ctx context.Context, h *lab) error
-	disconnected func(ctx context.Context, h *lab, cause error) error
+	configure      func(*httptest.Server) // before it is started
+	tls            bool
+	onConnected    func(ctx context.Context, h *testHub) error
+	onDisconnected func(ctx context.Context, h *testHub, cause error) error
 }
 
 // quickClose is for tests that shut down with clients that do not answer the close message: Shutdown waits for them that long.
 const quickClose = 500 * time.Millisecond
 
-func newWorld(t testing.TB, s setup) *world {
+func newTestServer(t testing.TB, s testConfig) *testServer {
 	t.Helper()
-	w := &world{t: t, log: &journal{}, actions: map[string]action{}, connected: s.connected, disconnected: s.disconnected}
+	srv := &testServer{t: t, log: &logRecorder{}, actions: map[string]hubAction{}, onConnected: s.onConnected, onDisconnected: s.onDisconnected}
 	if s.Logger == nil {
-		s.Logger = w.log.logger()
+		s.Logger = srv.log.logger()
 	}
 	var err error
-	w.sys, err = hubsys.New(s.Config)
+	srv.sys, err = hubsys.New(s.Config)
 	require.NoError(t, err)
 	t.Cleanup(func() {
-		if err := shutdown(w.sys); err != nil && !w.abandoned {
+		if err := shutdown(srv.sys); err != nil && !srv.shutdownMayFail {
 			t.Error("shutdown:", err)
 		}
 	})
-	w.hub = register(t, w.sys, func(context.Context) (*lab, error) { return &lab{w: w}, nil }, s.HubOptions)
-	require.NoError(t, w.hub.Map("/lab", s.EndpointOptions))
-	server := httptest.NewUnstartedServer(w.sys)
-	if s.server != nil {
-		s.server(server)
+	srv.hub = register(t, srv.sys, func(context.Context) (*testHub, error) { return &testHub{srv: srv}, nil }, s.HubOptions)
+	require.NoError(t, srv.hub.Map("/test", s.EndpointOptions))
+	server := httptest.NewUnstartedServer(srv.sys)
+	if s.configure != nil {
+		s.configure(server)
 	}
 	if s.tls {
 		server.StartTLS()
@@ -115,15 +113,15 @@ func newWorld(t testing.TB, s setup) *world {
 		server.Start()
 	}
 	t.Cleanup(server.Close)
-	w.url = server.URL + "/lab"
-	return w
+	srv.url = server.URL + "/test"
+	return srv
 }
 
 // on gives an action its name.
-func (w *world) on(name string, do action) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.actions[name] = do
+func (srv *testServer) handle(name string, do hubAction) {
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	srv.actions[name] = do
 }
 
 func newSystem(t testing.TB, config hubsys.Config) *hubsys.System {
@@ -142,7 +140,7 @@ func newSystem(t testing.TB, config hubsys.Config) *hubsys.System {
 }
 
 func shutdown(sys *hubsys.System) error {
-	ctx, cancel := context.WithTimeout(context.Background(), within)
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 	defer cancel()
 	return sys.Shutdown(ctx)
 }
@@ -164,11 +162,11 @@ func serve(t testing.TB, sys *hubsys.System, hub *hubsys.HubContext) (url string
 }
 
 // smallSends gives the server's connections small sending buffers, so that a client that stops reading is soon felt.
-func smallSends(s *httptest.Server) { s.Listener = smallBuffers{s.Listener} }
+func useSmallWriteBuffers(s *httptest.Server) { s.Listener = smallBufferListener{s.Listener} }
 
-type smallBuffers struct{ net.Listener }
+type smallBufferListener struct{ net.Listener }
 
-func (l smallBuffers) Accept() (net.Conn, error) {
+func (l smallBufferListener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
 	if err == nil {
 		err = conn.(*net.TCPConn).SetWriteBuffer(4096)
@@ -177,46 +175,44 @@ func (l smallBuffers) Accept() (net.Conn, error) {
 }
 
 // journal is a log that can be searched.
-type journal struct {
-	mu sync.Mutex
-	b  bytes.Buffer
+type logRecorder struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
 }
 
-func (j *journal) logger() *slog.Logger {
-	return slog.New(slog.NewTextHandler(j, &slog.HandlerOptions{Level: slog.LevelDebug}))
+func (r *logRecorder) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(r, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-func (j *journal) Write(p []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.b.Write(p)
+func (r *logRecorder) Write(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.buf.Write(p)
 }
 
-func (j *journal) String() string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.b.String()
+func (r *logRecorder) String() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.buf.String()
 }
-
-// ---- the client
 
 const (
-	separator = "\x1e"
-	greeting  = `{"protocol":"json","version":1}`
-	goodbye   = `{"type":7}`
+	separator     = "\x1e"
+	handshakeJSON = `{"protocol":"json","version":1}`
+	closeJSON     = `{"type":7}`
 )
 
 // client is a SignalR client with its hands untied.
-type client struct {
-	t      testing.TB
-	ws     *websocket.Conn
-	unread string   // read from the socket and not cut into records
-	aside  []record // met while something else was waited for
-	calls  int
+type testClient struct {
+	t       testing.TB
+	ws      *websocket.Conn
+	unread  string          // read from the socket and not cut into records
+	skipped []serverMessage // met while something else was waited for
+	lastID  int
 }
 
 // record is one message of the server's.
-type record struct {
+type serverMessage struct {
 	Type           int
 	InvocationID   string
 	Target         string
@@ -227,30 +223,30 @@ type record struct {
 	raw            string
 }
 
-type dialing struct {
+type dialOptions struct {
 	header http.Header
-	http   *http.Client
+	client *http.Client
 }
 
 // deaf is an HTTP client whose sockets have small receiving buffers.
-var deaf = &http.Client{Transport: &http.Transport{
+var smallBufferClient = &http.Client{Transport: &http.Transport{
 	DialContext: (&net.Dialer{Control: func(_, _ string, c syscall.RawConn) (err error) {
 		return errors.Join(c.Control(func(fd uintptr) { err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4096) }), err)
 	}}).DialContext,
 }}
 
 // open opens a socket and says nothing.
-func open(t testing.TB, url string, d dialing) *client {
+func dialSocket(t testing.TB, url string, d dialOptions) *testClient {
 	t.Helper()
-	c, status, err := tryOpen(t, url, d)
+	c, status, err := tryDialSocket(t, url, d)
 	require.NoError(t, err, "status %d", status)
 	return c
 }
 
-func tryOpen(t testing.TB, url string, d dialing) (c *client, status int, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), within)
+func tryDialSocket(t testing.TB, url string, d dialOptions) (c *testClient, status int, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 	defer cancel()
-	ws, response, err := websocket.Dial(ctx, url, &websocket.DialOptions{HTTPHeader: d.header, HTTPClient: d.http})
+	ws, response, err := websocket.Dial(ctx, url, &websocket.DialOptions{HTTPHeader: d.header, HTTPClient: d.client})
 	if response != nil {
 		status = response.StatusCode
 	}
@@ -259,48 +255,48 @@ func tryOpen(t testing.TB, url string, d dialing) (c *client, status int, err er
 	}
 	ws.SetReadLimit(-1)
 	t.Cleanup(func() { _ = ws.CloseNow() })
-	return &client{t: t, ws: ws}, status, nil
+	return &testClient{t: t, ws: ws}, status, nil
 }
 
 // dial opens a connection; it is open when dial returns.
-func dial(t testing.TB, url string) *client {
+func dial(t testing.TB, url string) *testClient {
 	t.Helper()
-	return dialWith(t, url, dialing{})
+	return dialWith(t, url, dialOptions{})
 }
 
-func dialWith(t testing.TB, url string, d dialing) *client {
+func dialWith(t testing.TB, url string, d dialOptions) *testClient {
 	t.Helper()
-	c := shake(t, url, d)
+	c := dialHandshake(t, url, d)
 	c.send(invocation("ready", "is OnConnected over?"))
-	c.await("ready")
+	c.awaitCompletion("ready")
 	return c
 }
 
 // shake opens a socket and shakes hands. Others may not see the connection yet, and OnConnected may be running.
-func shake(t testing.TB, url string, d dialing) *client {
+func dialHandshake(t testing.TB, url string, d dialOptions) *testClient {
 	t.Helper()
-	c := open(t, url, d)
-	c.send(greeting)
+	c := dialSocket(t, url, d)
+	c.send(handshakeJSON)
 	require.Equal(t, "{}", c.next().raw)
 	return c
 }
 
 // send writes records as one WebSocket message.
-func (c *client) send(records ...string) {
+func (c *testClient) send(records ...string) {
 	c.t.Helper()
 	c.sendRaw(strings.Join(records, separator) + separator)
 }
 
-func (c *client) sendRaw(text string) {
+func (c *testClient) sendRaw(text string) {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), within)
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 	defer cancel()
 	require.NoError(c.t, c.ws.Write(ctx, websocket.MessageText, []byte(text)))
 }
 
 // read gives the next record as it is, and can be used by any goroutine.
-func (c *client) read() (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), within)
+func (c *testClient) read() (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 	defer cancel()
 	for {
 		raw, rest, whole := strings.Cut(c.unread, separator)
@@ -322,11 +318,11 @@ func (c *client) read() (string, error) {
 }
 
 // next gives the next record but for pings.
-func (c *client) next() record {
+func (c *testClient) next() serverMessage {
 	c.t.Helper()
-	if len(c.aside) > 0 {
-		r := c.aside[0]
-		c.aside = c.aside[1:]
+	if len(c.skipped) > 0 {
+		r := c.skipped[0]
+		c.skipped = c.skipped[1:]
 		return r
 	}
 	r, err := c.tryNext()
@@ -334,12 +330,12 @@ func (c *client) next() record {
 	return r
 }
 
-func (c *client) tryNext() (record, error) {
+func (c *testClient) tryNext() (serverMessage, error) {
 	raw, err := c.read()
 	if err != nil {
-		return record{}, err
+		return serverMessage{}, err
 	}
-	r := record{raw: raw}
+	r := serverMessage{raw: raw}
 	return r, json.Unmarshal([]byte(raw), &r)
 }
 
@@ -360,16 +356,16 @@ func invocation(id, method string, args ...any) string {
 }
 
 // call sends a call and gives its id.
-func (c *client) call(method string, args ...any) (id string) {
+func (c *testClient) call(method string, args ...any) (id string) {
 	c.t.Helper()
-	c.calls++
-	id = strconv.Itoa(c.calls)
+	c.lastID++
+	id = strconv.Itoa(c.lastID)
 	c.send(invocation(id, method, args...))
 	return id
 }
 
 // await waits for the completion of a call and puts everything before it aside.
-func (c *client) await(id string) record {
+func (c *testClient) awaitCompletion(id string) serverMessage {
 	c.t.Helper()
 	for {
 		r, err := c.tryNext()
@@ -377,17 +373,17 @@ func (c *client) await(id string) record {
 		if r.Type == 3 && r.InvocationID == id {
 			return r
 		}
-		c.aside = append(c.aside, r)
+		c.skipped = append(c.skipped, r)
 	}
 }
 
-func (c *client) invoke(method string, args ...any) record {
+func (c *testClient) invoke(method string, args ...any) serverMessage {
 	c.t.Helper()
-	return c.await(c.call(method, args...))
+	return c.awaitCompletion(c.call(method, args...))
 }
 
 // do runs an action, which succeeds, and gives its result.
-func (c *client) do(name string, args ...any) string {
+func (c *testClient) do(name string, args ...any) string {
 	c.t.Helper()
 	if args == nil {
 		args = []any{}
@@ -398,7 +394,7 @@ func (c *client) do(name string, args ...any) string {
 }
 
 // fails runs an action and gives the text of its error.
-func (c *client) fails(method string, args ...any) string {
+func (c *testClient) invokeError(method string, args ...any) string {
 	c.t.Helper()
 	r := c.invoke(method, args...)
 	require.NotNil(c.t, r.Error, r.raw)
@@ -406,21 +402,21 @@ func (c *client) fails(method string, args ...any) string {
 }
 
 // quiet makes sure that nothing else has been sent to this client: all that was sent comes before the answer.
-func (c *client) quiet() {
+func (c *testClient) requireNoMessages() {
 	c.t.Helper()
 	r := c.invoke("Echo", "quiet")
 	require.Equal(c.t, `"quiet"`, string(r.Result))
-	require.Empty(c.t, c.aside)
+	require.Empty(c.t, c.skipped)
 }
 
 // got makes sure that the next record is a call of a client method.
-func (c *client) got(target string, args ...any) {
+func (c *testClient) requireInvocation(target string, args ...any) {
 	c.t.Helper()
-	require.Equal(c.t, invocationText(target, args...), c.next().raw)
+	require.Equal(c.t, serverInvocation(target, args...), c.next().raw)
 }
 
 // invocationText is how the server writes a call.
-func invocationText(target string, args ...any) string {
+func serverInvocation(target string, args ...any) string {
 	if args == nil {
 		args = []any{}
 	}
@@ -432,7 +428,7 @@ func invocationText(target string, args ...any) string {
 }
 
 // ended makes sure that the socket ends, with nothing more before it, and gives the code of the close frame, or -1.
-func (c *client) ended() websocket.StatusCode {
+func (c *testClient) requireClosed() websocket.StatusCode {
 	c.t.Helper()
 	raw, err := c.read()
 	require.Error(c.t, err, raw)
@@ -441,20 +437,18 @@ func (c *client) ended() websocket.StatusCode {
 }
 
 // leave closes the socket as a client does.
-func (c *client) leave() {
+func (c *testClient) close() {
 	c.t.Helper()
 	_ = c.ws.Close(websocket.StatusNormalClosure, "")
 }
 
-// ---- small things
-
 // wait waits for a channel.
-func wait[T any](t testing.TB, c <-chan T) T {
+func receive[T any](t testing.TB, c <-chan T) T {
 	t.Helper()
 	select {
 	case v := <-c:
 		return v
-	case <-time.After(within):
+	case <-time.After(testTimeout):
 		require.FailNow(t, "nothing came")
 		panic("unreachable")
 	}
@@ -487,8 +481,8 @@ func negotiate(t testing.TB, url string, header http.Header) (id, token string) 
 }
 
 // dialID opens a connection whose id is known.
-func dialID(t testing.TB, url string, header http.Header) (c *client, id string) {
+func dialWithID(t testing.TB, url string, header http.Header) (c *testClient, id string) {
 	t.Helper()
 	id, token := negotiate(t, url, header)
-	return dialWith(t, url+"?id="+token, dialing{header: header}), id
+	return dialWith(t, url+"?id="+token, dialOptions{header: header}), id
 }

@@ -16,14 +16,14 @@ import (
 	"github.com/troupe-go/troupe/hubsys"
 )
 
-const failedClose = `{"type":7,"error":"Connection closed with an error.","allowReconnect":true}`
+const closeErrorJSON = `{"type":7,"error":"Connection closed with an error.","allowReconnect":true}`
 
 // What clients do wrong is answered as the specification says, and nobody else notices.
 func TestWhatClientsDoWrong(t *testing.T) {
 	var connected, ticks atomic.Int32
-	w := newWorld(t, setup{connected: func(context.Context, *lab) error { connected.Add(1); return nil }})
-	w.on("tick", func(context.Context, *lab, []json.RawMessage) (any, error) { return ticks.Add(1), nil })
-	neighbour := dial(t, w.url)
+	srv := newTestServer(t, testConfig{onConnected: func(context.Context, *testHub) error { connected.Add(1); return nil }})
+	srv.handle("tick", func(context.Context, *testHub, []json.RawMessage) (any, error) { return ticks.Add(1), nil })
+	bystander := dial(t, srv.url)
 	long := strings.Repeat("x", 33<<10)
 	many := func(record string) string { return strings.Repeat(record+separator, 10000) }
 	lives := []string{"lives"}
@@ -41,28 +41,28 @@ func TestWhatClientsDoWrong(t *testing.T) {
 		"handshake: too large":            {true, long, []string{`{"error":"Handshake was canceled."}`}},
 		"handshake: too large, whole":     {true, `{"protocol":"json","version":1,"x":"` + long + `"}` + separator, []string{`{"error":"Handshake was canceled."}`}},
 		"handshake: odd but right":        {true, `{"x":[{}],"version":0,"protocol":"JSON"}` + separator, []string{"{}", "lives"}},
-		"handshake and calls in one":      {true, greeting + separator + invocation("1", "Echo", 1) + separator, []string{"{}", `{"type":3,"invocationId":"1","result":1}`, "lives"}},
-		"garbage":                         {false, "garbage" + separator, []string{failedClose}},
-		"nothing":                         {false, separator, []string{failedClose}},
-		"an array":                        {false, "[]" + separator, []string{failedClose}},
-		"no type":                         {false, "{}" + separator, []string{failedClose}},
-		"a type that is no number":        {false, `{"type":"1"}` + separator, []string{failedClose}},
-		"a call, then garbage":            {false, invocation("1", "Echo", 1) + separator + "garbage" + separator + invocation("2", "Echo", 1) + separator, []string{`{"type":3,"invocationId":"1","result":1}`, failedClose}},
-		"a call without arguments":        {false, `{"type":1,"invocationId":"1","target":"Echo"}` + separator, []string{failedClose}},
-		"a message too large":             {false, long + separator, []string{failedClose}},
-		"a message too large without end": {false, long, []string{failedClose}},
-		"a call, then one too large":      {false, invocation("1", "Echo", 1) + separator + invocation("2", "Echo", long) + separator, []string{`{"type":3,"invocationId":"1","result":1}`, failedClose}},
+		"handshake and calls in one":      {true, handshakeJSON + separator + invocation("1", "Echo", 1) + separator, []string{"{}", `{"type":3,"invocationId":"1","result":1}`, "lives"}},
+		"garbage":                         {false, "garbage" + separator, []string{closeErrorJSON}},
+		"nothing":                         {false, separator, []string{closeErrorJSON}},
+		"an array":                        {false, "[]" + separator, []string{closeErrorJSON}},
+		"no type":                         {false, "{}" + separator, []string{closeErrorJSON}},
+		"a type that is no number":        {false, `{"type":"1"}` + separator, []string{closeErrorJSON}},
+		"a call, then garbage":            {false, invocation("1", "Echo", 1) + separator + "garbage" + separator + invocation("2", "Echo", 1) + separator, []string{`{"type":3,"invocationId":"1","result":1}`, closeErrorJSON}},
+		"a call without arguments":        {false, `{"type":1,"invocationId":"1","target":"Echo"}` + separator, []string{closeErrorJSON}},
+		"a message too large":             {false, long + separator, []string{closeErrorJSON}},
+		"a message too large without end": {false, long, []string{closeErrorJSON}},
+		"a call, then one too large":      {false, invocation("1", "Echo", 1) + separator + invocation("2", "Echo", long) + separator, []string{`{"type":3,"invocationId":"1","result":1}`, closeErrorJSON}},
 		"10,000 pings in one message":     {false, many(`{"type":6}`), lives},
 		"10,000 calls in one message":     {false, many(invocation("", "Do", "tick", []any{})), lives},
 		"10,000 unknown calls":            {false, many(invocation("", "NoSuch")), lives},
-		"10,000 empty messages":           {false, strings.Repeat(separator, 10000), []string{failedClose}},
+		"10,000 empty messages":           {false, strings.Repeat(separator, 10000), []string{closeErrorJSON}},
 		"unknown types":                   {false, `{"type":0}` + separator + `{"type":-1}` + separator + `{"type":10}` + separator + `{"type":99,"x":{}}` + separator, lives},
 		"an unknown method":               {false, invocation("1", "NoSuch", 1) + separator, []string{`{"type":3,"invocationId":"1","error":"Failed to invoke 'NoSuch' due to an error on the server. HubException: Method does not exist."}`, "lives"}},
 		"too few arguments":               {false, invocation("1", "Echo") + separator, []string{`{"type":3,"invocationId":"1","error":"Failed to invoke 'Echo' due to an error on the server."}`, "lives"}},
 		"too many arguments":              {false, invocation("1", "Echo", 1, 2) + separator, []string{`{"type":3,"invocationId":"1","error":"Failed to invoke 'Echo' due to an error on the server."}`, "lives"}},
 		"arguments of wrong types":        {false, invocation("1", "Do", 1, "2") + separator, []string{`{"type":3,"invocationId":"1","error":"Failed to invoke 'Do' due to an error on the server."}`, "lives"}},
 		"a completion of nothing":         {false, `{"type":3,"invocationId":"none","result":1}` + separator, lives},
-		"a completion with both":          {false, `{"type":3,"invocationId":"none","result":1,"error":"e"}` + separator, []string{failedClose}},
+		"a completion with both":          {false, `{"type":3,"invocationId":"none","result":1,"error":"e"}` + separator, []string{closeErrorJSON}},
 		"an item and a cancel of nothing": {false, `{"type":2,"invocationId":"none","item":1}` + separator + `{"type":5,"invocationId":"none"}` + separator, lives},
 		"acknowledgements of nothing":     {false, `{"type":8,"sequenceId":7}` + separator + `{"type":9,"sequenceId":1}` + separator, lives},
 		"one id for two calls at once":    {false, invocation("1", "Echo", 1) + separator + invocation("1", "Echo", 2) + separator, []string{`{"type":3,"invocationId":"1","result":1}`, `{"type":3,"invocationId":"1","result":2}`, "lives"}},
@@ -70,9 +70,9 @@ func TestWhatClientsDoWrong(t *testing.T) {
 		"a name that looks like JSON":     {false, `{"type":1,"invocationId":"1","target":"\"}\u001e","arguments":[]}` + separator, []string{`{"type":3,"invocationId":"1","error":"Failed to invoke '\"}\u001e' due to an error on the server. HubException: Method does not exist."}`, "lives"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := open(t, w.url, dialing{})
+			c := dialSocket(t, srv.url, dialOptions{})
 			if !test.silent {
-				c.send(greeting)
+				c.send(handshakeJSON)
 				require.Equal(t, "{}", c.next().raw)
 			}
 			before := connected.Load()
@@ -83,19 +83,19 @@ func TestWhatClientsDoWrong(t *testing.T) {
 			}
 			for _, want := range test.want {
 				if want == "lives" {
-					c.quiet()
-					c.leave()
+					c.requireNoMessages()
+					c.close()
 				} else {
 					require.Equal(t, want, c.next().raw)
 				}
 			}
 			if test.want[len(test.want)-1] != "lives" {
-				require.EqualValues(t, 1000, c.ended())
+				require.EqualValues(t, 1000, c.requireClosed())
 				if test.silent {
 					require.Equal(t, before, connected.Load(), "OnConnected")
 				}
 			}
-			neighbour.quiet()
+			bystander.requireNoMessages()
 		})
 	}
 	require.EqualValues(t, 10000, ticks.Load())
@@ -103,52 +103,53 @@ func TestWhatClientsDoWrong(t *testing.T) {
 
 // A client that leaves in the middle of its handshake was never there.
 func TestHalfAHandshake(t *testing.T) {
-	w := newWorld(t, setup{
-		connected:    func(context.Context, *lab) error { t.Error("OnConnected"); return nil },
-		disconnected: func(context.Context, *lab, error) error { t.Error("OnDisconnected"); return nil },
+	srv := newTestServer(t, testConfig{
+		onConnected:    func(context.Context, *testHub) error { t.Error("OnConnected"); return nil },
+		onDisconnected: func(context.Context, *testHub, error) error { t.Error("OnDisconnected"); return nil },
 	})
 	for _, half := range []string{"", "{", `{"protocol":"json","version":1}`} {
-		c := open(t, w.url, dialing{})
+		c := dialSocket(t, srv.url, dialOptions{})
 		if half != "" {
 			c.sendRaw(half)
 		}
-		c.leave()
-		c = open(t, w.url, dialing{})
+		c.close()
+		c = dialSocket(t, srv.url, dialOptions{})
 		c.sendRaw(half + " ")
 		_ = c.ws.CloseNow()
 	}
-	require.NoError(t, w.sys.Shutdown(t.Context()))
+	require.NoError(t, srv.sys.Shutdown(t.Context()))
 }
 
-// ---- what else stands around a System
-
 // rewriter stands for a middleware that wraps the ResponseWriter.
-type rewriter struct {
+type statusRecorder struct {
 	http.ResponseWriter
 	status int
 }
 
-func (w *rewriter) WriteHeader(status int)      { w.status = status; w.ResponseWriter.WriteHeader(status) }
-func (w *rewriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+func (w *statusRecorder) WriteHeader(status int) {
+	w.status = status
+	w.ResponseWriter.WriteHeader(status)
+}
+func (w *statusRecorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func TestUnderAMuxAPrefixAndAMiddleware(t *testing.T) {
 	statuses := make(chan int, 10)
-	w := newWorld(t, setup{server: func(s *httptest.Server) {
+	srv := newTestServer(t, testConfig{configure: func(s *httptest.Server) {
 		hubs := s.Config.Handler
 		mux := http.NewServeMux()
 		mux.Handle("/app/v1/", http.StripPrefix("/app/v1", hubs))
 		mux.Handle("/", hubs)
 		s.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			rw := &rewriter{ResponseWriter: &rewriter{ResponseWriter: w}}
+			rw := &statusRecorder{ResponseWriter: &statusRecorder{ResponseWriter: w}}
 			mux.ServeHTTP(rw, r)
 			statuses <- rw.status
 		})
 	}})
-	for _, url := range []string{w.url, strings.Replace(w.url, "/lab", "/app/v1/lab", 1)} {
-		c, _ := dialID(t, url, nil)
-		require.Zero(t, wait(t, statuses), "net/http's own 200")
-		require.Equal(t, http.StatusSwitchingProtocols, wait(t, statuses))
-		c.quiet()
+	for _, url := range []string{srv.url, strings.Replace(srv.url, "/test", "/app/v1/test", 1)} {
+		c, _ := dialWithID(t, url, nil)
+		require.Zero(t, receive(t, statuses), "net/http's own 200")
+		require.Equal(t, http.StatusSwitchingProtocols, receive(t, statuses))
+		c.requireNoMessages()
 	}
 }
 
@@ -156,7 +157,7 @@ func TestUnderAMuxAPrefixAndAMiddleware(t *testing.T) {
 type unhijackable struct{ http.ResponseWriter }
 
 func TestAResponseWriterThatCannotBeHijacked(t *testing.T) {
-	w := newWorld(t, setup{server: func(s *httptest.Server) {
+	srv := newTestServer(t, testConfig{configure: func(s *httptest.Server) {
 		hubs := s.Config.Handler
 		s.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Query().Has("bare") {
@@ -166,10 +167,10 @@ func TestAResponseWriterThatCannotBeHijacked(t *testing.T) {
 			}
 		})
 	}})
-	_, status, err := tryOpen(t, w.url, dialing{})
+	_, status, err := tryDialSocket(t, srv.url, dialOptions{})
 	require.Error(t, err, "it is not opened")
 	require.GreaterOrEqual(t, status, 500)
-	dial(t, w.url+"?bare").quiet()
+	dial(t, srv.url+"?bare").requireNoMessages()
 }
 
 // A connection outlives the timeouts of the server that it came through.
@@ -177,55 +178,55 @@ func TestTimeoutsOfTheServerEndWithTheUpgrade(t *testing.T) {
 	const timeout = 100 * time.Millisecond
 	for _, tls := range []bool{false, true} {
 		t.Run(fmt.Sprint("tls=", tls), func(t *testing.T) {
-			w := newWorld(t, setup{tls: tls, server: func(s *httptest.Server) {
+			srv := newTestServer(t, testConfig{tls: tls, configure: func(s *httptest.Server) {
 				s.Config.ReadTimeout, s.Config.WriteTimeout, s.Config.ReadHeaderTimeout, s.Config.IdleTimeout = timeout, timeout, timeout, timeout
 			}})
 			later := make(chan struct{})
 			time.AfterFunc(3*timeout, func() { close(later) })
-			w.on("later", func(context.Context, *lab, []json.RawMessage) (any, error) { <-later; return "later", nil })
-			c := dialWith(t, w.url, dialing{http: insecure(&http.Client{Transport: &http.Transport{}})})
+			srv.handle("later", func(context.Context, *testHub, []json.RawMessage) (any, error) { <-later; return "later", nil })
+			c := dialWith(t, srv.url, dialOptions{client: insecureClient(&http.Client{Transport: &http.Transport{}})})
 			require.Equal(t, `"later"`, c.do("later"))
-			c.quiet()
+			c.requireNoMessages()
 		})
 	}
 }
 
 func TestALogHoldsNoSecrets(t *testing.T) {
-	w := newWorld(t, setup{
-		EndpointOptions: hubsys.EndpointOptions{Authenticate: byQuery},
-		connected: func(_ context.Context, h *lab) error {
-			h.w.log.logger().Info("connected", "request", h.Call().Request())
+	srv := newTestServer(t, testConfig{
+		EndpointOptions: hubsys.EndpointOptions{Authenticate: authenticateByQuery},
+		onConnected: func(_ context.Context, h *testHub) error {
+			h.srv.log.logger().Info("connected", "request", h.Call().Request())
 			return nil
 		},
 	})
-	w.on("fail", func(context.Context, *lab, []json.RawMessage) (any, error) { panic("fails") })
+	srv.handle("fail", func(context.Context, *testHub, []json.RawMessage) (any, error) { panic("fails") })
 	header := http.Header{"Authorization": {"Bearer SECRET"}, "Cookie": {"session=SECRET"}}
-	_, token := negotiate(t, w.url, header)
+	_, token := negotiate(t, srv.url, header)
 	for _, id := range []string{"", "&id=" + token} {
-		c := dialWith(t, w.url+"?access_token=SECRET"+id, dialing{header: header})
-		c.fails("Do", "fail", []any{})
-		c.fails("NoSuch")
-		c.fails("Do", "SECRET")
+		c := dialWith(t, srv.url+"?access_token=SECRET"+id, dialOptions{header: header})
+		c.invokeError("Do", "fail", []any{})
+		c.invokeError("NoSuch")
+		c.invokeError("Do", "SECRET")
 		c.send("garbage SECRET")
-		require.Equal(t, failedClose, c.next().raw)
-		c.ended()
+		require.Equal(t, closeErrorJSON, c.next().raw)
+		c.requireClosed()
 	}
-	_, _, err := tryOpen(t, w.url+"?access_token=SECRET&id="+token, dialing{header: header})
+	_, _, err := tryDialSocket(t, srv.url+"?access_token=SECRET&id="+token, dialOptions{header: header})
 	require.Error(t, err)
-	require.NoError(t, w.sys.Shutdown(t.Context()))
-	require.Contains(t, w.log.String(), "path=/lab")
-	require.NotContains(t, w.log.String(), "SECRET")
-	require.NotContains(t, w.log.String(), token)
+	require.NoError(t, srv.sys.Shutdown(t.Context()))
+	require.Contains(t, srv.log.String(), "path=/test")
+	require.NotContains(t, srv.log.String(), "SECRET")
+	require.NotContains(t, srv.log.String(), token)
 }
 
 // A client may send more calls than the server takes at once: it has to wait, and none is lost.
 func TestAFloodOfCallsWaits(t *testing.T) {
 	const calls = 5000 / raceFactor
-	w := newWorld(t, setup{HubOptions: hubsys.HubOptions{InboundLimit: 64 << 10}})
+	srv := newTestServer(t, testConfig{HubOptions: hubsys.HubOptions{InboundLimit: 64 << 10}})
 	goOn := make(chan struct{})
 	var ran atomic.Int32
-	w.on("count", func(context.Context, *lab, []json.RawMessage) (any, error) { <-goOn; return ran.Add(1), nil })
-	neighbour, c := dial(t, w.url), dial(t, w.url)
+	srv.handle("count", func(context.Context, *testHub, []json.RawMessage) (any, error) { <-goOn; return ran.Add(1), nil })
+	bystander, c := dial(t, srv.url), dial(t, srv.url)
 	sent := make(chan struct{})
 	go func() {
 		defer close(sent)
@@ -234,10 +235,10 @@ func TestAFloodOfCallsWaits(t *testing.T) {
 		}
 		c.send(invocation("last", "Echo", 1))
 	}()
-	neighbour.quiet()
+	bystander.requireNoMessages()
 	close(goOn)
-	c.await("last")
-	wait(t, sent)
+	c.awaitCompletion("last")
+	receive(t, sent)
 	require.EqualValues(t, calls, ran.Load())
-	neighbour.quiet()
+	bystander.requireNoMessages()
 }

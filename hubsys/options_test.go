@@ -108,8 +108,8 @@ func TestNoPathIsTooOdd(t *testing.T) {
 
 // The defaults that can be seen from outside without waiting for half a minute.
 func TestDefaults(t *testing.T) {
-	w := newWorld(t, setup{})
-	c := dial(t, w.url)
+	srv := newTestServer(t, testConfig{})
+	c := dial(t, srv.url)
 	// 32768 bytes is the largest message, its separator included.
 	fits := invocation("fits", "Echo", "")
 	fits = strings.Replace(fits, `[""]`, `["`+strings.Repeat("x", 32768-1-len(fits))+`"]`, 1)
@@ -118,7 +118,7 @@ func TestDefaults(t *testing.T) {
 	require.Equal(t, "fits", c.next().InvocationID)
 	// One call at a time.
 	both := make(chan struct{}, 2)
-	w.on("alone", func(context.Context, *lab, []json.RawMessage) (any, error) {
+	srv.handle("alone", func(context.Context, *testHub, []json.RawMessage) (any, error) {
 		both <- struct{}{}
 		defer func() { <-both }()
 		return len(both), nil
@@ -131,8 +131,8 @@ func TestDefaults(t *testing.T) {
 }
 
 func TestNoLimitOfMessages(t *testing.T) {
-	w := newWorld(t, setup{HubOptions: hubsys.HubOptions{MaximumReceiveMessageSize: hubsys.Unlimited, InboundLimit: 64 << 10}})
-	c := dial(t, w.url)
+	srv := newTestServer(t, testConfig{HubOptions: hubsys.HubOptions{MaximumReceiveMessageSize: hubsys.Unlimited, InboundLimit: 64 << 10}})
+	c := dial(t, srv.url)
 	long := strings.Repeat("x", 1<<20)
 	require.Len(t, c.invoke("Echo", long).Result, len(long)+2)
 }
@@ -140,24 +140,24 @@ func TestNoLimitOfMessages(t *testing.T) {
 func TestTimesOfAConnection(t *testing.T) {
 	t.Parallel()
 	causes := make(chan error, 1)
-	w := newWorld(t, setup{
-		HubOptions:   hubsys.HubOptions{HandshakeTimeout: time.Millisecond, KeepAliveInterval: time.Millisecond, ClientTimeoutInterval: 2 * time.Millisecond},
-		disconnected: func(_ context.Context, _ *lab, cause error) error { causes <- cause; return nil },
+	srv := newTestServer(t, testConfig{
+		HubOptions:     hubsys.HubOptions{HandshakeTimeout: time.Millisecond, KeepAliveInterval: time.Millisecond, ClientTimeoutInterval: 2 * time.Millisecond},
+		onDisconnected: func(_ context.Context, _ *testHub, cause error) error { causes <- cause; return nil },
 	})
-	silent := open(t, w.url, dialing{})
-	silent.sendRaw(greeting) // without its end
-	timid := dial(t, w.url)
+	silent := dialSocket(t, srv.url, dialOptions{})
+	silent.sendRaw(handshakeJSON) // without its end
+	timid := dial(t, srv.url)
 	timid.send(`{"type":6}`)
-	pinged := dial(t, w.url)
-	ctx, cancel := context.WithTimeout(context.Background(), within)
+	pinged := dial(t, srv.url)
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 	defer cancel()
 	_, ping, err := pinged.ws.Read(ctx)
 	require.NoError(t, err)
 	require.Equal(t, `{"type":6}`+separator, string(ping))
 	require.Equal(t, `{"error":"Handshake was canceled."}`, silent.next().raw)
-	require.Equal(t, 1000, int(silent.ended()))
+	require.Equal(t, 1000, int(silent.requireClosed()))
 	require.Equal(t, `{"type":7,"error":"Connection closed with an error.","allowReconnect":true}`, timid.next().raw)
-	require.Equal(t, 1000, int(timid.ended()))
-	require.ErrorIs(t, wait(t, causes), hubsys.ErrClientTimeout)
-	pinged.quiet() // it has sent no ping, and lives
+	require.Equal(t, 1000, int(timid.requireClosed()))
+	require.ErrorIs(t, receive(t, causes), hubsys.ErrClientTimeout)
+	pinged.requireNoMessages() // it has sent no ping, and lives
 }

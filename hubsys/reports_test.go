@@ -17,11 +17,11 @@ import (
 )
 
 // line finds the line of a log that has all the parts, when the world has come to its end.
-func (w *world) line(parts ...string) string {
-	w.t.Helper()
-	require.NoError(w.t, w.sys.Shutdown(w.t.Context()))
+func (srv *testServer) findLogLine(parts ...string) string {
+	srv.t.Helper()
+	require.NoError(srv.t, srv.sys.Shutdown(srv.t.Context()))
 lines:
-	for line := range strings.Lines(w.log.String()) {
+	for line := range strings.Lines(srv.log.String()) {
 		for _, part := range parts {
 			if !strings.Contains(line, part) {
 				continue lines
@@ -29,12 +29,12 @@ lines:
 		}
 		return line
 	}
-	require.Fail(w.t, "it is not in the log", "%q in\n%s", parts, w.log)
+	require.Fail(srv.t, "it is not in the log", "%q in\n%s", parts, srv.log)
 	return ""
 }
 
 // readAll sends text and reads until the server has closed the connection.
-func readAll(c *client, text string) {
+func sendAndReadAll(c *testClient, text string) {
 	c.sendRaw(text)
 	for {
 		if _, err := c.read(); err != nil {
@@ -54,76 +54,76 @@ func TestErrorfWraps(t *testing.T) {
 
 func TestWhyAConnectionWasRefused(t *testing.T) {
 	for level, refusal := range map[string]error{"level=ERROR": errors.New("no database"), "level=DEBUG": hubsys.Errorf("no room")} {
-		w := newWorld(t, setup{connected: func(context.Context, *lab) error { return refusal }})
-		readAll(open(t, w.url, dialing{}), greeting+separator)
-		w.line(level, `"a connection is refused"`, "method=OnConnected", refusal.Error())
+		srv := newTestServer(t, testConfig{onConnected: func(context.Context, *testHub) error { return refusal }})
+		sendAndReadAll(dialSocket(t, srv.url, dialOptions{}), handshakeJSON+separator)
+		srv.findLogLine(level, `"a connection is refused"`, "method=OnConnected", refusal.Error())
 	}
 }
 
 func TestWhyAConnectionWasClosed(t *testing.T) {
-	w := newWorld(t, setup{HubOptions: hubsys.HubOptions{MaximumReceiveMessageSize: 100}})
-	readAll(open(t, w.url, dialing{}), greeting+separator+strings.Repeat("x", 200))
-	w.line("level=INFO", `"a connection is closed"`, "hub=lab", "maximum message size of 100B")
+	srv := newTestServer(t, testConfig{HubOptions: hubsys.HubOptions{MaximumReceiveMessageSize: 100}})
+	sendAndReadAll(dialSocket(t, srv.url, dialOptions{}), handshakeJSON+separator+strings.Repeat("x", 200))
+	srv.findLogLine("level=INFO", `"a connection is closed"`, "hub=testHub", "maximum message size of 100B")
 
-	w = newWorld(t, setup{})
-	readAll(open(t, w.url, dialing{}), `{"protocol":"none","version":1}`+separator)
-	w.line("level=DEBUG", `"a connection is closed"`, "'none' is not supported")
+	srv = newTestServer(t, testConfig{})
+	sendAndReadAll(dialSocket(t, srv.url, dialOptions{}), `{"protocol":"none","version":1}`+separator)
+	srv.findLogLine("level=DEBUG", `"a connection is closed"`, "'none' is not supported")
 }
 
 func TestErrorsForTheClientAreNoFaults(t *testing.T) {
-	w := newWorld(t, setup{})
-	w.on("refuse", func(context.Context, *lab, []json.RawMessage) (any, error) { return nil, hubsys.Errorf("not now") })
-	w.on("fail", func(context.Context, *lab, []json.RawMessage) (any, error) { return nil, errors.New("no disk") })
-	c := dial(t, w.url)
-	c.fails("Do", "refuse", []any{})
-	c.fails("Do", "fail", []any{})
-	c.fails("Missing")
-	c.leave()
-	w.line("level=DEBUG", "a hub method failed", "method=Do", "not now")
-	w.line("level=ERROR", "a hub method failed", "method=Do", "no disk")
-	w.line("level=DEBUG", "an unknown method was called", "method=Missing")
+	srv := newTestServer(t, testConfig{})
+	srv.handle("refuse", func(context.Context, *testHub, []json.RawMessage) (any, error) { return nil, hubsys.Errorf("not now") })
+	srv.handle("fail", func(context.Context, *testHub, []json.RawMessage) (any, error) { return nil, errors.New("no disk") })
+	c := dial(t, srv.url)
+	c.invokeError("Do", "refuse", []any{})
+	c.invokeError("Do", "fail", []any{})
+	c.invokeError("Missing")
+	c.close()
+	srv.findLogLine("level=DEBUG", "a hub method failed", "method=Do", "not now")
+	srv.findLogLine("level=ERROR", "a hub method failed", "method=Do", "no disk")
+	srv.findLogLine("level=DEBUG", "an unknown method was called", "method=Missing")
 }
 
 func TestAPanicInAuthenticate(t *testing.T) {
-	w := newWorld(t, setup{EndpointOptions: hubsys.EndpointOptions{Authenticate: func(*http.Request) (*hubsys.Principal, error) { panic("no keys") }}})
-	status, _ := post(t, w.url+"/negotiate?negotiateVersion=1", nil)
+	srv := newTestServer(t, testConfig{EndpointOptions: hubsys.EndpointOptions{Authenticate: func(*http.Request) (*hubsys.Principal, error) { panic("no keys") }}})
+	status, _ := post(t, srv.url+"/negotiate?negotiateVersion=1", nil)
 	require.Equal(t, http.StatusInternalServerError, status)
-	w.line("level=ERROR", "Authenticate panicked", "no keys", "stack=")
+	srv.findLogLine("level=ERROR", "Authenticate panicked", "no keys", "stack=")
 }
 
 func TestARequestOfAnotherUserIsLogged(t *testing.T) {
-	w := newWorld(t, setup{EndpointOptions: hubsys.EndpointOptions{Authenticate: func(r *http.Request) (*hubsys.Principal, error) {
+	srv := newTestServer(t, testConfig{EndpointOptions: hubsys.EndpointOptions{Authenticate: func(r *http.Request) (*hubsys.Principal, error) {
 		return &hubsys.Principal{UserID: r.Header.Get("User")}, nil
 	}}})
-	_, token := negotiate(t, w.url, http.Header{"User": {"alice"}})
-	_, status, err := tryOpen(t, w.url+"?id="+token, dialing{header: http.Header{"User": {"bob"}}})
+	_, token := negotiate(t, srv.url, http.Header{"User": {"alice"}})
+	_, status, err := tryDialSocket(t, srv.url+"?id="+token, dialOptions{header: http.Header{"User": {"bob"}}})
 	require.Error(t, err)
 	require.Equal(t, http.StatusForbidden, status)
-	w.line("level=DEBUG", "a request was refused", "status=403", "negotiated by another user")
+	srv.findLogLine("level=DEBUG", "a request was refused", "status=403", "negotiated by another user")
 }
 
 // Who calls Shutdown, too, waits no longer than it wants.
 func TestAnotherShutdownHasADeadlineOfItsOwn(t *testing.T) {
-	noLeaks(t)
+	requireNoLeaks(t)
 	inside, goOn := make(chan struct{}), make(chan struct{})
-	w := newWorld(t, setup{disconnected: func(context.Context, *lab, error) error { close(inside); <-goOn; return nil }})
-	c := dial(t, w.url)
-	c.quiet()
+	srv := newTestServer(t, testConfig{onDisconnected: func(context.Context, *testHub, error) error { close(inside); <-goOn; return nil }})
+	c := dial(t, srv.url)
+	c.requireNoMessages()
 	go func() { _, _ = c.read(); _, _ = c.read() }()
 	first := make(chan error, 1)
-	go func() { first <- w.sys.Shutdown(t.Context()) }()
-	wait(t, inside)
+	go func() { first <- srv.sys.Shutdown(t.Context()) }()
+	receive(t, inside)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
-	require.ErrorIs(t, w.sys.Shutdown(ctx), context.DeadlineExceeded)
+	require.ErrorIs(t, srv.sys.Shutdown(ctx), context.DeadlineExceeded)
 	close(goOn)
-	require.NoError(t, wait(t, first))
+	require.NoError(t, receive(t, first))
 }
 
 func TestWhatAHubsInboxDoesNotTake(t *testing.T) {
 	sys := newSystem(t, hubsys.Config{})
 	hub := register(t, sys, func(context.Context) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
-	result, err := sys.ActorSystem().Root.RequestFuture(hub.PID(), "a string", within).Result()
+	result, err := sys.ActorSystem().Root.RequestFuture(hub.PID(), "a string", testTimeout).Result()
 	require.NoError(t, err)
 	require.Equal(t, "hubsys: a hub takes a *troupev1.Send, not a string", result.(*troupev1.SendResult).GetError())
 }
@@ -139,9 +139,9 @@ func TestMethodsThatWereMeantOtherwise(t *testing.T) {
 		`method OnDisconnectedAsync: it would be a method for clients: the lifetime method is called OnDisconnected; HubOptions.Methods publishes or hides it`,
 		`method Onconnected: it would be a method for clients: the lifetime method is called OnConnected; HubOptions.Methods publishes or hides it`,
 		`method Take: parameter 1: the call is no parameter: Hub.Call gives it`,
-	}, discover[misspelled](t))
+	}, registrationFaults[misspelled](t))
 	require.Equal(t, []string{`method Take: parameter 1: the call is no parameter: Hub.Call gives it`},
-		discover[misspelled](t, hubsys.Method{Func: (*misspelled).Onconnected}, hubsys.Method{Func: (*misspelled).OnDisconnectedAsync, Hidden: true}))
+		registrationFaults[misspelled](t, hubsys.Method{Func: (*misspelled).Onconnected}, hubsys.Method{Func: (*misspelled).OnDisconnectedAsync, Hidden: true}))
 }
 
 func TestPathsThatNoRequestHas(t *testing.T) {

@@ -22,11 +22,11 @@ import (
 	"github.com/troupe-go/troupe/hubsys"
 )
 
-const reconnect = `{"type":7,"allowReconnect":true}`
+const reconnectJSON = `{"type":7,"allowReconnect":true}`
 
 // noLeaks makes sure that the test leaves no goroutine behind. It comes first, so that it looks last. It looks for some seconds,
 // because protoactor keeps a goroutine for a second behind a dead letter.
-func noLeaks(t *testing.T) {
+func requireNoLeaks(t *testing.T) {
 	t.Helper()
 	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 	before := goleak.IgnoreCurrent()
@@ -41,29 +41,29 @@ func noLeaks(t *testing.T) {
 }
 
 func TestShutdownTakesLeaveOfEverybodyAndLeavesNothing(t *testing.T) {
-	noLeaks(t)
+	requireNoLeaks(t)
 	const clients, pending = 20, 50
 	causes := make(chan error, 2*clients)
-	w := newWorld(t, setup{disconnected: func(_ context.Context, _ *lab, cause error) error { causes <- cause; return nil }})
+	srv := newTestServer(t, testConfig{onDisconnected: func(_ context.Context, _ *testHub, cause error) error { causes <- cause; return nil }})
 	ended := make(chan error, 1)
 	started := make(chan struct{})
-	w.on("run", func(ctx context.Context, _ *lab, _ []json.RawMessage) (any, error) {
+	srv.handle("run", func(ctx context.Context, _ *testHub, _ []json.RawMessage) (any, error) {
 		close(started)
 		<-ctx.Done()
 		ended <- context.Cause(ctx)
 		return nil, nil
 	})
-	var cs []*client
+	var cs []*testClient
 	for range clients {
-		c := dial(t, w.url)
-		c.quiet()
+		c := dial(t, srv.url)
+		c.requireNoMessages()
 		cs = append(cs, c)
 	}
-	silent := open(t, w.url, dialing{}) // without a handshake
+	silent := dialSocket(t, srv.url, dialOptions{}) // without a handshake
 	cs[0].call("Do", "run", []any{})
-	wait(t, started)
+	receive(t, started)
 	for i := range pending {
-		require.NoError(t, w.hub.Clients().All().Send(t.Context(), "pending", i))
+		require.NoError(t, srv.hub.Clients().All().Send(t.Context(), "pending", i))
 	}
 	var all sync.WaitGroup
 	for _, c := range cs {
@@ -71,7 +71,7 @@ func TestShutdownTakesLeaveOfEverybodyAndLeavesNothing(t *testing.T) {
 			for i := range pending {
 				raw, err := c.read()
 				assert.NoError(t, err)
-				assert.Equal(t, invocationText("pending", i), raw)
+				assert.Equal(t, serverInvocation("pending", i), raw)
 			}
 			if c == cs[0] { // its call is answered first
 				raw, err := c.read()
@@ -80,7 +80,7 @@ func TestShutdownTakesLeaveOfEverybodyAndLeavesNothing(t *testing.T) {
 			}
 			raw, err := c.read()
 			assert.NoError(t, err)
-			assert.Equal(t, reconnect, raw)
+			assert.Equal(t, reconnectJSON, raw)
 			_, err = c.read()
 			assert.ErrorContains(t, err, "StatusNormalClosure")
 		})
@@ -91,9 +91,9 @@ func TestShutdownTakesLeaveOfEverybodyAndLeavesNothing(t *testing.T) {
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
-	require.NoError(t, w.sys.Shutdown(ctx))
+	require.NoError(t, srv.sys.Shutdown(ctx))
 	all.Wait()
-	require.Equal(t, hubsys.ErrShutdown, wait(t, ended))
+	require.Equal(t, hubsys.ErrShutdown, receive(t, ended))
 	require.Len(t, causes, clients, "OnDisconnected has run for everybody when Shutdown returns")
 	for range clients {
 		require.NoError(t, <-causes)
@@ -101,49 +101,49 @@ func TestShutdownTakesLeaveOfEverybodyAndLeavesNothing(t *testing.T) {
 }
 
 func TestNothingIsTakenAfterShutdown(t *testing.T) {
-	noLeaks(t)
-	w := newWorld(t, setup{})
-	_, token := negotiate(t, w.url, nil)
-	require.NoError(t, w.sys.Shutdown(t.Context()))
-	status, _ := post(t, w.url+"/negotiate", nil)
+	requireNoLeaks(t)
+	srv := newTestServer(t, testConfig{})
+	_, token := negotiate(t, srv.url, nil)
+	require.NoError(t, srv.sys.Shutdown(t.Context()))
+	status, _ := post(t, srv.url+"/negotiate", nil)
 	require.Equal(t, http.StatusServiceUnavailable, status)
 	for _, query := range []string{"", "?id=" + token} {
-		_, status, err := tryOpen(t, w.url+query, dialing{})
+		_, status, err := tryDialSocket(t, srv.url+query, dialOptions{})
 		require.Error(t, err)
 		require.Equal(t, http.StatusServiceUnavailable, status)
 	}
-	_, err := hubsys.Register(w.sys, func(context.Context) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
+	_, err := hubsys.Register(srv.sys, func(context.Context) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
 	require.ErrorContains(t, err, "shutting down")
-	require.ErrorIs(t, w.hub.Clients().All().Send(t.Context(), "x"), hubsys.ErrShutdown)
-	require.NoError(t, w.hub.Groups().Add(t.Context(), "no such", "group"))
-	require.NoError(t, w.sys.Shutdown(t.Context()), "later callers are told the same")
+	require.ErrorIs(t, srv.hub.Clients().All().Send(t.Context(), "x"), hubsys.ErrShutdown)
+	require.NoError(t, srv.hub.Groups().Add(t.Context(), "no such", "group"))
+	require.NoError(t, srv.sys.Shutdown(t.Context()), "later callers are told the same")
 }
 
 func TestRequestsAreRefusedWhileShutdownWaits(t *testing.T) {
-	noLeaks(t)
+	requireNoLeaks(t)
 	inside, goOn := make(chan struct{}), make(chan struct{})
-	w := newWorld(t, setup{disconnected: func(context.Context, *lab, error) error { close(inside); <-goOn; return nil }})
-	c := dial(t, w.url)
-	c.quiet()
+	srv := newTestServer(t, testConfig{onDisconnected: func(context.Context, *testHub, error) error { close(inside); <-goOn; return nil }})
+	c := dial(t, srv.url)
+	c.requireNoMessages()
 	results := make(chan error, 2)
-	go func() { results <- w.sys.Shutdown(t.Context()) }()
-	wait(t, inside)
-	go func() { results <- w.sys.Shutdown(t.Context()) }()
-	status, _ := post(t, w.url+"/negotiate", nil)
+	go func() { results <- srv.sys.Shutdown(t.Context()) }()
+	receive(t, inside)
+	go func() { results <- srv.sys.Shutdown(t.Context()) }()
+	status, _ := post(t, srv.url+"/negotiate", nil)
 	require.Equal(t, http.StatusServiceUnavailable, status)
-	_, status, err := tryOpen(t, w.url, dialing{})
+	_, status, err := tryDialSocket(t, srv.url, dialOptions{})
 	require.Error(t, err)
 	require.Equal(t, http.StatusServiceUnavailable, status)
 	require.Empty(t, results)
 	close(goOn)
-	require.Equal(t, reconnect, c.next().raw)
-	require.EqualValues(t, 1000, c.ended())
-	require.NoError(t, wait(t, results))
-	require.NoError(t, wait(t, results))
+	require.Equal(t, reconnectJSON, c.next().raw)
+	require.EqualValues(t, 1000, c.requireClosed())
+	require.NoError(t, receive(t, results))
+	require.NoError(t, receive(t, results))
 }
 
 func TestAForeignActorSystemIsLeftAsItWas(t *testing.T) {
-	noLeaks(t)
+	requireNoLeaks(t)
 	foreign := actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return slog.New(slog.DiscardHandler) }))
 	t.Cleanup(foreign.Shutdown)
 	echo := foreign.Root.Spawn(actor.PropsFromFunc(func(ctx actor.Context) {
@@ -151,29 +151,29 @@ func TestAForeignActorSystemIsLeftAsItWas(t *testing.T) {
 			ctx.Respond(text)
 		}
 	}))
-	before := registered(foreign)
-	w := newWorld(t, setup{Config: hubsys.Config{ActorSystem: foreign}})
-	require.Same(t, foreign, w.sys.ActorSystem())
-	second := newWorld(t, setup{Config: hubsys.Config{ActorSystem: foreign}}) // two in one
-	w.on("pid", func(_ context.Context, h *lab, _ []json.RawMessage) (any, error) { return h.Call().PID().Id, nil })
-	c, other := dial(t, w.url), dial(t, second.url)
+	before := registeredPIDs(foreign)
+	srv := newTestServer(t, testConfig{Config: hubsys.Config{ActorSystem: foreign}})
+	require.Same(t, foreign, srv.sys.ActorSystem())
+	second := newTestServer(t, testConfig{Config: hubsys.Config{ActorSystem: foreign}}) // two in one
+	srv.handle("pid", func(_ context.Context, h *testHub, _ []json.RawMessage) (any, error) { return h.Call().PID().Id, nil })
+	c, other := dial(t, srv.url), dial(t, second.url)
 	require.Contains(t, c.do("pid"), "/call/")
-	for id := range registered(foreign) {
+	for id := range registeredPIDs(foreign) {
 		require.True(t, before[id] || strings.HasPrefix(id, "hubsys-"), id)
 	}
 	go func() { _, _ = c.read(); _, _ = c.read() }()
-	require.NoError(t, w.sys.Shutdown(t.Context()))
-	other.quiet()
+	require.NoError(t, srv.sys.Shutdown(t.Context()))
+	other.requireNoMessages()
 	go func() { _, _ = other.read(); _, _ = other.read() }()
 	require.NoError(t, second.sys.Shutdown(t.Context()))
-	require.Equal(t, before, registered(foreign))
-	answer, err := foreign.Root.RequestFuture(echo, "still here", within).Result()
+	require.Equal(t, before, registeredPIDs(foreign))
+	answer, err := foreign.Root.RequestFuture(echo, "still here", testTimeout).Result()
 	require.NoError(t, err)
 	require.Equal(t, "still here", answer)
 }
 
 // registered are the addresses of all processes of an actor system.
-func registered(system *actor.ActorSystem) map[string]bool {
+func registeredPIDs(system *actor.ActorSystem) map[string]bool {
 	ids := map[string]bool{}
 	for _, bucket := range system.ProcessRegistry.LocalPIDs.LocalPIDs {
 		for _, id := range bucket.Keys() {
@@ -184,16 +184,16 @@ func registered(system *actor.ActorSystem) map[string]bool {
 }
 
 func TestShutdownThatIsCutShort(t *testing.T) {
-	noLeaks(t)
-	w := newWorld(t, setup{HubOptions: hubsys.HubOptions{MaximumParallelInvocationsPerClient: 2}})
+	requireNoLeaks(t)
+	srv := newTestServer(t, testConfig{HubOptions: hubsys.HubOptions{MaximumParallelInvocationsPerClient: 2}})
 	var started sync.WaitGroup
 	goOn := make(chan struct{})
-	w.on("stubborn", func(context.Context, *lab, []json.RawMessage) (any, error) {
+	srv.handle("stubborn", func(context.Context, *testHub, []json.RawMessage) (any, error) {
 		started.Done()
 		<-goOn
 		return nil, nil
 	})
-	c := dial(t, w.url)
+	c := dial(t, srv.url)
 	started.Add(2)
 	c.call("Do", "stubborn", []any{})
 	c.call("Do", "stubborn", []any{})
@@ -201,65 +201,65 @@ func TestShutdownThatIsCutShort(t *testing.T) {
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 100*time.Millisecond, errors.New("enough"))
 	defer cancel()
 	go func() { _, _ = c.read(); _, _ = c.read() }()
-	err := w.sys.Shutdown(ctx)
+	err := srv.sys.Shutdown(ctx)
 	require.EqualError(t, err, "hubsys: shutdown was cut short: 1 connections cut off, 2 calls abandoned: enough")
 	close(goOn)
-	w.abandoned = true
+	srv.shutdownMayFail = true
 }
 
 // A client that does not answer is cut off when the context ends.
 func TestShutdownCutsDeafClients(t *testing.T) {
-	noLeaks(t)
-	w := newWorld(t, setup{EndpointOptions: hubsys.EndpointOptions{CloseTimeout: time.Hour}})
-	c := dial(t, w.url)
-	c.quiet()
+	requireNoLeaks(t)
+	srv := newTestServer(t, testConfig{EndpointOptions: hubsys.EndpointOptions{CloseTimeout: time.Hour}})
+	c := dial(t, srv.url)
+	c.requireNoMessages()
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	err := w.sys.Shutdown(ctx)
+	err := srv.sys.Shutdown(ctx)
 	require.EqualError(t, err, "hubsys: shutdown was cut short: 1 connections cut off, 0 calls abandoned: context deadline exceeded")
-	require.Equal(t, reconnect, c.next().raw)
-	w.abandoned = true
+	require.Equal(t, reconnectJSON, c.next().raw)
+	srv.shutdownMayFail = true
 }
 
 func TestACallMayShutDownItsSystem(t *testing.T) {
-	noLeaks(t)
-	w := newWorld(t, setup{})
+	requireNoLeaks(t)
+	srv := newTestServer(t, testConfig{})
 	results := make(chan error, 1)
-	w.on("shutdown", func(ctx context.Context, h *lab, _ []json.RawMessage) (any, error) {
-		results <- h.w.sys.Shutdown(context.WithoutCancel(ctx))
+	srv.handle("shutdown", func(ctx context.Context, h *testHub, _ []json.RawMessage) (any, error) {
+		results <- h.srv.sys.Shutdown(context.WithoutCancel(ctx))
 		return nil, nil
 	})
-	c := dial(t, w.url)
+	c := dial(t, srv.url)
 	c.call("Do", "shutdown", []any{})
-	require.Equal(t, reconnect, c.next().raw)
-	require.EqualValues(t, 1000, c.ended())
-	require.NoError(t, wait(t, results))
+	require.Equal(t, reconnectJSON, c.next().raw)
+	require.EqualValues(t, 1000, c.requireClosed())
+	require.NoError(t, receive(t, results))
 }
 
 // With the call's own context, which ends when its connection is closed.
 func TestACallMayShutDownItsSystemWithItsOwnContext(t *testing.T) {
-	noLeaks(t)
+	requireNoLeaks(t)
 	disconnected := make(chan error, 2)
-	w := newWorld(t, setup{disconnected: func(_ context.Context, _ *lab, cause error) error { disconnected <- cause; return nil }})
+	srv := newTestServer(t, testConfig{onDisconnected: func(_ context.Context, _ *testHub, cause error) error { disconnected <- cause; return nil }})
 	results := make(chan error, 1)
-	w.on("shutdown", func(ctx context.Context, h *lab, _ []json.RawMessage) (any, error) {
-		results <- h.w.sys.Shutdown(ctx)
+	srv.handle("shutdown", func(ctx context.Context, h *testHub, _ []json.RawMessage) (any, error) {
+		results <- h.srv.sys.Shutdown(ctx)
 		return nil, nil
 	})
-	c, neighbour := dial(t, w.url), dial(t, w.url)
-	neighbour.quiet()
+	c, bystander := dial(t, srv.url), dial(t, srv.url)
+	bystander.requireNoMessages()
 	go c.call("Do", "shutdown", []any{})
-	require.Equal(t, reconnect, neighbour.next().raw)
-	require.EqualValues(t, 1000, neighbour.ended())
-	require.Equal(t, reconnect, c.next().raw)
-	require.EqualValues(t, 1000, c.ended())
-	require.NoError(t, wait(t, results))
+	require.Equal(t, reconnectJSON, bystander.next().raw)
+	require.EqualValues(t, 1000, bystander.requireClosed())
+	require.Equal(t, reconnectJSON, c.next().raw)
+	require.EqualValues(t, 1000, c.requireClosed())
+	require.NoError(t, receive(t, results))
 	require.Len(t, disconnected, 2)
 }
 
 // http.Server.Shutdown knows nothing of WebSockets, and does not wait for them.
 func TestShutdownTogetherWithTheServer(t *testing.T) {
-	noLeaks(t)
+	requireNoLeaks(t)
 	sys := newSystem(t, hubsys.Config{})
 	hub := register(t, sys, func(context.Context) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
 	require.NoError(t, hub.Map("/hub", hubsys.EndpointOptions{}))
@@ -269,20 +269,20 @@ func TestShutdownTogetherWithTheServer(t *testing.T) {
 		c := dial(t, server.URL+"/hub")
 		go func() {
 			for raw, err := c.read(); err == nil; raw, err = c.read() {
-				assert.Equal(t, reconnect, raw)
+				assert.Equal(t, reconnectJSON, raw)
 			}
 		}()
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), within)
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 	defer cancel()
 	require.NoError(t, errors.Join(sys.Shutdown(ctx), server.Config.Shutdown(ctx)))
 }
 
 // A System that was never used leaves nothing, either.
 func TestShutdownOfAnIdleSystem(t *testing.T) {
-	noLeaks(t)
+	requireNoLeaks(t)
 	for range 10 {
-		sys, err := hubsys.New(hubsys.Config{Logger: (&journal{}).logger()})
+		sys, err := hubsys.New(hubsys.Config{Logger: (&logRecorder{}).logger()})
 		require.NoError(t, err)
 		require.NoError(t, sys.Shutdown(t.Context()))
 	}
@@ -290,11 +290,11 @@ func TestShutdownOfAnIdleSystem(t *testing.T) {
 
 // Whoever comes while the system goes is either taken leave of or refused.
 func TestShutdownWhileClientsCome(t *testing.T) {
-	noLeaks(t)
+	requireNoLeaks(t)
 	var connected, disconnected atomic.Int32
-	w := newWorld(t, setup{
-		connected:    func(context.Context, *lab) error { connected.Add(1); return nil },
-		disconnected: func(context.Context, *lab, error) error { disconnected.Add(1); return nil },
+	srv := newTestServer(t, testConfig{
+		onConnected:    func(context.Context, *testHub) error { connected.Add(1); return nil },
+		onDisconnected: func(context.Context, *testHub, error) error { disconnected.Add(1); return nil },
 	})
 	enough := make(chan struct{})
 	var come atomic.Int32
@@ -302,11 +302,11 @@ func TestShutdownWhileClientsCome(t *testing.T) {
 	for range 8 {
 		all.Go(func() {
 			for {
-				c, _, err := tryOpen(t, w.url, dialing{})
+				c, _, err := tryDialSocket(t, srv.url, dialOptions{})
 				if err != nil {
 					return // shutting down
 				}
-				_ = c.ws.Write(context.Background(), websocket.MessageText, []byte(greeting+separator))
+				_ = c.ws.Write(context.Background(), websocket.MessageText, []byte(handshakeJSON+separator))
 				if come.Add(1) == 100 {
 					close(enough)
 				}
@@ -318,8 +318,8 @@ func TestShutdownWhileClientsCome(t *testing.T) {
 			}
 		})
 	}
-	wait(t, enough)
-	require.NoError(t, w.sys.Shutdown(t.Context()))
+	receive(t, enough)
+	require.NoError(t, srv.sys.Shutdown(t.Context()))
 	all.Wait()
 	require.Equal(t, connected.Load(), disconnected.Load())
 }

@@ -22,8 +22,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// ---- links
-
 const (
 	linkBuffer  = 32 << 10              // of each socket on the way of what is throttled
 	linkSegment = 1400                  // of a loopback's 64 KiB none would fit such buffers
@@ -31,21 +29,21 @@ const (
 )
 
 // link is a way to the server on which what comes from there is throttled, for all connections of it together.
-type link struct {
-	http *http.Client // dials over it
+type throttledLink struct {
+	client *http.Client // dials over it
 
-	mu      sync.Mutex
-	rate    float64   // bytes a second; negative: not throttled
-	free    time.Time // when everything has passed that was let in
-	changed chan struct{}
-	done    chan struct{}
+	mu       sync.Mutex
+	rate     float64   // bytes a second; negative: not throttled
+	nextFree time.Time // when everything has passed that was let in
+	changed  chan struct{}
+	done     chan struct{}
 }
 
 // newLink opens a link to the server of an address, and gives it a rate, in bytes a second.
-func newLink(t testing.TB, address string, rate int) *link {
+func newThrottledLink(t testing.TB, address string, rate int) *throttledLink {
 	t.Helper()
-	l := &link{rate: float64(rate), changed: make(chan struct{}), done: make(chan struct{})}
-	server := connectHost(t, address)
+	l := &throttledLink{rate: float64(rate), changed: make(chan struct{}), done: make(chan struct{})}
+	server := hostOf(t, address)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	var all sync.WaitGroup
@@ -55,7 +53,7 @@ func newLink(t testing.TB, address string, rate int) *link {
 			if err != nil {
 				return
 			}
-			all.Go(func() { l.join(near.(*net.TCPConn), server) })
+			all.Go(func() { l.proxy(near.(*net.TCPConn), server) })
 		}
 	})
 	t.Cleanup(func() {
@@ -63,15 +61,15 @@ func newLink(t testing.TB, address string, rate int) *link {
 		listener.Close()
 		all.Wait()
 	})
-	dialer := &net.Dialer{Control: narrowSocket}
-	l.http = &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+	dialer := &net.Dialer{Control: setSmallBuffers}
+	l.client = &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return dialer.DialContext(ctx, network, listener.Addr().String())
 	}}}
 	return l
 }
 
 // connectHost is the host and port of an address.
-func connectHost(t testing.TB, address string) string {
+func hostOf(t testing.TB, address string) string {
 	t.Helper()
 	r, err := http.NewRequest(http.MethodGet, address, nil)
 	require.NoError(t, err)
@@ -79,7 +77,7 @@ func connectHost(t testing.TB, address string) string {
 }
 
 // narrowSocket gives a socket small buffers and segments before it connects.
-func narrowSocket(_, _ string, c syscall.RawConn) (err error) {
+func setSmallBuffers(_, _ string, c syscall.RawConn) (err error) {
 	return errors.Join(c.Control(func(fd uintptr) {
 		err = errors.Join(
 			syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_MAXSEG, linkSegment),
@@ -89,10 +87,10 @@ func narrowSocket(_, _ string, c syscall.RawConn) (err error) {
 }
 
 // join connects a client with the server until one of them leaves, or the link ends.
-func (l *link) join(near *net.TCPConn, server string) {
+func (l *throttledLink) proxy(near *net.TCPConn, server string) {
 	defer near.Close()
 	_ = near.SetWriteBuffer(linkBuffer)
-	dialer := &net.Dialer{Control: narrowSocket, Timeout: within}
+	dialer := &net.Dialer{Control: setSmallBuffers, Timeout: testTimeout}
 	far, err := dialer.Dial("tcp", server)
 	if err != nil {
 		return
@@ -100,8 +98,8 @@ func (l *link) join(near *net.TCPConn, server string) {
 	defer far.Close()
 	var both sync.WaitGroup
 	over := make(chan struct{}, 2)
-	both.Go(func() { _, _ = io.Copy(far, onlyReader{near}); over <- struct{}{} })
-	both.Go(func() { l.pass(near, far); over <- struct{}{} })
+	both.Go(func() { _, _ = io.Copy(far, readerOnly{near}); over <- struct{}{} })
+	both.Go(func() { l.copyThrottled(near, far); over <- struct{}{} })
 	select {
 	case <-over:
 	case <-l.done:
@@ -112,15 +110,15 @@ func (l *link) join(near *net.TCPConn, server string) {
 }
 
 // onlyReader keeps io.Copy from splicing.
-type onlyReader struct{ io.Reader }
+type readerOnly struct{ io.Reader }
 
 // pass passes on what the server writes, at the rate of the link.
-func (l *link) pass(near io.Writer, far io.Reader) {
+func (l *throttledLink) copyThrottled(near io.Writer, far io.Reader) {
 	b := make([]byte, linkBuffer)
 	for {
 		n, err := far.Read(b[:l.chunk()])
 		if n > 0 {
-			if !l.let(n) {
+			if !l.waitFor(n) {
 				return
 			}
 			if _, err := near.Write(b[:n]); err != nil {
@@ -135,7 +133,7 @@ func (l *link) pass(near io.Writer, far io.Reader) {
 
 // chunk is how much of one connection passes at once: ten milliseconds' worth, but few segments, so that those who share a link get even
 // shares of it.
-func (l *link) chunk() int {
+func (l *throttledLink) chunk() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.rate < 0 {
@@ -145,7 +143,7 @@ func (l *link) chunk() int {
 }
 
 // let waits until n bytes may pass. It returns false when the link ends. Connections are served in the order in which they come.
-func (l *link) let(n int) bool {
+func (l *throttledLink) waitFor(n int) bool {
 	l.mu.Lock()
 	for {
 		rate, changed := l.rate, l.changed
@@ -155,11 +153,11 @@ func (l *link) let(n int) bool {
 		}
 		var passed <-chan time.Time
 		if rate > 0 {
-			if late := time.Now().Add(-linkSlack); l.free.Before(late) {
-				l.free = late
+			if late := time.Now().Add(-linkSlack); l.nextFree.Before(late) {
+				l.nextFree = late
 			}
-			l.free = l.free.Add(time.Duration(float64(n) / rate * float64(time.Second)))
-			wait := time.Until(l.free)
+			l.nextFree = l.nextFree.Add(time.Duration(float64(n) / rate * float64(time.Second)))
+			wait := time.Until(l.nextFree)
 			if wait <= 0 {
 				l.mu.Unlock()
 				return true
@@ -181,20 +179,20 @@ func (l *link) let(n int) bool {
 }
 
 // setRate gives the link another rate: what waits is not let through at the old one any more.
-func (l *link) setRate(rate int) {
+func (l *throttledLink) setRate(rate int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.rate, l.free = float64(rate), time.Time{}
+	l.rate, l.nextFree = float64(rate), time.Time{}
 	close(l.changed)
 	l.changed = make(chan struct{})
 }
 
 // linkSends gives the server's connections the buffers of a link.
-func linkSends(s *httptest.Server) { s.Listener = linkBuffers{s.Listener} }
+func useLinkBuffers(s *httptest.Server) { s.Listener = linkBufferListener{s.Listener} }
 
-type linkBuffers struct{ net.Listener }
+type linkBufferListener struct{ net.Listener }
 
-func (l linkBuffers) Accept() (net.Conn, error) {
+func (l linkBufferListener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
 	if err == nil {
 		err = conn.(*net.TCPConn).SetWriteBuffer(linkBuffer)
@@ -202,39 +200,37 @@ func (l linkBuffers) Accept() (net.Conn, error) {
 	return conn, err
 }
 
-// ---- numbered broadcasts
-
 // numbered is a broadcast with a number, the time of its Send, and a payload.
-type numbered struct {
+type numberedBroadcast struct {
 	payload string
 	start   time.Time
 	tail    []byte
 }
 
-func newNumbered(size int) *numbered {
-	n := &numbered{payload: strings.Repeat("x", size), start: time.Now()}
+func newNumberedBroadcast(size int) *numberedBroadcast {
+	n := &numberedBroadcast{payload: strings.Repeat("x", size), start: time.Now()}
 	n.tail = []byte(`,"` + n.payload + `"]}` + separator)
 	return n
 }
 
 // send sends number i to all, and gives the time that it took.
-func (n *numbered) send(t testing.TB, w *world, i int) time.Duration {
+func (n *numberedBroadcast) send(t testing.TB, srv *testServer, i int) time.Duration {
 	t.Helper()
 	start := time.Now()
-	require.NoError(t, w.hub.Clients().All().Send(context.Background(), "n", i, start.Sub(n.start), n.payload))
+	require.NoError(t, srv.hub.Clients().All().Send(context.Background(), "n", i, start.Sub(n.start), n.payload))
 	return time.Since(start)
 }
 
 // receive reads numbers first to last-1, in their order and nothing else, and gives how many came, and how long each was on its way. It can
 // be used by any goroutine.
-func (n *numbered) receive(c *client, first, last int) (latencies []time.Duration, err error) {
-	if c.unread != "" || len(c.aside) > 0 {
-		return nil, fmt.Errorf("before the first: %q %v", c.unread, c.aside)
+func (n *numberedBroadcast) receive(c *testClient, first, last int) (latencies []time.Duration, err error) {
+	if c.unread != "" || len(c.skipped) > 0 {
+		return nil, fmt.Errorf("before the first: %q %v", c.unread, c.skipped)
 	}
 	latencies = make([]time.Duration, 0, last-first)
 	r := bufio.NewReaderSize(nil, len(n.tail)+200)
 	for len(latencies) < last-first {
-		ctx, cancel := context.WithTimeout(context.Background(), within)
+		ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 		latencies, err = n.receiveMessage(ctx, c.ws, r, first, latencies)
 		cancel()
 		if err != nil {
@@ -245,23 +241,23 @@ func (n *numbered) receive(c *client, first, last int) (latencies []time.Duratio
 }
 
 // audience are clients that read numbered broadcasts.
-type audience struct {
+type receivers struct {
 	reading   sync.WaitGroup
 	latencies [][]time.Duration // of each
 	errs      []error
 }
 
 // audience dials clients, each over a link of the caller's or over none, that read numbers 0 to last-1. Their names are their numbers.
-func (n *numbered) audience(t testing.TB, w *world, clients, last int, over func() *link) *audience {
+func (n *numberedBroadcast) dialReceivers(t testing.TB, srv *testServer, clients, last int, over func() *throttledLink) *receivers {
 	t.Helper()
-	a := &audience{latencies: make([][]time.Duration, clients), errs: make([]error, clients)}
-	cs := make([]*client, clients)
+	a := &receivers{latencies: make([][]time.Duration, clients), errs: make([]error, clients)}
+	cs := make([]*testClient, clients)
 	for i := range cs {
-		var d dialing
+		var d dialOptions
 		if over != nil {
-			d.http = over().http
+			d.client = over().client
 		}
-		cs[i] = dialWith(t, fmt.Sprint(w.url, "?name=", i), d)
+		cs[i] = dialWith(t, fmt.Sprint(srv.url, "?name=", i), d)
 	}
 	for i, c := range cs {
 		a.reading.Go(func() { a.latencies[i], a.errs[i] = n.receive(c, 0, last) })
@@ -270,7 +266,7 @@ func (n *numbered) audience(t testing.TB, w *world, clients, last int, over func
 }
 
 // received waits until all have got everything.
-func (a *audience) received(t testing.TB) {
+func (a *receivers) requireAll(t testing.TB) {
 	t.Helper()
 	a.reading.Wait()
 	for i, err := range a.errs {
@@ -281,7 +277,7 @@ func (a *audience) received(t testing.TB) {
 var ping = []byte(`{"type":6}` + separator)
 
 // receiveMessage reads a message of the WebSocket, which holds whole records.
-func (n *numbered) receiveMessage(ctx context.Context, ws *websocket.Conn, r *bufio.Reader, first int, latencies []time.Duration) ([]time.Duration, error) {
+func (n *numberedBroadcast) receiveMessage(ctx context.Context, ws *websocket.Conn, r *bufio.Reader, first int, latencies []time.Duration) ([]time.Duration, error) {
 	_, message, err := ws.Reader(ctx)
 	if err != nil {
 		return latencies, err
@@ -325,31 +321,29 @@ func sum(times []time.Duration) (all time.Duration) {
 	return all
 }
 
-// ---- those who are lost
-
 // losses are the causes for which clients were disconnected, by their names, which they give in their query.
-type losses struct {
+type disconnectRecorder struct {
 	mu     sync.Mutex
 	causes map[string]error
-	next   chan string
+	names  chan string
 }
 
-func newLosses(clients int) *losses {
-	return &losses{causes: map[string]error{}, next: make(chan string, clients)}
+func newDisconnectRecorder(clients int) *disconnectRecorder {
+	return &disconnectRecorder{causes: map[string]error{}, names: make(chan string, clients)}
 }
 
 // disconnected is for a setup.
-func (l *losses) disconnected(_ context.Context, h *lab, cause error) error {
+func (l *disconnectRecorder) disconnected(_ context.Context, h *testHub, cause error) error {
 	name := h.Call().Request().Query("name")
 	l.mu.Lock()
 	l.causes[name] = cause
 	l.mu.Unlock()
-	l.next <- name
+	l.names <- name
 	return nil
 }
 
 // all gives the causes by name so far.
-func (l *losses) all() map[string]error {
+func (l *disconnectRecorder) allCauses() map[string]error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	all := map[string]error{}

@@ -17,41 +17,41 @@ import (
 // However long a loop of sends is, clients that are as fast as most are not disconnected: senders wait for them.
 func TestALoopOfSendsOverSlowLinksDisconnectsNobody(t *testing.T) {
 	const clients, sends, size, rate = max(2, manyClients/50), 10_000 / raceFactor, 1000, 10_000_000 / 8
-	lost := newLosses(clients)
-	w := newWorld(t, setup{server: linkSends, disconnected: lost.disconnected})
-	n := newNumbered(size)
+	lost := newDisconnectRecorder(clients)
+	srv := newTestServer(t, testConfig{configure: useLinkBuffers, onDisconnected: lost.disconnected})
+	n := newNumberedBroadcast(size)
 	start := time.Now()
-	all := n.audience(t, w, clients, sends, func() *link { return newLink(t, w.url, rate) })
+	all := n.dialReceivers(t, srv, clients, sends, func() *throttledLink { return newThrottledLink(t, srv.url, rate) })
 	for i := range sends {
-		n.send(t, w, i)
+		n.send(t, srv, i)
 	}
 	sent := time.Since(start)
-	all.received(t)
+	all.requireAll(t)
 	took := time.Since(start)
 	t.Logf("%d clients got %d MB each in %s: %.1f Mbit/s; the last Send returned after %s", clients, sends*size/1_000_000, took, float64(sends*size*8)/1e6/took.Seconds(), sent)
-	require.Empty(t, lost.all())
+	require.Empty(t, lost.allCauses())
 }
 
 // If all are slow because they share what is slow, nobody is a slow client.
 func TestASharedLinkIsNobodysFault(t *testing.T) {
 	const clients, size, perClient = manyClients / 10, 10_000, 40 << 20 / 100 // bytes a second
 	const sends = 3 * perClient / size                                        // for three seconds
-	lost := newLosses(clients)
-	w := newWorld(t, setup{server: linkSends, disconnected: lost.disconnected})
-	n := newNumbered(size)
-	shared := newLink(t, w.url, -1)
-	all := n.audience(t, w, clients, sends, func() *link { return shared })
+	lost := newDisconnectRecorder(clients)
+	srv := newTestServer(t, testConfig{configure: useLinkBuffers, onDisconnected: lost.disconnected})
+	n := newNumberedBroadcast(size)
+	shared := newThrottledLink(t, srv.url, -1)
+	all := n.dialReceivers(t, srv, clients, sends, func() *throttledLink { return shared })
 	shared.setRate(perClient * clients)
 	start := time.Now()
 	for i := range sends {
-		n.send(t, w, i)
+		n.send(t, srv, i)
 	}
 	sent := time.Since(start)
-	all.received(t)
+	all.requireAll(t)
 	took := time.Since(start)
 	t.Logf("%d clients got %d messages each in %s: %.1f MiB/s of %.1f; the last Send returned after %s",
 		clients, sends, took, float64(clients*sends*size)/mib/took.Seconds(), float64(perClient*clients)/mib, sent)
-	require.Empty(t, lost.all())
+	require.Empty(t, lost.allCauses())
 }
 
 // One client that is slower than the others costs its senders a second in all, and the others nothing else.
@@ -65,23 +65,23 @@ func oneSlowClient(t *testing.T, rate int) {
 	const clients, size = manyClients / 5, 10_000
 	const pace = 5 * time.Millisecond // 2 MB/s
 	const without, with = 80, 160     // messages
-	lost := newLosses(clients + 1)
-	w := newWorld(t, setup{server: linkSends, disconnected: lost.disconnected})
-	n := newNumbered(size)
-	all := n.audience(t, w, clients, without+with, nil)
+	lost := newDisconnectRecorder(clients + 1)
+	srv := newTestServer(t, testConfig{configure: useLinkBuffers, onDisconnected: lost.disconnected})
+	n := newNumberedBroadcast(size)
+	all := n.dialReceivers(t, srv, clients, without+with, nil)
 	ticker := time.NewTicker(pace)
 	defer ticker.Stop()
 	send := func(first, last int) (took []time.Duration) {
 		for i := first; i < last; i++ {
 			<-ticker.C
-			took = append(took, n.send(t, w, i))
+			took = append(took, n.send(t, srv, i))
 		}
 		return took
 	}
 
 	before := send(0, without)
-	l := newLink(t, w.url, -1)
-	slow := dialWith(t, w.url+"?name=slow", dialing{http: l.http})
+	l := newThrottledLink(t, srv.url, -1)
+	slow := dialWith(t, srv.url+"?name=slow", dialOptions{client: l.client})
 	l.setRate(rate)
 	type prefix struct {
 		got int
@@ -93,20 +93,20 @@ func oneSlowClient(t *testing.T, rate int) {
 		read <- prefix{len(latencies), err}
 	}()
 	beside := send(without, without+with)
-	all.received(t)
+	all.requireAll(t)
 	l.setRate(-1) // what it has not got yet
-	slowGot := wait(t, read)
+	slowGot := receive(t, read)
 
 	end := "got everything"
 	if slowGot.err != nil {
-		require.Equal(t, "slow", wait(t, lost.next), "%s", slowGot.err)
-		cause := lost.all()["slow"]
+		require.Equal(t, "slow", receive(t, lost.names), "%s", slowGot.err)
+		cause := lost.allCauses()["slow"]
 		end = fmt.Sprintf("got %d and was disconnected: %v", slowGot.got, cause)
-		require.Truef(t, isSlow(cause), "%v, after %d: %v", cause, slowGot.got, slowGot.err)
+		require.Truef(t, isSlowClientError(cause), "%v, after %d: %v", cause, slowGot.got, slowGot.err)
 	} else {
 		require.Equal(t, with, slowGot.got)
 	}
-	require.Empty(t, lost.next, "and nobody else")
+	require.Empty(t, lost.names, "and nobody else")
 
 	held := sum(beside) - sum(before)*with/without
 	var fast, disturbed []time.Duration
@@ -123,13 +123,13 @@ func oneSlowClient(t *testing.T, rate int) {
 func TestABroadcastBesideASlowDownload(t *testing.T) {
 	const rate, pace, size = 300 << 10, 100 * time.Millisecond, 100
 	const length = 4 << 20 / raceFactor
-	lost := newLosses(2)
-	w := newWorld(t, setup{server: linkSends, disconnected: lost.disconnected})
+	lost := newDisconnectRecorder(2)
+	srv := newTestServer(t, testConfig{configure: useLinkBuffers, onDisconnected: lost.disconnected})
 	result := strings.Repeat("r", length)
-	w.on("report", func(context.Context, *lab, []json.RawMessage) (any, error) { return result, nil })
-	l := newLink(t, w.url, -1)
-	c := dialWith(t, w.url+"?name=slow", dialing{http: l.http})
-	other := dialWith(t, w.url+"?name=other", dialing{})
+	srv.handle("report", func(context.Context, *testHub, []json.RawMessage) (any, error) { return result, nil })
+	l := newThrottledLink(t, srv.url, -1)
+	c := dialWith(t, srv.url+"?name=slow", dialOptions{client: l.client})
+	other := dialWith(t, srv.url+"?name=other", dialOptions{})
 	l.setRate(rate)
 	payload := strings.Repeat("x", size)
 	start := time.Now()
@@ -141,7 +141,7 @@ func TestABroadcastBesideASlowDownload(t *testing.T) {
 		for {
 			r, err := c.tryNext()
 			if err == nil && r.Type == 1 {
-				if want := invocationText("n", early, payload); r.raw != want {
+				if want := serverInvocation("n", early, payload); r.raw != want {
 					err = fmt.Errorf("%q instead of %q", r.raw, want)
 				}
 				early++
@@ -165,7 +165,7 @@ func TestABroadcastBesideASlowDownload(t *testing.T) {
 			done = true
 		case <-ticker.C:
 			begin := time.Now()
-			require.NoError(t, w.hub.Clients().All().Send(context.Background(), "n", sends, payload))
+			require.NoError(t, srv.hub.Clients().All().Send(context.Background(), "n", sends, payload))
 			held += time.Since(begin)
 			sends++
 		}
@@ -174,15 +174,15 @@ func TestABroadcastBesideASlowDownload(t *testing.T) {
 	t.Logf("%d KiB took %s: %.0f KiB/s; %d broadcasts, %d of them before the result; Sends took %s in all", length>>10, took, float64(length>>10)/took.Seconds(), sends, early, held)
 	require.Less(t, held, took/2, "Sends were held")
 	for i := early; i < sends; i++ {
-		c.got("n", i, payload)
+		c.requireInvocation("n", i, payload)
 	}
 	for i := range sends {
-		other.got("n", i, payload)
+		other.requireInvocation("n", i, payload)
 	}
-	require.Empty(t, lost.all())
+	require.Empty(t, lost.allCauses())
 }
 
 // isSlow reports whether a client was disconnected because it was slow.
-func isSlow(cause error) bool {
+func isSlowClientError(cause error) bool {
 	return errors.Is(cause, hubsys.ErrSlowClient) || errors.Is(cause, hubsys.ErrSendTimeout)
 }

@@ -17,46 +17,46 @@ import (
 )
 
 // studio is a hub of streams.
-type studio struct {
+type streamHub struct {
 	hubsys.Hub
-	s *stage
+	s *streamState
 }
 
 // stage is what the methods of a studio share with their test.
-type stage struct {
-	sys   *hubsys.System
-	mu    sync.Mutex
-	notes []string
-	over  chan struct{} // closed at the end of the test
-	feed  chan int
-	do    func(ctx context.Context, items iter.Seq2[int, error]) (any, error)
-	chans func(ctx context.Context, items <-chan int) (any, error)
+type streamState struct {
+	sys          *hubsys.System
+	mu           sync.Mutex
+	notes        []string
+	done         chan struct{} // closed at the end of the test
+	feed         chan int
+	readSequence func(ctx context.Context, items iter.Seq2[int, error]) (any, error)
+	readChannel  func(ctx context.Context, items <-chan int) (any, error)
 }
 
-func (s *stage) note(format string, args ...any) {
+func (s *streamState) note(format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.notes = append(s.notes, fmt.Sprintf(format, args...))
 }
 
 // newStage serves a studio.
-func newStage(t *testing.T, options hubsys.HubOptions) (s *stage, url string) {
+func newStreamServer(t *testing.T, options hubsys.HubOptions) (s *streamState, url string) {
 	t.Helper()
-	s = &stage{over: make(chan struct{}), feed: make(chan int)}
+	s = &streamState{done: make(chan struct{}), feed: make(chan int)}
 	s.sys = newSystem(t, hubsys.Config{})
-	hub := register(t, s.sys, func(context.Context) (*studio, error) { return &studio{s: s}, nil }, options)
+	hub := register(t, s.sys, func(context.Context) (*streamHub, error) { return &streamHub{s: s}, nil }, options)
 	url = serve(t, s.sys, hub)
-	t.Cleanup(func() { close(s.over) })
+	t.Cleanup(func() { close(s.done) })
 	return s, url
 }
 
-type numbers iter.Seq2[int, error]
+type namedSequence iter.Seq2[int, error]
 
-type readings <-chan int
+type namedChannel <-chan int
 
-func (*studio) Echo(v any) any { return v }
+func (*streamHub) Echo(v any) any { return v }
 
-func all[T any](items iter.Seq2[T, error]) (list []T, err error) {
+func collect[T any](items iter.Seq2[T, error]) (list []T, err error) {
 	for item, err := range items {
 		if err != nil {
 			return list, err
@@ -66,7 +66,7 @@ func all[T any](items iter.Seq2[T, error]) (list []T, err error) {
 	return list, nil
 }
 
-func drain[T any](items <-chan T) (list []T) {
+func collectChannel[T any](items <-chan T) (list []T) {
 	for item := range items {
 		list = append(list, item)
 	}
@@ -75,44 +75,44 @@ func drain[T any](items <-chan T) (list []T) {
 
 // Parameters in every order.
 
-func (*studio) ContextFirst(ctx context.Context, a int, s iter.Seq2[string, error], b string, c <-chan int, d bool) (string, error) {
+func (*streamHub) ContextFirst(ctx context.Context, a int, s iter.Seq2[string, error], b string, c <-chan int, d bool) (string, error) {
 	var numbers []int
 	done := make(chan struct{})
-	go func() { defer close(done); numbers = drain(c) }()
-	texts, err := all(s)
+	go func() { defer close(done); numbers = collectChannel(c) }()
+	texts, err := collect(s)
 	<-done
 	return fmt.Sprintf("%v %v %v %v %v %v", a, texts, b, numbers, d, ctx != nil), err
 }
 
-func (*studio) StreamsFirst(s <-chan point, r iter.Seq2[*point, error], a int) (string, error) {
+func (*streamHub) StreamsFirst(s <-chan point, r iter.Seq2[*point, error], a int) (string, error) {
 	var points []point
 	done := make(chan struct{})
-	go func() { defer close(done); points = drain(s) }()
-	more, err := all(r)
+	go func() { defer close(done); points = collectChannel(s) }()
+	more, err := collect(r)
 	<-done
 	b, _ := json.Marshal(more)
 	return fmt.Sprintf("%v %s %v", points, b, a), err
 }
 
-func (*studio) StreamLast(a, b int, s iter.Seq2[any, error]) (string, error) {
-	items, err := all(s)
+func (*streamHub) StreamLast(a, b int, s iter.Seq2[any, error]) (string, error) {
+	items, err := collect(s)
 	return fmt.Sprintf("%v %v %v", a, b, items), err
 }
 
-func (*studio) Named(a numbers, b readings) (string, error) {
+func (*streamHub) Named(a namedSequence, b namedChannel) (string, error) {
 	var more []int
 	done := make(chan struct{})
-	go func() { defer close(done); more = drain((<-chan int)(b)) }()
-	list, err := all(iter.Seq2[int, error](a))
+	go func() { defer close(done); more = collectChannel((<-chan int)(b)) }()
+	list, err := collect(iter.Seq2[int, error](a))
 	<-done
 	return fmt.Sprint(list, more), err
 }
 
-func (*studio) OnlyStream(s <-chan []byte) string { return fmt.Sprintf("%s", drain(s)) }
+func (*streamHub) OnlyStream(s <-chan []byte) string { return fmt.Sprintf("%s", collectChannel(s)) }
 
 // Streams back.
 
-func (*studio) Count(ctx context.Context, n int) iter.Seq2[int, error] {
+func (*streamHub) Count(ctx context.Context, n int) iter.Seq2[int, error] {
 	return func(yield func(int, error) bool) {
 		for i := 0; i != n; i++ {
 			if ctx.Err() != nil || !yield(i, nil) {
@@ -122,14 +122,14 @@ func (*studio) Count(ctx context.Context, n int) iter.Seq2[int, error] {
 	}
 }
 
-func (h *studio) Points(n int) <-chan point {
+func (h *streamHub) Points(n int) <-chan point {
 	c := make(chan point)
 	go func() {
 		defer close(c)
 		for i := range n {
 			select {
 			case c <- point{i, -i}:
-			case <-h.s.over:
+			case <-h.s.done:
 				return
 			}
 		}
@@ -137,7 +137,7 @@ func (h *studio) Points(n int) <-chan point {
 	return c
 }
 
-func (*studio) NamedBack(n int) numbers {
+func (*streamHub) NamedBack(n int) namedSequence {
 	return func(yield func(int, error) bool) {
 		for i := range n {
 			if !yield(i, nil) {
@@ -147,15 +147,15 @@ func (*studio) NamedBack(n int) numbers {
 	}
 }
 
-func (h *studio) Never() <-chan int { return h.s.feed }
+func (h *streamHub) Never() <-chan int { return h.s.feed }
 
-func (h *studio) NeverNamed() readings { return h.s.feed }
+func (h *streamHub) NeverNamed() namedChannel { return h.s.feed }
 
-func (*studio) NilChannel() <-chan int { return nil }
+func (*streamHub) NilChannel() <-chan int { return nil }
 
-func (*studio) NilSequence() (iter.Seq2[int, error], error) { return nil, nil }
+func (*streamHub) NilSequence() (iter.Seq2[int, error], error) { return nil, nil }
 
-func (*studio) StreamAndError(text string) (<-chan int, error) {
+func (*streamHub) StreamAndError(text string) (<-chan int, error) {
 	c := make(chan int)
 	close(c)
 	if text == "" {
@@ -164,7 +164,7 @@ func (*studio) StreamAndError(text string) (<-chan int, error) {
 	return c, errors.New(text)
 }
 
-func (*studio) Fails(after int, how string) iter.Seq2[int, error] {
+func (*streamHub) Fails(after int, how string) iter.Seq2[int, error] {
 	return func(yield func(int, error) bool) {
 		for i := range after {
 			if !yield(i, nil) {
@@ -188,17 +188,17 @@ func (*studio) Fails(after int, how string) iter.Seq2[int, error] {
 	}
 }
 
-func (*studio) Unencodable(n int) iter.Seq2[any, error] {
+func (*streamHub) Unencodable(n int) iter.Seq2[any, error] {
 	return func(yield func(any, error) bool) {
 		_ = yield(n, nil) && yield(func() {}, nil) && yield(n, nil)
 	}
 }
 
-func (*studio) Rude() iter.Seq2[rude, error] {
-	return func(yield func(rude, error) bool) { yield("panic", nil) }
+func (*streamHub) Rude() iter.Seq2[misbehavingJSON, error] {
+	return func(yield func(misbehavingJSON, error) bool) { yield("panic", nil) }
 }
 
-func (h *studio) Cleanup(ctx context.Context) iter.Seq2[int, error] {
+func (h *streamHub) Cleanup(ctx context.Context) iter.Seq2[int, error] {
 	return func(yield func(int, error) bool) {
 		defer h.s.note("cleaned up")
 		for i := 0; ; i++ {
@@ -217,18 +217,18 @@ func (h *studio) Cleanup(ctx context.Context) iter.Seq2[int, error] {
 
 // Both ways.
 
-func (*studio) EchoSequence(items iter.Seq2[point, error]) iter.Seq2[point, error] { return items }
+func (*streamHub) EchoSequence(items iter.Seq2[point, error]) iter.Seq2[point, error] { return items }
 
-func (*studio) EchoChannel(items <-chan point) <-chan point { return items }
+func (*streamHub) EchoChannel(items <-chan point) <-chan point { return items }
 
 // LateEcho returns when its upload has failed.
-func (*studio) LateEcho(ctx context.Context, items <-chan int) <-chan int {
+func (*streamHub) LateEcho(ctx context.Context, items <-chan int) <-chan int {
 	<-ctx.Done()
-	drain(items)
+	collectChannel(items)
 	return items
 }
 
-func (*studio) Double(ctx context.Context, items <-chan int, by int) iter.Seq2[int, error] {
+func (*streamHub) Double(ctx context.Context, items <-chan int, by int) iter.Seq2[int, error] {
 	return func(yield func(int, error) bool) {
 		for item := range items {
 			if !yield(item*by, nil) {
@@ -243,25 +243,25 @@ func (*studio) Double(ctx context.Context, items <-chan int, by int) iter.Seq2[i
 
 // What a test wants.
 
-func (h *studio) Take(ctx context.Context, items iter.Seq2[int, error]) (any, error) {
-	return h.s.do(ctx, items)
+func (h *streamHub) Take(ctx context.Context, items iter.Seq2[int, error]) (any, error) {
+	return h.s.readSequence(ctx, items)
 }
 
-func (h *studio) TakeChannel(ctx context.Context, items <-chan int) (any, error) {
-	return h.s.chans(ctx, items)
+func (h *streamHub) TakeChannel(ctx context.Context, items <-chan int) (any, error) {
+	return h.s.readChannel(ctx, items)
 }
 
 // rude is decoded and encoded by code that may misbehave.
-type rude string
+type misbehavingJSON string
 
-func (r *rude) UnmarshalJSON(b []byte) error {
-	*r = rude(strings.Trim(string(b), `"`))
+func (r *misbehavingJSON) UnmarshalJSON(b []byte) error {
+	*r = misbehavingJSON(strings.Trim(string(b), `"`))
 	return r.behave()
 }
 
-func (r rude) MarshalJSON() ([]byte, error) { return json.Marshal(string(r)) }
+func (r misbehavingJSON) MarshalJSON() ([]byte, error) { return json.Marshal(string(r)) }
 
-func (r rude) behave() error {
+func (r misbehavingJSON) behave() error {
 	switch r {
 	case "panic":
 		panic("secret")
@@ -275,21 +275,21 @@ func (r rude) behave() error {
 	return nil
 }
 
-func (*studio) RudeSequence(items iter.Seq2[rude, error]) (string, error) {
-	list, err := all(items)
+func (*streamHub) RudeSequence(items iter.Seq2[misbehavingJSON, error]) (string, error) {
+	list, err := collect(items)
 	return fmt.Sprint(list), err
 }
 
-func (*studio) RudeChannel(ctx context.Context, items <-chan rude) (string, error) {
-	list := drain(items)
+func (*streamHub) RudeChannel(ctx context.Context, items <-chan misbehavingJSON) (string, error) {
+	list := collectChannel(items)
 	return fmt.Sprint(list), context.Cause(ctx)
 }
 
-func streaming(id, method string, streams []string, args ...any) string {
+func streamInvocation(id, method string, streams []string, args ...any) string {
 	return withStreams(strings.Replace(invocation(id, method, args...), `"type":1`, `"type":4`, 1), streams)
 }
 
-func uploading(id, method string, streams []string, args ...any) string {
+func uploadInvocation(id, method string, streams []string, args ...any) string {
 	return withStreams(invocation(id, method, args...), streams)
 }
 
@@ -302,27 +302,27 @@ func withStreams(record string, streams []string) string {
 }
 
 // part is an item of a stream.
-func part(stream string, value any) string {
+func streamItem(stream string, value any) string {
 	b, _ := json.Marshal(value)
 	return fmt.Sprintf(`{"type":2,"invocationId":%q,"item":%s}`, stream, b)
 }
 
 // over ends a stream, as clients and the server do.
-func over(stream string) string { return fmt.Sprintf(`{"type":3,"invocationId":%q}`, stream) }
+func completion(stream string) string { return fmt.Sprintf(`{"type":3,"invocationId":%q}`, stream) }
 
-func broken(stream, text string) string {
+func errorCompletion(stream, text string) string {
 	return fmt.Sprintf(`{"type":3,"invocationId":%q,"error":%q}`, stream, text)
 }
 
-func cancel(id string) string { return fmt.Sprintf(`{"type":5,"invocationId":%q}`, id) }
+func cancelInvocation(id string) string { return fmt.Sprintf(`{"type":5,"invocationId":%q}`, id) }
 
-func value(id string, result any) string {
+func resultCompletion(id string, result any) string {
 	b, _ := json.Marshal(result)
 	return fmt.Sprintf(`{"type":3,"invocationId":%q,"result":%s}`, id, b)
 }
 
 // reads makes sure that these are the next records.
-func (c *client) reads(records ...string) {
+func (c *testClient) requireMessages(records ...string) {
 	c.t.Helper()
 	for _, want := range records {
 		require.Equal(c.t, want, c.next().raw)
@@ -330,6 +330,6 @@ func (c *client) reads(records ...string) {
 }
 
 const (
-	failedText    = "An unexpected error occurred invoking '%s' on the server."
-	streamingText = "An error occurred on the server while streaming results."
+	invocationErrorFormat = "An unexpected error occurred invoking '%s' on the server."
+	streamErrorText       = "An error occurred on the server while streaming results."
 )

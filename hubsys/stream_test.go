@@ -22,66 +22,66 @@ import (
 )
 
 func TestStreamsOfEveryKind(t *testing.T) {
-	_, url := newStage(t, hubsys.HubOptions{})
+	_, url := newStreamServer(t, hubsys.HubOptions{})
 	c := dial(t, url)
 	for _, test := range []struct {
 		send string
 		want []string
 	}{
-		{streaming("1", "Count", nil, 3), []string{part("1", 0), part("1", 1), part("1", 2), over("1")}},
-		{streaming("1", "Count", nil, 0), []string{over("1")}},
-		{streaming("1", "Points", nil, 2), []string{`{"type":2,"invocationId":"1","item":{"x":0,"y":0}}`, `{"type":2,"invocationId":"1","item":{"x":1,"y":-1}}`, over("1")}},
-		{streaming("1", "NamedBack", nil, 1), []string{part("1", 0), over("1")}},
-		{streaming("1", "StreamAndError", nil, ""), []string{over("1")}},
-		{streaming("1", "StreamAndError", nil, "secret"), []string{broken("1", fmt.Sprintf(failedText, "StreamAndError"))}},
-		{streaming("1", "NilChannel", nil), []string{broken("1", "The value returned by the streaming method 'NilChannel' is not a ChannelReader<> or IAsyncEnumerable<>.")}},
-		{streaming("1", "NilSequence", nil), []string{broken("1", "The value returned by the streaming method 'NilSequence' is not a ChannelReader<> or IAsyncEnumerable<>.")}},
-		{streaming("1", "Fails", nil, 0, ""), []string{over("1")}},
-		{streaming("1", "Fails", nil, 1, "error"), []string{part("1", 0), broken("1", streamingText)}},
-		{streaming("1", "Fails", nil, 0, "hub"), []string{broken("1", streamingText+" HubException: for you")}},
-		{streaming("1", "Fails", nil, 2, "panic"), []string{part("1", 0), part("1", 1), broken("1", streamingText)}},
-		{streaming("1", "Fails", nil, 0, "panic hub"), []string{broken("1", streamingText+" HubException: for you")}},
-		{streaming("1", "Fails", nil, 1, "goexit"), []string{part("1", 0), broken("1", streamingText)}},
-		{streaming("1", "Fails", nil, 0, "canceled"), []string{broken("1", streamingText)}},
-		{streaming("1", "Unencodable", nil, 7), []string{part("1", 7), broken("1", streamingText)}},
-		{streaming("1", "Echo", nil, 1), []string{broken("1", "The client attempted to invoke the non-streaming 'Echo' method with a streaming invocation.")}},
-		{invocation("1", "Count", 1), []string{broken("1", "The client attempted to invoke the streaming 'Count' method with a non-streaming invocation.")}},
+		{streamInvocation("1", "Count", nil, 3), []string{streamItem("1", 0), streamItem("1", 1), streamItem("1", 2), completion("1")}},
+		{streamInvocation("1", "Count", nil, 0), []string{completion("1")}},
+		{streamInvocation("1", "Points", nil, 2), []string{`{"type":2,"invocationId":"1","item":{"x":0,"y":0}}`, `{"type":2,"invocationId":"1","item":{"x":1,"y":-1}}`, completion("1")}},
+		{streamInvocation("1", "NamedBack", nil, 1), []string{streamItem("1", 0), completion("1")}},
+		{streamInvocation("1", "StreamAndError", nil, ""), []string{completion("1")}},
+		{streamInvocation("1", "StreamAndError", nil, "secret"), []string{errorCompletion("1", fmt.Sprintf(invocationErrorFormat, "StreamAndError"))}},
+		{streamInvocation("1", "NilChannel", nil), []string{errorCompletion("1", "The value returned by the streaming method 'NilChannel' is not a ChannelReader<> or IAsyncEnumerable<>.")}},
+		{streamInvocation("1", "NilSequence", nil), []string{errorCompletion("1", "The value returned by the streaming method 'NilSequence' is not a ChannelReader<> or IAsyncEnumerable<>.")}},
+		{streamInvocation("1", "Fails", nil, 0, ""), []string{completion("1")}},
+		{streamInvocation("1", "Fails", nil, 1, "error"), []string{streamItem("1", 0), errorCompletion("1", streamErrorText)}},
+		{streamInvocation("1", "Fails", nil, 0, "hub"), []string{errorCompletion("1", streamErrorText+" HubException: for you")}},
+		{streamInvocation("1", "Fails", nil, 2, "panic"), []string{streamItem("1", 0), streamItem("1", 1), errorCompletion("1", streamErrorText)}},
+		{streamInvocation("1", "Fails", nil, 0, "panic hub"), []string{errorCompletion("1", streamErrorText+" HubException: for you")}},
+		{streamInvocation("1", "Fails", nil, 1, "goexit"), []string{streamItem("1", 0), errorCompletion("1", streamErrorText)}},
+		{streamInvocation("1", "Fails", nil, 0, "canceled"), []string{errorCompletion("1", streamErrorText)}},
+		{streamInvocation("1", "Unencodable", nil, 7), []string{streamItem("1", 7), errorCompletion("1", streamErrorText)}},
+		{streamInvocation("1", "Echo", nil, 1), []string{errorCompletion("1", "The client attempted to invoke the non-streaming 'Echo' method with a streaming invocation.")}},
+		{invocation("1", "Count", 1), []string{errorCompletion("1", "The client attempted to invoke the streaming 'Count' method with a non-streaming invocation.")}},
 		{invocation("", "Count", 1), nil},
-		{streaming("1", "NoSuch", nil), []string{broken("1", "Failed to invoke 'NoSuch' due to an error on the server. HubException: Method does not exist.")}},
-		{streaming("1", "Count", nil, "x"), []string{broken("1", "Failed to invoke 'Count' due to an error on the server.")}},
+		{streamInvocation("1", "NoSuch", nil), []string{errorCompletion("1", "Failed to invoke 'NoSuch' due to an error on the server. HubException: Method does not exist.")}},
+		{streamInvocation("1", "Count", nil, "x"), []string{errorCompletion("1", "Failed to invoke 'Count' due to an error on the server.")}},
 	} {
 		c.send(test.send)
-		c.reads(test.want...)
-		c.quiet()
+		c.requireMessages(test.want...)
+		c.requireNoMessages()
 	}
 }
 
 func TestErrorsOfStreamsInDetail(t *testing.T) {
-	_, url := newStage(t, hubsys.HubOptions{EnableDetailedErrors: true})
+	_, url := newStreamServer(t, hubsys.HubOptions{EnableDetailedErrors: true})
 	c := dial(t, url)
 	for _, test := range []struct{ send, want string }{
-		{streaming("1", "Fails", nil, 0, "error"), streamingText + " Error: secret"},
-		{streaming("1", "Fails", nil, 0, "panic"), streamingText + " Error: panic: secret"},
-		{streaming("1", "Fails", nil, 0, "goexit"), streamingText + " Error: runtime.Goexit was called"},
-		{streaming("1", "StreamAndError", nil, "secret"), fmt.Sprintf(failedText, "StreamAndError") + " Error: secret"},
+		{streamInvocation("1", "Fails", nil, 0, "error"), streamErrorText + " Error: secret"},
+		{streamInvocation("1", "Fails", nil, 0, "panic"), streamErrorText + " Error: panic: secret"},
+		{streamInvocation("1", "Fails", nil, 0, "goexit"), streamErrorText + " Error: runtime.Goexit was called"},
+		{streamInvocation("1", "StreamAndError", nil, "secret"), fmt.Sprintf(invocationErrorFormat, "StreamAndError") + " Error: secret"},
 	} {
 		c.send(test.send)
-		c.reads(broken("1", test.want))
+		c.requireMessages(errorCompletion("1", test.want))
 	}
 }
 
 func TestStreamsThatAreCanceled(t *testing.T) {
-	noLeaks(t)
-	s, url := newStage(t, hubsys.HubOptions{})
+	requireNoLeaks(t)
+	s, url := newStreamServer(t, hubsys.HubOptions{})
 	c := dial(t, url)
 	for _, method := range []string{"Never", "NeverNamed", "Cleanup"} {
-		c.send(streaming("1", method, nil))
+		c.send(streamInvocation("1", method, nil))
 		s.feed <- 1
 		s.feed <- 2
-		c.reads(part("1", 1), part("1", 2))
-		c.send(cancel("1"))
-		c.reads(over("1"))
-		c.quiet()
+		c.requireMessages(streamItem("1", 1), streamItem("1", 2))
+		c.send(cancelInvocation("1"))
+		c.requireMessages(completion("1"))
+		c.requireNoMessages()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -90,50 +90,50 @@ func TestStreamsThatAreCanceled(t *testing.T) {
 
 // A stream that is always ready ends as well.
 func TestAStreamWithoutEndIsCanceled(t *testing.T) {
-	_, url := newStage(t, hubsys.HubOptions{OutboxLimit: 64 << 10})
+	_, url := newStreamServer(t, hubsys.HubOptions{OutboxLimit: 64 << 10})
 	c := dial(t, url)
-	c.send(streaming("1", "Count", nil, -1))
-	c.reads(part("1", 0), part("1", 1))
-	c.send(cancel("1"))
+	c.send(streamInvocation("1", "Count", nil, -1))
+	c.requireMessages(streamItem("1", 0), streamItem("1", 1))
+	c.send(cancelInvocation("1"))
 	for next := 2; ; next++ {
 		r := c.next()
 		if r.Type == 3 {
-			require.Equal(t, over("1"), r.raw)
+			require.Equal(t, completion("1"), r.raw)
 			break
 		}
-		require.Equal(t, part("1", next), r.raw)
+		require.Equal(t, streamItem("1", next), r.raw)
 	}
-	c.quiet()
+	c.requireNoMessages()
 }
 
 func TestStreamsWithOneID(t *testing.T) {
-	s, url := newStage(t, hubsys.HubOptions{})
+	s, url := newStreamServer(t, hubsys.HubOptions{})
 	c := dial(t, url)
-	c.send(streaming("1", "Never", nil))
+	c.send(streamInvocation("1", "Never", nil))
 	s.feed <- 1
-	c.reads(part("1", 1))
-	c.send(streaming("1", "Count", nil, 5))
-	c.reads(broken("1", "Invocation ID '1' is already in use."))
+	c.requireMessages(streamItem("1", 1))
+	c.send(streamInvocation("1", "Count", nil, 5))
+	c.requireMessages(errorCompletion("1", "Invocation ID '1' is already in use."))
 	s.feed <- 2
-	c.reads(part("1", 2))
-	c.send(cancel("1"))
-	c.reads(over("1"))
-	c.send(streaming("1", "Count", nil, 1))
-	c.reads(part("1", 0), over("1"))
-	c.quiet()
+	c.requireMessages(streamItem("1", 2))
+	c.send(cancelInvocation("1"))
+	c.requireMessages(completion("1"))
+	c.send(streamInvocation("1", "Count", nil, 1))
+	c.requireMessages(streamItem("1", 0), completion("1"))
+	c.requireNoMessages()
 }
 
 // Calls run beside streams, with a limit of one.
 func TestCallsBesideStreams(t *testing.T) {
-	s, url := newStage(t, hubsys.HubOptions{})
+	s, url := newStreamServer(t, hubsys.HubOptions{})
 	c := dial(t, url)
 	const streams = 50
 	for i := range streams {
-		c.send(streaming(fmt.Sprint("s", i), "Never", nil))
+		c.send(streamInvocation(fmt.Sprint("s", i), "Never", nil))
 	}
 	for i := range 20 {
 		c.send(invocation("1", "Echo", i))
-		c.reads(value("1", i))
+		c.requireMessages(resultCompletion("1", i))
 	}
 	got := map[string]int{}
 	for i := range 10 * streams {
@@ -142,22 +142,22 @@ func TestCallsBesideStreams(t *testing.T) {
 	}
 	require.Len(t, got, 10*streams, "each item goes to one of them")
 	for i := range streams {
-		c.send(cancel(fmt.Sprint("s", i)))
-		c.reads(over(fmt.Sprint("s", i)))
+		c.send(cancelInvocation(fmt.Sprint("s", i)))
+		c.requireMessages(completion(fmt.Sprint("s", i)))
 	}
-	c.quiet()
+	c.requireNoMessages()
 }
 
 func TestManyStreams(t *testing.T) {
-	noLeaks(t)
-	_, url := newStage(t, hubsys.HubOptions{})
+	requireNoLeaks(t)
+	_, url := newStreamServer(t, hubsys.HubOptions{})
 	var clients sync.WaitGroup
 	for range 4 {
 		c := dial(t, url)
 		clients.Go(func() {
 			const streams, items = 40, 50
 			for i := range streams {
-				c.send(streaming(strconv.Itoa(i), []string{"Count", "Points"}[i%2], nil, items))
+				c.send(streamInvocation(strconv.Itoa(i), []string{"Count", "Points"}[i%2], nil, items))
 			}
 			next := [streams]int{}
 			for range streams * (items + 1) {
@@ -166,12 +166,12 @@ func TestManyStreams(t *testing.T) {
 					return
 				}
 				i, _ := strconv.Atoi(r.InvocationID)
-				want := part(r.InvocationID, next[i])
+				want := streamItem(r.InvocationID, next[i])
 				if i%2 == 1 {
 					want = fmt.Sprintf(`{"type":2,"invocationId":"%d","item":{"x":%d,"y":%d}}`, i, next[i], -next[i])
 				}
 				if next[i] == items {
-					want = over(r.InvocationID)
+					want = completion(r.InvocationID)
 				}
 				if !assert.Equal(t, want, r.raw) {
 					return
@@ -185,12 +185,14 @@ func TestManyStreams(t *testing.T) {
 
 // A client that does not read is not sent without limit, and its streams end with it.
 func TestASlowClientOfAStream(t *testing.T) {
-	noLeaks(t)
+	requireNoLeaks(t)
 	sys := newSystem(t, hubsys.Config{})
 	made, ended := &atomic.Int64{}, make(chan error, 1)
-	hub := register(t, sys, func(context.Context) (*fountain, error) { return &fountain{made: made, ended: ended}, nil }, hubsys.HubOptions{OutboxLimit: 64 << 10})
-	c := dialWith(t, serve(t, sys, hub), dialing{http: deaf})
-	c.send(streaming("1", "Spring", nil))
+	hub := register(t, sys, func(context.Context) (*endlessStreamHub, error) {
+		return &endlessStreamHub{made: made, ended: ended}, nil
+	}, hubsys.HubOptions{OutboxLimit: 64 << 10})
+	c := dialWith(t, serve(t, sys, hub), dialOptions{client: smallBufferClient})
+	c.send(streamInvocation("1", "Endless", nil))
 	seen := int64(0)
 	for { // until it stands still
 		c.next()
@@ -206,19 +208,19 @@ func TestASlowClientOfAStream(t *testing.T) {
 		}
 	}
 	_ = c.ws.CloseNow()
-	require.Equal(t, hubsys.ErrDisconnected, wait(t, ended))
-	deaf.CloseIdleConnections()
+	require.Equal(t, hubsys.ErrDisconnected, receive(t, ended))
+	smallBufferClient.CloseIdleConnections()
 }
 
-type fountain struct {
+type endlessStreamHub struct {
 	hubsys.Hub
 	made  *atomic.Int64
 	ended chan error
 }
 
-func (*fountain) Echo(v any) any { return v }
+func (*endlessStreamHub) Echo(v any) any { return v }
 
-func (h *fountain) Spring(ctx context.Context) iter.Seq2[string, error] {
+func (h *endlessStreamHub) Endless(ctx context.Context) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		defer func() { h.ended <- context.Cause(ctx) }()
 		for yield(strings.Repeat("x", 1000), nil) {
@@ -228,53 +230,53 @@ func (h *fountain) Spring(ctx context.Context) iter.Seq2[string, error] {
 }
 
 func TestStreamsBothWays(t *testing.T) {
-	noLeaks(t)
-	_, url := newStage(t, hubsys.HubOptions{})
+	requireNoLeaks(t)
+	_, url := newStreamServer(t, hubsys.HubOptions{})
 	c := dial(t, url)
 	for _, method := range []string{"EchoSequence", "EchoChannel"} {
-		c.send(streaming("1", method, []string{"s"}), part("s", point{1, 2}))
-		c.reads(`{"type":2,"invocationId":"1","item":{"x":1,"y":2}}`)
-		c.send(part("s", point{3, 4}))
-		c.reads(`{"type":2,"invocationId":"1","item":{"x":3,"y":4}}`)
-		c.send(over("s"))
-		c.reads(over("1"))
+		c.send(streamInvocation("1", method, []string{"s"}), streamItem("s", point{1, 2}))
+		c.requireMessages(`{"type":2,"invocationId":"1","item":{"x":1,"y":2}}`)
+		c.send(streamItem("s", point{3, 4}))
+		c.requireMessages(`{"type":2,"invocationId":"1","item":{"x":3,"y":4}}`)
+		c.send(completion("s"))
+		c.requireMessages(completion("1"))
 	}
-	c.send(streaming("1", "Double", []string{"s"}, 2))
+	c.send(streamInvocation("1", "Double", []string{"s"}, 2))
 	for i := range 30 {
-		c.send(part("s", i))
-		c.reads(part("1", 2*i))
+		c.send(streamItem("s", i))
+		c.requireMessages(streamItem("1", 2*i))
 	}
-	c.send(broken("s", "my fault"))
-	c.reads(broken("1", streamingText+" HubException: my fault"))
-	c.send(streaming("1", "EchoSequence", []string{"s"}), broken("s", "my fault"))
-	c.reads(broken("1", streamingText+" HubException: my fault"))
-	c.send(streaming("1", "EchoSequence", []string{"s"}), part("s", point{1, 2}))
-	c.reads(`{"type":2,"invocationId":"1","item":{"x":1,"y":2}}`)
-	c.send(cancel("1"))
-	c.reads(over("1"))
-	c.send(part("s", point{5, 6}), over("s"))
-	c.quiet()
+	c.send(errorCompletion("s", "my fault"))
+	c.requireMessages(errorCompletion("1", streamErrorText+" HubException: my fault"))
+	c.send(streamInvocation("1", "EchoSequence", []string{"s"}), errorCompletion("s", "my fault"))
+	c.requireMessages(errorCompletion("1", streamErrorText+" HubException: my fault"))
+	c.send(streamInvocation("1", "EchoSequence", []string{"s"}), streamItem("s", point{1, 2}))
+	c.requireMessages(`{"type":2,"invocationId":"1","item":{"x":1,"y":2}}`)
+	c.send(cancelInvocation("1"))
+	c.requireMessages(completion("1"))
+	c.send(streamItem("s", point{5, 6}), completion("s"))
+	c.requireNoMessages()
 }
 
 // A channel that is cut off by the client's error does not look as if it had ended.
 func TestAnEchoedChannelThatFails(t *testing.T) {
-	_, url := newStage(t, hubsys.HubOptions{})
+	_, url := newStreamServer(t, hubsys.HubOptions{})
 	c := dial(t, url)
-	c.send(streaming("1", "EchoChannel", []string{"s"}), part("s", point{1, 2}))
-	c.reads(`{"type":2,"invocationId":"1","item":{"x":1,"y":2}}`)
-	c.send(broken("s", "my fault"))
-	c.reads(broken("1", streamingText+" HubException: my fault"))
-	c.send(streaming("1", "LateEcho", []string{"s"}), broken("s", "my fault"))
-	c.reads(broken("1", streamingText+" HubException: my fault"))
-	c.quiet()
+	c.send(streamInvocation("1", "EchoChannel", []string{"s"}), streamItem("s", point{1, 2}))
+	c.requireMessages(`{"type":2,"invocationId":"1","item":{"x":1,"y":2}}`)
+	c.send(errorCompletion("s", "my fault"))
+	c.requireMessages(errorCompletion("1", streamErrorText+" HubException: my fault"))
+	c.send(streamInvocation("1", "LateEcho", []string{"s"}), errorCompletion("s", "my fault"))
+	c.requireMessages(errorCompletion("1", streamErrorText+" HubException: my fault"))
+	c.requireNoMessages()
 }
 
 func TestStreamsInMessagePack(t *testing.T) {
-	_, url := newStage(t, hubsys.HubOptions{})
+	_, url := newStreamServer(t, hubsys.HubOptions{})
 	p := hubproto.MessagePack
-	c := open(t, url, dialing{})
+	c := dialSocket(t, url, dialOptions{})
 	c.send(`{"protocol":"messagepack","version":1}`)
-	ctx, stop := context.WithTimeout(t.Context(), within)
+	ctx, stop := context.WithTimeout(t.Context(), testTimeout)
 	defer stop()
 	var unread []byte
 	next := func() hubproto.Message {
@@ -332,24 +334,24 @@ func TestStreamsInMessagePack(t *testing.T) {
 	require.Equal(t, "[raw]", text)
 }
 
-type crooked struct{ hubsys.Hub }
+type unsupportedStreamsHub struct{ hubsys.Hub }
 
-func (*crooked) BothWays(chan int)                            {}
-func (*crooked) SendOnly(chan<- int)                          {}
-func (*crooked) Seq(iter.Seq[int])                            {}
-func (*crooked) SeqOfTwo(iter.Seq2[int, string])              {}
-func (*crooked) OfChannels(<-chan chan int)                   {}
-func (*crooked) OfContexts(iter.Seq2[context.Context, error]) {}
-func (*crooked) BackBothWays() chan int                       { return nil }
-func (*crooked) BackSeq() iter.Seq[int]                       { return nil }
-func (*crooked) BackOfChannels() <-chan (<-chan int)          { return nil }
-func (*crooked) BackTwo() (<-chan int, <-chan int)            { return nil, nil }
-func (*crooked) ErrorsBack() iter.Seq2[error, error]          { return nil }
-func (*crooked) OfReaders(<-chan io.Reader)                   {}
-func (*crooked) Fine(<-chan any) iter.Seq2[[]point, error]    { return nil }
+func (*unsupportedStreamsHub) BothWays(chan int)                            {}
+func (*unsupportedStreamsHub) SendOnly(chan<- int)                          {}
+func (*unsupportedStreamsHub) Seq(iter.Seq[int])                            {}
+func (*unsupportedStreamsHub) SeqOfTwo(iter.Seq2[int, string])              {}
+func (*unsupportedStreamsHub) OfChannels(<-chan chan int)                   {}
+func (*unsupportedStreamsHub) OfContexts(iter.Seq2[context.Context, error]) {}
+func (*unsupportedStreamsHub) BackBothWays() chan int                       { return nil }
+func (*unsupportedStreamsHub) BackSeq() iter.Seq[int]                       { return nil }
+func (*unsupportedStreamsHub) BackOfChannels() <-chan (<-chan int)          { return nil }
+func (*unsupportedStreamsHub) BackTwo() (<-chan int, <-chan int)            { return nil, nil }
+func (*unsupportedStreamsHub) ErrorsBack() iter.Seq2[error, error]          { return nil }
+func (*unsupportedStreamsHub) OfReaders(<-chan io.Reader)                   {}
+func (*unsupportedStreamsHub) Fine(<-chan any) iter.Seq2[[]point, error]    { return nil }
 
 func TestStreamsThatHaveNoEncoding(t *testing.T) {
-	faults := discover[crooked](t, hidden((*crooked).ErrorsBack)...)
+	faults := registrationFaults[unsupportedStreamsHub](t, hidden((*unsupportedStreamsHub).ErrorsBack)...)
 	var names []string
 	for _, fault := range faults {
 		name, _, _ := strings.Cut(strings.TrimPrefix(fault, "method "), ":")

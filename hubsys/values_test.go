@@ -15,28 +15,28 @@ import (
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
-type valued struct{ hubsys.Hub }
+type valuesHub struct{ hubsys.Hub }
 
-func (*valued) When(at time.Time) time.Time                { return at }
-func (*valued) Last(d hubproto.TimeSpan) hubproto.TimeSpan { return 2 * d }
-func (*valued) Pass(v json.RawMessage) json.RawMessage     { return v }
-func (*valued) Bend(v any) any                             { return v }
-func (*valued) Huge(number string) json.RawMessage         { return json.RawMessage(number) }
+func (*valuesHub) When(at time.Time) time.Time                { return at }
+func (*valuesHub) Last(d hubproto.TimeSpan) hubproto.TimeSpan { return 2 * d }
+func (*valuesHub) Raw(v json.RawMessage) json.RawMessage      { return v }
+func (*valuesHub) Any(v any) any                              { return v }
+func (*valuesHub) Huge(number string) json.RawMessage         { return json.RawMessage(number) }
 
 func TestValuesOfMethods(t *testing.T) {
 	sys := newSystem(t, hubsys.Config{})
-	hub := register(t, sys, func(context.Context) (*valued, error) { return &valued{}, nil }, hubsys.HubOptions{})
+	hub := register(t, sys, func(context.Context) (*valuesHub, error) { return &valuesHub{}, nil }, hubsys.HubOptions{})
 	c := dial(t, serve(t, sys, hub))
 	for _, call := range []struct{ method, argument, result string }{
 		{"When", `"2024-05-06"`, `"2024-05-06T00:00:00Z"`}, {"When", `"2024-05-06T07:08"`, `"2024-05-06T07:08:00Z"`}, {"When", `"2024-05-06T07:08:09.1234567"`, `"2024-05-06T07:08:09.1234567Z"`}, {"When", `"2024-05-06T07:08:09+02"`, `"2024-05-06T07:08:09+02:00"`},
 		{"Last", `"1.02:03:04.5"`, `"2.04:06:09"`}, {"Last", `"-00:30"`, `"-01:00:00"`},
-		{"Pass", `9007199254740993`, `9007199254740993`}, {"Pass", `1e400`, `1e400`}, {"Pass", `{"A":[1.0,null]}`, `{"A":[1.0,null]}`}, {"Pass", `null`, `null`}, {"Bend", `9007199254740993`, `9007199254740992`},
+		{"Raw", `9007199254740993`, `9007199254740993`}, {"Raw", `1e400`, `1e400`}, {"Raw", `{"A":[1.0,null]}`, `{"A":[1.0,null]}`}, {"Raw", `null`, `null`}, {"Any", `9007199254740993`, `9007199254740992`},
 	} {
 		r := c.invoke(call.method, json.RawMessage(call.argument))
 		require.Nil(t, r.Error, "%s %s", call.method, call.argument)
 		require.Equal(t, call.result, string(r.Result), call.method)
 	}
-	for _, call := range [][2]string{{"When", `null`}, {"When", `"2024-05-06T24:00"`}, {"When", `"today"`}, {"When", `5`}, {"Last", `null`}, {"Last", `5`}, {"Last", `"1h"`}, {"Bend", `1e400`}} {
+	for _, call := range [][2]string{{"When", `null`}, {"When", `"2024-05-06T24:00"`}, {"When", `"today"`}, {"When", `5`}, {"Last", `null`}, {"Last", `5`}, {"Last", `"1h"`}, {"Any", `1e400`}} {
 		require.NotNil(t, c.invoke(call[0], json.RawMessage(call[1])).Error, "%v", call)
 	}
 }
@@ -44,11 +44,11 @@ func TestValuesOfMethods(t *testing.T) {
 // A number that MessagePack cannot hold fails the call or the Send that it is in, and nothing else.
 func TestNumbersThatMessagePackCannotHold(t *testing.T) {
 	sys := newSystem(t, hubsys.Config{})
-	hub := register(t, sys, func(context.Context) (*valued, error) { return &valued{}, nil }, hubsys.HubOptions{EnableDetailedErrors: true})
+	hub := register(t, sys, func(context.Context) (*valuesHub, error) { return &valuesHub{}, nil }, hubsys.HubOptions{EnableDetailedErrors: true})
 	url := serve(t, sys, hub)
-	c := open(t, url, dialing{})
+	c := dialSocket(t, url, dialOptions{})
 	c.send(`{"protocol":"messagepack","version":1}`)
-	ctx, stop := context.WithTimeout(t.Context(), within)
+	ctx, stop := context.WithTimeout(t.Context(), testTimeout)
 	defer stop()
 	_, answer, err := c.ws.Read(ctx)
 	require.NoError(t, err)
@@ -68,7 +68,7 @@ func TestNumbersThatMessagePackCannotHold(t *testing.T) {
 			}
 		}
 	}
-	exact := invoke("Pass", json.RawMessage(`{"a":[9007199254740993,18446744073709551615]}`))
+	exact := invoke("Raw", json.RawMessage(`{"a":[9007199254740993,18446744073709551615]}`))
 	require.False(t, exact.HasError, "%s", exact.Error)
 	var raw json.RawMessage
 	require.NoError(t, p.BindValue(exact.Value, reflect.ValueOf(&raw).Elem()))
@@ -87,18 +87,18 @@ func TestNumbersThatMessagePackCannotHold(t *testing.T) {
 	require.Equal(t, hubproto.TimeSpan(2*time.Second), d)
 }
 
-type enduring struct{ hubsys.Hub }
+type durationHub struct{ hubsys.Hub }
 
-func (*enduring) Argument(time.Duration)                     {}
-func (*enduring) InFields(struct{ D []*time.Duration })      {}
-func (*enduring) Keys(map[time.Duration]int)                 {}
-func (*enduring) Result() (time.Duration, error)             { return 0, nil }
-func (*enduring) Stream() iter.Seq2[time.Duration, error]    { return nil }
-func (*enduring) Uploads(<-chan map[string]time.Duration)    {}
-func (*enduring) Fine(hubproto.TimeSpan) []hubproto.TimeSpan { return nil }
+func (*durationHub) Argument(time.Duration)                     {}
+func (*durationHub) InFields(struct{ D []*time.Duration })      {}
+func (*durationHub) Keys(map[time.Duration]int)                 {}
+func (*durationHub) Result() (time.Duration, error)             { return 0, nil }
+func (*durationHub) Stream() iter.Seq2[time.Duration, error]    { return nil }
+func (*durationHub) Uploads(<-chan map[string]time.Duration)    {}
+func (*durationHub) Fine(hubproto.TimeSpan) []hubproto.TimeSpan { return nil }
 
 func TestDurationsAreRefusedWithAHint(t *testing.T) {
-	reasons := discover[enduring](t)
+	reasons := registrationFaults[durationHub](t)
 	require.Len(t, reasons, 6)
 	for i, method := range []string{"Argument", "InFields", "Keys", "Result", "Stream", "Uploads"} {
 		require.Contains(t, reasons[i], "method "+method+": ")
