@@ -15,34 +15,34 @@ import (
 )
 
 // guest is a client.
-type guest struct {
-	*stage
+type testClient struct {
+	*testServer
 	id, token string
 	header    http.Header // of all its requests
-	polls     bool
+	isPolling bool
 }
 
-func (s *stage) negotiate(header http.Header) *guest {
+func (s *testServer) negotiate(header http.Header) *testClient {
 	s.t.Helper()
-	a := s.do(http.MethodPost, "/show/negotiate?negotiateVersion=1", "", header)
+	a := s.do(http.MethodPost, "/test/negotiate?negotiateVersion=1", "", header)
 	require.Equal(s.t, http.StatusOK, a.status)
 	var n struct{ ConnectionID, ConnectionToken string }
 	require.NoError(s.t, json.Unmarshal([]byte(a.body), &n))
-	g := &guest{stage: s, id: n.ConnectionID, token: n.ConnectionToken, header: header}
+	c := &testClient{testServer: s, id: n.ConnectionID, token: n.ConnectionToken, header: header}
 	s.t.Cleanup(func() {
-		if g.polls {
-			ctx, cancel := context.WithTimeout(context.Background(), within)
+		if c.isPolling {
+			ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 			defer cancel()
-			s.try(ctx, http.MethodDelete, g.path(), nil, header)
+			s.doContext(ctx, http.MethodDelete, c.path(), nil, header)
 		}
 	})
-	return g
+	return c
 }
 
-func (g *guest) path() string { return "/show?id=" + g.token }
+func (c *testClient) path() string { return "/test?id=" + c.token }
 
-func (g *guest) with(name, value string) http.Header {
-	h := g.header.Clone()
+func (c *testClient) withHeader(name, value string) http.Header {
+	h := c.header.Clone()
 	if h == nil {
 		h = http.Header{}
 	}
@@ -50,86 +50,86 @@ func (g *guest) with(name, value string) http.Header {
 	return h
 }
 
-func (g *guest) post(body string) answer {
-	g.t.Helper()
-	return g.do(http.MethodPost, g.path(), body, g.with("Content-Type", "text/plain;charset=UTF-8"))
+func (c *testClient) post(body string) httpResult {
+	c.t.Helper()
+	return c.do(http.MethodPost, c.path(), body, c.withHeader("Content-Type", "text/plain;charset=UTF-8"))
 }
 
 // posting posts in the background.
-func (g *guest) posting(body io.Reader) (done chan answer) {
-	done = make(chan answer, 1)
-	ctx, cancel := context.WithTimeout(context.Background(), within)
+func (c *testClient) postInBackground(body io.Reader) (done chan httpResult) {
+	done = make(chan httpResult, 1)
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 	go func() {
 		defer cancel()
-		done <- g.try(ctx, http.MethodPost, g.path(), body, g.header)
+		done <- c.doContext(ctx, http.MethodPost, c.path(), body, c.header)
 	}()
 	return done
 }
 
 // say posts what is then taken.
-func (g *guest) say(text string) {
-	g.t.Helper()
-	g.post(text).is(g.t, http.StatusOK, "")
+func (c *testClient) mustPost(text string) {
+	c.t.Helper()
+	c.post(text).requireText(c.t, http.StatusOK, "")
 }
 
-func (g *guest) poll() answer {
-	g.t.Helper()
-	return g.do(http.MethodGet, g.path(), "", g.header)
+func (c *testClient) poll() httpResult {
+	c.t.Helper()
+	return c.do(http.MethodGet, c.path(), "", c.header)
 }
 
-func (g *guest) remove() answer {
-	g.t.Helper()
-	return g.do(http.MethodDelete, g.path(), "", g.header)
+func (c *testClient) delete() httpResult {
+	c.t.Helper()
+	return c.do(http.MethodDelete, c.path(), "", c.header)
 }
 
 // polling polls in the background, and returns when that poll waits.
-func (g *guest) polling() (done chan answer, abort context.CancelFunc) {
-	g.t.Helper()
-	done = make(chan answer, 1)
-	ctx, cancel := context.WithTimeout(context.Background(), within)
-	g.t.Cleanup(cancel)
-	before := g.began.Load()
+func (c *testClient) pollInBackground() (done chan httpResult, abort context.CancelFunc) {
+	c.t.Helper()
+	done = make(chan httpResult, 1)
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
+	c.t.Cleanup(cancel)
+	before := c.fetches.Load()
 	go func() {
 		defer cancel()
-		done <- g.try(ctx, http.MethodGet, g.path(), nil, g.header)
+		done <- c.doContext(ctx, http.MethodGet, c.path(), nil, c.header)
 	}()
-	g.until("the poll has begun", func() bool { return g.began.Load() > before })
+	c.eventually("the poll has begun", func() bool { return c.fetches.Load() > before })
 	return done, cancel
 }
 
 // begin opens a connection that polls.
-func (g *guest) begin() {
-	g.t.Helper()
-	a := g.poll()
-	require.Equal(g.t, http.StatusOK, a.status, a.body)
-	require.Empty(g.t, a.body)
-	g.polls = true
+func (c *testClient) startPolling() {
+	c.t.Helper()
+	a := c.poll()
+	require.Equal(c.t, http.StatusOK, a.status, a.body)
+	require.Empty(c.t, a.body)
+	c.isPolling = true
 }
 
 // visit opens a connection that polls, handshake included.
-func (s *stage) visit(header http.Header) *guest {
+func (s *testServer) connectPolling(header http.Header) *testClient {
 	s.t.Helper()
-	g := s.negotiate(header)
-	g.begin()
-	g.say(greeting)
-	g.got("{}")
-	return g
+	c := s.negotiate(header)
+	c.startPolling()
+	c.mustPost(handshakeJSON)
+	c.requireMessages("{}")
+	return c
 }
 
 // got polls until records have come, and nothing else.
-func (g *guest) got(records ...string) {
-	g.t.Helper()
+func (c *testClient) requireMessages(records ...string) {
+	c.t.Helper()
 	var all string
 	for strings.Count(all, separator) < len(records) {
-		a := g.poll()
-		require.Equal(g.t, http.StatusOK, a.status, "%q", all)
+		a := c.poll()
+		require.Equal(c.t, http.StatusOK, a.status, "%q", all)
 		all += a.body
 	}
-	require.Equal(g.t, strings.Join(records, separator)+separator, all)
+	require.Equal(c.t, strings.Join(records, separator)+separator, all)
 }
 
 // events is an event stream.
-type events struct {
+type eventStream struct {
 	t        testing.TB
 	response *http.Response
 	r        *bufio.Reader
@@ -137,33 +137,33 @@ type events struct {
 }
 
 // stream opens an event stream.
-func (g *guest) stream() *events {
-	g.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*within)
-	g.t.Cleanup(cancel)
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, g.server.URL+g.path(), nil)
-	require.NoError(g.t, err)
-	r.Header = g.with("Accept", "text/event-stream")
-	response, err := g.client.Do(r)
-	require.NoError(g.t, err)
-	g.t.Cleanup(func() { response.Body.Close() })
-	require.Equal(g.t, http.StatusOK, response.StatusCode)
-	e := &events{g.t, response, bufio.NewReader(response.Body), cancel}
-	require.Equal(g.t, ":\r\n", e.line())
+func (c *testClient) openEvents() *eventStream {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*testTimeout)
+	c.t.Cleanup(cancel)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, c.server.URL+c.path(), nil)
+	require.NoError(c.t, err)
+	r.Header = c.withHeader("Accept", "text/event-stream")
+	response, err := c.client.Do(r)
+	require.NoError(c.t, err)
+	c.t.Cleanup(func() { response.Body.Close() })
+	require.Equal(c.t, http.StatusOK, response.StatusCode)
+	e := &eventStream{c.t, response, bufio.NewReader(response.Body), cancel}
+	require.Equal(c.t, ":\r\n", e.line())
 	return e
 }
 
 // attend opens a connection with an event stream, handshake included.
-func (s *stage) attend(header http.Header) (*guest, *events) {
+func (s *testServer) connectEvents(header http.Header) (*testClient, *eventStream) {
 	s.t.Helper()
-	g := s.negotiate(header)
-	e := g.stream()
-	g.say(greeting)
+	c := s.negotiate(header)
+	e := c.openEvents()
+	c.mustPost(handshakeJSON)
 	require.Equal(s.t, "{}"+separator, e.next())
-	return g, e
+	return c, e
 }
 
-func (e *events) line() string {
+func (e *eventStream) line() string {
 	e.t.Helper()
 	line, err := e.r.ReadString('\n')
 	require.NoError(e.t, err, "%q", line)
@@ -171,7 +171,7 @@ func (e *events) line() string {
 }
 
 // next reads an event that has one line.
-func (e *events) next() string {
+func (e *eventStream) next() string {
 	e.t.Helper()
 	line := e.line()
 	require.Equal(e.t, "\r\n", e.line())
@@ -180,7 +180,7 @@ func (e *events) next() string {
 }
 
 // got reads events until records have come, and nothing else.
-func (e *events) got(records ...string) {
+func (e *eventStream) requireMessages(records ...string) {
 	e.t.Helper()
 	var all strings.Builder
 	for n := 0; n < len(records); {
@@ -193,14 +193,14 @@ func (e *events) got(records ...string) {
 }
 
 // eof makes sure that the stream has ended in order.
-func (e *events) eof() {
+func (e *eventStream) requireEOF() {
 	e.t.Helper()
 	b, err := io.ReadAll(e.r)
 	require.NoError(e.t, err)
 	require.Empty(e.t, b)
 }
 
-func told(target string, args ...any) string {
+func invocation(target string, args ...any) string {
 	b, err := json.Marshal(map[string]any{"type": 1, "target": target, "arguments": args})
 	if err != nil {
 		panic(err)
@@ -213,7 +213,7 @@ func told(target string, args ...any) string {
 }
 
 // items is a whole stream.
-func items(id string, n int) (records []string) {
+func streamItems(id string, n int) (records []string) {
 	for i := range n {
 		records = append(records, fmt.Sprintf(`{"type":2,"invocationId":%q,"item":%d}`, id, i))
 	}
@@ -221,24 +221,24 @@ func items(id string, n int) (records []string) {
 }
 
 // deaf opens an event stream with small buffers that nobody reads.
-func (g *guest) deaf() *peer {
-	g.t.Helper()
-	h := &host{t: g.t, addr: g.server.Listener.Addr().String()}
-	p, response := h.request("GET " + g.path() + " HTTP/1.1\r\nHost: host\r\nAccept: text/event-stream\r\n\r\n")
-	require.Equal(g.t, http.StatusOK, response.StatusCode)
-	g.say(greeting)
+func (c *testClient) openUnreadEvents() *rawConn {
+	c.t.Helper()
+	h := &socketServer{t: c.t, addr: c.server.Listener.Addr().String()}
+	p, response := h.request("GET " + c.path() + " HTTP/1.1\r\nHost: host\r\nAccept: text/event-stream\r\n\r\n")
+	require.Equal(c.t, http.StatusOK, response.StatusCode)
+	c.mustPost(handshakeJSON)
 	return p
 }
 
 // reads opens an event stream whatever comes of which is read.
-func (g *guest) reads() {
-	p := g.deaf()
+func (c *testClient) openDrainedEvents() {
+	p := c.openUnreadEvents()
 	go func() { _, _ = io.Copy(io.Discard, p.conn) }()
 }
 
 // converse makes a call of every kind. next is what comes next from the server.
-func converse(g *guest, next func() string) {
-	t := g.t
+func testCalls(c *testClient, next func() string) {
+	t := c.t
 	var pending []string
 	record := func() string {
 		for len(pending) == 0 {
@@ -260,53 +260,53 @@ func converse(g *guest, next func() string) {
 			require.Equal(t, strings.TrimSuffix(one, separator), record())
 		}
 	}
-	g.say(call("1", "Echo", "<é\n>"))
-	want(result("1", `"<é\n>"`))
-	g.say(`{"type":1,"invocationId":"2","target":"Sum","arguments":[],"streamIds":["s"]}` + separator)
+	c.mustPost(invocationJSON("1", "Echo", "<é\n>"))
+	want(completionJSON("1", `"<é\n>"`))
+	c.mustPost(`{"type":1,"invocationId":"2","target":"Sum","arguments":[],"streamIds":["s"]}` + separator)
 	for i := range 50 {
-		g.say(fmt.Sprintf(`{"type":2,"invocationId":"s","item":%d}`, i) + separator)
+		c.mustPost(fmt.Sprintf(`{"type":2,"invocationId":"s","item":%d}`, i) + separator)
 	}
-	g.say(`{"type":3,"invocationId":"s"}` + separator)
-	want(result("2", "1225"))
-	g.say(`{"type":4,"invocationId":"3","target":"Count","arguments":[100]}` + separator)
+	c.mustPost(`{"type":3,"invocationId":"s"}` + separator)
+	want(completionJSON("2", "1225"))
+	c.mustPost(`{"type":4,"invocationId":"3","target":"Count","arguments":[100]}` + separator)
 	for i := range 100 {
 		want(fmt.Sprintf(`{"type":2,"invocationId":"3","item":%d}`, i))
 	}
 	want(`{"type":3,"invocationId":"3"}`)
-	g.say(`{"type":4,"invocationId":"4","target":"Tick","arguments":[1000000]}` + separator)
+	c.mustPost(`{"type":4,"invocationId":"4","target":"Tick","arguments":[1000000]}` + separator)
 	want(`{"type":2,"invocationId":"4","item":0}`)
-	g.say(`{"type":5,"invocationId":"4"}` + separator)
+	c.mustPost(`{"type":5,"invocationId":"4"}` + separator)
 	for {
 		if one := record(); one == `{"type":3,"invocationId":"4"}` {
 			break
 		}
 	}
-	g.say(call("5", "Ask", "?"))
+	c.mustPost(invocationJSON("5", "Ask", "?"))
 	question := record()
 	require.Regexp(t, `^{"type":1,"invocationId":"s\d+","target":"answer","arguments":\["\?"\]}$`, question)
 	var m struct{ InvocationID string }
 	require.NoError(t, json.Unmarshal([]byte(question), &m))
-	g.say(result(m.InvocationID, `"!"`))
-	want(result("5", `"!"`))
-	g.say(call("6", "Flood", 200, 10))
+	c.mustPost(completionJSON(m.InvocationID, `"!"`))
+	want(completionJSON("5", `"!"`))
+	c.mustPost(invocationJSON("6", "Flood", 200, 10))
 	for i := range 200 {
-		want(told("n", i, "xxxxxxxxxx"))
+		want(invocation("n", i, "xxxxxxxxxx"))
 	}
-	want(result("6", "null"))
+	want(completionJSON("6", "null"))
 }
 
 // data checks a poll that has brought something.
-func (a answer) data(t testing.TB) string {
+func (a httpResult) requirePolled(t testing.TB) string {
 	t.Helper()
 	require.NoError(t, a.err)
 	require.Equal(t, http.StatusOK, a.status)
 	require.Equal(t, []string{"application/octet-stream"}, a.header["Content-Type"])
 	require.Equal(t, []string{strconv.Itoa(len(a.body))}, a.header["Content-Length"])
-	a.uncached(t)
+	a.requireUncached(t)
 	return a.body
 }
 
-func (a answer) uncached(t testing.TB) {
+func (a httpResult) requireUncached(t testing.TB) {
 	t.Helper()
 	require.Equal(t, []string{"no-cache, no-store"}, a.header["Cache-Control"])
 	require.Equal(t, []string{"no-cache"}, a.header["Pragma"])
@@ -314,13 +314,13 @@ func (a answer) uncached(t testing.TB) {
 }
 
 // over checks a poll that says that the connection has ended.
-func (a answer) over(t testing.TB) {
+func (a httpResult) requireClosed(t testing.TB) {
 	t.Helper()
-	a.is(t, http.StatusNoContent, "")
-	a.uncached(t)
+	a.requireText(t, http.StatusNoContent, "")
+	a.requireUncached(t)
 }
 
-func (s *stage) send(t testing.TB, args ...any) {
+func (s *testServer) sendAll(t testing.TB, args ...any) {
 	t.Helper()
 	require.NoError(t, s.hub.Clients().All().Send(context.Background(), "n", args...))
 }

@@ -16,10 +16,10 @@ import (
 	"github.com/troupe-go/troupe/transport"
 )
 
-const page = "https://app.example"
+const allowedPage = "https://app.example"
 
 // cors are the headers of an answer that are about origins.
-func (a answer) cors() map[string]string {
+func (a httpResult) corsHeaders() map[string]string {
 	m := map[string]string{}
 	for name, values := range a.header {
 		if strings.HasPrefix(name, "Access-Control-") {
@@ -37,8 +37,8 @@ func preflight(origin, method, headers string) http.Header {
 	return h
 }
 
-func crossing(allowed []string, credentials bool) scene {
-	return scene{EndpointOptions: hubsys.EndpointOptions{AllowedOrigins: allowed, AllowCredentials: credentials, Authenticate: user}}
+func corsConfig(allowed []string, credentials bool) testConfig {
+	return testConfig{EndpointOptions: hubsys.EndpointOptions{AllowedOrigins: allowed, AllowCredentials: credentials, Authenticate: authenticateByHeader}}
 }
 
 func TestPreflights(t *testing.T) {
@@ -50,22 +50,22 @@ func TestPreflights(t *testing.T) {
 		origin      string
 		answer      string // Access-Control-Allow-Origin
 	}{
-		{"listed", []string{page}, false, page, page},
-		{"listed, with credentials", []string{page}, true, page, page},
-		{"one of several", []string{"https://other.example", page}, true, page, page},
-		{"with its own port", []string{page}, true, page + ":443", page + ":443"},
+		{"listed", []string{allowedPage}, false, allowedPage, allowedPage},
+		{"listed, with credentials", []string{allowedPage}, true, allowedPage, allowedPage},
+		{"one of several", []string{"https://other.example", allowedPage}, true, allowedPage, allowedPage},
+		{"with its own port", []string{allowedPage}, true, allowedPage + ":443", allowedPage + ":443"},
 		{"anybody", []string{"*"}, false, "https://anybody.example", "*"},
 		{"anybody, sandboxed", []string{"*"}, false, "null", "*"},
-		{"not listed", []string{page}, true, "https://evil.example", ""},
-		{"below", []string{page}, true, "https://evil.app.example", ""},
-		{"behind", []string{page}, true, page + ".evil", ""},
-		{"another scheme", []string{page}, true, "http://app.example", ""},
-		{"another port", []string{page}, true, page + ":8443", ""},
-		{"sandboxed", []string{page}, true, "null", ""},
+		{"not listed", []string{allowedPage}, true, "https://evil.example", ""},
+		{"below", []string{allowedPage}, true, "https://evil.app.example", ""},
+		{"behind", []string{allowedPage}, true, allowedPage + ".evil", ""},
+		{"another scheme", []string{allowedPage}, true, "http://app.example", ""},
+		{"another port", []string{allowedPage}, true, allowedPage + ":8443", ""},
+		{"sandboxed", []string{allowedPage}, true, "null", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			s := newStage(t, crossing(test.allowed, test.credentials))
-			for _, path := range []string{"/show/negotiate", "/show", "/show?id=x"} {
+			s := newTestServer(t, corsConfig(test.allowed, test.credentials))
+			for _, path := range []string{"/test/negotiate", "/test", "/test?id=x"} {
 				for _, method := range []string{"GET", "POST", "DELETE"} {
 					for _, headers := range []string{"", ours, "x-of-the-application"} {
 						a := s.do(http.MethodOptions, path, "", preflight(test.origin, method, headers))
@@ -84,10 +84,10 @@ func TestPreflights(t *testing.T) {
 								want["Access-Control-Allow-Credentials"] = "true"
 							}
 						}
-						require.Equal(t, want, a.cors(), "%s %s", method, path)
+						require.Equal(t, want, a.corsHeaders(), "%s %s", method, path)
 					}
 				}
-				require.Empty(t, s.do(http.MethodOptions, path, "", preflight(test.origin, "PUT", "")).cors())
+				require.Empty(t, s.do(http.MethodOptions, path, "", preflight(test.origin, "PUT", "")).corsHeaders())
 			}
 		})
 	}
@@ -95,23 +95,23 @@ func TestPreflights(t *testing.T) {
 
 // Without AllowedOrigins, CORS is left to the application.
 func TestWithoutAllowedOrigins(t *testing.T) {
-	s := newStage(t, scene{left: 1})
-	for _, path := range []string{"/show/negotiate", "/show"} {
-		a := s.do(http.MethodOptions, path, "", preflight(page, "POST", "authorization"))
-		a.is(t, http.StatusMethodNotAllowed, "")
-		require.Empty(t, a.cors())
+	s := newTestServer(t, testConfig{unopened: 1})
+	for _, path := range []string{"/test/negotiate", "/test"} {
+		a := s.do(http.MethodOptions, path, "", preflight(allowedPage, "POST", "authorization"))
+		a.requireText(t, http.StatusMethodNotAllowed, "")
+		require.Empty(t, a.corsHeaders())
 		require.Empty(t, a.header.Values("Vary"))
 	}
-	a := s.do(http.MethodPost, "/show/negotiate", "", http.Header{"Origin": {page}})
+	a := s.do(http.MethodPost, "/test/negotiate", "", http.Header{"Origin": {allowedPage}})
 	require.Equal(t, http.StatusOK, a.status)
-	require.Empty(t, a.cors())
+	require.Empty(t, a.corsHeaders())
 	require.Empty(t, a.header.Values("Vary"))
 }
 
 func TestAnOPTIONSThatIsNoPreflight(t *testing.T) {
-	s := newStage(t, crossing([]string{page}, true))
-	s.do(http.MethodOptions, "/show", "", http.Header{"Origin": {page}}).is(t, http.StatusMethodNotAllowed, "")
-	s.do(http.MethodOptions, "/show/negotiate", "", nil).is(t, http.StatusMethodNotAllowed, "")
+	s := newTestServer(t, corsConfig([]string{allowedPage}, true))
+	s.do(http.MethodOptions, "/test", "", http.Header{"Origin": {allowedPage}}).requireText(t, http.StatusMethodNotAllowed, "")
+	s.do(http.MethodOptions, "/test/negotiate", "", nil).requireText(t, http.StatusMethodNotAllowed, "")
 }
 
 // Every answer says the same, errors included: else a page could not tell them apart.
@@ -123,21 +123,21 @@ func TestAnswersToPagesOfOtherOrigins(t *testing.T) {
 		origin      string
 		want        map[string]string
 	}{
-		{"listed", []string{page}, false, page, map[string]string{"Access-Control-Allow-Origin": page}},
-		{"with credentials", []string{page}, true, page, map[string]string{"Access-Control-Allow-Origin": page, "Access-Control-Allow-Credentials": "true"}},
-		{"anybody", []string{"*"}, false, page, map[string]string{"Access-Control-Allow-Origin": "*"}},
-		{"not listed", []string{page}, true, "https://evil.example", map[string]string{}},
-		{"no page", []string{page}, true, "", map[string]string{}},
+		{"listed", []string{allowedPage}, false, allowedPage, map[string]string{"Access-Control-Allow-Origin": allowedPage}},
+		{"with credentials", []string{allowedPage}, true, allowedPage, map[string]string{"Access-Control-Allow-Origin": allowedPage, "Access-Control-Allow-Credentials": "true"}},
+		{"anybody", []string{"*"}, false, allowedPage, map[string]string{"Access-Control-Allow-Origin": "*"}},
+		{"not listed", []string{allowedPage}, true, "https://evil.example", map[string]string{}},
+		{"no page", []string{allowedPage}, true, "", map[string]string{}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			s := newStage(t, crossing(test.allowed, test.credentials))
+			s := newTestServer(t, corsConfig(test.allowed, test.credentials))
 			header := http.Header{}
 			if test.origin != "" {
 				header.Set("Origin", test.origin)
 			}
 			check := func(status int, h http.Header) {
 				t.Helper()
-				require.Equal(t, test.want, answer{header: h}.cors(), "%d", status)
+				require.Equal(t, test.want, httpResult{header: h}.corsHeaders(), "%d", status)
 				require.Contains(t, strings.Join(h.Values("Vary"), ","), "Origin", "%d", status)
 			}
 			with := func(name, value string) http.Header {
@@ -151,20 +151,20 @@ func TestAnswersToPagesOfOtherOrigins(t *testing.T) {
 				require.Equal(t, status, a.status)
 				check(status, a.header)
 			}
-			ask(http.StatusUnauthorized, http.MethodPost, "/show/negotiate", "", with("Refuse", "401"))
-			ask(http.StatusForbidden, http.MethodPost, "/show/negotiate", "", with("Refuse", "403"))
-			ask(http.StatusNotFound, http.MethodPost, "/show?id=x", "", header)
-			ask(http.StatusNotFound, http.MethodGet, "/show?id=x", "", header)
-			ask(http.StatusBadRequest, http.MethodGet, "/show", "", with("Accept", "text/event-stream"))
-			ask(http.StatusBadRequest, http.MethodDelete, "/show", "", header)
-			g := s.negotiate(header)
-			ask(http.StatusUnauthorized, http.MethodGet, g.path(), "", with("Refuse", "401"))
-			g.begin()
-			ask(http.StatusOK, http.MethodPost, g.path(), greeting, header)
-			ask(http.StatusOK, http.MethodGet, g.path(), "", header)
-			ask(http.StatusUnauthorized, http.MethodPost, g.path(), "", with("Refuse", "401"))
-			ask(http.StatusAccepted, http.MethodDelete, g.path(), "", header)
-			_, e := s.attend(header)
+			ask(http.StatusUnauthorized, http.MethodPost, "/test/negotiate", "", with("Refuse", "401"))
+			ask(http.StatusForbidden, http.MethodPost, "/test/negotiate", "", with("Refuse", "403"))
+			ask(http.StatusNotFound, http.MethodPost, "/test?id=x", "", header)
+			ask(http.StatusNotFound, http.MethodGet, "/test?id=x", "", header)
+			ask(http.StatusBadRequest, http.MethodGet, "/test", "", with("Accept", "text/event-stream"))
+			ask(http.StatusBadRequest, http.MethodDelete, "/test", "", header)
+			c := s.negotiate(header)
+			ask(http.StatusUnauthorized, http.MethodGet, c.path(), "", with("Refuse", "401"))
+			c.startPolling()
+			ask(http.StatusOK, http.MethodPost, c.path(), handshakeJSON, header)
+			ask(http.StatusOK, http.MethodGet, c.path(), "", header)
+			ask(http.StatusUnauthorized, http.MethodPost, c.path(), "", with("Refuse", "401"))
+			ask(http.StatusAccepted, http.MethodDelete, c.path(), "", header)
+			_, e := s.connectEvents(header)
 			check(http.StatusOK, e.response.Header)
 		})
 	}
@@ -174,8 +174,8 @@ func TestCookiesOfEventStreamsAndPolls(t *testing.T) {
 	for _, credentials := range []bool{false, true} {
 		t.Run(fmt.Sprint(credentials), func(t *testing.T) {
 			seen := make(chan string, 100)
-			s := newStage(t, scene{EndpointOptions: hubsys.EndpointOptions{
-				AllowedOrigins: []string{page}, AllowCredentials: credentials,
+			s := newTestServer(t, testConfig{EndpointOptions: hubsys.EndpointOptions{
+				AllowedOrigins: []string{allowedPage}, AllowCredentials: credentials,
 				Authenticate: func(r *http.Request) (*hubsys.Principal, error) {
 					seen <- r.Header.Get("Cookie")
 					return nil, nil
@@ -185,10 +185,10 @@ func TestCookiesOfEventStreamsAndPolls(t *testing.T) {
 			if credentials {
 				want = "a=b"
 			}
-			header := http.Header{"Origin": {page}, "Cookie": {"a=b"}}
-			g := s.visit(header)
-			g.remove()
-			s.attend(header)
+			header := http.Header{"Origin": {allowedPage}, "Cookie": {"a=b"}}
+			c := s.connectPolling(header)
+			c.delete()
+			s.connectEvents(header)
 			close(seen)
 			n := 0
 			for cookie := range seen {
@@ -200,7 +200,7 @@ func TestCookiesOfEventStreamsAndPolls(t *testing.T) {
 	}
 }
 
-var errNobody = errors.New("nobody comes in here")
+var errUnauthenticated = errors.New("nobody comes in here")
 
 // Who may open a WebSocket from elsewhere is who CORS lets in, and nobody else.
 func TestWebSocketsAndCORSAgree(t *testing.T) {
@@ -226,12 +226,12 @@ func TestWebSocketsAndCORSAgree(t *testing.T) {
 		}
 		origins, err := transport.NewOrigins(allowed, false)
 		require.NoError(t, err)
-		e := &transport.Endpoint{Acceptor: &door{authenticate: func(*http.Request) (transport.Identity, error) {
-			return transport.Identity{}, errNobody
+		e := &transport.Endpoint{Acceptor: &testEndpoint{authenticate: func(*http.Request) (transport.Identity, error) {
+			return transport.Identity{}, errUnauthenticated
 		}}, Transports: transport.AllTransports, Origins: origins, Tokens: transport.NewTokens([4]byte{}), Log: slog.New(slog.DiscardHandler)}
 		from := origin.Draw(t, "from")
 		serve := func(method string, handler http.HandlerFunc, header http.Header) *httptest.ResponseRecorder {
-			r := httptest.NewRequest(method, "http://server.example/door", nil)
+			r := httptest.NewRequest(method, "http://server.example/test", nil)
 			for name, values := range header {
 				r.Header[name] = values
 			}

@@ -18,9 +18,9 @@ import (
 )
 
 func TestTheHeadOfAnEventStream(t *testing.T) {
-	s := newStage(t, scene{})
-	g := s.negotiate(nil)
-	e := g.stream()
+	s := newTestServer(t, testConfig{})
+	c := s.negotiate(nil)
+	e := c.openEvents()
 	h := e.response.Header
 	require.Equal(t, []string{"text/event-stream"}, h["Content-Type"])
 	require.Equal(t, []string{"no-cache,no-store"}, h["Cache-Control"])
@@ -28,7 +28,7 @@ func TestTheHeadOfAnEventStream(t *testing.T) {
 	require.Equal(t, []string{"identity"}, h["Content-Encoding"])
 	require.Equal(t, []string{"no"}, h["X-Accel-Buffering"])
 	require.Equal(t, []string{"chunked"}, e.response.TransferEncoding)
-	g.say(greeting)
+	c.mustPost(handshakeJSON)
 	require.Equal(t, "data: {}"+separator+"\r\n", e.line())
 	require.Equal(t, "\r\n", e.line())
 }
@@ -45,50 +45,50 @@ func TestLinesOfAnEvent(t *testing.T) {
 		{"a\n|\nb", "data: a\r\ndata: \r\ndata: b\r\n\r\n"},
 		{strings.Repeat("x", 5000) + "\n" + strings.Repeat("y", 5000), "data: " + strings.Repeat("x", 5000) + "\r\ndata: " + strings.Repeat("y", 5000) + "\r\n\r\n"},
 	} {
-		d := newDoor(t)
-		session := newScript()
-		d.accept = func(link.Transport) (anySession, error) { return session, nil }
+		e := newTestEndpoint(t)
+		session := newTestSession()
+		e.accept = func(link.Transport) (hubSession, error) { return session, nil }
 		w := httptest.NewRecorder()
-		done := d.knock(context.Background(), w, http.MethodGet, d.negotiate(t), accept, nil)
+		done := e.serve(context.Background(), w, http.MethodGet, e.negotiate(t), acceptEvents, nil)
 		var messages [][]byte
 		for part := range strings.SplitSeq(test.messages, "|") {
 			messages = append(messages, []byte(part))
 		}
 		session.output <- messages
 		close(session.output)
-		get(t, done)
+		receive(t, done)
 		require.Equal(t, ":\r\n"+test.want, w.Body.String(), "%.100q", test.messages)
 		require.True(t, w.Flushed)
 	}
 }
 
 // broken is written in several lines.
-type broken struct{}
+type multilineJSON struct{}
 
-func (broken) MarshalJSON() ([]byte, error) {
+func (multilineJSON) MarshalJSON() ([]byte, error) {
 	return []byte("{\r\n\"a\":\n[\r1,\r\n\r\n\"\\n\"]}"), nil
 }
 
 func TestAValueInSeveralLines(t *testing.T) {
-	s := newStage(t, scene{})
-	_, e := s.attend(nil)
-	require.NoError(t, s.hub.Clients().All().Send(context.Background(), "n", broken{}))
-	e.got(`{"type":1,"target":"n","arguments":[{"a":[1,"\n"]}]}`)
+	s := newTestServer(t, testConfig{})
+	_, e := s.connectEvents(nil)
+	require.NoError(t, s.hub.Clients().All().Send(context.Background(), "n", multilineJSON{}))
+	e.requireMessages(`{"type":1,"target":"n","arguments":[{"a":[1,"\n"]}]}`)
 }
 
 func TestLargeEventsAndManyOfThem(t *testing.T) {
-	overBoth(t, func(t *testing.T, h2 bool) {
-		s := newStage(t, scene{http2: h2})
-		g, e := s.attend(nil)
+	overHTTP1AndHTTP2(t, func(t *testing.T, h2 bool) {
+		s := newTestServer(t, testConfig{http2: h2})
+		c, e := s.connectEvents(nil)
 		if h2 {
 			require.Equal(t, 2, e.response.ProtoMajor)
 		}
-		g.say(call("1", "Long", 5<<20))
-		e.got(strings.TrimSuffix(result("1", `"`+strings.Repeat("x", 5<<20)+`"`), separator))
+		c.mustPost(invocationJSON("1", "Long", 5<<20))
+		e.requireMessages(strings.TrimSuffix(completionJSON("1", `"`+strings.Repeat("x", 5<<20)+`"`), separator))
 		text := strings.Repeat("y", 300)
 		var want []string
 		for i := range 10000 {
-			want = append(want, told("n", i, text))
+			want = append(want, invocation("n", i, text))
 		}
 		sent := make(chan error, 1)
 		go func() {
@@ -100,38 +100,38 @@ func TestLargeEventsAndManyOfThem(t *testing.T) {
 			}
 			sent <- nil
 		}()
-		e.got(want...)
-		require.NoError(t, get(t, sent))
+		e.requireMessages(want...)
+		require.NoError(t, receive(t, sent))
 	})
 }
 
 // Each event is there before the next one is asked for.
 func TestEventsAreNotHeldBack(t *testing.T) {
-	s := newStage(t, scene{})
-	g, e := s.attend(nil)
+	s := newTestServer(t, testConfig{})
+	c, e := s.connectEvents(nil)
 	for i := range 100 {
-		g.say(call(fmt.Sprint(i), "Echo", i))
-		require.Equal(t, result(fmt.Sprint(i), fmt.Sprint(i)), e.next())
+		c.mustPost(invocationJSON(fmt.Sprint(i), "Echo", i))
+		require.Equal(t, completionJSON(fmt.Sprint(i), fmt.Sprint(i)), e.next())
 	}
 }
 
 func TestOneEventStreamForAConnection(t *testing.T) {
-	s := newStage(t, scene{})
-	g, e := s.attend(nil)
-	s.do(http.MethodGet, g.path(), "", accept).is(t, http.StatusConflict, "")
-	s.do(http.MethodGet, g.path(), "", nil).is(t, http.StatusBadRequest, "Cannot change transports mid-connection")
-	s.do(http.MethodGet, g.path(), "", http.Header{
+	s := newTestServer(t, testConfig{})
+	c, e := s.connectEvents(nil)
+	s.do(http.MethodGet, c.path(), "", acceptEvents).requireText(t, http.StatusConflict, "")
+	s.do(http.MethodGet, c.path(), "", nil).requireText(t, http.StatusBadRequest, "Cannot change transports mid-connection")
+	s.do(http.MethodGet, c.path(), "", http.Header{
 		"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Version": {"13"}, "Sec-Websocket-Key": {"dGhlIHNhbXBsZSBub25jZQ=="},
-	}).is(t, http.StatusBadRequest, "Cannot change transports mid-connection")
-	g.remove().is(t, http.StatusBadRequest, "Cannot terminate this connection using the DELETE endpoint.")
-	s.do(http.MethodPut, g.path(), "", nil).is(t, http.StatusMethodNotAllowed, "")
+	}).requireText(t, http.StatusBadRequest, "Cannot change transports mid-connection")
+	c.delete().requireText(t, http.StatusBadRequest, "Cannot terminate this connection using the DELETE endpoint.")
+	s.do(http.MethodPut, c.path(), "", nil).requireText(t, http.StatusMethodNotAllowed, "")
 	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodDelete} {
-		s.do(method, "/other?id="+g.token, "", nil).is(t, http.StatusNotFound, "No Connection with that ID")
-		s.do(method, "/show?id="+g.id, "", nil).is(t, http.StatusNotFound, "No Connection with that ID")
-		s.do(method, g.path()+"&id="+g.token, "", nil).is(t, http.StatusNotFound, "No Connection with that ID")
+		s.do(method, "/other?id="+c.token, "", nil).requireText(t, http.StatusNotFound, "No Connection with that ID")
+		s.do(method, "/test?id="+c.id, "", nil).requireText(t, http.StatusNotFound, "No Connection with that ID")
+		s.do(method, c.path()+"&id="+c.token, "", nil).requireText(t, http.StatusNotFound, "No Connection with that ID")
 	}
-	g.say(call("1", "Echo", 1)) // it has not suffered
-	e.got(strings.TrimSuffix(result("1", "1"), separator))
+	c.mustPost(invocationJSON("1", "Echo", 1)) // it has not suffered
+	e.requireMessages(strings.TrimSuffix(completionJSON("1", "1"), separator))
 }
 
 func TestTransportsOfAnEndpoint(t *testing.T) {
@@ -148,7 +148,7 @@ func TestTransportsOfAnEndpoint(t *testing.T) {
 				has = hubsys.WebSockets | hubsys.ServerSentEvents | hubsys.LongPolling
 			}
 			var asked atomic.Int64
-			s := newStage(t, scene{left: 1, EndpointOptions: hubsys.EndpointOptions{
+			s := newTestServer(t, testConfig{unopened: 1, EndpointOptions: hubsys.EndpointOptions{
 				Transports: mask,
 				Authenticate: func(*http.Request) (*hubsys.Principal, error) {
 					asked.Add(1)
@@ -161,124 +161,124 @@ func TestTransportsOfAnEndpoint(t *testing.T) {
 					list = append(list, offers[one])
 				}
 			}
-			a := s.do(http.MethodPost, "/show/negotiate?negotiateVersion=1", "", nil)
+			a := s.do(http.MethodPost, "/test/negotiate?negotiateVersion=1", "", nil)
 			require.Contains(t, a.body, `"availableTransports":[`+strings.Join(list, ",")+`]}`)
 			var n struct{ ConnectionToken string }
 			require.NoError(t, json.Unmarshal([]byte(a.body), &n))
 			require.EqualValues(t, 1, asked.Load())
 			if has&hubsys.WebSockets == 0 {
-				s.do(http.MethodGet, "/show?id="+n.ConnectionToken, "", upgrade).is(t, http.StatusNotFound, "WebSockets transport not supported by this end point type")
-				s.do(http.MethodGet, "/show", "", upgrade).is(t, http.StatusNotFound, "WebSockets transport not supported by this end point type")
+				s.do(http.MethodGet, "/test?id="+n.ConnectionToken, "", upgrade).requireText(t, http.StatusNotFound, "WebSockets transport not supported by this end point type")
+				s.do(http.MethodGet, "/test", "", upgrade).requireText(t, http.StatusNotFound, "WebSockets transport not supported by this end point type")
 			}
 			if has&hubsys.ServerSentEvents == 0 {
-				s.do(http.MethodGet, "/show?id="+n.ConnectionToken, "", accept).is(t, http.StatusNotFound, "ServerSentEvents transport not supported by this end point type")
-				s.do(http.MethodGet, "/show", "", accept).is(t, http.StatusBadRequest, "Connection ID required")
-				s.do(http.MethodGet, "/show?id=x", "", accept).is(t, http.StatusNotFound, "No Connection with that ID")
+				s.do(http.MethodGet, "/test?id="+n.ConnectionToken, "", acceptEvents).requireText(t, http.StatusNotFound, "ServerSentEvents transport not supported by this end point type")
+				s.do(http.MethodGet, "/test", "", acceptEvents).requireText(t, http.StatusBadRequest, "Connection ID required")
+				s.do(http.MethodGet, "/test?id=x", "", acceptEvents).requireText(t, http.StatusNotFound, "No Connection with that ID")
 			} else {
-				s.attend(nil)
+				s.connectEvents(nil)
 			}
 			if has&hubsys.LongPolling == 0 {
-				s.do(http.MethodGet, "/show?id="+n.ConnectionToken, "", nil).is(t, http.StatusNotFound, "LongPolling transport not supported by this end point type")
+				s.do(http.MethodGet, "/test?id="+n.ConnectionToken, "", nil).requireText(t, http.StatusNotFound, "LongPolling transport not supported by this end point type")
 			} else {
-				s.visit(nil)
+				s.connectPolling(nil)
 			}
 		})
 	}
 }
 
 func TestBinaryOverAnEventStream(t *testing.T) {
-	s := newStage(t, scene{})
-	g := s.negotiate(nil)
-	e := g.stream()
-	g.say(`{"protocol":"messagepack","version":1}` + separator)
-	e.got(`{"error":"Cannot use the 'messagepack' protocol on the current transport. The transport does not support 'Binary' transfer format."}`)
-	e.eof()
-	require.Empty(t, s.gone)
+	s := newTestServer(t, testConfig{})
+	c := s.negotiate(nil)
+	e := c.openEvents()
+	c.mustPost(`{"protocol":"messagepack","version":1}` + separator)
+	e.requireMessages(`{"error":"Cannot use the 'messagepack' protocol on the current transport. The transport does not support 'Binary' transfer format."}`)
+	e.requireEOF()
+	require.Empty(t, s.disconnected)
 }
 
 func TestRequestsOfAnotherUserAndAnEventStream(t *testing.T) {
-	s := newStage(t, scene{EndpointOptions: hubsys.EndpointOptions{Authenticate: user}})
-	g := s.negotiate(named("ann"))
-	both := func(name string) http.Header { return http.Header{"User": {name}, "Accept": accept["Accept"]} }
+	s := newTestServer(t, testConfig{EndpointOptions: hubsys.EndpointOptions{Authenticate: authenticateByHeader}})
+	c := s.negotiate(userHeader("ann"))
+	both := func(name string) http.Header { return http.Header{"User": {name}, "Accept": acceptEvents["Accept"]} }
 	for header, status := range map[*http.Header]int{
-		{"User": {"bob"}, "Accept": accept["Accept"]}:                    http.StatusForbidden,
-		{"Accept": accept["Accept"]}:                                     http.StatusForbidden,
-		{"User": {"ann"}, "Accept": accept["Accept"], "Refuse": {"401"}}: http.StatusUnauthorized,
-		{"User": {"ann"}, "Accept": accept["Accept"], "Refuse": {"403"}}: http.StatusForbidden,
+		{"User": {"bob"}, "Accept": acceptEvents["Accept"]}:                    http.StatusForbidden,
+		{"Accept": acceptEvents["Accept"]}:                                     http.StatusForbidden,
+		{"User": {"ann"}, "Accept": acceptEvents["Accept"], "Refuse": {"401"}}: http.StatusUnauthorized,
+		{"User": {"ann"}, "Accept": acceptEvents["Accept"], "Refuse": {"403"}}: http.StatusForbidden,
 	} {
-		s.do(http.MethodGet, g.path(), "", *header).is(t, status, "")
+		s.do(http.MethodGet, c.path(), "", *header).requireText(t, status, "")
 	}
-	e := g.stream()
-	s.do(http.MethodPost, g.path(), greeting, named("bob")).is(t, http.StatusForbidden, "")
-	s.do(http.MethodPost, g.path(), greeting, g.with("Refuse", "401")).is(t, http.StatusUnauthorized, "")
-	s.do(http.MethodGet, g.path(), "", both("bob")).is(t, http.StatusConflict, "")                                                                  // the transport is looked at first
-	s.do(http.MethodDelete, g.path(), "", named("bob")).is(t, http.StatusBadRequest, "Cannot terminate this connection using the DELETE endpoint.") // here, too
-	g.say(greeting)
-	e.got("{}")
-	g.say(call("1", "Who"))
-	e.got(strings.TrimSuffix(result("1", `"ann"`), separator))
-	require.Empty(t, s.gone)
+	e := c.openEvents()
+	s.do(http.MethodPost, c.path(), handshakeJSON, userHeader("bob")).requireText(t, http.StatusForbidden, "")
+	s.do(http.MethodPost, c.path(), handshakeJSON, c.withHeader("Refuse", "401")).requireText(t, http.StatusUnauthorized, "")
+	s.do(http.MethodGet, c.path(), "", both("bob")).requireText(t, http.StatusConflict, "")                                                                       // the transport is looked at first
+	s.do(http.MethodDelete, c.path(), "", userHeader("bob")).requireText(t, http.StatusBadRequest, "Cannot terminate this connection using the DELETE endpoint.") // here, too
+	c.mustPost(handshakeJSON)
+	e.requireMessages("{}")
+	c.mustPost(invocationJSON("1", "Who"))
+	e.requireMessages(strings.TrimSuffix(completionJSON("1", `"ann"`), separator))
+	require.Empty(t, s.disconnected)
 }
 
 func TestAnEventStreamThatVanishes(t *testing.T) {
-	overBoth(t, func(t *testing.T, h2 bool) {
-		s := newStage(t, scene{http2: h2})
-		g, e := s.attend(nil)
+	overHTTP1AndHTTP2(t, func(t *testing.T, h2 bool) {
+		s := newTestServer(t, testConfig{http2: h2})
+		c, e := s.connectEvents(nil)
 		e.cancel()
-		require.NoError(t, s.disconnected())
-		s.until("it is forgotten", func() bool { return g.post("x").status == http.StatusNotFound })
+		require.NoError(t, s.requireDisconnected())
+		s.eventually("it is forgotten", func() bool { return c.post("x").status == http.StatusNotFound })
 	})
 }
 
 func TestAnEventStreamThatVanishesInACall(t *testing.T) {
-	s := newStage(t, scene{})
-	g, e := s.attend(nil)
-	g.say(call("1", "Tick", 1000000))
+	s := newTestServer(t, testConfig{})
+	c, e := s.connectEvents(nil)
+	c.mustPost(invocationJSON("1", "Tick", 1000000))
 	e.next()
 	e.cancel()
-	require.NoError(t, s.disconnected())
+	require.NoError(t, s.requireDisconnected())
 }
 
 func TestTheServerEndsAnEventStream(t *testing.T) {
-	overBoth(t, func(t *testing.T, h2 bool) {
-		s := newStage(t, scene{http2: h2})
-		g, e := s.attend(nil)
-		g.say(call("", "Note", "a") + call("", "Abort"))
-		e.got(`{"type":7}`)
-		e.eof()
-		require.NoError(t, s.disconnected())
-		s.until("it is forgotten", func() bool { return g.post("x").status == http.StatusNotFound })
-		s.do(http.MethodGet, g.path(), "", accept).is(t, http.StatusNotFound, "No Connection with that ID")
+	overHTTP1AndHTTP2(t, func(t *testing.T, h2 bool) {
+		s := newTestServer(t, testConfig{http2: h2})
+		c, e := s.connectEvents(nil)
+		c.mustPost(invocationJSON("", "Note", "a") + invocationJSON("", "Abort"))
+		e.requireMessages(`{"type":7}`)
+		e.requireEOF()
+		require.NoError(t, s.requireDisconnected())
+		s.eventually("it is forgotten", func() bool { return c.post("x").status == http.StatusNotFound })
+		s.do(http.MethodGet, c.path(), "", acceptEvents).requireText(t, http.StatusNotFound, "No Connection with that ID")
 	})
 }
 
 func TestShutdownEndsEventStreams(t *testing.T) {
-	s := newStage(t, scene{left: 1})
+	s := newTestServer(t, testConfig{unopened: 1})
 	waits := s.negotiate(nil)
-	_, e := s.attend(nil)
-	s.stopped = true
-	ctx, cancel := context.WithTimeout(context.Background(), within)
+	_, e := s.connectEvents(nil)
+	s.isShutdown = true
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 	defer cancel()
 	require.NoError(t, s.sys.Shutdown(ctx))
-	e.got(`{"type":7,"allowReconnect":true}`)
-	e.eof()
-	require.NoError(t, s.disconnected())
-	s.do(http.MethodGet, waits.path(), "", accept).is(t, http.StatusServiceUnavailable, "The server is shutting down.")
-	s.do(http.MethodPost, "/show/negotiate", "", nil).is(t, http.StatusServiceUnavailable, "The server is shutting down.")
+	e.requireMessages(`{"type":7,"allowReconnect":true}`)
+	e.requireEOF()
+	require.NoError(t, s.requireDisconnected())
+	s.do(http.MethodGet, waits.path(), "", acceptEvents).requireText(t, http.StatusServiceUnavailable, "The server is shutting down.")
+	s.do(http.MethodPost, "/test/negotiate", "", nil).requireText(t, http.StatusServiceUnavailable, "The server is shutting down.")
 }
 
 func TestCallsOverAnEventStream(t *testing.T) {
-	s := newStage(t, scene{})
-	g, e := s.attend(nil)
-	converse(g, func() string { return e.next() })
+	s := newTestServer(t, testConfig{})
+	c, e := s.connectEvents(nil)
+	testCalls(c, func() string { return e.next() })
 }
 
 func TestAnEventStreamOverTLS(t *testing.T) {
-	s := newStage(t, scene{http2: true})
+	s := newTestServer(t, testConfig{http2: true})
 	s.client.Transport.(*http.Transport).TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{}
 	s.client.Transport.(*http.Transport).ForceAttemptHTTP2 = false
 	s.client.Transport.(*http.Transport).TLSClientConfig.NextProtos = []string{"http/1.1"}
-	g, e := s.attend(nil)
+	c, e := s.connectEvents(nil)
 	require.Equal(t, 1, e.response.ProtoMajor)
-	converse(g, func() string { return e.next() })
+	testCalls(c, func() string { return e.next() })
 }

@@ -14,23 +14,23 @@ import (
 
 // Of several requests that come at once, one gets the connection; the others are refused, and do not disturb it.
 func TestManyFirstRequestsAtOnce(t *testing.T) {
-	noLeaks(t)
-	d := newDoor(t)
+	requireNoLeaks(t)
+	e := newTestEndpoint(t)
 	for range 500 {
 		const n = 8
-		token := d.negotiate(t)
-		ctx, cancel := context.WithTimeout(context.Background(), within)
+		token := e.negotiate(t)
+		ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 		defer cancel()
 		refused := make(chan struct{}, n)
 		var recorders []*httptest.ResponseRecorder
 		var all []chan struct{}
 		for i := range n {
-			w, header := httptest.NewRecorder(), accept
+			w, header := httptest.NewRecorder(), acceptEvents
 			if i%2 == 1 {
 				header = nil
 			}
 			recorders = append(recorders, w)
-			done := d.knock(ctx, w, http.MethodGet, token, header, nil)
+			done := e.serve(ctx, w, http.MethodGet, token, header, nil)
 			all = append(all, done)
 			go func() {
 				<-done
@@ -38,12 +38,12 @@ func TestManyFirstRequestsAtOnce(t *testing.T) {
 			}()
 		}
 		for range n - 1 { // the stream stays, or one of the polls waits
-			get(t, refused)
+			receive(t, refused)
 		}
 		cancel()
 		streams, statuses := 0, map[int]int{}
 		for i, done := range all {
-			get(t, done)
+			receive(t, done)
 			w := recorders[i]
 			statuses[w.Code]++
 			if i%2 == 0 && w.Code == http.StatusOK {
@@ -62,21 +62,21 @@ func TestManyFirstRequestsAtOnce(t *testing.T) {
 
 // The connection may be forgotten while its first request is looked at.
 func TestAConnectionThatExpiresMeanwhile(t *testing.T) {
-	for name, header := range map[string]http.Header{"events": accept, "poll": nil} {
+	for name, header := range map[string]http.Header{"events": acceptEvents, "poll": nil} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				d := newDoor(t)
-				d.Tokens.Limit = 1
-				token := d.negotiate(t)
-				d.authenticate = func(*http.Request) (transport.Identity, error) {
-					d.authenticate = nil
-					d.negotiate(t) // by somebody else, for whom it makes room
+				e := newTestEndpoint(t)
+				e.Tokens.Limit = 1
+				token := e.negotiate(t)
+				e.authenticate = func(*http.Request) (transport.Identity, error) {
+					e.authenticate = nil
+					e.negotiate(t) // by somebody else, for whom it makes room
 					return transport.Identity{}, nil
 				}
 				ctx, cancel := context.WithCancel(context.Background())
 				defer cancel()
 				w := httptest.NewRecorder()
-				done := d.knock(ctx, w, http.MethodGet, token, header, nil)
+				done := e.serve(ctx, w, http.MethodGet, token, header, nil)
 				synctest.Wait()
 				select {
 				case <-done:

@@ -24,57 +24,57 @@ import (
 )
 
 // within bounds everything that a test waits for.
-const within = 20 * time.Second
+const testTimeout = 20 * time.Second
 
 const (
-	separator = "\x1e"
-	greeting  = `{"protocol":"json","version":1}` + separator
+	separator     = "\x1e"
+	handshakeJSON = `{"protocol":"json","version":1}` + separator
 
 	continuation = 0
 	text         = 1
 	binaryFrame  = 2
-	closing      = 8
+	closeOpcode  = 8
 	ping         = 9
 	pong         = 10
 )
 
 // echo is the hub behind the sockets.
-type echo struct {
+type echoHub struct {
 	hubsys.Hub
-	gone chan<- error
+	disconnected chan<- error
 }
 
-func (h *echo) Echo(v any) any     { return v }
-func (h *echo) Long(n int) string  { return strings.Repeat("x", n) }
-func (h *echo) Abort()             { h.Call().Abort() }
-func (h *echo) Count(s string) int { return len(s) }
-func (h *echo) OnDisconnected(_ context.Context, cause error) error {
-	h.gone <- cause
+func (h *echoHub) Echo(v any) any     { return v }
+func (h *echoHub) Long(n int) string  { return strings.Repeat("x", n) }
+func (h *echoHub) Abort()             { h.Call().Abort() }
+func (h *echoHub) Count(s string) int { return len(s) }
+func (h *echoHub) OnDisconnected(_ context.Context, cause error) error {
+	h.disconnected <- cause
 	return nil
 }
 
 // host is a server with the hub echo on /echo.
-type host struct {
-	t    testing.TB
-	sys  *hubsys.System
-	addr string
-	gone chan error // what OnDisconnected was told
+type socketServer struct {
+	t            testing.TB
+	sys          *hubsys.System
+	addr         string
+	disconnected chan error // what OnDisconnected was told
 }
 
-func newHost(t testing.TB, options hubsys.EndpointOptions, limits hubsys.HubOptions) *host {
+func newSocketServer(t testing.TB, options hubsys.EndpointOptions, limits hubsys.HubOptions) *socketServer {
 	t.Helper()
 	sys, err := hubsys.New(hubsys.Config{Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
-	h := &host{t: t, sys: sys, gone: make(chan error, 100)}
-	hub, err := hubsys.Register(sys, func(context.Context) (*echo, error) { return &echo{gone: h.gone}, nil }, limits)
+	h := &socketServer{t: t, sys: sys, disconnected: make(chan error, 100)}
+	hub, err := hubsys.Register(sys, func(context.Context) (*echoHub, error) { return &echoHub{disconnected: h.disconnected}, nil }, limits)
 	require.NoError(t, err)
 	require.NoError(t, hub.Map("/echo", options))
 	server := httptest.NewUnstartedServer(sys)
-	server.Listener = smallBuffers{server.Listener}
+	server.Listener = smallBufferListener{server.Listener}
 	server.Start()
 	h.addr = server.Listener.Addr().String()
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), within)
+		ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 		defer cancel()
 		if err := sys.Shutdown(ctx); err != nil {
 			t.Error(err)
@@ -85,9 +85,9 @@ func newHost(t testing.TB, options hubsys.EndpointOptions, limits hubsys.HubOpti
 }
 
 // smallBuffers gives the server's connections small sending buffers.
-type smallBuffers struct{ net.Listener }
+type smallBufferListener struct{ net.Listener }
 
-func (l smallBuffers) Accept() (net.Conn, error) {
+func (l smallBufferListener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
 	if err == nil {
 		err = conn.(*net.TCPConn).SetWriteBuffer(4096)
@@ -95,26 +95,26 @@ func (l smallBuffers) Accept() (net.Conn, error) {
 	return conn, err
 }
 
-func (h *host) disconnected() error {
+func (h *socketServer) requireDisconnected() error {
 	h.t.Helper()
 	select {
-	case err := <-h.gone:
+	case err := <-h.disconnected:
 		return err
-	case <-time.After(within):
+	case <-time.After(testTimeout):
 		require.FailNow(h.t, "OnDisconnected has not run")
 		return nil
 	}
 }
 
 // peer is a client that writes and reads frames as it likes.
-type peer struct {
+type rawConn struct {
 	t    testing.TB
 	conn *net.TCPConn
 	r    *bufio.Reader
 }
 
 // upgrading is a request for a WebSocket.
-func upgrading(path string, header http.Header) string {
+func upgradeRequest(path string, header http.Header) string {
 	h := http.Header{"Host": {"host"}, "Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-WebSocket-Version": {"13"}, "Sec-WebSocket-Key": {"dGhlIHNhbXBsZSBub25jZQ=="}}
 	for name, values := range header {
 		h[name] = values
@@ -130,16 +130,16 @@ func upgrading(path string, header http.Header) string {
 }
 
 // request sends a request as it is, with whatever follows it, and reads the head of the answer.
-func (h *host) request(raw string) (*peer, *http.Response) {
+func (h *socketServer) request(raw string) (*rawConn, *http.Response) {
 	h.t.Helper()
-	dialer := net.Dialer{Timeout: within, Control: func(_, _ string, c syscall.RawConn) (err error) {
+	dialer := net.Dialer{Timeout: testTimeout, Control: func(_, _ string, c syscall.RawConn) (err error) {
 		return errors.Join(c.Control(func(fd uintptr) { err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4096) }), err)
 	}}
 	conn, err := dialer.Dial("tcp", h.addr)
 	require.NoError(h.t, err)
 	h.t.Cleanup(func() { conn.Close() })
-	require.NoError(h.t, conn.SetDeadline(time.Now().Add(within)))
-	p := &peer{t: h.t, conn: conn.(*net.TCPConn), r: bufio.NewReader(conn)}
+	require.NoError(h.t, conn.SetDeadline(time.Now().Add(testTimeout)))
+	p := &rawConn{t: h.t, conn: conn.(*net.TCPConn), r: bufio.NewReader(conn)}
 	_, err = io.WriteString(conn, raw)
 	require.NoError(h.t, err)
 	response, err := http.ReadResponse(p.r, nil)
@@ -148,29 +148,29 @@ func (h *host) request(raw string) (*peer, *http.Response) {
 }
 
 // open opens a socket.
-func (h *host) open(path string) *peer {
+func (h *socketServer) open(path string) *rawConn {
 	h.t.Helper()
-	p, response := h.request(upgrading(path, nil))
+	p, response := h.request(upgradeRequest(path, nil))
 	require.Equal(h.t, http.StatusSwitchingProtocols, response.StatusCode)
 	return p
 }
 
 // dial opens a connection, handshake included.
-func (h *host) dial() *peer {
+func (h *socketServer) dial() *rawConn {
 	h.t.Helper()
 	p := h.open("/echo")
 	p.handshake()
 	return p
 }
 
-func (p *peer) handshake() {
+func (p *rawConn) handshake() {
 	p.t.Helper()
-	p.write(text, true, greeting)
+	p.write(text, true, handshakeJSON)
 	require.Equal(p.t, "{}"+separator, p.text())
 }
 
 // frame is a client's frame.
-func frame(opcode byte, fin bool, payload string) []byte {
+func clientFrame(opcode byte, fin bool, payload string) []byte {
 	first := opcode
 	if fin {
 		first |= 0x80
@@ -192,26 +192,26 @@ func frame(opcode byte, fin bool, payload string) []byte {
 	return b
 }
 
-func (p *peer) write(opcode byte, fin bool, payload string) {
+func (p *rawConn) write(opcode byte, fin bool, payload string) {
 	p.t.Helper()
-	p.writeRaw(frame(opcode, fin, payload))
+	p.writeRaw(clientFrame(opcode, fin, payload))
 }
 
-func (p *peer) writeRaw(b []byte) {
+func (p *rawConn) writeRaw(b []byte) {
 	p.t.Helper()
 	_, err := p.conn.Write(b)
 	require.NoError(p.t, err)
 }
 
 // read reads one frame, which servers neither mask nor break up.
-func (p *peer) read() (opcode byte, payload []byte) {
+func (p *rawConn) read() (opcode byte, payload []byte) {
 	p.t.Helper()
 	opcode, payload, err := p.tryRead()
 	require.NoError(p.t, err)
 	return opcode, payload
 }
 
-func (p *peer) tryRead() (opcode byte, payload []byte, err error) {
+func (p *rawConn) tryRead() (opcode byte, payload []byte, err error) {
 	var head [10]byte
 	if _, err := io.ReadFull(p.r, head[:2]); err != nil {
 		return 0, nil, err
@@ -236,7 +236,7 @@ func (p *peer) tryRead() (opcode byte, payload []byte, err error) {
 }
 
 // text reads a text frame.
-func (p *peer) text() string {
+func (p *rawConn) text() string {
 	p.t.Helper()
 	opcode, payload := p.read()
 	require.EqualValues(p.t, text, opcode, "%q", payload)
@@ -244,15 +244,15 @@ func (p *peer) text() string {
 }
 
 // closedWith reads a close frame with a code and nothing else in it.
-func (p *peer) closedWith(code uint16) {
+func (p *rawConn) requireClose(code uint16) {
 	p.t.Helper()
 	opcode, payload := p.read()
-	require.EqualValues(p.t, closing, opcode, "%q", payload)
+	require.EqualValues(p.t, closeOpcode, opcode, "%q", payload)
 	require.Equal(p.t, binary.BigEndian.AppendUint16(nil, code), payload)
 }
 
 // eof makes sure that the server has closed the socket.
-func (p *peer) eof() {
+func (p *rawConn) requireEOF() {
 	p.t.Helper()
 	b, err := io.ReadAll(p.r)
 	require.NoError(p.t, err)
@@ -264,7 +264,7 @@ func closeFrame(code uint16, reason string) string {
 	return string(binary.BigEndian.AppendUint16(nil, code)) + reason
 }
 
-func call(id, method string, args ...any) string {
+func invocationJSON(id, method string, args ...any) string {
 	if args == nil {
 		args = []any{}
 	}
@@ -281,6 +281,6 @@ func call(id, method string, args ...any) string {
 	return strings.TrimSuffix(b.String(), "\n") + separator
 }
 
-func result(id string, value string) string {
+func completionJSON(id string, value string) string {
 	return `{"type":3,"invocationId":"` + id + `","result":` + value + `}` + separator
 }

@@ -19,13 +19,13 @@ import (
 )
 
 // acceptor lets everybody in but who says otherwise in the header Refuse.
-type acceptor struct {
-	closing bool
-	asked   int
+type testAcceptor struct {
+	closing         bool
+	authentications int
 }
 
-func (a *acceptor) Authenticate(r *http.Request) (Identity, error) {
-	a.asked++
+func (a *testAcceptor) Authenticate(r *http.Request) (Identity, error) {
+	a.authentications++
 	switch refuse := r.Header.Get("Refuse"); refuse {
 	case "":
 		return Identity{UserID: r.Header.Get("User")}, nil
@@ -36,41 +36,41 @@ func (a *acceptor) Authenticate(r *http.Request) (Identity, error) {
 	}
 }
 
-func (a *acceptor) AcceptSocket(Opening, link.Socket) (link.SocketSession, error) {
+func (a *testAcceptor) AcceptSocket(Opening, link.Socket) (link.SocketSession, error) {
 	return nil, errors.New("no connections here")
 }
 
-func (a *acceptor) AcceptFetcher(Opening, link.Fetcher) (link.FetchSession, error) {
+func (a *testAcceptor) AcceptFetcher(Opening, link.Fetcher) (link.FetchSession, error) {
 	return nil, errors.New("no connections here")
 }
 
-func (a *acceptor) IsClosing() bool { return a.closing }
+func (a *testAcceptor) IsClosing() bool { return a.closing }
 
 // counter is an endpoint whose clock stands still.
-type counter struct {
+type fixedClockEndpoint struct {
 	t    *testing.T
 	time time.Time
-	*acceptor
+	*testAcceptor
 	*Endpoint
 }
 
-func newCounter(t *testing.T) *counter {
-	c := &counter{t: t, time: time.Unix(1e9, 0), acceptor: &acceptor{}}
+func newFixedClockEndpoint(t *testing.T) *fixedClockEndpoint {
+	c := &fixedClockEndpoint{t: t, time: time.Unix(1e9, 0), testAcceptor: &testAcceptor{}}
 	tokens := NewTokens([4]byte{1, 2, 3, 4})
 	tokens.now = func() time.Time { return c.time }
 	origins, err := NewOrigins(nil, false)
 	require.NoError(t, err)
-	c.Endpoint = &Endpoint{Acceptor: c.acceptor, Transports: WebSockets, Origins: origins, Tokens: tokens, Log: slog.New(slog.DiscardHandler)}
+	c.Endpoint = &Endpoint{Acceptor: c.testAcceptor, Transports: WebSockets, Origins: origins, Tokens: tokens, Log: slog.New(slog.DiscardHandler)}
 	return c
 }
 
-type reply struct {
+type httpResult struct {
 	status int
 	header http.Header
 	body   string
 }
 
-func ask(handler http.HandlerFunc, method, query string, header http.Header) reply {
+func serveRequest(handler http.HandlerFunc, method, query string, header http.Header) httpResult {
 	w := httptest.NewRecorder()
 	r := httptest.NewRequest(method, "http://host/hub"+query, nil)
 	for name, values := range header {
@@ -78,12 +78,12 @@ func ask(handler http.HandlerFunc, method, query string, header http.Header) rep
 	}
 	handler(w, r)
 	body, _ := io.ReadAll(w.Result().Body)
-	return reply{w.Code, w.Result().Header, string(body)}
+	return httpResult{w.Code, w.Result().Header, string(body)}
 }
 
-func (c *counter) negotiate(query string) (id, token string) {
+func (c *fixedClockEndpoint) negotiate(query string) (id, token string) {
 	c.t.Helper()
-	r := ask(c.Negotiate, http.MethodPost, query, nil)
+	r := serveRequest(c.Negotiate, http.MethodPost, query, nil)
 	require.Equal(c.t, http.StatusOK, r.status, r.body)
 	var n struct {
 		ConnectionID    string  `json:"connectionId"`
@@ -106,7 +106,7 @@ func TestVersionsOfNegotiation(t *testing.T) {
 		minus   = `^{"error":"The client requested version '-1', but the server does not support this version\."}$`
 		minimum = `^{"error":"The client requested version '-2147483648', but the server does not support this version\."}$`
 	)
-	c := newCounter(t)
+	c := newFixedClockEndpoint(t)
 	for query, want := range map[string]string{
 		"":                             zero,
 		"?negotiateVersion=0":          zero,
@@ -133,7 +133,7 @@ func TestVersionsOfNegotiation(t *testing.T) {
 		"?negotiateVersion=-1":                            minus,
 		"?negotiateVersion=-2147483648":                   minimum,
 	} {
-		r := ask(c.Negotiate, http.MethodPost, query, nil)
+		r := serveRequest(c.Negotiate, http.MethodPost, query, nil)
 		require.Equal(t, http.StatusOK, r.status, query)
 		require.Regexp(t, strings.Replace(want, "TRANSPORTS", regexp.QuoteMeta(transports), 1), r.body, query)
 		require.Equal(t, []string{"application/json"}, r.header["Content-Type"])
@@ -142,32 +142,32 @@ func TestVersionsOfNegotiation(t *testing.T) {
 }
 
 func TestMethodsOfNegotiation(t *testing.T) {
-	c := newCounter(t)
+	c := newFixedClockEndpoint(t)
 	for _, method := range []string{"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "X"} {
-		r := ask(c.Negotiate, method, "", nil)
+		r := serveRequest(c.Negotiate, method, "", nil)
 		require.Equal(t, http.StatusMethodNotAllowed, r.status)
 		require.Equal(t, "text/plain", r.header.Get("Content-Type"))
 		require.Empty(t, r.body)
 	}
-	require.Equal(t, http.StatusOK, ask(c.Negotiate, "post", "", nil).status)
-	require.Equal(t, 1, c.asked, "who asks in another way is not asked who they are")
+	require.Equal(t, http.StatusOK, serveRequest(c.Negotiate, "post", "", nil).status)
+	require.Equal(t, 1, c.authentications, "who asks in another way is not asked who they are")
 }
 
 func TestWhoMayNotNegotiate(t *testing.T) {
-	c := newCounter(t)
+	c := newFixedClockEndpoint(t)
 	for refuse, status := range map[string]int{"401": http.StatusUnauthorized, "403": http.StatusForbidden} {
-		r := ask(c.Negotiate, http.MethodPost, "", http.Header{"Refuse": {refuse}})
+		r := serveRequest(c.Negotiate, http.MethodPost, "", http.Header{"Refuse": {refuse}})
 		require.Equal(t, status, r.status)
 		require.Empty(t, r.body)
 	}
-	asked := c.asked
+	asked := c.authentications
 	c.closing = true
-	require.Equal(t, http.StatusServiceUnavailable, ask(c.Negotiate, http.MethodPost, "", nil).status)
-	require.Equal(t, asked, c.asked)
+	require.Equal(t, http.StatusServiceUnavailable, serveRequest(c.Negotiate, http.MethodPost, "", nil).status)
+	require.Equal(t, asked, c.authentications)
 }
 
 func TestIDsAndTokens(t *testing.T) {
-	c := newCounter(t)
+	c := newFixedClockEndpoint(t)
 	c.Tokens.AddressLimit = -1
 	seen := map[string]bool{}
 	for range 1000 {
@@ -189,17 +189,17 @@ func TestIDsAndTokens(t *testing.T) {
 }
 
 func TestATokenBelongsToItsEndpoint(t *testing.T) {
-	c := newCounter(t)
+	c := newFixedClockEndpoint(t)
 	other := &Endpoint{Acceptor: c.Acceptor, Transports: c.Transports, Origins: c.Origins, Tokens: c.Tokens, Log: c.Log}
 	_, token := c.negotiate("?negotiateVersion=1")
-	require.Equal(t, http.StatusNotFound, ask(other.Connect, http.MethodPost, "?id="+token, nil).status)
-	require.Equal(t, http.StatusOK, ask(c.Connect, http.MethodPost, "?id="+token, nil).status)
+	require.Equal(t, http.StatusNotFound, serveRequest(other.Connect, http.MethodPost, "?id="+token, nil).status)
+	require.Equal(t, http.StatusOK, serveRequest(c.Connect, http.MethodPost, "?id="+token, nil).status)
 }
 
 func TestNegotiatedConnectionsExpire(t *testing.T) {
-	c := newCounter(t)
+	c := newFixedClockEndpoint(t)
 	known := func(token string) bool {
-		return ask(c.Connect, http.MethodPost, "?id="+token, nil).status != http.StatusNotFound
+		return serveRequest(c.Connect, http.MethodPost, "?id="+token, nil).status != http.StatusNotFound
 	}
 	start := c.time
 	_, first := c.negotiate("?negotiateVersion=1")
@@ -230,7 +230,7 @@ func TestNegotiatedConnectionsExpire(t *testing.T) {
 
 // At the limit the one that has waited longest makes room: who negotiates without end keeps nobody else out.
 func TestHowManyMayWaitForTheirTransport(t *testing.T) {
-	c := newCounter(t)
+	c := newFixedClockEndpoint(t)
 	c.Tokens.Limit = 2
 	negotiate := func() string {
 		c.time = c.time.Add(time.Millisecond)
@@ -254,10 +254,8 @@ func TestHowManyMayWaitForTheirTransport(t *testing.T) {
 	require.False(t, waits(fourth) || waits(fifth), "they have expired")
 }
 
-// ---- what is neither a negotiation nor a WebSocket
-
 func TestRequestsWithoutAWebSocket(t *testing.T) {
-	c := newCounter(t)
+	c := newFixedClockEndpoint(t)
 	_, token := c.negotiate("?negotiateVersion=1")
 	events := http.Header{"Accept": {"text/event-stream"}}
 	polls := "LongPolling transport not supported by this end point type"
@@ -294,7 +292,7 @@ func TestRequestsWithoutAWebSocket(t *testing.T) {
 		{"PUT", "?id=T", nil, 405, ""},
 		{"OPTIONS", "", nil, 405, ""},
 	} {
-		r := ask(c.Connect, test.method, strings.ReplaceAll(test.query, "T", token), test.header)
+		r := serveRequest(c.Connect, test.method, strings.ReplaceAll(test.query, "T", token), test.header)
 		require.Equal(t, test.status, r.status, "%v", test)
 		require.Equal(t, test.body, r.body, "%v", test)
 		require.Equal(t, "text/plain", r.header.Get("Content-Type"))

@@ -106,15 +106,15 @@ func TestCookiesOfOtherOrigins(t *testing.T) {
 
 // A page that may not connect is told so before anybody is asked who it is.
 func TestAPageOfAnotherOrigin(t *testing.T) {
-	c := newCounter(t)
+	c := newFixedClockEndpoint(t)
 	header := http.Header{
 		"Origin": {"https://evil.example"}, "Connection": {"Upgrade"}, "Upgrade": {"websocket"},
 		"Sec-Websocket-Version": {"13"}, "Sec-Websocket-Key": {"dGhlIHNhbXBsZSBub25jZQ=="},
 	}
-	r := ask(c.Connect, http.MethodGet, "", header)
+	r := serveRequest(c.Connect, http.MethodGet, "", header)
 	require.Equal(t, http.StatusForbidden, r.status)
 	require.Contains(t, r.body, `The origin "https://evil.example" is not allowed to connect: it is not that of the Host of this request`)
-	require.Zero(t, c.asked)
+	require.Zero(t, c.authentications)
 }
 
 // flipCase turns the case of the ASCII letters whose place has a bit in bits.

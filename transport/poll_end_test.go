@@ -19,185 +19,185 @@ import (
 )
 
 func TestTheServerEndsAConnectionThatPolls(t *testing.T) {
-	s := newStage(t, scene{})
-	g := s.visit(nil)
-	s.send(t, 1)
-	g.say(call("", "Abort"))
-	require.NoError(t, s.disconnected())
-	require.Equal(t, told("n", 1)+separator+`{"type":7}`+separator, g.poll().data(t))
-	g.poll().over(t)
-	g.poll().is(t, http.StatusNotFound, "No Connection with that ID")
-	g.post("x").is(t, http.StatusNotFound, "No Connection with that ID")
-	g.remove().is(t, http.StatusNotFound, "No Connection with that ID")
+	s := newTestServer(t, testConfig{})
+	c := s.connectPolling(nil)
+	s.sendAll(t, 1)
+	c.mustPost(invocationJSON("", "Abort"))
+	require.NoError(t, s.requireDisconnected())
+	require.Equal(t, invocation("n", 1)+separator+`{"type":7}`+separator, c.poll().requirePolled(t))
+	c.poll().requireClosed(t)
+	c.poll().requireText(t, http.StatusNotFound, "No Connection with that ID")
+	c.post("x").requireText(t, http.StatusNotFound, "No Connection with that ID")
+	c.delete().requireText(t, http.StatusNotFound, "No Connection with that ID")
 
-	g = s.visit(nil)
-	waits, _ := g.polling()
-	g.say(call("", "Abort"))
-	require.Equal(t, `{"type":7}`+separator, get(t, waits).data(t))
-	g.poll().over(t)
-	require.NoError(t, s.disconnected())
+	c = s.connectPolling(nil)
+	waits, _ := c.pollInBackground()
+	c.mustPost(invocationJSON("", "Abort"))
+	require.Equal(t, `{"type":7}`+separator, receive(t, waits).requirePolled(t))
+	c.poll().requireClosed(t)
+	require.NoError(t, s.requireDisconnected())
 }
 
 func TestAHandshakeThatFailsOverPolling(t *testing.T) {
-	s := newStage(t, scene{})
-	g := s.negotiate(nil)
-	g.begin()
-	waits, _ := g.polling()
-	g.say(`{"protocol":"x","version":1}` + separator)
-	require.Equal(t, `{"error":"The protocol 'x' is not supported."}`+separator, get(t, waits).data(t))
-	g.poll().over(t)
-	g.poll().is(t, http.StatusNotFound, "No Connection with that ID")
+	s := newTestServer(t, testConfig{})
+	c := s.negotiate(nil)
+	c.startPolling()
+	waits, _ := c.pollInBackground()
+	c.mustPost(`{"protocol":"x","version":1}` + separator)
+	require.Equal(t, `{"error":"The protocol 'x' is not supported."}`+separator, receive(t, waits).requirePolled(t))
+	c.poll().requireClosed(t)
+	c.poll().requireText(t, http.StatusNotFound, "No Connection with that ID")
 }
 
 func TestBinaryOverPolling(t *testing.T) {
-	s := newStage(t, scene{})
-	g := s.negotiate(nil)
-	g.begin()
-	g.say(`{"protocol":"messagepack","version":1}` + separator + "\x0a\x95\x01\x80\xa11\xa3Who\x90")
+	s := newTestServer(t, testConfig{})
+	c := s.negotiate(nil)
+	c.startPolling()
+	c.mustPost(`{"protocol":"messagepack","version":1}` + separator + "\x0a\x95\x01\x80\xa11\xa3Who\x90")
 	want, all := "{}"+separator+"\x07\x95\x03\x80\xa11\x03\xa0", ""
 	for len(all) < len(want) {
-		all += g.poll().data(t)
+		all += c.poll().requirePolled(t)
 	}
 	require.Equal(t, want, all)
 }
 
 func TestDeleteWhileAPollWaits(t *testing.T) {
-	overBoth(t, func(t *testing.T, h2 bool) {
-		s := newStage(t, scene{http2: h2})
-		g := s.visit(nil)
-		waits, _ := g.polling()
-		g.remove().is(t, http.StatusAccepted, "")
-		require.Equal(t, `{"type":7,"allowReconnect":true}`+separator, get(t, waits).data(t))
-		require.NoError(t, s.disconnected())
-		g.remove().is(t, http.StatusNotFound, "No Connection with that ID")
-		g.poll().is(t, http.StatusNotFound, "No Connection with that ID")
-		g.post("x").is(t, http.StatusNotFound, "No Connection with that ID")
+	overHTTP1AndHTTP2(t, func(t *testing.T, h2 bool) {
+		s := newTestServer(t, testConfig{http2: h2})
+		c := s.connectPolling(nil)
+		waits, _ := c.pollInBackground()
+		c.delete().requireText(t, http.StatusAccepted, "")
+		require.Equal(t, `{"type":7,"allowReconnect":true}`+separator, receive(t, waits).requirePolled(t))
+		require.NoError(t, s.requireDisconnected())
+		c.delete().requireText(t, http.StatusNotFound, "No Connection with that ID")
+		c.poll().requireText(t, http.StatusNotFound, "No Connection with that ID")
+		c.post("x").requireText(t, http.StatusNotFound, "No Connection with that ID")
 	})
 }
 
 func TestDeleteBetweenPolls(t *testing.T) {
-	s := newStage(t, scene{})
-	g := s.visit(nil)
-	s.send(t, 1)
-	g.remove().is(t, http.StatusAccepted, "")
-	require.NoError(t, s.disconnected())
-	g.poll().is(t, http.StatusNotFound, "No Connection with that ID")
-	g.remove().is(t, http.StatusNotFound, "No Connection with that ID")
+	s := newTestServer(t, testConfig{})
+	c := s.connectPolling(nil)
+	s.sendAll(t, 1)
+	c.delete().requireText(t, http.StatusAccepted, "")
+	require.NoError(t, s.requireDisconnected())
+	c.poll().requireText(t, http.StatusNotFound, "No Connection with that ID")
+	c.delete().requireText(t, http.StatusNotFound, "No Connection with that ID")
 }
 
 func TestDeleteBeforeTheFirstPoll(t *testing.T) {
-	s := newStage(t, scene{})
-	g := s.negotiate(nil)
-	g.remove().is(t, http.StatusBadRequest, "Cannot terminate this connection using the DELETE endpoint.")
-	g.say(greeting)
-	g.remove().is(t, http.StatusBadRequest, "Cannot terminate this connection using the DELETE endpoint.")
-	g.begin() // it has not suffered
-	g.got("{}")
+	s := newTestServer(t, testConfig{})
+	c := s.negotiate(nil)
+	c.delete().requireText(t, http.StatusBadRequest, "Cannot terminate this connection using the DELETE endpoint.")
+	c.mustPost(handshakeJSON)
+	c.delete().requireText(t, http.StatusBadRequest, "Cannot terminate this connection using the DELETE endpoint.")
+	c.startPolling() // it has not suffered
+	c.requireMessages("{}")
 }
 
 // Before the handshake there is nothing to be said.
 func TestDeleteBeforeTheHandshake(t *testing.T) {
 	for _, said := range []string{"", `{"protocol":`} {
 		t.Run(said, func(t *testing.T) {
-			s := newStage(t, scene{})
-			g := s.negotiate(nil)
-			g.begin()
-			waits, _ := g.polling()
-			g.say(said)
-			g.remove().is(t, http.StatusAccepted, "")
-			get(t, waits).over(t)
-			require.Empty(t, s.gone)
+			s := newTestServer(t, testConfig{})
+			c := s.negotiate(nil)
+			c.startPolling()
+			waits, _ := c.pollInBackground()
+			c.mustPost(said)
+			c.delete().requireText(t, http.StatusAccepted, "")
+			receive(t, waits).requireClosed(t)
+			require.Empty(t, s.disconnected)
 		})
 	}
 }
 
 func TestDeleteInTheMiddleOfAMessage(t *testing.T) {
-	s := newStage(t, scene{HubOptions: hubsys.HubOptions{EnableDetailedErrors: true}})
-	g := s.visit(nil)
-	waits, _ := g.polling()
-	g.say(`{"type":1,`)
-	g.remove().is(t, http.StatusAccepted, "")
-	body := get(t, waits).data(t)
+	s := newTestServer(t, testConfig{HubOptions: hubsys.HubOptions{EnableDetailedErrors: true}})
+	c := s.connectPolling(nil)
+	waits, _ := c.pollInBackground()
+	c.mustPost(`{"type":1,`)
+	c.delete().requireText(t, http.StatusAccepted, "")
+	body := receive(t, waits).requirePolled(t)
 	require.Contains(t, body, "Connection terminated while reading a message.")
 	require.Contains(t, body, `"allowReconnect":true`)
-	require.ErrorContains(t, s.disconnected(), "Connection terminated while reading a message.")
+	require.ErrorContains(t, s.requireDisconnected(), "Connection terminated while reading a message.")
 }
 
 func TestDeleteTwiceAtOnce(t *testing.T) {
-	s := newStage(t, scene{})
+	s := newTestServer(t, testConfig{})
 	for range 50 {
-		g := s.visit(nil)
-		waits, _ := g.polling()
-		removed := make(chan answer, 4)
+		c := s.connectPolling(nil)
+		waits, _ := c.pollInBackground()
+		removed := make(chan httpResult, 4)
 		for range cap(removed) {
-			go func() { removed <- g.try(context.Background(), http.MethodDelete, g.path(), nil, nil) }()
+			go func() { removed <- c.doContext(context.Background(), http.MethodDelete, c.path(), nil, nil) }()
 		}
 		statuses := map[int]int{}
 		for range cap(removed) {
-			statuses[get(t, removed).status]++
+			statuses[receive(t, removed).status]++
 		}
 		require.GreaterOrEqual(t, statuses[http.StatusAccepted], 1)
 		require.Equal(t, cap(removed), statuses[http.StatusAccepted]+statuses[http.StatusNotFound])
-		require.Equal(t, `{"type":7,"allowReconnect":true}`+separator, get(t, waits).data(t))
-		require.NoError(t, s.disconnected())
+		require.Equal(t, `{"type":7,"allowReconnect":true}`+separator, receive(t, waits).requirePolled(t))
+		require.NoError(t, s.requireDisconnected())
 	}
 }
 
 func TestShutdownReleasesPolls(t *testing.T) {
-	overBoth(t, func(t *testing.T, h2 bool) {
-		s := newStage(t, scene{http2: h2, left: 1})
+	overHTTP1AndHTTP2(t, func(t *testing.T, h2 bool) {
+		s := newTestServer(t, testConfig{http2: h2, unopened: 1})
 		other := s.negotiate(nil)
-		waiting, between := s.visit(nil), s.visit(nil)
-		waits, _ := waiting.polling()
-		s.send(t, 1)
-		require.Equal(t, told("n", 1)+separator, get(t, waits).data(t))
-		waits, _ = waiting.polling()
-		s.stopped = true
-		ctx, cancel := context.WithTimeout(context.Background(), within)
+		waiting, between := s.connectPolling(nil), s.connectPolling(nil)
+		waits, _ := waiting.pollInBackground()
+		s.sendAll(t, 1)
+		require.Equal(t, invocation("n", 1)+separator, receive(t, waits).requirePolled(t))
+		waits, _ = waiting.pollInBackground()
+		s.isShutdown = true
+		ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 		defer cancel()
 		down := make(chan error, 1)
 		go func() { down <- s.sys.Shutdown(ctx) }()
-		require.Equal(t, `{"type":7,"allowReconnect":true}`+separator, get(t, waits).data(t))
-		waiting.poll().over(t)
-		got := between.poll().data(t)
+		require.Equal(t, `{"type":7,"allowReconnect":true}`+separator, receive(t, waits).requirePolled(t))
+		waiting.poll().requireClosed(t)
+		got := between.poll().requirePolled(t)
 		if !strings.Contains(got, `"type":7`) { // it was early
-			got += between.poll().data(t)
+			got += between.poll().requirePolled(t)
 		}
-		require.Equal(t, told("n", 1)+separator+`{"type":7,"allowReconnect":true}`+separator, got)
-		between.poll().over(t)
-		require.NoError(t, get(t, down))
-		require.NoError(t, s.disconnected())
-		require.NoError(t, s.disconnected())
-		other.poll().is(t, http.StatusServiceUnavailable, "The server is shutting down.")
+		require.Equal(t, invocation("n", 1)+separator+`{"type":7,"allowReconnect":true}`+separator, got)
+		between.poll().requireClosed(t)
+		require.NoError(t, receive(t, down))
+		require.NoError(t, s.requireDisconnected())
+		require.NoError(t, s.requireDisconnected())
+		other.poll().requireText(t, http.StatusServiceUnavailable, "The server is shutting down.")
 	})
 }
 
 func TestShutdownAndAClientThatDoesNotPollAgain(t *testing.T) {
-	s := newStage(t, scene{EndpointOptions: hubsys.EndpointOptions{CloseTimeout: time.Second}})
-	s.visit(nil)
+	s := newTestServer(t, testConfig{EndpointOptions: hubsys.EndpointOptions{CloseTimeout: time.Second}})
+	s.connectPolling(nil)
 	require.NoError(t, s.sys.Shutdown(t.Context()))
-	require.NoError(t, s.disconnected())
-	require.Zero(t, s.reservations())
+	require.NoError(t, s.requireDisconnected())
+	require.Zero(t, s.connectionCount())
 }
 
 // A poll that waits when its connection is cut is told so.
 func TestAPollThatIsCut(t *testing.T) {
-	noLeaks(t)
-	d := newDoor(t)
-	session, links := newScript(), make(chan link.Transport, 1)
-	d.accept = func(l link.Transport) (anySession, error) {
+	requireNoLeaks(t)
+	e := newTestEndpoint(t)
+	session, links := newTestSession(), make(chan link.Transport, 1)
+	e.accept = func(l link.Transport) (hubSession, error) {
 		links <- l
 		return session, nil
 	}
-	s := &stage{}
+	s := &testServer{}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		d.Connect(&watch{w, s}, r)
+		e.Connect(&fetchRecorder{w, s}, r)
 	}))
 	defer server.Close()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	token := d.negotiate(t)
+	token := e.negotiate(t)
 	poll := func() (int, error) {
-		response, err := client.Get(server.URL + "/door?id=" + token) // on a connection of its own: it would be repeated on one that was used
+		response, err := client.Get(server.URL + "/test?id=" + token) // on a connection of its own: it would be repeated on one that was used
 		if err != nil {
 			return 0, err
 		}
@@ -216,22 +216,22 @@ func TestAPollThatIsCut(t *testing.T) {
 		}
 		done <- err
 	}()
-	require.Eventually(t, func() bool { return s.began.Load() > 0 }, within, time.Millisecond)
-	get(t, links).Cut()
-	require.NoError(t, get(t, done))
-	require.NoError(t, get(t, session.ended))
+	require.Eventually(t, func() bool { return s.fetches.Load() > 0 }, testTimeout, time.Millisecond)
+	receive(t, links).Cut()
+	require.NoError(t, receive(t, done))
+	require.NoError(t, receive(t, session.ended))
 }
 
 // A first poll that is not let in lets nobody wait.
 func TestPollsWhileTheFirstOneIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newDoor(t)
+		e := newTestEndpoint(t)
 		gate := make(chan struct{})
-		d.accept = func(link.Transport) (anySession, error) {
+		e.accept = func(link.Transport) (hubSession, error) {
 			<-gate
 			return nil, hubsys.ErrShutdown
 		}
-		token := d.negotiate(t)
+		token := e.negotiate(t)
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
 		var recorders []*httptest.ResponseRecorder
@@ -239,7 +239,7 @@ func TestPollsWhileTheFirstOneIsRefused(t *testing.T) {
 		for _, method := range []string{http.MethodGet, http.MethodGet, http.MethodDelete} {
 			w := httptest.NewRecorder()
 			recorders = append(recorders, w)
-			all = append(all, d.knock(ctx, w, method, token, nil, nil))
+			all = append(all, e.serve(ctx, w, method, token, nil, nil))
 			synctest.Wait()
 		}
 		close(gate)
@@ -260,20 +260,20 @@ func TestPollsWhileTheFirstOneIsRefused(t *testing.T) {
 
 // However many poll with one token, one of them waits.
 func TestManyPollsWithOneToken(t *testing.T) {
-	overBoth(t, func(t *testing.T, h2 bool) {
-		s := newStage(t, scene{http2: h2})
-		g := s.visit(nil)
+	overHTTP1AndHTTP2(t, func(t *testing.T, h2 bool) {
+		s := newTestServer(t, testConfig{http2: h2})
+		c := s.connectPolling(nil)
 		const n = 100
-		done := make(chan answer, n)
+		done := make(chan httpResult, n)
 		for range n {
-			go func() { done <- g.try(t.Context(), http.MethodGet, g.path(), nil, nil) }()
+			go func() { done <- c.doContext(t.Context(), http.MethodGet, c.path(), nil, nil) }()
 		}
 		for range n - 1 {
-			get(t, done).over(t)
+			receive(t, done).requireClosed(t)
 		}
-		s.send(t, 1)
-		require.Equal(t, told("n", 1)+separator, get(t, done).data(t))
-		g.remove()
-		require.NoError(t, s.disconnected())
+		s.sendAll(t, 1)
+		require.Equal(t, invocation("n", 1)+separator, receive(t, done).requirePolled(t))
+		c.delete()
+		require.NoError(t, s.requireDisconnected())
 	})
 }

@@ -12,16 +12,16 @@ import (
 
 // A client whose POST waits for the hub can poll meanwhile, and gets what it is sent.
 func TestAPollWhileABodyWaits(t *testing.T) {
-	s := newStage(t, scene{HubOptions: hubsys.HubOptions{InboundLimit: 64 << 10}})
-	g := s.visit(nil)
-	done := g.posting(strings.NewReader(flood()))
-	get(t, s.entered)
+	s := newTestServer(t, testConfig{HubOptions: hubsys.HubOptions{InboundLimit: 64 << 10}})
+	c := s.connectPolling(nil)
+	done := c.postInBackground(strings.NewReader(callsBeyondInboundLimit()))
+	receive(t, s.waiting)
 	for i := range 20 {
-		s.send(t, i)
-		g.got(told("n", i))
+		s.sendAll(t, i)
+		c.requireMessages(invocation("n", i))
 	}
 	require.Empty(t, done, "answered while the hub is busy")
-	s.open()
-	g.got(strings.TrimSuffix(result("1", `"passed"`), separator))
-	get(t, done).is(t, http.StatusOK, "")
+	s.releaseAll()
+	c.requireMessages(strings.TrimSuffix(completionJSON("1", `"passed"`), separator))
+	receive(t, done).requireText(t, http.StatusOK, "")
 }

@@ -19,63 +19,64 @@ import (
 	"github.com/troupe-go/troupe/internal/link"
 )
 
-// ---- before there is a transport
-
 func TestWhatIsPostedBeforeTheTransport(t *testing.T) {
-	for name, open := range map[string]func(g *guest) (got func(...string)){
-		"polling": func(g *guest) func(...string) { g.begin(); return func(r ...string) { g.got(r...) } },
-		"events":  func(g *guest) func(...string) { return g.stream().got },
+	for name, open := range map[string]func(c *testClient) (got func(...string)){
+		"polling": func(c *testClient) func(...string) {
+			c.startPolling()
+			return func(r ...string) { c.requireMessages(r...) }
+		},
+		"events": func(c *testClient) func(...string) { return c.openEvents().requireMessages },
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newStage(t, scene{})
-			g := s.negotiate(nil)
-			g.say(greeting[:5])
-			g.say("")
-			g.say(greeting[5:] + call("1", "Echo", 1)[:9])
-			g.say(call("1", "Echo", 1)[9:])
-			got := open(g)
-			got("{}", strings.TrimSuffix(result("1", "1"), separator))
+			s := newTestServer(t, testConfig{})
+			c := s.negotiate(nil)
+			c.mustPost(handshakeJSON[:5])
+			c.mustPost("")
+			c.mustPost(handshakeJSON[5:] + invocationJSON("1", "Echo", 1)[:9])
+			c.mustPost(invocationJSON("1", "Echo", 1)[9:])
+			got := open(c)
+			got("{}", strings.TrimSuffix(completionJSON("1", "1"), separator))
 		})
 	}
 }
 
 func TestHowMuchIsKeptBeforeTheTransport(t *testing.T) {
 	const tooMuch = "At most 4096 bytes can be sent before the connection has its transport."
-	s := newStage(t, scene{})
-	g := s.negotiate(nil)
-	padding := strings.Repeat(" ", 4096-len(greeting)-1)
-	first := greeting[:len(greeting)-2] + padding + greeting[len(greeting)-2:]
+	s := newTestServer(t, testConfig{})
+	c := s.negotiate(nil)
+	padding := strings.Repeat(" ", 4096-len(handshakeJSON)-1)
+	first := handshakeJSON[:len(handshakeJSON)-2] + padding + handshakeJSON[len(handshakeJSON)-2:]
 	require.Len(t, first, 4095)
-	g.post(strings.Repeat("x", 4097)).is(t, http.StatusRequestEntityTooLarge, tooMuch)
-	g.post(strings.Repeat("x", 1<<20)).is(t, http.StatusRequestEntityTooLarge, tooMuch)
-	g.say(first)
-	g.post("xx").is(t, http.StatusRequestEntityTooLarge, tooMuch)
-	g.say("{")
-	g.post("x").is(t, http.StatusRequestEntityTooLarge, tooMuch)
-	g.say("")
-	g.begin()
-	g.say(strings.TrimPrefix(call("1", "Echo", 1), "{"))
-	g.got("{}", strings.TrimSuffix(result("1", "1"), separator))
+	c.post(strings.Repeat("x", 4097)).requireText(t, http.StatusRequestEntityTooLarge, tooMuch)
+	c.post(strings.Repeat("x", 1<<20)).requireText(t, http.StatusRequestEntityTooLarge, tooMuch)
+	c.mustPost(first)
+	c.post("xx").requireText(t, http.StatusRequestEntityTooLarge, tooMuch)
+	c.mustPost("{")
+	c.post("x").requireText(t, http.StatusRequestEntityTooLarge, tooMuch)
+	c.mustPost("")
+	c.startPolling()
+	c.mustPost(strings.TrimPrefix(invocationJSON("1", "Echo", 1), "{"))
+	c.requireMessages("{}", strings.TrimSuffix(completionJSON("1", "1"), separator))
 }
 
 func TestABodyThatBreaksOffBeforeTheTransport(t *testing.T) {
-	s := newStage(t, scene{})
-	g := s.negotiate(nil)
-	h := &host{t: t, addr: s.server.Listener.Addr().String()}
-	conn := h.dialRaw()
-	_, err := io.WriteString(conn.conn, "POST "+g.path()+" HTTP/1.1\r\nHost: host\r\nContent-Length: 100\r\n\r\nhalf")
+	s := newTestServer(t, testConfig{})
+	c := s.negotiate(nil)
+	h := &socketServer{t: t, addr: s.server.Listener.Addr().String()}
+	conn := h.dialTCP()
+	_, err := io.WriteString(conn.conn, "POST "+c.path()+" HTTP/1.1\r\nHost: host\r\nContent-Length: 100\r\n\r\nhalf")
 	require.NoError(t, err)
 	require.NoError(t, conn.conn.CloseWrite())
 	response, err := http.ReadResponse(conn.r, nil)
 	require.NoError(t, err)
 	require.Equal(t, http.StatusBadRequest, response.StatusCode)
-	g.begin() // nothing of it is kept
-	g.say(greeting)
-	g.got("{}")
+	c.startPolling() // nothing of it is kept
+	c.mustPost(handshakeJSON)
+	c.requireMessages("{}")
 }
 
 // dialRaw opens a connection that has said nothing.
-func (h *host) dialRaw() *peer {
+func (h *socketServer) dialTCP() *rawConn {
 	h.t.Helper()
 	p, response := h.request("OPTIONS /nowhere HTTP/1.1\r\nHost: host\r\n\r\n")
 	_, err := io.Copy(io.Discard, response.Body)
@@ -85,37 +86,37 @@ func (h *host) dialRaw() *peer {
 
 // What is being posted when the connection gets its transport is not torn apart by what is posted later.
 func TestABodyThatTheTransportComesUpon(t *testing.T) {
-	d := newDoor(t)
-	session := newScript()
-	d.accept = func(link.Transport) (anySession, error) { return session, nil }
-	token := d.negotiate(t)
+	e := newTestEndpoint(t)
+	session := newTestSession()
+	e.accept = func(link.Transport) (hubSession, error) { return session, nil }
+	token := e.negotiate(t)
 	ctx := context.Background()
 	long := strings.Repeat("a", 5000)
-	body := &stepped{text: long, before: func() {
-		get(t, d.knock(ctx, httptest.NewRecorder(), http.MethodGet, token, nil, nil))
+	body := &hookedReader{text: long, before: func() {
+		receive(t, e.serve(ctx, httptest.NewRecorder(), http.MethodGet, token, nil, nil))
 	}}
 	var other chan struct{}
-	w := &deadlined{ResponseWriter: httptest.NewRecorder(), during: func() {
-		other = d.knock(ctx, httptest.NewRecorder(), http.MethodPost, token, nil, strings.NewReader("bbb"))
+	w := &deadlineWriter{ResponseWriter: httptest.NewRecorder(), during: func() {
+		other = e.serve(ctx, httptest.NewRecorder(), http.MethodPost, token, nil, strings.NewReader("bbb"))
 		select {
 		case <-other: // it came between
 		case <-time.After(100 * time.Millisecond): // it has to wait
 		}
 	}}
-	get(t, d.knock(ctx, w, http.MethodPost, token, nil, body))
-	get(t, other)
+	receive(t, e.serve(ctx, w, http.MethodPost, token, nil, body))
+	receive(t, other)
 	session.mu.Lock()
 	defer session.mu.Unlock()
 	require.Contains(t, []string{long + "bbb", "bbb" + long}, string(session.read))
 }
 
 // stepped does something before its last bytes.
-type stepped struct {
+type hookedReader struct {
 	text   string
 	before func()
 }
 
-func (r *stepped) Read(b []byte) (int, error) {
+func (r *hookedReader) Read(b []byte) (int, error) {
 	if r.text == "" {
 		return 0, io.EOF
 	}
@@ -129,12 +130,12 @@ func (r *stepped) Read(b []byte) (int, error) {
 }
 
 // deadlined does something when its deadline is set.
-type deadlined struct {
+type deadlineWriter struct {
 	http.ResponseWriter
 	during func()
 }
 
-func (w *deadlined) SetWriteDeadline(time.Time) error {
+func (w *deadlineWriter) SetWriteDeadline(time.Time) error {
 	if during := w.during; during != nil {
 		w.during = nil
 		during()
@@ -142,31 +143,29 @@ func (w *deadlined) SetWriteDeadline(time.Time) error {
 	return nil
 }
 
-// ---- bodies
-
 func TestBodiesAreOneStream(t *testing.T) {
 	for _, h2 := range []bool{false, true} {
 		t.Run(fmt.Sprint(h2), func(t *testing.T) {
-			s := newStage(t, scene{http2: h2})
-			g, e := s.attend(nil)
-			all := call("", "Note", "a") + call("", "Note", "é") + call("", "Note", "c")
+			s := newTestServer(t, testConfig{http2: h2})
+			c, e := s.connectEvents(nil)
+			all := invocationJSON("", "Note", "a") + invocationJSON("", "Note", "é") + invocationJSON("", "Note", "c")
 			for i := range len(all) { // half messages, and half characters
-				g.say(all[i : i+1])
+				c.mustPost(all[i : i+1])
 			}
-			g.say(all)
+			c.mustPost(all)
 			for range 2 {
 				for _, want := range []string{"a", "é", "c"} {
-					require.Equal(t, want, get(t, s.notes))
+					require.Equal(t, want, receive(t, s.notes))
 				}
 			}
 			r, w := io.Pipe()
-			done := g.posting(r)
+			done := c.postInBackground(r)
 			for i := range len(all) {
 				_, err := io.WriteString(w, all[i:i+1])
 				require.NoError(t, err)
 			}
 			for _, want := range []string{"a", "é", "c"} {
-				require.Equal(t, want, get(t, s.notes), "before the body has ended")
+				require.Equal(t, want, receive(t, s.notes), "before the body has ended")
 			}
 			select {
 			case <-done:
@@ -174,16 +173,16 @@ func TestBodiesAreOneStream(t *testing.T) {
 			default:
 			}
 			require.NoError(t, w.Close())
-			get(t, done).is(t, http.StatusOK, "")
-			g.say(call("1", "Echo", 1))
-			e.got(strings.TrimSuffix(result("1", "1"), separator))
+			receive(t, done).requireText(t, http.StatusOK, "")
+			c.mustPost(invocationJSON("1", "Echo", 1))
+			e.requireMessages(strings.TrimSuffix(completionJSON("1", "1"), separator))
 		})
 	}
 }
 
 func TestBodiesAtOnce(t *testing.T) {
-	s := newStage(t, scene{})
-	g := s.visit(nil)
+	s := newTestServer(t, testConfig{})
+	c := s.connectPolling(nil)
 	const posters, each = 4, 50
 	var all sync.WaitGroup
 	for p := range posters {
@@ -191,9 +190,9 @@ func TestBodiesAtOnce(t *testing.T) {
 			for i := range each {
 				var b strings.Builder
 				for k := range 20 {
-					b.WriteString(call("", "Note", fmt.Sprintf("%d %d %d %s", p, i, k, strings.Repeat("x", 500))))
+					b.WriteString(invocationJSON("", "Note", fmt.Sprintf("%d %d %d %s", p, i, k, strings.Repeat("x", 500))))
 				}
-				if a := g.try(context.Background(), http.MethodPost, g.path(), strings.NewReader(b.String()), nil); a.status != http.StatusOK {
+				if a := c.doContext(context.Background(), http.MethodPost, c.path(), strings.NewReader(b.String()), nil); a.status != http.StatusOK {
 					panic(fmt.Sprint(a))
 				}
 			}
@@ -203,7 +202,7 @@ func TestBodiesAtOnce(t *testing.T) {
 	body, count := -1, 0
 	for range posters * each * 20 {
 		var p, i, k int
-		_, err := fmt.Sscanf(get(t, s.notes), "%d %d %d", &p, &i, &k)
+		_, err := fmt.Sscanf(receive(t, s.notes), "%d %d %d", &p, &i, &k)
 		require.NoError(t, err)
 		require.Equal(t, next[p], i*20+k, "poster %d", p)
 		next[p]++
@@ -215,62 +214,62 @@ func TestBodiesAtOnce(t *testing.T) {
 		}
 	}
 	all.Wait()
-	require.Empty(t, s.gone)
+	require.Empty(t, s.disconnected)
 }
 
 func TestABodyThatBreaksOff(t *testing.T) {
-	s := newStage(t, scene{})
-	g, e := s.attend(nil)
-	h := &host{t: t, addr: s.server.Listener.Addr().String()}
-	for _, body := range []string{"", call("", "Note", "a")} {
-		conn := h.dialRaw()
-		_, err := io.WriteString(conn.conn, "POST "+g.path()+" HTTP/1.1\r\nHost: host\r\nContent-Length: 1000\r\n\r\n"+body)
+	s := newTestServer(t, testConfig{})
+	c, e := s.connectEvents(nil)
+	h := &socketServer{t: t, addr: s.server.Listener.Addr().String()}
+	for _, body := range []string{"", invocationJSON("", "Note", "a")} {
+		conn := h.dialTCP()
+		_, err := io.WriteString(conn.conn, "POST "+c.path()+" HTTP/1.1\r\nHost: host\r\nContent-Length: 1000\r\n\r\n"+body)
 		require.NoError(t, err)
 		require.NoError(t, conn.conn.CloseWrite())
 		response, err := http.ReadResponse(conn.r, nil)
 		require.NoError(t, err)
 		text, err := io.ReadAll(response.Body)
 		require.NoError(t, err)
-		answer{status: response.StatusCode, header: response.Header, body: string(text)}.is(t, http.StatusBadRequest, "")
+		httpResult{status: response.StatusCode, header: response.Header, body: string(text)}.requireText(t, http.StatusBadRequest, "")
 	}
-	require.Equal(t, "a", get(t, s.notes))
-	g.say(call("1", "Echo", 1))
-	e.got(strings.TrimSuffix(result("1", "1"), separator))
+	require.Equal(t, "a", receive(t, s.notes))
+	c.mustPost(invocationJSON("1", "Echo", 1))
+	e.requireMessages(strings.TrimSuffix(completionJSON("1", "1"), separator))
 }
 
 func TestABodyAboveTheLimitOfMessages(t *testing.T) {
-	s := newStage(t, scene{})
-	g, e := s.attend(nil)
-	g.say(strings.Repeat(call("", "Note", strings.Repeat("x", 1000)), 100)) // the limit is on a message
+	s := newTestServer(t, testConfig{})
+	c, e := s.connectEvents(nil)
+	c.mustPost(strings.Repeat(invocationJSON("", "Note", strings.Repeat("x", 1000)), 100)) // the limit is on a message
 	for range 100 {
-		get(t, s.notes)
+		receive(t, s.notes)
 	}
-	g.post(call("1", "Note", strings.Repeat("x", 40000)))
-	e.got(`{"type":7,"error":"Connection closed with an error.","allowReconnect":true}`)
-	e.eof()
-	require.Error(t, s.disconnected())
+	c.post(invocationJSON("1", "Note", strings.Repeat("x", 40000)))
+	e.requireMessages(`{"type":7,"error":"Connection closed with an error.","allowReconnect":true}`)
+	e.requireEOF()
+	require.Error(t, s.requireDisconnected())
 
-	g = s.visit(nil)
-	g.post(call("1", "Note", strings.Repeat("x", 40000)))
-	g.got(`{"type":7,"error":"Connection closed with an error.","allowReconnect":true}`)
-	g.poll().over(t)
-	require.Error(t, s.disconnected())
+	c = s.connectPolling(nil)
+	c.post(invocationJSON("1", "Note", strings.Repeat("x", 40000)))
+	c.requireMessages(`{"type":7,"error":"Connection closed with an error.","allowReconnect":true}`)
+	c.poll().requireClosed(t)
+	require.Error(t, s.requireDisconnected())
 }
 
 // flood is more than the budget takes while Wait runs.
-func flood() string {
-	return call("1", "Wait") + strings.Repeat(call("", "Note", strings.Repeat("x", 1000)), 2000)
+func callsBeyondInboundLimit() string {
+	return invocationJSON("1", "Wait") + strings.Repeat(invocationJSON("", "Note", strings.Repeat("x", 1000)), 2000)
 }
 
 func TestABodyWaitsForTheHub(t *testing.T) {
-	for name, change := range map[string]func(*httptest.Server){"": func(*httptest.Server) {}, "of a server in a hurry": hurried} {
-		overBoth(t, func(t *testing.T, h2 bool) {
+	for name, change := range map[string]func(*httptest.Server){"": func(*httptest.Server) {}, "of a server in a hurry": useShortTimeouts} {
+		overHTTP1AndHTTP2(t, func(t *testing.T, h2 bool) {
 			t.Run(strings.TrimSpace("body "+name), func(t *testing.T) {
-				s := newStage(t, scene{http2: h2, server: change, HubOptions: hubsys.HubOptions{InboundLimit: 64 << 10}})
-				g := s.visit(nil)
-				done := g.posting(strings.NewReader(flood()))
-				get(t, s.entered)
-				other := g.posting(strings.NewReader(call("", "Note", "other")))
+				s := newTestServer(t, testConfig{http2: h2, configure: change, HubOptions: hubsys.HubOptions{InboundLimit: 64 << 10}})
+				c := s.connectPolling(nil)
+				done := c.postInBackground(strings.NewReader(callsBeyondInboundLimit()))
+				receive(t, s.waiting)
+				other := c.postInBackground(strings.NewReader(invocationJSON("", "Note", "other")))
 				select {
 				case a := <-done:
 					require.FailNow(t, "answered while the hub is busy", "%d %q", a.status, a.body)
@@ -278,50 +277,50 @@ func TestABodyWaitsForTheHub(t *testing.T) {
 					require.FailNow(t, "one body has overtaken the other")
 				case <-time.After(600 * time.Millisecond): // longer than the server is patient
 				}
-				s.open()
-				get(t, done).is(t, http.StatusOK, "")
-				get(t, other).is(t, http.StatusOK, "")
+				s.releaseAll()
+				receive(t, done).requireText(t, http.StatusOK, "")
+				receive(t, other).requireText(t, http.StatusOK, "")
 				for range 2000 {
-					get(t, s.notes)
+					receive(t, s.notes)
 				}
-				require.Equal(t, "other", get(t, s.notes))
+				require.Equal(t, "other", receive(t, s.notes))
 			})
 		})
 	}
 }
 
 func TestTheConnectionEndsWhileABodyWaits(t *testing.T) {
-	s := newStage(t, scene{HubOptions: hubsys.HubOptions{InboundLimit: 64 << 10}})
-	g := s.visit(nil)
-	done := g.posting(strings.NewReader(flood()))
-	get(t, s.entered)
-	other := g.posting(strings.NewReader(call("", "Note", "other")))
+	s := newTestServer(t, testConfig{HubOptions: hubsys.HubOptions{InboundLimit: 64 << 10}})
+	c := s.connectPolling(nil)
+	done := c.postInBackground(strings.NewReader(callsBeyondInboundLimit()))
+	receive(t, s.waiting)
+	other := c.postInBackground(strings.NewReader(invocationJSON("", "Note", "other")))
 	select {
 	case <-done:
 		require.FailNow(t, "answered while the hub is busy")
 	case <-time.After(100 * time.Millisecond):
 	}
-	g.remove().is(t, http.StatusAccepted, "")
-	get(t, done).is(t, http.StatusNotFound, "")
-	get(t, other).is(t, http.StatusNotFound, "")
-	s.open() // what was received is executed
-	require.NoError(t, s.disconnected())
+	c.delete().requireText(t, http.StatusAccepted, "")
+	receive(t, done).requireText(t, http.StatusNotFound, "")
+	receive(t, other).requireText(t, http.StatusNotFound, "")
+	s.releaseAll() // what was received is executed
+	require.NoError(t, s.requireDisconnected())
 }
 
 // A body whose client goes on sending slowly, or has vanished, does not outlive its connection, nor does another that waits for it.
 func TestTheConnectionEndsWhileABodyIsSlow(t *testing.T) {
-	s := newStage(t, scene{})
-	g := s.visit(nil)
+	s := newTestServer(t, testConfig{})
+	c := s.connectPolling(nil)
 	r, w := io.Pipe()
 	defer w.Close()
-	done := g.posting(r)
-	_, err := io.WriteString(w, call("", "Note", "a"))
+	done := c.postInBackground(r)
+	_, err := io.WriteString(w, invocationJSON("", "Note", "a"))
 	require.NoError(t, err)
-	require.Equal(t, "a", get(t, s.notes))
-	other := g.posting(strings.NewReader(call("", "Note", "b")))
-	g.remove().is(t, http.StatusAccepted, "")
-	require.NoError(t, s.disconnected())
-	for _, one := range []chan answer{done, other} {
+	require.Equal(t, "a", receive(t, s.notes))
+	other := c.postInBackground(strings.NewReader(invocationJSON("", "Note", "b")))
+	c.delete().requireText(t, http.StatusAccepted, "")
+	require.NoError(t, s.requireDisconnected())
+	for _, one := range []chan httpResult{done, other} {
 		select {
 		case a := <-one:
 			require.True(t, errors.Is(a.err, io.EOF) || a.status == http.StatusNotFound, "%v", a)
@@ -331,70 +330,68 @@ func TestTheConnectionEndsWhileABodyIsSlow(t *testing.T) {
 	}
 }
 
-// ---- statuses
-
 func TestPostsToAWebSocket(t *testing.T) {
-	s := newStage(t, scene{})
-	g := s.negotiate(nil)
-	h := &host{t: t, addr: s.server.Listener.Addr().String()}
-	p, response := h.request(upgrading(g.path(), nil))
+	s := newTestServer(t, testConfig{})
+	c := s.negotiate(nil)
+	h := &socketServer{t: t, addr: s.server.Listener.Addr().String()}
+	p, response := h.request(upgradeRequest(c.path(), nil))
 	require.Equal(t, http.StatusSwitchingProtocols, response.StatusCode)
-	g.post(greeting).is(t, http.StatusMethodNotAllowed, "POST requests are not allowed for WebSocket connections.")
-	g.remove().is(t, http.StatusBadRequest, "Cannot terminate this connection using the DELETE endpoint.")
-	s.do(http.MethodGet, g.path(), "", accept).is(t, http.StatusBadRequest, "Cannot change transports mid-connection")
-	s.do(http.MethodGet, g.path(), "", nil).is(t, http.StatusBadRequest, "Cannot change transports mid-connection")
+	c.post(handshakeJSON).requireText(t, http.StatusMethodNotAllowed, "POST requests are not allowed for WebSocket connections.")
+	c.delete().requireText(t, http.StatusBadRequest, "Cannot terminate this connection using the DELETE endpoint.")
+	s.do(http.MethodGet, c.path(), "", acceptEvents).requireText(t, http.StatusBadRequest, "Cannot change transports mid-connection")
+	s.do(http.MethodGet, c.path(), "", nil).requireText(t, http.StatusBadRequest, "Cannot change transports mid-connection")
 	p.handshake() // it has not suffered
-	p.write(closing, true, "")
-	p.closedWith(1000)
-	p.eof()
-	require.NoError(t, s.disconnected())
-	s.until("it is forgotten", func() bool { return g.post("").status == http.StatusNotFound })
+	p.write(closeOpcode, true, "")
+	p.requireClose(1000)
+	p.requireEOF()
+	require.NoError(t, s.requireDisconnected())
+	s.eventually("it is forgotten", func() bool { return c.post("").status == http.StatusNotFound })
 }
 
 func TestPostsBeforeAWebSocket(t *testing.T) {
-	s := newStage(t, scene{})
-	g := s.negotiate(nil)
-	g.say(greeting + call("1", "Echo", 1))
-	h := &host{t: t, addr: s.server.Listener.Addr().String()}
-	p, response := h.request(upgrading(g.path(), nil))
+	s := newTestServer(t, testConfig{})
+	c := s.negotiate(nil)
+	c.mustPost(handshakeJSON + invocationJSON("1", "Echo", 1))
+	h := &socketServer{t: t, addr: s.server.Listener.Addr().String()}
+	p, response := h.request(upgradeRequest(c.path(), nil))
 	require.Equal(t, http.StatusSwitchingProtocols, response.StatusCode)
-	got, want := "", "{}"+separator+result("1", "1")
+	got, want := "", "{}"+separator+completionJSON("1", "1")
 	for len(got) < len(want) {
 		got += p.text()
 	}
 	require.Equal(t, want, got)
-	p.write(closing, true, "")
-	p.closedWith(1000)
-	p.eof()
-	s.until("it is forgotten", func() bool { return g.post("").status == http.StatusNotFound })
+	p.write(closeOpcode, true, "")
+	p.requireClose(1000)
+	p.requireEOF()
+	s.eventually("it is forgotten", func() bool { return c.post("").status == http.StatusNotFound })
 }
 
 // A body that is answered is one that is kept.
 func TestAPostToAConnectionThatExpiresMeanwhile(t *testing.T) {
-	d := newDoor(t)
-	d.Tokens.Limit = 1
-	token := d.negotiate(t)
+	e := newTestEndpoint(t)
+	e.Tokens.Limit = 1
+	token := e.negotiate(t)
 	w := httptest.NewRecorder()
-	get(t, d.knock(context.Background(), w, http.MethodPost, token, nil, &stepped{text: "abc", before: func() { d.negotiate(t) }}))
+	receive(t, e.serve(context.Background(), w, http.MethodPost, token, nil, &hookedReader{text: "abc", before: func() { e.negotiate(t) }}))
 	require.Equal(t, http.StatusNotFound, w.Code)
 }
 
 // Who negotiates and posts without end gets no more than the table has room for.
 func TestWhatAStrangerMayLeaveBehind(t *testing.T) {
-	d := newDoor(t)
-	d.Tokens.Limit = 10
+	e := newTestEndpoint(t)
+	e.Tokens.Limit = 10
 	var tokens []string
 	for range 100 {
-		token := d.negotiate(t)
+		token := e.negotiate(t)
 		w := httptest.NewRecorder()
-		get(t, d.knock(context.Background(), w, http.MethodPost, token, nil, strings.NewReader(strings.Repeat("x", 4096))))
+		receive(t, e.serve(context.Background(), w, http.MethodPost, token, nil, strings.NewReader(strings.Repeat("x", 4096))))
 		require.Equal(t, http.StatusOK, w.Code)
 		tokens = append(tokens, token)
 	}
 	known := 0
 	for _, token := range tokens {
 		w := httptest.NewRecorder()
-		get(t, d.knock(context.Background(), w, http.MethodPost, token, nil, nil))
+		receive(t, e.serve(context.Background(), w, http.MethodPost, token, nil, nil))
 		if w.Code == http.StatusOK {
 			known++
 		}
@@ -406,33 +403,33 @@ func TestWhatAStrangerMayLeaveBehind(t *testing.T) {
 // read instead of the body's, and ends the context of every later request on the TCP connection.
 func TestATCPConnectionDoesNotOutliveAPostThatWasCut(t *testing.T) {
 	var atEnd atomic.Pointer[func()]
-	s := newStage(t, scene{wrap: func(next http.Handler) http.Handler {
+	s := newTestServer(t, testConfig{middleware: func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			r.Body = hookedBody{r.Body, &atEnd}
+			r.Body = eofHookBody{r.Body, &atEnd}
 			next.ServeHTTP(w, r)
 		})
 	}})
 	for range 20 {
-		g, other := s.visit(nil), s.visit(nil)
+		c, other := s.connectPolling(nil), s.connectPolling(nil)
 		cut := func() {
-			g.remove().is(t, http.StatusAccepted, "")
-			require.NoError(t, s.disconnected())
+			c.delete().requireText(t, http.StatusAccepted, "")
+			require.NoError(t, s.requireDisconnected())
 		}
 		atEnd.Store(&cut)
-		g.post(call("", "Note", "x"))
-		waits, _ := other.polling()
-		other.say(call("1", "Echo", 1))
-		require.Equal(t, result("1", "1"), get(t, waits).data(t))
+		c.post(invocationJSON("", "Note", "x"))
+		waits, _ := other.pollInBackground()
+		other.mustPost(invocationJSON("1", "Echo", 1))
+		require.Equal(t, completionJSON("1", "1"), receive(t, waits).requirePolled(t))
 	}
 }
 
 // hookedBody calls what is stored when all has been read.
-type hookedBody struct {
+type eofHookBody struct {
 	io.ReadCloser
 	atEnd *atomic.Pointer[func()]
 }
 
-func (b hookedBody) Read(p []byte) (int, error) {
+func (b eofHookBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if err == io.EOF {
 		if hook := b.atEnd.Swap(nil); hook != nil {

@@ -14,7 +14,7 @@ import (
 )
 
 // pipe is a TCP connection with small buffers, its nearer end raw.
-func pipe(t *testing.T) (near net.Conn, raw *rawConn, far *net.TCPConn) {
+func socketPair(t *testing.T) (near net.Conn, raw *rawConn, far *net.TCPConn) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -42,7 +42,7 @@ func randomBytes(n int) []byte {
 }
 
 func TestARawConnectionTakesWhatFits(t *testing.T) {
-	_, raw, far := pipe(t)
+	_, raw, far := socketPair(t)
 	message := randomBytes(1 << 20)
 	sent := 0
 	for {
@@ -94,7 +94,7 @@ func TestARawConnectionTakesWhatFits(t *testing.T) {
 }
 
 func TestARawConnectionReadsIntoAnyBuffer(t *testing.T) {
-	_, raw, far := pipe(t)
+	_, raw, far := socketPair(t)
 	message := randomBytes(100000)
 	go func() {
 		far.Write(message)
@@ -119,7 +119,7 @@ func TestARawConnectionReadsIntoAnyBuffer(t *testing.T) {
 
 // Whoever waits is let go when the connection is closed.
 func TestClosingARawConnection(t *testing.T) {
-	near, raw, _ := pipe(t)
+	near, raw, _ := socketPair(t)
 	for {
 		n, err := raw.send(make([]byte, 1<<16), false)
 		require.NoError(t, err)
@@ -140,7 +140,7 @@ func TestClosingARawConnection(t *testing.T) {
 }
 
 func TestARawConnectionWhoseOtherEndIsGone(t *testing.T) {
-	_, raw, far := pipe(t)
+	_, raw, far := socketPair(t)
 	require.NoError(t, far.SetLinger(0))
 	require.NoError(t, far.Close())
 	_, err := raw.read(make([]byte, 1))
@@ -150,7 +150,7 @@ func TestARawConnectionWhoseOtherEndIsGone(t *testing.T) {
 }
 
 func TestWhatIsNoBareSocket(t *testing.T) {
-	near, _, _ := pipe(t)
+	near, _, _ := socketPair(t)
 	require.Nil(t, newRawConn(tls.Server(near, &tls.Config{})))
 	a, b := net.Pipe()
 	defer a.Close()

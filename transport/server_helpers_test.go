@@ -23,24 +23,24 @@ import (
 )
 
 // show is the hub behind event streams and polls.
-type show struct {
+type testHub struct {
 	hubsys.Hub
-	s *stage
+	srv *testServer
 }
 
-func (h *show) Echo(v any) any    { return v }
-func (h *show) Long(n int) string { return strings.Repeat("x", n) }
-func (h *show) Abort()            { h.Call().Abort() }
-func (h *show) Note(text string)  { h.s.notes <- text }
+func (h *testHub) Echo(v any) any    { return v }
+func (h *testHub) Long(n int) string { return strings.Repeat("x", n) }
+func (h *testHub) Abort()            { h.Call().Abort() }
+func (h *testHub) Note(text string)  { h.srv.notes <- text }
 
 // Wait returns when the test opens the gate, whatever becomes of its context.
-func (h *show) Wait() string {
-	h.s.entered <- struct{}{}
-	<-h.s.gate
+func (h *testHub) Wait() string {
+	h.srv.waiting <- struct{}{}
+	<-h.srv.release
 	return "passed"
 }
 
-func (h *show) Flood(ctx context.Context, n, size int) error {
+func (h *testHub) Flood(ctx context.Context, n, size int) error {
 	text := strings.Repeat("x", size)
 	for i := range n {
 		if err := h.Clients().Caller().Send(ctx, "n", i, text); err != nil {
@@ -50,11 +50,11 @@ func (h *show) Flood(ctx context.Context, n, size int) error {
 	return nil
 }
 
-func (h *show) Ask(ctx context.Context, question string) (string, error) {
+func (h *testHub) Ask(ctx context.Context, question string) (string, error) {
 	return hubsys.Invoke[string](ctx, h.Clients().Caller(), "answer", question)
 }
 
-func (h *show) Sum(items iter.Seq2[int, error]) (sum int, err error) {
+func (h *testHub) Sum(items iter.Seq2[int, error]) (sum int, err error) {
 	for item, err := range items {
 		if err != nil {
 			return 0, err
@@ -64,7 +64,7 @@ func (h *show) Sum(items iter.Seq2[int, error]) (sum int, err error) {
 	return sum, nil
 }
 
-func (h *show) Count(n int) iter.Seq2[int, error] {
+func (h *testHub) Count(n int) iter.Seq2[int, error] {
 	return func(yield func(int, error) bool) {
 		for i := range n {
 			if !yield(i, nil) {
@@ -75,7 +75,7 @@ func (h *show) Count(n int) iter.Seq2[int, error] {
 }
 
 // Tick counts as well, ten times a second.
-func (h *show) Tick(ctx context.Context, n int) iter.Seq2[int, error] {
+func (h *testHub) Tick(ctx context.Context, n int) iter.Seq2[int, error] {
 	return func(yield func(int, error) bool) {
 		ticker := time.NewTicker(100 * time.Millisecond)
 		defer ticker.Stop()
@@ -92,54 +92,54 @@ func (h *show) Tick(ctx context.Context, n int) iter.Seq2[int, error] {
 	}
 }
 
-func (h *show) Who() string   { return h.Call().UserID() }
-func (h *show) Query() string { return h.Call().Request().Query("q") }
+func (h *testHub) Who() string   { return h.Call().UserID() }
+func (h *testHub) Query() string { return h.Call().Request().Query("q") }
 
-func (h *show) OnDisconnected(_ context.Context, cause error) error {
-	h.s.gone <- cause
+func (h *testHub) OnDisconnected(_ context.Context, cause error) error {
+	h.srv.disconnected <- cause
 	return nil
 }
 
 // stage is a server with the hub show on /show, and on /other.
-type stage struct {
-	t       testing.TB
-	sys     *hubsys.System
-	hub     *hubsys.HubContext
-	server  *httptest.Server
-	client  *http.Client
-	gone    chan error // what OnDisconnected was told
-	notes   chan string
-	entered chan struct{} // calls of Wait
-	gate    chan struct{}
-	open    func()       // lets them return
-	began   atomic.Int64 // requests that have begun to fetch
-	stopped bool         // the test has shut down the system
+type testServer struct {
+	t            testing.TB
+	sys          *hubsys.System
+	hub          *hubsys.HubContext
+	server       *httptest.Server
+	client       *http.Client
+	disconnected chan error // what OnDisconnected was told
+	notes        chan string
+	waiting      chan struct{} // calls of Wait
+	release      chan struct{}
+	releaseAll   func()       // lets them return
+	fetches      atomic.Int64 // requests that have begun to fetch
+	isShutdown   bool         // the test has shut down the system
 }
 
-type scene struct {
+type testConfig struct {
 	hubsys.HubOptions
 	hubsys.EndpointOptions
-	server func(*httptest.Server)
-	wrap   func(http.Handler) http.Handler
-	http2  bool // over TLS
-	small  bool // the server's connections have small sending buffers
-	left   int  // connections that nobody has opened
+	configure    func(*httptest.Server)
+	middleware   func(http.Handler) http.Handler
+	http2        bool // over TLS
+	smallBuffers bool // the server's connections have small sending buffers
+	unopened     int  // connections that nobody has opened
 }
 
 // watch sees when a request begins to fetch: then it gets rid of its deadlines.
-type watch struct {
+type fetchRecorder struct {
 	http.ResponseWriter
-	s *stage
+	srv *testServer
 }
 
-func (w *watch) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-func (w *watch) SetReadDeadline(t time.Time) error {
+func (w *fetchRecorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+func (w *fetchRecorder) SetReadDeadline(t time.Time) error {
 	err := http.NewResponseController(w.ResponseWriter).SetReadDeadline(t)
-	w.s.began.Add(1)
+	w.srv.fetches.Add(1)
 	return err
 }
 
-func noLeaks(t testing.TB) {
+func requireNoLeaks(t testing.TB) {
 	t.Cleanup(func() {
 		goleak.VerifyNone(t,
 			// Protoactor counts dead letters in a goroutine that lives for a second.
@@ -148,28 +148,28 @@ func noLeaks(t testing.TB) {
 	})
 }
 
-func newStage(t testing.TB, c scene) *stage {
+func newTestServer(t testing.TB, c testConfig) *testServer {
 	t.Helper()
-	noLeaks(t)
+	requireNoLeaks(t)
 	sys, err := hubsys.New(hubsys.Config{Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
-	s := &stage{t: t, sys: sys, gone: make(chan error, 1000), notes: make(chan string, 10000), entered: make(chan struct{}, 100), gate: make(chan struct{})}
-	s.open = sync.OnceFunc(func() { close(s.gate) })
-	s.hub, err = hubsys.Register(sys, func(context.Context) (*show, error) { return &show{s: s}, nil }, c.HubOptions)
+	s := &testServer{t: t, sys: sys, disconnected: make(chan error, 1000), notes: make(chan string, 10000), waiting: make(chan struct{}, 100), release: make(chan struct{})}
+	s.releaseAll = sync.OnceFunc(func() { close(s.release) })
+	s.hub, err = hubsys.Register(sys, func(context.Context) (*testHub, error) { return &testHub{srv: s}, nil }, c.HubOptions)
 	require.NoError(t, err)
-	require.NoError(t, s.hub.Map("/show", c.EndpointOptions))
+	require.NoError(t, s.hub.Map("/test", c.EndpointOptions))
 	require.NoError(t, s.hub.Map("/other", c.EndpointOptions))
-	var handler http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { sys.ServeHTTP(&watch{w, s}, r) })
-	if c.wrap != nil {
-		handler = c.wrap(handler)
+	var handler http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { sys.ServeHTTP(&fetchRecorder{w, s}, r) })
+	if c.middleware != nil {
+		handler = c.middleware(handler)
 	}
 	s.server = httptest.NewUnstartedServer(handler)
-	if c.small {
-		s.server.Listener = smallBuffers{s.server.Listener}
+	if c.smallBuffers {
+		s.server.Listener = smallBufferListener{s.server.Listener}
 	}
 	s.server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
-	if c.server != nil {
-		c.server(s.server)
+	if c.configure != nil {
+		c.configure(s.server)
 	}
 	if c.http2 {
 		s.server.EnableHTTP2 = true
@@ -180,9 +180,9 @@ func newStage(t testing.TB, c scene) *stage {
 		s.client = &http.Client{Transport: &http.Transport{}}
 	}
 	t.Cleanup(func() {
-		s.open()
-		if !s.stopped {
-			ctx, cancel := context.WithTimeout(context.Background(), within)
+		s.releaseAll()
+		if !s.isShutdown {
+			ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 			defer cancel()
 			if err := sys.Shutdown(ctx); err != nil {
 				t.Error(err)
@@ -190,47 +190,47 @@ func newStage(t testing.TB, c scene) *stage {
 		}
 		s.client.CloseIdleConnections()
 		s.server.Close()
-		if n := s.reservations(); n != c.left {
-			t.Errorf("%d connections are left in the table, not %d", n, c.left)
+		if n := s.connectionCount(); n != c.unopened {
+			t.Errorf("%d connections are left in the table, not %d", n, c.unopened)
 		}
 	})
 	return s
 }
 
 // overBoth runs a test over HTTP/1.1 and over HTTP/2.
-func overBoth(t *testing.T, f func(t *testing.T, h2 bool)) {
+func overHTTP1AndHTTP2(t *testing.T, f func(t *testing.T, h2 bool)) {
 	t.Run("HTTP/1.1", func(t *testing.T) { f(t, false) })
 	t.Run("HTTP/2", func(t *testing.T) { f(t, true) })
 }
 
 // reservations is the number of connections that can be named. It is for the end, when nobody changes it.
-func (s *stage) reservations() int {
+func (s *testServer) connectionCount() int {
 	return reflect.ValueOf(s.sys).Elem().FieldByName("tokens").Elem().FieldByName("byToken").Len()
 }
 
-func (s *stage) until(what string, f func() bool) {
+func (s *testServer) eventually(what string, f func() bool) {
 	s.t.Helper()
-	require.Eventually(s.t, f, within, time.Millisecond, what)
+	require.Eventually(s.t, f, testTimeout, time.Millisecond, what)
 }
 
-func (s *stage) disconnected() error {
+func (s *testServer) requireDisconnected() error {
 	s.t.Helper()
-	return get(s.t, s.gone)
+	return receive(s.t, s.disconnected)
 }
 
 // get waits for a value.
-func get[T any](t testing.TB, c <-chan T) (v T) {
+func receive[T any](t testing.TB, c <-chan T) (v T) {
 	t.Helper()
 	select {
 	case v = <-c:
-	case <-time.After(within):
+	case <-time.After(testTimeout):
 		require.FailNow(t, "nothing came")
 	}
 	return v
 }
 
 // answer is a response that has come whole.
-type answer struct {
+type httpResult struct {
 	status int
 	header http.Header
 	body   string
@@ -240,34 +240,34 @@ type answer struct {
 }
 
 // try makes a request of the whole answer.
-func (s *stage) try(ctx context.Context, method, path string, body io.Reader, header http.Header) (a answer) {
+func (s *testServer) doContext(ctx context.Context, method, path string, body io.Reader, header http.Header) (a httpResult) {
 	r, err := http.NewRequestWithContext(ctx, method, s.server.URL+path, body)
 	if err != nil {
-		return answer{err: err}
+		return httpResult{err: err}
 	}
 	for name, values := range header {
 		r.Header[name] = values
 	}
 	response, err := s.client.Do(r)
 	if err != nil {
-		return answer{err: err}
+		return httpResult{err: err}
 	}
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
-	return answer{response.StatusCode, response.Header, string(text), response.ContentLength, response.ProtoMajor, err}
+	return httpResult{response.StatusCode, response.Header, string(text), response.ContentLength, response.ProtoMajor, err}
 }
 
-func (s *stage) do(method, path, body string, header http.Header) answer {
+func (s *testServer) do(method, path, body string, header http.Header) httpResult {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), within)
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 	defer cancel()
-	a := s.try(ctx, method, path, strings.NewReader(body), header)
+	a := s.doContext(ctx, method, path, strings.NewReader(body), header)
 	require.NoError(s.t, a.err)
 	return a
 }
 
 // is checks an answer that is a status and a text.
-func (a answer) is(t testing.TB, status int, text string) {
+func (a httpResult) requireText(t testing.TB, status int, text string) {
 	t.Helper()
 	require.NoError(t, a.err)
 	require.Equal(t, status, a.status, a.body)
@@ -276,7 +276,7 @@ func (a answer) is(t testing.TB, status int, text string) {
 }
 
 // user is who the header User says, unless Refuse says that this request is refused.
-func user(r *http.Request) (*hubsys.Principal, error) {
+func authenticateByHeader(r *http.Request) (*hubsys.Principal, error) {
 	switch r.Header.Get("Refuse") {
 	case "":
 		return &hubsys.Principal{UserID: r.Header.Get("User")}, nil
@@ -287,20 +287,20 @@ func user(r *http.Request) (*hubsys.Principal, error) {
 	}
 }
 
-func named(name string) http.Header { return http.Header{"User": {name}} }
+func userHeader(name string) http.Header { return http.Header{"User": {name}} }
 
-func hurried(server *httptest.Server) {
-	server.Config.ReadTimeout, server.Config.WriteTimeout, server.Config.IdleTimeout = 200*time.Millisecond, 200*time.Millisecond, within
+func useShortTimeouts(server *httptest.Server) {
+	server.Config.ReadTimeout, server.Config.WriteTimeout, server.Config.IdleTimeout = 200*time.Millisecond, 200*time.Millisecond, testTimeout
 }
 
 // wrapper is what a middleware hands on.
-type wrapper struct{ inner http.ResponseWriter }
+type opaqueWriter struct{ next http.ResponseWriter }
 
-func (w *wrapper) Header() http.Header         { return w.inner.Header() }
-func (w *wrapper) Write(b []byte) (int, error) { return w.inner.Write(b) }
-func (w *wrapper) WriteHeader(status int)      { w.inner.WriteHeader(status) }
+func (w *opaqueWriter) Header() http.Header         { return w.next.Header() }
+func (w *opaqueWriter) Write(b []byte) (int, error) { return w.next.Write(b) }
+func (w *opaqueWriter) WriteHeader(status int)      { w.next.WriteHeader(status) }
 
 // unwrapper can do nothing itself.
-type unwrapper struct{ wrapper }
+type unwrappingWriter struct{ opaqueWriter }
 
-func (w *unwrapper) Unwrap() http.ResponseWriter { return w.inner }
+func (w *unwrappingWriter) Unwrap() http.ResponseWriter { return w.next }

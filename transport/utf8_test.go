@@ -8,7 +8,7 @@ import (
 )
 
 // valid checks a text in pieces.
-func valid(pieces [][]byte) bool {
+func validInPieces(pieces [][]byte) bool {
 	var check utf8Check
 	for _, piece := range pieces {
 		if !check.add(piece) {
@@ -36,7 +36,7 @@ func TestTextIsCheckedAsAWholeHoweverItIsCut(t *testing.T) {
 			n := rapid.IntRange(0, min(6, len(rest))).Draw(t, "piece")
 			pieces, rest = append(pieces, rest[:n]), rest[n:]
 		}
-		if got, want := valid(pieces), utf8.Valid(text); got != want {
+		if got, want := validInPieces(pieces), utf8.Valid(text); got != want {
 			t.Fatalf("%q is valid: %v, and as %q: %v", text, want, pieces, got)
 		}
 	})
@@ -56,7 +56,7 @@ func TestShortTextsCutInEveryWay(t *testing.T) {
 					pieces, from = append(pieces, text[from:i]), i
 				}
 			}
-			if got, want := valid(pieces), utf8.Valid(text[:n]); got != want {
+			if got, want := validInPieces(pieces), utf8.Valid(text[:n]); got != want {
 				t.Fatalf("%q is valid: %v, and as %q: %v", text[:n], want, pieces, got)
 			}
 		}

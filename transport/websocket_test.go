@@ -21,8 +21,8 @@ import (
 
 // A WebSocket request that cannot be granted is an ordinary GET, which needs an id.
 func TestRequestsThatOpenNoWebSocket(t *testing.T) {
-	h := newHost(t, hubsys.EndpointOptions{}, hubsys.HubOptions{})
-	good := upgrading("/echo", nil)
+	h := newSocketServer(t, hubsys.EndpointOptions{}, hubsys.HubOptions{})
+	good := upgradeRequest("/echo", nil)
 	for name, raw := range map[string]string{
 		"no key":              strings.Replace(good, "Sec-WebSocket-Key", "X-Key", 1),
 		"a key that is short": strings.Replace(good, "dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25j", 1),
@@ -50,8 +50,8 @@ func TestRequestsThatOpenNoWebSocket(t *testing.T) {
 }
 
 func TestTheAnswerToAnUpgrade(t *testing.T) {
-	h := newHost(t, hubsys.EndpointOptions{}, hubsys.HubOptions{})
-	p, response := h.request(upgrading("/echo?id=&x=1", http.Header{
+	h := newSocketServer(t, hubsys.EndpointOptions{}, hubsys.HubOptions{})
+	p, response := h.request(upgradeRequest("/echo?id=&x=1", http.Header{
 		"Connection": {"keep-alive, UPGRADE"}, "Upgrade": {"WebSocket"},
 		"Sec-WebSocket-Protocol": {"json"}, "Sec-WebSocket-Extensions": {"permessage-deflate; client_max_window_bits"},
 	}))
@@ -92,14 +92,14 @@ func TestCloseCodesOfClients(t *testing.T) {
 		{closeFrame(1000, "\xff"), 1002},
 	} {
 		t.Run(fmt.Sprintf("%q", test.payload), func(t *testing.T) {
-			h := newHost(t, hubsys.EndpointOptions{}, hubsys.HubOptions{})
+			h := newSocketServer(t, hubsys.EndpointOptions{}, hubsys.HubOptions{})
 			p := h.dial()
-			p.write(text, true, call("1", "Echo", 1))
-			require.Equal(t, result("1", "1"), p.text())
-			p.write(closing, true, test.payload)
-			p.closedWith(test.answer)
-			p.eof()
-			if cause := h.disconnected(); test.answer == 1000 {
+			p.write(text, true, invocationJSON("1", "Echo", 1))
+			require.Equal(t, completionJSON("1", "1"), p.text())
+			p.write(closeOpcode, true, test.payload)
+			p.requireClose(test.answer)
+			p.requireEOF()
+			if cause := h.requireDisconnected(); test.answer == 1000 {
 				require.NoError(t, cause)
 			} else {
 				require.Error(t, cause)
@@ -110,7 +110,7 @@ func TestCloseCodesOfClients(t *testing.T) {
 
 func TestFramesThatBreakTheProtocol(t *testing.T) {
 	reserved := func(bit byte) []byte {
-		b := frame(text, true, "x")
+		b := clientFrame(text, true, "x")
 		b[0] |= bit
 		return b
 	}
@@ -118,38 +118,36 @@ func TestFramesThatBreakTheProtocol(t *testing.T) {
 		"reserved bit 1":               reserved(0x40),
 		"reserved bit 2":               reserved(0x20),
 		"reserved bit 3":               reserved(0x10),
-		"an opcode for data":           frame(3, true, ""),
-		"an opcode for control":        frame(11, true, ""),
-		"a ping too long":              frame(ping, true, strings.Repeat("x", 126)),
-		"half a ping":                  frame(ping, false, ""),
-		"a continuation of nothing":    frame(continuation, true, "x"),
-		"a message within a message":   append(frame(text, false, "x"), frame(text, true, "x")...),
-		"a close frame in two":         frame(closing, false, closeFrame(1000, "")),
-		"a close frame that is longer": frame(closing, true, closeFrame(1000, strings.Repeat("x", 124))),
+		"an opcode for data":           clientFrame(3, true, ""),
+		"an opcode for control":        clientFrame(11, true, ""),
+		"a ping too long":              clientFrame(ping, true, strings.Repeat("x", 126)),
+		"half a ping":                  clientFrame(ping, false, ""),
+		"a continuation of nothing":    clientFrame(continuation, true, "x"),
+		"a message within a message":   append(clientFrame(text, false, "x"), clientFrame(text, true, "x")...),
+		"a close frame in two":         clientFrame(closeOpcode, false, closeFrame(1000, "")),
+		"a close frame that is longer": clientFrame(closeOpcode, true, closeFrame(1000, strings.Repeat("x", 124))),
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := newHost(t, hubsys.EndpointOptions{}, hubsys.HubOptions{})
+			h := newSocketServer(t, hubsys.EndpointOptions{}, hubsys.HubOptions{})
 			p := h.dial()
 			p.writeRaw(raw)
-			p.closedWith(1002)
-			p.eof()
-			require.Error(t, h.disconnected())
+			p.requireClose(1002)
+			p.requireEOF()
+			require.Error(t, h.requireDisconnected())
 		})
 	}
 }
 
 // A client has to mask what it sends. One that does not is cut off, with a close frame or without.
 func TestAFrameThatIsNotMasked(t *testing.T) {
-	h := newHost(t, hubsys.EndpointOptions{}, hubsys.HubOptions{})
+	h := newSocketServer(t, hubsys.EndpointOptions{}, hubsys.HubOptions{})
 	p := h.dial()
 	p.writeRaw([]byte{0x81, 1, 'x'})
 	if opcode, _, err := p.tryRead(); err == nil {
-		require.EqualValues(t, closing, opcode)
+		require.EqualValues(t, closeOpcode, opcode)
 	}
-	_ = h.disconnected()
+	_ = h.requireDisconnected()
 }
-
-// ---- text
 
 func TestTextMustBeUTF8(t *testing.T) {
 	record := func(s string) string {
@@ -181,28 +179,28 @@ func TestTextMustBeUTF8(t *testing.T) {
 		"empty messages":                {[]part{{text, true, ""}, {text, false, ""}, {continuation, true, ""}, {text, true, record("")}}, "0"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := newHost(t, hubsys.EndpointOptions{}, hubsys.HubOptions{})
+			h := newSocketServer(t, hubsys.EndpointOptions{}, hubsys.HubOptions{})
 			p := h.dial()
 			var frames []byte // in one piece: the server may not wait for the second
 			for _, part := range test.parts {
-				frames = append(frames, frame(part.opcode, part.fin, part.text)...)
+				frames = append(frames, clientFrame(part.opcode, part.fin, part.text)...)
 			}
 			p.writeRaw(frames)
 			if test.want != "" {
-				require.Equal(t, result("1", test.want), p.text())
+				require.Equal(t, completionJSON("1", test.want), p.text())
 				return
 			}
-			p.closedWith(1007)
-			p.eof()
-			require.EqualError(t, h.disconnected(), "a WebSocket text message is not UTF-8")
+			p.requireClose(1007)
+			p.requireEOF()
+			require.EqualError(t, h.requireDisconnected(), "a WebSocket text message is not UTF-8")
 		})
 	}
 }
 
 // Messages, frames and opcodes of the WebSocket mean nothing to the bytes in them.
 func TestBytesAreOneStream(t *testing.T) {
-	h := newHost(t, hubsys.EndpointOptions{}, hubsys.HubOptions{})
-	all := greeting + call("1", "Echo", "one") + call("2", "Echo", "two")
+	h := newSocketServer(t, hubsys.EndpointOptions{}, hubsys.HubOptions{})
+	all := handshakeJSON + invocationJSON("1", "Echo", "one") + invocationJSON("2", "Echo", "two")
 	p := h.open("/echo")
 	for i := range len(all) {
 		switch i % 3 {
@@ -217,30 +215,28 @@ func TestBytesAreOneStream(t *testing.T) {
 		}
 	}
 	var got string
-	for !strings.HasSuffix(got, result("2", `"two"`)) {
+	for !strings.HasSuffix(got, completionJSON("2", `"two"`)) {
 		if opcode, payload := p.read(); opcode != pong {
 			require.EqualValues(t, text, opcode)
 			got += string(payload)
 		}
 	}
-	require.Equal(t, "{}"+separator+result("1", `"one"`)+result("2", `"two"`), got)
+	require.Equal(t, "{}"+separator+completionJSON("1", `"one"`)+completionJSON("2", `"two"`), got)
 }
 
 // What has come is handled, whether its WebSocket message has ended or not.
 func TestARecordIsAnsweredBeforeItsMessageEnds(t *testing.T) {
-	h := newHost(t, hubsys.EndpointOptions{}, hubsys.HubOptions{})
+	h := newSocketServer(t, hubsys.EndpointOptions{}, hubsys.HubOptions{})
 	p := h.dial()
 	require.NoError(t, p.conn.SetDeadline(time.Now().Add(3*time.Second)))
-	p.write(text, false, call("1", "Echo", 1))
-	require.Equal(t, result("1", "1"), p.text())
-	p.write(continuation, true, call("2", "Echo", 2))
-	require.Equal(t, result("2", "2"), p.text())
+	p.write(text, false, invocationJSON("1", "Echo", 1))
+	require.Equal(t, completionJSON("1", "1"), p.text())
+	p.write(continuation, true, invocationJSON("2", "Echo", 2))
+	require.Equal(t, completionJSON("2", "2"), p.text())
 }
 
-// ---- control frames
-
 func TestPingsAreAnswered(t *testing.T) {
-	h := newHost(t, hubsys.EndpointOptions{}, hubsys.HubOptions{})
+	h := newSocketServer(t, hubsys.EndpointOptions{}, hubsys.HubOptions{})
 	p := h.open("/echo")
 	for _, payload := range []string{"", "x", "\x00\xff", strings.Repeat("x", 125)} {
 		p.write(ping, true, payload)
@@ -251,26 +247,26 @@ func TestPingsAreAnswered(t *testing.T) {
 	p.write(pong, true, "unasked")
 	p.handshake()
 	// Between two fragments.
-	p.write(text, false, call("1", "Echo", 1)[:10])
+	p.write(text, false, invocationJSON("1", "Echo", 1)[:10])
 	p.write(ping, true, "between")
 	_, got := p.read()
 	require.Equal(t, "between", string(got))
-	p.write(continuation, true, call("1", "Echo", 1)[10:])
-	require.Equal(t, result("1", "1"), p.text())
+	p.write(continuation, true, invocationJSON("1", "Echo", 1)[10:])
+	require.Equal(t, completionJSON("1", "1"), p.text())
 }
 
 // A pong is never put into a frame that is being written, and does not wait for what is queued behind that.
 func TestAPingWhileALargeMessageIsWritten(t *testing.T) {
 	const size = 1 << 20
-	h := newHost(t, hubsys.EndpointOptions{}, hubsys.HubOptions{OutboxLimit: 16 << 20, MaximumParallelInvocationsPerClient: 4})
+	h := newSocketServer(t, hubsys.EndpointOptions{}, hubsys.HubOptions{OutboxLimit: 16 << 20, MaximumParallelInvocationsPerClient: 4})
 	p := h.dial()
-	p.write(text, true, call("1", "Long", size)+call("2", "Long", size)+call("3", "Long", size))
+	p.write(text, true, invocationJSON("1", "Long", size)+invocationJSON("2", "Long", size)+invocationJSON("3", "Long", size))
 	_, err := p.r.Peek(1000) // the first is on its way
 	require.NoError(t, err)
 	p.write(ping, true, "first")
 	p.write(ping, true, "second")
 	pongs, records, last := 0, "", ""
-	for len(records) < 3*(size+len(result("1", `""`))) || last != "second" {
+	for len(records) < 3*(size+len(completionJSON("1", `""`))) || last != "second" {
 		opcode, payload := p.read()
 		switch opcode {
 		case pong:
@@ -290,13 +286,11 @@ func TestAPingWhileALargeMessageIsWritten(t *testing.T) {
 	}
 }
 
-// ---- opening
-
 func TestBytesThatComeWithTheRequest(t *testing.T) {
-	h := newHost(t, hubsys.EndpointOptions{}, hubsys.HubOptions{})
+	h := newSocketServer(t, hubsys.EndpointOptions{}, hubsys.HubOptions{})
 	for _, n := range []int{1, 100, 4000, 20000} {
-		early := string(frame(text, true, greeting)) + string(frame(ping, true, "early")) + string(frame(text, true, call("1", "Count", strings.Repeat("x", n))))
-		p, response := h.request(upgrading("/echo", nil) + early)
+		early := string(clientFrame(text, true, handshakeJSON)) + string(clientFrame(ping, true, "early")) + string(clientFrame(text, true, invocationJSON("1", "Count", strings.Repeat("x", n))))
+		p, response := h.request(upgradeRequest("/echo", nil) + early)
 		require.Equal(t, http.StatusSwitchingProtocols, response.StatusCode)
 		var got string
 		for !strings.Contains(got, "result") {
@@ -304,14 +298,14 @@ func TestBytesThatComeWithTheRequest(t *testing.T) {
 				got += string(payload)
 			}
 		}
-		require.Equal(t, "{}"+separator+result("1", fmt.Sprint(n)), got)
-		p.write(closing, true, "")
-		p.closedWith(1000)
-		p.eof()
+		require.Equal(t, "{}"+separator+completionJSON("1", fmt.Sprint(n)), got)
+		p.write(closeOpcode, true, "")
+		p.requireClose(1000)
+		p.requireEOF()
 	}
 }
 
-func (h *host) negotiate() (token string) {
+func (h *socketServer) negotiate() (token string) {
 	h.t.Helper()
 	response, err := http.Post("http://"+h.addr+"/echo/negotiate?negotiateVersion=1", "", nil)
 	require.NoError(h.t, err)
@@ -322,10 +316,10 @@ func (h *host) negotiate() (token string) {
 }
 
 func TestATokenOpensOneSocket(t *testing.T) {
-	h := newHost(t, hubsys.EndpointOptions{}, hubsys.HubOptions{})
+	h := newSocketServer(t, hubsys.EndpointOptions{}, hubsys.HubOptions{})
 	token := h.negotiate()
 	status := func(query string) (int, string, []string) {
-		_, response := h.request(upgrading("/echo?"+query, nil))
+		_, response := h.request(upgradeRequest("/echo?"+query, nil))
 		defer response.Body.Close()
 		body, err := io.ReadAll(response.Body)
 		require.NoError(t, err)
@@ -343,36 +337,34 @@ func TestATokenOpensOneSocket(t *testing.T) {
 	require.Empty(t, body)
 	require.Equal(t, []string{"text/plain"}, kind)
 	p.handshake() // it has not suffered
-	p.write(closing, true, "")
-	p.closedWith(1000)
-	p.eof()
-	require.NoError(t, h.disconnected())
-	require.Eventually(t, func() bool { code, _, _ := status("id=" + token); return code == http.StatusNotFound }, within, time.Millisecond)
+	p.write(closeOpcode, true, "")
+	p.requireClose(1000)
+	p.requireEOF()
+	require.NoError(t, h.requireDisconnected())
+	require.Eventually(t, func() bool { code, _, _ := status("id=" + token); return code == http.StatusNotFound }, testTimeout, time.Millisecond)
 }
-
-// ---- the end
 
 func TestAClientThatVanishes(t *testing.T) {
 	partial := []string{"in a character", "between two fragments", "with half a record"}
-	for name, end := range map[string]func(p *peer){
-		"closes":                      func(p *peer) { p.conn.Close() },
-		"resets":                      func(p *peer) { _ = p.conn.SetLinger(0); p.conn.Close() },
-		"ends its half":               func(p *peer) { _ = p.conn.CloseWrite() },
-		"in a frame's head":           func(p *peer) { p.writeRaw([]byte{0x81}); p.conn.Close() },
-		"in a frame":                  func(p *peer) { p.writeRaw(frame(text, true, "hello")[:8]); p.conn.Close() },
-		"in a character":              func(p *peer) { p.write(text, false, "\xe2"); p.conn.Close() },
-		"between two fragments":       func(p *peer) { p.write(text, false, "{"); p.conn.Close() },
-		"with half a record":          func(p *peer) { p.write(text, true, "{"); p.conn.Close() },
-		"while it is being answered":  func(p *peer) { p.write(text, true, call("1", "Long", 500000)); p.conn.Close() },
-		"while it reads nothing more": func(p *peer) { p.write(text, true, call("1", "Long", 500000)); _ = p.conn.CloseWrite() },
+	for name, end := range map[string]func(p *rawConn){
+		"closes":                      func(p *rawConn) { p.conn.Close() },
+		"resets":                      func(p *rawConn) { _ = p.conn.SetLinger(0); p.conn.Close() },
+		"ends its half":               func(p *rawConn) { _ = p.conn.CloseWrite() },
+		"in a frame's head":           func(p *rawConn) { p.writeRaw([]byte{0x81}); p.conn.Close() },
+		"in a frame":                  func(p *rawConn) { p.writeRaw(clientFrame(text, true, "hello")[:8]); p.conn.Close() },
+		"in a character":              func(p *rawConn) { p.write(text, false, "\xe2"); p.conn.Close() },
+		"between two fragments":       func(p *rawConn) { p.write(text, false, "{"); p.conn.Close() },
+		"with half a record":          func(p *rawConn) { p.write(text, true, "{"); p.conn.Close() },
+		"while it is being answered":  func(p *rawConn) { p.write(text, true, invocationJSON("1", "Long", 500000)); p.conn.Close() },
+		"while it reads nothing more": func(p *rawConn) { p.write(text, true, invocationJSON("1", "Long", 500000)); _ = p.conn.CloseWrite() },
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := newHost(t, hubsys.EndpointOptions{}, hubsys.HubOptions{})
+			h := newSocketServer(t, hubsys.EndpointOptions{}, hubsys.HubOptions{})
 			p := h.dial()
-			p.write(text, true, call("0", "Echo", 0))
-			require.Equal(t, result("0", "0"), p.text())
+			p.write(text, true, invocationJSON("0", "Echo", 0))
+			require.Equal(t, completionJSON("0", "0"), p.text())
 			end(p)
-			if err := h.disconnected(); slices.Contains(partial, name) {
+			if err := h.requireDisconnected(); slices.Contains(partial, name) {
 				require.EqualError(t, err, "Connection terminated while reading a message.")
 			} else {
 				require.NoError(t, err)
@@ -383,35 +375,35 @@ func TestAClientThatVanishes(t *testing.T) {
 
 // The server waits for the client's close frame, and takes what still comes before it.
 func TestTheServerWaitsForTheAnswerToItsCloseFrame(t *testing.T) {
-	h := newHost(t, hubsys.EndpointOptions{CloseTimeout: time.Hour}, hubsys.HubOptions{})
+	h := newSocketServer(t, hubsys.EndpointOptions{CloseTimeout: time.Hour}, hubsys.HubOptions{})
 	p := h.dial()
-	p.write(text, true, call("", "Abort"))
+	p.write(text, true, invocationJSON("", "Abort"))
 	require.Equal(t, `{"type":7}`+separator, p.text())
-	p.closedWith(1000)
-	require.NoError(t, h.disconnected())
+	p.requireClose(1000)
+	require.NoError(t, h.requireDisconnected())
 	for range 50 {
-		p.write(text, true, call("1", "Count", strings.Repeat("x", 10000)))
+		p.write(text, true, invocationJSON("1", "Count", strings.Repeat("x", 10000)))
 		p.write(ping, true, "")
 	}
-	p.write(closing, true, closeFrame(1000, ""))
-	p.eof()
+	p.write(closeOpcode, true, closeFrame(1000, ""))
+	p.requireEOF()
 }
 
 func TestTheServerWaitsNoLongerThanCloseTimeout(t *testing.T) {
-	h := newHost(t, hubsys.EndpointOptions{CloseTimeout: time.Millisecond}, hubsys.HubOptions{})
+	h := newSocketServer(t, hubsys.EndpointOptions{CloseTimeout: time.Millisecond}, hubsys.HubOptions{})
 	p := h.dial()
-	p.write(text, true, call("", "Abort"))
+	p.write(text, true, invocationJSON("", "Abort"))
 	require.Equal(t, `{"type":7}`+separator, p.text())
-	p.closedWith(1000)
-	p.eof()
+	p.requireClose(1000)
+	p.requireEOF()
 }
 
 // A close frame that nobody reads does not keep the connection, either.
 func TestAClientThatNeitherReadsNorCloses(t *testing.T) {
-	h := newHost(t, hubsys.EndpointOptions{CloseTimeout: time.Millisecond}, hubsys.HubOptions{OutboxLimit: 16 << 20})
+	h := newSocketServer(t, hubsys.EndpointOptions{CloseTimeout: time.Millisecond}, hubsys.HubOptions{OutboxLimit: 16 << 20})
 	p := h.dial()
-	p.write(text, true, call("1", "Long", 8<<20)+call("", "Abort"))
-	require.NoError(t, h.disconnected())
+	p.write(text, true, invocationJSON("1", "Long", 8<<20)+invocationJSON("", "Abort"))
+	require.NoError(t, h.requireDisconnected())
 	_, err := io.Copy(io.Discard, p.r)
 	_ = err // it ends, one way or the other
 	require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
@@ -419,7 +411,7 @@ func TestAClientThatNeitherReadsNorCloses(t *testing.T) {
 
 // Of many who come with one token at once, one gets the connection.
 func TestManySocketsWithOneToken(t *testing.T) {
-	h := newHost(t, hubsys.EndpointOptions{}, hubsys.HubOptions{})
+	h := newSocketServer(t, hubsys.EndpointOptions{}, hubsys.HubOptions{})
 	token := h.negotiate()
 	statuses := make(chan int, 20)
 	var all sync.WaitGroup
@@ -428,7 +420,7 @@ func TestManySocketsWithOneToken(t *testing.T) {
 		require.NoError(t, err)
 		t.Cleanup(func() { conn.Close() })
 		all.Go(func() {
-			_, _ = io.WriteString(conn, upgrading("/echo?id="+token, nil))
+			_, _ = io.WriteString(conn, upgradeRequest("/echo?id="+token, nil))
 			if response, err := http.ReadResponse(bufio.NewReader(conn), nil); err == nil {
 				statuses <- response.StatusCode
 			}
