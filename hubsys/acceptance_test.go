@@ -95,7 +95,7 @@ func readInOrder(t *testing.T, c *testClient, first, last int, payload string) {
 	}
 }
 
-// The completion of a quick call must not wait until the call behind it has returned, which waits for the client.
+// The completion of a call is sent before the next call returns: here the next call waits for the client to receive that completion.
 func TestACallMayWaitForItsClientToSeeTheResultBeforeIt(t *testing.T) {
 	for _, parallel := range []int{1, 2} {
 		t.Run(fmt.Sprint("parallel=", parallel), func(t *testing.T) {
@@ -172,7 +172,7 @@ func testClientsThatStopReading(t *testing.T, s testConfig, clients int) {
 	})
 }
 
-// insecure is an HTTP client like another that trusts the test's server.
+// insecureClient returns a copy of an HTTP client that accepts the certificate of the test server.
 func insecureClient(c *http.Client) *http.Client {
 	transport := c.Transport.(*http.Transport).Clone()
 	transport.TLSClientConfig = testTLS
@@ -181,7 +181,7 @@ func insecureClient(c *http.Client) *http.Client {
 
 var testTLS = &tls.Config{InsecureSkipVerify: true}
 
-// However many send at once, a client that keeps reading is not disconnected: its senders wait for it.
+// A client that keeps reading is not disconnected, however many calls send at once: the senders wait for room in its outbox.
 func TestEverybodyTalksAtOnce(t *testing.T) {
 	const clients, size = 20, 100_000 // together twice the OutboxLimit
 	lost := make(chan error, clients)

@@ -12,7 +12,7 @@ import (
 	"github.com/troupe-go/troupe/hubsys"
 )
 
-// newCrowd is a world with members that take nothing, and are not missed for it.
+// newIdleServer returns a server that keeps clients that never poll.
 func newIdleServer(t *testing.T) *testServer {
 	return newTestServer(t, testConfig{
 		HubOptions:      hubsys.HubOptions{OutboxLimit: 64 * mib},
@@ -20,7 +20,7 @@ func newIdleServer(t *testing.T) *testServer {
 	})
 }
 
-// members opens more of them.
+// dialIdleMany connects clients that never poll, and returns their connection IDs.
 func dialIdleMany(t *testing.T, srv *testServer, n int) (ids []string) {
 	t.Helper()
 	for range n {
@@ -29,7 +29,7 @@ func dialIdleMany(t *testing.T, srv *testServer, n int) (ids []string) {
 	return ids
 }
 
-// strangers are ids of no connection.
+// unknownIDs returns IDs of connections that do not exist.
 func unknownIDs(n int) (ids []string) {
 	for i := range n {
 		ids = append(ids, fmt.Sprintf("%022d", i))
@@ -85,7 +85,7 @@ func TestSendingToConnectionsTakesLinearTime(t *testing.T) {
 	require.LessOrEqual(t, large, tolerance*factor*small)
 }
 
-// Who is named twice, or in another order, gets a message once; who is excepted gets none.
+// A client whose ID is listed several times receives a message once. A client that is excluded does not receive it.
 func TestManyClientsAreReachedOnce(t *testing.T) {
 	srv := newTestServer(t, testConfig{})
 	a, idA := dialWithID(t, srv.url, nil)
@@ -103,7 +103,7 @@ func TestManyClientsAreReachedOnce(t *testing.T) {
 	b.requireNoMessages()
 }
 
-// While a message to very many ids is on its way, others send and are sent to.
+// A send to very many IDs does not block other senders and receivers.
 func TestAMessageToVeryManyHoldsUpNobodyElse(t *testing.T) {
 	srv := newTestServer(t, testConfig{
 		HubOptions:      hubsys.HubOptions{DisconnectGrace: 100 * time.Millisecond},

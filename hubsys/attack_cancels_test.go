@@ -31,7 +31,7 @@ func TestCancelsTakeLinearTime(t *testing.T) {
 	require.LessOrEqual(t, many, 5*factor*few)
 }
 
-// cancelTime is how long a server takes for cancels of nothing while calls wait behind one that runs.
+// cancelTime returns the time that a server needs for cancels of unknown calls while other calls wait behind a running one.
 func cancelTime(t *testing.T, waiting, cancels int) time.Duration {
 	t.Helper()
 	srv := newTestServer(t, testConfig{HubOptions: hubsys.HubOptions{InboundLimit: 16 * mib}})
@@ -57,7 +57,7 @@ func cancelTime(t *testing.T, waiting, cancels int) time.Duration {
 	})
 }
 
-// Calls that a client has canceled while they waited are not run with a context that has not ended.
+// A call that is canceled while it waits runs with a context that is done.
 func TestACallThatWaitsCanBeCanceled(t *testing.T) {
 	srv := newTestServer(t, testConfig{})
 	srv.handle("hold", func(ctx context.Context, _ *testHub, _ []json.RawMessage) (any, error) { <-ctx.Done(); return nil, nil })

@@ -14,7 +14,7 @@ import (
 	"github.com/troupe-go/troupe/hubsys"
 )
 
-// oddConn is a connection of the application's that does something odd with its bytes when a test says so.
+// hookedConn is a net.Conn that calls a function of the test before it writes or closes.
 type hookedConn struct {
 	net.Conn
 	onWrite, onClose atomic.Pointer[func()]
@@ -36,7 +36,7 @@ func (c *hookedConn) Close() error {
 	return c.Conn.Close()
 }
 
-// oddListener accepts such connections, and finds them by the addresses of their clients.
+// hookedListener accepts hookedConns, and finds them by the addresses of their clients.
 type hookedListener struct {
 	net.Listener
 	conns sync.Map
@@ -52,7 +52,7 @@ func (l *hookedListener) Accept() (net.Conn, error) {
 	return c, nil
 }
 
-// of is the server's side of a client.
+// serverConn returns the server's end of a client's connection.
 func (l *hookedListener) serverConn(p *rawConn) *hookedConn {
 	c, _ := l.conns.Load(p.conn.LocalAddr().String())
 	return c.(*hookedConn)
@@ -110,7 +110,7 @@ func TestACloseThatPanics(t *testing.T) {
 	})
 }
 
-// Nobody waits for a Close that does not return, and it is called once.
+// A Close that does not return blocks nothing else, and is not called again and again.
 func TestACloseThatDoesNotReturn(t *testing.T) {
 	t.Parallel()
 	runInProcess(t, func(t *testing.T) {
@@ -142,7 +142,7 @@ func TestACloseThatDoesNotReturn(t *testing.T) {
 	})
 }
 
-// A Write that does not return is cut when its client has taken nothing for too long, and holds up nobody.
+// A Write that does not return is given up after TransportSendTimeout, and blocks no other connection.
 func TestAWriteThatDoesNotReturn(t *testing.T) {
 	t.Parallel()
 	runInProcess(t, func(t *testing.T) {

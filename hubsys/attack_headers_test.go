@@ -14,10 +14,11 @@ import (
 
 const defaultHeaderLimit = 16 << 10
 
-// large is a header of a size that browsers do not send.
+// largeHeader returns a header line of more bytes than browsers send.
 func largeHeader(bytes int) string { return "X-Large: " + strings.Repeat("h", bytes) + "\r\n" }
 
-// openings are the requests that begin something, and the status of each with a header and a query.
+// initialRequests returns, for each request that starts a connection, a function that sends it with more headers and a longer query and
+// returns the status.
 func initialRequests(t *testing.T, address string) map[string]func(header, query string) int {
 	head := func(method, path string, token bool, header string) func(string, string) int {
 		return func(more, query string) int {
@@ -46,7 +47,7 @@ func isSuccess(status int) bool {
 	return status == http.StatusOK || status == http.StatusSwitchingProtocols
 }
 
-// What is kept of a request has a limit.
+// A request whose headers and query exceed RequestHeaderLimit is rejected.
 func TestARequestWithTooMuchInItOpensNothing(t *testing.T) {
 	t.Parallel()
 	srv := newTestServer(t, testConfig{EndpointOptions: hubsys.EndpointOptions{CloseTimeout: quickClose}})
@@ -65,7 +66,7 @@ func TestARequestWithTooMuchInItOpensNothing(t *testing.T) {
 	}
 }
 
-// A token whose request was refused can still be used.
+// A rejected request does not use up its connection token.
 func TestARefusedRequestSpendsNoToken(t *testing.T) {
 	srv := newTestServer(t, testConfig{EndpointOptions: hubsys.EndpointOptions{CloseTimeout: quickClose}})
 	query := negotiateQuery(t, srv.url)
@@ -73,7 +74,7 @@ func TestARefusedRequestSpendsNoToken(t *testing.T) {
 	require.Equal(t, http.StatusSwitchingProtocols, dialTCP(t, srv.url).upgrade(query, ""))
 }
 
-// idle opens connections with large headers, which then do nothing. It gives those that were let in.
+// dialWithHeader opens idle connections with a large header. It returns those that the server has accepted.
 func dialWithHeader(t *testing.T, srv *testServer, connections, bytes int) (in []*rawConn) {
 	header := largeHeader(bytes)
 	for range connections {
@@ -97,12 +98,12 @@ func TestIdleConnectionsKeepLittleOfTheirRequests(t *testing.T) {
 	for _, bytes := range []int{defaultHeaderLimit - 2000, 800_000} {
 		before := heapInUse()
 		dialWithHeader(t, srv, connections, bytes)
-		// Of each, its request, and what it takes itself on both sides of its socket.
+		// Each connection keeps its request and needs some memory at both ends of its socket.
 		requireHeapSettles(t, before, connections*(defaultHeaderLimit+24<<10), "%d connections with headers of %d bytes", connections, bytes)
 	}
 }
 
-// Nothing of a connection stays when it has gone.
+// The memory of a connection is released after it has ended.
 func TestNothingStaysOfTheRequestsOfConnectionsThatHaveGone(t *testing.T) {
 	const connections = 500 / raceFactor
 	var gone atomic.Int64

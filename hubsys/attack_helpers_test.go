@@ -35,7 +35,7 @@ func heapInUse() int {
 	return int(m.HeapAlloc)
 }
 
-// most looks at the heap until neither it nor what goes on beside it has moved for many looks, and gives the most that was seen.
+// peakHeap samples the heap until neither its size nor the value of moved has changed for many samples, and returns the largest size.
 func peakHeap(moved func() int64) (largest int) {
 	const looks, pause, noise = 15, 5 * time.Millisecond, 256 << 10
 	last := int64(-1)
@@ -50,7 +50,7 @@ func peakHeap(moved func() int64) (largest int) {
 	return largest
 }
 
-// fastest is the shortest of several runs.
+// fastest returns the shortest time of several runs.
 func fastest(runs int, run func() time.Duration) time.Duration {
 	shortest := run()
 	for range runs - 1 {
@@ -59,13 +59,13 @@ func fastest(runs int, run func() time.Duration) time.Duration {
 	return shortest
 }
 
-// eventually waits until something holds.
+// eventually waits until a condition holds.
 func eventually(t testing.TB, holds func() bool, what string, args ...any) {
 	t.Helper()
 	require.Eventually(t, holds, testTimeout, 10*time.Millisecond, append([]any{what}, args...)...)
 }
 
-// settles waits until the heap is no more than a number of bytes larger than it was.
+// requireHeapSettles waits until the heap is at most limit bytes larger than before.
 func requireHeapSettles(t testing.TB, before, limit int, what string, args ...any) {
 	t.Helper()
 	grown := heapInUse() - before
@@ -75,13 +75,13 @@ func requireHeapSettles(t testing.TB, before, limit int, what string, args ...an
 	require.LessOrEqual(t, grown, limit, append([]any{"bytes more: " + what}, args...)...)
 }
 
-// gate is a handler in front of a System that knows which requests are inside, and can give a request another address.
+// requestCounter is a middleware that counts requests, and replaces the remote address of a request that has an addressHeader.
 type requestCounter struct {
 	next            http.Handler
 	active, started atomic.Int64
 }
 
-// addressHeader names the address that a request seems to come from.
+// addressHeader sets the remote address of a request.
 const addressHeader = "X-Test-Address"
 
 func (g *requestCounter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -94,12 +94,12 @@ func (g *requestCounter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.next.ServeHTTP(w, r)
 }
 
-// gated puts a gate in front of a world's System.
+// countRequests installs a requestCounter in a test server.
 func countRequests(g *requestCounter) func(*httptest.Server) {
 	return func(s *httptest.Server) { g.next, s.Config.Handler = s.Config.Handler, g }
 }
 
-// ask makes a request of a handler, and gives the answer.
+// serveRequest passes a request to a handler without a network, and returns the response.
 func serveRequest(h http.Handler, method, target, body string, header http.Header) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, target, strings.NewReader(body))
 	for name, values := range header {
@@ -113,7 +113,7 @@ func serveRequest(h http.Handler, method, target, body string, header http.Heade
 	return w
 }
 
-// tokenOf is the token that a negotiation has brought.
+// tokenOf returns the connection token of a negotiate response.
 func tokenOf(t testing.TB, w *httptest.ResponseRecorder) string {
 	t.Helper()
 	require.Equal(t, http.StatusOK, w.Code)
@@ -122,7 +122,7 @@ func tokenOf(t testing.TB, w *httptest.ResponseRecorder) string {
 	return n.ConnectionToken
 }
 
-// member opens a connection that polls, without a socket, and gives its id. It never polls again.
+// dialIdle opens a long polling connection without a network, and returns its ID. The client never polls again.
 func dialIdle(t testing.TB, h http.Handler, path string) (id string) {
 	t.Helper()
 	w := serveRequest(h, http.MethodPost, path+"/negotiate?negotiateVersion=1", "", nil)
@@ -141,7 +141,7 @@ const (
 	pongFrame   = 10
 )
 
-// raw is a TCP connection to a server.
+// rawConn is a client's connection on which a test writes HTTP requests and WebSocket frames itself.
 type rawConn struct {
 	t    testing.TB
 	conn net.Conn
@@ -154,7 +154,7 @@ func newRawConn(t testing.TB, conn net.Conn, path string) *rawConn {
 	return &rawConn{t: t, conn: conn, r: bufio.NewReader(conn), path: path}
 }
 
-// connect opens a TCP connection to the server of an address.
+// dialTCP opens a TCP connection to the server of a URL.
 func dialTCP(t testing.TB, address string) *rawConn {
 	t.Helper()
 	u, err := url.Parse(address)
@@ -165,7 +165,7 @@ func dialTCP(t testing.TB, address string) *rawConn {
 	return newRawConn(t, conn, u.RequestURI())
 }
 
-// write writes in pieces, so that it can be seen to move.
+// write writes in pieces, and counts the bytes in sent.
 func (p *rawConn) write(b string) error {
 	for len(b) > 0 {
 		n, err := io.WriteString(p.conn, b[:min(len(b), 16<<10)])
@@ -185,12 +185,12 @@ func (p *rawConn) mustWrite(b string) {
 	require.NoError(p.t, p.conn.SetWriteDeadline(time.Time{}))
 }
 
-// request is the head of a request. The lines of header end with CRLF.
+// request returns the head of a request. The lines of header end with CRLF.
 func (p *rawConn) request(method, query, header string) string {
 	return method + " " + p.path + query + " HTTP/1.1\r\nHost: host\r\n" + header + "\r\n"
 }
 
-// response reads the head of an answer.
+// response reads the head of a response.
 func (p *rawConn) response() *http.Response {
 	p.t.Helper()
 	require.NoError(p.t, p.conn.SetReadDeadline(time.Now().Add(testTimeout)))
@@ -202,14 +202,14 @@ func (p *rawConn) response() *http.Response {
 
 const upgradeHeader = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 
-// upgrade asks for a WebSocket, and gives the status.
+// upgrade requests a WebSocket, and returns the status.
 func (p *rawConn) upgrade(query, header string) int {
 	p.t.Helper()
 	p.mustWrite(p.request(http.MethodGet, query, upgradeHeader+header))
 	return p.response().StatusCode
 }
 
-// socket opens a connection over a WebSocket, handshake included.
+// dialRawSocket opens a connection over a WebSocket and completes its handshake.
 func dialRawSocket(t testing.TB, address, protocol string) *rawConn {
 	t.Helper()
 	p := dialTCP(t, address)
@@ -221,10 +221,10 @@ func dialRawSocket(t testing.TB, address, protocol string) *rawConn {
 	return p
 }
 
-// masked is a frame of a client, the only one of its message.
+// clientFrame returns a masked frame that is a whole message.
 func clientFrame(opcode byte, payload string) string { return clientFragment(opcode, true, payload) }
 
-// fragment is a frame of a client. The key that masks it is zero.
+// clientFragment returns a masked frame, with a masking key of zero.
 func clientFragment(opcode byte, last bool, payload string) string {
 	if last {
 		opcode |= 0x80
@@ -241,7 +241,7 @@ func clientFragment(opcode byte, last bool, payload string) string {
 	return string(append(b, 0, 0, 0, 0)) + payload
 }
 
-// read reads a frame of the server's.
+// read reads a frame from the server.
 func (p *rawConn) read() (opcode byte, payload string, err error) {
 	if err := p.conn.SetReadDeadline(time.Now().Add(testTimeout)); err != nil {
 		return 0, "", err
@@ -268,7 +268,7 @@ func (p *rawConn) read() (opcode byte, payload string, err error) {
 	return opcode, string(b), err
 }
 
-// answered reads until a record with a certain text comes.
+// readUntil reads frames up to one that contains a text.
 func (p *rawConn) readUntil(text string) {
 	p.t.Helper()
 	for {
@@ -280,7 +280,7 @@ func (p *rawConn) readUntil(text string) {
 	}
 }
 
-// packed is a record of the MessagePack protocol.
+// msgpackRecord returns a message of the MessagePack protocol with its length prefix.
 func msgpackRecord(body string) string {
 	var size []byte
 	for n := len(body); ; n >>= 7 {
@@ -293,7 +293,7 @@ func msgpackRecord(body string) string {
 	return string(size) + body
 }
 
-// poller opens a connection that polls, handshake included, and gives its query.
+// startPolling opens a long polling connection, completes its handshake, and returns its query.
 func startPolling(t testing.TB, address, protocol string) (query string) {
 	t.Helper()
 	query = negotiateQuery(t, address)
@@ -304,14 +304,14 @@ func startPolling(t testing.TB, address, protocol string) (query string) {
 	return query
 }
 
-// opening negotiates, and gives the query that names the connection.
+// negotiateQuery negotiates, and returns the query that identifies the connection.
 func negotiateQuery(t testing.TB, address string) (query string) {
 	t.Helper()
 	_, token := negotiate(t, address, nil)
 	return "?id=" + url.QueryEscape(token)
 }
 
-// roundTrip makes a request with a body, and gives status and body of the answer.
+// doRequest sends a request, and returns status and body of the response.
 func doRequest(t testing.TB, method, address, body string, header http.Header) (int, string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
@@ -331,7 +331,7 @@ func doRequest(t testing.TB, method, address, body string, header http.Header) (
 
 const childEnv = "TROUPE_TEST_CHILD"
 
-// apart runs a test in a process of its own, whose end it survives.
+// runInProcess runs a test in a child process, so that a crash fails only this test.
 func runInProcess(t *testing.T, test func(t *testing.T)) {
 	t.Helper()
 	if os.Getenv(childEnv) == t.Name() {
@@ -351,7 +351,7 @@ func runInProcess(t *testing.T, test func(t *testing.T)) {
 	require.True(t, bytes.Contains(out, []byte("PASS")), "%s", out)
 }
 
-// neighbours are clients that nothing may disturb.
+// clientSet is a set of clients that must not be affected by what a test does to other connections.
 type clientSet struct {
 	srv     *testServer
 	clients []*testClient
@@ -366,7 +366,7 @@ func newClientSet(srv *testServer, n int) *clientSet {
 	return all
 }
 
-// fine makes sure that they are there: they call, and are called.
+// requireWorking requires that all clients can call the hub and receive messages.
 func (n *clientSet) requireWorking() {
 	n.srv.t.Helper()
 	for _, c := range n.clients {
@@ -381,7 +381,7 @@ func (n *clientSet) requireWorking() {
 	}
 }
 
-// pinged waits until each of them has got a number of pings.
+// awaitPings waits until each client has received a number of pings.
 func (n *clientSet) awaitPings(times int) {
 	n.srv.t.Helper()
 	var all sync.WaitGroup
@@ -407,7 +407,7 @@ func (n *clientSet) awaitPings(times int) {
 	}
 }
 
-// counter is a hub's method that counts its calls.
+// countingAction returns an action that counts its calls.
 func countingAction(n *atomic.Int64) hubAction {
 	return func(context.Context, *testHub, []json.RawMessage) (any, error) { n.Add(1); return nil, nil }
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/troupe-go/troupe/hubsys"
 )
 
-// askHost makes a request for a host.
+// serveHostRequest passes a request for a host to a handler.
 func serveHostRequest(h http.Handler, method, target, host string, header http.Header) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, target, strings.NewReader(""))
 	r.Host = host
@@ -24,7 +24,7 @@ func serveHostRequest(h http.Handler, method, target, host string, header http.H
 	return w
 }
 
-// A page whose name somebody has pointed at this server comes with that name, and is not served.
+// Requests whose Host is not in AllowedHosts are rejected, which prevents DNS rebinding.
 func TestOtherHostsAreNotServed(t *testing.T) {
 	srv := newTestServer(t, testConfig{EndpointOptions: hubsys.EndpointOptions{
 		AllowedHosts: []string{"app.example", "api.example:8443", "192.0.2.1", "[2001:db8::1]"}, AllowedOrigins: []string{"*"},
@@ -46,7 +46,7 @@ func TestOtherHostsAreNotServed(t *testing.T) {
 	}
 }
 
-// It does not matter what is asked for.
+// Requests of all kinds are rejected.
 func TestNothingIsServedToAnotherHost(t *testing.T) {
 	t.Parallel()
 	srv := newTestServer(t, testConfig{EndpointOptions: hubsys.EndpointOptions{CloseTimeout: quickClose, AllowedHosts: []string{"app.example"}, Authenticate: func(r *http.Request) (*hubsys.Principal, error) {

@@ -15,7 +15,7 @@ import (
 	"github.com/troupe-go/troupe/hubsys"
 )
 
-// brokenLog is a handler for logs that panics.
+// panickingLogHandler is a slog.Handler whose Handle panics.
 type panickingLogHandler struct{ records *atomic.Int64 }
 
 func (panickingLogHandler) Enabled(context.Context, slog.Level) bool { return true }
@@ -26,7 +26,7 @@ func (b panickingLogHandler) Handle(context.Context, slog.Record) error {
 func (b panickingLogHandler) WithAttrs([]slog.Attr) slog.Handler { return b }
 func (b panickingLogHandler) WithGroup(string) slog.Handler      { return b }
 
-// With a log that panics, everything goes on as if there were none.
+// A log handler that panics does not affect connections.
 func TestALogThatPanics(t *testing.T) {
 	t.Parallel()
 	runInProcess(t, func(t *testing.T) {
@@ -104,7 +104,7 @@ func TestALogThatPanics(t *testing.T) {
 	})
 }
 
-// closes makes sure that the server ends a connection.
+// requireDisconnected requires that the server closes a connection.
 func requireDisconnected(t *testing.T, c *testClient) {
 	t.Helper()
 	for {
@@ -115,7 +115,7 @@ func requireDisconnected(t *testing.T, c *testClient) {
 	}
 }
 
-// byQueryOrNot does what the query says.
+// authenticateOrFail fails as the query parameter auth says.
 func authenticateOrFail(r *http.Request) (*hubsys.Principal, error) {
 	switch r.URL.Query().Get("auth") {
 	case "deny":

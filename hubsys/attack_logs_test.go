@@ -13,7 +13,7 @@ import (
 	"github.com/troupe-go/troupe/hubsys"
 )
 
-// talker is a hub whose methods fail.
+// loggedHub is a hub whose methods fail.
 type loggedHub struct{ hubsys.Hub }
 
 func (*loggedHub) Boom(string)    { panic("boom") }
@@ -25,14 +25,14 @@ func (h *loggedHub) Ask(ctx context.Context) (int, error) {
 
 const maxLoggedBytes = 256 // bytes of what a client has said
 
-// newTalker is a server with it whose log is kept.
+// newLoggedServer serves a loggedHub, and records the log.
 func newLoggedServer(t *testing.T) (sys *hubsys.System, url string, log *logRecorder) {
 	log = &logRecorder{}
 	sys = newSystem(t, hubsys.Config{Logger: log.logger()})
 	return sys, serve(t, sys, register(t, sys, func(context.Context) (*loggedHub, error) { return &loggedHub{}, nil }, hubsys.HubOptions{})), log
 }
 
-// longest is the longest part of a text that has nothing but certain characters.
+// longestRun returns the length in bytes of the longest part of a text that consists of certain characters only.
 func longestRun(text, characters string) (n int) {
 	for _, part := range strings.FieldsFunc(text, func(r rune) bool { return !strings.ContainsRune(characters, r) }) {
 		n = max(n, len(part))
@@ -40,7 +40,7 @@ func longestRun(text, characters string) (n int) {
 	return n
 }
 
-// A client cannot fill the log with what it says: little of it is there.
+// Texts that come from clients are truncated in the log.
 func TestWhatClientsSayIsCutInTheLog(t *testing.T) {
 	t.Parallel()
 	for character, name := range map[string]string{"x": "ASCII", "é": "two bytes", "€": "three bytes"} {
@@ -104,7 +104,7 @@ func TestWhatClientsSayIsCutInTheLog(t *testing.T) {
 	}
 }
 
-// A short text is there as it was.
+// Texts of up to maxLoggedBytes are logged as they are.
 func TestWhatClientsSayShortlyIsInTheLog(t *testing.T) {
 	sys, url, log := newLoggedServer(t)
 	text := strings.Repeat("m", maxLoggedBytes)
@@ -115,7 +115,7 @@ func TestWhatClientsSayShortlyIsInTheLog(t *testing.T) {
 	require.Equal(t, maxLoggedBytes, longestRun(log.String(), "m"))
 }
 
-// A client cannot fill the log with stacks, either: a method that panics again and again shows its own once.
+// A method that panics again and again logs its stack only once.
 func TestAMethodThatAlwaysPanicsLogsOneStack(t *testing.T) {
 	const calls = 1000
 	sys, url, log := newLoggedServer(t)

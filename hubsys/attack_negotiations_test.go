@@ -19,12 +19,12 @@ import (
 
 const defaultPendingConnections = 1000
 
-// from is the header of a request from an address.
+// fromAddress returns the header of a request from an address.
 func fromAddress(address string) http.Header { return http.Header{addressHeader: {address}} }
 
 const negotiatePath = "/test/negotiate?negotiateVersion=1"
 
-// One address has so many connections that wait for their transport, and no more.
+// The number of connections of one address that have no transport yet is limited.
 func TestOneAddressNegotiatesSoOftenAndNoMore(t *testing.T) {
 	t.Parallel()
 	srv := newTestServer(t, testConfig{EndpointOptions: hubsys.EndpointOptions{CloseTimeout: quickClose}})
@@ -43,7 +43,7 @@ func TestOneAddressNegotiatesSoOftenAndNoMore(t *testing.T) {
 	tokenOf(t, serveRequest(srv.sys, http.MethodPost, negotiatePath, "", fromAddress("192.0.2.2:9")))
 	tokenOf(t, serveRequest(srv.sys, http.MethodPost, negotiatePath, "", fromAddress("[2001:db8::1]:9")))
 
-	// One that has its transport waits no more.
+	// A connection that has a transport no longer counts.
 	for _, token := range tokens[:3] {
 		require.Equal(t, http.StatusOK, serveRequest(srv.sys, http.MethodGet, "/test?id="+token, "", fromAddress("192.0.2.1:9")).Code)
 	}
@@ -53,7 +53,7 @@ func TestOneAddressNegotiatesSoOftenAndNoMore(t *testing.T) {
 	require.Equal(t, http.StatusTooManyRequests, serveRequest(srv.sys, http.MethodPost, negotiatePath, "", fromAddress("192.0.2.1:9")).Code)
 }
 
-// Whoever negotiates without end keeps nobody out who takes his time.
+// A flood of negotiations from one address does not prevent clients of other addresses from connecting.
 func TestAFloodOfNegotiationsKeepsNobodyOut(t *testing.T) {
 	const rounds, meanwhile = 20 / raceFactor, 11_000 // as many as ever wait, and more
 	g := &requestCounter{}
@@ -89,7 +89,7 @@ func TestAFloodOfNegotiationsKeepsNobodyOut(t *testing.T) {
 	require.Equal(t, rounds, in, "that got in")
 }
 
-// Connections that get no transport are forgotten when their time has come, whether anybody asks or not, with all that was sent to them.
+// Connections that get no transport expire without further requests, and the memory of what was posted to them is released.
 func TestNegotiationsAreForgottenByTheClock(t *testing.T) {
 	const negotiated = 4000
 	synctest.Test(t, func(t *testing.T) {
@@ -115,7 +115,7 @@ func TestNegotiationsAreForgottenByTheClock(t *testing.T) {
 	})
 }
 
-// The limit of an address counts those that have been forgotten no more.
+// Expired connections no longer count towards the limit of their address.
 func TestAnAddressMayNegotiateAgainWhenItsTimeHasCome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sys := newSystem(t, hubsys.Config{})

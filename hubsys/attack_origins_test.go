@@ -13,7 +13,7 @@ import (
 	"github.com/troupe-go/troupe/hubsys"
 )
 
-// witness is an Authenticate that notes what it has seen of the credentials.
+// credentialRecorder records the credentials that Authenticate has seen.
 type credentialRecorder struct {
 	mu   sync.Mutex
 	seen []string
@@ -39,7 +39,8 @@ func (s *credentialRecorder) take() string {
 	return seen
 }
 
-// What a browser adds by itself is hidden of pages that may not use it, whatever they ask for; what a page has of its own is not.
+// Cookies and Basic credentials, which browsers add by themselves, are removed from requests of origins that may not use credentials.
+// Bearer tokens are not removed.
 func TestCredentialsOfABrowserAreHiddenFromOtherOrigins(t *testing.T) {
 	const own, foreign, listed = "", "https://evil.example", "https://app.example"
 	const cookie, basic, bearer = "session=SECRET", "Basic YWRhOlNFQ1JFVA==", "Bearer TOKEN"
@@ -105,7 +106,7 @@ func TestCredentialsOfABrowserAreHiddenFromOtherOrigins(t *testing.T) {
 	}
 }
 
-// A hub does not see what Authenticate has not seen.
+// Credentials that are removed for Authenticate are not visible to the hub, either.
 func TestCredentialsOfABrowserAreHiddenFromTheHub(t *testing.T) {
 	srv := newTestServer(t, testConfig{EndpointOptions: hubsys.EndpointOptions{AllowedOrigins: []string{"*"}}})
 	srv.handle("request", func(_ context.Context, h *testHub, _ []json.RawMessage) (any, error) {

@@ -11,7 +11,7 @@ import (
 	"github.com/troupe-go/troupe/hubsys"
 )
 
-// A path is served as it was mapped, and in no other spelling: what guards it in front of the System sees the same path.
+// A path is served exactly as it was mapped, so that a middleware in front of the System sees the same path.
 func TestPathsAreServedAsTheyAreMapped(t *testing.T) {
 	sys := newSystem(t, hubsys.Config{})
 	hub := register(t, sys, func(context.Context) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
@@ -44,7 +44,7 @@ func TestPathsAreServedAsTheyAreMapped(t *testing.T) {
 	}
 }
 
-// Two endpoints may differ in case alone, and the root is an endpoint as any other.
+// The paths of two endpoints may differ in case only, and the root may be an endpoint.
 func TestEndpointsWithPathsThatDifferInCase(t *testing.T) {
 	sys := newSystem(t, hubsys.Config{})
 	hub := register(t, sys, func(context.Context) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
@@ -59,7 +59,7 @@ func TestEndpointsWithPathsThatDifferInCase(t *testing.T) {
 	require.Equal(t, http.StatusBadRequest, serveRequest(sys, http.MethodGet, "/", "", nil).Code)
 }
 
-// A middleware in front of one path guards it, in whatever spelling somebody asks for it.
+// A middleware in front of a path cannot be bypassed by another spelling of the path.
 func TestAGuardInFrontOfAPathIsNotPassedBy(t *testing.T) {
 	sys := newSystem(t, hubsys.Config{})
 	hub := register(t, sys, func(context.Context) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})

@@ -11,7 +11,7 @@ import (
 	"github.com/troupe-go/troupe/hubsys"
 )
 
-// mounted gives the address of the lab's endpoint on a server of its own.
+// serveMounted serves a handler, and returns the URL of the test hub's endpoint.
 func serveMounted(t *testing.T, srv *testServer, prefix string, h http.Handler) string {
 	t.Helper()
 	server := httptest.NewServer(h)
@@ -19,7 +19,7 @@ func serveMounted(t *testing.T, srv *testServer, prefix string, h http.Handler) 
 	return server.URL + prefix + "/test"
 }
 
-// The patterns of a System put it under a mux, with everything that a client asks for, and nothing else.
+// Registering the patterns of a System with a mux routes all requests of clients to the System, and no others.
 func TestAMuxWithThePatternsOfASystem(t *testing.T) {
 	srv := newTestServer(t, testConfig{})
 	require.NoError(t, srv.hub.Map("/other/test", hubsys.EndpointOptions{}))
@@ -47,7 +47,7 @@ func TestASystemUnderAPrefix(t *testing.T) {
 	require.Equal(t, http.StatusNotFound, serveRequest(mux, http.MethodPost, "/app/v1/Test/negotiate", "", nil).Code)
 }
 
-// everyTransport makes a call over each.
+// requireAllTransports makes a call over each transport.
 func requireAllTransports(t *testing.T, srv *testServer, address string) {
 	t.Helper()
 	echo := invocation("e", "Echo", 1) + separator

@@ -14,7 +14,7 @@ import (
 	"github.com/troupe-go/troupe/hubsys"
 )
 
-// questions are calls of a method that asks its client, which does not answer unless a test lets it.
+// pendingInvocations counts calls of a method that waits for a result of its client.
 type pendingInvocations struct {
 	srv                           *testServer
 	running, maxRunning, returned atomic.Int64
@@ -35,7 +35,7 @@ func newPendingInvocations(t *testing.T, pending int) *pendingInvocations {
 	return q
 }
 
-// flood sends calls, and returns when the server has read all of them and has had time to run more than it may.
+// sendCalls sends calls, and returns when the server has read them and has had time to exceed the limit.
 func (q *pendingInvocations) sendCalls(calls int) *testClient {
 	q.srv.t.Helper()
 	c, bystander := dial(q.srv.t, q.srv.url), dial(q.srv.t, q.srv.url)
@@ -49,7 +49,7 @@ func (q *pendingInvocations) sendCalls(calls int) *testClient {
 	return c
 }
 
-// A call that waits for its client's answer lets the next one start, but not without end.
+// A call that waits for a result of its client allows the next call to start, up to MaximumPendingResults.
 func TestCallsThatWaitForTheirClientAreLimited(t *testing.T) {
 	const calls = 5000 / raceFactor
 	for _, pending := range []int{1, 3} {
@@ -72,7 +72,7 @@ func TestCallsThatWaitForTheirClientAreLimited(t *testing.T) {
 	}
 }
 
-// Nobody has to set the limit.
+// The default of MaximumPendingResults is 100.
 func TestTheLimitOfCallsThatWaitForTheirClientIsAHundred(t *testing.T) {
 	q := newPendingInvocations(t, 0)
 	q.sendCalls(5000 / raceFactor)
@@ -80,7 +80,7 @@ func TestTheLimitOfCallsThatWaitForTheirClientIsAHundred(t *testing.T) {
 	require.LessOrEqual(t, q.maxRunning.Load(), int64(101), "calls at once")
 }
 
-// What has waited goes when its client has gone, and what ran it, too.
+// Calls that wait for results of a client, and their goroutines, end when the client disconnects.
 func TestNothingStaysOfCallsThatWaitedForTheirClient(t *testing.T) {
 	t.Parallel()
 	runInProcess(t, func(t *testing.T) { // other tests would have goroutines, too
@@ -95,7 +95,7 @@ func TestNothingStaysOfCallsThatWaitedForTheirClient(t *testing.T) {
 	})
 }
 
-// The limit is one client's own.
+// Each client has its own limit.
 func TestAClientThatDoesNotAnswerHoldsUpNobodyElse(t *testing.T) {
 	q := newPendingInvocations(t, 1)
 	q.sendCalls(100)

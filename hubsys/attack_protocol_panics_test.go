@@ -13,7 +13,7 @@ import (
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
-// mined is a protocol of the application's that panics over some messages.
+// panickingProtocol is a hub protocol that panics on marked messages.
 type panickingProtocol struct{ hubproto.Protocol }
 
 func panicIfMarked(where string, b []byte) {
@@ -44,7 +44,7 @@ func (p panickingProtocol) AppendResult(dst, id []byte, result any) ([]byte, err
 	return p.Protocol.AppendResult(dst, id, result)
 }
 
-// newMined is a world whose protocol panics, and tells who has left.
+// newPanickingProtocolServer returns a server with a panickingProtocol, and the errors that its OnDisconnected receives.
 func newPanickingProtocolServer(t *testing.T) (srv *testServer, left chan error) {
 	left = make(chan error, 10)
 	return newTestServer(t, testConfig{
@@ -58,7 +58,7 @@ func markedInvocation(where string) string {
 	return invocation("1", "Echo", "panic in "+where) + separator
 }
 
-// A protocol that panics over the bytes of a client ends that client's connection, and nothing else.
+// A protocol that panics on a client's message ends that client's connection only.
 func TestAProtocolThatPanicsEndsOneConnection(t *testing.T) {
 	t.Parallel()
 	runInProcess(t, func(t *testing.T) {
@@ -85,7 +85,7 @@ func TestAProtocolThatPanicsEndsOneConnection(t *testing.T) {
 	})
 }
 
-// It may come with the handshake, or before the connection has its transport.
+// The message may come together with the handshake, or before the connection has a transport.
 func TestAProtocolThatPanicsOverTheFirstBytes(t *testing.T) {
 	t.Parallel()
 	runInProcess(t, func(t *testing.T) {
@@ -113,13 +113,13 @@ func TestAProtocolThatPanicsOverTheFirstBytes(t *testing.T) {
 	})
 }
 
-// answerOrPanic makes a request that net/http would recover from.
+// recoverPanic calls a handler, and recovers from its panic as net/http would.
 func recoverPanic(request func()) {
 	defer func() { _ = recover() }()
 	request()
 }
 
-// What panics for one call fails that call.
+// A protocol that panics on the arguments or the result of a call fails that call only.
 func TestAProtocolThatPanicsInACallFailsIt(t *testing.T) {
 	t.Parallel()
 	runInProcess(t, func(t *testing.T) {

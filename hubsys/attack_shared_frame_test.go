@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A message to many is in memory once, however many do not take it.
+// A message to many clients is in memory once, even if none of them reads it.
 func TestAMessageToManyIsKeptOnce(t *testing.T) {
 	const clients, size = 250 / raceFactor, 900 << 10
 	var connected atomic.Int64

@@ -28,7 +28,7 @@ var (
 	pingPack = msgpackRecord("\x91\x06")
 )
 
-// swarm is a megabyte of small messages, behind a long one, for which memory to read into was made.
+// messageBurst is a megabyte of small messages behind a large one, which makes the read buffer grow.
 type messageBurst struct {
 	protocol     string
 	hold         string // calls a method that returns when the test says so
@@ -51,7 +51,7 @@ func messageBursts() map[string]messageBurst {
 	}
 }
 
-// What the messages of one read are made into costs no more than the client may have waiting, however small they are.
+// The memory for the parsed messages of one read does not exceed InboundLimit, however small the messages are.
 func TestSmallMessagesInOneReadCostNoMoreThanTheirLimit(t *testing.T) {
 	const inbound = mib
 	limit := 2*inbound + 2*mib + 2*mib // what may wait, memory that was read into (a megabyte makes it two), and all the rest
@@ -84,8 +84,8 @@ func TestSmallMessagesInOneReadCostNoMoreThanTheirLimit(t *testing.T) {
 	}
 }
 
-// over opens a connection whose method is held up, and says how what it sends then is put: in two frames of one message, the second of
-// which begins with the end of the long record, or in one body.
+// dial opens a connection with a blocked call, and returns how to encode what is sent next: as two frames of one message, the second of
+// which begins with the end of the large record, or as one body.
 func (s messageBurst) dial(srv *testServer, transport hubsys.Transports) (p *rawConn, body func(first, second string) string, first, second string) {
 	srv.t.Helper()
 	cut := len(s.large) - 10

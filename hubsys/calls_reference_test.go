@@ -18,7 +18,7 @@ import (
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
-// What the original's tests ask for and no other test here does. conformance/README.md has the list.
+// These tests cover cases of the original's tests that no other test covers. conformance/README.md lists them.
 
 func TestTheLimitIsForTheHandshake(t *testing.T) {
 	srv := newTestServer(t, testConfig{HubOptions: hubsys.HubOptions{MaximumReceiveMessageSize: 1}})
@@ -28,7 +28,7 @@ func TestTheLimitIsForTheHandshake(t *testing.T) {
 	require.EqualValues(t, 1000, c.requireClosed())
 }
 
-// nameless is a protocol that nobody can ask for.
+// unnamedProtocol is a protocol without a name.
 type unnamedProtocol struct{ hubproto.Protocol }
 
 func (unnamedProtocol) Name() string { return "" }
@@ -47,7 +47,7 @@ func TestProtocolsThatAreNone(t *testing.T) {
 	}
 }
 
-// A method that comes from an embedded hub gets another name as the hub's own do.
+// A method of an embedded hub can be renamed like the hub's own methods.
 func TestAnInheritedMethodIsRenamed(t *testing.T) {
 	sys := newSystem(t, hubsys.Config{})
 	hub := register(t, sys, func(context.Context) (*derived, error) { return &derived{}, nil }, hubsys.HubOptions{Methods: []hubsys.Method{{Func: (*derived).Inherited, Name: "another"}, {Func: (*derived).Overridden, Hidden: true}}})
@@ -57,7 +57,7 @@ func TestAnInheritedMethodIsRenamed(t *testing.T) {
 	require.Contains(t, c.invokeError("Overridden"), "Method does not exist.")
 }
 
-// lasting says when it is closed, and how many of its streams have ended by then.
+// streamLifetimeHub reports its Close, and how many of its streams had ended by then.
 type streamLifetimeHub struct {
 	hubsys.Hub
 	feed   chan int
@@ -121,7 +121,7 @@ func newStreamLifetimeClient(t *testing.T) (c *testClient, feed chan int, closed
 	return c, feed, closed
 }
 
-// The value of a call with streams is closed once, when they have ended, however they do.
+// The hub value of a call with streams is closed once, after all streams have ended.
 func TestHubValuesOfCallsWithStreams(t *testing.T) {
 	c, feed, closed := newStreamLifetimeClient(t)
 	for _, how := range []string{"error", "nil", "panic"} {
@@ -168,7 +168,7 @@ func TestNullForAParameterOfAStream(t *testing.T) {
 	}
 }
 
-// A slice is one argument.
+// A slice is sent as one argument.
 func TestASliceIsOneArgument(t *testing.T) {
 	srv := newTestServer(t, testConfig{})
 	c := dial(t, srv.url)
@@ -188,7 +188,7 @@ func TestOnConnectedSendsToOthers(t *testing.T) {
 	second.requireNoMessages()
 }
 
-// A poll waits for 90 seconds.
+// The default of PollTimeout is 90 seconds.
 func TestTheDefaultOfPollTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sys, err := hubsys.New(hubsys.Config{Logger: (&logRecorder{}).logger()})

@@ -24,7 +24,7 @@ func TestNamesOfMethodsAreComparedWithoutRegardToCase(t *testing.T) {
 	}
 }
 
-// hoarder keeps what its methods are given.
+// keepingHub keeps the arguments of its methods.
 type keepingHub struct {
 	hubsys.Hub
 	kept *keptArguments
@@ -231,7 +231,7 @@ func TestAsManyCallsAtOnceAsTheLimitSays(t *testing.T) {
 	}
 }
 
-// What is no call is handled while calls are running.
+// Pings, cancels and close messages are handled while calls are running.
 func TestPingsCancelsAndClosesDoNotWaitForCalls(t *testing.T) {
 	srv := newTestServer(t, testConfig{})
 	started := make(chan struct{})
@@ -248,7 +248,7 @@ func TestPingsCancelsAndClosesDoNotWaitForCalls(t *testing.T) {
 	require.Equal(t, `{"type":3,"invocationId":"waits","result":1}`, c.next().raw)
 }
 
-// A canceled call that has not begun yet begins canceled, and is answered.
+// A call that is canceled before it begins runs with a canceled context, and is completed.
 func TestACallCanBeCanceledBeforeItBegins(t *testing.T) {
 	srv := newTestServer(t, testConfig{})
 	running := make(chan struct{})

@@ -19,13 +19,13 @@ import (
 	troupev1 "github.com/troupe-go/troupe/proto/troupe/v1"
 )
 
-// byQuery takes everybody for who they say they are.
+// authenticateByQuery takes the user from the query.
 func authenticateByQuery(r *http.Request) (*hubsys.Principal, error) {
 	return &hubsys.Principal{UserID: r.URL.Query().Get("user"), Claims: map[string]any{"role": r.URL.Query().Get("role")}}, nil
 }
 
-// party is five clients of one hub: two connections of ada, two of bob, one of nobody. 0, 1 and 2 are in the group red, 2 and 3 in
-// the group blue, 4 in the group without a name.
+// audienceFixture has five clients of one hub: two of the user ada, two of the user bob, and one without a user. Clients 0, 1 and 2 are
+// in the group "red", 2 and 3 in the group "blue", and 4 in the group "".
 type audienceFixture struct {
 	*testServer
 	clients []*testClient
@@ -51,14 +51,14 @@ func newAudienceFixture(t *testing.T) *audienceFixture {
 	return p
 }
 
-// send runs something as a call of client 0.
+// runInCall runs a function within a call of client 0.
 func (p *audienceFixture) runInCall(f func(ctx context.Context, h *testHub) error) {
 	p.t.Helper()
 	p.handle("send", func(ctx context.Context, h *testHub, _ []json.RawMessage) (any, error) { return nil, f(ctx, h) })
 	require.Equal(p.t, "null", p.clients[0].do("send"))
 }
 
-// received is how often each client has got a message.
+// receivedCounts returns how often each client has received a message.
 func (p *audienceFixture) receivedCounts(target string) (counts [5]int) {
 	p.t.Helper()
 	for i, c := range p.clients {
@@ -156,7 +156,7 @@ func TestGroupsAreEnteredAndLeft(t *testing.T) {
 	require.NoError(t, groups.Remove(ctx, p.ids[2], "new"))
 	require.NoError(t, groups.Remove(ctx, "no such", "new"))
 	in(0)
-	// From inside of a call it is there when Add has returned.
+	// Within a call, the connection is a member as soon as Add has returned.
 	p.runInCall(func(ctx context.Context, h *testHub) error {
 		err := h.Groups().Remove(ctx, h.Call().ConnectionID(), "new")
 		err = errors.Join(err, h.Clients().Group("new").Send(ctx, "Receive", "none"))
@@ -164,7 +164,7 @@ func TestGroupsAreEnteredAndLeft(t *testing.T) {
 		return errors.Join(err, h.Clients().Group("new").Send(ctx, "Receive", "argument"))
 	})
 	require.Equal(t, [5]int{1}, p.receivedCounts("Receive"))
-	// A connection that closes leaves its groups by itself.
+	// A connection leaves its groups when it closes.
 	p.clients[0].send(closeJSON)
 	require.Equal(t, closeJSON, p.clients[0].next().raw)
 	require.EqualValues(t, 1000, p.clients[0].requireClosed())
@@ -247,7 +247,7 @@ func TestTwoEndpointsOfAHubShareItsGroups(t *testing.T) {
 	first.requireNoMessages()
 }
 
-// Messages from one sender to one client arrive in their order, whatever audience they were sent to.
+// Messages from one sender to one client arrive in order, even if they are sent to different audiences.
 func TestOrderIsKeptAcrossAudiences(t *testing.T) {
 	p := newAudienceFixture(t)
 	const senders, each = 8, 200
@@ -277,7 +277,7 @@ func TestOrderIsKeptAcrossAudiences(t *testing.T) {
 	}
 }
 
-// All members of a group see its messages in one order, however many send.
+// All members of a group receive its messages in the same order, even if several senders send concurrently.
 func TestMembersOfAGroupSeeOneOrder(t *testing.T) {
 	srv := newTestServer(t, testConfig{})
 	const clients, senders, each = 12, 6, 100
@@ -309,7 +309,7 @@ func TestMembersOfAGroupSeeOneOrder(t *testing.T) {
 	}
 }
 
-// Any actor can send by the hub's address.
+// Any actor can send messages through the hub's PID.
 func TestSendingToTheHubsPID(t *testing.T) {
 	p := newAudienceFixture(t)
 	root := p.sys.ActorSystem().Root
@@ -342,8 +342,8 @@ func TestSendingToTheHubsPID(t *testing.T) {
 	require.Zero(t, p.receivedCounts("Receive"))
 }
 
-// A connection that closes while it is put into a group does not stay in it. Arguments that cannot be encoded are an error as long as
-// there is somebody to encode them for.
+// A connection that closes while it is added to a group does not remain a member. A send of arguments that cannot be encoded fails as
+// long as the audience has a member.
 func TestNoGhostsInGroups(t *testing.T) {
 	srv := newTestServer(t, testConfig{EndpointOptions: hubsys.EndpointOptions{Authenticate: authenticateByQuery}})
 	empty := func() bool {
@@ -372,7 +372,7 @@ func TestNoGhostsInGroups(t *testing.T) {
 	require.Eventually(t, empty, testTimeout, time.Millisecond)
 }
 
-// Whoever has read the answer to its handshake is a client: nothing that is sent from then on passes it by.
+// A client that has read the handshake response receives everything that is sent from then on.
 func TestAClientIsKnownWhenItsHandshakeIsAnswered(t *testing.T) {
 	srv := newTestServer(t, testConfig{})
 	for range 200 {

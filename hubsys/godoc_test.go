@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The overview of the package fits on a screen.
+// The overview of the package is short enough for one screen.
 func TestTheOverviewIsShort(t *testing.T) {
 	out, err := exec.Command("go", "doc", ".").CombinedOutput()
 	require.NoError(t, err, "%s", out)

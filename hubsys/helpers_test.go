@@ -23,10 +23,10 @@ import (
 	"github.com/troupe-go/troupe/hubsys"
 )
 
-// within bounds everything that a test waits for; a test that passes never waits for so long.
+// testTimeout limits every wait. A test that passes does not wait that long.
 const testTimeout = 20 * time.Second
 
-// lab is a hub that does what its test wants: Do runs an action of the world by its name.
+// testHub is the hub of a testServer. Its method Do runs an action that a test has registered with testServer.handle.
 type testHub struct {
 	hubsys.Hub
 	srv *testServer
@@ -57,7 +57,7 @@ func (h *testHub) OnDisconnected(ctx context.Context, cause error) error {
 	return nil
 }
 
-// world is a System with the lab on /lab, behind an HTTP server.
+// testServer is an HTTP server of a System, with a testHub at /test.
 type testServer struct {
 	t   testing.TB
 	sys *hubsys.System
@@ -84,7 +84,7 @@ type testConfig struct {
 	onDisconnected func(ctx context.Context, h *testHub, cause error) error
 }
 
-// quickClose is for tests that shut down with clients that do not answer the close message: Shutdown waits for them that long.
+// quickClose is a CloseTimeout for tests whose clients do not answer the close message, so that Shutdown does not wait for them long.
 const quickClose = 500 * time.Millisecond
 
 func newTestServer(t testing.TB, s testConfig) *testServer {
@@ -117,7 +117,7 @@ func newTestServer(t testing.TB, s testConfig) *testServer {
 	return srv
 }
 
-// on gives an action its name.
+// handle registers an action for testHub.Do.
 func (srv *testServer) handle(name string, do hubAction) {
 	srv.mu.Lock()
 	defer srv.mu.Unlock()
@@ -152,7 +152,7 @@ func register[H hubsys.Instance](t testing.TB, sys *hubsys.System, create func(c
 	return hub
 }
 
-// serve maps a hub to /hub of a server of its own.
+// serve serves a hub at /hub, and returns its URL.
 func serve(t testing.TB, sys *hubsys.System, hub *hubsys.HubContext) (url string) {
 	t.Helper()
 	require.NoError(t, hub.Map("/hub", hubsys.EndpointOptions{}))
@@ -161,7 +161,7 @@ func serve(t testing.TB, sys *hubsys.System, hub *hubsys.HubContext) (url string
 	return server.URL + "/hub"
 }
 
-// smallSends gives the server's connections small sending buffers, so that a client that stops reading is soon felt.
+// useSmallWriteBuffers gives the server's connections small send buffers, so that a client that stops reading soon blocks writes.
 func useSmallWriteBuffers(s *httptest.Server) { s.Listener = smallBufferListener{s.Listener} }
 
 type smallBufferListener struct{ net.Listener }
@@ -174,7 +174,7 @@ func (l smallBufferListener) Accept() (net.Conn, error) {
 	return conn, err
 }
 
-// journal is a log that can be searched.
+// logRecorder records a log as text.
 type logRecorder struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -202,7 +202,7 @@ const (
 	closeJSON     = `{"type":7}`
 )
 
-// client is a SignalR client with its hands untied.
+// testClient is a client that can send any message, valid or not.
 type testClient struct {
 	t       testing.TB
 	ws      *websocket.Conn
@@ -211,7 +211,7 @@ type testClient struct {
 	lastID  int
 }
 
-// record is one message of the server's.
+// serverMessage is a message from the server.
 type serverMessage struct {
 	Type           int
 	InvocationID   string
@@ -228,14 +228,14 @@ type dialOptions struct {
 	client *http.Client
 }
 
-// deaf is an HTTP client whose sockets have small receiving buffers.
+// smallBufferClient is an HTTP client whose sockets have small receive buffers.
 var smallBufferClient = &http.Client{Transport: &http.Transport{
 	DialContext: (&net.Dialer{Control: func(_, _ string, c syscall.RawConn) (err error) {
 		return errors.Join(c.Control(func(fd uintptr) { err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4096) }), err)
 	}}).DialContext,
 }}
 
-// open opens a socket and says nothing.
+// dialSocket opens a WebSocket without a handshake of the hub protocol.
 func dialSocket(t testing.TB, url string, d dialOptions) *testClient {
 	t.Helper()
 	c, status, err := tryDialSocket(t, url, d)
@@ -258,7 +258,7 @@ func tryDialSocket(t testing.TB, url string, d dialOptions) (c *testClient, stat
 	return &testClient{t: t, ws: ws}, status, nil
 }
 
-// dial opens a connection; it is open when dial returns.
+// dial opens a connection, and returns after OnConnected.
 func dial(t testing.TB, url string) *testClient {
 	t.Helper()
 	return dialWith(t, url, dialOptions{})
@@ -272,7 +272,7 @@ func dialWith(t testing.TB, url string, d dialOptions) *testClient {
 	return c
 }
 
-// shake opens a socket and shakes hands. Others may not see the connection yet, and OnConnected may be running.
+// dialHandshake opens a WebSocket and completes the handshake. OnConnected may still be running.
 func dialHandshake(t testing.TB, url string, d dialOptions) *testClient {
 	t.Helper()
 	c := dialSocket(t, url, d)
@@ -281,7 +281,7 @@ func dialHandshake(t testing.TB, url string, d dialOptions) *testClient {
 	return c
 }
 
-// send writes records as one WebSocket message.
+// send sends records as one WebSocket message.
 func (c *testClient) send(records ...string) {
 	c.t.Helper()
 	c.sendRaw(strings.Join(records, separator) + separator)
@@ -294,7 +294,7 @@ func (c *testClient) sendRaw(text string) {
 	require.NoError(c.t, c.ws.Write(ctx, websocket.MessageText, []byte(text)))
 }
 
-// read gives the next record as it is, and can be used by any goroutine.
+// read returns the next record that is not a ping. It may be called from any goroutine.
 func (c *testClient) read() (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 	defer cancel()
@@ -317,7 +317,7 @@ func (c *testClient) read() (string, error) {
 	}
 }
 
-// next gives the next record but for pings.
+// next returns the next message that is not a ping.
 func (c *testClient) next() serverMessage {
 	c.t.Helper()
 	if len(c.skipped) > 0 {
@@ -339,7 +339,7 @@ func (c *testClient) tryNext() (serverMessage, error) {
 	return r, json.Unmarshal([]byte(raw), &r)
 }
 
-// invocation is the text of a call.
+// invocation returns a call as JSON.
 func invocation(id, method string, args ...any) string {
 	if args == nil {
 		args = []any{}
@@ -355,7 +355,7 @@ func invocation(id, method string, args ...any) string {
 	return string(b)
 }
 
-// call sends a call and gives its id.
+// call sends a call and returns its ID.
 func (c *testClient) call(method string, args ...any) (id string) {
 	c.t.Helper()
 	c.lastID++
@@ -364,7 +364,7 @@ func (c *testClient) call(method string, args ...any) (id string) {
 	return id
 }
 
-// await waits for the completion of a call and puts everything before it aside.
+// awaitCompletion waits for the completion of a call, and keeps the messages before it for next.
 func (c *testClient) awaitCompletion(id string) serverMessage {
 	c.t.Helper()
 	for {
@@ -382,7 +382,7 @@ func (c *testClient) invoke(method string, args ...any) serverMessage {
 	return c.awaitCompletion(c.call(method, args...))
 }
 
-// do runs an action, which succeeds, and gives its result.
+// do runs an action, and returns its result.
 func (c *testClient) do(name string, args ...any) string {
 	c.t.Helper()
 	if args == nil {
@@ -393,7 +393,7 @@ func (c *testClient) do(name string, args ...any) string {
 	return string(r.Result)
 }
 
-// fails runs an action and gives the text of its error.
+// invokeError makes a call that fails, and returns the error.
 func (c *testClient) invokeError(method string, args ...any) string {
 	c.t.Helper()
 	r := c.invoke(method, args...)
@@ -401,7 +401,8 @@ func (c *testClient) invokeError(method string, args ...any) string {
 	return *r.Error
 }
 
-// quiet makes sure that nothing else has been sent to this client: all that was sent comes before the answer.
+// requireNoMessages requires that nothing else was sent to the client: messages are received in order, so they would come before the
+// completion of this call.
 func (c *testClient) requireNoMessages() {
 	c.t.Helper()
 	r := c.invoke("Echo", "quiet")
@@ -409,13 +410,13 @@ func (c *testClient) requireNoMessages() {
 	require.Empty(c.t, c.skipped)
 }
 
-// got makes sure that the next record is a call of a client method.
+// requireInvocation requires that the next message is this invocation of a client method.
 func (c *testClient) requireInvocation(target string, args ...any) {
 	c.t.Helper()
 	require.Equal(c.t, serverInvocation(target, args...), c.next().raw)
 }
 
-// invocationText is how the server writes a call.
+// serverInvocation returns an invocation as the server encodes it.
 func serverInvocation(target string, args ...any) string {
 	if args == nil {
 		args = []any{}
@@ -427,7 +428,7 @@ func serverInvocation(target string, args ...any) string {
 	return `{"type":1,"target":"` + target + `","arguments":` + string(b) + `}`
 }
 
-// ended makes sure that the socket ends, with nothing more before it, and gives the code of the close frame, or -1.
+// requireClosed requires that the WebSocket is closed without further messages, and returns the code of the close frame, or -1.
 func (c *testClient) requireClosed() websocket.StatusCode {
 	c.t.Helper()
 	raw, err := c.read()
@@ -436,13 +437,13 @@ func (c *testClient) requireClosed() websocket.StatusCode {
 	return websocket.CloseStatus(err)
 }
 
-// leave closes the socket as a client does.
+// close closes the WebSocket with a close frame.
 func (c *testClient) close() {
 	c.t.Helper()
 	_ = c.ws.Close(websocket.StatusNormalClosure, "")
 }
 
-// wait waits for a channel.
+// receive returns the next value of a channel, and fails the test after testTimeout.
 func receive[T any](t testing.TB, c <-chan T) T {
 	t.Helper()
 	select {
@@ -454,7 +455,7 @@ func receive[T any](t testing.TB, c <-chan T) T {
 	}
 }
 
-// post posts to a path, and gives status and body.
+// post sends an empty POST, and returns status and body of the response.
 func post(t testing.TB, url string, header http.Header) (status int, body string) {
 	t.Helper()
 	r, err := http.NewRequest(http.MethodPost, url, nil)
@@ -470,7 +471,7 @@ func post(t testing.TB, url string, header http.Header) (status int, body string
 	return response.StatusCode, string(b)
 }
 
-// negotiate gets ids for a connection.
+// negotiate returns the ID and the token of a new connection.
 func negotiate(t testing.TB, url string, header http.Header) (id, token string) {
 	t.Helper()
 	status, body := post(t, url+"/negotiate?negotiateVersion=1", header)
@@ -480,7 +481,7 @@ func negotiate(t testing.TB, url string, header http.Header) (id, token string) 
 	return n.ConnectionID, n.ConnectionToken
 }
 
-// dialID opens a connection whose id is known.
+// dialWithID opens a connection, and returns its ID.
 func dialWithID(t testing.TB, url string, header http.Header) (c *testClient, id string) {
 	t.Helper()
 	id, token := negotiate(t, url, header)

@@ -18,7 +18,7 @@ import (
 
 const closeErrorJSON = `{"type":7,"error":"Connection closed with an error.","allowReconnect":true}`
 
-// What clients do wrong is answered as the specification says, and nobody else notices.
+// Invalid input of a client is handled as the specification says, and does not affect other clients.
 func TestWhatClientsDoWrong(t *testing.T) {
 	var connected, ticks atomic.Int32
 	srv := newTestServer(t, testConfig{onConnected: func(context.Context, *testHub) error { connected.Add(1); return nil }})
@@ -101,7 +101,7 @@ func TestWhatClientsDoWrong(t *testing.T) {
 	require.EqualValues(t, 10000, ticks.Load())
 }
 
-// A client that leaves in the middle of its handshake was never there.
+// A client that disconnects during its handshake does not reach OnConnected and OnDisconnected.
 func TestHalfAHandshake(t *testing.T) {
 	srv := newTestServer(t, testConfig{
 		onConnected:    func(context.Context, *testHub) error { t.Error("OnConnected"); return nil },
@@ -120,7 +120,7 @@ func TestHalfAHandshake(t *testing.T) {
 	require.NoError(t, srv.sys.Shutdown(t.Context()))
 }
 
-// rewriter stands for a middleware that wraps the ResponseWriter.
+// statusRecorder is a ResponseWriter of a middleware.
 type statusRecorder struct {
 	http.ResponseWriter
 	status int
@@ -153,7 +153,7 @@ func TestUnderAMuxAPrefixAndAMiddleware(t *testing.T) {
 	}
 }
 
-// unhijackable hides what is below it.
+// unhijackable is a ResponseWriter without Hijack.
 type unhijackable struct{ http.ResponseWriter }
 
 func TestAResponseWriterThatCannotBeHijacked(t *testing.T) {
@@ -173,7 +173,7 @@ func TestAResponseWriterThatCannotBeHijacked(t *testing.T) {
 	dial(t, srv.url+"?bare").requireNoMessages()
 }
 
-// A connection outlives the timeouts of the server that it came through.
+// The timeouts of the http.Server do not apply after the upgrade.
 func TestTimeoutsOfTheServerEndWithTheUpgrade(t *testing.T) {
 	const timeout = 100 * time.Millisecond
 	for _, tls := range []bool{false, true} {
@@ -219,7 +219,7 @@ func TestALogHoldsNoSecrets(t *testing.T) {
 	require.NotContains(t, srv.log.String(), token)
 }
 
-// A client may send more calls than the server takes at once: it has to wait, and none is lost.
+// A client may send more calls than InboundLimit allows: the server reads them later, and none is lost.
 func TestAFloodOfCallsWaits(t *testing.T) {
 	const calls = 5000 / raceFactor
 	srv := newTestServer(t, testConfig{HubOptions: hubsys.HubOptions{InboundLimit: 64 << 10}})

@@ -16,7 +16,7 @@ import (
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
-// What goes wrong has a type, and a text that the reference has as well.
+// Errors of Invoke have a type, and the text of the reference.
 func TestErrorsOfInvoke(t *testing.T) {
 	t.Parallel()
 	srv := newTestServer(t, testConfig{EndpointOptions: hubsys.EndpointOptions{CloseTimeout: quickClose}})
@@ -84,7 +84,7 @@ func TestErrorsOfInvoke(t *testing.T) {
 	require.Equal(t, hubsys.ErrShutdown, err)
 }
 
-// A result that fits in part is not given.
+// A result that cannot be decoded completely is not returned.
 func TestAMisfitGivesNothing(t *testing.T) {
 	srv := newTestServer(t, testConfig{})
 	c, id := dialWithID(t, srv.url, nil)
@@ -95,7 +95,7 @@ func TestAMisfitGivesNothing(t *testing.T) {
 	require.Zero(t, got.value)
 }
 
-// The cause of a context that has ended is not mistaken for an answer.
+// The cause of a canceled context is not mistaken for the client's result, even if it is a client's error.
 func TestACauseThatIsAClientsError(t *testing.T) {
 	srv := newTestServer(t, testConfig{})
 	c, id := dialWithID(t, srv.url, nil)
@@ -111,7 +111,7 @@ func TestACauseThatIsAClientsError(t *testing.T) {
 	require.EqualError(t, err, "Invocation canceled by the server.")
 }
 
-// What Invoke returns can be returned to the client that has called.
+// Errors of Invoke can be returned to the calling client.
 func TestErrorsOfInvokeOnTheirWayBack(t *testing.T) {
 	srv := newTestServer(t, testConfig{})
 	srv.handleAsk()
@@ -135,7 +135,7 @@ func TestErrorsOfInvokeOnTheirWayBack(t *testing.T) {
 	require.Equal(t, text, c.invokeError("Do", "nobody", []any{}), "no HubError: ids are not for everyone")
 }
 
-// Whoever answers for another is closed.
+// A client that completes an invocation of another client is disconnected.
 func TestAForgedAnswer(t *testing.T) {
 	causes := make(chan error, 2)
 	srv := newTestServer(t, testConfig{onDisconnected: func(_ context.Context, _ *testHub, cause error) error { causes <- cause; return nil }})
@@ -152,7 +152,7 @@ func TestAForgedAnswer(t *testing.T) {
 	c.requireNoMessages()
 }
 
-// What the application encodes and decodes with may panic, or end the goroutine: no more than the call fails.
+// Marshalers and unmarshalers of the application may panic or call runtime.Goexit: only the call fails.
 func TestInvokeWithRudeValues(t *testing.T) {
 	srv := newTestServer(t, testConfig{})
 	srv.handle("result", func(ctx context.Context, h *testHub, _ []json.RawMessage) (any, error) {
@@ -188,7 +188,7 @@ func (r misbehavingMarshaler) MarshalJSON() ([]byte, error) {
 	panic("secret")
 }
 
-// An answer behind more than twice the limit is given up, and the connection lives.
+// Invoke fails if the result is behind more input than twice InboundLimit. The connection is not closed.
 func TestInvokeBehindTooMuch(t *testing.T) {
 	s := &uploadInvokeState{err: make(chan error, 1), goOn: make(chan struct{})}
 	sys := newSystem(t, hubsys.Config{})

@@ -10,13 +10,13 @@ import (
 	"github.com/troupe-go/troupe/hubsys"
 )
 
-// answered is what came of a call of a client's method.
+// invokeResult is what hubsys.Invoke has returned.
 type invokeResult[T any] struct {
 	value T
 	err   error
 }
 
-// inquire asks on a goroutine of its own.
+// invokeAsync calls hubsys.Invoke in a goroutine.
 func invokeAsync[T any](ctx context.Context, client hubsys.Client, args ...any) <-chan invokeResult[T] {
 	answers := make(chan invokeResult[T], 1)
 	go func() {
@@ -26,7 +26,7 @@ func invokeAsync[T any](ctx context.Context, client hubsys.Client, args ...any) 
 	return answers
 }
 
-// asked makes sure that the next record asks the client, and gives the id.
+// requireAsk requires that the next message invokes the client's method "ask", and returns the invocation ID.
 func (c *testClient) requireAsk(args ...any) (id string) {
 	c.t.Helper()
 	r := c.next()
@@ -37,7 +37,7 @@ func (c *testClient) requireAsk(args ...any) (id string) {
 	return r.InvocationID
 }
 
-// asks adds an action that asks its caller.
+// handleAsk registers the action "ask", which invokes the method "ask" of its caller.
 func (srv *testServer) handleAsk() {
 	srv.handle("ask", func(ctx context.Context, h *testHub, _ []json.RawMessage) (any, error) {
 		return hubsys.Invoke[any](ctx, h.Clients().Caller(), "ask")

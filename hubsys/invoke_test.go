@@ -75,7 +75,7 @@ func TestInvocationsWithTypes(t *testing.T) {
 	require.Equal(t, "10", string(c.awaitCompletion(id).Result))
 }
 
-// With a limit of one, the client can call the hub before it answers.
+// With a limit of one parallel call, a client can call the hub before it completes an invocation.
 func TestInvokeAndTheLimit(t *testing.T) {
 	srv := newTestServer(t, testConfig{})
 	srv.handleAsk()
@@ -124,7 +124,7 @@ func TestInvokeInLifetimeMethods(t *testing.T) {
 	c.requireMessages(`{"type":7,"error":"Connection closed with an error. HubException: none of your business"}`)
 }
 
-// Methods of two connections ask each other's clients.
+// Hub methods of two connections invoke methods of each other's clients.
 func TestInvokeAcross(t *testing.T) {
 	srv := newTestServer(t, testConfig{})
 	srv.handle("other", func(ctx context.Context, h *testHub, args []json.RawMessage) (any, error) {
@@ -143,7 +143,7 @@ func TestInvokeAcross(t *testing.T) {
 	d.requireMessages(resultCompletion("1", "from c"))
 }
 
-// Streams ask, too, in the methods and in what they return.
+// Hub methods that return streams can invoke client methods while they stream.
 func TestInvokeInStreams(t *testing.T) {
 	sys := newSystem(t, hubsys.Config{})
 	hub := register(t, sys, func(context.Context) (*invokingHub, error) { return &invokingHub{}, nil }, hubsys.HubOptions{})
@@ -178,7 +178,7 @@ func (h *invokingHub) Answers(ctx context.Context, n int) namedSequence {
 	}
 }
 
-// An answer may be as large as any message.
+// A result may be as large as any message.
 func TestALargeAnswer(t *testing.T) {
 	srv := newTestServer(t, testConfig{HubOptions: hubsys.HubOptions{MaximumReceiveMessageSize: hubsys.Unlimited, InboundLimit: 64 << 10}})
 	c, id := dialWithID(t, srv.url, nil)
@@ -204,7 +204,7 @@ func TestShutdownWhileAClientIsAsked(t *testing.T) {
 	require.ErrorIs(t, receive(t, a).err, hubsys.ErrGone)
 }
 
-// A method with a stream from its client can shut the system down, and its context goes on until it returns.
+// A method with a client stream can shut down the System, and its context is not canceled until the method returns.
 func TestShutdownInsideACallWithAnUpload(t *testing.T) {
 	for _, method := range []string{"Take", "TakeChannel"} {
 		t.Run(method, func(t *testing.T) {

@@ -114,7 +114,7 @@ func TestWhatOnDisconnectedIsTold(t *testing.T) {
 				},
 				onDisconnected: func(ctx context.Context, h *testHub, cause error) error {
 					item, _ := h.Call().Items().Load("item")
-					// Whatever is sent to the caller now goes nowhere, and is no error.
+					// A send to the caller is discarded now, without an error.
 					err := h.Clients().Caller().Send(ctx, "too late")
 					events <- event{errors.Join(cause, err), h.Call().ConnectionID(), item}
 					return errors.New("is logged")
@@ -176,7 +176,7 @@ func TestAClientThatLeavesDuringOnConnected(t *testing.T) {
 	}
 }
 
-// Abort lets through what was sent before, and nothing after.
+// Abort delivers what was sent before it, and nothing that is sent after it.
 func TestAbort(t *testing.T) {
 	srv := newTestServer(t, testConfig{})
 	srv.handle("abort", func(ctx context.Context, h *testHub, _ []json.RawMessage) (any, error) {
@@ -248,7 +248,7 @@ func TestThePrincipalOfAConnection(t *testing.T) {
 	require.Equal(t, `"  map[]"`, dial(t, anonymous.url+"?user=ada").do("who"))
 }
 
-// byHeader authenticates by the header User.
+// authenticateByHeader takes the user from the header User.
 func authenticateByHeader(r *http.Request) (*hubsys.Principal, error) {
 	switch user := r.Header.Get("User"); user {
 	case "":
@@ -284,7 +284,7 @@ func TestAConnectionBelongsToWhoHasNegotiatedIt(t *testing.T) {
 	_, status, err = tryDialSocket(t, srv.url+"?id="+token, dialOptions{})
 	require.Error(t, err)
 	require.Equal(t, http.StatusUnauthorized, status)
-	// It is still there for the one it belongs to.
+	// The user who has negotiated the connection can still open it.
 	c := dialWith(t, srv.url+"?id="+token, dialOptions{header: ada})
 	c.requireNoMessages()
 }
@@ -318,7 +318,7 @@ func TestAbortInOnConnected(t *testing.T) {
 	require.Empty(t, disconnected)
 }
 
-// Whatever OnDisconnected does, the connection leaves its groups and its user, and the system can end.
+// A connection leaves its groups and its user, and Shutdown succeeds, even if OnDisconnected does not return normally.
 func TestOnDisconnectedThatDoesNotReturn(t *testing.T) {
 	for name, end := range map[string]func() error{
 		"panic":  func() error { panic("in OnDisconnected") },

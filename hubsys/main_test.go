@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestMain lets more tests run in parallel than there are processors, unless -parallel says otherwise: most parallel tests wait for timeouts.
+// TestMain raises the number of parallel tests, unless -parallel is set: parallel tests mostly wait for timeouts.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	isSet := false

@@ -16,7 +16,7 @@ import (
 	"github.com/troupe-go/troupe/hubsys"
 )
 
-// discover registers a hub and gives what is wrong with it, a line each, without the name of the type.
+// registrationFaults registers a hub, and returns the lines of the error without the name of the type.
 func registrationFaults[H any, P interface {
 	*H
 	hubsys.Instance
@@ -36,7 +36,7 @@ type namedString string
 
 type point struct{ X, Y int }
 
-// wide has a method of every form that is accepted.
+// callableHub has a method of each signature that is accepted.
 type callableHub struct{ hubsys.Hub }
 
 func (*callableHub) Nothing()                                          {}
@@ -100,7 +100,7 @@ func TestEverySignatureThatCanBeCalled(t *testing.T) {
 		{"Größe", nil, `"Größe"`},
 		{"gRÖSSE", nil, ""},
 		{"gRÖßE", nil, `"Größe"`},
-		// What is not for clients.
+		// These cannot be called.
 		{"unexported", nil, ""},
 		{"ErrorInterface", nil, ""},
 		{"OnConnected", nil, ""},
@@ -184,7 +184,7 @@ func TestElementsOfMethodsThatAreWrong(t *testing.T) {
 		hubsys.Method{Func: (*base).Overridden, Name: "z", Hidden: true}))
 }
 
-// chatty has methods that Go calls by itself, and lifetime methods that are spelled as elsewhere.
+// wellKnownMethodsHub has methods that the standard library calls, and lifetime methods with the names that other frameworks use.
 type wellKnownMethodsHub struct{ hubsys.Hub }
 
 func (*wellKnownMethodsHub) String() string               { return "" }
@@ -216,7 +216,7 @@ func TestHiddenMethodsAreNotLookedAt(t *testing.T) {
 	)...))
 }
 
-// A Close that does not return an error would never be called by us, but by every client.
+// A Close without a result is not an io.Closer: the System would not call it, and clients could.
 type closeWithoutErrorHub struct{ hubsys.Hub }
 
 func (*closeWithoutErrorHub) Close() {}
@@ -298,8 +298,7 @@ func TestMethodsOfAHubEmbeddedByPointerAreInherited(t *testing.T) {
 	require.Equal(t, `"base"`, string(c.invoke("Inherited").Result))
 }
 
-// service is what a hub may embed without a thought. Its methods are as small as they get: the compiler inlines them into what it
-// makes to promote them.
+// service is embedded in hubs. Its methods are so small that the compiler inlines them into the wrappers that promote them.
 type service struct{ n int }
 
 func (s *service) Number() int { return s.n }
@@ -357,7 +356,7 @@ func TestMethodsOfOtherEmbeddedTypesAreNotPublished(t *testing.T) {
 	require.Empty(t, registrationFaults[withMutex](t, hidden((*withMutex).Lock, (*withMutex).TryLock, (*withMutex).Unlock)...))
 }
 
-// Of two embedded types that have a method, the one that lies less deep is promoted.
+// If two embedded types have a method of the same name, the one at the shallower depth is promoted.
 type (
 	deepHub struct{ base }
 	shallow struct{}
@@ -381,7 +380,7 @@ func TestWhichOfTwoEmbeddedTypesAMethodComesFrom(t *testing.T) {
 	assert.Equal(t, []string{embeddedMethodFault("Copy", "hubsys_test.deepNone"), embeddedMethodFault("Nothing", "hubsys_test.deepNone")}, registrationFaults[hubWins](t), "Number is the hub's")
 }
 
-// generic is a hub with a type parameter: all its methods are made by the compiler.
+// generic is a hub with a type parameter, so that the compiler generates all its methods.
 type generic[T any] struct {
 	hubsys.Hub
 	service
@@ -399,7 +398,7 @@ func TestAHubCanBeGeneric(t *testing.T) {
 	require.Equal(t, `"overridden"`, string(c.invoke("Number").Result))
 }
 
-// closing embeds something that is closed by whoever owns it, and not after each call.
+// embeddedCloserHub embeds an io.Closer, which must not be closed after each call.
 type embeddedCloserHub struct {
 	hubsys.Hub
 	io.Closer

@@ -93,7 +93,7 @@ func TestWhichPathsReachAnEndpoint(t *testing.T) {
 	}
 }
 
-// Behind StripPrefix, paths need not begin with a slash, whatever clients ask for.
+// Behind http.StripPrefix, a path may lack its leading slash.
 func TestNoPathIsTooOdd(t *testing.T) {
 	sys := newSystem(t, hubsys.Config{})
 	hub := register(t, sys, func(context.Context) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
@@ -106,17 +106,17 @@ func TestNoPathIsTooOdd(t *testing.T) {
 	}
 }
 
-// The defaults that can be seen from outside without waiting for half a minute.
+// TestDefaults checks the defaults that need no long waits.
 func TestDefaults(t *testing.T) {
 	srv := newTestServer(t, testConfig{})
 	c := dial(t, srv.url)
-	// 32768 bytes is the largest message, its separator included.
+	// The largest message has 32768 bytes, including its separator.
 	fits := invocation("fits", "Echo", "")
 	fits = strings.Replace(fits, `[""]`, `["`+strings.Repeat("x", 32768-1-len(fits))+`"]`, 1)
 	require.Len(t, fits, 32767)
 	c.send(fits)
 	require.Equal(t, "fits", c.next().InvocationID)
-	// One call at a time.
+	// MaximumParallelInvocationsPerClient is one.
 	both := make(chan struct{}, 2)
 	srv.handle("alone", func(context.Context, *testHub, []json.RawMessage) (any, error) {
 		both <- struct{}{}

@@ -16,7 +16,7 @@ import (
 	troupev1 "github.com/troupe-go/troupe/proto/troupe/v1"
 )
 
-// line finds the line of a log that has all the parts, when the world has come to its end.
+// findLogLine shuts down the System, and returns the line of its log that contains all the parts.
 func (srv *testServer) findLogLine(parts ...string) string {
 	srv.t.Helper()
 	require.NoError(srv.t, srv.sys.Shutdown(srv.t.Context()))
@@ -33,7 +33,7 @@ lines:
 	return ""
 }
 
-// readAll sends text and reads until the server has closed the connection.
+// sendAndReadAll sends a text, and reads until the server closes the connection.
 func sendAndReadAll(c *testClient, text string) {
 	c.sendRaw(text)
 	for {
@@ -102,7 +102,7 @@ func TestARequestOfAnotherUserIsLogged(t *testing.T) {
 	srv.findLogLine("level=DEBUG", "a request was refused", "status=403", "negotiated by another user")
 }
 
-// Who calls Shutdown, too, waits no longer than it wants.
+// A second Shutdown returns at the deadline of its own context.
 func TestAnotherShutdownHasADeadlineOfItsOwn(t *testing.T) {
 	requireNoLeaks(t)
 	inside, goOn := make(chan struct{}), make(chan struct{})

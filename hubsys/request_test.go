@@ -54,7 +54,7 @@ func TestQueryIsReadWithoutRegardToCase(t *testing.T) {
 	s := newRequest(httptest.NewRequest(http.MethodGet, "/?Access_Token=x&one=1&one=2", nil), WebSockets)
 	require.Equal(t, "x", s.Query("access_token"))
 	require.Equal(t, "1", s.Query("ONE"))
-	// Which value is the first does not change from one look to the next.
+	// The first value is always the same.
 	s = newRequest(httptest.NewRequest(http.MethodGet, "/?key=first&KEY=second&Key=third", nil), WebSockets)
 	for range 100 {
 		require.Equal(t, "first", s.Query("key"))

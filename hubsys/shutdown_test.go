@@ -24,8 +24,8 @@ import (
 
 const reconnectJSON = `{"type":7,"allowReconnect":true}`
 
-// noLeaks makes sure that the test leaves no goroutine behind. It comes first, so that it looks last. It looks for some seconds,
-// because protoactor keeps a goroutine for a second behind a dead letter.
+// requireNoLeaks requires that the test leaks no goroutine. It has to be called first, so that it checks after all other cleanups. It
+// retries for some seconds, because protoactor keeps a goroutine for a second after a dead letter.
 func requireNoLeaks(t *testing.T) {
 	t.Helper()
 	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
@@ -172,7 +172,7 @@ func TestAForeignActorSystemIsLeftAsItWas(t *testing.T) {
 	require.Equal(t, "still here", answer)
 }
 
-// registered are the addresses of all processes of an actor system.
+// registeredPIDs returns the IDs of all processes of an actor system.
 func registeredPIDs(system *actor.ActorSystem) map[string]bool {
 	ids := map[string]bool{}
 	for _, bucket := range system.ProcessRegistry.LocalPIDs.LocalPIDs {
@@ -207,7 +207,7 @@ func TestShutdownThatIsCutShort(t *testing.T) {
 	srv.shutdownMayFail = true
 }
 
-// A client that does not answer is cut off when the context ends.
+// A client that does not answer the close message is disconnected when the context of Shutdown ends.
 func TestShutdownCutsDeafClients(t *testing.T) {
 	requireNoLeaks(t)
 	srv := newTestServer(t, testConfig{EndpointOptions: hubsys.EndpointOptions{CloseTimeout: time.Hour}})
@@ -236,7 +236,7 @@ func TestACallMayShutDownItsSystem(t *testing.T) {
 	require.NoError(t, receive(t, results))
 }
 
-// With the call's own context, which ends when its connection is closed.
+// The context of the call, which ends when its connection is closed, does not abort the shutdown.
 func TestACallMayShutDownItsSystemWithItsOwnContext(t *testing.T) {
 	requireNoLeaks(t)
 	disconnected := make(chan error, 2)
@@ -257,7 +257,7 @@ func TestACallMayShutDownItsSystemWithItsOwnContext(t *testing.T) {
 	require.Len(t, disconnected, 2)
 }
 
-// http.Server.Shutdown knows nothing of WebSockets, and does not wait for them.
+// http.Server.Shutdown does not wait for WebSockets, so the System is shut down first.
 func TestShutdownTogetherWithTheServer(t *testing.T) {
 	requireNoLeaks(t)
 	sys := newSystem(t, hubsys.Config{})
@@ -278,7 +278,7 @@ func TestShutdownTogetherWithTheServer(t *testing.T) {
 	require.NoError(t, errors.Join(sys.Shutdown(ctx), server.Config.Shutdown(ctx)))
 }
 
-// A System that was never used leaves nothing, either.
+// A System that was never used leaks nothing.
 func TestShutdownOfAnIdleSystem(t *testing.T) {
 	requireNoLeaks(t)
 	for range 10 {
@@ -288,7 +288,7 @@ func TestShutdownOfAnIdleSystem(t *testing.T) {
 	}
 }
 
-// Whoever comes while the system goes is either taken leave of or refused.
+// A client that connects during Shutdown is either closed with OnDisconnected, or refused.
 func TestShutdownWhileClientsCome(t *testing.T) {
 	requireNoLeaks(t)
 	var connected, disconnected atomic.Int32

@@ -28,7 +28,7 @@ const (
 	linkSlack   = 50 * time.Millisecond // by which a link may be late and still make up for it
 )
 
-// link is a way to the server on which what comes from there is throttled, for all connections of it together.
+// throttledLink is a TCP proxy that throttles what the server sends, for all its connections together.
 type throttledLink struct {
 	client *http.Client // dials over it
 
@@ -39,7 +39,7 @@ type throttledLink struct {
 	done     chan struct{}
 }
 
-// newLink opens a link to the server of an address, and gives it a rate, in bytes a second.
+// newThrottledLink starts a proxy to the server of a URL, with a rate in bytes per second.
 func newThrottledLink(t testing.TB, address string, rate int) *throttledLink {
 	t.Helper()
 	l := &throttledLink{rate: float64(rate), changed: make(chan struct{}), done: make(chan struct{})}
@@ -68,7 +68,7 @@ func newThrottledLink(t testing.TB, address string, rate int) *throttledLink {
 	return l
 }
 
-// connectHost is the host and port of an address.
+// hostOf returns host and port of a URL.
 func hostOf(t testing.TB, address string) string {
 	t.Helper()
 	r, err := http.NewRequest(http.MethodGet, address, nil)
@@ -76,7 +76,7 @@ func hostOf(t testing.TB, address string) string {
 	return r.URL.Host
 }
 
-// narrowSocket gives a socket small buffers and segments before it connects.
+// setSmallBuffers gives a socket small buffers and segments before it connects.
 func setSmallBuffers(_, _ string, c syscall.RawConn) (err error) {
 	return errors.Join(c.Control(func(fd uintptr) {
 		err = errors.Join(
@@ -86,7 +86,7 @@ func setSmallBuffers(_, _ string, c syscall.RawConn) (err error) {
 	}), err)
 }
 
-// join connects a client with the server until one of them leaves, or the link ends.
+// proxy connects a client with the server until one of them disconnects or the link is closed.
 func (l *throttledLink) proxy(near *net.TCPConn, server string) {
 	defer near.Close()
 	_ = near.SetWriteBuffer(linkBuffer)
@@ -109,10 +109,10 @@ func (l *throttledLink) proxy(near *net.TCPConn, server string) {
 	both.Wait()
 }
 
-// onlyReader keeps io.Copy from splicing.
+// readerOnly prevents io.Copy from using splice.
 type readerOnly struct{ io.Reader }
 
-// pass passes on what the server writes, at the rate of the link.
+// copyThrottled copies what the server writes, at the rate of the link.
 func (l *throttledLink) copyThrottled(near io.Writer, far io.Reader) {
 	b := make([]byte, linkBuffer)
 	for {
@@ -131,8 +131,8 @@ func (l *throttledLink) copyThrottled(near io.Writer, far io.Reader) {
 	}
 }
 
-// chunk is how much of one connection passes at once: ten milliseconds' worth, but few segments, so that those who share a link get even
-// shares of it.
+// chunk returns how many bytes of one connection are copied at once: those of ten milliseconds, but few segments, so that connections
+// share a link evenly.
 func (l *throttledLink) chunk() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -142,7 +142,7 @@ func (l *throttledLink) chunk() int {
 	return max(256, min(3*linkSegment, int(l.rate/100)))
 }
 
-// let waits until n bytes may pass. It returns false when the link ends. Connections are served in the order in which they come.
+// waitFor waits until n bytes may pass. It returns false when the link is closed. Connections are served in the order of their calls.
 func (l *throttledLink) waitFor(n int) bool {
 	l.mu.Lock()
 	for {
@@ -178,7 +178,7 @@ func (l *throttledLink) waitFor(n int) bool {
 	}
 }
 
-// setRate gives the link another rate: what waits is not let through at the old one any more.
+// setRate changes the rate, also for bytes that are waiting already.
 func (l *throttledLink) setRate(rate int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -187,7 +187,7 @@ func (l *throttledLink) setRate(rate int) {
 	l.changed = make(chan struct{})
 }
 
-// linkSends gives the server's connections the buffers of a link.
+// useLinkBuffers gives the server's connections the buffer sizes of a throttledLink.
 func useLinkBuffers(s *httptest.Server) { s.Listener = linkBufferListener{s.Listener} }
 
 type linkBufferListener struct{ net.Listener }
@@ -200,7 +200,7 @@ func (l linkBufferListener) Accept() (net.Conn, error) {
 	return conn, err
 }
 
-// numbered is a broadcast with a number, the time of its Send, and a payload.
+// numberedBroadcast sends broadcasts with a number, the time of the Send, and a payload.
 type numberedBroadcast struct {
 	payload string
 	start   time.Time
@@ -213,7 +213,7 @@ func newNumberedBroadcast(size int) *numberedBroadcast {
 	return n
 }
 
-// send sends number i to all, and gives the time that it took.
+// send sends number i to all clients, and returns the time that Send took.
 func (n *numberedBroadcast) send(t testing.TB, srv *testServer, i int) time.Duration {
 	t.Helper()
 	start := time.Now()
@@ -221,8 +221,8 @@ func (n *numberedBroadcast) send(t testing.TB, srv *testServer, i int) time.Dura
 	return time.Since(start)
 }
 
-// receive reads numbers first to last-1, in their order and nothing else, and gives how many came, and how long each was on its way. It can
-// be used by any goroutine.
+// receive reads the numbers from first to last-1, in order and nothing else, and returns the latency of each. It may be called from any
+// goroutine.
 func (n *numberedBroadcast) receive(c *testClient, first, last int) (latencies []time.Duration, err error) {
 	if c.unread != "" || len(c.skipped) > 0 {
 		return nil, fmt.Errorf("before the first: %q %v", c.unread, c.skipped)
@@ -240,14 +240,15 @@ func (n *numberedBroadcast) receive(c *testClient, first, last int) (latencies [
 	return latencies, nil
 }
 
-// audience are clients that read numbered broadcasts.
+// receivers are clients that read numbered broadcasts.
 type receivers struct {
 	reading   sync.WaitGroup
 	latencies [][]time.Duration // of each
 	errs      []error
 }
 
-// audience dials clients, each over a link of the caller's or over none, that read numbers 0 to last-1. Their names are their numbers.
+// dialReceivers connects clients that read the numbers from 0 to last-1. If over is not nil, it returns the link of each. The name of a
+// client is its number.
 func (n *numberedBroadcast) dialReceivers(t testing.TB, srv *testServer, clients, last int, over func() *throttledLink) *receivers {
 	t.Helper()
 	a := &receivers{latencies: make([][]time.Duration, clients), errs: make([]error, clients)}
@@ -265,7 +266,7 @@ func (n *numberedBroadcast) dialReceivers(t testing.TB, srv *testServer, clients
 	return a
 }
 
-// received waits until all have got everything.
+// requireAll requires that all clients receive all numbers.
 func (a *receivers) requireAll(t testing.TB) {
 	t.Helper()
 	a.reading.Wait()
@@ -276,7 +277,7 @@ func (a *receivers) requireAll(t testing.TB) {
 
 var ping = []byte(`{"type":6}` + separator)
 
-// receiveMessage reads a message of the WebSocket, which holds whole records.
+// receiveMessage reads a WebSocket message, which consists of whole records.
 func (n *numberedBroadcast) receiveMessage(ctx context.Context, ws *websocket.Conn, r *bufio.Reader, first int, latencies []time.Duration) ([]time.Duration, error) {
 	_, message, err := ws.Reader(ctx)
 	if err != nil {
@@ -308,7 +309,7 @@ func (n *numberedBroadcast) receiveMessage(ctx context.Context, ws *websocket.Co
 	}
 }
 
-// percentile is the time that a share of many did not exceed; it sorts them.
+// percentile sorts the times, and returns the one that a share of them does not exceed.
 func percentile(times []time.Duration, share float64) time.Duration {
 	slices.Sort(times)
 	return times[min(len(times)-1, int(share*float64(len(times))))]
@@ -321,7 +322,7 @@ func sum(times []time.Duration) (all time.Duration) {
 	return all
 }
 
-// losses are the causes for which clients were disconnected, by their names, which they give in their query.
+// disconnectRecorder records why clients were disconnected, by the names in their queries.
 type disconnectRecorder struct {
 	mu     sync.Mutex
 	causes map[string]error
@@ -332,7 +333,7 @@ func newDisconnectRecorder(clients int) *disconnectRecorder {
 	return &disconnectRecorder{causes: map[string]error{}, names: make(chan string, clients)}
 }
 
-// disconnected is for a setup.
+// disconnected is a testConfig.onDisconnected.
 func (l *disconnectRecorder) disconnected(_ context.Context, h *testHub, cause error) error {
 	name := h.Call().Request().Query("name")
 	l.mu.Lock()
@@ -342,7 +343,7 @@ func (l *disconnectRecorder) disconnected(_ context.Context, h *testHub, cause e
 	return nil
 }
 
-// all gives the causes by name so far.
+// allCauses returns the causes so far, by name.
 func (l *disconnectRecorder) allCauses() map[string]error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

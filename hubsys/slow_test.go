@@ -14,7 +14,7 @@ import (
 	"github.com/troupe-go/troupe/hubsys"
 )
 
-// However long a loop of sends is, clients that are as fast as most are not disconnected: senders wait for them.
+// A long loop of sends does not disconnect clients that are as fast as most clients: the sender waits for them.
 func TestALoopOfSendsOverSlowLinksDisconnectsNobody(t *testing.T) {
 	const clients, sends, size, rate = max(2, manyClients/50), 10_000 / raceFactor, 1000, 10_000_000 / 8
 	lost := newDisconnectRecorder(clients)
@@ -32,7 +32,7 @@ func TestALoopOfSendsOverSlowLinksDisconnectsNobody(t *testing.T) {
 	require.Empty(t, lost.allCauses())
 }
 
-// If all are slow because they share what is slow, nobody is a slow client.
+// If all clients are equally slow because they share a slow link, none is disconnected.
 func TestASharedLinkIsNobodysFault(t *testing.T) {
 	const clients, size, perClient = manyClients / 10, 10_000, 40 << 20 / 100 // bytes a second
 	const sends = 3 * perClient / size                                        // for three seconds
@@ -54,7 +54,7 @@ func TestASharedLinkIsNobodysFault(t *testing.T) {
 	require.Empty(t, lost.allCauses())
 }
 
-// One client that is slower than the others costs its senders a second in all, and the others nothing else.
+// One client that is slower than the others delays senders by a second at most, and does not affect the other clients otherwise.
 func TestOneSlowClientAmongMany(t *testing.T) {
 	for _, rate := range []int{0, 10 << 10, 100 << 10, 600 << 10} {
 		t.Run(fmt.Sprint(rate>>10, "KiB/s"), func(t *testing.T) { oneSlowClient(t, rate) })
@@ -119,7 +119,7 @@ func oneSlowClient(t *testing.T, rate int) {
 	require.Less(t, held, 2*time.Second+5*time.Second)
 }
 
-// A large result takes as long as its client's link needs, and what is broadcast meanwhile is neither lost nor held.
+// While a client downloads a large result over a slow link, broadcasts are neither lost nor delayed.
 func TestABroadcastBesideASlowDownload(t *testing.T) {
 	const rate, pace, size = 300 << 10, 100 * time.Millisecond, 100
 	const length = 4 << 20 / raceFactor
@@ -182,7 +182,7 @@ func TestABroadcastBesideASlowDownload(t *testing.T) {
 	require.Empty(t, lost.allCauses())
 }
 
-// isSlow reports whether a client was disconnected because it was slow.
+// isSlowClientError reports whether a client was disconnected because it was slow.
 func isSlowClientError(cause error) bool {
 	return errors.Is(cause, hubsys.ErrSlowClient) || errors.Is(cause, hubsys.ErrSendTimeout)
 }

@@ -16,13 +16,13 @@ import (
 	"github.com/troupe-go/troupe/hubsys"
 )
 
-// studio is a hub of streams.
+// streamHub is a hub whose methods take and return streams.
 type streamHub struct {
 	hubsys.Hub
 	s *streamState
 }
 
-// stage is what the methods of a studio share with their test.
+// streamState is shared by a test and the methods of its streamHub.
 type streamState struct {
 	sys          *hubsys.System
 	mu           sync.Mutex
@@ -39,7 +39,7 @@ func (s *streamState) note(format string, args ...any) {
 	s.notes = append(s.notes, fmt.Sprintf(format, args...))
 }
 
-// newStage serves a studio.
+// newStreamServer serves a streamHub.
 func newStreamServer(t *testing.T, options hubsys.HubOptions) (s *streamState, url string) {
 	t.Helper()
 	s = &streamState{done: make(chan struct{}), feed: make(chan int)}
@@ -73,7 +73,7 @@ func collectChannel[T any](items <-chan T) (list []T) {
 	return list
 }
 
-// Parameters in every order.
+// These methods take streams among their parameters.
 
 func (*streamHub) ContextFirst(ctx context.Context, a int, s iter.Seq2[string, error], b string, c <-chan int, d bool) (string, error) {
 	var numbers []int
@@ -110,7 +110,7 @@ func (*streamHub) Named(a namedSequence, b namedChannel) (string, error) {
 
 func (*streamHub) OnlyStream(s <-chan []byte) string { return fmt.Sprintf("%s", collectChannel(s)) }
 
-// Streams back.
+// These methods return streams.
 
 func (*streamHub) Count(ctx context.Context, n int) iter.Seq2[int, error] {
 	return func(yield func(int, error) bool) {
@@ -182,7 +182,7 @@ func (*streamHub) Fails(after int, how string) iter.Seq2[int, error] {
 			panic(hubsys.Errorf("for you"))
 		case "goexit":
 			runtime.Goexit()
-		case "canceled": // though nobody has canceled
+		case "canceled": // without a cancel of the client
 			yield(0, context.Canceled)
 		}
 	}
@@ -215,13 +215,13 @@ func (h *streamHub) Cleanup(ctx context.Context) iter.Seq2[int, error] {
 	}
 }
 
-// Both ways.
+// These methods take and return streams.
 
 func (*streamHub) EchoSequence(items iter.Seq2[point, error]) iter.Seq2[point, error] { return items }
 
 func (*streamHub) EchoChannel(items <-chan point) <-chan point { return items }
 
-// LateEcho returns when its upload has failed.
+// LateEcho returns its upload after the upload has failed.
 func (*streamHub) LateEcho(ctx context.Context, items <-chan int) <-chan int {
 	<-ctx.Done()
 	collectChannel(items)
@@ -241,7 +241,7 @@ func (*streamHub) Double(ctx context.Context, items <-chan int, by int) iter.Seq
 	}
 }
 
-// What a test wants.
+// These methods call a function of the test.
 
 func (h *streamHub) Take(ctx context.Context, items iter.Seq2[int, error]) (any, error) {
 	return h.s.readSequence(ctx, items)
@@ -251,7 +251,7 @@ func (h *streamHub) TakeChannel(ctx context.Context, items <-chan int) (any, err
 	return h.s.readChannel(ctx, items)
 }
 
-// rude is decoded and encoded by code that may misbehave.
+// misbehavingJSON is a value whose UnmarshalJSON fails as the value says.
 type misbehavingJSON string
 
 func (r *misbehavingJSON) UnmarshalJSON(b []byte) error {
@@ -301,13 +301,13 @@ func withStreams(record string, streams []string) string {
 	return strings.TrimSuffix(record, "}") + `,"streamIds":` + string(b) + "}"
 }
 
-// part is an item of a stream.
+// streamItem returns an item of a stream as JSON.
 func streamItem(stream string, value any) string {
 	b, _ := json.Marshal(value)
 	return fmt.Sprintf(`{"type":2,"invocationId":%q,"item":%s}`, stream, b)
 }
 
-// over ends a stream, as clients and the server do.
+// completion returns the message that ends a stream.
 func completion(stream string) string { return fmt.Sprintf(`{"type":3,"invocationId":%q}`, stream) }
 
 func errorCompletion(stream, text string) string {
@@ -321,7 +321,7 @@ func resultCompletion(id string, result any) string {
 	return fmt.Sprintf(`{"type":3,"invocationId":%q,"result":%s}`, id, b)
 }
 
-// reads makes sure that these are the next records.
+// requireMessages requires that these are the next messages.
 func (c *testClient) requireMessages(records ...string) {
 	c.t.Helper()
 	for _, want := range records {

@@ -88,7 +88,7 @@ func TestStreamsThatAreCanceled(t *testing.T) {
 	require.Equal(t, []string{"cleaned up"}, s.notes)
 }
 
-// A stream that is always ready ends as well.
+// A stream without pauses can be canceled, too.
 func TestAStreamWithoutEndIsCanceled(t *testing.T) {
 	_, url := newStreamServer(t, hubsys.HubOptions{OutboxLimit: 64 << 10})
 	c := dial(t, url)
@@ -123,7 +123,7 @@ func TestStreamsWithOneID(t *testing.T) {
 	c.requireNoMessages()
 }
 
-// Calls run beside streams, with a limit of one.
+// Streams that have started do not count towards the limit of parallel calls.
 func TestCallsBesideStreams(t *testing.T) {
 	s, url := newStreamServer(t, hubsys.HubOptions{})
 	c := dial(t, url)
@@ -183,7 +183,7 @@ func TestManyStreams(t *testing.T) {
 	clients.Wait()
 }
 
-// A client that does not read is not sent without limit, and its streams end with it.
+// A stream to a client that does not read is paused, and ends when the client disconnects.
 func TestASlowClientOfAStream(t *testing.T) {
 	requireNoLeaks(t)
 	sys := newSystem(t, hubsys.Config{})
@@ -258,7 +258,7 @@ func TestStreamsBothWays(t *testing.T) {
 	c.requireNoMessages()
 }
 
-// A channel that is cut off by the client's error does not look as if it had ended.
+// A channel that is closed because of the client's error completes the stream back to the client with that error.
 func TestAnEchoedChannelThatFails(t *testing.T) {
 	_, url := newStreamServer(t, hubsys.HubOptions{})
 	c := dial(t, url)

@@ -111,7 +111,7 @@ func TestUploadsThatFail(t *testing.T) {
 	}
 }
 
-// A method can end before its streams, and read them afterwards: it gets the reason why there is no more.
+// A method may return before its uploads end. Reading them afterwards returns the reason why they have ended.
 func TestUploadsAfterTheReturn(t *testing.T) {
 	s, url := newStreamServer(t, hubsys.HubOptions{})
 	later := make(chan error, 1)
@@ -144,7 +144,7 @@ func TestUploadsAfterTheReturn(t *testing.T) {
 	c.requireNoMessages()
 }
 
-// A sequence goes on where it was left, and its end stays its end.
+// A second loop over a sequence continues after the first one, and a sequence that has ended remains ended.
 func TestASequenceThatIsReadTwice(t *testing.T) {
 	s, url := newStreamServer(t, hubsys.HubOptions{})
 	s.readSequence = func(_ context.Context, items iter.Seq2[int, error]) (any, error) {
@@ -171,7 +171,7 @@ func TestASequenceThatIsReadTwice(t *testing.T) {
 	c.requireMessages(resultCompletion("1", [][]int{{1}, {2}, {3, 4}, nil}))
 }
 
-// A stream that has failed does not look whole when it is read again.
+// A sequence that has failed returns the error again when it is read again.
 func TestAFailedSequenceThatIsReadTwice(t *testing.T) {
 	s, url := newStreamServer(t, hubsys.HubOptions{})
 	s.readSequence = func(_ context.Context, items iter.Seq2[int, error]) (any, error) {
@@ -188,7 +188,7 @@ func TestAFailedSequenceThatIsReadTwice(t *testing.T) {
 	c.requireMessages(resultCompletion("3", "Failed to bind Stream message., Failed to bind Stream message."))
 }
 
-// Several goroutines share the items among them.
+// Several goroutines that read one sequence share its items.
 func TestASequenceThatIsReadConcurrently(t *testing.T) {
 	s, url := newStreamServer(t, hubsys.HubOptions{StreamBufferCapacity: 3})
 	read := func(ctx context.Context, each func() ([]int, error)) (any, error) {
@@ -228,7 +228,7 @@ func TestASequenceThatIsReadConcurrently(t *testing.T) {
 	}
 }
 
-// The channel of a call that is canceled, or whose connection goes, is closed behind the end of the context.
+// When a call is canceled or its connection ends, the context ends before the channel of the upload is closed.
 func TestAnUploadIsCutOff(t *testing.T) {
 	requireNoLeaks(t)
 	s, url := newStreamServer(t, hubsys.HubOptions{})
@@ -260,7 +260,7 @@ func TestAnUploadIsCutOff(t *testing.T) {
 	}
 }
 
-// A method that takes no context knows nothing of a cancel, whether it runs or waits: its streams go on.
+// A cancel does not affect the uploads of a method that takes no context.
 func TestAnUploadToAMethodWithoutAContextIsCanceled(t *testing.T) {
 	s, url := newStreamServer(t, hubsys.HubOptions{})
 	goOn, started := make(chan struct{}), make(chan struct{})
@@ -277,7 +277,7 @@ func TestAnUploadToAMethodWithoutAContextIsCanceled(t *testing.T) {
 	c.requireMessages(resultCompletion("2", 0))
 }
 
-// What the application decodes with may panic: the log says where.
+// A panic of an unmarshaler of the application is logged with its stack.
 func TestPanicsInUploadsAreLogged(t *testing.T) {
 	for _, method := range []string{"RudeSequence", "RudeChannel"} {
 		t.Run(method, func(t *testing.T) {

@@ -41,7 +41,7 @@ func TestValuesOfMethods(t *testing.T) {
 	}
 }
 
-// A number that MessagePack cannot hold fails the call or the Send that it is in, and nothing else.
+// A number that MessagePack cannot represent fails only the call or the Send that contains it.
 func TestNumbersThatMessagePackCannotHold(t *testing.T) {
 	sys := newSystem(t, hubsys.Config{})
 	hub := register(t, sys, func(context.Context) (*valuesHub, error) { return &valuesHub{}, nil }, hubsys.HubOptions{EnableDetailedErrors: true})
