@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// guest is a client.
+// testClient is a client of a testServer over event streams or long polling.
 type testClient struct {
 	*testServer
 	id, token string
@@ -55,7 +55,7 @@ func (c *testClient) post(body string) httpResult {
 	return c.do(http.MethodPost, c.path(), body, c.withHeader("Content-Type", "text/plain;charset=UTF-8"))
 }
 
-// posting posts in the background.
+// postInBackground sends a POST in a goroutine.
 func (c *testClient) postInBackground(body io.Reader) (done chan httpResult) {
 	done = make(chan httpResult, 1)
 	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
@@ -66,7 +66,7 @@ func (c *testClient) postInBackground(body io.Reader) (done chan httpResult) {
 	return done
 }
 
-// say posts what is then taken.
+// mustPost sends a POST that succeeds.
 func (c *testClient) mustPost(text string) {
 	c.t.Helper()
 	c.post(text).requireText(c.t, http.StatusOK, "")
@@ -82,7 +82,7 @@ func (c *testClient) delete() httpResult {
 	return c.do(http.MethodDelete, c.path(), "", c.header)
 }
 
-// polling polls in the background, and returns when that poll waits.
+// pollInBackground sends a poll in a goroutine, and returns when the server has begun to wait for messages.
 func (c *testClient) pollInBackground() (done chan httpResult, abort context.CancelFunc) {
 	c.t.Helper()
 	done = make(chan httpResult, 1)
@@ -97,7 +97,7 @@ func (c *testClient) pollInBackground() (done chan httpResult, abort context.Can
 	return done, cancel
 }
 
-// begin opens a connection that polls.
+// startPolling sends the first poll, which opens the connection.
 func (c *testClient) startPolling() {
 	c.t.Helper()
 	a := c.poll()
@@ -106,7 +106,7 @@ func (c *testClient) startPolling() {
 	c.isPolling = true
 }
 
-// visit opens a connection that polls, handshake included.
+// connectPolling opens a long polling connection and completes its handshake.
 func (s *testServer) connectPolling(header http.Header) *testClient {
 	s.t.Helper()
 	c := s.negotiate(header)
@@ -116,7 +116,7 @@ func (s *testServer) connectPolling(header http.Header) *testClient {
 	return c
 }
 
-// got polls until records have come, and nothing else.
+// requireMessages polls until it has received these messages, and nothing else.
 func (c *testClient) requireMessages(records ...string) {
 	c.t.Helper()
 	var all string
@@ -128,7 +128,7 @@ func (c *testClient) requireMessages(records ...string) {
 	require.Equal(c.t, strings.Join(records, separator)+separator, all)
 }
 
-// events is an event stream.
+// eventStream is the client's end of an event stream.
 type eventStream struct {
 	t        testing.TB
 	response *http.Response
@@ -136,7 +136,7 @@ type eventStream struct {
 	cancel   context.CancelFunc
 }
 
-// stream opens an event stream.
+// openEvents opens an event stream.
 func (c *testClient) openEvents() *eventStream {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*testTimeout)
@@ -153,7 +153,7 @@ func (c *testClient) openEvents() *eventStream {
 	return e
 }
 
-// attend opens a connection with an event stream, handshake included.
+// connectEvents opens a connection with an event stream and completes its handshake.
 func (s *testServer) connectEvents(header http.Header) (*testClient, *eventStream) {
 	s.t.Helper()
 	c := s.negotiate(header)
@@ -170,7 +170,7 @@ func (e *eventStream) line() string {
 	return line
 }
 
-// next reads an event that has one line.
+// next reads an event of one line.
 func (e *eventStream) next() string {
 	e.t.Helper()
 	line := e.line()
@@ -179,7 +179,7 @@ func (e *eventStream) next() string {
 	return line[6 : len(line)-2]
 }
 
-// got reads events until records have come, and nothing else.
+// requireMessages reads events until it has received these messages, and nothing else.
 func (e *eventStream) requireMessages(records ...string) {
 	e.t.Helper()
 	var all strings.Builder
@@ -192,7 +192,7 @@ func (e *eventStream) requireMessages(records ...string) {
 	require.Equal(e.t, strings.Join(records, separator)+separator, all.String())
 }
 
-// eof makes sure that the stream has ended in order.
+// requireEOF requires that the stream ends without an error and without further events.
 func (e *eventStream) requireEOF() {
 	e.t.Helper()
 	b, err := io.ReadAll(e.r)
@@ -212,7 +212,7 @@ func invocation(target string, args ...any) string {
 	return fmt.Sprintf(`{"type":1,"target":%q,"arguments":%s}`, target, m.Arguments)
 }
 
-// items is a whole stream.
+// streamItems returns the messages of a stream of n items.
 func streamItems(id string, n int) (records []string) {
 	for i := range n {
 		records = append(records, fmt.Sprintf(`{"type":2,"invocationId":%q,"item":%d}`, id, i))
@@ -220,7 +220,7 @@ func streamItems(id string, n int) (records []string) {
 	return append(records, fmt.Sprintf(`{"type":3,"invocationId":%q}`, id))
 }
 
-// deaf opens an event stream with small buffers that nobody reads.
+// openUnreadEvents opens an event stream with small buffers that the test does not read.
 func (c *testClient) openUnreadEvents() *rawConn {
 	c.t.Helper()
 	h := &socketServer{t: c.t, addr: c.server.Listener.Addr().String()}
@@ -230,13 +230,13 @@ func (c *testClient) openUnreadEvents() *rawConn {
 	return p
 }
 
-// reads opens an event stream whatever comes of which is read.
+// openDrainedEvents opens an event stream whose events are read and discarded.
 func (c *testClient) openDrainedEvents() {
 	p := c.openUnreadEvents()
 	go func() { _, _ = io.Copy(io.Discard, p.conn) }()
 }
 
-// converse makes a call of every kind. next is what comes next from the server.
+// testCalls makes calls of all kinds. The function next returns the next messages from the server.
 func testCalls(c *testClient, next func() string) {
 	t := c.t
 	var pending []string
@@ -295,7 +295,7 @@ func testCalls(c *testClient, next func() string) {
 	want(completionJSON("6", "null"))
 }
 
-// data checks a poll that has brought something.
+// requirePolled requires the response of a poll with messages, and returns them.
 func (a httpResult) requirePolled(t testing.TB) string {
 	t.Helper()
 	require.NoError(t, a.err)
@@ -313,7 +313,7 @@ func (a httpResult) requireUncached(t testing.TB) {
 	require.Equal(t, []string{"Thu, 01 Jan 1970 00:00:00 GMT"}, a.header["Expires"])
 }
 
-// over checks a poll that says that the connection has ended.
+// requireClosed requires the response of a poll that says that the connection is closed.
 func (a httpResult) requireClosed(t testing.TB) {
 	t.Helper()
 	a.requireText(t, http.StatusNoContent, "")

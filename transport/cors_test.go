@@ -18,7 +18,7 @@ import (
 
 const allowedPage = "https://app.example"
 
-// cors are the headers of an answer that are about origins.
+// corsHeaders returns the CORS headers of a response.
 func (a httpResult) corsHeaders() map[string]string {
 	m := map[string]string{}
 	for name, values := range a.header {
@@ -93,7 +93,7 @@ func TestPreflights(t *testing.T) {
 	}
 }
 
-// Without AllowedOrigins, CORS is left to the application.
+// Without AllowedOrigins, the endpoint sets no CORS headers.
 func TestWithoutAllowedOrigins(t *testing.T) {
 	s := newTestServer(t, testConfig{unopened: 1})
 	for _, path := range []string{"/test/negotiate", "/test"} {
@@ -114,7 +114,7 @@ func TestAnOPTIONSThatIsNoPreflight(t *testing.T) {
 	s.do(http.MethodOptions, "/test/negotiate", "", nil).requireText(t, http.StatusMethodNotAllowed, "")
 }
 
-// Every answer says the same, errors included: else a page could not tell them apart.
+// All responses have the same CORS headers, including errors: otherwise a page could not read the status.
 func TestAnswersToPagesOfOtherOrigins(t *testing.T) {
 	for _, test := range []struct {
 		name        string
@@ -202,7 +202,7 @@ func TestCookiesOfEventStreamsAndPolls(t *testing.T) {
 
 var errUnauthenticated = errors.New("nobody comes in here")
 
-// Who may open a WebSocket from elsewhere is who CORS lets in, and nobody else.
+// An origin may open a WebSocket if and only if CORS allows it.
 func TestWebSocketsAndCORSAgree(t *testing.T) {
 	host := rapid.SampledFrom([]string{"app.example", "APP.example", "other.example", "app.example.evil", "[::1]", "a@app.example", "localhost", "xn--caf-dma.example"})
 	port := rapid.SampledFrom([]string{"", ":80", ":443", ":8080"})

@@ -16,14 +16,14 @@ import (
 	"github.com/troupe-go/troupe/transport"
 )
 
-// door is an endpoint whose connections the test makes.
+// testEndpoint is an endpoint whose sessions are created by the test.
 type testEndpoint struct {
 	*transport.Endpoint
 	authenticate func(*http.Request) (transport.Identity, error)
 	accept       func(link.Transport) (hubSession, error)
 }
 
-// anySession is one over either kind of link.
+// hubSession is a session over any kind of transport.
 type hubSession interface {
 	link.SocketSession
 	link.FetchSession
@@ -72,7 +72,7 @@ func (e *testEndpoint) negotiate(t testing.TB) (token string) {
 	return n.ConnectionToken
 }
 
-// knock makes a request of a door in the background.
+// serve serves a request in a goroutine.
 func (e *testEndpoint) serve(ctx context.Context, w http.ResponseWriter, method, token string, header http.Header, body io.Reader) (done chan struct{}) {
 	done = make(chan struct{})
 	r := httptest.NewRequestWithContext(ctx, method, "/test?id="+token, body)
@@ -88,7 +88,7 @@ func (e *testEndpoint) serve(ctx context.Context, w http.ResponseWriter, method,
 
 var acceptEvents = http.Header{"Accept": {"text/event-stream"}}
 
-// script is a session that the test plays.
+// testSession is a session that is controlled by the test.
 type testSession struct {
 	output chan [][]byte // closed at the end
 	done   chan struct{}
@@ -132,7 +132,7 @@ func (s *testSession) Take(ctx context.Context) (link.Output, error) {
 	}
 }
 
-// scripted is output that is lost if it is not delivered.
+// testOutput is output that is lost if it is not delivered.
 type testOutput [][]byte
 
 func (o testOutput) Messages() [][]byte { return o }

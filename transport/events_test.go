@@ -62,7 +62,7 @@ func TestLinesOfAnEvent(t *testing.T) {
 	}
 }
 
-// broken is written in several lines.
+// multilineJSON is encoded in several lines.
 type multilineJSON struct{}
 
 func (multilineJSON) MarshalJSON() ([]byte, error) {
@@ -105,7 +105,7 @@ func TestLargeEventsAndManyOfThem(t *testing.T) {
 	})
 }
 
-// Each event is there before the next one is asked for.
+// Each event is received before the next one is requested.
 func TestEventsAreNotHeldBack(t *testing.T) {
 	s := newTestServer(t, testConfig{})
 	c, e := s.connectEvents(nil)

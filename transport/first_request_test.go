@@ -12,7 +12,7 @@ import (
 	"github.com/troupe-go/troupe/transport"
 )
 
-// Of several requests that come at once, one gets the connection; the others are refused, and do not disturb it.
+// Of several concurrent requests, one opens the connection. The others are refused, and do not affect it.
 func TestManyFirstRequestsAtOnce(t *testing.T) {
 	requireNoLeaks(t)
 	e := newTestEndpoint(t)
@@ -51,7 +51,8 @@ func TestManyFirstRequestsAtOnce(t *testing.T) {
 				streams++
 			}
 		}
-		// With a stream, the other streams are 409 and the polls 400. With polls, the first is 200, the last one waits, and the others are 204.
+		// If a stream wins, the other streams get 409 and the polls 400. If a poll wins, it gets 200, the last poll waits, and the others
+		// get 204.
 		want := map[int]int{http.StatusOK: 2, http.StatusNoContent: n/2 - 2, http.StatusBadRequest: n / 2}
 		if streams > 0 {
 			want = map[int]int{http.StatusOK: 1, http.StatusConflict: n/2 - 1, http.StatusBadRequest: n / 2}
@@ -60,7 +61,7 @@ func TestManyFirstRequestsAtOnce(t *testing.T) {
 	}
 }
 
-// The connection may be forgotten while its first request is looked at.
+// A connection may expire while its first request is being authenticated.
 func TestAConnectionThatExpiresMeanwhile(t *testing.T) {
 	for name, header := range map[string]http.Header{"events": acceptEvents, "poll": nil} {
 		t.Run(name, func(t *testing.T) {

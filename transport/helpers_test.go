@@ -23,7 +23,7 @@ import (
 	"github.com/troupe-go/troupe/hubsys"
 )
 
-// within bounds everything that a test waits for.
+// testTimeout limits every wait.
 const testTimeout = 20 * time.Second
 
 const (
@@ -38,7 +38,7 @@ const (
 	pong         = 10
 )
 
-// echo is the hub behind the sockets.
+// echoHub is the hub of a socketServer.
 type echoHub struct {
 	hubsys.Hub
 	disconnected chan<- error
@@ -53,7 +53,7 @@ func (h *echoHub) OnDisconnected(_ context.Context, cause error) error {
 	return nil
 }
 
-// host is a server with the hub echo on /echo.
+// socketServer is a server with an echoHub at /echo.
 type socketServer struct {
 	t            testing.TB
 	sys          *hubsys.System
@@ -84,7 +84,7 @@ func newSocketServer(t testing.TB, options hubsys.EndpointOptions, limits hubsys
 	return h
 }
 
-// smallBuffers gives the server's connections small sending buffers.
+// smallBufferListener gives the server's connections small send buffers.
 type smallBufferListener struct{ net.Listener }
 
 func (l smallBufferListener) Accept() (net.Conn, error) {
@@ -106,14 +106,14 @@ func (h *socketServer) requireDisconnected() error {
 	}
 }
 
-// peer is a client that writes and reads frames as it likes.
+// rawConn is a client's connection on which a test writes and reads WebSocket frames itself.
 type rawConn struct {
 	t    testing.TB
 	conn *net.TCPConn
 	r    *bufio.Reader
 }
 
-// upgrading is a request for a WebSocket.
+// upgradeRequest returns a request for a WebSocket.
 func upgradeRequest(path string, header http.Header) string {
 	h := http.Header{"Host": {"host"}, "Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-WebSocket-Version": {"13"}, "Sec-WebSocket-Key": {"dGhlIHNhbXBsZSBub25jZQ=="}}
 	for name, values := range header {
@@ -129,7 +129,7 @@ func upgradeRequest(path string, header http.Header) string {
 	return b.String() + "\r\n"
 }
 
-// request sends a request as it is, with whatever follows it, and reads the head of the answer.
+// request sends raw bytes, and reads the head of the response.
 func (h *socketServer) request(raw string) (*rawConn, *http.Response) {
 	h.t.Helper()
 	dialer := net.Dialer{Timeout: testTimeout, Control: func(_, _ string, c syscall.RawConn) (err error) {
@@ -147,7 +147,7 @@ func (h *socketServer) request(raw string) (*rawConn, *http.Response) {
 	return p, response
 }
 
-// open opens a socket.
+// open opens a WebSocket.
 func (h *socketServer) open(path string) *rawConn {
 	h.t.Helper()
 	p, response := h.request(upgradeRequest(path, nil))
@@ -155,7 +155,7 @@ func (h *socketServer) open(path string) *rawConn {
 	return p
 }
 
-// dial opens a connection, handshake included.
+// dial opens a connection and completes its handshake.
 func (h *socketServer) dial() *rawConn {
 	h.t.Helper()
 	p := h.open("/echo")
@@ -169,7 +169,7 @@ func (p *rawConn) handshake() {
 	require.Equal(p.t, "{}"+separator, p.text())
 }
 
-// frame is a client's frame.
+// clientFrame returns a masked frame.
 func clientFrame(opcode byte, fin bool, payload string) []byte {
 	first := opcode
 	if fin {
@@ -203,7 +203,7 @@ func (p *rawConn) writeRaw(b []byte) {
 	require.NoError(p.t, err)
 }
 
-// read reads one frame, which servers neither mask nor break up.
+// read reads one frame, which servers neither mask nor fragment.
 func (p *rawConn) read() (opcode byte, payload []byte) {
 	p.t.Helper()
 	opcode, payload, err := p.tryRead()
@@ -243,7 +243,7 @@ func (p *rawConn) text() string {
 	return string(payload)
 }
 
-// closedWith reads a close frame with a code and nothing else in it.
+// requireClose requires that the next frame is a close frame with this code and no reason.
 func (p *rawConn) requireClose(code uint16) {
 	p.t.Helper()
 	opcode, payload := p.read()
@@ -251,7 +251,7 @@ func (p *rawConn) requireClose(code uint16) {
 	require.Equal(p.t, binary.BigEndian.AppendUint16(nil, code), payload)
 }
 
-// eof makes sure that the server has closed the socket.
+// requireEOF requires that the server has closed the TCP connection.
 func (p *rawConn) requireEOF() {
 	p.t.Helper()
 	b, err := io.ReadAll(p.r)
@@ -259,7 +259,7 @@ func (p *rawConn) requireEOF() {
 	require.Empty(p.t, b)
 }
 
-// closeFrame is the payload of a close frame.
+// closeFrame returns the payload of a close frame.
 func closeFrame(code uint16, reason string) string {
 	return string(binary.BigEndian.AppendUint16(nil, code)) + reason
 }

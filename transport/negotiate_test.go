@@ -18,7 +18,7 @@ import (
 	"github.com/troupe-go/troupe/internal/link"
 )
 
-// acceptor lets everybody in but who says otherwise in the header Refuse.
+// testAcceptor accepts all requests, except those with a header Refuse.
 type testAcceptor struct {
 	closing         bool
 	authentications int
@@ -46,7 +46,7 @@ func (a *testAcceptor) AcceptFetcher(Opening, link.Fetcher) (link.FetchSession, 
 
 func (a *testAcceptor) IsClosing() bool { return a.closing }
 
-// counter is an endpoint whose clock stands still.
+// fixedClockEndpoint is an endpoint whose clock is set by the test.
 type fixedClockEndpoint struct {
 	t    *testing.T
 	time time.Time
@@ -219,7 +219,7 @@ func TestNegotiatedConnectionsExpire(t *testing.T) {
 	require.True(t, known(active), "one that has its transport does not expire")
 	c.Tokens.release(c.Tokens.find(active, c.Endpoint))
 	require.False(t, known(active))
-	// Of a request that has found its connection just before that was forgotten.
+	// A request may have found the connection just before it expired.
 	require.False(t, activated(c.Tokens.activate(stale, WebSockets)))
 	c.Tokens.release(stale)
 	c.Tokens.release(nil)
@@ -228,7 +228,7 @@ func TestNegotiatedConnectionsExpire(t *testing.T) {
 	require.Empty(t, c.Tokens.waiting)
 }
 
-// At the limit the one that has waited longest makes room: who negotiates without end keeps nobody else out.
+// At the limit the oldest connection without a transport is dropped, so that a flood of negotiations does not lock out other clients.
 func TestHowManyMayWaitForTheirTransport(t *testing.T) {
 	c := newFixedClockEndpoint(t)
 	c.Tokens.Limit = 2

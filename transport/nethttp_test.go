@@ -22,7 +22,7 @@ import (
 	"github.com/troupe-go/troupe/internal/link"
 )
 
-// pipes is a listener without a network: in a bubble, the time of deadlines passes at once.
+// pipeListener accepts in-memory connections. Within a synctest bubble their deadlines follow the bubble's clock.
 type pipeListener struct {
 	conns  chan net.Conn
 	closed chan struct{}
@@ -40,7 +40,7 @@ func (p *pipeListener) Accept() (net.Conn, error) {
 func (p *pipeListener) Close() error   { p.close(); return nil }
 func (p *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipes"} }
 
-// porch is a door behind net/http.
+// pipeServer is an HTTP server of a testEndpoint over in-memory connections.
 type pipeServer struct {
 	*testEndpoint
 	t       *testing.T
@@ -70,14 +70,14 @@ func newPipeServer(t *testing.T, change func(*http.Server)) *pipeServer {
 	return s
 }
 
-// caller is a client's TCP connection.
+// pipeConn is the client's end of a connection.
 type pipeConn struct {
 	t    *testing.T
 	conn net.Conn
 	r    *bufio.Reader
 }
 
-// call opens one. What is not answered within an hour is not answered.
+// dial opens a connection whose deadline is one hour.
 func (s *pipeServer) dial() *pipeConn {
 	ours, theirs := net.Pipe()
 	s.pipes.conns <- theirs
@@ -86,12 +86,12 @@ func (s *pipeServer) dial() *pipeConn {
 	return &pipeConn{s.t, ours, bufio.NewReader(ours)}
 }
 
-// head is a request without its body.
+// requestHead returns the head of a request.
 func requestHead(method, token string, length int) string {
 	return fmt.Sprintf("%s /test?id=%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", method, token, length)
 }
 
-// ask sends a request, or a part of it, and waits for the answer.
+// request sends a request, or a part of one, and waits for the response.
 func (conn *pipeConn) request(request string) (status int, body string, err error) {
 	if _, err = io.WriteString(conn.conn, request); err != nil {
 		return 0, "", err
@@ -104,7 +104,7 @@ func (conn *pipeConn) request(request string) (status int, body string, err erro
 	return response.StatusCode, string(b), err
 }
 
-// asking asks in the background.
+// requestInBackground sends a request in a goroutine.
 func (conn *pipeConn) requestInBackground(request string) (done chan httpResult) {
 	done = make(chan httpResult, 1)
 	go func() {
@@ -122,7 +122,7 @@ func (conn *pipeConn) requireResponse(request string, status int, body string) {
 	require.Equal(conn.t, body, gotBody)
 }
 
-// When a POST has been answered, the client uses its TCP connection for something else, and a proxy for somebody else: until then it waits.
+// A POST is not answered before the hub has room, because the client or a proxy then uses the TCP connection for other requests.
 func TestAPostIsNotAnsweredBeforeThereIsRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newPipeServer(t, nil)
@@ -140,8 +140,8 @@ func TestAPostIsNotAnsweredBeforeThereIsRoom(t *testing.T) {
 	})
 }
 
-// A middleware may have read the body before. Then net/http reads on already, and must not meet the deadlines of the body, however long
-// the hub is busy.
+// A middleware may have read the body already. Then net/http is in its background read, which must not meet a deadline of the body,
+// however long the hub is busy.
 func TestABodyThatAMiddlewareHasRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newPipeServer(t, func(server *http.Server) {
@@ -165,7 +165,7 @@ func TestABodyThatAMiddlewareHasRead(t *testing.T) {
 	})
 }
 
-// What ends a body holds, although the body's own deadline is set at the same time.
+// The deadline that ends a body is not overwritten by the body's own deadline, even if both are set concurrently.
 func TestAConnectionThatIsCutBetweenTwoReadsOfABody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newPipeServer(t, nil)
@@ -185,7 +185,7 @@ func TestAConnectionThatIsCutBetweenTwoReadsOfABody(t *testing.T) {
 	})
 }
 
-// What a body had to wait for another one is not its client's fault.
+// The time that a body waits for another body does not count as a pause of its client.
 func TestABodyThatWaitedForLongerThanTheServerIsPatient(t *testing.T) {
 	e := newTestEndpoint(t)
 	session, entered, busy := newTestSession(), make(chan struct{}, 2), make(chan struct{})
@@ -219,7 +219,7 @@ func TestABodyThatWaitedForLongerThanTheServerIsPatient(t *testing.T) {
 	conn.requireResponse("bb", http.StatusOK, "")
 }
 
-// A body that does not come, begun before there was a session, does not outlive the session for ever.
+// An unfinished body that was begun before the session ends with the session.
 func TestAnEarlyBodyThatDoesNotCome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newPipeServer(t, nil)
@@ -233,7 +233,7 @@ func TestAnEarlyBodyThatDoesNotCome(t *testing.T) {
 	})
 }
 
-// The server's patience is for the body of a poll, too: before it has come, or been given up, net/http answers nothing.
+// The ReadTimeout of the server also limits the body of a poll: net/http does not answer before the body has ended or timed out.
 func TestAPollWhoseBodyDoesNotCome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newPipeServer(t, func(server *http.Server) { server.ReadTimeout = time.Second })
@@ -244,7 +244,7 @@ func TestAPollWhoseBodyDoesNotCome(t *testing.T) {
 	})
 }
 
-// stuck is a client that takes nothing, so that only a deadline ends what is written.
+// stuckWriter is the ResponseWriter of a client that does not read, so that only a deadline ends a write.
 type stuckWriter struct {
 	http.ResponseWriter
 	flushing chan struct{}

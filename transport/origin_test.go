@@ -104,7 +104,7 @@ func TestCookiesOfOtherOrigins(t *testing.T) {
 	}
 }
 
-// A page that may not connect is told so before anybody is asked who it is.
+// A request from an origin that is not allowed is refused before it is authenticated.
 func TestAPageOfAnotherOrigin(t *testing.T) {
 	c := newFixedClockEndpoint(t)
 	header := http.Header{
@@ -117,7 +117,7 @@ func TestAPageOfAnotherOrigin(t *testing.T) {
 	require.Zero(t, c.authentications)
 }
 
-// flipCase turns the case of the ASCII letters whose place has a bit in bits.
+// flipCase changes the case of the ASCII letters whose index is set in bits.
 func flipCase(s string, bits uint64) string {
 	b := []byte(s)
 	for i, c := range b {

@@ -95,7 +95,7 @@ func TestDeleteBeforeTheFirstPoll(t *testing.T) {
 	c.requireMessages("{}")
 }
 
-// Before the handshake there is nothing to be said.
+// Before the handshake, a DELETE sends no close message.
 func TestDeleteBeforeTheHandshake(t *testing.T) {
 	for _, said := range []string{"", `{"protocol":`} {
 		t.Run(said, func(t *testing.T) {
@@ -180,7 +180,7 @@ func TestShutdownAndAClientThatDoesNotPollAgain(t *testing.T) {
 	require.Zero(t, s.connectionCount())
 }
 
-// A poll that waits when its connection is cut is told so.
+// A waiting poll is answered when its connection is cut.
 func TestAPollThatIsCut(t *testing.T) {
 	requireNoLeaks(t)
 	e := newTestEndpoint(t)
@@ -222,7 +222,7 @@ func TestAPollThatIsCut(t *testing.T) {
 	require.NoError(t, receive(t, session.ended))
 }
 
-// A first poll that is not let in lets nobody wait.
+// If the first poll is refused, requests that wait for it are answered.
 func TestPollsWhileTheFirstOneIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newTestEndpoint(t)
@@ -258,7 +258,7 @@ func TestPollsWhileTheFirstOneIsRefused(t *testing.T) {
 	})
 }
 
-// However many poll with one token, one of them waits.
+// Of many concurrent polls of one connection, only one waits.
 func TestManyPollsWithOneToken(t *testing.T) {
 	overHTTP1AndHTTP2(t, func(t *testing.T, h2 bool) {
 		s := newTestServer(t, testConfig{http2: h2})

@@ -10,7 +10,7 @@ import (
 	"github.com/troupe-go/troupe/hubsys"
 )
 
-// A client whose POST waits for the hub can poll meanwhile, and gets what it is sent.
+// A client whose POST waits for the hub can poll, and receives messages meanwhile.
 func TestAPollWhileABodyWaits(t *testing.T) {
 	s := newTestServer(t, testConfig{HubOptions: hubsys.HubOptions{InboundLimit: 64 << 10}})
 	c := s.connectPolling(nil)

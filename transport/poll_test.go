@@ -78,7 +78,7 @@ func TestAPollReplacesAnother(t *testing.T) {
 	})
 }
 
-// Each message comes with one poll or the other, whoever is faster.
+// Each message is delivered by exactly one of the polls.
 func TestAPollReplacesAnotherThatHasSomething(t *testing.T) {
 	s := newTestServer(t, testConfig{})
 	c := s.connectPolling(nil)
@@ -112,7 +112,7 @@ func TestAPollReplacesAnotherThatHasSomething(t *testing.T) {
 	require.Equal(t, 100, n)
 }
 
-// Of two polls that wait for a third to end, the one that came last stays.
+// Of two polls that wait for a third one to end, the newest remains.
 func TestTheNewestPollStays(t *testing.T) {
 	for range 20 {
 		synctest.Test(t, func(t *testing.T) {
@@ -127,7 +127,7 @@ func TestTheNewestPollStays(t *testing.T) {
 			first := e.serve(ctx, slow, http.MethodGet, token, nil, nil)
 			session.output <- [][]byte{[]byte("a\x1e")}
 			synctest.Wait()
-			// The older one is from a client that is gone: it cannot make use of anything.
+			// The client of the older poll is gone, so the poll must not take any messages.
 			gone, leave := context.WithCancel(ctx)
 			older, newer := httptest.NewRecorder(), httptest.NewRecorder()
 			second := e.serve(gone, older, http.MethodGet, token, nil, nil)
@@ -151,7 +151,7 @@ func TestTheNewestPollStays(t *testing.T) {
 	}
 }
 
-// gated waits before it writes.
+// gatedWriter waits for the test before it writes.
 type gatedWriter struct {
 	http.ResponseWriter
 	gate chan struct{}
@@ -324,7 +324,7 @@ func TestPollingBehindAMiddleware(t *testing.T) {
 	}
 }
 
-// Many clients at once, with a connection each.
+// Many clients poll concurrently, with a connection each.
 func TestManyClientsThatPoll(t *testing.T) {
 	s := newTestServer(t, testConfig{})
 	const n = 100

@@ -75,7 +75,7 @@ func TestABodyThatBreaksOffBeforeTheTransport(t *testing.T) {
 	c.requireMessages("{}")
 }
 
-// dialRaw opens a connection that has said nothing.
+// dialTCP opens a connection that is ready for a request.
 func (h *socketServer) dialTCP() *rawConn {
 	h.t.Helper()
 	p, response := h.request("OPTIONS /nowhere HTTP/1.1\r\nHost: host\r\n\r\n")
@@ -84,7 +84,7 @@ func (h *socketServer) dialTCP() *rawConn {
 	return p
 }
 
-// What is being posted when the connection gets its transport is not torn apart by what is posted later.
+// A body that is being read when the connection gets its transport is not interleaved with later bodies.
 func TestABodyThatTheTransportComesUpon(t *testing.T) {
 	e := newTestEndpoint(t)
 	session := newTestSession()
@@ -99,8 +99,8 @@ func TestABodyThatTheTransportComesUpon(t *testing.T) {
 	w := &deadlineWriter{ResponseWriter: httptest.NewRecorder(), during: func() {
 		other = e.serve(ctx, httptest.NewRecorder(), http.MethodPost, token, nil, strings.NewReader("bbb"))
 		select {
-		case <-other: // it came between
-		case <-time.After(100 * time.Millisecond): // it has to wait
+		case <-other: // it was read first
+		case <-time.After(100 * time.Millisecond): // it waits for the first body
 		}
 	}}
 	receive(t, e.serve(ctx, w, http.MethodPost, token, nil, body))
@@ -110,7 +110,7 @@ func TestABodyThatTheTransportComesUpon(t *testing.T) {
 	require.Contains(t, []string{long + "bbb", "bbb" + long}, string(session.read))
 }
 
-// stepped does something before its last bytes.
+// hookedReader calls a function before its last bytes.
 type hookedReader struct {
 	text   string
 	before func()
@@ -129,7 +129,7 @@ func (r *hookedReader) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// deadlined does something when its deadline is set.
+// deadlineWriter calls a function when its write deadline is set.
 type deadlineWriter struct {
 	http.ResponseWriter
 	during func()
@@ -256,7 +256,7 @@ func TestABodyAboveTheLimitOfMessages(t *testing.T) {
 	require.Error(t, s.requireDisconnected())
 }
 
-// flood is more than the budget takes while Wait runs.
+// callsBeyondInboundLimit returns a call of Wait, and more calls than InboundLimit allows to wait behind it.
 func callsBeyondInboundLimit() string {
 	return invocationJSON("1", "Wait") + strings.Repeat(invocationJSON("", "Note", strings.Repeat("x", 1000)), 2000)
 }
@@ -275,7 +275,7 @@ func TestABodyWaitsForTheHub(t *testing.T) {
 					require.FailNow(t, "answered while the hub is busy", "%d %q", a.status, a.body)
 				case <-other:
 					require.FailNow(t, "one body has overtaken the other")
-				case <-time.After(600 * time.Millisecond): // longer than the server is patient
+				case <-time.After(600 * time.Millisecond): // longer than the timeouts of the server
 				}
 				s.releaseAll()
 				receive(t, done).requireText(t, http.StatusOK, "")
@@ -307,7 +307,7 @@ func TestTheConnectionEndsWhileABodyWaits(t *testing.T) {
 	require.NoError(t, s.requireDisconnected())
 }
 
-// A body whose client goes on sending slowly, or has vanished, does not outlive its connection, nor does another that waits for it.
+// A body of a slow or vanished client ends with its connection, and so does a body that waits for it.
 func TestTheConnectionEndsWhileABodyIsSlow(t *testing.T) {
 	s := newTestServer(t, testConfig{})
 	c := s.connectPolling(nil)
@@ -366,7 +366,7 @@ func TestPostsBeforeAWebSocket(t *testing.T) {
 	s.eventually("it is forgotten", func() bool { return c.post("").status == http.StatusNotFound })
 }
 
-// A body that is answered is one that is kept.
+// A POST is not answered with 200 if its connection has expired meanwhile.
 func TestAPostToAConnectionThatExpiresMeanwhile(t *testing.T) {
 	e := newTestEndpoint(t)
 	e.Tokens.Limit = 1
@@ -376,7 +376,7 @@ func TestAPostToAConnectionThatExpiresMeanwhile(t *testing.T) {
 	require.Equal(t, http.StatusNotFound, w.Code)
 }
 
-// Who negotiates and posts without end gets no more than the table has room for.
+// The memory for bodies of connections without a transport is limited by the number of such connections.
 func TestWhatAStrangerMayLeaveBehind(t *testing.T) {
 	e := newTestEndpoint(t)
 	e.Tokens.Limit = 10
@@ -399,8 +399,8 @@ func TestWhatAStrangerMayLeaveBehind(t *testing.T) {
 	require.Equal(t, 10, known)
 }
 
-// When net/http has read a body, it goes on reading, to see whether the client goes away. The deadline that ends a POST may meet that
-// read instead of the body's, and ends the context of every later request on the TCP connection.
+// After the body, net/http reads on in the background to detect a disconnect. The deadline that ends a POST may end that read instead of
+// the body's, and with it the contexts of all later requests on the TCP connection.
 func TestATCPConnectionDoesNotOutliveAPostThatWasCut(t *testing.T) {
 	var atEnd atomic.Pointer[func()]
 	s := newTestServer(t, testConfig{middleware: func(next http.Handler) http.Handler {
@@ -423,7 +423,7 @@ func TestATCPConnectionDoesNotOutliveAPostThatWasCut(t *testing.T) {
 	}
 }
 
-// hookedBody calls what is stored when all has been read.
+// eofHookBody calls a function at the end of the body.
 type eofHookBody struct {
 	io.ReadCloser
 	atEnd *atomic.Pointer[func()]

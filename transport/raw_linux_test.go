@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// pipe is a TCP connection with small buffers, its nearer end raw.
+// socketPair returns both ends of a TCP connection with small buffers, and a rawConn of the near end.
 func socketPair(t *testing.T) (near net.Conn, raw *rawConn, far *net.TCPConn) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -58,7 +58,7 @@ func TestARawConnectionTakesWhatFits(t *testing.T) {
 	require.NoError(t, err)
 	require.Zero(t, n)
 
-	// With wait it takes something as soon as the other end reads.
+	// With wait it writes as soon as the other end reads.
 	type result struct {
 		n   int
 		err error
@@ -117,7 +117,7 @@ func TestARawConnectionReadsIntoAnyBuffer(t *testing.T) {
 	require.Equal(t, io.EOF, err)
 }
 
-// Whoever waits is let go when the connection is closed.
+// Blocked reads and writes return when the connection is closed.
 func TestClosingARawConnection(t *testing.T) {
 	near, raw, _ := socketPair(t)
 	for {

@@ -22,7 +22,7 @@ import (
 	"github.com/troupe-go/troupe/hubsys"
 )
 
-// show is the hub behind event streams and polls.
+// testHub is the hub of a testServer.
 type testHub struct {
 	hubsys.Hub
 	srv *testServer
@@ -33,7 +33,7 @@ func (h *testHub) Long(n int) string { return strings.Repeat("x", n) }
 func (h *testHub) Abort()            { h.Call().Abort() }
 func (h *testHub) Note(text string)  { h.srv.notes <- text }
 
-// Wait returns when the test opens the gate, whatever becomes of its context.
+// Wait returns when the test calls releaseAll, even if its context has ended.
 func (h *testHub) Wait() string {
 	h.srv.waiting <- struct{}{}
 	<-h.srv.release
@@ -74,7 +74,7 @@ func (h *testHub) Count(n int) iter.Seq2[int, error] {
 	}
 }
 
-// Tick counts as well, ten times a second.
+// Tick streams ten numbers a second.
 func (h *testHub) Tick(ctx context.Context, n int) iter.Seq2[int, error] {
 	return func(yield func(int, error) bool) {
 		ticker := time.NewTicker(100 * time.Millisecond)
@@ -100,7 +100,7 @@ func (h *testHub) OnDisconnected(_ context.Context, cause error) error {
 	return nil
 }
 
-// stage is a server with the hub show on /show, and on /other.
+// testServer is a server with a testHub at /test and at /other.
 type testServer struct {
 	t            testing.TB
 	sys          *hubsys.System
@@ -126,7 +126,7 @@ type testConfig struct {
 	unopened     int  // connections that nobody has opened
 }
 
-// watch sees when a request begins to fetch: then it gets rid of its deadlines.
+// fetchRecorder counts the requests that have begun to wait for messages: they clear their read deadline then.
 type fetchRecorder struct {
 	http.ResponseWriter
 	srv *testServer
@@ -197,13 +197,13 @@ func newTestServer(t testing.TB, c testConfig) *testServer {
 	return s
 }
 
-// overBoth runs a test over HTTP/1.1 and over HTTP/2.
+// overHTTP1AndHTTP2 runs a test over HTTP/1.1 and over HTTP/2.
 func overHTTP1AndHTTP2(t *testing.T, f func(t *testing.T, h2 bool)) {
 	t.Run("HTTP/1.1", func(t *testing.T) { f(t, false) })
 	t.Run("HTTP/2", func(t *testing.T) { f(t, true) })
 }
 
-// reservations is the number of connections that can be named. It is for the end, when nobody changes it.
+// connectionCount returns the number of connections in the token table. It may only be called when no request is running.
 func (s *testServer) connectionCount() int {
 	return reflect.ValueOf(s.sys).Elem().FieldByName("tokens").Elem().FieldByName("byToken").Len()
 }
@@ -218,7 +218,7 @@ func (s *testServer) requireDisconnected() error {
 	return receive(s.t, s.disconnected)
 }
 
-// get waits for a value.
+// receive returns the next value of a channel, and fails the test after testTimeout.
 func receive[T any](t testing.TB, c <-chan T) (v T) {
 	t.Helper()
 	select {
@@ -229,7 +229,7 @@ func receive[T any](t testing.TB, c <-chan T) (v T) {
 	return v
 }
 
-// answer is a response that has come whole.
+// httpResult is a response with its whole body.
 type httpResult struct {
 	status int
 	header http.Header
@@ -239,7 +239,7 @@ type httpResult struct {
 	err    error
 }
 
-// try makes a request of the whole answer.
+// doContext sends a request, and reads the whole response.
 func (s *testServer) doContext(ctx context.Context, method, path string, body io.Reader, header http.Header) (a httpResult) {
 	r, err := http.NewRequestWithContext(ctx, method, s.server.URL+path, body)
 	if err != nil {
@@ -266,7 +266,7 @@ func (s *testServer) do(method, path, body string, header http.Header) httpResul
 	return a
 }
 
-// is checks an answer that is a status and a text.
+// requireText requires a response with this status and this text.
 func (a httpResult) requireText(t testing.TB, status int, text string) {
 	t.Helper()
 	require.NoError(t, a.err)
@@ -275,7 +275,7 @@ func (a httpResult) requireText(t testing.TB, status int, text string) {
 	require.Equal(t, []string{"text/plain"}, a.header["Content-Type"])
 }
 
-// user is who the header User says, unless Refuse says that this request is refused.
+// authenticateByHeader takes the user from the header User. The header Refuse makes it fail.
 func authenticateByHeader(r *http.Request) (*hubsys.Principal, error) {
 	switch r.Header.Get("Refuse") {
 	case "":
@@ -293,14 +293,14 @@ func useShortTimeouts(server *httptest.Server) {
 	server.Config.ReadTimeout, server.Config.WriteTimeout, server.Config.IdleTimeout = 200*time.Millisecond, 200*time.Millisecond, testTimeout
 }
 
-// wrapper is what a middleware hands on.
+// opaqueWriter is a ResponseWriter of a middleware without Flush and Unwrap.
 type opaqueWriter struct{ next http.ResponseWriter }
 
 func (w *opaqueWriter) Header() http.Header         { return w.next.Header() }
 func (w *opaqueWriter) Write(b []byte) (int, error) { return w.next.Write(b) }
 func (w *opaqueWriter) WriteHeader(status int)      { w.next.WriteHeader(status) }
 
-// unwrapper can do nothing itself.
+// unwrappingWriter is a ResponseWriter of a middleware with Unwrap.
 type unwrappingWriter struct{ opaqueWriter }
 
 func (w *unwrappingWriter) Unwrap() http.ResponseWriter { return w.next }

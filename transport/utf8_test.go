@@ -7,7 +7,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// valid checks a text in pieces.
+// validInPieces reports whether the pieces are valid UTF-8 together.
 func validInPieces(pieces [][]byte) bool {
 	var check utf8Check
 	for _, piece := range pieces {
@@ -18,7 +18,7 @@ func validInPieces(pieces [][]byte) bool {
 	return check.n == 0
 }
 
-// characters are ways to write characters, right ones and wrong ones.
+// characters are valid and invalid encodings of characters.
 var characters = []string{
 	"a", "\x00", "\x7f", "ä", "€", "\ufeff", "\uffff", "😀", "\U0010ffff",
 	"\x80", "\xbf", "\xc0\xaf", "\xc1", "\xc2", "\xe0\x80\xaf", "\xe2\x82", "\xed\xa0\x80", "\xed\x9f\xbf", "\xf0\x80\x80\xaf", "\xf0\x9f\x98", "\xf4\x90\x80\x80", "\xf5", "\xfe", "\xff",
@@ -42,7 +42,7 @@ func TestTextIsCheckedAsAWholeHoweverItIsCut(t *testing.T) {
 	})
 }
 
-// Every text of up to four bytes of which each stands for a class, cut in every way.
+// This covers all texts of up to four bytes, each of which represents a class, split in every way.
 func TestShortTextsCutInEveryWay(t *testing.T) {
 	classes := []byte{'a', 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc1, 0xc2, 0xdf, 0xe0, 0xe1, 0xed, 0xef, 0xf0, 0xf1, 0xf4, 0xf5, 0xff}
 	var text [4]byte

@@ -19,7 +19,7 @@ import (
 	"github.com/troupe-go/troupe/hubsys"
 )
 
-// A WebSocket request that cannot be granted is an ordinary GET, which needs an id.
+// An invalid WebSocket request is handled as a GET of another transport, which needs an ID.
 func TestRequestsThatOpenNoWebSocket(t *testing.T) {
 	h := newSocketServer(t, hubsys.EndpointOptions{}, hubsys.HubOptions{})
 	good := upgradeRequest("/echo", nil)
@@ -75,11 +75,11 @@ func TestCloseCodesOfClients(t *testing.T) {
 		{closeFrame(1011, ""), 1000},
 		{closeFrame(3000, ""), 1000},
 		{closeFrame(4999, "ä"), 1000},
-		// Codes that a server sends itself are the client's own affair when the client sends them.
+		// These codes are meant for other cases, but are accepted from clients.
 		{closeFrame(1002, ""), 1000},
 		{closeFrame(1007, ""), 1000},
 		{closeFrame(1009, ""), 1000},
-		// Not to be sent.
+		// These codes must not be sent.
 		{closeFrame(0, ""), 1002},
 		{closeFrame(999, ""), 1002},
 		{closeFrame(1004, ""), 1002},
@@ -138,7 +138,7 @@ func TestFramesThatBreakTheProtocol(t *testing.T) {
 	}
 }
 
-// A client has to mask what it sends. One that does not is cut off, with a close frame or without.
+// A client that does not mask its frames is disconnected, with or without a close frame.
 func TestAFrameThatIsNotMasked(t *testing.T) {
 	h := newSocketServer(t, hubsys.EndpointOptions{}, hubsys.HubOptions{})
 	p := h.dial()
@@ -197,7 +197,7 @@ func TestTextMustBeUTF8(t *testing.T) {
 	}
 }
 
-// Messages, frames and opcodes of the WebSocket mean nothing to the bytes in them.
+// Records may be split over WebSocket messages, frames and opcodes in any way.
 func TestBytesAreOneStream(t *testing.T) {
 	h := newSocketServer(t, hubsys.EndpointOptions{}, hubsys.HubOptions{})
 	all := handshakeJSON + invocationJSON("1", "Echo", "one") + invocationJSON("2", "Echo", "two")
@@ -224,7 +224,7 @@ func TestBytesAreOneStream(t *testing.T) {
 	require.Equal(t, "{}"+separator+completionJSON("1", `"one"`)+completionJSON("2", `"two"`), got)
 }
 
-// What has come is handled, whether its WebSocket message has ended or not.
+// A record is handled before its WebSocket message has ended.
 func TestARecordIsAnsweredBeforeItsMessageEnds(t *testing.T) {
 	h := newSocketServer(t, hubsys.EndpointOptions{}, hubsys.HubOptions{})
 	p := h.dial()
@@ -246,7 +246,7 @@ func TestPingsAreAnswered(t *testing.T) {
 	}
 	p.write(pong, true, "unasked")
 	p.handshake()
-	// Between two fragments.
+	// A ping may come between two fragments.
 	p.write(text, false, invocationJSON("1", "Echo", 1)[:10])
 	p.write(ping, true, "between")
 	_, got := p.read()
@@ -255,7 +255,7 @@ func TestPingsAreAnswered(t *testing.T) {
 	require.Equal(t, completionJSON("1", "1"), p.text())
 }
 
-// A pong is never put into a frame that is being written, and does not wait for what is queued behind that.
+// A pong does not interrupt a frame that is being written, and is sent before queued messages.
 func TestAPingWhileALargeMessageIsWritten(t *testing.T) {
 	const size = 1 << 20
 	h := newSocketServer(t, hubsys.EndpointOptions{}, hubsys.HubOptions{OutboxLimit: 16 << 20, MaximumParallelInvocationsPerClient: 4})
@@ -373,7 +373,7 @@ func TestAClientThatVanishes(t *testing.T) {
 	}
 }
 
-// The server waits for the client's close frame, and takes what still comes before it.
+// The server waits for the client's close frame, and discards frames before it.
 func TestTheServerWaitsForTheAnswerToItsCloseFrame(t *testing.T) {
 	h := newSocketServer(t, hubsys.EndpointOptions{CloseTimeout: time.Hour}, hubsys.HubOptions{})
 	p := h.dial()
@@ -398,7 +398,7 @@ func TestTheServerWaitsNoLongerThanCloseTimeout(t *testing.T) {
 	p.requireEOF()
 }
 
-// A close frame that nobody reads does not keep the connection, either.
+// A close frame that the client does not read does not keep the connection open.
 func TestAClientThatNeitherReadsNorCloses(t *testing.T) {
 	h := newSocketServer(t, hubsys.EndpointOptions{CloseTimeout: time.Millisecond}, hubsys.HubOptions{OutboxLimit: 16 << 20})
 	p := h.dial()
@@ -409,7 +409,7 @@ func TestAClientThatNeitherReadsNorCloses(t *testing.T) {
 	require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
 }
 
-// Of many who come with one token at once, one gets the connection.
+// Of many concurrent WebSocket requests with one token, one opens the connection.
 func TestManySocketsWithOneToken(t *testing.T) {
 	h := newSocketServer(t, hubsys.EndpointOptions{}, hubsys.HubOptions{})
 	token := h.negotiate()
