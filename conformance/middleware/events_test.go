@@ -1,5 +1,5 @@
-// Package middleware has tests of hubs under other modules' middleware and muxes. It is a module of its own, so that those modules are no
-// dependencies of Troupe's.
+// Package middleware tests hubs under middleware and muxes of other modules. It is a module of its own, so that Troupe does not depend on
+// those modules.
 package middleware
 
 import (
@@ -28,8 +28,8 @@ import (
 	"github.com/troupe-go/troupe/hubsys"
 )
 
-// patience is how long a test waits for what has to come: long enough for a machine that is busy with other things.
-const patience = time.Minute
+// testTimeout limits every wait. It is long enough for a busy machine.
+const testTimeout = time.Minute
 
 type Chat struct{ hubsys.Hub }
 
@@ -37,7 +37,7 @@ func (c *Chat) Echo(text string) string { return text }
 
 func newChat(context.Context) (*Chat, error) { return &Chat{}, nil }
 
-// newSystem has a hub at each of these paths.
+// newSystem returns a System with a hub at each of these paths.
 func newSystem(paths ...string) (*hubsys.System, error) {
 	sys, err := hubsys.New(hubsys.Config{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -55,8 +55,9 @@ func newSystem(paths ...string) (*hubsys.System, error) {
 	return sys, nil
 }
 
-// The compressing middleware, what a client accepts, and how an event stream is encoded where the middleware decides that by the request
-// alone. Where it looks at the answer, compressed is as good as not compressed, as long as the label is right.
+// compressing lists middleware that compresses, what a client accepts, and the encoding of an event stream if the middleware chooses it
+// by the request alone. If it is empty, the middleware also looks at the response, and both choices are correct as long as
+// Content-Encoding is.
 var compressing = []struct {
 	name    string
 	wrap    func(http.Handler) http.Handler
@@ -79,17 +80,17 @@ var compressing = []struct {
 
 func wrapGzhttp(next http.Handler) http.Handler { return gzhttp.GzipHandler(next) }
 
-// underEach runs a test under all compressing middleware.
+// underEach runs a test under each compressing middleware.
 func underEach(t *testing.T, test func(t *testing.T, c *client, encoded string)) {
 	for _, m := range compressing {
 		t.Run(m.name, func(t *testing.T) {
 			sys, err := newSystem("/chat")
 			require.NoError(t, err)
 			server := httptest.NewServer(m.wrap(sys))
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 			t.Cleanup(func() {
 				cancel()
-				end, cancel := context.WithTimeout(context.Background(), patience)
+				end, cancel := context.WithTimeout(context.Background(), testTimeout)
 				defer cancel()
 				_ = sys.Shutdown(end)
 				server.Close()
@@ -99,7 +100,7 @@ func underEach(t *testing.T, test func(t *testing.T, c *client, encoded string))
 	}
 }
 
-// client decodes what it gets by its label alone, as browsers do.
+// client decodes responses by their Content-Encoding, as browsers do.
 type client struct {
 	t       *testing.T
 	ctx     context.Context
@@ -120,7 +121,7 @@ func (c *client) do(method, query, body string, header ...string) *http.Response
 	return answer
 }
 
-// encodingOf is what Content-Encoding says, or means by being absent.
+// encodingOf returns the Content-Encoding of a response, or "identity".
 func encodingOf(answer *http.Response) string {
 	return cmp.Or(answer.Header.Get("Content-Encoding"), "identity")
 }
@@ -147,7 +148,7 @@ func (c *client) decoded(answer *http.Response) io.Reader {
 	}
 }
 
-// text is a whole answer with status 200.
+// text returns the decoded body of a response with status 200.
 func (c *client) text(answer *http.Response) string {
 	require.Equal(c.t, http.StatusOK, answer.StatusCode)
 	if answer.ContentLength == 0 {
@@ -158,7 +159,7 @@ func (c *client) text(answer *http.Response) string {
 	return string(body)
 }
 
-// negotiate returns the query of the connection.
+// negotiate returns the query of a new connection.
 func (c *client) negotiate() string {
 	r, err := http.NewRequestWithContext(c.ctx, http.MethodPost, c.url+"/negotiate?negotiateVersion=1", nil)
 	require.NoError(c.t, err)
@@ -173,8 +174,8 @@ func (c *client) negotiate() string {
 }
 
 const (
-	greeting = `{"protocol":"json","version":1}` + "\x1e"
-	greeted  = "{}\x1e"
+	handshakeRequest  = `{"protocol":"json","version":1}` + "\x1e"
+	handshakeResponse = "{}\x1e"
 )
 
 func call(i int, text string) string {
@@ -185,10 +186,10 @@ func completion(i int, text string) string {
 	return fmt.Sprintf(`{"type":3,"invocationId":"%d","result":%q}`+"\x1e", i, text)
 }
 
-// texts are a short one, which middleware may think too short to compress, and longer ones.
+// texts has texts that are too short to be compressed by some middleware, and longer ones.
 var texts = []string{"hello", strings.Repeat("hello ", 500), strings.Repeat("x", 20_000), "", "the end"}
 
-// Every event can be read before the next one is caused, while the stream stays open.
+// Each event can be decoded before the next one is sent.
 func TestEventStreams(t *testing.T) {
 	underEach(t, func(t *testing.T, c *client, encoded string) {
 		query := c.negotiate()
@@ -211,9 +212,9 @@ func TestEventStreams(t *testing.T) {
 			require.Empty(t, line())
 			return text
 		}
-		require.Equal(t, ":", line(), "what opens the stream")
-		c.text(c.do(http.MethodPost, query, greeting))
-		require.Equal(t, greeted, event())
+		require.Equal(t, ":", line(), "the comment that opens the stream")
+		c.text(c.do(http.MethodPost, query, handshakeRequest))
+		require.Equal(t, handshakeResponse, event())
 		for i, text := range texts {
 			c.text(c.do(http.MethodPost, query, call(i, text)))
 			require.Equal(t, completion(i, text), event())
@@ -224,7 +225,7 @@ func TestEventStreams(t *testing.T) {
 func TestPolls(t *testing.T) {
 	underEach(t, func(t *testing.T, c *client, _ string) {
 		query := c.negotiate()
-		// next is what the next poll brings that brings anything.
+		// next polls until a response is not empty, and returns it.
 		next := func() string {
 			for {
 				if text := c.text(c.do(http.MethodGet, query, "")); text != "" {
@@ -232,9 +233,9 @@ func TestPolls(t *testing.T) {
 				}
 			}
 		}
-		require.Empty(t, c.text(c.do(http.MethodGet, query, "")), "the first poll says that the transport is there")
-		c.text(c.do(http.MethodPost, query, greeting))
-		require.Equal(t, greeted, next())
+		require.Empty(t, c.text(c.do(http.MethodGet, query, "")), "the first poll is answered at once")
+		c.text(c.do(http.MethodPost, query, handshakeRequest))
+		require.Equal(t, handshakeResponse, next())
 		for i, text := range texts {
 			c.text(c.do(http.MethodPost, query, call(i, text)))
 			require.Equal(t, completion(i, text), next())
@@ -258,8 +259,8 @@ func TestWebSockets(t *testing.T) {
 			require.NoError(t, err)
 			return string(text)
 		}
-		write(greeting)
-		require.Equal(t, greeted, read())
+		write(handshakeRequest)
+		require.Equal(t, handshakeResponse, read())
 		for i, text := range texts {
 			write(call(i, text))
 			require.Equal(t, completion(i, text), read())

@@ -18,7 +18,7 @@ type Chat struct{ hubsys.Hub }
 
 func (c *Chat) Echo(text string) string { return text }
 
-// newSystem has a hub at each of these paths.
+// newSystem returns a System with a hub at each of these paths.
 func newSystem(paths ...string) *hubsys.System {
 	sys, err := hubsys.New(hubsys.Config{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -38,10 +38,10 @@ func newSystem(paths ...string) *hubsys.System {
 
 func shutdown(sys *hubsys.System) { _ = sys.Shutdown(context.Background()) }
 
-// page stands for the rest of an application.
+// page serves the rest of an application.
 func page(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "a page") }
 
-// try prints what comes of the requests with which clients begin, and of one for something else.
+// try prints who answers the first requests of clients, and a request for another path.
 func try(h http.Handler, hub, other string) {
 	for _, request := range []struct{ method, path string }{
 		{http.MethodPost, hub + "/negotiate?negotiateVersion=1"}, {http.MethodGet, hub}, {http.MethodGet, other},
@@ -107,7 +107,7 @@ func Example_chi() {
 	// GET /chat/rooms 200 a page
 }
 
-// A chi.Router's Route and Mount leave the request's path as it is.
+// Route and Mount of a chi.Router do not change the path of the request.
 func Example_chiRoute() {
 	sys := newSystem("/chat")
 	defer shutdown(sys)

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Each endpoint has two patterns: its path as it was given to Map, and that of its negotiation.
+// Each endpoint has two patterns: the path that was passed to Map, and the path of its negotiation.
 func TestPatterns(t *testing.T) {
 	sys := newSystem("/chat", "/rooms/Lobby")
 	t.Cleanup(func() { shutdown(sys) })
@@ -22,7 +22,7 @@ func TestNoPatterns(t *testing.T) {
 	require.Empty(t, sys.Patterns())
 }
 
-// A hub may be at the root, beside everything else that an application serves.
+// A hub may be mapped to the root, next to other handlers of an application.
 func TestAHubAtTheRoot(t *testing.T) {
 	sys := newSystem("/", "/chat")
 	t.Cleanup(func() { shutdown(sys) })
