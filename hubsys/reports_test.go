@@ -146,7 +146,7 @@ func TestMethodsThatWereMeantOtherwise(t *testing.T) {
 
 func TestPathsThatNoRequestHas(t *testing.T) {
 	hub := register(t, newSystem(t, hubsys.Config{}), func(context.Context) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
-	for _, path := range []string{"/chat?room=1", "/chat#top"} {
-		require.ErrorContains(t, hub.Map(path, hubsys.EndpointOptions{}), "it is not encoded, and has no query, fragment or wildcard")
+	for _, path := range []string{"/chat?room=1", "/chat#top", "/my chat"} {
+		require.ErrorContains(t, hub.Map(path, hubsys.EndpointOptions{}), "it is not encoded, and has no query, fragment, wildcard or space")
 	}
 }
