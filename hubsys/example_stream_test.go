@@ -15,22 +15,22 @@ import (
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
-// Lab is a hub with streams, which asks its clients as well.
+// Numbers is a hub with streams. It also invokes methods of its clients.
 type Numbers struct{ hubsys.Hub }
 
-// Count streams its results: clients call it with connection.stream("Count", 3). An error would end the stream with it.
+// Count streams numbers to the client, which calls connection.stream("Count", 3). Yielding an error would end the stream with that error.
 func (h *Numbers) Count(ctx context.Context, n int) iter.Seq2[int, error] {
 	return func(yield func(int, error) bool) {
 		for i := range n {
-			if ctx.Err() != nil || !yield(i, nil) { // nobody wants more
+			if ctx.Err() != nil || !yield(i, nil) { // the client has canceled the stream or has disconnected
 				return
 			}
 		}
 	}
 }
 
-// Count2 does the same with a channel, whoever fills it: that ends with the context, too, should nobody want more.
-func (h *Numbers) Count2(ctx context.Context, n int) <-chan int {
+// CountChannel does the same with a channel. The goroutine that sends to it has to end with the context.
+func (h *Numbers) CountChannel(ctx context.Context, n int) <-chan int {
 	numbers := make(chan int)
 	go func() {
 		defer close(numbers)
@@ -45,7 +45,8 @@ func (h *Numbers) Count2(ctx context.Context, n int) <-chan int {
 	return numbers
 }
 
-// Sum takes a stream from its client: connection.invoke("Sum", subject). If the client ends it with an error, that comes last.
+// Sum takes a stream from the client, which calls connection.invoke("Sum", subject). If the client ends the stream with an error, the
+// sequence yields that error last.
 func (h *Numbers) Sum(numbers iter.Seq2[int, error]) (sum int, err error) {
 	for n, err := range numbers {
 		if err != nil {
@@ -56,7 +57,7 @@ func (h *Numbers) Sum(numbers iter.Seq2[int, error]) (sum int, err error) {
 	return sum, nil
 }
 
-// Join takes a stream as a channel. The error of a client is then the cause of the context's end.
+// Join takes a stream as a channel. If the client ends the stream with an error, the context is canceled with that error as its cause.
 func (h *Numbers) Join(ctx context.Context, separator string, words <-chan string) (string, error) {
 	var all []string
 	for word := range words {
@@ -65,15 +66,15 @@ func (h *Numbers) Join(ctx context.Context, separator string, words <-chan strin
 	return strings.Join(all, separator), context.Cause(ctx)
 }
 
-var Ask = typed.Func1[string, int]("ask") // a method of clients with a result
+var Ask = typed.Func1[string, int]("ask") // a client method with a result
 
-// Double asks its caller for a number: connection.on("ask", question => 21).
+// Double invokes a method of its caller, which the client defines with connection.on("ask", question => 21).
 func (h *Numbers) Double(ctx context.Context) (int, error) {
 	n, err := Ask.Invoke(ctx, h.Clients().Caller(), "which number?")
 	return 2 * n, err
 }
 
-// Wait ends when the client cancels the call, or goes.
+// Wait returns when the client cancels the call or disconnects.
 func (h *Numbers) Wait(ctx context.Context) error {
 	<-ctx.Done()
 	return hubsys.Errorf("stopped waiting")
@@ -88,7 +89,7 @@ func startNumbers(hub hubsys.HubOptions, endpoint hubsys.EndpointOptions) (*hubs
 	if err != nil {
 		log.Fatal(err)
 	}
-	if err := numbers.Map("/test", endpoint); err != nil {
+	if err := numbers.Map("/numbers", endpoint); err != nil {
 		log.Fatal(err)
 	}
 	return numbers, httptest.NewServer(sys)
@@ -96,12 +97,12 @@ func startNumbers(hub hubsys.HubOptions, endpoint hubsys.EndpointOptions) (*hubs
 
 func ExampleHub_stream() {
 	_, server := startNumbers(hubsys.HubOptions{}, hubsys.EndpointOptions{})
-	ada := connectClient(server.URL+"/test", "")
+	ada := connectClient(server.URL+"/numbers", "")
 	ada.send(`{"type":4,"invocationId":"1","target":"Count","arguments":[3]}`)
 	for range 4 {
 		fmt.Println(ada.receive())
 	}
-	ada.send(`{"type":4,"invocationId":"2","target":"Count2","arguments":[1]}`)
+	ada.send(`{"type":4,"invocationId":"2","target":"CountChannel","arguments":[1]}`)
 	for range 2 {
 		fmt.Println(ada.receive())
 	}
@@ -117,7 +118,7 @@ func ExampleHub_stream() {
 
 func ExampleHub_upload() {
 	_, server := startNumbers(hubsys.HubOptions{}, hubsys.EndpointOptions{})
-	ada := connectClient(server.URL+"/test", "")
+	ada := connectClient(server.URL+"/numbers", "")
 	ada.send(`{"type":1,"invocationId":"1","target":"Sum","arguments":[],"streamIds":["2"]}`)
 	ada.send(`{"type":2,"invocationId":"2","item":20}`)
 	ada.send(`{"type":2,"invocationId":"2","item":22}`)
@@ -134,10 +135,10 @@ func ExampleHub_upload() {
 	// {"type":3,"invocationId":"3","error":"An unexpected error occurred invoking 'Join' on the server. HubException: no more words"}
 }
 
-// A client cancels a stream that it has had enough of, or a call that takes too long: its context ends.
+// A client can cancel a stream or a call. The context of the method is canceled then.
 func ExampleHub_cancel() {
 	_, server := startNumbers(hubsys.HubOptions{}, hubsys.EndpointOptions{})
-	ada := connectClient(server.URL+"/test", "")
+	ada := connectClient(server.URL+"/numbers", "")
 	ada.send(`{"type":1,"invocationId":"1","target":"Wait","arguments":[]}`)
 	ada.send(`{"type":5,"invocationId":"1"}`)
 	fmt.Println(ada.receive())
@@ -146,10 +147,10 @@ func ExampleHub_cancel() {
 	// {"type":3,"invocationId":"1","error":"An unexpected error occurred invoking 'Wait' on the server. HubException: stopped waiting"}
 }
 
-// A hub method that waits for its client does not keep that client from calling the hub.
+// A hub method that waits for a result of its client does not block further calls of that client.
 func ExampleInvoke_typed() {
 	_, server := startNumbers(hubsys.HubOptions{}, hubsys.EndpointOptions{})
-	ada := connectClient(server.URL+"/test", "")
+	ada := connectClient(server.URL+"/numbers", "")
 	ada.send(`{"type":1,"invocationId":"1","target":"Double","arguments":[]}`)
 	fmt.Println(ada.receive())
 	ada.send(`{"type":3,"invocationId":"s1","result":21}`)
@@ -160,7 +161,7 @@ func ExampleInvoke_typed() {
 	// {"type":3,"invocationId":"1","result":42}
 }
 
-// One connection can be asked from outside of a hub, too. That it may be gone is one of the answers.
+// A client method can be invoked from outside of a hub, too. If the connection does not exist, the error is ErrGone.
 func ExampleInvoke() {
 	numbers, _ := startNumbers(hubsys.HubOptions{}, hubsys.EndpointOptions{})
 	_, err := hubsys.Invoke[int](context.Background(), numbers.Clients().Client("nobody"), "ask", "which number?")
@@ -169,14 +170,14 @@ func ExampleInvoke() {
 	// true Connection 'nobody' does not exist.
 }
 
-// Transports limits what clients may use; AllowedOrigins is told to browsers, too.
+// Transports limits the transports of clients. AllowedOrigins also enables CORS for these origins.
 func ExampleEndpointOptions_transports() {
 	_, server := startNumbers(hubsys.HubOptions{}, hubsys.EndpointOptions{
 		Transports:       hubsys.WebSockets | hubsys.LongPolling,
 		AllowedOrigins:   []string{"https://app.example"},
 		AllowCredentials: true,
 	})
-	r, _ := http.NewRequest(http.MethodOptions, server.URL+"/test/negotiate", nil)
+	r, _ := http.NewRequest(http.MethodOptions, server.URL+"/numbers/negotiate", nil)
 	r.Header.Set("Origin", "https://app.example")
 	r.Header.Set("Access-Control-Request-Method", "POST")
 	r.Header.Set("Access-Control-Request-Headers", "x-requested-with")
@@ -190,16 +191,16 @@ func ExampleEndpointOptions_transports() {
 	// https://app.example true
 }
 
-// Shouted is a hub protocol of one's own: JSON under another name. Others can do all of a Protocol themselves.
+// RenamedJSON is a custom hub protocol: JSON under another name. A custom protocol may also implement all methods of Protocol itself.
 type RenamedJSON struct{ hubproto.Protocol }
 
-// Name is what clients ask for.
+// Name returns the name that clients send in their handshake.
 func (RenamedJSON) Name() string { return "JSON!" }
 
 func ExampleHubOptions_protocols() {
 	_, server := startNumbers(hubsys.HubOptions{Protocols: []hubproto.Protocol{RenamedJSON{hubproto.JSON}, hubproto.MessagePack}}, hubsys.EndpointOptions{})
 	for _, protocol := range []string{"json!", "json"} {
-		fmt.Println(handshake(server.URL+"/test", protocol))
+		fmt.Println(handshake(server.URL+"/numbers", protocol))
 	}
 	// Output:
 	// {}

@@ -17,10 +17,12 @@ import (
 	"github.com/troupe-go/troupe/hubsys/typed"
 )
 
+// Chat is a hub that sends messages to all clients.
 type Chat struct{ hubsys.Hub }
 
-var Receive = typed.Message2[string, string]("receive") // a method of clients, checked by the compiler
+var Receive = typed.Message2[string, string]("receive") // a client method; the compiler checks its arguments
 
+// Send sends a message to all clients, which call connection.invoke("Send", user, text).
 func (c *Chat) Send(ctx context.Context, user, text string) error {
 	return Receive.Send(ctx, c.Clients().All(), user, text)
 }
@@ -43,19 +45,19 @@ func Example() {
 
 	ada, bob := connectClient(server.URL+"/chat", ""), connectClient(server.URL+"/chat", "")
 	ada.invoke("Send", "ada", "hello")
-	fmt.Println("ada hears", ada.receiveInvocation())
-	fmt.Println("bob hears", bob.receiveInvocation())
+	fmt.Println("ada received", ada.receiveInvocation())
+	fmt.Println("bob received", bob.receiveInvocation())
 
 	ada.close()
 	bob.close()
 	fmt.Println(errors.Join(sys.Shutdown(context.Background()), server.Config.Shutdown(context.Background())))
 	// Output:
-	// ada hears receive[ada hello]
-	// bob hears receive[ada hello]
+	// ada received receive[ada hello]
+	// bob received receive[ada hello]
 	// <nil>
 }
 
-// Messages that are declared once are checked wherever they are sent: from calls, and from outside.
+// Typed messages are declared once, and their arguments are checked by the compiler wherever they are sent.
 func ExampleMessage2() {
 	type quote struct {
 		Symbol string
@@ -88,7 +90,7 @@ func ExampleMessage2() {
 	// closed[]
 }
 
-// Browsers cannot set headers on a WebSocket: their clients send the token in the query.
+// Authenticate takes the token from the Authorization header or from the query, because browsers cannot set headers of a WebSocket.
 func ExampleEndpointOptions_authenticate() {
 	users := map[string]string{"token-of-ada": "ada", "token-of-bob": "bob"}
 	banned := map[string]bool{"bob": true}
@@ -128,7 +130,7 @@ func ExampleEndpointOptions_authenticate() {
 	// receive[system welcome]
 }
 
-// The System comes first: it takes leave of its clients, which http.Server.Shutdown knows nothing of.
+// The System is shut down before the http.Server: it closes the connections of its clients, which http.Server.Shutdown does not close.
 func ExampleSystem_Shutdown() {
 	sys, err := hubsys.New(hubsys.Config{})
 	if err != nil {
@@ -143,24 +145,24 @@ func ExampleSystem_Shutdown() {
 	}
 	server := httptest.NewServer(sys)
 	ada := connectClient(server.URL+"/chat", "")
-	heard := make(chan string)
+	received := make(chan string)
 	go func() {
 		text := ada.receiveInvocation()
-		ada.close() // as every client does
-		heard <- text
+		ada.close() // as SignalR clients do when the server closes the connection
+		received <- text
 	}()
 
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	err = errors.Join(sys.Shutdown(ctx), server.Config.Shutdown(ctx))
-	fmt.Println(<-heard)
+	fmt.Println(<-received)
 	fmt.Println(err)
 	// Output:
-	// the server is going away, and may be connected to again
+	// the server is shutting down, and clients may reconnect
 	// <nil>
 }
 
-// start serves the chat until the program ends.
+// startChat serves a Chat hub at /chat.
 func startChat(options hubsys.EndpointOptions) (*hubsys.HubContext, *httptest.Server) {
 	sys, err := hubsys.New(hubsys.Config{})
 	if err != nil {
@@ -176,10 +178,10 @@ func startChat(options hubsys.EndpointOptions) (*hubsys.HubContext, *httptest.Se
 	return chat, httptest.NewServer(sys)
 }
 
-// visitor is a client as small as it gets; programs use one of the SignalR libraries.
+// exampleClient is a minimal client. Programs use a SignalR client library instead.
 type exampleClient struct {
 	ws       *websocket.Conn
-	buffered []string // read already: a WebSocket message may hold several records
+	buffered []string // messages that were received together with the last one
 }
 
 func connectClient(url, token string) *exampleClient {
@@ -189,7 +191,7 @@ func connectClient(url, token string) *exampleClient {
 	}
 	c := &exampleClient{ws: ws}
 	c.send(`{"protocol":"json","version":1}`)
-	c.send(`{"type":1,"invocationId":"1","target":"is the connection open?","arguments":[]}`) // any answer will do
+	c.send(`{"type":1,"invocationId":"1","target":"Ready","arguments":[]}`) // the completion shows that the connection is open
 	for answer := ""; !strings.Contains(answer, "invocationId"); {
 		_, b, err := ws.Read(context.Background())
 		if err != nil {
@@ -214,7 +216,7 @@ func (c *exampleClient) invoke(method string, args ...any) {
 	c.send(string(record))
 }
 
-// record waits for the next record.
+// receive returns the next message.
 func (c *exampleClient) receive() string {
 	if len(c.buffered) == 0 {
 		_, b, err := c.ws.Read(context.Background())
@@ -228,7 +230,7 @@ func (c *exampleClient) receive() string {
 	return record
 }
 
-// hear waits for the next call of a client method.
+// receiveInvocation returns the next invocation of a client method.
 func (c *exampleClient) receiveInvocation() string {
 	var m struct {
 		Type           int
@@ -240,14 +242,14 @@ func (c *exampleClient) receiveInvocation() string {
 		log.Fatal(err)
 	}
 	if m.Type == 7 && m.AllowReconnect {
-		return "the server is going away, and may be connected to again"
+		return "the server is shutting down, and clients may reconnect"
 	}
 	return fmt.Sprint(m.Target, m.Arguments)
 }
 
 func (c *exampleClient) close() { _ = c.ws.Close(websocket.StatusNormalClosure, "") }
 
-// greet gives the answer to a handshake.
+// handshake returns the response to the handshake for a protocol.
 func handshake(url, protocol string) string {
 	ws, _, err := websocket.Dial(context.Background(), url, nil)
 	if err != nil {
