@@ -17,7 +17,7 @@ import (
 	"github.com/troupe-go/troupe/hubsys"
 )
 
-func TestOneCallSendsThousandsToItsCallerWhileOthersWriteToIt(t *testing.T) {
+func TestMessagesOfConcurrentSendersStayInOrder(t *testing.T) {
 	const burst, senders, each = 5000, 100, 100 / raceFactor
 	srv := newTestServer(t, testConfig{})
 	started := make(chan struct{})
@@ -66,7 +66,7 @@ func TestOneCallSendsThousandsToItsCallerWhileOthersWriteToIt(t *testing.T) {
 	c.requireNoMessages()
 }
 
-func TestALoopOfSendsDisconnectsNoHealthyClient(t *testing.T) {
+func TestALoopOfSendsDisconnectsNoClientThatReads(t *testing.T) {
 	const clients, sends = 10, 10000 / raceFactor
 	lost := make(chan error, clients)
 	srv := newTestServer(t, testConfig{onDisconnected: func(_ context.Context, _ *testHub, cause error) error {
@@ -96,7 +96,7 @@ func readInOrder(t *testing.T, c *testClient, first, last int, payload string) {
 }
 
 // The completion of a call is sent before the next call returns: here the next call waits for the client to receive that completion.
-func TestACallMayWaitForItsClientToSeeTheResultBeforeIt(t *testing.T) {
+func TestACompletionIsSentBeforeTheNextCallReturns(t *testing.T) {
 	for _, parallel := range []int{1, 2} {
 		t.Run(fmt.Sprint("parallel=", parallel), func(t *testing.T) {
 			srv := newTestServer(t, testConfig{HubOptions: hubsys.HubOptions{MaximumParallelInvocationsPerClient: parallel}})
@@ -117,11 +117,11 @@ func TestACallMayWaitForItsClientToSeeTheResultBeforeIt(t *testing.T) {
 	}
 }
 
-func TestClientsThatStopReadingHurtOnlyThemselves(t *testing.T) {
+func TestOnlyClientsThatStopReadingAreDisconnected(t *testing.T) {
 	testClientsThatStopReading(t, testConfig{}, manyClients)
 }
 
-func TestClientsThatStopReadingHurtOnlyThemselvesOverTLS(t *testing.T) {
+func TestOnlyClientsThatStopReadingAreDisconnectedOverTLS(t *testing.T) {
 	testClientsThatStopReading(t, testConfig{tls: true}, 40)
 }
 
@@ -182,7 +182,7 @@ func insecureClient(c *http.Client) *http.Client {
 var testTLS = &tls.Config{InsecureSkipVerify: true}
 
 // A client that keeps reading is not disconnected, however many calls send at once: the senders wait for room in its outbox.
-func TestEverybodyTalksAtOnce(t *testing.T) {
+func TestConcurrentBroadcastsDisconnectNoClientThatReads(t *testing.T) {
 	const clients, size = 20, 100_000 // together twice the OutboxLimit
 	lost := make(chan error, clients)
 	srv := newTestServer(t, testConfig{onDisconnected: func(_ context.Context, _ *testHub, cause error) error { lost <- cause; return nil }})

@@ -86,7 +86,7 @@ func TestSendingToConnectionsTakesLinearTime(t *testing.T) {
 }
 
 // A client whose ID is listed several times receives a message once. A client that is excluded does not receive it.
-func TestManyClientsAreReachedOnce(t *testing.T) {
+func TestAListedClientReceivesAMessageOnce(t *testing.T) {
 	srv := newTestServer(t, testConfig{})
 	a, idA := dialWithID(t, srv.url, nil)
 	b, idB := dialWithID(t, srv.url, nil)
@@ -104,7 +104,7 @@ func TestManyClientsAreReachedOnce(t *testing.T) {
 }
 
 // A send to very many IDs does not block other senders and receivers.
-func TestAMessageToVeryManyHoldsUpNobodyElse(t *testing.T) {
+func TestASendToVeryManyIDsBlocksNoOtherSend(t *testing.T) {
 	srv := newTestServer(t, testConfig{
 		HubOptions:      hubsys.HubOptions{DisconnectGrace: 100 * time.Millisecond},
 		EndpointOptions: hubsys.EndpointOptions{CloseTimeout: quickClose},

@@ -84,7 +84,7 @@ func TestAWriteThatPanicsEndsOneConnection(t *testing.T) {
 	})
 }
 
-func TestACloseThatPanics(t *testing.T) {
+func TestACloseThatPanicsAffectsNoOtherConnection(t *testing.T) {
 	t.Parallel()
 	runInProcess(t, func(t *testing.T) {
 		srv, l, left := newHookedServer(t, hubsys.HubOptions{HandshakeTimeout: time.Second})
@@ -111,7 +111,7 @@ func TestACloseThatPanics(t *testing.T) {
 }
 
 // A Close that does not return blocks nothing else, and is not called again and again.
-func TestACloseThatDoesNotReturn(t *testing.T) {
+func TestACloseThatDoesNotReturnBlocksNoOtherConnection(t *testing.T) {
 	t.Parallel()
 	runInProcess(t, func(t *testing.T) {
 		srv, l, left := newHookedServer(t, hubsys.HubOptions{HandshakeTimeout: time.Second})
@@ -143,7 +143,7 @@ func TestACloseThatDoesNotReturn(t *testing.T) {
 }
 
 // A Write that does not return is given up after TransportSendTimeout, and blocks no other connection.
-func TestAWriteThatDoesNotReturn(t *testing.T) {
+func TestAWriteThatDoesNotReturnBlocksNoOtherConnection(t *testing.T) {
 	t.Parallel()
 	runInProcess(t, func(t *testing.T) {
 		srv, l, left := newHookedServer(t, hubsys.HubOptions{})

@@ -9,7 +9,7 @@ import (
 	"github.com/troupe-go/troupe/hubsys"
 )
 
-func TestTheLimitOfRequestsCanBeSet(t *testing.T) {
+func TestRequestHeaderLimitCanBeSet(t *testing.T) {
 	t.Parallel()
 	for limit, bytes := range map[int]struct{ below, above int }{1000: {300, 1000}, 100_000: {90_000, 100_000}} {
 		srv := newTestServer(t, testConfig{EndpointOptions: hubsys.EndpointOptions{RequestHeaderLimit: limit, CloseTimeout: quickClose}})
@@ -20,6 +20,6 @@ func TestTheLimitOfRequestsCanBeSet(t *testing.T) {
 	}
 }
 
-func TestALimitOfRequestsThatIsNone(t *testing.T) {
+func TestAnInvalidRequestHeaderLimitIsRefused(t *testing.T) {
 	require.ErrorContains(t, hubsys.EndpointOptions{RequestHeaderLimit: -1}.Validate(), "RequestHeaderLimit")
 }

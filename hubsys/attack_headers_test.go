@@ -48,7 +48,7 @@ func isSuccess(status int) bool {
 }
 
 // A request whose headers and query exceed RequestHeaderLimit is rejected.
-func TestARequestWithTooMuchInItOpensNothing(t *testing.T) {
+func TestTooLargeRequestsAreRejected(t *testing.T) {
 	t.Parallel()
 	srv := newTestServer(t, testConfig{EndpointOptions: hubsys.EndpointOptions{CloseTimeout: quickClose}})
 	for name, open := range initialRequests(t, srv.url) {
@@ -67,7 +67,7 @@ func TestARequestWithTooMuchInItOpensNothing(t *testing.T) {
 }
 
 // A rejected request does not use up its connection token.
-func TestARefusedRequestSpendsNoToken(t *testing.T) {
+func TestARejectedRequestDoesNotUseUpItsToken(t *testing.T) {
 	srv := newTestServer(t, testConfig{EndpointOptions: hubsys.EndpointOptions{CloseTimeout: quickClose}})
 	query := negotiateQuery(t, srv.url)
 	require.Equal(t, http.StatusRequestHeaderFieldsTooLarge, dialTCP(t, srv.url).upgrade(query, largeHeader(100_000)))
@@ -91,7 +91,7 @@ func dialWithHeader(t *testing.T, srv *testServer, connections, bytes int) (in [
 	return in
 }
 
-func TestIdleConnectionsKeepLittleOfTheirRequests(t *testing.T) {
+func TestIdleConnectionsUseLittleMemory(t *testing.T) {
 	const connections = 250 / raceFactor
 	srv := newTestServer(t, testConfig{EndpointOptions: hubsys.EndpointOptions{CloseTimeout: quickClose}})
 	newClientSet(srv, 1).requireWorking()
@@ -104,7 +104,7 @@ func TestIdleConnectionsKeepLittleOfTheirRequests(t *testing.T) {
 }
 
 // The memory of a connection is released after it has ended.
-func TestNothingStaysOfTheRequestsOfConnectionsThatHaveGone(t *testing.T) {
+func TestClosedConnectionsReleaseTheirMemory(t *testing.T) {
 	const connections = 500 / raceFactor
 	var gone atomic.Int64
 	srv := newTestServer(t, testConfig{onDisconnected: func(context.Context, *testHub, error) error { gone.Add(1); return nil }})

@@ -25,7 +25,7 @@ func serveHostRequest(h http.Handler, method, target, host string, header http.H
 }
 
 // Requests whose Host is not in AllowedHosts are rejected, which prevents DNS rebinding.
-func TestOtherHostsAreNotServed(t *testing.T) {
+func TestOtherHostsAreRefused(t *testing.T) {
 	srv := newTestServer(t, testConfig{EndpointOptions: hubsys.EndpointOptions{
 		AllowedHosts: []string{"app.example", "api.example:8443", "192.0.2.1", "[2001:db8::1]"}, AllowedOrigins: []string{"*"},
 	}})
@@ -47,7 +47,7 @@ func TestOtherHostsAreNotServed(t *testing.T) {
 }
 
 // Requests of all kinds are rejected.
-func TestNothingIsServedToAnotherHost(t *testing.T) {
+func TestRequestsOfAllKindsToOtherHostsAreRefused(t *testing.T) {
 	t.Parallel()
 	srv := newTestServer(t, testConfig{EndpointOptions: hubsys.EndpointOptions{CloseTimeout: quickClose, AllowedHosts: []string{"app.example"}, Authenticate: func(r *http.Request) (*hubsys.Principal, error) {
 		if r.Host != "app.example" {
@@ -79,14 +79,14 @@ func TestNothingIsServedToAnotherHost(t *testing.T) {
 	require.Equal(t, http.StatusOK, serveHostRequest(srv.sys, http.MethodGet, query, "app.example", nil).Code, "the token is not spent")
 }
 
-func TestWithoutAListEveryHostIsServed(t *testing.T) {
+func TestWithoutAllowedHostsEveryHostIsServed(t *testing.T) {
 	srv := newTestServer(t, testConfig{})
 	for _, host := range []string{"app.example", "evil.example:80", ""} {
 		require.Equal(t, http.StatusOK, serveHostRequest(srv.sys, http.MethodPost, negotiatePath, host, nil).Code)
 	}
 }
 
-func TestHostsThatAreNone(t *testing.T) {
+func TestInvalidAllowedHostsAreRefused(t *testing.T) {
 	for _, host := range []string{"", "https://app.example", "app.example/path", "*.app.example", "app.example:port", "a b"} {
 		require.ErrorContains(t, hubsys.EndpointOptions{AllowedHosts: []string{"fine.example", host}}.Validate(), "AllowedHosts", "%q", host)
 	}

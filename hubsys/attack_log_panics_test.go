@@ -27,7 +27,7 @@ func (b panickingLogHandler) WithAttrs([]slog.Attr) slog.Handler { return b }
 func (b panickingLogHandler) WithGroup(string) slog.Handler      { return b }
 
 // A log handler that panics does not affect connections.
-func TestALogThatPanics(t *testing.T) {
+func TestALogHandlerThatPanicsAffectsNoConnection(t *testing.T) {
 	t.Parallel()
 	runInProcess(t, func(t *testing.T) {
 		var records atomic.Int64

@@ -41,7 +41,7 @@ func longestRun(text, characters string) (n int) {
 }
 
 // Texts that come from clients are truncated in the log.
-func TestWhatClientsSayIsCutInTheLog(t *testing.T) {
+func TestTextsOfClientsAreTruncatedInTheLog(t *testing.T) {
 	t.Parallel()
 	for character, name := range map[string]string{"x": "ASCII", "é": "two bytes", "€": "three bytes"} {
 		long := strings.Repeat(character, 9999)
@@ -105,7 +105,7 @@ func TestWhatClientsSayIsCutInTheLog(t *testing.T) {
 }
 
 // Texts of up to maxLoggedBytes are logged as they are.
-func TestWhatClientsSayShortlyIsInTheLog(t *testing.T) {
+func TestShortTextsOfClientsAreLogged(t *testing.T) {
 	sys, url, log := newLoggedServer(t)
 	text := strings.Repeat("m", maxLoggedBytes)
 	c := dialHandshake(t, url, dialOptions{})

@@ -17,7 +17,7 @@ func TestTheLimitOfNegotiationsCanBeSet(t *testing.T) {
 	require.Equal(t, http.StatusOK, serveRequest(srv.sys, http.MethodPost, negotiatePath, "", fromAddress("192.0.2.2:9")).Code)
 }
 
-func TestALimitOfNegotiationsThatIsNone(t *testing.T) {
+func TestAnInvalidLimitOfNegotiationsIsRefused(t *testing.T) {
 	sys, err := hubsys.New(hubsys.Config{PendingConnectionsPerAddress: -2})
 	if err == nil {
 		require.NoError(t, shutdown(sys))

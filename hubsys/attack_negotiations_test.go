@@ -25,7 +25,7 @@ func fromAddress(address string) http.Header { return http.Header{addressHeader:
 const negotiatePath = "/test/negotiate?negotiateVersion=1"
 
 // The number of connections of one address that have no transport yet is limited.
-func TestOneAddressNegotiatesSoOftenAndNoMore(t *testing.T) {
+func TestNegotiationsOfOneAddressAreLimited(t *testing.T) {
 	t.Parallel()
 	srv := newTestServer(t, testConfig{EndpointOptions: hubsys.EndpointOptions{CloseTimeout: quickClose}})
 	var tokens []string
@@ -54,7 +54,7 @@ func TestOneAddressNegotiatesSoOftenAndNoMore(t *testing.T) {
 }
 
 // A flood of negotiations from one address does not prevent clients of other addresses from connecting.
-func TestAFloodOfNegotiationsKeepsNobodyOut(t *testing.T) {
+func TestAFloodOfNegotiationsDoesNotBlockOtherAddresses(t *testing.T) {
 	const rounds, meanwhile = 20 / raceFactor, 11_000 // as many as ever wait, and more
 	g := &requestCounter{}
 	srv := newTestServer(t, testConfig{configure: countRequests(g), EndpointOptions: hubsys.EndpointOptions{CloseTimeout: quickClose}})
@@ -90,7 +90,7 @@ func TestAFloodOfNegotiationsKeepsNobodyOut(t *testing.T) {
 }
 
 // Connections that get no transport expire without further requests, and the memory of what was posted to them is released.
-func TestNegotiationsAreForgottenByTheClock(t *testing.T) {
+func TestNegotiatedConnectionsExpireWithoutFurtherRequests(t *testing.T) {
 	const negotiated = 4000
 	synctest.Test(t, func(t *testing.T) {
 		w := &logRecorder{}
@@ -116,7 +116,7 @@ func TestNegotiationsAreForgottenByTheClock(t *testing.T) {
 }
 
 // Expired connections no longer count towards the limit of their address.
-func TestAnAddressMayNegotiateAgainWhenItsTimeHasCome(t *testing.T) {
+func TestAnAddressMayNegotiateAgainAfterRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sys := newSystem(t, hubsys.Config{})
 		hub := register(t, sys, func(context.Context) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})

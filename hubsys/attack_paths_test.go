@@ -60,7 +60,7 @@ func TestEndpointsWithPathsThatDifferInCase(t *testing.T) {
 }
 
 // A middleware in front of a path cannot be bypassed by another spelling of the path.
-func TestAGuardInFrontOfAPathIsNotPassedBy(t *testing.T) {
+func TestMiddlewareForAPathCannotBeBypassed(t *testing.T) {
 	sys := newSystem(t, hubsys.Config{})
 	hub := register(t, sys, func(context.Context) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
 	require.NoError(t, hub.Map("/admin/hub", hubsys.EndpointOptions{}))

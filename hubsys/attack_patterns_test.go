@@ -20,7 +20,7 @@ func serveMounted(t *testing.T, srv *testServer, prefix string, h http.Handler) 
 }
 
 // Registering the patterns of a System with a mux routes all requests of clients to the System, and no others.
-func TestAMuxWithThePatternsOfASystem(t *testing.T) {
+func TestPatternsRouteAllRequestsOfClients(t *testing.T) {
 	srv := newTestServer(t, testConfig{})
 	require.NoError(t, srv.hub.Map("/other/test", hubsys.EndpointOptions{}))
 	mux := http.NewServeMux()

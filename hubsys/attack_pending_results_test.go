@@ -50,7 +50,7 @@ func (q *pendingInvocations) sendCalls(calls int) *testClient {
 }
 
 // A call that waits for a result of its client allows the next call to start, up to MaximumPendingResults.
-func TestCallsThatWaitForTheirClientAreLimited(t *testing.T) {
+func TestPendingResultsAreLimited(t *testing.T) {
 	const calls = 5000 / raceFactor
 	for _, pending := range []int{1, 3} {
 		t.Run(fmt.Sprint("pending=", pending), func(t *testing.T) {
@@ -73,7 +73,7 @@ func TestCallsThatWaitForTheirClientAreLimited(t *testing.T) {
 }
 
 // The default of MaximumPendingResults is 100.
-func TestTheLimitOfCallsThatWaitForTheirClientIsAHundred(t *testing.T) {
+func TestTheDefaultOfMaximumPendingResultsIsAHundred(t *testing.T) {
 	q := newPendingInvocations(t, 0)
 	q.sendCalls(5000 / raceFactor)
 	eventually(t, func() bool { return q.running.Load() >= 100 }, "a hundred ask")
@@ -81,7 +81,7 @@ func TestTheLimitOfCallsThatWaitForTheirClientIsAHundred(t *testing.T) {
 }
 
 // Calls that wait for results of a client, and their goroutines, end when the client disconnects.
-func TestNothingStaysOfCallsThatWaitedForTheirClient(t *testing.T) {
+func TestPendingResultsEndWithTheirConnection(t *testing.T) {
 	t.Parallel()
 	runInProcess(t, func(t *testing.T) { // other tests would have goroutines, too
 		q := newPendingInvocations(t, 50)
@@ -96,7 +96,7 @@ func TestNothingStaysOfCallsThatWaitedForTheirClient(t *testing.T) {
 }
 
 // Each client has its own limit.
-func TestAClientThatDoesNotAnswerHoldsUpNobodyElse(t *testing.T) {
+func TestPendingResultsAreLimitedPerClient(t *testing.T) {
 	q := newPendingInvocations(t, 1)
 	q.sendCalls(100)
 	c := dial(t, q.srv.url)

@@ -86,7 +86,7 @@ func TestAProtocolThatPanicsEndsOneConnection(t *testing.T) {
 }
 
 // The message may come together with the handshake, or before the connection has a transport.
-func TestAProtocolThatPanicsOverTheFirstBytes(t *testing.T) {
+func TestAProtocolThatPanicsOnTheFirstMessageEndsOneConnection(t *testing.T) {
 	t.Parallel()
 	runInProcess(t, func(t *testing.T) {
 		srv, _ := newPanickingProtocolServer(t)
@@ -120,7 +120,7 @@ func recoverPanic(request func()) {
 }
 
 // A protocol that panics on the arguments or the result of a call fails that call only.
-func TestAProtocolThatPanicsInACallFailsIt(t *testing.T) {
+func TestAProtocolThatPanicsInACallFailsTheCall(t *testing.T) {
 	t.Parallel()
 	runInProcess(t, func(t *testing.T) {
 		srv, left := newPanickingProtocolServer(t)

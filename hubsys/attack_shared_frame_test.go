@@ -13,7 +13,7 @@ import (
 )
 
 // A message to many clients is in memory once, even if none of them reads it.
-func TestAMessageToManyIsKeptOnce(t *testing.T) {
+func TestAMessageToManyClientsIsInMemoryOnce(t *testing.T) {
 	const clients, size = 250 / raceFactor, 900 << 10
 	var connected atomic.Int64
 	srv := newTestServer(t, testConfig{configure: useSmallWriteBuffers, onConnected: func(context.Context, *testHub) error { connected.Add(1); return nil }})

@@ -52,7 +52,7 @@ func messageBursts() map[string]messageBurst {
 }
 
 // The memory for the parsed messages of one read does not exceed InboundLimit, however small the messages are.
-func TestSmallMessagesInOneReadCostNoMoreThanTheirLimit(t *testing.T) {
+func TestSmallMessagesUseNoMoreMemoryThanInboundLimit(t *testing.T) {
 	const inbound = mib
 	limit := 2*inbound + 2*mib + 2*mib // what may wait, memory that was read into (a megabyte makes it two), and all the rest
 	for name, s := range messageBursts() {

@@ -278,7 +278,7 @@ func TestOrderIsKeptAcrossAudiences(t *testing.T) {
 }
 
 // All members of a group receive its messages in the same order, even if several senders send concurrently.
-func TestMembersOfAGroupSeeOneOrder(t *testing.T) {
+func TestMembersOfAGroupReceiveMessagesInOneOrder(t *testing.T) {
 	srv := newTestServer(t, testConfig{})
 	const clients, senders, each = 12, 6, 100
 	var cs []*testClient
@@ -344,7 +344,7 @@ func TestSendingToTheHubsPID(t *testing.T) {
 
 // A connection that closes while it is added to a group does not remain a member. A send of arguments that cannot be encoded fails as
 // long as the audience has a member.
-func TestNoGhostsInGroups(t *testing.T) {
+func TestAClosedConnectionDoesNotRemainInAGroup(t *testing.T) {
 	srv := newTestServer(t, testConfig{EndpointOptions: hubsys.EndpointOptions{Authenticate: authenticateByQuery}})
 	empty := func() bool {
 		c, unsendable := srv.hub.Clients(), make(chan int)
@@ -373,7 +373,7 @@ func TestNoGhostsInGroups(t *testing.T) {
 }
 
 // A client that has read the handshake response receives everything that is sent from then on.
-func TestAClientIsKnownWhenItsHandshakeIsAnswered(t *testing.T) {
+func TestAClientReceivesMessagesFromItsHandshakeOn(t *testing.T) {
 	srv := newTestServer(t, testConfig{})
 	for range 200 {
 		c := dial(t, srv.url)

@@ -130,7 +130,7 @@ func TestOutcomesOfFailedCalls(t *testing.T) {
 }
 
 // The wire of calls that cannot be had from a client library.
-func TestOutcomesOfOddCalls(t *testing.T) {
+func TestOutcomesOfUnusualCalls(t *testing.T) {
 	sys := newSystem(t, hubsys.Config{})
 	hub := register(t, sys, func(context.Context) (*errorHub, error) { return &errorHub{}, nil }, hubsys.HubOptions{})
 	c := dial(t, serve(t, sys, hub))
@@ -278,7 +278,7 @@ func TestAConstructorSeesItsCall(t *testing.T) {
 	require.Equal(t, id, receive(t, ids))
 }
 
-func TestAHubValueThatServesNoCallSaysSo(t *testing.T) {
+func TestAHubValueWithoutACallPanics(t *testing.T) {
 	const text = "hubsys: this hub value serves no call: hub values are made by the constructor that was passed to Register, for one call each"
 	require.PanicsWithValue(t, text, func() { new(constructedHub).Call() })
 	require.PanicsWithValue(t, text, func() { new(constructedHub).Clients() })

@@ -9,7 +9,7 @@ import (
 )
 
 // The overview of the package is short enough for one screen.
-func TestTheOverviewIsShort(t *testing.T) {
+func TestThePackageOverviewIsShort(t *testing.T) {
 	out, err := exec.Command("go", "doc", ".").CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	require.Less(t, strings.Count(string(out), "\n"), 60, "%s", out)

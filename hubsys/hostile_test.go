@@ -132,7 +132,7 @@ func (w *statusRecorder) WriteHeader(status int) {
 }
 func (w *statusRecorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-func TestUnderAMuxAPrefixAndAMiddleware(t *testing.T) {
+func TestASystemUnderMuxPrefixAndMiddleware(t *testing.T) {
 	statuses := make(chan int, 10)
 	srv := newTestServer(t, testConfig{configure: func(s *httptest.Server) {
 		hubs := s.Config.Handler
@@ -156,7 +156,7 @@ func TestUnderAMuxAPrefixAndAMiddleware(t *testing.T) {
 // unhijackable is a ResponseWriter without Hijack.
 type unhijackable struct{ http.ResponseWriter }
 
-func TestAResponseWriterThatCannotBeHijacked(t *testing.T) {
+func TestAResponseWriterWithoutHijackIsRefused(t *testing.T) {
 	srv := newTestServer(t, testConfig{configure: func(s *httptest.Server) {
 		hubs := s.Config.Handler
 		s.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -174,7 +174,7 @@ func TestAResponseWriterThatCannotBeHijacked(t *testing.T) {
 }
 
 // The timeouts of the http.Server do not apply after the upgrade.
-func TestTimeoutsOfTheServerEndWithTheUpgrade(t *testing.T) {
+func TestTimeoutsOfTheServerDoNotApplyAfterTheUpgrade(t *testing.T) {
 	const timeout = 100 * time.Millisecond
 	for _, tls := range []bool{false, true} {
 		t.Run(fmt.Sprint("tls=", tls), func(t *testing.T) {

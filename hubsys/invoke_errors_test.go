@@ -85,7 +85,7 @@ func TestErrorsOfInvoke(t *testing.T) {
 }
 
 // A result that cannot be decoded completely is not returned.
-func TestAMisfitGivesNothing(t *testing.T) {
+func TestInvokeReturnsNoPartialResult(t *testing.T) {
 	srv := newTestServer(t, testConfig{})
 	c, id := dialWithID(t, srv.url, nil)
 	a := invokeAsync[point](t.Context(), srv.hub.Clients().Client(id))
@@ -96,7 +96,7 @@ func TestAMisfitGivesNothing(t *testing.T) {
 }
 
 // The cause of a canceled context is not mistaken for the client's result, even if it is a client's error.
-func TestACauseThatIsAClientsError(t *testing.T) {
+func TestInvokeReturnsTheCauseOfItsContextAsSuch(t *testing.T) {
 	srv := newTestServer(t, testConfig{})
 	c, id := dialWithID(t, srv.url, nil)
 	a := invokeAsync[int](t.Context(), srv.hub.Clients().Client(id))
@@ -153,7 +153,7 @@ func TestAForgedAnswer(t *testing.T) {
 }
 
 // Marshalers and unmarshalers of the application may panic or call runtime.Goexit: only the call fails.
-func TestInvokeWithRudeValues(t *testing.T) {
+func TestInvokeWithMisbehavingMarshalers(t *testing.T) {
 	srv := newTestServer(t, testConfig{})
 	srv.handle("result", func(ctx context.Context, h *testHub, _ []json.RawMessage) (any, error) {
 		return hubsys.Invoke[misbehavingJSON](ctx, h.Clients().Caller(), "ask")
@@ -189,7 +189,7 @@ func (r misbehavingMarshaler) MarshalJSON() ([]byte, error) {
 }
 
 // Invoke fails if the result is behind more input than twice InboundLimit. The connection is not closed.
-func TestInvokeBehindTooMuch(t *testing.T) {
+func TestInvokeFailsBehindTooMuchInput(t *testing.T) {
 	s := &uploadInvokeState{err: make(chan error, 1), goOn: make(chan struct{})}
 	sys := newSystem(t, hubsys.Config{})
 	hub := register(t, sys, func(context.Context) (*uploadInvokeHub, error) { return &uploadInvokeHub{s: s}, nil }, hubsys.HubOptions{InboundLimit: 64 << 10})

@@ -179,7 +179,7 @@ func (h *invokingHub) Answers(ctx context.Context, n int) namedSequence {
 }
 
 // A result may be as large as any message.
-func TestALargeAnswer(t *testing.T) {
+func TestInvokeWithALargeResult(t *testing.T) {
 	srv := newTestServer(t, testConfig{HubOptions: hubsys.HubOptions{MaximumReceiveMessageSize: hubsys.Unlimited, InboundLimit: 64 << 10}})
 	c, id := dialWithID(t, srv.url, nil)
 	c.send(invocation("1", "Echo", strings.Repeat("x", 300<<10)))
@@ -191,7 +191,7 @@ func TestALargeAnswer(t *testing.T) {
 	require.Len(t, got.value, 300<<10)
 }
 
-func TestShutdownWhileAClientIsAsked(t *testing.T) {
+func TestShutdownEndsPendingInvokes(t *testing.T) {
 	requireNoLeaks(t)
 	srv := newTestServer(t, testConfig{EndpointOptions: hubsys.EndpointOptions{CloseTimeout: quickClose}})
 	srv.handleAsk()
@@ -229,7 +229,7 @@ func TestShutdownInsideACallWithAnUpload(t *testing.T) {
 	}
 }
 
-func TestManyAsk(t *testing.T) {
+func TestConcurrentInvokes(t *testing.T) {
 	requireNoLeaks(t)
 	srv := newTestServer(t, testConfig{HubOptions: hubsys.HubOptions{MaximumParallelInvocationsPerClient: 3}})
 	srv.handle("ask", func(ctx context.Context, h *testHub, args []json.RawMessage) (any, error) {

@@ -148,7 +148,7 @@ func TestWhatOnDisconnectedIsTold(t *testing.T) {
 	}
 }
 
-func TestAClientThatLeavesDuringOnConnected(t *testing.T) {
+func TestAClientThatDisconnectsDuringOnConnected(t *testing.T) {
 	for _, fails := range []bool{false, true} {
 		t.Run(fmt.Sprint("fails=", fails), func(t *testing.T) {
 			inside, goOn, disconnected := make(chan struct{}), make(chan struct{}), make(chan error, 2)
@@ -274,7 +274,7 @@ func TestWhoIsRefused(t *testing.T) {
 	dialWith(t, srv.url, dialOptions{header: http.Header{"User": {"ada"}}})
 }
 
-func TestAConnectionBelongsToWhoHasNegotiatedIt(t *testing.T) {
+func TestOnlyTheUserWhoNegotiatedAConnectionCanOpenIt(t *testing.T) {
 	srv := newTestServer(t, testConfig{EndpointOptions: hubsys.EndpointOptions{Authenticate: authenticateByHeader}})
 	ada, bob := http.Header{"User": {"ada"}}, http.Header{"User": {"bob"}}
 	_, token := negotiate(t, srv.url, ada)
@@ -289,7 +289,7 @@ func TestAConnectionBelongsToWhoHasNegotiatedIt(t *testing.T) {
 	c.requireNoMessages()
 }
 
-func TestAPanicOfAuthenticateHurtsOnlyItsRequest(t *testing.T) {
+func TestAPanicInAuthenticateFailsOnlyItsRequest(t *testing.T) {
 	srv := newTestServer(t, testConfig{EndpointOptions: hubsys.EndpointOptions{Authenticate: func(r *http.Request) (*hubsys.Principal, error) {
 		if r.Header.Get("Panic") != "" {
 			panic(http.ErrAbortHandler)
@@ -339,7 +339,7 @@ func TestOnDisconnectedThatDoesNotReturn(t *testing.T) {
 	}
 }
 
-func TestAClientThatTakesNothing(t *testing.T) {
+func TestTransportSendTimeoutDisconnectsAClientThatDoesNotRead(t *testing.T) {
 	t.Parallel()
 	for _, tls := range []bool{false, true} {
 		t.Run(fmt.Sprint("tls=", tls), func(t *testing.T) {

@@ -167,7 +167,7 @@ func TestEveryRefusalHasItsReasonAndAllAreReported(t *testing.T) {
 	}, registrationFaults[refusedHub](t))
 }
 
-func TestElementsOfMethodsThatAreWrong(t *testing.T) {
+func TestInvalidElementsOfMethodsAreRefused(t *testing.T) {
 	one := &base{}
 	require.Equal(t, []string{
 		`Methods[0].Func is <nil>: it is a method of the hub, such as (*base).Send`,
@@ -195,7 +195,7 @@ func (*wellKnownMethodsHub) MarshalDocument() string      { return "" }
 func (*wellKnownMethodsHub) OnConnect() error             { return nil }
 func (*wellKnownMethodsHub) OnDisconnectedAsync() error   { return nil }
 
-func TestMethodsThatAreHardlyMeantForClients(t *testing.T) {
+func TestMethodsOfWellKnownNamesAreRefused(t *testing.T) {
 	const goCalls, hint = "Go calls a method of this name by itself", "; HubOptions.Methods publishes or hides it"
 	fault := func(method, why string) string {
 		return "method " + method + ": it would be a method for clients: " + why + hint
@@ -209,7 +209,7 @@ func TestMethodsThatAreHardlyMeantForClients(t *testing.T) {
 		hubsys.Method{Func: (*wellKnownMethodsHub).MarshalJSON}, hubsys.Method{Func: (*wellKnownMethodsHub).OnConnect}, hubsys.Method{Func: (*wellKnownMethodsHub).OnDisconnectedAsync}))
 }
 
-func TestHiddenMethodsAreNotLookedAt(t *testing.T) {
+func TestSignaturesOfHiddenMethodsAreNotChecked(t *testing.T) {
 	require.Empty(t, registrationFaults[refusedHub](t, hidden(
 		(*refusedHub).Variadic, (*refusedHub).ChanParam, (*refusedHub).FuncParam, (*refusedHub).ComplexParam, (*refusedHub).ChanResult, (*refusedHub).FuncResult, (*refusedHub).TwoValues,
 		(*refusedHub).ThreeResults, (*refusedHub).ErrorFirst, (*refusedHub).TwoErrors, (*refusedHub).ContextLast, (*refusedHub).TwoContexts, (*refusedHub).OnConnected, (*refusedHub).OnDisconnected,
@@ -404,11 +404,11 @@ type embeddedCloserHub struct {
 	io.Closer
 }
 
-func TestCloseOfAnEmbeddedTypeIsNotTakenForTheHubs(t *testing.T) {
+func TestCloseOfAnEmbeddedTypeIsNotTheHubsClose(t *testing.T) {
 	require.Equal(t, []string{embeddedMethodFault("Close", "io.Closer")}, registrationFaults[embeddedCloserHub](t))
 }
 
-func TestWhatRegisterRefuses(t *testing.T) {
+func TestRegisterRefusesInvalidHubs(t *testing.T) {
 	sys := newSystem(t, hubsys.Config{})
 	_, err := hubsys.Register(sys, func(context.Context) (hubsys.Instance, error) { return nil, errors.New("no") }, hubsys.HubOptions{})
 	require.EqualError(t, err, "hubsys: hubsys.Instance is no hub: a hub is a pointer to a struct that embeds hubsys.Hub")

@@ -57,7 +57,7 @@ origin "*" cannot be allowed together with credentials: every web page could act
 	require.NoError(t, hub.Map("/hub", hubsys.EndpointOptions{}), "the path has not been taken")
 }
 
-func TestPaths(t *testing.T) {
+func TestInvalidPathsAreRefused(t *testing.T) {
 	sys := newSystem(t, hubsys.Config{})
 	hub := register(t, sys, func(context.Context) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
 	for _, path := range []string{"", "hub", "/hub/", "//", "//hub", "/a//b", "/a/../b", "/.", "/a/."} {
@@ -94,7 +94,7 @@ func TestWhichPathsReachAnEndpoint(t *testing.T) {
 }
 
 // Behind http.StripPrefix, a path may lack its leading slash.
-func TestNoPathIsTooOdd(t *testing.T) {
+func TestAnyPathIsServedBehindStripPrefix(t *testing.T) {
 	sys := newSystem(t, hubsys.Config{})
 	hub := register(t, sys, func(context.Context) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
 	require.NoError(t, hub.Map("/hub", hubsys.EndpointOptions{}))

@@ -52,7 +52,7 @@ func TestErrorfWraps(t *testing.T) {
 	require.Equal(t, &hubsys.HubError{Message: "5 are too many"}, hubsys.Errorf("%d are too many", 5))
 }
 
-func TestWhyAConnectionWasRefused(t *testing.T) {
+func TestTheCauseOfARefusedConnectionIsLogged(t *testing.T) {
 	for level, refusal := range map[string]error{"level=ERROR": errors.New("no database"), "level=DEBUG": hubsys.Errorf("no room")} {
 		srv := newTestServer(t, testConfig{onConnected: func(context.Context, *testHub) error { return refusal }})
 		sendAndReadAll(dialSocket(t, srv.url, dialOptions{}), handshakeJSON+separator)
@@ -60,7 +60,7 @@ func TestWhyAConnectionWasRefused(t *testing.T) {
 	}
 }
 
-func TestWhyAConnectionWasClosed(t *testing.T) {
+func TestTheCauseOfAClosedConnectionIsLogged(t *testing.T) {
 	srv := newTestServer(t, testConfig{HubOptions: hubsys.HubOptions{MaximumReceiveMessageSize: 100}})
 	sendAndReadAll(dialSocket(t, srv.url, dialOptions{}), handshakeJSON+separator+strings.Repeat("x", 200))
 	srv.findLogLine("level=INFO", `"a connection is closed"`, "hub=testHub", "maximum message size of 100B")
@@ -70,7 +70,7 @@ func TestWhyAConnectionWasClosed(t *testing.T) {
 	srv.findLogLine("level=DEBUG", `"a connection is closed"`, "'none' is not supported")
 }
 
-func TestErrorsForTheClientAreNoFaults(t *testing.T) {
+func TestHubErrorsAreLoggedAtDebugLevel(t *testing.T) {
 	srv := newTestServer(t, testConfig{})
 	srv.handle("refuse", func(context.Context, *testHub, []json.RawMessage) (any, error) { return nil, hubsys.Errorf("not now") })
 	srv.handle("fail", func(context.Context, *testHub, []json.RawMessage) (any, error) { return nil, errors.New("no disk") })
@@ -84,7 +84,7 @@ func TestErrorsForTheClientAreNoFaults(t *testing.T) {
 	srv.findLogLine("level=DEBUG", "an unknown method was called", "method=Missing")
 }
 
-func TestAPanicInAuthenticate(t *testing.T) {
+func TestAPanicInAuthenticateIsLogged(t *testing.T) {
 	srv := newTestServer(t, testConfig{EndpointOptions: hubsys.EndpointOptions{Authenticate: func(*http.Request) (*hubsys.Principal, error) { panic("no keys") }}})
 	status, _ := post(t, srv.url+"/negotiate?negotiateVersion=1", nil)
 	require.Equal(t, http.StatusInternalServerError, status)
@@ -103,7 +103,7 @@ func TestARequestOfAnotherUserIsLogged(t *testing.T) {
 }
 
 // A second Shutdown returns at the deadline of its own context.
-func TestAnotherShutdownHasADeadlineOfItsOwn(t *testing.T) {
+func TestASecondShutdownHasItsOwnDeadline(t *testing.T) {
 	requireNoLeaks(t)
 	inside, goOn := make(chan struct{}), make(chan struct{})
 	srv := newTestServer(t, testConfig{onDisconnected: func(context.Context, *testHub, error) error { close(inside); <-goOn; return nil }})
@@ -120,7 +120,7 @@ func TestAnotherShutdownHasADeadlineOfItsOwn(t *testing.T) {
 	require.NoError(t, receive(t, first))
 }
 
-func TestWhatAHubsInboxDoesNotTake(t *testing.T) {
+func TestAHubsInboxRefusesOtherMessages(t *testing.T) {
 	sys := newSystem(t, hubsys.Config{})
 	hub := register(t, sys, func(context.Context) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
 	result, err := sys.ActorSystem().Root.RequestFuture(hub.PID(), "a string", testTimeout).Result()
@@ -134,7 +134,7 @@ func (*misspelled) Onconnected(context.Context) error { return nil }
 func (*misspelled) OnDisconnectedAsync()              {}
 func (*misspelled) Take(*hubsys.Call)                 {}
 
-func TestMethodsThatWereMeantOtherwise(t *testing.T) {
+func TestMisspelledLifetimeMethodsAreRefused(t *testing.T) {
 	require.Equal(t, []string{
 		`method OnDisconnectedAsync: it would be a method for clients: the lifetime method is called OnDisconnected; HubOptions.Methods publishes or hides it`,
 		`method Onconnected: it would be a method for clients: the lifetime method is called OnConnected; HubOptions.Methods publishes or hides it`,
@@ -144,7 +144,7 @@ func TestMethodsThatWereMeantOtherwise(t *testing.T) {
 		registrationFaults[misspelled](t, hubsys.Method{Func: (*misspelled).Onconnected}, hubsys.Method{Func: (*misspelled).OnDisconnectedAsync, Hidden: true}))
 }
 
-func TestPathsThatNoRequestHas(t *testing.T) {
+func TestPathsWithQueryOrFragmentAreRefused(t *testing.T) {
 	hub := register(t, newSystem(t, hubsys.Config{}), func(context.Context) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
 	for _, path := range []string{"/chat?room=1", "/chat#top", "/my chat"} {
 		require.ErrorContains(t, hub.Map(path, hubsys.EndpointOptions{}), "it is not encoded, and has no query, fragment, wildcard or space")

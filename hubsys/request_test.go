@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestWhatIsKeptOfARequest(t *testing.T) {
+func TestTheFieldsOfARequest(t *testing.T) {
 	r := httptest.NewRequest(http.MethodGet, "https://host.example/a%20path?Key=a%26b&key=c&empty&%zz", nil)
 	r.RemoteAddr = "192.0.2.1:1234"
 	r.Header = http.Header{
@@ -50,7 +50,7 @@ func TestWhatIsKeptOfARequest(t *testing.T) {
 	require.Empty(t, s.Query("none"), "it cannot be changed")
 }
 
-func TestQueryIsReadWithoutRegardToCase(t *testing.T) {
+func TestQueryIgnoresCase(t *testing.T) {
 	s := newRequest(httptest.NewRequest(http.MethodGet, "/?Access_Token=x&one=1&one=2", nil), WebSockets)
 	require.Equal(t, "x", s.Query("access_token"))
 	require.Equal(t, "1", s.Query("ONE"))
@@ -61,7 +61,7 @@ func TestQueryIsReadWithoutRegardToCase(t *testing.T) {
 	}
 }
 
-func TestARequestWithNothingInIt(t *testing.T) {
+func TestAnEmptyRequest(t *testing.T) {
 	s := newRequest(&http.Request{URL: &url.URL{}}, WebSockets)
 	require.Empty(t, s.Path()+s.Host()+s.RemoteAddr()+s.Header("X")+s.Query("x"))
 	require.False(t, s.Secure())

@@ -100,7 +100,7 @@ func TestShutdownTakesLeaveOfEverybodyAndLeavesNothing(t *testing.T) {
 	}
 }
 
-func TestNothingIsTakenAfterShutdown(t *testing.T) {
+func TestRequestsAreRefusedAfterShutdown(t *testing.T) {
 	requireNoLeaks(t)
 	srv := newTestServer(t, testConfig{})
 	_, token := negotiate(t, srv.url, nil)
@@ -142,7 +142,7 @@ func TestRequestsAreRefusedWhileShutdownWaits(t *testing.T) {
 	require.NoError(t, receive(t, results))
 }
 
-func TestAForeignActorSystemIsLeftAsItWas(t *testing.T) {
+func TestShutdownDoesNotAffectTheApplicationsActorSystem(t *testing.T) {
 	requireNoLeaks(t)
 	foreign := actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return slog.New(slog.DiscardHandler) }))
 	t.Cleanup(foreign.Shutdown)
@@ -183,7 +183,7 @@ func registeredPIDs(system *actor.ActorSystem) map[string]bool {
 	return ids
 }
 
-func TestShutdownThatIsCutShort(t *testing.T) {
+func TestShutdownReturnsAtTheEndOfItsContext(t *testing.T) {
 	requireNoLeaks(t)
 	srv := newTestServer(t, testConfig{HubOptions: hubsys.HubOptions{MaximumParallelInvocationsPerClient: 2}})
 	var started sync.WaitGroup
@@ -208,7 +208,7 @@ func TestShutdownThatIsCutShort(t *testing.T) {
 }
 
 // A client that does not answer the close message is disconnected when the context of Shutdown ends.
-func TestShutdownCutsDeafClients(t *testing.T) {
+func TestShutdownCutsOffClientsThatDoNotAnswer(t *testing.T) {
 	requireNoLeaks(t)
 	srv := newTestServer(t, testConfig{EndpointOptions: hubsys.EndpointOptions{CloseTimeout: time.Hour}})
 	c := dial(t, srv.url)
@@ -258,7 +258,7 @@ func TestACallMayShutDownItsSystemWithItsOwnContext(t *testing.T) {
 }
 
 // http.Server.Shutdown does not wait for WebSockets, so the System is shut down first.
-func TestShutdownTogetherWithTheServer(t *testing.T) {
+func TestShutdownOfSystemAndServer(t *testing.T) {
 	requireNoLeaks(t)
 	sys := newSystem(t, hubsys.Config{})
 	hub := register(t, sys, func(context.Context) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
@@ -279,7 +279,7 @@ func TestShutdownTogetherWithTheServer(t *testing.T) {
 }
 
 // A System that was never used leaks nothing.
-func TestShutdownOfAnIdleSystem(t *testing.T) {
+func TestShutdownOfAnIdleSystemLeaksNothing(t *testing.T) {
 	requireNoLeaks(t)
 	for range 10 {
 		sys, err := hubsys.New(hubsys.Config{Logger: (&logRecorder{}).logger()})
@@ -289,7 +289,7 @@ func TestShutdownOfAnIdleSystem(t *testing.T) {
 }
 
 // A client that connects during Shutdown is either closed with OnDisconnected, or refused.
-func TestShutdownWhileClientsCome(t *testing.T) {
+func TestShutdownWhileClientsConnect(t *testing.T) {
 	requireNoLeaks(t)
 	var connected, disconnected atomic.Int32
 	srv := newTestServer(t, testConfig{

@@ -15,7 +15,7 @@ import (
 )
 
 // A long loop of sends does not disconnect clients that are as fast as most clients: the sender waits for them.
-func TestALoopOfSendsOverSlowLinksDisconnectsNobody(t *testing.T) {
+func TestALoopOfSendsDisconnectsNoClientOfASlowLink(t *testing.T) {
 	const clients, sends, size, rate = max(2, manyClients/50), 10_000 / raceFactor, 1000, 10_000_000 / 8
 	lost := newDisconnectRecorder(clients)
 	srv := newTestServer(t, testConfig{configure: useLinkBuffers, onDisconnected: lost.disconnected})
@@ -33,7 +33,7 @@ func TestALoopOfSendsOverSlowLinksDisconnectsNobody(t *testing.T) {
 }
 
 // If all clients are equally slow because they share a slow link, none is disconnected.
-func TestASharedLinkIsNobodysFault(t *testing.T) {
+func TestClientsOfASharedSlowLinkAreNotDisconnected(t *testing.T) {
 	const clients, size, perClient = manyClients / 10, 10_000, 40 << 20 / 100 // bytes a second
 	const sends = 3 * perClient / size                                        // for three seconds
 	lost := newDisconnectRecorder(clients)
@@ -55,7 +55,7 @@ func TestASharedLinkIsNobodysFault(t *testing.T) {
 }
 
 // One client that is slower than the others delays senders by a second at most, and does not affect the other clients otherwise.
-func TestOneSlowClientAmongMany(t *testing.T) {
+func TestOneSlowClientDoesNotDelayOthersForLong(t *testing.T) {
 	for _, rate := range []int{0, 10 << 10, 100 << 10, 600 << 10} {
 		t.Run(fmt.Sprint(rate>>10, "KiB/s"), func(t *testing.T) { oneSlowClient(t, rate) })
 	}
@@ -120,7 +120,7 @@ func oneSlowClient(t *testing.T, rate int) {
 }
 
 // While a client downloads a large result over a slow link, broadcasts are neither lost nor delayed.
-func TestABroadcastBesideASlowDownload(t *testing.T) {
+func TestASlowDownloadDoesNotDelayBroadcasts(t *testing.T) {
 	const rate, pace, size = 300 << 10, 100 * time.Millisecond, 100
 	const length = 4 << 20 / raceFactor
 	lost := newDisconnectRecorder(2)

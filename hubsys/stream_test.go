@@ -259,7 +259,7 @@ func TestStreamsBothWays(t *testing.T) {
 }
 
 // A channel that is closed because of the client's error completes the stream back to the client with that error.
-func TestAnEchoedChannelThatFails(t *testing.T) {
+func TestAReturnedUploadChannelThatFails(t *testing.T) {
 	_, url := newStreamServer(t, hubsys.HubOptions{})
 	c := dial(t, url)
 	c.send(streamInvocation("1", "EchoChannel", []string{"s"}), streamItem("s", point{1, 2}))
@@ -350,7 +350,7 @@ func (*unsupportedStreamsHub) ErrorsBack() iter.Seq2[error, error]          { re
 func (*unsupportedStreamsHub) OfReaders(<-chan io.Reader)                   {}
 func (*unsupportedStreamsHub) Fine(<-chan any) iter.Seq2[[]point, error]    { return nil }
 
-func TestStreamsThatHaveNoEncoding(t *testing.T) {
+func TestUnsupportedStreamTypesAreRefused(t *testing.T) {
 	faults := registrationFaults[unsupportedStreamsHub](t, hidden((*unsupportedStreamsHub).ErrorsBack)...)
 	var names []string
 	for _, fault := range faults {

@@ -145,7 +145,7 @@ func TestUploadsAfterTheReturn(t *testing.T) {
 }
 
 // A second loop over a sequence continues after the first one, and a sequence that has ended remains ended.
-func TestASequenceThatIsReadTwice(t *testing.T) {
+func TestASequenceContinuesWhenItIsReadAgain(t *testing.T) {
 	s, url := newStreamServer(t, hubsys.HubOptions{})
 	s.readSequence = func(_ context.Context, items iter.Seq2[int, error]) (any, error) {
 		var parts [][]int
@@ -172,7 +172,7 @@ func TestASequenceThatIsReadTwice(t *testing.T) {
 }
 
 // A sequence that has failed returns the error again when it is read again.
-func TestAFailedSequenceThatIsReadTwice(t *testing.T) {
+func TestAFailedSequenceReturnsItsErrorAgain(t *testing.T) {
 	s, url := newStreamServer(t, hubsys.HubOptions{})
 	s.readSequence = func(_ context.Context, items iter.Seq2[int, error]) (any, error) {
 		_, first := collect(items)
@@ -189,7 +189,7 @@ func TestAFailedSequenceThatIsReadTwice(t *testing.T) {
 }
 
 // Several goroutines that read one sequence share its items.
-func TestASequenceThatIsReadConcurrently(t *testing.T) {
+func TestConcurrentReadersOfASequenceShareItsItems(t *testing.T) {
 	s, url := newStreamServer(t, hubsys.HubOptions{StreamBufferCapacity: 3})
 	read := func(ctx context.Context, each func() ([]int, error)) (any, error) {
 		var mu sync.Mutex

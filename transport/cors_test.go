@@ -108,14 +108,14 @@ func TestWithoutAllowedOrigins(t *testing.T) {
 	require.Empty(t, a.header.Values("Vary"))
 }
 
-func TestAnOPTIONSThatIsNoPreflight(t *testing.T) {
+func TestAnOPTIONSWithoutPreflightIsRefused(t *testing.T) {
 	s := newTestServer(t, corsConfig([]string{allowedPage}, true))
 	s.do(http.MethodOptions, "/test", "", http.Header{"Origin": {allowedPage}}).requireText(t, http.StatusMethodNotAllowed, "")
 	s.do(http.MethodOptions, "/test/negotiate", "", nil).requireText(t, http.StatusMethodNotAllowed, "")
 }
 
 // All responses have the same CORS headers, including errors: otherwise a page could not read the status.
-func TestAnswersToPagesOfOtherOrigins(t *testing.T) {
+func TestCORSHeadersOfAllResponses(t *testing.T) {
 	for _, test := range []struct {
 		name        string
 		allowed     []string

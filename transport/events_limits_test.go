@@ -13,7 +13,7 @@ import (
 	"github.com/troupe-go/troupe/hubsys"
 )
 
-func TestAClientThatDoesNotReadItsEvents(t *testing.T) {
+func TestAClientThatDoesNotReadItsEventsIsDisconnected(t *testing.T) {
 	s := newTestServer(t, testConfig{smallBuffers: true, EndpointOptions: hubsys.EndpointOptions{TransportSendTimeout: time.Second}})
 	c := s.negotiate(nil)
 	p := c.openUnreadEvents()
@@ -27,7 +27,7 @@ func TestAClientThatDoesNotReadItsEvents(t *testing.T) {
 	require.NotErrorIs(t, err, context.DeadlineExceeded)
 }
 
-func TestTheOutboxOfAClientThatDoesNotReadItsEvents(t *testing.T) {
+func TestAClientThatDoesNotReadItsEventsFillsItsOutbox(t *testing.T) {
 	s := newTestServer(t, testConfig{smallBuffers: true, HubOptions: hubsys.HubOptions{OutboxLimit: 64 << 10}})
 	c := s.negotiate(nil)
 	c.openUnreadEvents()
@@ -41,7 +41,7 @@ func TestTheOutboxOfAClientThatDoesNotReadItsEvents(t *testing.T) {
 	require.ErrorIs(t, s.requireDisconnected(), hubsys.ErrSlowClient)
 }
 
-func TestADeafClientOverHTTP2(t *testing.T) {
+func TestAnHTTP2ClientThatDoesNotReadIsDisconnected(t *testing.T) {
 	s := newTestServer(t, testConfig{http2: true, EndpointOptions: hubsys.EndpointOptions{TransportSendTimeout: time.Second}})
 	c, _ := s.connectEvents(nil)
 	c.mustPost(invocationJSON("1", "Long", 16<<20)) // more than the windows of a stream
@@ -60,7 +60,7 @@ func TestEventsOutliveTheTimeoutsOfTheServer(t *testing.T) {
 	})
 }
 
-func TestEventsBehindAMiddlewareThatUnwraps(t *testing.T) {
+func TestEventsBehindAMiddlewareWithUnwrap(t *testing.T) {
 	s := newTestServer(t, testConfig{configure: useShortTimeouts, middleware: func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			next.ServeHTTP(&unwrappingWriter{opaqueWriter{&unwrappingWriter{opaqueWriter{w}}}}, r)
@@ -71,7 +71,7 @@ func TestEventsBehindAMiddlewareThatUnwraps(t *testing.T) {
 	e.requireMessages(streamItems("2", 4)...)
 }
 
-func TestEventsBehindAMiddlewareThatCannotFlush(t *testing.T) {
+func TestEventStreamsRequireFlush(t *testing.T) {
 	s := newTestServer(t, testConfig{middleware: func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { next.ServeHTTP(&opaqueWriter{w}, r) })
 	}})

@@ -220,7 +220,7 @@ func TestRequestsOfAnotherUserAndAnEventStream(t *testing.T) {
 	require.Empty(t, s.disconnected)
 }
 
-func TestAnEventStreamThatVanishes(t *testing.T) {
+func TestAClosedEventStreamEndsItsConnection(t *testing.T) {
 	overHTTP1AndHTTP2(t, func(t *testing.T, h2 bool) {
 		s := newTestServer(t, testConfig{http2: h2})
 		c, e := s.connectEvents(nil)
@@ -230,7 +230,7 @@ func TestAnEventStreamThatVanishes(t *testing.T) {
 	})
 }
 
-func TestAnEventStreamThatVanishesInACall(t *testing.T) {
+func TestAClosedEventStreamEndsItsConnectionDuringACall(t *testing.T) {
 	s := newTestServer(t, testConfig{})
 	c, e := s.connectEvents(nil)
 	c.mustPost(invocationJSON("1", "Tick", 1000000))

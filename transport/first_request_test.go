@@ -62,7 +62,7 @@ func TestManyFirstRequestsAtOnce(t *testing.T) {
 }
 
 // A connection may expire while its first request is being authenticated.
-func TestAConnectionThatExpiresMeanwhile(t *testing.T) {
+func TestAConnectionMayExpireDuringItsFirstRequest(t *testing.T) {
 	for name, header := range map[string]http.Header{"events": acceptEvents, "poll": nil} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -229,7 +229,7 @@ func TestNegotiatedConnectionsExpire(t *testing.T) {
 }
 
 // At the limit the oldest connection without a transport is dropped, so that a flood of negotiations does not lock out other clients.
-func TestHowManyMayWaitForTheirTransport(t *testing.T) {
+func TestConnectionsWithoutATransportAreLimited(t *testing.T) {
 	c := newFixedClockEndpoint(t)
 	c.Tokens.Limit = 2
 	negotiate := func() string {

@@ -142,7 +142,7 @@ func TestAPostIsNotAnsweredBeforeThereIsRoom(t *testing.T) {
 
 // A middleware may have read the body already. Then net/http is in its background read, which must not meet a deadline of the body,
 // however long the hub is busy.
-func TestABodyThatAMiddlewareHasRead(t *testing.T) {
+func TestABodyThatAMiddlewareHasReadHasNoDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newPipeServer(t, func(server *http.Server) {
 			next := server.Handler
@@ -186,7 +186,7 @@ func TestAConnectionThatIsCutBetweenTwoReadsOfABody(t *testing.T) {
 }
 
 // The time that a body waits for another body does not count as a pause of its client.
-func TestABodyThatWaitedForLongerThanTheServerIsPatient(t *testing.T) {
+func TestWaitingForAnotherBodyIsNoPause(t *testing.T) {
 	e := newTestEndpoint(t)
 	session, entered, busy := newTestSession(), make(chan struct{}, 2), make(chan struct{})
 	session.commit = func([]byte) { entered <- struct{}{}; <-busy }
@@ -220,7 +220,7 @@ func TestABodyThatWaitedForLongerThanTheServerIsPatient(t *testing.T) {
 }
 
 // An unfinished body that was begun before the session ends with the session.
-func TestAnEarlyBodyThatDoesNotCome(t *testing.T) {
+func TestAnUnfinishedEarlyBodyEndsWithItsSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newPipeServer(t, nil)
 		token := s.negotiate(t)
@@ -234,7 +234,7 @@ func TestAnEarlyBodyThatDoesNotCome(t *testing.T) {
 }
 
 // The ReadTimeout of the server also limits the body of a poll: net/http does not answer before the body has ended or timed out.
-func TestAPollWhoseBodyDoesNotCome(t *testing.T) {
+func TestAPollWithoutItsBodyTimesOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newPipeServer(t, func(server *http.Server) { server.ReadTimeout = time.Second })
 		token := s.negotiate(t)

@@ -65,7 +65,7 @@ func TestWhichOriginsAreAllowed(t *testing.T) {
 	}
 }
 
-func TestOriginsThatAreNone(t *testing.T) {
+func TestInvalidOriginsAreRefused(t *testing.T) {
 	for _, origin := range []string{"", "app.example", "https://", "//app.example", "https://app.example/", "https://app.example/x", "https://app.example?x", "https://app.example#x", "https://user@app.example", "https://*.example", "https://*", "null", ":", "https://[", "localhost:3000"} {
 		_, err := NewOrigins([]string{"https://fine.example", origin}, false)
 		require.ErrorContains(t, err, "is not of the form scheme://host or scheme://host:port", origin)

@@ -38,7 +38,7 @@ func TestTheServerEndsAConnectionThatPolls(t *testing.T) {
 	require.NoError(t, s.requireDisconnected())
 }
 
-func TestAHandshakeThatFailsOverPolling(t *testing.T) {
+func TestAFailedHandshakeOverPolling(t *testing.T) {
 	s := newTestServer(t, testConfig{})
 	c := s.negotiate(nil)
 	c.startPolling()
@@ -181,7 +181,7 @@ func TestShutdownAndAClientThatDoesNotPollAgain(t *testing.T) {
 }
 
 // A waiting poll is answered when its connection is cut.
-func TestAPollThatIsCut(t *testing.T) {
+func TestAWaitingPollIsAnsweredWhenItsConnectionIsCut(t *testing.T) {
 	requireNoLeaks(t)
 	e := newTestEndpoint(t)
 	session, links := newTestSession(), make(chan link.Transport, 1)
@@ -223,7 +223,7 @@ func TestAPollThatIsCut(t *testing.T) {
 }
 
 // If the first poll is refused, requests that wait for it are answered.
-func TestPollsWhileTheFirstOneIsRefused(t *testing.T) {
+func TestWaitingRequestsAreAnsweredWhenTheFirstPollIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newTestEndpoint(t)
 		gate := make(chan struct{})

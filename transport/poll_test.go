@@ -79,7 +79,7 @@ func TestAPollReplacesAnother(t *testing.T) {
 }
 
 // Each message is delivered by exactly one of the polls.
-func TestAPollReplacesAnotherThatHasSomething(t *testing.T) {
+func TestAPollThatReplacesAnotherLosesNoMessages(t *testing.T) {
 	s := newTestServer(t, testConfig{})
 	c := s.connectPolling(nil)
 	var all string
@@ -162,7 +162,7 @@ func (w *gatedWriter) Write(b []byte) (int, error) {
 	return w.ResponseWriter.Write(b)
 }
 
-func TestAPollThatItsClientGivesUp(t *testing.T) {
+func TestACanceledPollLosesNoMessages(t *testing.T) {
 	overHTTP1AndHTTP2(t, func(t *testing.T, h2 bool) {
 		s := newTestServer(t, testConfig{http2: h2})
 		c := s.connectPolling(nil)
@@ -211,7 +211,7 @@ func TestTenThousandMessagesToAClientThatPolls(t *testing.T) {
 	})
 }
 
-func TestNobodyPollsAndTheOutboxIsFull(t *testing.T) {
+func TestAClientThatDoesNotPollIsDisconnectedWhenItsOutboxIsFull(t *testing.T) {
 	s := newTestServer(t, testConfig{HubOptions: hubsys.HubOptions{OutboxLimit: 64 << 10}})
 	c := s.connectPolling(nil)
 	for range 2 { // so that it is slower than most
@@ -225,7 +225,7 @@ func TestNobodyPollsAndTheOutboxIsFull(t *testing.T) {
 	s.eventually("it is forgotten", func() bool { return c.poll().status == http.StatusNotFound })
 }
 
-func TestAClientThatDoesNotReadItsPoll(t *testing.T) {
+func TestAClientThatDoesNotReadItsPollIsDisconnected(t *testing.T) {
 	s := newTestServer(t, testConfig{smallBuffers: true, EndpointOptions: hubsys.EndpointOptions{TransportSendTimeout: time.Second}})
 	c := s.connectPolling(nil)
 	c.mustPost(invocationJSON("1", "Long", 4<<20))

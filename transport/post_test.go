@@ -59,7 +59,7 @@ func TestHowMuchIsKeptBeforeTheTransport(t *testing.T) {
 	c.requireMessages("{}", strings.TrimSuffix(completionJSON("1", "1"), separator))
 }
 
-func TestABodyThatBreaksOffBeforeTheTransport(t *testing.T) {
+func TestAnIncompleteBodyBeforeTheTransportIsDiscarded(t *testing.T) {
 	s := newTestServer(t, testConfig{})
 	c := s.negotiate(nil)
 	h := &socketServer{t: t, addr: s.server.Listener.Addr().String()}
@@ -85,7 +85,7 @@ func (h *socketServer) dialTCP() *rawConn {
 }
 
 // A body that is being read when the connection gets its transport is not interleaved with later bodies.
-func TestABodyThatTheTransportComesUpon(t *testing.T) {
+func TestABodyIsNotInterleavedWhenTheTransportStarts(t *testing.T) {
 	e := newTestEndpoint(t)
 	session := newTestSession()
 	e.accept = func(link.Transport) (hubSession, error) { return session, nil }
@@ -143,7 +143,7 @@ func (w *deadlineWriter) SetWriteDeadline(time.Time) error {
 	return nil
 }
 
-func TestBodiesAreOneStream(t *testing.T) {
+func TestRecordsMaySpanBodies(t *testing.T) {
 	for _, h2 := range []bool{false, true} {
 		t.Run(fmt.Sprint(h2), func(t *testing.T) {
 			s := newTestServer(t, testConfig{http2: h2})
@@ -367,7 +367,7 @@ func TestPostsBeforeAWebSocket(t *testing.T) {
 }
 
 // A POST is not answered with 200 if its connection has expired meanwhile.
-func TestAPostToAConnectionThatExpiresMeanwhile(t *testing.T) {
+func TestAPostIsNotAcceptedIfItsConnectionExpires(t *testing.T) {
 	e := newTestEndpoint(t)
 	e.Tokens.Limit = 1
 	token := e.negotiate(t)
@@ -377,7 +377,7 @@ func TestAPostToAConnectionThatExpiresMeanwhile(t *testing.T) {
 }
 
 // The memory for bodies of connections without a transport is limited by the number of such connections.
-func TestWhatAStrangerMayLeaveBehind(t *testing.T) {
+func TestBodiesOfUnopenedConnectionsAreLimited(t *testing.T) {
 	e := newTestEndpoint(t)
 	e.Tokens.Limit = 10
 	var tokens []string
@@ -401,7 +401,7 @@ func TestWhatAStrangerMayLeaveBehind(t *testing.T) {
 
 // After the body, net/http reads on in the background to detect a disconnect. The deadline that ends a POST may end that read instead of
 // the body's, and with it the contexts of all later requests on the TCP connection.
-func TestATCPConnectionDoesNotOutliveAPostThatWasCut(t *testing.T) {
+func TestACutPostDoesNotAffectOtherRequestsOfItsTCPConnection(t *testing.T) {
 	var atEnd atomic.Pointer[func()]
 	s := newTestServer(t, testConfig{middleware: func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

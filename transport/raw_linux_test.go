@@ -41,7 +41,7 @@ func randomBytes(n int) []byte {
 	return b
 }
 
-func TestARawConnectionTakesWhatFits(t *testing.T) {
+func TestARawConnectionWritesWhatFits(t *testing.T) {
 	_, raw, far := socketPair(t)
 	message := randomBytes(1 << 20)
 	sent := 0
@@ -118,7 +118,7 @@ func TestARawConnectionReadsIntoAnyBuffer(t *testing.T) {
 }
 
 // Blocked reads and writes return when the connection is closed.
-func TestClosingARawConnection(t *testing.T) {
+func TestClosingARawConnectionUnblocksIt(t *testing.T) {
 	near, raw, _ := socketPair(t)
 	for {
 		n, err := raw.send(make([]byte, 1<<16), false)
@@ -139,7 +139,7 @@ func TestClosingARawConnection(t *testing.T) {
 	require.ErrorIs(t, err, net.ErrClosed)
 }
 
-func TestARawConnectionWhoseOtherEndIsGone(t *testing.T) {
+func TestARawConnectionReportsAReset(t *testing.T) {
 	_, raw, far := socketPair(t)
 	require.NoError(t, far.SetLinger(0))
 	require.NoError(t, far.Close())
@@ -149,7 +149,7 @@ func TestARawConnectionWhoseOtherEndIsGone(t *testing.T) {
 	require.ErrorIs(t, err, syscall.EPIPE) // and no signal
 }
 
-func TestWhatIsNoBareSocket(t *testing.T) {
+func TestOnlyTCPConnectionsAreRaw(t *testing.T) {
 	near, _, _ := socketPair(t)
 	require.Nil(t, newRawConn(tls.Server(near, &tls.Config{})))
 	a, b := net.Pipe()

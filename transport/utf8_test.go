@@ -24,7 +24,7 @@ var characters = []string{
 	"\x80", "\xbf", "\xc0\xaf", "\xc1", "\xc2", "\xe0\x80\xaf", "\xe2\x82", "\xed\xa0\x80", "\xed\x9f\xbf", "\xf0\x80\x80\xaf", "\xf0\x9f\x98", "\xf4\x90\x80\x80", "\xf5", "\xfe", "\xff",
 }
 
-func TestTextIsCheckedAsAWholeHoweverItIsCut(t *testing.T) {
+func TestUTF8IsCheckedInPieces(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var text []byte
 		for _, c := range rapid.SliceOf(rapid.SampledFrom(characters)).Draw(t, "characters") {
@@ -43,7 +43,7 @@ func TestTextIsCheckedAsAWholeHoweverItIsCut(t *testing.T) {
 }
 
 // This covers all texts of up to four bytes, each of which represents a class, split in every way.
-func TestShortTextsCutInEveryWay(t *testing.T) {
+func TestUTF8OfShortTextsIsCheckedInPieces(t *testing.T) {
 	classes := []byte{'a', 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc1, 0xc2, 0xdf, 0xe0, 0xe1, 0xed, 0xef, 0xf0, 0xf1, 0xf4, 0xf5, 0xff}
 	var text [4]byte
 	var try func(n int)

@@ -20,7 +20,7 @@ import (
 )
 
 // An invalid WebSocket request is handled as a GET of another transport, which needs an ID.
-func TestRequestsThatOpenNoWebSocket(t *testing.T) {
+func TestInvalidWebSocketRequests(t *testing.T) {
 	h := newSocketServer(t, hubsys.EndpointOptions{}, hubsys.HubOptions{})
 	good := upgradeRequest("/echo", nil)
 	for name, raw := range map[string]string{
@@ -139,7 +139,7 @@ func TestFramesThatBreakTheProtocol(t *testing.T) {
 }
 
 // A client that does not mask its frames is disconnected, with or without a close frame.
-func TestAFrameThatIsNotMasked(t *testing.T) {
+func TestAnUnmaskedFrameEndsTheConnection(t *testing.T) {
 	h := newSocketServer(t, hubsys.EndpointOptions{}, hubsys.HubOptions{})
 	p := h.dial()
 	p.writeRaw([]byte{0x81, 1, 'x'})
@@ -198,7 +198,7 @@ func TestTextMustBeUTF8(t *testing.T) {
 }
 
 // Records may be split over WebSocket messages, frames and opcodes in any way.
-func TestBytesAreOneStream(t *testing.T) {
+func TestRecordsMaySpanWebSocketMessages(t *testing.T) {
 	h := newSocketServer(t, hubsys.EndpointOptions{}, hubsys.HubOptions{})
 	all := handshakeJSON + invocationJSON("1", "Echo", "one") + invocationJSON("2", "Echo", "two")
 	p := h.open("/echo")
@@ -399,7 +399,7 @@ func TestTheServerWaitsNoLongerThanCloseTimeout(t *testing.T) {
 }
 
 // A close frame that the client does not read does not keep the connection open.
-func TestAClientThatNeitherReadsNorCloses(t *testing.T) {
+func TestAClientThatNeitherReadsNorClosesIsCutOff(t *testing.T) {
 	h := newSocketServer(t, hubsys.EndpointOptions{CloseTimeout: time.Millisecond}, hubsys.HubOptions{OutboxLimit: 16 << 20})
 	p := h.dial()
 	p.write(text, true, invocationJSON("1", "Long", 8<<20)+invocationJSON("", "Abort"))
