@@ -126,7 +126,7 @@ func TestOnlyClientsThatStopReadingAreDisconnectedOverTLS(t *testing.T) {
 }
 
 func testClientsThatStopReading(t *testing.T, s testConfig, clients int) {
-	const stuck, size, pause = 3, 2000, 32 // of so many messages, clients that read get the last before the next is sent
+	const stuck, size, pause = 3, 2000, 32 // after each batch of so many messages, clients that read have received all of it
 	const limit, sends = 256 << 10, 256 << 10 / size * 2
 	s.OutboxLimit, s.TransportSendTimeout = limit, time.Hour
 	s.configure = useSmallWriteBuffers
@@ -183,7 +183,7 @@ var testTLS = &tls.Config{InsecureSkipVerify: true}
 
 // A client that keeps reading is not disconnected, however many calls send at once: the senders wait for room in its outbox.
 func TestConcurrentBroadcastsDisconnectNoClientThatReads(t *testing.T) {
-	const clients, size = 20, 100_000 // together twice the OutboxLimit
+	const clients, size = 20, 100_000 // twice OutboxLimit together
 	lost := make(chan error, clients)
 	srv := newTestServer(t, testConfig{onDisconnected: func(_ context.Context, _ *testHub, cause error) error { lost <- cause; return nil }})
 	payload := strings.Repeat("x", size)

@@ -111,7 +111,7 @@ func (b *bodyServer) requireDone(t testing.TB) {
 	defer cancel()
 	require.NoError(t, b.srv.sys.Shutdown(ctx))
 	require.NoError(t, b.server.Shutdown(ctx))
-	time.Sleep(5 * time.Second) // protoactor counts dead letters in a goroutine that lives for a second
+	time.Sleep(5 * time.Second) // protoactor counts dead letters in a goroutine that runs for a second
 }
 
 const events = "Accept: text/event-stream\r\n"
@@ -206,7 +206,7 @@ func TestRequestsWithoutTheirBodyEndWithoutTimeoutsOfTheServer(t *testing.T) {
 		PollTimeout: 500 * time.Millisecond, CloseTimeout: time.Second, TransportSendTimeout: time.Minute,
 	}}, func(t *testing.T, b *bodyServer) {
 		conns := b.beginAll(t)
-		other := conns["a request to another path"] // its body is not limited by an endpoint
+		other := conns["a request to another path"] // no endpoint limits its body
 		delete(conns, "a request to another path")
 		conns["a POST"] = b.begin(t, http.MethodPost, "", b.startPolling(t), "", "x")
 		conns["a POST to a connection without a transport"] = b.begin(t, http.MethodPost, "", b.negotiate(t), "", "")

@@ -41,7 +41,7 @@ func cancelTime(t *testing.T, waiting, cancels int) time.Duration {
 	return fastest(3, func() time.Duration {
 		p := dialRawSocket(t, srv.url, "json")
 		p.mustWrite(clientFrame(textFrame, holdJSON+strings.Repeat(tickJSON, waiting)) + clientFrame(pingFrame, "1"))
-		for opcode := byte(0); opcode != pongFrame; { // the calls have been read
+		for opcode := byte(0); opcode != pongFrame; { // the server has read the calls
 			var err error
 			opcode, _, err = p.read()
 			require.NoError(t, err)

@@ -72,9 +72,9 @@ func TestAWriteThatPanicsEndsOneConnection(t *testing.T) {
 	t.Parallel()
 	runInProcess(t, func(t *testing.T) {
 		srv, l, left := newHookedServer(t, hubsys.HubOptions{})
-		others, victim := newClientSet(srv, 3), dialRawSocket(t, srv.url, "json")
+		others, hooked := newClientSet(srv, 3), dialRawSocket(t, srv.url, "json")
 		boom := func() { panic("in Write") }
-		l.serverConn(victim).onWrite.Store(&boom)
+		l.serverConn(hooked).onWrite.Store(&boom)
 		others.requireWorking() // a message to all
 		require.Error(t, receive(t, left))
 		others.requireWorking()
@@ -131,10 +131,10 @@ func TestACloseThatDoesNotReturnBlocksNoOtherConnection(t *testing.T) {
 		others.awaitPings(10) // five times CloseTimeout
 		others.requireWorking()
 		for _, p := range []*rawConn{leaving, silent} {
-			require.LessOrEqual(t, l.serverConn(p).closeCalls.Load(), int64(2), "calls of Close, none of which has returned")
+			require.LessOrEqual(t, l.serverConn(p).closeCalls.Load(), int64(2), "calls of Close")
 		}
 		require.Empty(t, left)
-		srv.shutdownMayFail = true // it says the same once more
+		srv.shutdownMayFail = true // the second Shutdown returns the same error
 		ended := make(chan error, 1)
 		go func() { ended <- shutdown(srv.sys) }()
 		require.NoError(t, receive(t, ended), "Shutdown ends by itself")
@@ -147,16 +147,16 @@ func TestAWriteThatDoesNotReturnBlocksNoOtherConnection(t *testing.T) {
 	t.Parallel()
 	runInProcess(t, func(t *testing.T) {
 		srv, l, left := newHookedServer(t, hubsys.HubOptions{})
-		others, victim := newClientSet(srv, 3), dialRawSocket(t, srv.url, "json")
+		others, hooked := newClientSet(srv, 3), dialRawSocket(t, srv.url, "json")
 		never := make(chan struct{})
 		block := func() { <-never }
-		l.serverConn(victim).onWrite.Store(&block)
+		l.serverConn(hooked).onWrite.Store(&block)
 		others.requireWorking()
 		require.Error(t, receive(t, left))
 		others.requireWorking()
 		others.awaitPings(10)
 		require.Empty(t, left)
-		srv.shutdownMayFail = true // one socket is still being written
+		srv.shutdownMayFail = true // a Write is still running
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		ended := make(chan error, 1)

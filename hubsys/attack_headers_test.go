@@ -108,7 +108,7 @@ func TestClosedConnectionsReleaseTheirMemory(t *testing.T) {
 	const connections = 500 / raceFactor
 	var gone atomic.Int64
 	srv := newTestServer(t, testConfig{onDisconnected: func(context.Context, *testHub, error) error { gone.Add(1); return nil }})
-	dialWithHeader(t, srv, 20, 1000) // what is made once
+	dialWithHeader(t, srv, 20, 1000) // allocates what is shared by all connections
 	before := heapInUse()
 	all := dialWithHeader(t, srv, connections, defaultHeaderLimit-2000)
 	require.Len(t, all, connections)
@@ -117,8 +117,8 @@ func TestClosedConnectionsReleaseTheirMemory(t *testing.T) {
 			p.mustWrite(clientFrame(8, "\x03\xe8"))
 		}
 		require.NoError(t, p.conn.Close())
-		p.r = nil // the client's own
+		p.r = nil // the client's buffer
 	}
-	eventually(t, func() bool { return gone.Load() >= connections }, "all have gone")
+	eventually(t, func() bool { return gone.Load() >= connections }, "all connections are closed")
 	requireHeapSettles(t, before, connections*2<<10, "%d connections have gone", connections)
 }

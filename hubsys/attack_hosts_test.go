@@ -71,7 +71,7 @@ func TestRequestsOfAllKindsToOtherHostsAreRefused(t *testing.T) {
 		require.Equal(t, http.StatusMisdirectedRequest, serveHostRequest(srv.sys, test.method, "/test?id="+token(), "evil.example", test.header).Code, fmt.Sprint(i, test))
 	}
 	for _, query := range []string{"", "?id=" + token()} {
-		p := dialTCP(t, srv.url) // which asks for "host"
+		p := dialTCP(t, srv.url) // whose Host is "host"
 		require.Equal(t, http.StatusMisdirectedRequest, p.upgrade(query, ""))
 	}
 	query := "/test?id=" + token()

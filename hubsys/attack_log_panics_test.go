@@ -39,9 +39,9 @@ func TestALogHandlerThatPanicsAffectsNoConnection(t *testing.T) {
 			onConnected: func(_ context.Context, h *testHub) error {
 				switch h.Call().Request().Query("do") {
 				case "fail":
-					return errors.New("no room")
+					return errors.New("full")
 				case "panic":
-					panic("no room")
+					panic("full")
 				}
 				return nil
 			},
@@ -99,7 +99,7 @@ func TestALogHandlerThatPanicsAffectsNoConnection(t *testing.T) {
 		others.awaitPings(2)
 		others.requireWorking()
 		require.Empty(t, left)
-		require.Greater(t, records.Load(), int64(10), "the test itself: it was logged")
+		require.Greater(t, records.Load(), int64(10), "messages were logged")
 		require.NoError(t, shutdown(srv.sys))
 	})
 }
@@ -109,7 +109,7 @@ func requireDisconnected(t *testing.T, c *testClient) {
 	t.Helper()
 	for {
 		if _, err := c.read(); err != nil {
-			require.NotErrorIs(t, err, context.DeadlineExceeded, "the connection goes on")
+			require.NotErrorIs(t, err, context.DeadlineExceeded, "the connection is still open")
 			return
 		}
 	}

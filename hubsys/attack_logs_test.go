@@ -23,7 +23,7 @@ func (h *loggedHub) Ask(ctx context.Context) (int, error) {
 	return hubsys.Invoke[int](ctx, h.Clients().Caller(), "ask")
 }
 
-const maxLoggedBytes = 256 // bytes of what a client has said
+const maxLoggedBytes = 256 // of a text from a client
 
 // newLoggedServer serves a loggedHub, and records the log.
 func newLoggedServer(t *testing.T) (sys *hubsys.System, url string, log *logRecorder) {
@@ -51,29 +51,29 @@ func TestTextsOfClientsAreTruncatedInTheLog(t *testing.T) {
 			return string(b)
 		}
 		for what, say := range map[string]func(c *testClient){
-			"a method that is not there": func(c *testClient) { c.invokeError(long) },
-			"an argument that is none":   func(c *testClient) { c.invokeError("When", long) },
+			"an unknown method":   func(c *testClient) { c.invokeError(long) },
+			"an invalid argument": func(c *testClient) { c.invokeError("When", long) },
 			"an error in a Close": func(c *testClient) {
 				c.send(message(map[string]any{"type": 7, "error": long}))
 				requireDisconnected(t, c)
 			},
-			"an error in an answer": func(c *testClient) {
+			"an error in a completion": func(c *testClient) {
 				id := c.call("Ask")
 				r := c.next()
 				c.send(message(map[string]any{"type": 3, "invocationId": r.InvocationID, "error": long}))
 				c.awaitCompletion(id)
 			},
-			"an answer of another type": func(c *testClient) {
+			"a result of another type": func(c *testClient) {
 				id := c.call("Ask")
 				r := c.next()
 				c.send(message(map[string]any{"type": 3, "invocationId": r.InvocationID, "result": long}))
 				c.awaitCompletion(id)
 			},
-			"an answer that nobody waits for": func(c *testClient) {
+			"a completion of an unknown invocation": func(c *testClient) {
 				c.send(message(map[string]any{"type": 3, "invocationId": long[:3000], "result": 1}))
 				c.invokeError("none")
 			},
-			"a message that is none": func(c *testClient) {
+			"an invalid message": func(c *testClient) {
 				c.send(`{"type":"` + long + `"}`)
 				requireDisconnected(t, c)
 			},
@@ -119,7 +119,7 @@ func TestShortTextsOfClientsAreLogged(t *testing.T) {
 func TestAMethodThatAlwaysPanicsLogsOneStack(t *testing.T) {
 	const calls = 1000
 	sys, url, log := newLoggedServer(t)
-	for range 4 { // whoever calls it
+	for range 4 { // from several clients
 		c := dialHandshake(t, url, dialOptions{})
 		var sent []string
 		for range calls / 4 {

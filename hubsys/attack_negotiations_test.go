@@ -30,14 +30,14 @@ func TestNegotiationsOfOneAddressAreLimited(t *testing.T) {
 	srv := newTestServer(t, testConfig{EndpointOptions: hubsys.EndpointOptions{CloseTimeout: quickClose}})
 	var tokens []string
 	for i := range defaultPendingConnections {
-		tokens = append(tokens, tokenOf(t, serveRequest(srv.sys, http.MethodPost, negotiatePath, "", fromAddress(fmt.Sprint("192.0.2.1:", 1000+i))))) // whatever its port
+		tokens = append(tokens, tokenOf(t, serveRequest(srv.sys, http.MethodPost, negotiatePath, "", fromAddress(fmt.Sprint("192.0.2.1:", 1000+i))))) // the port does not matter
 	}
 	refused := serveRequest(srv.sys, http.MethodPost, negotiatePath, "", fromAddress("192.0.2.1:9"))
 	require.Equal(t, http.StatusTooManyRequests, refused.Code)
 	seconds, err := strconv.Atoi(refused.Header().Get("Retry-After"))
 	require.NoError(t, err, "Retry-After: %q", refused.Header().Get("Retry-After"))
 	require.Greater(t, seconds, 0)
-	require.LessOrEqual(t, seconds, 15, "by then one of them has been forgotten")
+	require.LessOrEqual(t, seconds, 15, "by then a connection has expired")
 	require.Equal(t, http.StatusTooManyRequests, serveRequest(srv.sys, http.MethodPost, "/test/negotiate", "", fromAddress("192.0.2.1:9")).Code, "of version 0")
 
 	tokenOf(t, serveRequest(srv.sys, http.MethodPost, negotiatePath, "", fromAddress("192.0.2.2:9")))
@@ -55,14 +55,14 @@ func TestNegotiationsOfOneAddressAreLimited(t *testing.T) {
 
 // A flood of negotiations from one address does not prevent clients of other addresses from connecting.
 func TestAFloodOfNegotiationsDoesNotBlockOtherAddresses(t *testing.T) {
-	const rounds, meanwhile = 20 / raceFactor, 11_000 // as many as ever wait, and more
+	const rounds, meanwhile = 20 / raceFactor, 11_000 // more than the largest number of unopened connections
 	g := &requestCounter{}
 	srv := newTestServer(t, testConfig{configure: countRequests(g), EndpointOptions: hubsys.EndpointOptions{CloseTimeout: quickClose}})
-	var flood, floods atomic.Int64
+	var flood, floodBefore atomic.Int64
 	stop := make(chan struct{})
-	var attackers sync.WaitGroup
+	var negotiators sync.WaitGroup
 	for range 2 {
-		attackers.Go(func() {
+		negotiators.Go(func() {
 			for {
 				select {
 				case <-stop:
@@ -74,19 +74,19 @@ func TestAFloodOfNegotiationsDoesNotBlockOtherAddresses(t *testing.T) {
 			}
 		})
 	}
-	t.Cleanup(attackers.Wait)
+	t.Cleanup(negotiators.Wait)
 	t.Cleanup(sync.OnceFunc(func() { close(stop) }))
 	in := 0
 	for i := range rounds {
-		honest := fromAddress(fmt.Sprintf("198.51.100.%d:9", i+1))
-		_, token := negotiate(t, srv.url, honest)
-		floods.Store(flood.Load())
-		eventually(t, func() bool { return flood.Load() > floods.Load()+meanwhile }, "the flood goes on")
-		if p := dialTCP(t, srv.url); p.upgrade("?id="+token, addressHeader+": "+honest.Get(addressHeader)+"\r\n") == http.StatusSwitchingProtocols {
+		otherAddress := fromAddress(fmt.Sprintf("198.51.100.%d:9", i+1))
+		_, token := negotiate(t, srv.url, otherAddress)
+		floodBefore.Store(flood.Load())
+		eventually(t, func() bool { return flood.Load() > floodBefore.Load()+meanwhile }, "further negotiations")
+		if p := dialTCP(t, srv.url); p.upgrade("?id="+token, addressHeader+": "+otherAddress.Get(addressHeader)+"\r\n") == http.StatusSwitchingProtocols {
 			in++
 		}
 	}
-	require.Equal(t, rounds, in, "that got in")
+	require.Equal(t, rounds, in, "connections that were opened")
 }
 
 // Connections that get no transport expire without further requests, and the memory of what was posted to them is released.
@@ -108,10 +108,10 @@ func TestNegotiatedConnectionsExpireWithoutFurtherRequests(t *testing.T) {
 			}
 		}
 		require.Equal(t, negotiated, taken)
-		require.Greater(t, heapInUse()-before, negotiated*len(body)/2, "the test itself: it is there")
-		time.Sleep(20 * time.Second) // of the bubble
+		require.Greater(t, heapInUse()-before, negotiated*len(body)/2, "the bodies are in memory")
+		time.Sleep(20 * time.Second) // on the bubble's clock
 		synctest.Wait()
-		require.LessOrEqual(t, heapInUse()-before, negotiated*len(body)/8, "bytes more: %d connections that nobody opened", negotiated)
+		require.LessOrEqual(t, heapInUse()-before, negotiated*len(body)/8, "bytes more: %d unopened connections", negotiated)
 	})
 }
 
@@ -128,7 +128,7 @@ func TestAnAddressMayNegotiateAgainAfterRetryAfter(t *testing.T) {
 		require.Equal(t, http.StatusTooManyRequests, refused.Code)
 		seconds, err := strconv.Atoi(refused.Header().Get("Retry-After"))
 		require.NoError(t, err)
-		time.Sleep(time.Duration(seconds)*time.Second + 2*time.Second) // of the bubble
+		time.Sleep(time.Duration(seconds)*time.Second + 2*time.Second) // on the bubble's clock
 		tokenOf(t, serveRequest(sys, http.MethodPost, negotiatePath, "", fromAddress("192.0.2.1:9")))
 	})
 }

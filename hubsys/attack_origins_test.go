@@ -76,7 +76,7 @@ func TestCredentialsOfABrowserAreHiddenFromOtherOrigins(t *testing.T) {
 				origin = strings.TrimSuffix(srv.url, "/test")
 			}
 			header := http.Header{"Origin": {origin}, "Cookie": {cookie}, "Authorization": {test.authorization}}
-			visible := func() {
+			requireCredentials := func() {
 				t.Helper()
 				seen := saw.take()
 				if test.hidden {
@@ -88,19 +88,19 @@ func TestCredentialsOfABrowserAreHiddenFromOtherOrigins(t *testing.T) {
 				require.Equal(t, test.origin == own || test.credentials && test.origin == listed, strings.Contains(seen, cookie), "the cookie: %s", seen)
 			}
 			_, token := negotiate(t, srv.url, header)
-			visible()
-			if test.origin == foreign && test.origins[0] != "*" { // it may not connect
+			requireCredentials()
+			if test.origin == foreign && test.origins[0] != "*" { // the origin may not connect
 				return
 			}
 			c := dialWith(t, srv.url+"?id="+token, dialOptions{header: header})
-			visible()
+			requireCredentials()
 			c.close()
 			query := negotiateQuery(t, srv.url)
 			saw.take()
 			for _, step := range []struct{ method, body string }{{http.MethodGet, ""}, {http.MethodPost, handshakeJSON + separator}, {http.MethodGet, ""}, {http.MethodDelete, ""}} {
 				status, _ := doRequest(t, step.method, srv.url+query, step.body, header)
 				require.Less(t, status, 300)
-				visible()
+				requireCredentials()
 			}
 		})
 	}

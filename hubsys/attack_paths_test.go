@@ -19,7 +19,7 @@ func TestPathsAreServedAsTheyAreMapped(t *testing.T) {
 		require.NoError(t, hub.Map(path, hubsys.EndpointOptions{}))
 	}
 	for path, want := range map[string]int{
-		"/chat":       http.StatusBadRequest, // a poll has to say whose
+		"/chat":       http.StatusBadRequest, // a poll needs a connection ID
 		"/admin/talk": http.StatusBadRequest,
 		"/Upper":      http.StatusBadRequest,
 
@@ -51,7 +51,7 @@ func TestEndpointsWithPathsThatDifferInCase(t *testing.T) {
 	require.NoError(t, hub.Map("/chat", hubsys.EndpointOptions{}))
 	require.NoError(t, hub.Map("/Chat", hubsys.EndpointOptions{}))
 	require.NoError(t, hub.Map("/", hubsys.EndpointOptions{}))
-	require.Error(t, hub.Map("/chat", hubsys.EndpointOptions{}), "twice")
+	require.Error(t, hub.Map("/chat", hubsys.EndpointOptions{}), "the path is mapped already")
 	for _, path := range []string{"/chat", "/Chat", ""} {
 		require.Equal(t, http.StatusOK, serveRequest(sys, http.MethodPost, path+"/negotiate", "", nil).Code, "POST %s/negotiate", path)
 	}

@@ -42,7 +42,7 @@ func (q *pendingInvocations) sendCalls(calls int) *testClient {
 	for range calls / 50 {
 		c.sendRaw(strings.Repeat(askJSON, 50))
 	}
-	eventually(q.srv.t, func() bool { return q.running.Load() > 0 }, "the first one asks")
+	eventually(q.srv.t, func() bool { return q.running.Load() > 0 }, "a call is pending")
 	for range 200 {
 		bystander.requireNoMessages()
 	}
@@ -57,15 +57,15 @@ func TestPendingResultsAreLimited(t *testing.T) {
 			q := newPendingInvocations(t, pending)
 			before := runtime.NumGoroutine()
 			c := q.sendCalls(calls)
-			limit := int64(pending + 1) // which waits until it may ask
+			limit := int64(pending + 1) // the last one waits for a free slot
 			require.LessOrEqual(t, q.maxRunning.Load(), limit, "calls at once")
 			require.LessOrEqual(t, runtime.NumGoroutine(), before+50, "goroutines")
-			for range calls { // an answer lets the next one go on
+			for range calls { // each result lets the next call continue
 				r := c.next()
 				require.Equal(t, "ask", r.Target, r.raw)
 				c.send(`{"type":3,"invocationId":"` + r.InvocationID + `","result":1}`)
 			}
-			eventually(t, func() bool { return q.returned.Load() == calls }, "all have run")
+			eventually(t, func() bool { return q.returned.Load() == calls }, "all calls have returned")
 			require.LessOrEqual(t, q.maxRunning.Load(), limit, "calls at once")
 			c.requireNoMessages()
 		})
@@ -76,14 +76,14 @@ func TestPendingResultsAreLimited(t *testing.T) {
 func TestTheDefaultOfMaximumPendingResultsIsAHundred(t *testing.T) {
 	q := newPendingInvocations(t, 0)
 	q.sendCalls(5000 / raceFactor)
-	eventually(t, func() bool { return q.running.Load() >= 100 }, "a hundred ask")
+	eventually(t, func() bool { return q.running.Load() >= 100 }, "a hundred calls are pending")
 	require.LessOrEqual(t, q.maxRunning.Load(), int64(101), "calls at once")
 }
 
 // Calls that wait for results of a client, and their goroutines, end when the client disconnects.
 func TestPendingResultsEndWithTheirConnection(t *testing.T) {
 	t.Parallel()
-	runInProcess(t, func(t *testing.T) { // other tests would have goroutines, too
+	runInProcess(t, func(t *testing.T) { // goroutines of other tests must not be counted
 		q := newPendingInvocations(t, 50)
 		newClientSet(q.srv, 1).requireWorking()
 		before := runtime.NumGoroutine()

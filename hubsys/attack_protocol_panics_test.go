@@ -72,12 +72,12 @@ func TestAProtocolThatPanicsEndsOneConnection(t *testing.T) {
 					break
 				}
 			}
-			require.Error(t, receive(t, left), "what OnDisconnected is told after %s", where)
+			require.Error(t, receive(t, left), "the error of OnDisconnected after %s", where)
 			others.requireWorking()
 
 			query := startPolling(t, srv.url, "json")
 			recoverPanic(func() { serveRequest(srv.sys, http.MethodPost, "/test"+query, markedInvocation(where), nil) })
-			require.Error(t, receive(t, left), "what OnDisconnected is told after %s in a POST", where)
+			require.Error(t, receive(t, left), "the error of OnDisconnected after %s in a POST", where)
 			others.requireWorking()
 		}
 		require.Empty(t, left)

@@ -34,7 +34,7 @@ func TestAMessageToManyClientsIsInMemoryOnce(t *testing.T) {
 	defer cancel()
 	sent := make(chan error, 1)
 	go func() { sent <- srv.hub.Clients().All().Send(ctx, "x", payload) }()
-	for _, p := range all { // what has begun to be written to a socket that is full is kept until the socket is free
+	for _, p := range all { // a message that is being written to a full socket is kept until the write ends
 		require.NoError(t, p.conn.SetReadDeadline(time.Now().Add(testTimeout)))
 		b, err := p.r.Peek(2)
 		require.NoError(t, err)

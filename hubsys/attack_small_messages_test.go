@@ -31,9 +31,9 @@ var (
 // messageBurst is a megabyte of small messages behind a large one, which makes the read buffer grow.
 type messageBurst struct {
 	protocol     string
-	hold         string // calls a method that returns when the test says so
+	hold         string // a call of a method that blocks
 	large, small string
-	ticks        int // calls in tiny
+	ticks        int // number of calls in small
 }
 
 func messageBursts() map[string]messageBurst {
@@ -54,7 +54,7 @@ func messageBursts() map[string]messageBurst {
 // The memory for the parsed messages of one read does not exceed InboundLimit, however small the messages are.
 func TestSmallMessagesUseNoMoreMemoryThanInboundLimit(t *testing.T) {
 	const inbound = mib
-	limit := 2*inbound + 2*mib + 2*mib // what may wait, memory that was read into (a megabyte makes it two), and all the rest
+	limit := 2*inbound + 2*mib + 2*mib // waiting messages, the read buffer (which grows to two megabytes), and everything else
 	for name, s := range messageBursts() {
 		for _, transport := range []hubsys.Transports{hubsys.WebSockets, hubsys.LongPolling} {
 			t.Run(fmt.Sprint(name, " by ", transport), func(t *testing.T) {
@@ -62,10 +62,14 @@ func TestSmallMessagesUseNoMoreMemoryThanInboundLimit(t *testing.T) {
 					HubOptions:      hubsys.HubOptions{MaximumReceiveMessageSize: mib, InboundLimit: inbound},
 					EndpointOptions: hubsys.EndpointOptions{CloseTimeout: quickClose},
 				})
-				held, goOn := make(chan struct{}), make(chan struct{})
-				letGo := sync.OnceFunc(func() { close(goOn) })
-				t.Cleanup(letGo)
-				srv.handle("hold", func(context.Context, *testHub, []json.RawMessage) (any, error) { close(held); <-goOn; return nil, nil })
+				held, proceed := make(chan struct{}), make(chan struct{})
+				release := sync.OnceFunc(func() { close(proceed) })
+				t.Cleanup(release)
+				srv.handle("hold", func(context.Context, *testHub, []json.RawMessage) (any, error) {
+					close(held)
+					<-proceed
+					return nil, nil
+				})
 				var ticks atomic.Int64
 				srv.handle("tick", countingAction(&ticks))
 				p, body, first, second := s.dial(srv, transport)
@@ -76,7 +80,7 @@ func TestSmallMessagesUseNoMoreMemoryThanInboundLimit(t *testing.T) {
 				go func() { failed <- p.write(all) }()
 				grown := peakHeap(p.sent.Load) - before
 				require.LessOrEqual(t, grown, limit, "%d MB for a message of %d MB", grown/mib, len(all)/mib)
-				letGo()
+				release()
 				require.NoError(t, receive(t, failed))
 				eventually(t, func() bool { return ticks.Load() == int64(s.ticks) }, "all calls run: %d", s.ticks)
 			})

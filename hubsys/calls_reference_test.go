@@ -129,7 +129,7 @@ func TestHubValuesOfCallsWithStreams(t *testing.T) {
 		require.Equal(t, 3, c.next().Type, how)
 		require.Zero(t, receive(t, closed), how)
 	}
-	for _, last := range []int{-1, 0} { // it ends, it panics
+	for _, last := range []int{-1, 0} { // -1: it ends; 0: it panics
 		c.send(streamInvocation("1", "Stream", nil, ""))
 		feed <- 5
 		c.requireMessages(streamItem("1", 5))
@@ -211,6 +211,6 @@ func TestTheDefaultOfPollTimeout(t *testing.T) {
 		require.Empty(t, ask(http.MethodGet, path, "").Body.String())
 		require.Equal(t, 90*time.Second, time.Since(start))
 		require.NoError(t, shutdown(sys))
-		<-time.After(5 * time.Second) // of the bubble's time: protoactor counts dead letters in a goroutine that lives for a second
+		<-time.After(5 * time.Second) // of the bubble's time: protoactor counts dead letters in a goroutine that runs for a second
 	})
 }

@@ -76,9 +76,9 @@ func TestWhyTheContextOfACallEnds(t *testing.T) {
 		end  func(srv *testServer, c *testClient, id string)
 		want error
 	}{
-		{"the client closes the socket", func(_ *testServer, c *testClient, _ string) { go c.close() }, hubsys.ErrDisconnected}, // all these after DisconnectGrace
+		{"the client closes the socket", func(_ *testServer, c *testClient, _ string) { go c.close() }, hubsys.ErrDisconnected}, // the first four end after DisconnectGrace
 		{"the client vanishes", func(_ *testServer, c *testClient, _ string) { _ = c.ws.CloseNow() }, hubsys.ErrDisconnected},
-		{"the client says goodbye", func(_ *testServer, c *testClient, _ string) { c.send(closeJSON) }, hubsys.ErrDisconnected},
+		{"the client sends a close message", func(_ *testServer, c *testClient, _ string) { c.send(closeJSON) }, hubsys.ErrDisconnected},
 		{"the connection is aborted", func(srv *testServer, c *testClient, _ string) { c.send(invocation("", "Do", "abort", []any{})) }, hubsys.ErrDisconnected},
 		{"the client cancels the call", func(_ *testServer, c *testClient, id string) {
 			c.send(`{"type":5,"invocationId":"no such call"}`, `{"type":5,"invocationId":"`+id+`"}`)
@@ -113,7 +113,7 @@ func TestWhyTheContextOfACallEnds(t *testing.T) {
 			test.end(srv, c, id)
 			require.Equal(t, test.want, receive(t, causes))
 			require.Equal(t, test.want, receive(t, derived))
-			if test.want == hubsys.ErrCanceled { // such a call is answered, and its connection lives
+			if test.want == hubsys.ErrCanceled { // such a call is answered, and its connection remains open
 				require.Equal(t, `{"type":3,"invocationId":"1","error":"An unexpected error occurred invoking 'Do' on the server."}`, c.next().raw)
 				c.requireNoMessages()
 			}
@@ -175,7 +175,7 @@ func TestACallCanBeKept(t *testing.T) {
 	c.requireInvocation("grouped")
 	select {
 	case <-k.call.Aborted():
-		require.Fail(t, "the connection lives")
+		require.Fail(t, "the connection is open")
 	default:
 	}
 	k.call.Abort()
@@ -208,7 +208,7 @@ func TestAsManyCallsAtOnceAsTheLimitSays(t *testing.T) {
 						close(full)
 					}
 				}
-				<-full // until as many run as may
+				<-full // until the limit is reached
 				return nil, nil
 			})
 			c := dial(t, srv.url)

@@ -80,7 +80,7 @@ func TestEveryAudienceOfACall(t *testing.T) {
 	}{
 		"All":                       {func(c hubsys.CallerClients) hubsys.Receiver { return c.All() }, [5]int{1, 1, 1, 1, 1}},
 		"AllExcept":                 {func(c hubsys.CallerClients) hubsys.Receiver { return c.AllExcept(p.ids[0], p.ids[3], "no such") }, [5]int{0, 1, 1, 0, 1}},
-		"AllExcept nobody":          {func(c hubsys.CallerClients) hubsys.Receiver { return c.AllExcept() }, [5]int{1, 1, 1, 1, 1}},
+		"AllExcept without IDs":     {func(c hubsys.CallerClients) hubsys.Receiver { return c.AllExcept() }, [5]int{1, 1, 1, 1, 1}},
 		"Caller":                    {func(c hubsys.CallerClients) hubsys.Receiver { return c.Caller() }, [5]int{1}},
 		"Others":                    {func(c hubsys.CallerClients) hubsys.Receiver { return c.Others() }, [5]int{0, 1, 1, 1, 1}},
 		"Client":                    {func(c hubsys.CallerClients) hubsys.Receiver { return c.Client(p.ids[4]) }, [5]int{4: 1}},
@@ -147,7 +147,7 @@ func TestGroupsAreEnteredAndLeft(t *testing.T) {
 	}
 	in()
 	require.NoError(t, groups.Add(ctx, p.ids[0], "new"))
-	require.NoError(t, groups.Add(ctx, p.ids[0], "new")) // twice is once
+	require.NoError(t, groups.Add(ctx, p.ids[0], "new")) // adding it again has no effect
 	require.NoError(t, groups.Add(ctx, p.ids[1], "new"))
 	require.NoError(t, groups.Add(ctx, "no such", "new"))
 	in(0, 1)

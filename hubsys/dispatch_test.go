@@ -68,7 +68,7 @@ var failedCalls = []struct {
 	args     []any
 	text     string
 	detailed string
-	as       string // the name in the text, if it is not the method
+	as       string // the name in the text, if it differs from method
 }{
 	{"NoSuch", nil, notInvokedFormat + " HubException: Method does not exist.", "", ""},
 	{"nOsUCH", []any{1, 2}, notInvokedFormat + " HubException: Method does not exist.", "", ""},

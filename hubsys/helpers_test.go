@@ -62,10 +62,10 @@ type testServer struct {
 	t   testing.TB
 	sys *hubsys.System
 	hub *hubsys.HubContext
-	url string // of the hub
+	url string // URL of the test hub
 	log *logRecorder
 
-	shutdownMayFail bool // its shutdown does not succeed
+	shutdownMayFail bool // the cleanup ignores errors of Shutdown
 
 	onConnected    func(ctx context.Context, h *testHub) error
 	onDisconnected func(ctx context.Context, h *testHub, cause error) error
@@ -78,7 +78,7 @@ type testConfig struct {
 	hubsys.HubOptions
 	hubsys.EndpointOptions
 	hubsys.Config
-	configure      func(*httptest.Server) // before it is started
+	configure      func(*httptest.Server) // called before the server starts
 	tls            bool
 	onConnected    func(ctx context.Context, h *testHub) error
 	onDisconnected func(ctx context.Context, h *testHub, cause error) error
@@ -206,8 +206,8 @@ const (
 type testClient struct {
 	t       testing.TB
 	ws      *websocket.Conn
-	unread  string          // read from the socket and not cut into records
-	skipped []serverMessage // met while something else was waited for
+	unread  string          // received, but not yet split into records
+	skipped []serverMessage // received while waiting for another message
 	lastID  int
 }
 
@@ -450,7 +450,7 @@ func receive[T any](t testing.TB, c <-chan T) T {
 	case v := <-c:
 		return v
 	case <-time.After(testTimeout):
-		require.FailNow(t, "nothing came")
+		require.FailNow(t, "nothing was received")
 		panic("unreachable")
 	}
 }

@@ -26,11 +26,11 @@ func TestWhatClientsDoWrong(t *testing.T) {
 	bystander := dial(t, srv.url)
 	long := strings.Repeat("x", 33<<10)
 	many := func(record string) string { return strings.Repeat(record+separator, 10000) }
-	lives := []string{"lives"}
+	staysOpen := []string{"open"}
 	for name, test := range map[string]struct {
-		silent bool // there is no handshake before it
+		silent bool // no handshake is sent first
 		send   string
-		want   []string // records, and then the connection ends with 1000; lives: it goes on
+		want   []string // messages, after which the connection is closed with 1000; "open": it is not closed
 	}{
 		"handshake: garbage":              {true, "hello" + separator, []string{`{"error":"An unexpected error occurred during connection handshake."}`}},
 		"handshake: nothing in it":        {true, separator, []string{`{"error":"An unexpected error occurred during connection handshake."}`}},
@@ -40,8 +40,8 @@ func TestWhatClientsDoWrong(t *testing.T) {
 		"handshake: a later version":      {true, `{"protocol":"JSON","version":3}` + separator, []string{`{"error":"The server does not support version 3 of the 'json' protocol."}`}},
 		"handshake: too large":            {true, long, []string{`{"error":"Handshake was canceled."}`}},
 		"handshake: too large, whole":     {true, `{"protocol":"json","version":1,"x":"` + long + `"}` + separator, []string{`{"error":"Handshake was canceled."}`}},
-		"handshake: odd but right":        {true, `{"x":[{}],"version":0,"protocol":"JSON"}` + separator, []string{"{}", "lives"}},
-		"handshake and calls in one":      {true, handshakeJSON + separator + invocation("1", "Echo", 1) + separator, []string{"{}", `{"type":3,"invocationId":"1","result":1}`, "lives"}},
+		"handshake: unusual but valid":    {true, `{"x":[{}],"version":0,"protocol":"JSON"}` + separator, []string{"{}", "open"}},
+		"handshake and calls in one":      {true, handshakeJSON + separator + invocation("1", "Echo", 1) + separator, []string{"{}", `{"type":3,"invocationId":"1","result":1}`, "open"}},
 		"garbage":                         {false, "garbage" + separator, []string{closeErrorJSON}},
 		"nothing":                         {false, separator, []string{closeErrorJSON}},
 		"an array":                        {false, "[]" + separator, []string{closeErrorJSON}},
@@ -52,22 +52,22 @@ func TestWhatClientsDoWrong(t *testing.T) {
 		"a message too large":             {false, long + separator, []string{closeErrorJSON}},
 		"a message too large without end": {false, long, []string{closeErrorJSON}},
 		"a call, then one too large":      {false, invocation("1", "Echo", 1) + separator + invocation("2", "Echo", long) + separator, []string{`{"type":3,"invocationId":"1","result":1}`, closeErrorJSON}},
-		"10,000 pings in one message":     {false, many(`{"type":6}`), lives},
-		"10,000 calls in one message":     {false, many(invocation("", "Do", "tick", []any{})), lives},
-		"10,000 unknown calls":            {false, many(invocation("", "NoSuch")), lives},
+		"10,000 pings in one message":     {false, many(`{"type":6}`), staysOpen},
+		"10,000 calls in one message":     {false, many(invocation("", "Do", "tick", []any{})), staysOpen},
+		"10,000 unknown calls":            {false, many(invocation("", "NoSuch")), staysOpen},
 		"10,000 empty messages":           {false, strings.Repeat(separator, 10000), []string{closeErrorJSON}},
-		"unknown types":                   {false, `{"type":0}` + separator + `{"type":-1}` + separator + `{"type":10}` + separator + `{"type":99,"x":{}}` + separator, lives},
-		"an unknown method":               {false, invocation("1", "NoSuch", 1) + separator, []string{`{"type":3,"invocationId":"1","error":"Failed to invoke 'NoSuch' due to an error on the server. HubException: Method does not exist."}`, "lives"}},
-		"too few arguments":               {false, invocation("1", "Echo") + separator, []string{`{"type":3,"invocationId":"1","error":"Failed to invoke 'Echo' due to an error on the server."}`, "lives"}},
-		"too many arguments":              {false, invocation("1", "Echo", 1, 2) + separator, []string{`{"type":3,"invocationId":"1","error":"Failed to invoke 'Echo' due to an error on the server."}`, "lives"}},
-		"arguments of wrong types":        {false, invocation("1", "Do", 1, "2") + separator, []string{`{"type":3,"invocationId":"1","error":"Failed to invoke 'Do' due to an error on the server."}`, "lives"}},
-		"a completion of nothing":         {false, `{"type":3,"invocationId":"none","result":1}` + separator, lives},
+		"unknown types":                   {false, `{"type":0}` + separator + `{"type":-1}` + separator + `{"type":10}` + separator + `{"type":99,"x":{}}` + separator, staysOpen},
+		"an unknown method":               {false, invocation("1", "NoSuch", 1) + separator, []string{`{"type":3,"invocationId":"1","error":"Failed to invoke 'NoSuch' due to an error on the server. HubException: Method does not exist."}`, "open"}},
+		"too few arguments":               {false, invocation("1", "Echo") + separator, []string{`{"type":3,"invocationId":"1","error":"Failed to invoke 'Echo' due to an error on the server."}`, "open"}},
+		"too many arguments":              {false, invocation("1", "Echo", 1, 2) + separator, []string{`{"type":3,"invocationId":"1","error":"Failed to invoke 'Echo' due to an error on the server."}`, "open"}},
+		"arguments of wrong types":        {false, invocation("1", "Do", 1, "2") + separator, []string{`{"type":3,"invocationId":"1","error":"Failed to invoke 'Do' due to an error on the server."}`, "open"}},
+		"a completion of nothing":         {false, `{"type":3,"invocationId":"none","result":1}` + separator, staysOpen},
 		"a completion with both":          {false, `{"type":3,"invocationId":"none","result":1,"error":"e"}` + separator, []string{closeErrorJSON}},
-		"an item and a cancel of nothing": {false, `{"type":2,"invocationId":"none","item":1}` + separator + `{"type":5,"invocationId":"none"}` + separator, lives},
-		"acknowledgements of nothing":     {false, `{"type":8,"sequenceId":7}` + separator + `{"type":9,"sequenceId":1}` + separator, lives},
-		"one id for two calls at once":    {false, invocation("1", "Echo", 1) + separator + invocation("1", "Echo", 2) + separator, []string{`{"type":3,"invocationId":"1","result":1}`, `{"type":3,"invocationId":"1","result":2}`, "lives"}},
-		"half a message, then the other":  {false, `{"type":1,"invocationId":"1","target":"Ec`, lives},
-		"a name that looks like JSON":     {false, `{"type":1,"invocationId":"1","target":"\"}\u001e","arguments":[]}` + separator, []string{`{"type":3,"invocationId":"1","error":"Failed to invoke '\"}\u001e' due to an error on the server. HubException: Method does not exist."}`, "lives"}},
+		"an item and a cancel of nothing": {false, `{"type":2,"invocationId":"none","item":1}` + separator + `{"type":5,"invocationId":"none"}` + separator, staysOpen},
+		"acknowledgements of nothing":     {false, `{"type":8,"sequenceId":7}` + separator + `{"type":9,"sequenceId":1}` + separator, staysOpen},
+		"one id for two calls at once":    {false, invocation("1", "Echo", 1) + separator + invocation("1", "Echo", 2) + separator, []string{`{"type":3,"invocationId":"1","result":1}`, `{"type":3,"invocationId":"1","result":2}`, "open"}},
+		"half a message, then the other":  {false, `{"type":1,"invocationId":"1","target":"Ec`, staysOpen},
+		"a name that looks like JSON":     {false, `{"type":1,"invocationId":"1","target":"\"}\u001e","arguments":[]}` + separator, []string{`{"type":3,"invocationId":"1","error":"Failed to invoke '\"}\u001e' due to an error on the server. HubException: Method does not exist."}`, "open"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := dialSocket(t, srv.url, dialOptions{})
@@ -82,14 +82,14 @@ func TestWhatClientsDoWrong(t *testing.T) {
 				require.Equal(t, `{"type":3,"invocationId":"1","result":1}`, c.next().raw)
 			}
 			for _, want := range test.want {
-				if want == "lives" {
+				if want == "open" {
 					c.requireNoMessages()
 					c.close()
 				} else {
 					require.Equal(t, want, c.next().raw)
 				}
 			}
-			if test.want[len(test.want)-1] != "lives" {
+			if test.want[len(test.want)-1] != "open" {
 				require.EqualValues(t, 1000, c.requireClosed())
 				if test.silent {
 					require.Equal(t, before, connected.Load(), "OnConnected")
@@ -223,9 +223,9 @@ func TestALogHoldsNoSecrets(t *testing.T) {
 func TestAFloodOfCallsWaits(t *testing.T) {
 	const calls = 5000 / raceFactor
 	srv := newTestServer(t, testConfig{HubOptions: hubsys.HubOptions{InboundLimit: 64 << 10}})
-	goOn := make(chan struct{})
+	proceed := make(chan struct{})
 	var ran atomic.Int32
-	srv.handle("count", func(context.Context, *testHub, []json.RawMessage) (any, error) { <-goOn; return ran.Add(1), nil })
+	srv.handle("count", func(context.Context, *testHub, []json.RawMessage) (any, error) { <-proceed; return ran.Add(1), nil })
 	bystander, c := dial(t, srv.url), dial(t, srv.url)
 	sent := make(chan struct{})
 	go func() {
@@ -236,7 +236,7 @@ func TestAFloodOfCallsWaits(t *testing.T) {
 		c.send(invocation("last", "Echo", 1))
 	}()
 	bystander.requireNoMessages()
-	close(goOn)
+	close(proceed)
 	c.awaitCompletion("last")
 	receive(t, sent)
 	require.EqualValues(t, calls, ran.Load())

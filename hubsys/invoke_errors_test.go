@@ -25,7 +25,7 @@ func TestErrorsOfInvoke(t *testing.T) {
 	var bind *hubproto.BindError
 	for name, test := range map[string]struct {
 		args []any
-		then func(c *testClient, id string, cancel context.CancelCauseFunc) // nil: the client is not asked
+		then func(c *testClient, id string, cancel context.CancelCauseFunc) // nil: no invocation is sent
 		as   any
 		is   error
 		text string
@@ -61,7 +61,7 @@ func TestErrorsOfInvoke(t *testing.T) {
 			switch {
 			case test.then == nil:
 				require.ErrorContains(t, got.err, "cannot be encoded")
-				require.False(t, errors.As(got.err, &hubError), "clients do not see it")
+				require.False(t, errors.As(got.err, &hubError), "it is not sent to clients")
 			case strings.Contains(test.text, "%s"):
 				require.EqualError(t, got.err, fmt.Sprintf(test.text, id))
 			default:
@@ -132,7 +132,7 @@ func TestErrorsOfInvokeOnTheirWayBack(t *testing.T) {
 	srv.handle("nobody", func(ctx context.Context, h *testHub, _ []json.RawMessage) (any, error) {
 		return hubsys.Invoke[any](ctx, h.Clients().Client("nobody"), "ask")
 	})
-	require.Equal(t, text, c.invokeError("Do", "nobody", []any{}), "no HubError: ids are not for everyone")
+	require.Equal(t, text, c.invokeError("Do", "nobody", []any{}), "no HubError, because it contains a connection ID")
 }
 
 // A client that completes an invocation of another client is disconnected.
@@ -142,12 +142,12 @@ func TestAForgedAnswer(t *testing.T) {
 	c, id := dialWithID(t, srv.url, nil)
 	d, forger := dialWithID(t, srv.url, nil)
 	a := invokeAsync[string](t.Context(), srv.hub.Clients().Client(id))
-	question := c.requireAsk()
-	d.send(resultCompletion(question, "forged"))
+	invocationID := c.requireAsk()
+	d.send(resultCompletion(invocationID, "forged"))
 	d.requireMessages(closeErrorJSON)
 	d.requireClosed()
-	require.EqualError(t, receive(t, causes), fmt.Sprintf("Connection ID '%s' is not valid for invocation ID '%s'.", forger, question))
-	c.send(resultCompletion(question, "mine"))
+	require.EqualError(t, receive(t, causes), fmt.Sprintf("Connection ID '%s' is not valid for invocation ID '%s'.", forger, invocationID))
+	c.send(resultCompletion(invocationID, "mine"))
 	require.Equal(t, "mine", receive(t, a).value)
 	c.requireNoMessages()
 }
@@ -190,7 +190,7 @@ func (r misbehavingMarshaler) MarshalJSON() ([]byte, error) {
 
 // Invoke fails if the result is behind more input than twice InboundLimit. The connection is not closed.
 func TestInvokeFailsBehindTooMuchInput(t *testing.T) {
-	s := &uploadInvokeState{err: make(chan error, 1), goOn: make(chan struct{})}
+	s := &uploadInvokeState{err: make(chan error, 1), proceed: make(chan struct{})}
 	sys := newSystem(t, hubsys.Config{})
 	hub := register(t, sys, func(context.Context) (*uploadInvokeHub, error) { return &uploadInvokeHub{s: s}, nil }, hubsys.HubOptions{InboundLimit: 64 << 10})
 	url := serve(t, sys, hub)
@@ -203,7 +203,7 @@ func TestInvokeFailsBehindTooMuchInput(t *testing.T) {
 	}
 	err := receive(t, s.err)
 	require.ErrorIs(t, err, hubsys.ErrInboundFull)
-	close(s.goOn)
+	close(s.proceed)
 	c.send(resultCompletion(id, "late"), completion("s"))
 	c.requireMessages(resultCompletion("1", 40))
 	c.requireNoMessages()
@@ -215,8 +215,8 @@ type uploadInvokeHub struct {
 }
 
 type uploadInvokeState struct {
-	err  chan error
-	goOn chan struct{}
+	err     chan error
+	proceed chan struct{}
 }
 
 func (*uploadInvokeHub) Echo(v any) any { return v }
@@ -225,7 +225,7 @@ func (h *uploadInvokeHub) InvokeThenRead(ctx context.Context, items iter.Seq2[st
 	_, err := hubsys.Invoke[string](ctx, h.Clients().Caller(), "ask")
 	h.s.err <- err
 	select {
-	case <-h.s.goOn:
+	case <-h.s.proceed:
 	case <-ctx.Done():
 	}
 	n := 0

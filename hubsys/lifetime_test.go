@@ -20,10 +20,10 @@ import (
 )
 
 func TestCallsWaitForOnConnected(t *testing.T) {
-	inside, goOn := make(chan struct{}), make(chan struct{})
+	inside, proceed := make(chan struct{}), make(chan struct{})
 	srv := newTestServer(t, testConfig{onConnected: func(ctx context.Context, h *testHub) error {
 		close(inside)
-		<-goOn
+		<-proceed
 		id := h.Call().ConnectionID()
 		return errors.Join(h.Groups().Add(ctx, id, "group"), h.Clients().Group("group").Send(ctx, "grouped"), h.Clients().Caller().Send(ctx, "welcome"))
 	}})
@@ -32,7 +32,7 @@ func TestCallsWaitForOnConnected(t *testing.T) {
 	require.Equal(t, "{}", c.next().raw, "before OnConnected has returned")
 	receive(t, inside)
 	require.NoError(t, srv.hub.Clients().All().Send(t.Context(), "already there"))
-	close(goOn)
+	close(proceed)
 	c.requireInvocation("already there")
 	c.requireInvocation("grouped")
 	c.requireInvocation("welcome")
@@ -88,17 +88,17 @@ func TestWhatOnDisconnectedIsTold(t *testing.T) {
 		close string // the Close message, if there is one
 		code  int    // of the close frame
 	}{
-		"the client closes the socket":        {func(c *testClient) { c.close() }, nil, "", "", -1},
-		"the client closes, going away":       {func(c *testClient) { _ = c.ws.Close(websocket.StatusGoingAway, "") }, nil, "", "", -1},
-		"the client vanishes":                 {func(c *testClient) { _ = c.ws.CloseNow() }, nil, "", "", -1},
-		"half a message and a close":          {func(c *testClient) { c.sendRaw(`{"type":1`); c.close() }, new(error), "Connection terminated while reading a message.", "", -1},
-		"the client says goodbye":             {func(c *testClient) { c.send(closeJSON) }, nil, "", closeJSON, 1000},
-		"the client says goodbye, error":      {func(c *testClient) { c.send(`{"type":7,"error":"my fault"}`) }, &fromClient, "my fault", closeJSON, 1000},
-		"the client says goodbye, \"\"":       {func(c *testClient) { c.send(`{"type":7,"error":""}`) }, &fromClient, "", closeJSON, 1000},
-		"the connection is aborted":           {func(c *testClient) { c.send(invocation("", "Do", "abort", []any{})) }, nil, "", closeJSON, 1000},
-		"a message is too large":              {func(c *testClient) { c.send(strings.Repeat("x", 32768)) }, &tooLarge, "The maximum message size of 32768B was exceeded. The message size can be configured in AddHubOptions.", `{"type":7,"error":"Connection closed with an error.","allowReconnect":true}`, 1000},
-		"a message is not of the protocol":    {func(c *testClient) { c.send(`{"type":3}`) }, &data, "Missing required property 'invocationId'.", `{"type":7,"error":"Connection closed with an error.","allowReconnect":true}`, 1000},
-		"a WebSocket message that is no text": {func(c *testClient) { c.sendRaw("\xff") }, new(error), "a WebSocket text message is not UTF-8", "", 1007},
+		"the client closes the socket":            {func(c *testClient) { c.close() }, nil, "", "", -1},
+		"the client closes, going away":           {func(c *testClient) { _ = c.ws.Close(websocket.StatusGoingAway, "") }, nil, "", "", -1},
+		"the client vanishes":                     {func(c *testClient) { _ = c.ws.CloseNow() }, nil, "", "", -1},
+		"half a message and a close":              {func(c *testClient) { c.sendRaw(`{"type":1`); c.close() }, new(error), "Connection terminated while reading a message.", "", -1},
+		"the client sends a close message":        {func(c *testClient) { c.send(closeJSON) }, nil, "", closeJSON, 1000},
+		"the client sends a close message, error": {func(c *testClient) { c.send(`{"type":7,"error":"my fault"}`) }, &fromClient, "my fault", closeJSON, 1000},
+		"the client sends a close message, \"\"":  {func(c *testClient) { c.send(`{"type":7,"error":""}`) }, &fromClient, "", closeJSON, 1000},
+		"the connection is aborted":               {func(c *testClient) { c.send(invocation("", "Do", "abort", []any{})) }, nil, "", closeJSON, 1000},
+		"a message is too large":                  {func(c *testClient) { c.send(strings.Repeat("x", 32768)) }, &tooLarge, "The maximum message size of 32768B was exceeded. The message size can be configured in AddHubOptions.", `{"type":7,"error":"Connection closed with an error.","allowReconnect":true}`, 1000},
+		"a message is not of the protocol":        {func(c *testClient) { c.send(`{"type":3}`) }, &data, "Missing required property 'invocationId'.", `{"type":7,"error":"Connection closed with an error.","allowReconnect":true}`, 1000},
+		"a WebSocket message that is no text":     {func(c *testClient) { c.sendRaw("\xff") }, new(error), "a WebSocket text message is not UTF-8", "", 1007},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -125,7 +125,7 @@ func TestWhatOnDisconnectedIsTold(t *testing.T) {
 				return nil, nil
 			})
 			c, id := dialWithID(t, srv.url, nil)
-			c.requireNoMessages() // OnConnected is over
+			c.requireNoMessages() // OnConnected has returned
 			test.end(c)
 			if test.close != "" {
 				require.Equal(t, test.close, c.next().raw)
@@ -151,22 +151,22 @@ func TestWhatOnDisconnectedIsTold(t *testing.T) {
 func TestAClientThatDisconnectsDuringOnConnected(t *testing.T) {
 	for _, fails := range []bool{false, true} {
 		t.Run(fmt.Sprint("fails=", fails), func(t *testing.T) {
-			inside, goOn, disconnected := make(chan struct{}), make(chan struct{}), make(chan error, 2)
+			inside, proceed, disconnected := make(chan struct{}), make(chan struct{}), make(chan error, 2)
 			srv := newTestServer(t, testConfig{
 				onConnected: func(ctx context.Context, _ *testHub) error {
 					close(inside)
-					<-goOn
+					<-proceed
 					if fails {
 						return errors.New("no")
 					}
-					return ctx.Err() // it has not ended
+					return ctx.Err() // the context has not ended
 				},
 				onDisconnected: func(_ context.Context, _ *testHub, cause error) error { disconnected <- cause; return nil },
 			})
 			c := dialHandshake(t, srv.url, dialOptions{})
 			receive(t, inside)
 			c.close()
-			close(goOn)
+			close(proceed)
 			if !fails {
 				require.NoError(t, receive(t, disconnected))
 			}
@@ -242,7 +242,7 @@ func TestThePrincipalOfAConnection(t *testing.T) {
 	}}})
 	srv.handle("who", who)
 	require.Equal(t, `"ada ada map[role:admin]"`, dial(t, srv.url+"?user=ada&role=admin").do("who"))
-	require.Equal(t, `"  map[]"`, dial(t, srv.url).do("who"), "nobody is somebody, too")
+	require.Equal(t, `"  map[]"`, dial(t, srv.url).do("who"), "an anonymous principal is not nil")
 	anonymous := newTestServer(t, testConfig{})
 	anonymous.handle("who", who)
 	require.Equal(t, `"  map[]"`, dial(t, anonymous.url+"?user=ada").do("who"))

@@ -56,12 +56,12 @@ func (*callableHub) Array(a [2]int) [2]int                       { return a }
 func (*callableHub) Named(a namedString) namedString             { return a }
 func (*callableHub) Slices(a []*point, b [][]string) []any       { return []any{a, b} }
 func (*callableHub) Pointer(a *int) *int                         { return a }
-func (*callableHub) ErrorInterface() (error, error)              { return nil, nil } // hidden, in order to be refused elsewhere
+func (*callableHub) ErrorInterface() (error, error)              { return nil, nil } // hidden here, because it is refused
 func (callableHub) ByValue() string                              { return "by value" }
 func (w *callableHub) unexported() string                        { return "never" }
 func (*callableHub) Interface() (interface{ M() }, error)        { return nil, nil }
 func (*callableHub) Struct() (struct{ A int }, error)            { return struct{ A int }{1}, nil }
-func (*callableHub) LongName_withUnderscore() string             { return "underscore" } // Go allows it
+func (*callableHub) LongName_withUnderscore() string             { return "underscore" } // a valid Go name
 func (*callableHub) Größe() string                               { return "Größe" }
 func (*callableHub) OnConnected(context.Context) error           { return nil }
 func (*callableHub) OnDisconnected(context.Context, error) error { return nil }

@@ -145,9 +145,9 @@ func TestTimesOfAConnection(t *testing.T) {
 		onDisconnected: func(_ context.Context, _ *testHub, cause error) error { causes <- cause; return nil },
 	})
 	silent := dialSocket(t, srv.url, dialOptions{})
-	silent.sendRaw(handshakeJSON) // without its end
-	timid := dial(t, srv.url)
-	timid.send(`{"type":6}`)
+	silent.sendRaw(handshakeJSON) // without a separator
+	stopsPinging := dial(t, srv.url)
+	stopsPinging.send(`{"type":6}`)
 	pinged := dial(t, srv.url)
 	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 	defer cancel()
@@ -156,8 +156,8 @@ func TestTimesOfAConnection(t *testing.T) {
 	require.Equal(t, `{"type":6}`+separator, string(ping))
 	require.Equal(t, `{"error":"Handshake was canceled."}`, silent.next().raw)
 	require.Equal(t, 1000, int(silent.requireClosed()))
-	require.Equal(t, `{"type":7,"error":"Connection closed with an error.","allowReconnect":true}`, timid.next().raw)
-	require.Equal(t, 1000, int(timid.requireClosed()))
+	require.Equal(t, `{"type":7,"error":"Connection closed with an error.","allowReconnect":true}`, stopsPinging.next().raw)
+	require.Equal(t, 1000, int(stopsPinging.requireClosed()))
 	require.ErrorIs(t, receive(t, causes), hubsys.ErrClientTimeout)
-	pinged.requireNoMessages() // it has sent no ping, and lives
+	pinged.requireNoMessages() // a client need not send pings before it has sent its first one
 }

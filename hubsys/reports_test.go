@@ -29,7 +29,7 @@ lines:
 		}
 		return line
 	}
-	require.Fail(srv.t, "it is not in the log", "%q in\n%s", parts, srv.log)
+	require.Fail(srv.t, "no such line in the log", "%q in\n%s", parts, srv.log)
 	return ""
 }
 
@@ -45,7 +45,7 @@ func sendAndReadAll(c *testClient, text string) {
 
 func TestErrorfWraps(t *testing.T) {
 	err := hubsys.Errorf("no %s: %w, %w", "room", io.EOF, hubsys.ErrForbidden)
-	require.EqualError(t, err, "no room: EOF, hubsys: forbidden")
+	require.EqualError(t, err, "full: EOF, hubsys: forbidden")
 	require.ErrorIs(t, err, io.EOF)
 	require.ErrorIs(t, err, hubsys.ErrForbidden)
 	require.ErrorIs(t, hubsys.Errorf("no more: %w", io.EOF), io.EOF)
@@ -53,7 +53,7 @@ func TestErrorfWraps(t *testing.T) {
 }
 
 func TestTheCauseOfARefusedConnectionIsLogged(t *testing.T) {
-	for level, refusal := range map[string]error{"level=ERROR": errors.New("no database"), "level=DEBUG": hubsys.Errorf("no room")} {
+	for level, refusal := range map[string]error{"level=ERROR": errors.New("no database"), "level=DEBUG": hubsys.Errorf("full")} {
 		srv := newTestServer(t, testConfig{onConnected: func(context.Context, *testHub) error { return refusal }})
 		sendAndReadAll(dialSocket(t, srv.url, dialOptions{}), handshakeJSON+separator)
 		srv.findLogLine(level, `"a connection is refused"`, "method=OnConnected", refusal.Error())
@@ -105,8 +105,8 @@ func TestARequestOfAnotherUserIsLogged(t *testing.T) {
 // A second Shutdown returns at the deadline of its own context.
 func TestASecondShutdownHasItsOwnDeadline(t *testing.T) {
 	requireNoLeaks(t)
-	inside, goOn := make(chan struct{}), make(chan struct{})
-	srv := newTestServer(t, testConfig{onDisconnected: func(context.Context, *testHub, error) error { close(inside); <-goOn; return nil }})
+	inside, proceed := make(chan struct{}), make(chan struct{})
+	srv := newTestServer(t, testConfig{onDisconnected: func(context.Context, *testHub, error) error { close(inside); <-proceed; return nil }})
 	c := dial(t, srv.url)
 	c.requireNoMessages()
 	go func() { _, _ = c.read(); _, _ = c.read() }()
@@ -116,7 +116,7 @@ func TestASecondShutdownHasItsOwnDeadline(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
 	require.ErrorIs(t, srv.sys.Shutdown(ctx), context.DeadlineExceeded)
-	close(goOn)
+	close(proceed)
 	require.NoError(t, receive(t, first))
 }
 

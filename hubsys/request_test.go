@@ -33,7 +33,7 @@ func TestTheFieldsOfARequest(t *testing.T) {
 	require.Empty(t, s.HeaderValues("X-None"))
 	require.Empty(t, s.Header("X-None"))
 	for _, name := range []string{"Connection", "Upgrade", "Sec-WebSocket-Key", "Sec-WebSocket-Version", "Pragma", "Cache-Control", "Accept-Encoding"} {
-		require.Empty(t, s.HeaderValues(name), "it says nothing about the client")
+		require.Empty(t, s.HeaderValues(name), "headers of the upgrade are not kept")
 	}
 	for name, value := range map[string]string{"a": "1", "b": "2", "c": "3"} {
 		cookie, err := s.Cookie(name)
@@ -47,7 +47,7 @@ func TestTheFieldsOfARequest(t *testing.T) {
 	require.Empty(t, s.Query("none"))
 	values := s.QueryValues()
 	values.Set("none", "x")
-	require.Empty(t, s.Query("none"), "it cannot be changed")
+	require.Empty(t, s.Query("none"), "QueryValues returns a copy")
 }
 
 func TestQueryIgnoresCase(t *testing.T) {

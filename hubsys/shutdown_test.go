@@ -73,7 +73,7 @@ func TestShutdownTakesLeaveOfEverybodyAndLeavesNothing(t *testing.T) {
 				assert.NoError(t, err)
 				assert.Equal(t, serverInvocation("pending", i), raw)
 			}
-			if c == cs[0] { // its call is answered first
+			if c == cs[0] { // its call is completed first
 				raw, err := c.read()
 				assert.NoError(t, err)
 				assert.Contains(t, raw, `"type":3`)
@@ -116,13 +116,13 @@ func TestRequestsAreRefusedAfterShutdown(t *testing.T) {
 	require.ErrorContains(t, err, "shutting down")
 	require.ErrorIs(t, srv.hub.Clients().All().Send(t.Context(), "x"), hubsys.ErrShutdown)
 	require.NoError(t, srv.hub.Groups().Add(t.Context(), "no such", "group"))
-	require.NoError(t, srv.sys.Shutdown(t.Context()), "later callers are told the same")
+	require.NoError(t, srv.sys.Shutdown(t.Context()), "later calls return the same result")
 }
 
 func TestRequestsAreRefusedWhileShutdownWaits(t *testing.T) {
 	requireNoLeaks(t)
-	inside, goOn := make(chan struct{}), make(chan struct{})
-	srv := newTestServer(t, testConfig{onDisconnected: func(context.Context, *testHub, error) error { close(inside); <-goOn; return nil }})
+	inside, proceed := make(chan struct{}), make(chan struct{})
+	srv := newTestServer(t, testConfig{onDisconnected: func(context.Context, *testHub, error) error { close(inside); <-proceed; return nil }})
 	c := dial(t, srv.url)
 	c.requireNoMessages()
 	results := make(chan error, 2)
@@ -135,7 +135,7 @@ func TestRequestsAreRefusedWhileShutdownWaits(t *testing.T) {
 	require.Error(t, err)
 	require.Equal(t, http.StatusServiceUnavailable, status)
 	require.Empty(t, results)
-	close(goOn)
+	close(proceed)
 	require.Equal(t, reconnectJSON, c.next().raw)
 	require.EqualValues(t, 1000, c.requireClosed())
 	require.NoError(t, receive(t, results))
@@ -154,7 +154,7 @@ func TestShutdownDoesNotAffectTheApplicationsActorSystem(t *testing.T) {
 	before := registeredPIDs(foreign)
 	srv := newTestServer(t, testConfig{Config: hubsys.Config{ActorSystem: foreign}})
 	require.Same(t, foreign, srv.sys.ActorSystem())
-	second := newTestServer(t, testConfig{Config: hubsys.Config{ActorSystem: foreign}}) // two in one
+	second := newTestServer(t, testConfig{Config: hubsys.Config{ActorSystem: foreign}}) // two Systems in one actor system
 	srv.handle("pid", func(_ context.Context, h *testHub, _ []json.RawMessage) (any, error) { return h.Call().PID().Id, nil })
 	c, other := dial(t, srv.url), dial(t, second.url)
 	require.Contains(t, c.do("pid"), "/call/")
@@ -187,10 +187,10 @@ func TestShutdownReturnsAtTheEndOfItsContext(t *testing.T) {
 	requireNoLeaks(t)
 	srv := newTestServer(t, testConfig{HubOptions: hubsys.HubOptions{MaximumParallelInvocationsPerClient: 2}})
 	var started sync.WaitGroup
-	goOn := make(chan struct{})
+	proceed := make(chan struct{})
 	srv.handle("stubborn", func(context.Context, *testHub, []json.RawMessage) (any, error) {
 		started.Done()
-		<-goOn
+		<-proceed
 		return nil, nil
 	})
 	c := dial(t, srv.url)
@@ -203,7 +203,7 @@ func TestShutdownReturnsAtTheEndOfItsContext(t *testing.T) {
 	go func() { _, _ = c.read(); _, _ = c.read() }()
 	err := srv.sys.Shutdown(ctx)
 	require.EqualError(t, err, "hubsys: shutdown was cut short: 1 connections cut off, 2 calls abandoned: enough")
-	close(goOn)
+	close(proceed)
 	srv.shutdownMayFail = true
 }
 

@@ -23,18 +23,18 @@ import (
 )
 
 const (
-	linkBuffer  = 32 << 10              // of each socket on the way of what is throttled
-	linkSegment = 1400                  // of a loopback's 64 KiB none would fit such buffers
-	linkSlack   = 50 * time.Millisecond // by which a link may be late and still make up for it
+	linkBuffer  = 32 << 10              // of each socket between server and client
+	linkSegment = 1400                  // segments of 64 KiB, as on the loopback, would not fit into such buffers
+	linkSlack   = 50 * time.Millisecond // a link that is late by at most this catches up
 )
 
 // throttledLink is a TCP proxy that throttles what the server sends, for all its connections together.
 type throttledLink struct {
-	client *http.Client // dials over it
+	client *http.Client // dials through the link
 
 	mu       sync.Mutex
-	rate     float64   // bytes a second; negative: not throttled
-	nextFree time.Time // when everything has passed that was let in
+	rate     float64   // bytes per second; negative: not throttled
+	nextFree time.Time // when all bytes so far will have passed
 	changed  chan struct{}
 	done     chan struct{}
 }
@@ -172,7 +172,7 @@ func (l *throttledLink) waitFor(n int) bool {
 			return true
 		case <-l.done:
 			return false
-		case <-changed: // at the new rate, from now on
+		case <-changed: // continue at the new rate
 		}
 		l.mu.Lock()
 	}

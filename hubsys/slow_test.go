@@ -94,7 +94,7 @@ func oneSlowClient(t *testing.T, rate int) {
 	}()
 	beside := send(without, without+with)
 	all.requireAll(t)
-	l.setRate(-1) // what it has not got yet
+	l.setRate(-1) // deliver the rest at once
 	slowGot := receive(t, read)
 
 	end := "got everything"
@@ -106,7 +106,7 @@ func oneSlowClient(t *testing.T, rate int) {
 	} else {
 		require.Equal(t, with, slowGot.got)
 	}
-	require.Empty(t, lost.names, "and nobody else")
+	require.Empty(t, lost.names, "no other client was disconnected")
 
 	held := sum(beside) - sum(before)*with/without
 	var fast, disturbed []time.Duration

@@ -194,7 +194,7 @@ func TestASlowClientOfAStream(t *testing.T) {
 	c := dialWith(t, serve(t, sys, hub), dialOptions{client: smallBufferClient})
 	c.send(streamInvocation("1", "Endless", nil))
 	seen := int64(0)
-	for { // until it stands still
+	for { // until the stream is paused
 		c.next()
 		now := made.Load()
 		if now == seen && now > 0 {

@@ -78,7 +78,7 @@ func TestUploadsThatFail(t *testing.T) {
 			}
 			return fmt.Sprintf(invocationErrorFormat, method)
 		}
-		misfit := func(method, detail string) string {
+		bindError := func(method, detail string) string {
 			if detailed {
 				detail = " Error: " + detail
 			} else {
@@ -93,7 +93,7 @@ func TestUploadsThatFail(t *testing.T) {
 			}{
 				"the client's error":    {[]string{streamItem("s", "a"), errorCompletion("s", "my fault")}, fmt.Sprintf(invocationErrorFormat, method) + " HubException: my fault"},
 				"an error without text": {[]string{errorCompletion("s", "")}, fmt.Sprintf(invocationErrorFormat, method) + " HubException: "},
-				"error":                 {[]string{streamItem("s", "a"), streamItem("s", "error"), streamItem("s", "b")}, misfit(method, "the value does not fit hubsys_test.misbehavingJSON: secret")},
+				"error":                 {[]string{streamItem("s", "a"), streamItem("s", "error"), streamItem("s", "b")}, bindError(method, "the value does not fit hubsys_test.misbehavingJSON: secret")},
 				"hub error":             {[]string{streamItem("s", "hub")}, fmt.Sprintf(invocationErrorFormat, method) + " HubException: Failed to bind Stream message. HubException: for you"},
 				"panic":                 {[]string{streamItem("s", "a"), streamItem("s", "panic"), streamItem("s", "b")}, more(method, "panic: secret")},
 				"goexit":                {[]string{streamItem("s", "a"), streamItem("s", "goexit"), streamItem("s", "b")}, more(method, "runtime.Goexit was called")},
@@ -115,7 +115,7 @@ func TestUploadsThatFail(t *testing.T) {
 func TestUploadsAfterTheReturn(t *testing.T) {
 	s, url := newStreamServer(t, hubsys.HubOptions{})
 	later := make(chan error, 1)
-	goOn := make(chan struct{})
+	proceed := make(chan struct{})
 	s.readSequence = func(ctx context.Context, items iter.Seq2[int, error]) (any, error) {
 		go func() {
 			<-ctx.Done()
@@ -132,7 +132,7 @@ func TestUploadsAfterTheReturn(t *testing.T) {
 		}()
 		return "early", nil
 	}
-	close(goOn)
+	close(proceed)
 	c := dial(t, url)
 	c.send(uploadInvocation("1", "Take", []string{"s"}))
 	c.requireMessages(resultCompletion("1", "early"))
@@ -184,7 +184,7 @@ func TestAFailedSequenceReturnsItsErrorAgain(t *testing.T) {
 	c.requireMessages(resultCompletion("1", "my fault, my fault"))
 	c.send(uploadInvocation("2", "Take", []string{"s"}), streamItem("s", "no number"))
 	c.requireMessages(resultCompletion("2", "Failed to bind Stream message., Failed to bind Stream message."))
-	c.send(uploadInvocation("3", "Take", []string{"s"}), streamItem("s", "no number"), completion("s")) // it has ended when it fails
+	c.send(uploadInvocation("3", "Take", []string{"s"}), streamItem("s", "no number"), completion("s")) // here the stream has ended before it fails
 	c.requireMessages(resultCompletion("3", "Failed to bind Stream message., Failed to bind Stream message."))
 }
 
@@ -263,8 +263,8 @@ func TestAnUploadIsCutOff(t *testing.T) {
 // A cancel does not affect the uploads of a method that takes no context.
 func TestAnUploadToAMethodWithoutAContextIsCanceled(t *testing.T) {
 	s, url := newStreamServer(t, hubsys.HubOptions{})
-	goOn, started := make(chan struct{}), make(chan struct{})
-	s.readSequence = func(context.Context, iter.Seq2[int, error]) (any, error) { close(started); <-goOn; return 0, nil }
+	proceed, started := make(chan struct{}), make(chan struct{})
+	s.readSequence = func(context.Context, iter.Seq2[int, error]) (any, error) { close(started); <-proceed; return 0, nil }
 	c := dial(t, url)
 	c.send(uploadInvocation("1", "OnlyStream", []string{"s"}), cancelInvocation("1"), streamItem("s", []byte("a")))
 	c.send(cancelInvocation("1"), streamItem("s", []byte("b")), completion("s"))
@@ -273,7 +273,7 @@ func TestAnUploadToAMethodWithoutAContextIsCanceled(t *testing.T) {
 	receive(t, started)
 	c.send(uploadInvocation("3", "RudeSequence", []string{"r"}), streamItem("r", "a"), cancelInvocation("3"), completion("r"))
 	c.requireMessages(resultCompletion("3", "[a]"))
-	close(goOn)
+	close(proceed)
 	c.requireMessages(resultCompletion("2", 0))
 }
 

@@ -200,7 +200,7 @@ func TestCookiesOfEventStreamsAndPolls(t *testing.T) {
 	}
 }
 
-var errUnauthenticated = errors.New("nobody comes in here")
+var errUnauthenticated = errors.New("unauthenticated")
 
 // An origin may open a WebSocket if and only if CORS allows it.
 func TestWebSocketsAndCORSAgree(t *testing.T) {
@@ -245,7 +245,7 @@ func TestWebSocketsAndCORSAgree(t *testing.T) {
 		})
 		asked := serve(http.MethodOptions, e.Negotiate, http.Header{"Access-Control-Request-Method": {"POST"}})
 		simple := serve(http.MethodPost, e.Negotiate, nil)
-		allows := socket.Code == http.StatusUnauthorized // not for its origin
+		allows := socket.Code == http.StatusUnauthorized // not refused for its origin
 		if !allows {
 			require.Equal(t, http.StatusForbidden, socket.Code)
 		}

@@ -19,10 +19,10 @@ func TestAClientThatDoesNotReadItsEventsIsDisconnected(t *testing.T) {
 	p := c.openUnreadEvents()
 	c.mustPost(invocationJSON("1", "Long", 4<<20))
 	require.ErrorIs(t, s.requireDisconnected(), hubsys.ErrSendTimeout)
-	s.eventually("it is forgotten", func() bool { return c.post("x").status == http.StatusNotFound })
+	s.eventually("the connection is forgotten", func() bool { return c.post("x").status == http.StatusNotFound })
 	_, err := io.Copy(io.Discard, p.r)
 	if err == nil {
-		err = io.EOF // cut in a chunk or not, it is over
+		err = io.EOF // the stream may end within a chunk
 	}
 	require.NotErrorIs(t, err, context.DeadlineExceeded)
 }
@@ -31,7 +31,7 @@ func TestAClientThatDoesNotReadItsEventsFillsItsOutbox(t *testing.T) {
 	s := newTestServer(t, testConfig{smallBuffers: true, HubOptions: hubsys.HubOptions{OutboxLimit: 64 << 10}})
 	c := s.negotiate(nil)
 	c.openUnreadEvents()
-	for range 2 { // so that it is slower than most
+	for range 2 { // so that the other one is slower than most clients
 		s.negotiate(nil).openDrainedEvents()
 	}
 	text := strings.Repeat("x", 30000)
@@ -44,7 +44,7 @@ func TestAClientThatDoesNotReadItsEventsFillsItsOutbox(t *testing.T) {
 func TestAnHTTP2ClientThatDoesNotReadIsDisconnected(t *testing.T) {
 	s := newTestServer(t, testConfig{http2: true, EndpointOptions: hubsys.EndpointOptions{TransportSendTimeout: time.Second}})
 	c, _ := s.connectEvents(nil)
-	c.mustPost(invocationJSON("1", "Long", 16<<20)) // more than the windows of a stream
+	c.mustPost(invocationJSON("1", "Long", 16<<20)) // more than the flow control windows
 	require.ErrorIs(t, s.requireDisconnected(), hubsys.ErrSendTimeout)
 }
 
@@ -77,7 +77,7 @@ func TestEventStreamsRequireFlush(t *testing.T) {
 	}})
 	c := s.negotiate(nil)
 	s.do(http.MethodGet, c.path(), "", acceptEvents).requireText(t, http.StatusInternalServerError, "")
-	c.startPolling() // the connection is still free
+	c.startPolling() // the connection has no transport yet
 	c.mustPost(handshakeJSON)
 	c.requireMessages("{}")
 }

@@ -130,7 +130,7 @@ func TestOneEventStreamForAConnection(t *testing.T) {
 		s.do(method, "/test?id="+c.id, "", nil).requireText(t, http.StatusNotFound, "No Connection with that ID")
 		s.do(method, c.path()+"&id="+c.token, "", nil).requireText(t, http.StatusNotFound, "No Connection with that ID")
 	}
-	c.mustPost(invocationJSON("1", "Echo", 1)) // it has not suffered
+	c.mustPost(invocationJSON("1", "Echo", 1)) // the connection still works
 	e.requireMessages(strings.TrimSuffix(completionJSON("1", "1"), separator))
 }
 
@@ -211,8 +211,8 @@ func TestRequestsOfAnotherUserAndAnEventStream(t *testing.T) {
 	e := c.openEvents()
 	s.do(http.MethodPost, c.path(), handshakeJSON, userHeader("bob")).requireText(t, http.StatusForbidden, "")
 	s.do(http.MethodPost, c.path(), handshakeJSON, c.withHeader("Refuse", "401")).requireText(t, http.StatusUnauthorized, "")
-	s.do(http.MethodGet, c.path(), "", both("bob")).requireText(t, http.StatusConflict, "")                                                                       // the transport is looked at first
-	s.do(http.MethodDelete, c.path(), "", userHeader("bob")).requireText(t, http.StatusBadRequest, "Cannot terminate this connection using the DELETE endpoint.") // here, too
+	s.do(http.MethodGet, c.path(), "", both("bob")).requireText(t, http.StatusConflict, "")                                                                       // the transport is checked before the user
+	s.do(http.MethodDelete, c.path(), "", userHeader("bob")).requireText(t, http.StatusBadRequest, "Cannot terminate this connection using the DELETE endpoint.") // as above
 	c.mustPost(handshakeJSON)
 	e.requireMessages("{}")
 	c.mustPost(invocationJSON("1", "Who"))
@@ -226,7 +226,7 @@ func TestAClosedEventStreamEndsItsConnection(t *testing.T) {
 		c, e := s.connectEvents(nil)
 		e.cancel()
 		require.NoError(t, s.requireDisconnected())
-		s.eventually("it is forgotten", func() bool { return c.post("x").status == http.StatusNotFound })
+		s.eventually("the connection is forgotten", func() bool { return c.post("x").status == http.StatusNotFound })
 	})
 }
 
@@ -247,14 +247,14 @@ func TestTheServerEndsAnEventStream(t *testing.T) {
 		e.requireMessages(`{"type":7}`)
 		e.requireEOF()
 		require.NoError(t, s.requireDisconnected())
-		s.eventually("it is forgotten", func() bool { return c.post("x").status == http.StatusNotFound })
+		s.eventually("the connection is forgotten", func() bool { return c.post("x").status == http.StatusNotFound })
 		s.do(http.MethodGet, c.path(), "", acceptEvents).requireText(t, http.StatusNotFound, "No Connection with that ID")
 	})
 }
 
 func TestShutdownEndsEventStreams(t *testing.T) {
 	s := newTestServer(t, testConfig{unopened: 1})
-	waits := s.negotiate(nil)
+	waitingPoll := s.negotiate(nil)
 	_, e := s.connectEvents(nil)
 	s.isShutdown = true
 	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
@@ -263,7 +263,7 @@ func TestShutdownEndsEventStreams(t *testing.T) {
 	e.requireMessages(`{"type":7,"allowReconnect":true}`)
 	e.requireEOF()
 	require.NoError(t, s.requireDisconnected())
-	s.do(http.MethodGet, waits.path(), "", acceptEvents).requireText(t, http.StatusServiceUnavailable, "The server is shutting down.")
+	s.do(http.MethodGet, waitingPoll.path(), "", acceptEvents).requireText(t, http.StatusServiceUnavailable, "The server is shutting down.")
 	s.do(http.MethodPost, "/test/negotiate", "", nil).requireText(t, http.StatusServiceUnavailable, "The server is shutting down.")
 }
 

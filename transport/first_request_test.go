@@ -37,7 +37,7 @@ func TestManyFirstRequestsAtOnce(t *testing.T) {
 				refused <- struct{}{}
 			}()
 		}
-		for range n - 1 { // the stream stays, or one of the polls waits
+		for range n - 1 { // the stream remains open, or one of the polls waits
 			receive(t, refused)
 		}
 		cancel()
@@ -47,7 +47,7 @@ func TestManyFirstRequestsAtOnce(t *testing.T) {
 			w := recorders[i]
 			statuses[w.Code]++
 			if i%2 == 0 && w.Code == http.StatusOK {
-				require.Equal(t, "text/event-stream", w.Result().Header.Get("Content-Type"), "a stream that is none")
+				require.Equal(t, "text/event-stream", w.Result().Header.Get("Content-Type"), "the response is an event stream")
 				streams++
 			}
 		}
@@ -71,7 +71,7 @@ func TestAConnectionMayExpireDuringItsFirstRequest(t *testing.T) {
 				token := e.negotiate(t)
 				e.authenticate = func(*http.Request) (transport.Identity, error) {
 					e.authenticate = nil
-					e.negotiate(t) // by somebody else, for whom it makes room
+					e.negotiate(t) // another negotiation, which makes the first connection expire
 					return transport.Identity{}, nil
 				}
 				ctx, cancel := context.WithCancel(context.Background())

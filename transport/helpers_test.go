@@ -58,7 +58,7 @@ type socketServer struct {
 	t            testing.TB
 	sys          *hubsys.System
 	addr         string
-	disconnected chan error // what OnDisconnected was told
+	disconnected chan error // errors that OnDisconnected has received
 }
 
 func newSocketServer(t testing.TB, options hubsys.EndpointOptions, limits hubsys.HubOptions) *socketServer {

@@ -150,7 +150,7 @@ func TestMethodsOfNegotiation(t *testing.T) {
 		require.Empty(t, r.body)
 	}
 	require.Equal(t, http.StatusOK, serveRequest(c.Negotiate, "post", "", nil).status)
-	require.Equal(t, 1, c.authentications, "who asks in another way is not asked who they are")
+	require.Equal(t, 1, c.authentications, "requests of other methods are not authenticated")
 }
 
 func TestWhoMayNotNegotiate(t *testing.T) {
@@ -181,7 +181,7 @@ func TestIDsAndTokens(t *testing.T) {
 			require.Equal(t, []byte{1, 2, 3, 4}, b[:4], "the node")
 		}
 		require.Len(t, id, 22)
-		require.Nil(t, c.Tokens.find(id, c.Endpoint), "the public id opens nothing")
+		require.Nil(t, c.Tokens.find(id, c.Endpoint), "the connection ID is no token")
 		require.Equal(t, id, c.Tokens.find(token, c.Endpoint).id)
 	}
 	id, _ := c.negotiate("")
@@ -237,21 +237,21 @@ func TestConnectionsWithoutATransportAreLimited(t *testing.T) {
 		_, token := c.negotiate("?negotiateVersion=1")
 		return token
 	}
-	waits := func(token string) bool { return c.Tokens.find(token, c.Endpoint) != nil }
+	waitingPoll := func(token string) bool { return c.Tokens.find(token, c.Endpoint) != nil }
 	first, second := negotiate(), negotiate()
 	require.True(t, activated(c.Tokens.activate(c.Tokens.find(first, c.Endpoint), WebSockets)))
 	require.False(t, activated(c.Tokens.activate(c.Tokens.find(first, c.Endpoint), WebSockets)), "once")
 	third := negotiate()
-	require.True(t, waits(first) && waits(second) && waits(third), "one that has its transport waits no longer")
+	require.True(t, waitingPoll(first) && waitingPoll(second) && waitingPoll(third), "one that has its transport waits no longer")
 	fourth := negotiate()
-	require.False(t, waits(second), "the oldest makes room")
-	require.True(t, waits(first) && waits(third) && waits(fourth))
+	require.False(t, waitingPoll(second), "the oldest makes room")
+	require.True(t, waitingPoll(first) && waitingPoll(third) && waitingPoll(fourth))
 	c.Tokens.release(c.Tokens.find(third, c.Endpoint))
 	fifth := negotiate()
-	require.True(t, waits(fourth) && waits(fifth), "one that was released has made room already")
+	require.True(t, waitingPoll(fourth) && waitingPoll(fifth), "one that was released has made room already")
 	c.time = c.time.Add(15*time.Second + 1)
-	require.True(t, waits(first))
-	require.False(t, waits(fourth) || waits(fifth), "they have expired")
+	require.True(t, waitingPoll(first))
+	require.False(t, waitingPoll(fourth) || waitingPoll(fifth), "they have expired")
 }
 
 func TestRequestsWithoutAWebSocket(t *testing.T) {
@@ -316,7 +316,7 @@ func TestTheFirstValueOfAQuery(t *testing.T) {
 		{"Key=1&key=2&x=3&KEY=4", "1", 3},
 		{"x&key=a%26b%20+c", "a&b  c", 1},
 		{"k%65y=1", "1", 1},
-		{"key=%zz&key=2", "2", 1}, // what cannot be read is not there
+		{"key=%zz&key=2", "2", 1}, // invalid values are ignored
 		{"&&key=1&", "1", 1},
 		{"keys=1&ke=2&=3", "", 0},
 		{"key=1&KEY=1&Key=1", "1", 3},

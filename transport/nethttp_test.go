@@ -45,7 +45,7 @@ type pipeServer struct {
 	*testEndpoint
 	t       *testing.T
 	pipes   *pipeListener
-	session *testSession // of the first connection; others have one of their own
+	session *testSession // of the first connection; others get new sessions
 	links   chan link.Transport
 }
 
@@ -210,7 +210,7 @@ func TestWaitingForAnotherBodyIsNoPause(t *testing.T) {
 	token := e.negotiate(t)
 	dial().requireResponse(requestHead(http.MethodGet, token, 0), http.StatusOK, "")
 	dial().requestInBackground(requestHead(http.MethodPost, token, 1) + "a")
-	receive(t, entered) // and waits to be taken in
+	receive(t, entered) // and waits for its turn
 	conn := dial()
 	_, err := io.WriteString(conn.conn, requestHead(http.MethodPost, token, 2))
 	require.NoError(t, err)

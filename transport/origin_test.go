@@ -88,7 +88,7 @@ func TestCookiesOfOtherOrigins(t *testing.T) {
 		{false, "https://[", false},
 		{true, "https://app.example", true},
 		{true, "https://host.example", true},
-		{true, "https://evil.example", false}, // it is not one of those that credentials are for
+		{true, "https://evil.example", false}, // credentials are not allowed for this origin
 		{true, "null", false},
 	} {
 		o, err := NewOrigins([]string{"https://app.example"}, test.credentials)
@@ -153,7 +153,7 @@ func FuzzOrigin(f *testing.F) {
 		require.True(t, allowed || !same)
 		require.Equal(t, same, cookies, "cookies are for pages of our own")
 		if strings.Contains(origin, "%") || strings.Contains(host, "%") {
-			return // what is escaped has a case of its own
+			return // percent-encoded bytes are case-sensitive
 		}
 		a, s, c := decide(flipCase(host, bits), flipCase(origin, bits>>1))
 		require.Equal(t, [3]bool{allowed, same, cookies}, [3]bool{a, s, c})

@@ -31,9 +31,9 @@ func TestTheServerEndsAConnectionThatPolls(t *testing.T) {
 	c.delete().requireText(t, http.StatusNotFound, "No Connection with that ID")
 
 	c = s.connectPolling(nil)
-	waits, _ := c.pollInBackground()
+	waitingPoll, _ := c.pollInBackground()
 	c.mustPost(invocationJSON("", "Abort"))
-	require.Equal(t, `{"type":7}`+separator, receive(t, waits).requirePolled(t))
+	require.Equal(t, `{"type":7}`+separator, receive(t, waitingPoll).requirePolled(t))
 	c.poll().requireClosed(t)
 	require.NoError(t, s.requireDisconnected())
 }
@@ -42,9 +42,9 @@ func TestAFailedHandshakeOverPolling(t *testing.T) {
 	s := newTestServer(t, testConfig{})
 	c := s.negotiate(nil)
 	c.startPolling()
-	waits, _ := c.pollInBackground()
+	waitingPoll, _ := c.pollInBackground()
 	c.mustPost(`{"protocol":"x","version":1}` + separator)
-	require.Equal(t, `{"error":"The protocol 'x' is not supported."}`+separator, receive(t, waits).requirePolled(t))
+	require.Equal(t, `{"error":"The protocol 'x' is not supported."}`+separator, receive(t, waitingPoll).requirePolled(t))
 	c.poll().requireClosed(t)
 	c.poll().requireText(t, http.StatusNotFound, "No Connection with that ID")
 }
@@ -65,9 +65,9 @@ func TestDeleteWhileAPollWaits(t *testing.T) {
 	overHTTP1AndHTTP2(t, func(t *testing.T, h2 bool) {
 		s := newTestServer(t, testConfig{http2: h2})
 		c := s.connectPolling(nil)
-		waits, _ := c.pollInBackground()
+		waitingPoll, _ := c.pollInBackground()
 		c.delete().requireText(t, http.StatusAccepted, "")
-		require.Equal(t, `{"type":7,"allowReconnect":true}`+separator, receive(t, waits).requirePolled(t))
+		require.Equal(t, `{"type":7,"allowReconnect":true}`+separator, receive(t, waitingPoll).requirePolled(t))
 		require.NoError(t, s.requireDisconnected())
 		c.delete().requireText(t, http.StatusNotFound, "No Connection with that ID")
 		c.poll().requireText(t, http.StatusNotFound, "No Connection with that ID")
@@ -91,7 +91,7 @@ func TestDeleteBeforeTheFirstPoll(t *testing.T) {
 	c.delete().requireText(t, http.StatusBadRequest, "Cannot terminate this connection using the DELETE endpoint.")
 	c.mustPost(handshakeJSON)
 	c.delete().requireText(t, http.StatusBadRequest, "Cannot terminate this connection using the DELETE endpoint.")
-	c.startPolling() // it has not suffered
+	c.startPolling() // the connection still works
 	c.requireMessages("{}")
 }
 
@@ -102,10 +102,10 @@ func TestDeleteBeforeTheHandshake(t *testing.T) {
 			s := newTestServer(t, testConfig{})
 			c := s.negotiate(nil)
 			c.startPolling()
-			waits, _ := c.pollInBackground()
+			waitingPoll, _ := c.pollInBackground()
 			c.mustPost(said)
 			c.delete().requireText(t, http.StatusAccepted, "")
-			receive(t, waits).requireClosed(t)
+			receive(t, waitingPoll).requireClosed(t)
 			require.Empty(t, s.disconnected)
 		})
 	}
@@ -114,10 +114,10 @@ func TestDeleteBeforeTheHandshake(t *testing.T) {
 func TestDeleteInTheMiddleOfAMessage(t *testing.T) {
 	s := newTestServer(t, testConfig{HubOptions: hubsys.HubOptions{EnableDetailedErrors: true}})
 	c := s.connectPolling(nil)
-	waits, _ := c.pollInBackground()
+	waitingPoll, _ := c.pollInBackground()
 	c.mustPost(`{"type":1,`)
 	c.delete().requireText(t, http.StatusAccepted, "")
-	body := receive(t, waits).requirePolled(t)
+	body := receive(t, waitingPoll).requirePolled(t)
 	require.Contains(t, body, "Connection terminated while reading a message.")
 	require.Contains(t, body, `"allowReconnect":true`)
 	require.ErrorContains(t, s.requireDisconnected(), "Connection terminated while reading a message.")
@@ -127,7 +127,7 @@ func TestDeleteTwiceAtOnce(t *testing.T) {
 	s := newTestServer(t, testConfig{})
 	for range 50 {
 		c := s.connectPolling(nil)
-		waits, _ := c.pollInBackground()
+		waitingPoll, _ := c.pollInBackground()
 		removed := make(chan httpResult, 4)
 		for range cap(removed) {
 			go func() { removed <- c.doContext(context.Background(), http.MethodDelete, c.path(), nil, nil) }()
@@ -138,7 +138,7 @@ func TestDeleteTwiceAtOnce(t *testing.T) {
 		}
 		require.GreaterOrEqual(t, statuses[http.StatusAccepted], 1)
 		require.Equal(t, cap(removed), statuses[http.StatusAccepted]+statuses[http.StatusNotFound])
-		require.Equal(t, `{"type":7,"allowReconnect":true}`+separator, receive(t, waits).requirePolled(t))
+		require.Equal(t, `{"type":7,"allowReconnect":true}`+separator, receive(t, waitingPoll).requirePolled(t))
 		require.NoError(t, s.requireDisconnected())
 	}
 }
@@ -148,19 +148,19 @@ func TestShutdownReleasesPolls(t *testing.T) {
 		s := newTestServer(t, testConfig{http2: h2, unopened: 1})
 		other := s.negotiate(nil)
 		waiting, between := s.connectPolling(nil), s.connectPolling(nil)
-		waits, _ := waiting.pollInBackground()
+		waitingPoll, _ := waiting.pollInBackground()
 		s.sendAll(t, 1)
-		require.Equal(t, invocation("n", 1)+separator, receive(t, waits).requirePolled(t))
-		waits, _ = waiting.pollInBackground()
+		require.Equal(t, invocation("n", 1)+separator, receive(t, waitingPoll).requirePolled(t))
+		waitingPoll, _ = waiting.pollInBackground()
 		s.isShutdown = true
 		ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 		defer cancel()
 		down := make(chan error, 1)
 		go func() { down <- s.sys.Shutdown(ctx) }()
-		require.Equal(t, `{"type":7,"allowReconnect":true}`+separator, receive(t, waits).requirePolled(t))
+		require.Equal(t, `{"type":7,"allowReconnect":true}`+separator, receive(t, waitingPoll).requirePolled(t))
 		waiting.poll().requireClosed(t)
 		got := between.poll().requirePolled(t)
-		if !strings.Contains(got, `"type":7`) { // it was early
+		if !strings.Contains(got, `"type":7`) { // the message came before the close message
 			got += between.poll().requirePolled(t)
 		}
 		require.Equal(t, invocation("n", 1)+separator+`{"type":7,"allowReconnect":true}`+separator, got)
@@ -197,7 +197,7 @@ func TestAWaitingPollIsAnsweredWhenItsConnectionIsCut(t *testing.T) {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	token := e.negotiate(t)
 	poll := func() (int, error) {
-		response, err := client.Get(server.URL + "/test?id=" + token) // on a connection of its own: it would be repeated on one that was used
+		response, err := client.Get(server.URL + "/test?id=" + token) // on a new connection, because http.Transport would retry on a reused one
 		if err != nil {
 			return 0, err
 		}
@@ -226,9 +226,9 @@ func TestAWaitingPollIsAnsweredWhenItsConnectionIsCut(t *testing.T) {
 func TestWaitingRequestsAreAnsweredWhenTheFirstPollIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newTestEndpoint(t)
-		gate := make(chan struct{})
+		proceed := make(chan struct{})
 		e.accept = func(link.Transport) (hubSession, error) {
-			<-gate
+			<-proceed
 			return nil, hubsys.ErrShutdown
 		}
 		token := e.negotiate(t)
@@ -242,7 +242,7 @@ func TestWaitingRequestsAreAnsweredWhenTheFirstPollIsRefused(t *testing.T) {
 			all = append(all, e.serve(ctx, w, method, token, nil, nil))
 			synctest.Wait()
 		}
-		close(gate)
+		close(proceed)
 		synctest.Wait()
 		for i, done := range all {
 			select {

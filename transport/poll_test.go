@@ -20,7 +20,7 @@ func TestTheFirstPollIsAnsweredAtOnce(t *testing.T) {
 	overHTTP1AndHTTP2(t, func(t *testing.T, h2 bool) {
 		s := newTestServer(t, testConfig{http2: h2})
 		c := s.negotiate(nil)
-		c.mustPost(handshakeJSON) // something is there already
+		c.mustPost(handshakeJSON) // a message is available already
 		a := c.poll()
 		c.isPolling = true
 		require.Empty(t, a.requirePolled(t))
@@ -41,9 +41,9 @@ func TestAPollTakesAllThatIsThere(t *testing.T) {
 			want += invocation("n", i, strings.Repeat("é", i)) + separator
 		}
 		require.Equal(t, want, c.poll().requirePolled(t))
-		waits, _ := c.pollInBackground()
+		waitingPoll, _ := c.pollInBackground()
 		s.sendAll(t, 1)
-		require.Equal(t, invocation("n", 1)+separator, receive(t, waits).requirePolled(t))
+		require.Equal(t, invocation("n", 1)+separator, receive(t, waitingPoll).requirePolled(t))
 		c.mustPost(invocationJSON("1", "Long", 3<<20))
 		require.Equal(t, completionJSON("1", `"`+strings.Repeat("x", 3<<20)+`"`), c.poll().requirePolled(t))
 	})
@@ -123,20 +123,20 @@ func TestTheNewestPollStays(t *testing.T) {
 			ctx, cancel := context.WithCancel(context.Background())
 			defer cancel()
 			receive(t, e.serve(ctx, httptest.NewRecorder(), http.MethodGet, token, nil, nil))
-			slow := &gatedWriter{ResponseWriter: httptest.NewRecorder(), gate: make(chan struct{})}
+			slow := &gatedWriter{ResponseWriter: httptest.NewRecorder(), proceed: make(chan struct{})}
 			first := e.serve(ctx, slow, http.MethodGet, token, nil, nil)
 			session.output <- [][]byte{[]byte("a\x1e")}
 			synctest.Wait()
 			// The client of the older poll is gone, so the poll must not take any messages.
-			gone, leave := context.WithCancel(ctx)
+			canceledCtx, cancelOlder := context.WithCancel(ctx)
 			older, newer := httptest.NewRecorder(), httptest.NewRecorder()
-			second := e.serve(gone, older, http.MethodGet, token, nil, nil)
+			second := e.serve(canceledCtx, older, http.MethodGet, token, nil, nil)
 			synctest.Wait()
-			leave()
+			cancelOlder()
 			synctest.Wait()
 			third := e.serve(ctx, newer, http.MethodGet, token, nil, nil)
 			synctest.Wait()
-			close(slow.gate)
+			close(slow.proceed)
 			receive(t, first)
 			receive(t, second)
 			synctest.Wait()
@@ -145,7 +145,7 @@ func TestTheNewestPollStays(t *testing.T) {
 			default:
 			}
 			receive(t, third)
-			require.Equal(t, http.StatusOK, newer.Code, "an older poll has replaced the newer one")
+			require.Equal(t, http.StatusOK, newer.Code, "the newest poll remains")
 			require.Equal(t, "b\x1e", newer.Body.String())
 		})
 	}
@@ -154,11 +154,11 @@ func TestTheNewestPollStays(t *testing.T) {
 // gatedWriter waits for the test before it writes.
 type gatedWriter struct {
 	http.ResponseWriter
-	gate chan struct{}
+	proceed chan struct{}
 }
 
 func (w *gatedWriter) Write(b []byte) (int, error) {
-	<-w.gate
+	<-w.proceed
 	return w.ResponseWriter.Write(b)
 }
 
@@ -214,7 +214,7 @@ func TestTenThousandMessagesToAClientThatPolls(t *testing.T) {
 func TestAClientThatDoesNotPollIsDisconnectedWhenItsOutboxIsFull(t *testing.T) {
 	s := newTestServer(t, testConfig{HubOptions: hubsys.HubOptions{OutboxLimit: 64 << 10}})
 	c := s.connectPolling(nil)
-	for range 2 { // so that it is slower than most
+	for range 2 { // so that the other one is slower than most clients
 		s.negotiate(nil).openDrainedEvents()
 	}
 	text := strings.Repeat("x", 10000)
@@ -222,7 +222,7 @@ func TestAClientThatDoesNotPollIsDisconnectedWhenItsOutboxIsFull(t *testing.T) {
 		s.sendAll(t, text)
 	}
 	require.ErrorIs(t, s.requireDisconnected(), hubsys.ErrSlowClient)
-	s.eventually("it is forgotten", func() bool { return c.poll().status == http.StatusNotFound })
+	s.eventually("the connection is forgotten", func() bool { return c.poll().status == http.StatusNotFound })
 }
 
 func TestAClientThatDoesNotReadItsPollIsDisconnected(t *testing.T) {
@@ -233,7 +233,7 @@ func TestAClientThatDoesNotReadItsPollIsDisconnected(t *testing.T) {
 	_, response := h.request("GET " + c.path() + " HTTP/1.1\r\nHost: host\r\n\r\n")
 	require.Equal(t, http.StatusOK, response.StatusCode)
 	require.ErrorIs(t, s.requireDisconnected(), hubsys.ErrSendTimeout)
-	s.eventually("it is forgotten", func() bool { return c.poll().status == http.StatusNotFound })
+	s.eventually("the connection is forgotten", func() bool { return c.poll().status == http.StatusNotFound })
 }
 
 func TestRequestsToAConnectionThatPolls(t *testing.T) {
@@ -277,12 +277,12 @@ func TestPollsOfAnotherUser(t *testing.T) {
 	refused(http.MethodPost)
 	c.mustPost(handshakeJSON)
 	c.requireMessages("{}")
-	waits, _ := c.pollInBackground()
+	waitingPoll, _ := c.pollInBackground()
 	refused(http.MethodGet)
 	refused(http.MethodPost)
 	refused(http.MethodDelete)
 	c.mustPost(invocationJSON("1", "Who"))
-	require.Equal(t, completionJSON("1", `"ann"`), receive(t, waits).requirePolled(t))
+	require.Equal(t, completionJSON("1", `"ann"`), receive(t, waitingPoll).requirePolled(t))
 	require.Empty(t, s.disconnected)
 	c.delete().requireText(t, http.StatusAccepted, "")
 	require.NoError(t, s.requireDisconnected())
@@ -328,12 +328,12 @@ func TestPollingBehindAMiddleware(t *testing.T) {
 func TestManyClientsThatPoll(t *testing.T) {
 	s := newTestServer(t, testConfig{})
 	const n = 100
-	var guests []*testClient
+	var clients []*testClient
 	for range n {
-		guests = append(guests, s.connectPolling(nil))
+		clients = append(clients, s.connectPolling(nil))
 	}
 	done := make(chan error, n)
-	for _, c := range guests {
+	for _, c := range clients {
 		go func() {
 			all := ""
 			for strings.Count(all, separator) < 20 {

@@ -70,7 +70,7 @@ func TestAnIncompleteBodyBeforeTheTransportIsDiscarded(t *testing.T) {
 	response, err := http.ReadResponse(conn.r, nil)
 	require.NoError(t, err)
 	require.Equal(t, http.StatusBadRequest, response.StatusCode)
-	c.startPolling() // nothing of it is kept
+	c.startPolling() // nothing of the body is kept
 	c.mustPost(handshakeJSON)
 	c.requireMessages("{}")
 }
@@ -149,7 +149,7 @@ func TestRecordsMaySpanBodies(t *testing.T) {
 			s := newTestServer(t, testConfig{http2: h2})
 			c, e := s.connectEvents(nil)
 			all := invocationJSON("", "Note", "a") + invocationJSON("", "Note", "é") + invocationJSON("", "Note", "c")
-			for i := range len(all) { // half messages, and half characters
+			for i := range len(all) { // parts of messages and of characters
 				c.mustPost(all[i : i+1])
 			}
 			c.mustPost(all)
@@ -198,7 +198,7 @@ func TestBodiesAtOnce(t *testing.T) {
 			}
 		})
 	}
-	next := map[int]int{} // of each poster, and of the body that is under way
+	next := map[int]int{} // of each poster, and of the current body
 	body, count := -1, 0
 	for range posters * each * 20 {
 		var p, i, k int
@@ -240,7 +240,7 @@ func TestABodyThatBreaksOff(t *testing.T) {
 func TestABodyAboveTheLimitOfMessages(t *testing.T) {
 	s := newTestServer(t, testConfig{})
 	c, e := s.connectEvents(nil)
-	c.mustPost(strings.Repeat(invocationJSON("", "Note", strings.Repeat("x", 1000)), 100)) // the limit is on a message
+	c.mustPost(strings.Repeat(invocationJSON("", "Note", strings.Repeat("x", 1000)), 100)) // the limit applies to each message
 	for range 100 {
 		receive(t, s.notes)
 	}
@@ -262,7 +262,7 @@ func callsBeyondInboundLimit() string {
 }
 
 func TestABodyWaitsForTheHub(t *testing.T) {
-	for name, change := range map[string]func(*httptest.Server){"": func(*httptest.Server) {}, "of a server in a hurry": useShortTimeouts} {
+	for name, change := range map[string]func(*httptest.Server){"": func(*httptest.Server) {}, "with short server timeouts": useShortTimeouts} {
 		overHTTP1AndHTTP2(t, func(t *testing.T, h2 bool) {
 			t.Run(strings.TrimSpace("body "+name), func(t *testing.T) {
 				s := newTestServer(t, testConfig{http2: h2, configure: change, HubOptions: hubsys.HubOptions{InboundLimit: 64 << 10}})
@@ -340,12 +340,12 @@ func TestPostsToAWebSocket(t *testing.T) {
 	c.delete().requireText(t, http.StatusBadRequest, "Cannot terminate this connection using the DELETE endpoint.")
 	s.do(http.MethodGet, c.path(), "", acceptEvents).requireText(t, http.StatusBadRequest, "Cannot change transports mid-connection")
 	s.do(http.MethodGet, c.path(), "", nil).requireText(t, http.StatusBadRequest, "Cannot change transports mid-connection")
-	p.handshake() // it has not suffered
+	p.handshake() // the connection still works
 	p.write(closeOpcode, true, "")
 	p.requireClose(1000)
 	p.requireEOF()
 	require.NoError(t, s.requireDisconnected())
-	s.eventually("it is forgotten", func() bool { return c.post("").status == http.StatusNotFound })
+	s.eventually("the connection is forgotten", func() bool { return c.post("").status == http.StatusNotFound })
 }
 
 func TestPostsBeforeAWebSocket(t *testing.T) {
@@ -363,7 +363,7 @@ func TestPostsBeforeAWebSocket(t *testing.T) {
 	p.write(closeOpcode, true, "")
 	p.requireClose(1000)
 	p.requireEOF()
-	s.eventually("it is forgotten", func() bool { return c.post("").status == http.StatusNotFound })
+	s.eventually("the connection is forgotten", func() bool { return c.post("").status == http.StatusNotFound })
 }
 
 // A POST is not answered with 200 if its connection has expired meanwhile.
@@ -417,9 +417,9 @@ func TestACutPostDoesNotAffectOtherRequestsOfItsTCPConnection(t *testing.T) {
 		}
 		atEnd.Store(&cut)
 		c.post(invocationJSON("", "Note", "x"))
-		waits, _ := other.pollInBackground()
+		waitingPoll, _ := other.pollInBackground()
 		other.mustPost(invocationJSON("1", "Echo", 1))
-		require.Equal(t, completionJSON("1", "1"), receive(t, waits).requirePolled(t))
+		require.Equal(t, completionJSON("1", "1"), receive(t, waitingPoll).requirePolled(t))
 	}
 }
 

@@ -49,7 +49,7 @@ func TestARawConnectionWritesWhatFits(t *testing.T) {
 		n, err := raw.send(message[sent:], false)
 		require.NoError(t, err)
 		if n == 0 {
-			break // full, which is no error
+			break // the buffer is full
 		}
 		sent += n
 	}
@@ -146,7 +146,7 @@ func TestARawConnectionReportsAReset(t *testing.T) {
 	_, err := raw.read(make([]byte, 1))
 	require.ErrorIs(t, err, syscall.ECONNRESET)
 	_, err = raw.send([]byte("x"), true)
-	require.ErrorIs(t, err, syscall.EPIPE) // and no signal
+	require.ErrorIs(t, err, syscall.EPIPE) // without SIGPIPE
 }
 
 func TestOnlyTCPConnectionsAreRaw(t *testing.T) {

@@ -107,12 +107,12 @@ type testServer struct {
 	hub          *hubsys.HubContext
 	server       *httptest.Server
 	client       *http.Client
-	disconnected chan error // what OnDisconnected was told
+	disconnected chan error // errors that OnDisconnected has received
 	notes        chan string
-	waiting      chan struct{} // calls of Wait
+	waiting      chan struct{} // running calls of Wait
 	release      chan struct{}
-	releaseAll   func()       // lets them return
-	fetches      atomic.Int64 // requests that have begun to fetch
+	releaseAll   func()       // lets calls of Wait return
+	fetches      atomic.Int64 // requests that have begun to wait for messages
 	isShutdown   bool         // the test has shut down the system
 }
 
@@ -123,7 +123,7 @@ type testConfig struct {
 	middleware   func(http.Handler) http.Handler
 	http2        bool // over TLS
 	smallBuffers bool // the server's connections have small sending buffers
-	unopened     int  // connections that nobody has opened
+	unopened     int  // negotiated connections without a transport at the end of the test
 }
 
 // fetchRecorder counts the requests that have begun to wait for messages: they clear their read deadline then.
@@ -142,7 +142,7 @@ func (w *fetchRecorder) SetReadDeadline(t time.Time) error {
 func requireNoLeaks(t testing.TB) {
 	t.Cleanup(func() {
 		goleak.VerifyNone(t,
-			// Protoactor counts dead letters in a goroutine that lives for a second.
+			// Protoactor counts dead letters in a goroutine that runs for a second.
 			goleak.IgnoreAnyFunction("github.com/asynkron/protoactor-go/actor.NewDeadLetter.NewThrottle.func4.1"),
 			goleak.IgnoreAnyFunction("github.com/asynkron/protoactor-go/actor.NewThrottle.func1.1"))
 	})
@@ -224,7 +224,7 @@ func receive[T any](t testing.TB, c <-chan T) (v T) {
 	select {
 	case v = <-c:
 	case <-time.After(testTimeout):
-		require.FailNow(t, "nothing came")
+		require.FailNow(t, "nothing was received")
 	}
 	return v
 }
@@ -283,7 +283,7 @@ func authenticateByHeader(r *http.Request) (*hubsys.Principal, error) {
 	case "403":
 		return nil, fmt.Errorf("%w: for a test", hubsys.ErrForbidden)
 	default:
-		return nil, errors.New("who are you?")
+		return nil, errors.New("unauthenticated")
 	}
 }
 

@@ -161,7 +161,7 @@ func TestTextMustBeUTF8(t *testing.T) {
 	}
 	for name, test := range map[string]struct {
 		parts []part
-		want  string // the result; empty: close 1007
+		want  string // the result; empty: the connection is closed with 1007
 	}{
 		"right":                         {[]part{{text, true, record("ä€😀")}}, "9"},
 		"right and long":                {[]part{{text, true, record(long)}}, "18000"},
@@ -181,7 +181,7 @@ func TestTextMustBeUTF8(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			h := newSocketServer(t, hubsys.EndpointOptions{}, hubsys.HubOptions{})
 			p := h.dial()
-			var frames []byte // in one piece: the server may not wait for the second
+			var frames []byte // in one write, because the server may close after the first frame
 			for _, part := range test.parts {
 				frames = append(frames, clientFrame(part.opcode, part.fin, part.text)...)
 			}
@@ -261,7 +261,7 @@ func TestAPingWhileALargeMessageIsWritten(t *testing.T) {
 	h := newSocketServer(t, hubsys.EndpointOptions{}, hubsys.HubOptions{OutboxLimit: 16 << 20, MaximumParallelInvocationsPerClient: 4})
 	p := h.dial()
 	p.write(text, true, invocationJSON("1", "Long", size)+invocationJSON("2", "Long", size)+invocationJSON("3", "Long", size))
-	_, err := p.r.Peek(1000) // the first is on its way
+	_, err := p.r.Peek(1000) // the first message is being written
 	require.NoError(t, err)
 	p.write(ping, true, "first")
 	p.write(ping, true, "second")
@@ -336,7 +336,7 @@ func TestATokenOpensOneSocket(t *testing.T) {
 	require.Equal(t, http.StatusConflict, code)
 	require.Empty(t, body)
 	require.Equal(t, []string{"text/plain"}, kind)
-	p.handshake() // it has not suffered
+	p.handshake() // the connection still works
 	p.write(closeOpcode, true, "")
 	p.requireClose(1000)
 	p.requireEOF()
@@ -405,7 +405,7 @@ func TestAClientThatNeitherReadsNorClosesIsCutOff(t *testing.T) {
 	p.write(text, true, invocationJSON("1", "Long", 8<<20)+invocationJSON("", "Abort"))
 	require.NoError(t, h.requireDisconnected())
 	_, err := io.Copy(io.Discard, p.r)
-	_ = err // it ends, one way or the other
+	_ = err // with or without an error
 	require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
 }
 
