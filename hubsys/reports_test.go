@@ -45,7 +45,7 @@ func sendAndReadAll(c *testClient, text string) {
 
 func TestErrorfWraps(t *testing.T) {
 	err := hubsys.Errorf("no %s: %w, %w", "room", io.EOF, hubsys.ErrForbidden)
-	require.EqualError(t, err, "full: EOF, hubsys: forbidden")
+	require.EqualError(t, err, "no room: EOF, hubsys: forbidden")
 	require.ErrorIs(t, err, io.EOF)
 	require.ErrorIs(t, err, hubsys.ErrForbidden)
 	require.ErrorIs(t, hubsys.Errorf("no more: %w", io.EOF), io.EOF)
