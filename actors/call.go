@@ -14,8 +14,8 @@ import (
 
 // Call is the hub actor of one invocation or lifetime event: user code runs in it, and it ends when that code has returned.
 //
-// It is a child of its connection, although protoactor does not know that. The connection supervises it: a panic or runtime.Goexit ends this one call.
-// It is an actor.Process with a PID, which is registered when somebody first asks for it. It owns the context of the call and its inbox. Its
+// exec recovers its panics, so that a panic or runtime.Goexit ends this one call. A Call is an actor.Process: its PID, below that of its
+// connection, is registered when somebody first asks for it. It owns the context of the call and its inbox. Its
 // messages are handled on the goroutine that sends them, and never block: the inbox takes maxInbox messages, the next one is a dead letter.
 //
 // A Call is the context of its user code. It ends when the client cancels the invocation, the connection closes, the system shuts down,
@@ -210,7 +210,7 @@ func (k *Call) end() {
 	pid, watchers := k.pid, k.watchers
 	k.watchers = nil
 	if pid != nil {
-		k.conn.hub.sys.actors.ProcessRegistry.Remove(pid)
+		k.conn.hub.sys.actorSystem.ProcessRegistry.Remove(pid)
 		close(k.inbox)
 	}
 	k.mu.Unlock()

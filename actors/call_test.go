@@ -65,9 +65,9 @@ func TestCauseOfEndedCall(t *testing.T) {
 		"close":     {func(_ *env, c *client, _ *Call) { c.send(`{"type":7}`) }, ErrDisconnected, true},
 		"abort":     {func(_ *env, c *client, _ *Call) { c.conn.Abort() }, ErrDisconnected, true},
 		"shutdown":  {func(e *env, _ *client, _ *Call) { require.NoError(e.t, e.shutdown()) }, ErrShutdown, false},
-		"stop":      {func(e *env, _ *client, k *Call) { e.sys.actors.Root.Stop(k.PID()) }, ErrStopped, false},
-		"poison":    {func(e *env, _ *client, k *Call) { e.sys.actors.Root.Poison(k.PID()) }, ErrStopped, false},
-		"stop conn": {func(e *env, c *client, _ *Call) { e.sys.actors.Root.Stop(c.conn.PID()) }, ErrDisconnected, false},
+		"stop":      {func(e *env, _ *client, k *Call) { e.sys.actorSystem.Root.Stop(k.PID()) }, ErrStopped, false},
+		"poison":    {func(e *env, _ *client, k *Call) { e.sys.actorSystem.Root.Poison(k.PID()) }, ErrStopped, false},
+		"stop conn": {func(e *env, c *client, _ *Call) { e.sys.actorSystem.Root.Stop(c.conn.PID()) }, ErrDisconnected, false},
 	}
 	for name, reason := range reasons {
 		t.Run(name, func(t *testing.T) {
@@ -124,7 +124,7 @@ func TestConcurrentDoneReturnsSameChannel(t *testing.T) {
 
 func TestPIDIsRegisteredWhileCallRuns(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
-		registry := e.sys.actors.ProcessRegistry
+		registry := e.sys.actorSystem.ProcessRegistry
 		var pid *actor.PID
 		k := e.runInCall(func(k *Call) {
 			pid = k.PID()
@@ -161,7 +161,7 @@ func TestInboxOfCall(t *testing.T) {
 			assert.Equal(t, i, <-k.Inbox())
 		}
 		sender := e.newRecorder("sender")
-		e.sys.actors.Root.RequestWithCustomSender(pid, "question", sender.pid)
+		e.sys.actorSystem.Root.RequestWithCustomSender(pid, "question", sender.pid)
 		_, body, from := actor.UnwrapEnvelope(<-k.Inbox())
 		assert.Equal(t, "question", body)
 		assert.Equal(t, sender.pid, from)
@@ -174,7 +174,7 @@ func TestInboxOfCall(t *testing.T) {
 		assert.False(t, open, "it is closed when the call has returned")
 		e.tell(pid, "late")
 		assert.Equal(t, "late", e.deadLetters()[2], "also if the PID was obtained earlier")
-		e.sys.actors.Root.Stop(pid)
+		e.sys.actorSystem.Root.Stop(pid)
 	})
 }
 
@@ -217,7 +217,7 @@ func TestWatchRacesWithEndOfCall(t *testing.T) {
 			c.send(cancel("1"))
 			e.settle()
 			require.Len(t, watcher.messages(), 1)
-			e.sys.actors.ProcessRegistry.Remove(watcher.pid)
+			e.sys.actorSystem.ProcessRegistry.Remove(watcher.pid)
 		}
 	})
 }
@@ -228,7 +228,7 @@ func TestActorCanWatchCall(t *testing.T) {
 		c := e.open("a", "")
 		k := e.startCall(c, "1")
 		terminated := make(chan *actor.PID, 10)
-		watcher := e.sys.actors.Root.Spawn(actor.PropsFromFunc(func(ctx actor.Context) {
+		watcher := e.sys.actorSystem.Root.Spawn(actor.PropsFromFunc(func(ctx actor.Context) {
 			switch m := ctx.Message().(type) {
 			case *actor.Started:
 				ctx.Watch(k.PID())
@@ -237,11 +237,11 @@ func TestActorCanWatchCall(t *testing.T) {
 			}
 		}))
 		e.settle()
-		e.sys.actors.Root.Stop(k.PID())
+		e.sys.actorSystem.Root.Stop(k.PID())
 		e.settle()
 		require.Len(t, terminated, 1)
 		assert.True(t, k.PID().Equal(<-terminated))
-		e.sys.actors.Root.Stop(watcher)
+		e.sys.actorSystem.Root.Stop(watcher)
 	})
 }
 

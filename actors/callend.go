@@ -78,7 +78,7 @@ type idleKind uint8
 
 const (
 	slotsFree   idleKind = iota // no call holds a slot or waits for one
-	allBegun                    // a further call could begin: all have begun and passed the turn, or, one at a time, ended
+	allBegun                    // no call waits, and none has the turn; with a limit of one, none runs
 	allReturned                 // except those whose results are streamed
 )
 

@@ -15,13 +15,13 @@ func (k *Call) PID() *actor.PID {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.pid == nil {
-		id := k.conn.pid.Id + "/call/" + strconv.FormatUint(k.conn.hub.sys.calls.Add(1), 10)
+		id := k.conn.pid.Id + "/call/" + strconv.FormatUint(k.conn.hub.sys.lastCall.Add(1), 10)
 		k.inbox = make(chan any, maxInbox)
 		if k.ended {
 			k.pid = actor.NewPID(k.conn.pid.Address, id)
 			close(k.inbox)
 		} else {
-			k.pid, _ = k.conn.hub.sys.actors.ProcessRegistry.Add(k, id)
+			k.pid, _ = k.conn.hub.sys.actorSystem.ProcessRegistry.Add(k, id)
 		}
 	}
 	return k.pid
@@ -54,7 +54,7 @@ func (k *Call) SendUserMessage(pid *actor.PID, message any) {
 	}
 	k.mu.Unlock()
 	if !taken {
-		k.conn.hub.sys.actors.DeadLetter.SendUserMessage(pid, message)
+		k.conn.hub.sys.actorSystem.DeadLetter.SendUserMessage(pid, message)
 	}
 }
 
@@ -85,7 +85,7 @@ func (k *Call) Stop(*actor.PID) { k.stop(ErrStopped) }
 
 // sendSystem sends a system message.
 func (k *Call) sendSystem(pid *actor.PID, message any) {
-	if process, ok := k.conn.hub.sys.actors.ProcessRegistry.Get(pid); ok {
+	if process, ok := k.conn.hub.sys.actorSystem.ProcessRegistry.Get(pid); ok {
 		process.SendSystemMessage(pid, message)
 	}
 }

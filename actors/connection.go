@@ -14,14 +14,14 @@ import (
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
-// Connection is the connection actor: it lives as long as the logical connection, not as its socket.
+// Connection is the connection actor. It ends when its transport does.
 //
 // It owns the handshake, the run queue, the list of its groups and the way a connection ends. It runs no user code and waits for
 // nothing, so that pings, cancels and closing are handled while hub methods run. Its mailbox never blocks a sender: what the client
 // sends is bounded by the inbound budget, what others send by maxForeign. The outbox, the input and the run queue are in the same
 // struct, but have locks of their own, because other goroutines use them.
 //
-// It goes through handshaking → open → draining → closing → closed, and is supervised with Resume: the struct is the session.
+// It goes through handshaking → open (→ failing) → draining → closing → closed, and is supervised with Resume: the struct is the session.
 type Connection struct {
 	hub      *Hub
 	settings *Settings

@@ -245,7 +245,7 @@ func TestOnDisconnectedRunsOnce(t *testing.T) {
 				c.conn.Abort,
 				func() { c.send(`{"type":7}`) },
 				func() { c.send("nonsense") },
-				func() { e.sys.actors.Root.Stop(c.conn.PID()) },
+				func() { e.sys.actorSystem.Root.Stop(c.conn.PID()) },
 				c.panicActor,
 				func() { e.send(&Audience{}, "x", strings.Repeat("x", 100)) },
 			} {

@@ -87,7 +87,7 @@ func TestStoppedActorOfPollingClient(t *testing.T) {
 		f := e.openFetcher("a", true)
 		ended := f.fetchAll()
 		e.settle()
-		e.sys.actors.Root.Stop(f.conn.PID())
+		e.sys.actorSystem.Root.Stop(f.conn.PID())
 		e.settle()
 		require.Equal(t, errCut, <-ended)
 		require.Equal(t, lifetimeEvents("a", errActorStopped), e.handler.events())

@@ -24,7 +24,7 @@ func (s *System) runHeartbeat(heart *actor.PID) {
 			return
 		case <-ticker.C:
 			if s.ticking.CompareAndSwap(false, true) { // ticks do not queue behind one that takes long
-				s.actors.Root.Send(heart, &tick{})
+				s.actorSystem.Root.Send(heart, &tick{})
 			}
 		}
 	}

@@ -178,7 +178,7 @@ func (c *client) assertRemoved(t *testing.T) {
 	t.Helper()
 	sys, conn := c.env.sys, c.conn
 	assert.Nil(t, sys.connections.find(conn.id))
-	_, ok := sys.actors.ProcessRegistry.Get(conn.PID())
+	_, ok := sys.actorSystem.ProcessRegistry.Get(conn.PID())
 	assert.False(t, ok, "the actor is not registered")
 	assert.NotContains(t, sys.allConnections(), conn)
 	assert.Negative(t, c.env.hub.everyone.find(conn))

@@ -93,7 +93,7 @@ func newEnv(t *testing.T, foreign *actor.ActorSystem, period time.Duration, prot
 		now: func() time.Duration { return time.Since(start) }, period: period, isQuiet: func() bool { return !e.busy.Load() },
 	})
 	require.NoError(t, err)
-	e.sys.actors.EventStream.Subscribe(func(event any) {
+	e.sys.actorSystem.EventStream.Subscribe(func(event any) {
 		if deadLetter, ok := event.(*actor.DeadLetterEvent); ok {
 			e.mu.Lock()
 			e.deadLetterEvents = append(e.deadLetterEvents, deadLetter)
@@ -198,7 +198,7 @@ type actorRecorder struct {
 
 func (e *env) newRecorder(name string) *actorRecorder {
 	r := &actorRecorder{}
-	r.pid, _ = e.sys.actors.ProcessRegistry.Add(r, name)
+	r.pid, _ = e.sys.actorSystem.ProcessRegistry.Add(r, name)
 	return r
 }
 
@@ -220,9 +220,9 @@ func (r *actorRecorder) messages() []any {
 	return append([]any(nil), r.received...)
 }
 
-func (e *env) tell(pid *actor.PID, message any) { e.sys.actors.Root.Send(pid, message) }
+func (e *env) tell(pid *actor.PID, message any) { e.sys.actorSystem.Root.Send(pid, message) }
 
 func (e *env) tellSystem(pid *actor.PID, message any) {
-	process, _ := e.sys.actors.ProcessRegistry.Get(pid)
+	process, _ := e.sys.actorSystem.ProcessRegistry.Get(pid)
 	process.SendSystemMessage(pid, message)
 }

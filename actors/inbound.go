@@ -38,7 +38,7 @@ const (
 	leastRead     = 512      // minimum room for a read
 	messageCharge = 256
 	batchMessages = 64
-	keptPartial   = 512      // leftovers up to this size are copied out
+	keptPartial   = 512      // parts of messages up to this size are always copied
 	maxHandshake  = 32 << 10 // for a hub whose messages have no limit
 )
 

@@ -87,7 +87,7 @@ func TestCallThatDoesNotBindReleasesBudget(t *testing.T) {
 func TestClosingReleasesWaitingReader(t *testing.T) {
 	ways := map[string]func(e *env, c *client){
 		"abort":    func(_ *env, c *client) { c.conn.Abort() },
-		"stop":     func(e *env, c *client) { e.sys.actors.Root.Stop(c.conn.PID()) },
+		"stop":     func(e *env, c *client) { e.sys.actorSystem.Root.Stop(c.conn.PID()) },
 		"broken":   func(e *env, c *client) { c.socket.Break(errCut); e.send(&Audience{}, "x") },
 		"shutdown": func(e *env, _ *client) { assert.NoError(e.t, e.shutdown()) },
 	}

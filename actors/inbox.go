@@ -30,7 +30,7 @@ func (i *inbox) PostUserMessage(message any) {
 		i.Mailbox.PostUserMessage(message)
 		return
 	}
-	actors := i.hub.sys.actors
+	actors := i.hub.sys.actorSystem
 	if _, _, sender := actor.UnwrapEnvelope(message); sender != nil {
 		actors.Root.Send(sender, &troupev1.SendResult{Error: fmt.Sprintf("hubsys: the inbox of hub %q is full: %d messages wait in it", i.hub.name, maxInboxed)})
 	} else {

@@ -17,7 +17,7 @@ import (
 // sendToInbox sends a message to the inbox of the hub, and returns the error text of the answer.
 func (r *actorRecorder) sendToInbox(e *env, m proto.Message) string {
 	before := len(r.messages())
-	e.sys.actors.Root.RequestWithCustomSender(e.hub.Inbox(), m, r.pid)
+	e.sys.actorSystem.Root.RequestWithCustomSender(e.hub.Inbox(), m, r.pid)
 	e.settle()
 	answers := r.messages()[before:]
 	require.Len(e.t, answers, 1)
@@ -124,7 +124,7 @@ func TestInboxDoesNotWaitForSlowClients(t *testing.T) {
 // A full inbox refuses messages: with an answer if they have a sender, otherwise as dead letters.
 func TestFullInboxRefusesMessages(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
-		process, _ := e.sys.actors.ProcessRegistry.Get(e.hub.Inbox())
+		process, _ := e.sys.actorSystem.ProcessRegistry.Get(e.hub.Inbox())
 		e.tellSystem(e.hub.Inbox(), &actor.SuspendMailbox{})
 		e.settle()
 		asker := e.newRecorder("asker")

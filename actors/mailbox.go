@@ -27,7 +27,7 @@ type mailbox struct {
 
 	invoker actor.MessageInvoker
 	owner   *Connection
-	link    *mailboxLink
+	handle  *mailboxHandle
 }
 
 const (
@@ -130,7 +130,7 @@ func (m *mailbox) refused(message any) {
 	if internal, ok := message.(internalMessage); ok {
 		internal.refuse()
 	} else {
-		m.owner.hub.sys.actors.DeadLetter.SendUserMessage(m.owner.pid, message)
+		m.owner.hub.sys.actorSystem.DeadLetter.SendUserMessage(m.owner.pid, message)
 	}
 }
 
@@ -155,9 +155,9 @@ func (m *mailbox) close() {
 	}
 	m.closed, m.ring, m.head, m.n, m.foreign = true, nil, 0, 0, 0
 	m.mu.Unlock()
-	if m.link != nil {
-		m.link.pid = m.owner.pid
-		m.link.box.Store(nil)
+	if m.handle != nil {
+		m.handle.pid = m.owner.pid
+		m.handle.mailbox.Store(nil)
 	}
 	for _, message := range waiting {
 		m.refused(message)

@@ -33,7 +33,7 @@ type testMailbox struct {
 func newTestMailbox(e *env) *testMailbox {
 	mb := &testMailbox{env: e}
 	mb.owner = &Connection{
-		hub: &Hub{sys: &System{actors: e.sys.actors, log: e.sys.log, dispatcher: mb}},
+		hub: &Hub{sys: &System{actorSystem: e.sys.actorSystem, log: e.sys.log, dispatcher: mb}},
 		pid: actor.NewPID("nonhost", "nobody"),
 	}
 	mb.RegisterHandlers(mb, mb)

@@ -294,7 +294,7 @@ func TestClosingEndsPendingAsks(t *testing.T) {
 		"abort":    func(_ *env, c *client) { c.conn.Abort() },
 		"close":    func(_ *env, c *client) { c.send(`{"type":7}`) },
 		"invalid":  func(_ *env, c *client) { c.send("invalid") },
-		"stop":     func(e *env, c *client) { e.sys.actors.Root.Stop(c.conn.PID()) },
+		"stop":     func(e *env, c *client) { e.sys.actorSystem.Root.Stop(c.conn.PID()) },
 		"broken":   func(e *env, c *client) { c.socket.Break(errCut); e.send(&Audience{}, "x") },
 		"overflow": func(e *env, c *client) { c.conn.overflowed() },
 		"shutdown": func(e *env, _ *client) { assert.NoError(e.t, e.shutdown()) },

@@ -88,7 +88,7 @@ func (h *Hub) deliverTo(ctx context.Context, c *Connection, m *message, s *outbo
 // waitToPush waits while more than OutboxLimit waits for a connection, before a push that the limit does not count: senders that do not wait
 // for room after a push cannot exceed the limit again and again.
 func waitToPush(ctx context.Context, c *Connection) error {
-	if !c.out.IsAboveLimit() {
+	if !c.out.HasBytesAboveLimit() {
 		return nil
 	}
 	beforeWait(ctx)

@@ -117,7 +117,7 @@ func (s *System) stop(ctx context.Context) error {
 	close(s.quit)
 	s.services.Wait()
 	if s.owned {
-		s.actors.Shutdown()
+		s.actorSystem.Shutdown()
 	}
 	if connections != nil || calls != nil {
 		return fmt.Errorf("hubsys: shutdown was cut short: %d connections cut off, %d calls abandoned: %w", cut, abandoned, context.Cause(ctx))
@@ -131,14 +131,14 @@ func (s *System) stop(ctx context.Context) error {
 // stopTree stops the root and what is under it, and waits for that as long as ctx allows.
 func (s *System) stopTree(ctx context.Context) {
 	gone := &watcher{gone: make(chan struct{})}
-	pid, _ := s.actors.ProcessRegistry.Add(gone, s.root.Id+"/shutdown")
-	defer s.actors.ProcessRegistry.Remove(pid)
-	process, ok := s.actors.ProcessRegistry.Get(s.root)
+	pid, _ := s.actorSystem.ProcessRegistry.Add(gone, s.root.Id+"/shutdown")
+	defer s.actorSystem.ProcessRegistry.Remove(pid)
+	process, ok := s.actorSystem.ProcessRegistry.Get(s.root)
 	if !ok {
 		return // somebody has stopped it already
 	}
 	process.SendSystemMessage(s.root, &actor.Watch{Watcher: pid})
-	s.actors.Root.Stop(s.root)
+	s.actorSystem.Root.Stop(s.root)
 	select {
 	case <-gone.gone:
 	case <-ctx.Done():

@@ -30,7 +30,7 @@ func TestShutdown(t *testing.T) {
 		busy.send(call("1", "wait"), call("2", "wait"))
 		e.settle()
 		root := e.sys.Root().Id
-		assert.NotEmpty(t, processNames(e.sys.actors, root))
+		assert.NotEmpty(t, processNames(e.sys.actorSystem, root))
 		start := time.Now()
 		require.NoError(t, e.shutdown())
 		assert.Less(t, time.Since(start), 5*second)
@@ -46,8 +46,8 @@ func TestShutdown(t *testing.T) {
 		for _, c := range []*client{silent, idle, busy} {
 			c.assertRemoved(t)
 		}
-		assert.Empty(t, processNames(e.sys.actors, root))
-		assert.True(t, e.sys.actors.IsStopped(), "the System has created the actor system")
+		assert.Empty(t, processNames(e.sys.actorSystem, root))
+		assert.True(t, e.sys.actorSystem.IsStopped(), "the System has created the actor system")
 
 		_, err := e.tryConnect("late", "")
 		require.ErrorIs(t, err, ErrShutdown)
@@ -265,7 +265,7 @@ func TestShutdownFromWithinCall(t *testing.T) {
 					c.send(`{"type":7}`)
 				case "a stopped connection":
 					require.Eventually(t, c.conn.calls.isOpen, 5*second, time.Millisecond)
-					e.sys.actors.Root.Stop(c.conn.PID())
+					e.sys.actorSystem.Root.Stop(c.conn.PID())
 				}
 				requireReturns(t, func() { assert.NoError(t, <-result) })
 				assert.Contains(t, e.handler.events(), "left", "the others' OnDisconnected has run")
@@ -324,7 +324,7 @@ func TestShutdownTimeoutWhileStoppedConnectionFinishes(t *testing.T) {
 	e.handler.disconnected = func(k *Call, _ error) { _, _ = gate(k, "") }
 	c := e.open("a", "")
 	require.Eventually(t, c.conn.calls.isOpen, 5*second, time.Millisecond)
-	e.sys.actors.Root.Stop(c.conn.PID())
+	e.sys.actorSystem.Root.Stop(c.conn.PID())
 	require.Eventually(t, func() bool { return len(e.handler.events()) == 2 }, 5*second, time.Millisecond)
 	requireReturns(t, func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
@@ -336,7 +336,7 @@ func TestShutdownTimeoutWhileStoppedConnectionFinishes(t *testing.T) {
 func TestShutdownAfterRootWasStopped(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		c := e.open("a", "")
-		e.sys.actors.Root.Stop(e.sys.Root())
+		e.sys.actorSystem.Root.Stop(e.sys.Root())
 		e.settle()
 		c.assertRemoved(t)
 		start := time.Now()

@@ -27,8 +27,8 @@ func (s *slots) acquire() slot {
 	return heldSlot
 }
 
-// yield releases a slot while its call goes on, so that the client can call the hub before it answers. At most that many calls of one client can
-// have done so; a further one keeps its slot.
+// yield releases a slot while its call goes on, so that the client can call the hub before it answers. At most that many calls of one client (most)
+// may have done so; a further one keeps its slot.
 func (s *slots) yield(one *slot, most int) {
 	if *one == heldSlot && int(s.early) < min(most, math.MaxInt16) {
 		*one = earlySlot

@@ -164,7 +164,7 @@ func TestClosingEndsStreams(t *testing.T) {
 		"cut":   func(_ *env, c *client) { c.socket.Cut() },
 		"abort": func(_ *env, c *client) { c.conn.Abort() },
 		"close": func(_ *env, c *client) { c.send(`{"type":7}`) },
-		"stop":  func(e *env, c *client) { e.sys.actors.Root.Stop(c.conn.PID()) },
+		"stop":  func(e *env, c *client) { e.sys.actorSystem.Root.Stop(c.conn.PID()) },
 		"shutdown": func(e *env, _ *client) {
 			e.wasShutDown.Store(true)
 			assert.NoError(e.t, e.sys.Shutdown(context.Background()))

@@ -65,8 +65,8 @@ func TestNothingIsLostAfterPanic(t *testing.T) {
 
 func TestStoppedConnection(t *testing.T) {
 	ways := map[string]func(e *env, pid *actor.PID){
-		"stop":   func(e *env, pid *actor.PID) { e.sys.actors.Root.Stop(pid) },
-		"poison": func(e *env, pid *actor.PID) { e.sys.actors.Root.Poison(pid) },
+		"stop":   func(e *env, pid *actor.PID) { e.sys.actorSystem.Root.Stop(pid) },
+		"poison": func(e *env, pid *actor.PID) { e.sys.actorSystem.Root.Poison(pid) },
 	}
 	for name, way := range ways {
 		t.Run(name, func(t *testing.T) {
@@ -105,7 +105,7 @@ func TestStoppedConnectionRefusesQueuedMessages(t *testing.T) {
 		e.tell(c.conn.PID(), "foreign")
 		e.settle()
 		require.NotZero(t, c.conn.in.charged)
-		e.sys.actors.Root.Stop(c.conn.PID())
+		e.sys.actorSystem.Root.Stop(c.conn.PID())
 		go m.process()
 		e.settle()
 		require.Len(t, joined, 1)
@@ -119,7 +119,7 @@ func TestStopDuringOnConnected(t *testing.T) {
 		inBubble(t, func(t *testing.T, e *env) {
 			e.handler.connected = func(k *Call) error { <-k.Done(); return err }
 			c := e.open("a", "bob")
-			e.sys.actors.Root.Stop(c.conn.PID())
+			e.sys.actorSystem.Root.Stop(c.conn.PID())
 			e.settle()
 			if err == nil {
 				assert.Equal(t, []string{"connected a", "disconnected a: " + errActorStopped.Error()}, e.handler.events())
@@ -138,7 +138,7 @@ func TestStopDuringOnDisconnected(t *testing.T) {
 		c := e.open("a", "bob")
 		c.socket.Cut()
 		e.settle()
-		e.sys.actors.Root.Stop(c.conn.PID())
+		e.sys.actorSystem.Root.Stop(c.conn.PID())
 		e.settle()
 		assert.NotNil(t, e.sys.connections.find("a"))
 		open()
@@ -155,7 +155,7 @@ func TestPanicInOnDisconnectedOfStoppedConnection(t *testing.T) {
 			e.handler.disconnected = func(*Call, error) { how() }
 			c := e.open(fmt.Sprint(i), "bob")
 			require.NoError(t, e.hub.Join(context.Background(), c.conn.id, "g"))
-			e.sys.actors.Root.Stop(c.conn.PID())
+			e.sys.actorSystem.Root.Stop(c.conn.PID())
 			e.settle()
 			c.assertRemoved(t)
 		}
@@ -179,7 +179,7 @@ func TestStopWhileClosingClosesDescriptor(t *testing.T) {
 				c.send(`{"type":7}`)
 				e.settle()
 				require.False(t, c.socket.IsCut(), "the client may answer")
-				e.sys.actors.Root.Stop(c.conn.PID())
+				e.sys.actorSystem.Root.Stop(c.conn.PID())
 				e.sleep(10 * second)
 				assert.True(t, c.socket.IsCut())
 			})

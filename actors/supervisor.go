@@ -46,7 +46,7 @@ func (r *root) Receive(ctx actor.Context) {
 // spawn makes a child of the root.
 func (s *System) spawn(name string, props *actor.Props) (*actor.PID, error) {
 	m := &spawnRequest{name: name, props: props, pid: make(chan *actor.PID, 1), err: make(chan error, 1)}
-	s.actors.Root.Send(s.root, m)
+	s.actorSystem.Root.Send(s.root, m)
 	select {
 	case pid := <-m.pid:
 		return pid, nil
@@ -96,7 +96,7 @@ func (s *connectionSupervisor) Receive(ctx actor.Context) {
 		return
 	}
 	if s.props == nil {
-		s.props = actor.PropsFromProducer(func() actor.Actor { return s.next }, actor.WithMailbox(func() actor.Mailbox { return s.next.mailbox.newLink() }))
+		s.props = actor.PropsFromProducer(func() actor.Actor { return s.next }, actor.WithMailbox(func() actor.Mailbox { return s.next.mailbox.newHandle() }))
 	}
 	s.next = m.conn
 	if _, err := ctx.SpawnNamed(s.props, m.conn.id); err != nil {

@@ -23,10 +23,10 @@ type NodeID [4]byte
 
 // System is the runtime of all hubs of a program: the root of their actors, the goroutines that write, and those that run calls.
 type System struct {
-	node   NodeID
-	actors *actor.ActorSystem
-	owned  bool // the actor system was made here
-	log    *slog.Logger
+	node        NodeID
+	actorSystem *actor.ActorSystem
+	owned       bool // the actor system was made here
+	log         *slog.Logger
 	clock
 
 	dispatcher  actor.Dispatcher // of the connections
@@ -38,7 +38,7 @@ type System struct {
 	drainers    counter.Counter // goroutines that write to full sockets
 	services    sync.WaitGroup  // goroutines that live as long as the system
 	quit        chan struct{}
-	calls       atomic.Uint64 // numbers of calls that have a PID
+	lastCall    atomic.Uint64 // number of the last call that has got a PID
 	opened      atomic.Uint64 // connections, which are spread over supervisors and flushers by it
 	panics      logs.Limiter  // of the application's code, that are logged
 	stacks      logs.Limiter  // of these
@@ -73,12 +73,12 @@ func NewSystem(system *actor.ActorSystem, log *slog.Logger) (*System, error) {
 func newSystem(system *actor.ActorSystem, log *slog.Logger, clock clock) (*System, error) {
 	log = slog.New(logs.Safe(log.Handler()))
 	s := &System{
-		actors: system, owned: system == nil, log: log, clock: clock, connections: newConnections(), dispatcher: actor.NewDefaultDispatcher(maxRun),
+		actorSystem: system, owned: system == nil, log: log, clock: clock, connections: newConnections(), dispatcher: actor.NewDefaultDispatcher(maxRun),
 		panics: logs.Limiter{Most: 10}, closings: logs.Limiter{Most: 100}, quit: make(chan struct{}), refusing: make(chan struct{}), finished: make(chan struct{}),
 	}
 	rand.Read(s.node[:])
 	if s.owned {
-		s.actors = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return slog.New(logs.Quiet(log.Handler())) }))
+		s.actorSystem = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return slog.New(logs.InfoAsDebug(log.Handler())) }))
 	}
 	for range runtime.GOMAXPROCS(0) {
 		isQuiet := clock.isQuiet
@@ -102,7 +102,7 @@ func newSystem(system *actor.ActorSystem, log *slog.Logger, clock clock) (*Syste
 func (s *System) spawnTree() error {
 	var err error
 	props := actor.PropsFromProducer(func() actor.Actor { return &root{sys: s} }, actor.WithSupervisor(resume{}))
-	if s.root, err = s.actors.Root.SpawnNamed(props, "hubsys-"+hex.EncodeToString(s.node[:])); err != nil {
+	if s.root, err = s.actorSystem.Root.SpawnNamed(props, "hubsys-"+hex.EncodeToString(s.node[:])); err != nil {
 		return err
 	}
 	for i, one := range s.supervisors {
@@ -127,7 +127,7 @@ func (s *System) spawnTree() error {
 func (s *System) Node() NodeID { return s.node }
 
 // ActorSystem returns the actor system that the runtime lives in.
-func (s *System) ActorSystem() *actor.ActorSystem { return s.actors }
+func (s *System) ActorSystem() *actor.ActorSystem { return s.actorSystem }
 
 // Root returns the address of the actor above all others of the runtime.
 func (s *System) Root() *actor.PID { return s.root }
@@ -145,7 +145,7 @@ func (s *System) connect(c *Connection, attach func()) error {
 	c.supervisor = s.supervisors[n%uint64(len(s.supervisors))]
 	c.supervisor.add(c)
 	s.alive.Add(1)
-	s.actors.Root.Send(c.supervisor.pid, &spawnConnection{c})
+	s.actorSystem.Root.Send(c.supervisor.pid, &spawnConnection{c})
 	return nil
 }
 

@@ -40,7 +40,7 @@ func requireReturns(t *testing.T, f func()) {
 
 func TestSystemInExistingActorSystem(t *testing.T) {
 	inBubble(t, func(t *testing.T, own *env) {
-		system := own.sys.actors
+		system := own.sys.actorSystem
 		before := processNames(system, "")
 		e := newEnv(t, system, second, hubproto.JSON)
 		e.bubble = true

@@ -34,8 +34,8 @@ func (p *Principal) HasRole(role string) bool {
 	return false
 }
 
-// Call is one call of a hub method, or of OnConnected or OnDisconnected. It can be kept for any time, and used concurrently. What it says of
-// its connection is what was true when the call began.
+// Call is one call of a hub method, or of OnConnected or OnDisconnected. It can be kept for any time, and used concurrently. Its principal and
+// its request are those from when the call began; Items and Aborted are those of the connection.
 type Call actors.Call
 
 // CallFrom returns the call whose context ctx is, or is derived from.
@@ -67,7 +67,7 @@ func (c *Call) UserID() string { return c.runtime().Connection().UserID() }
 // Principal returns who has opened the connection. It is never nil.
 func (c *Call) Principal() *Principal { return c.session().principal }
 
-// Request returns the request that has opened the connection.
+// Request returns the request that has opened the connection: the GET of its transport, not the negotiation.
 func (c *Call) Request() *Request { return c.session().request }
 
 // Items belong to the connection, and live as long as it does.

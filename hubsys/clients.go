@@ -16,12 +16,12 @@ type Receiver interface {
 	// stops waiting and returns nil, because the message has been queued. Code that must not wait, such as an actor, sends to
 	// Client.NoWait or Audience.NoWait.
 	//
-	// Send fails if the arguments cannot be encoded, with the cause of ctx if that has ended before, or with [ErrShutdown]. Receivers that
-	// do not exist any more are no error.
+	// Send fails if the arguments cannot be encoded, with the cause of ctx if that has ended before, or with [ErrShutdown]. If one of several
+	// protocols cannot encode the arguments, receivers of others may have got the message. Receivers that do not exist any more are no error.
 	Send(ctx context.Context, method string, args ...any) error
 }
 
-// Client is one connection.
+// Client is one connection. It is made by the methods of [Clients]; the zero value cannot be used.
 type Client struct {
 	hub *actors.Hub
 	to  actors.Audience
@@ -34,14 +34,15 @@ func (c Client) Send(ctx context.Context, method string, args ...any) error {
 	return fromRuntime(c.hub.Send(ctx, &c.to, method, args))
 }
 
-// NoWait returns the same client for senders that cannot wait. If the outbox of the client is at its limit, the client is disconnected.
+// NoWait returns the same client for senders that cannot wait: Send only queues, and if the outbox of the client is at its limit, the client is
+// disconnected. Other methods are not affected.
 func (c Client) NoWait() Client {
 	c.to.NoWait = true
 	return c
 }
 
 // Join adds the connection to a group, and returns when it is a member. It is no error if it is one already, or if the connection does not
-// exist any more. If ctx ends first, Join returns its cause.
+// exist any more. If ctx ends first, Join returns its cause, and the connection may still become a member.
 func (c Client) Join(ctx context.Context, group string) error {
 	return c.hub.ChangeMembership(ctx, &c.to, group, false)
 }
@@ -51,7 +52,7 @@ func (c Client) Leave(ctx context.Context, group string) error {
 	return c.hub.ChangeMembership(ctx, &c.to, group, true)
 }
 
-// Audience is any number of connections.
+// Audience is any number of connections. It is made by the methods of [Clients]; the zero value cannot be used.
 type Audience struct {
 	hub *actors.Hub
 	to  actors.Audience
@@ -70,7 +71,8 @@ func (a Audience) Except(connectionIDs ...string) Audience {
 	return a
 }
 
-// NoWait returns the same audience for senders that cannot wait. A receiver whose outbox is at its limit is disconnected.
+// NoWait returns the same audience for senders that cannot wait: Send only queues, and a receiver whose outbox is at its limit is disconnected.
+// Other methods are not affected.
 func (a Audience) NoWait() Audience {
 	a.to.NoWait = true
 	return a
@@ -126,7 +128,7 @@ func (c clients) GroupExcept(name string, connectionIDs ...string) Audience {
 	return c.Group(name).Except(connectionIDs...)
 }
 
-// Groups returns the members of several groups. A member of two of them gets a message twice.
+// Groups returns the members of several groups. A member of two of them, or of one that is named twice, gets a message twice.
 func (c clients) Groups(names ...string) Audience {
 	return c.audience(actors.Audience{Kind: actors.Groups, Names: slices.Clone(names)})
 }
@@ -136,7 +138,7 @@ func (c clients) User(userID string) Audience {
 	return c.audience(actors.Audience{Kind: actors.Users, Names: []string{userID}})
 }
 
-// Users returns all connections of these users.
+// Users returns all connections of these users. Those of a user who is named twice get a message twice.
 func (c clients) Users(userIDs ...string) Audience {
 	return c.audience(actors.Audience{Kind: actors.Users, Names: slices.Clone(userIDs)})
 }

@@ -28,7 +28,7 @@ var _ actors.Handler = (*hub)(nil)
 func (h *hub) Invoke(k *actors.Call, dst []byte) []byte {
 	m, f, refusal := h.bind(k)
 	if refusal != "" {
-		return h.refuse(k, dst, refusal)
+		return h.appendError(k, dst, refusal)
 	}
 	dst = h.run(k, dst, m, f)
 	m.recycle(f) // not after a panic, and not before everything that may hold on to arguments is over
@@ -36,7 +36,7 @@ func (h *hub) Invoke(k *actors.Call, dst []byte) []byte {
 }
 
 // bind finds the method of a call, and decodes its arguments. If the call does not reach its method, bind returns the text for the client.
-func (h *hub) bind(k *actors.Call) (m *method, f *frame, refusal string) {
+func (h *hub) bind(k *actors.Call) (m *method, f *callArgs, refusal string) {
 	target, again := k.Target()
 	m = h.methods.find(target)
 	if m == nil {
@@ -54,23 +54,23 @@ func (h *hub) bind(k *actors.Call) (m *method, f *frame, refusal string) {
 	}
 	k.Bound()
 	switch {
-	case k.WantsStream() && !m.stream:
+	case k.WantsStream() && !m.streams:
 		return nil, nil, "The client attempted to invoke the non-streaming '" + m.name + "' method with a streaming invocation."
-	case !k.WantsStream() && m.stream:
+	case !k.WantsStream() && m.streams:
 		return nil, nil, "The client attempted to invoke the streaming '" + m.name + "' method with a non-streaming invocation."
 	case k.DuplicateID():
 		return nil, nil, "Invocation ID '" + string(k.ID()) + "' is already in use."
 	case k.OverLimit():
 		return nil, nil, fmt.Sprintf("At most %d calls with streams of one client can run at once.", actors.MaxStreams)
 	}
-	if !m.context && !m.stream {
+	if !m.takesContext && !m.streams {
 		k.IgnoreCancel()
 	}
 	return m, f, ""
 }
 
 // run opens a hub value, calls the method, answers, and closes the hub value.
-func (h *hub) run(k *actors.Call, dst []byte, m *method, f *frame) []byte {
+func (h *hub) run(k *actors.Call, dst []byte, m *method, f *callArgs) []byte {
 	if err := h.bindUploads(k, m, f); err != nil {
 		return h.answerError(k, dst, err)
 	}
@@ -110,11 +110,11 @@ func (h *hub) close(k *actors.Call, value Instance) {
 // answer appends the completion of a call that has returned, behind the items of its stream.
 func (h *hub) answer(k *actors.Call, dst []byte, m *method, result reflect.Value, err error) []byte {
 	switch {
-	case err != nil && m.stream && isCanceled(k, err):
+	case err != nil && m.streams && isCanceled(k, err):
 		return h.answerStreamEnd(k, dst)
 	case err != nil:
 		return h.answerError(k, dst, err)
-	case m.stream:
+	case m.streams:
 		return h.stream(k, dst, result)
 	case len(k.ID()) == 0:
 		return dst
@@ -130,8 +130,8 @@ func (h *hub) answer(k *actors.Call, dst []byte, m *method, result reflect.Value
 	return completion
 }
 
-// refuse appends the completion of a call that does not reach its method, or that fails.
-func (h *hub) refuse(k *actors.Call, dst []byte, text string) []byte {
+// appendError appends the completion of a call that does not reach its method, or that fails.
+func (h *hub) appendError(k *actors.Call, dst []byte, text string) []byte {
 	if len(k.ID()) == 0 {
 		return dst
 	}
@@ -141,15 +141,15 @@ func (h *hub) refuse(k *actors.Call, dst []byte, text string) []byte {
 // answerError appends the completion of a call whose method has failed.
 func (h *hub) answerError(k *actors.Call, dst []byte, err error) []byte {
 	h.report(k, "a hub method failed", err)
-	return h.refuse(k, dst, h.Describe("An unexpected error occurred invoking '"+k.Method()+"' on the server.", err))
+	return h.appendError(k, dst, h.Describe("An unexpected error occurred invoking '"+k.Method()+"' on the server.", err))
 }
 
 // Panicked is part of actors.Handler.
 func (h *hub) Panicked(k *actors.Call, dst []byte, err error) []byte {
 	if k.IsStreaming() {
-		return h.refuse(k, dst, h.Describe(streamText, err))
+		return h.appendError(k, dst, h.Describe(streamText, err))
 	}
-	return h.refuse(k, dst, h.Describe("An unexpected error occurred invoking '"+k.Method()+"' on the server.", err))
+	return h.appendError(k, dst, h.Describe("An unexpected error occurred invoking '"+k.Method()+"' on the server.", err))
 }
 
 // report logs that user code has failed. An error that is meant for the client, or that is due to a client that has gone, is no fault of

@@ -40,7 +40,7 @@ var (
 	// ErrForbidden is for Authenticate: the user is known, and may not connect. The request is answered with status 403.
 	ErrForbidden = errors.New("hubsys: forbidden")
 
-	// Why the context of a call has ended, as context.Cause tells, and what Send and Invoke return then.
+	// Why the context of a call has ended, as context.Cause tells, and what Send then returns. Invoke returns a *HubError that wraps it.
 	ErrCanceled     = actors.ErrCanceled     // the client has canceled the invocation
 	ErrDisconnected = actors.ErrDisconnected // the connection is closed
 	ErrShutdown     = actors.ErrShutdown     // the system is shutting down

@@ -33,7 +33,7 @@ func (h *Hub) attach(call *Call) error {
 	return nil
 }
 
-// Call returns the call that this hub value was made for.
+// Call returns the call that this hub value was made for. Like Clients and Groups, it panics for a hub value that was made otherwise.
 func (h *Hub) Call() *Call {
 	if h.call == nil {
 		panic("hubsys: this hub value serves no call: hub values are made by the constructor that was passed to Register, for one call each")
@@ -111,7 +111,9 @@ func Register[H Instance](sys *System, create func(ctx context.Context) (H, erro
 	return &HubContext{sys: sys, hub: h, options: options}, nil
 }
 
-// Map serves the hub at a path, in addition to the paths that it is mapped to already: they share all groups and users.
+// Map serves the hub at a path, such as "/chat", in addition to the paths that it is mapped to already: they share all groups and users. It fails
+// if the path is in use, or if it is not in the form in which requests are compared: it begins with a slash, ends without one, is clean, and
+// contains no encoding, query, wildcard or space.
 func (c *HubContext) Map(path string, options EndpointOptions) error {
 	if err := options.Validate(); err != nil {
 		return err

@@ -167,13 +167,13 @@ func isFromHub(m reflect.Method) bool {
 
 // promotedFrom returns the embedded type that a method comes from, or nil if it is declared on the hub or on a hub that it embeds.
 func promotedFrom(t reflect.Type, name string) reflect.Type {
-	_, from := origin(t, name)
+	_, from := declaringType(t, name)
 	return from
 }
 
-// origin finds how deep in a type a method is declared, and the type outside of hubs that it comes from, if that is so. Of several
+// declaringType finds how deep in a type a method is declared, and the type outside of hubs that it comes from, if that is so. Of several
 // embedded types, the one where it is least deep counts.
-func origin(t reflect.Type, name string) (depth int, from reflect.Type) {
+func declaringType(t reflect.Type, name string) (depth int, from reflect.Type) {
 	if t.Kind() != reflect.Pointer || t.Elem().Kind() != reflect.Struct || isDeclared(t, name) {
 		return 0, nil
 	}
@@ -187,7 +187,7 @@ func origin(t reflect.Type, name string) (depth int, from reflect.Type) {
 		if _, ok := p.MethodByName(name); !f.Anonymous || !ok {
 			continue
 		}
-		if d, inner := origin(p, name); d+1 < depth {
+		if d, inner := declaringType(p, name); d+1 < depth {
 			depth, from = d+1, inner
 			if !isHub(p) {
 				from = f.Type

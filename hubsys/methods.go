@@ -30,31 +30,31 @@ func (ms *methods) find(name []byte) *method {
 
 // method is a hub method as it is called: found once, when the hub is registered.
 type method struct {
-	name    string // as clients see it
-	fn      reflect.Value
-	context bool           // the first parameter is a context.Context
-	params  []reflect.Type // those that the client gives
-	uploads []upload       // those that the client streams, by their places among the parameters
-	value   bool           // it returns a value
-	stream  bool           // which is a stream
-	fails   bool           // it returns an error
-	frames  sync.Pool
+	name         string // as clients see it
+	fn           reflect.Value
+	takesContext bool           // as its first parameter
+	params       []reflect.Type // those that the client gives
+	uploads      []uploadParam  // those that the client streams, by their places among the parameters
+	returnsValue bool
+	streams      bool // the value is a stream
+	returnsError bool
+	frames       sync.Pool
 }
 
-// frame is memory for the parameters of one call. The method gets copies of what lies in it, so it can be used again.
-type frame struct {
+// callArgs is memory for the parameters of one call. The method gets copies of what lies in it, so it can be used again.
+type callArgs struct {
 	args    []reflect.Value // hub value, perhaps a context, parameters
 	params  []reflect.Value // the parameters that are arguments; they can be set
 	uploads []reflect.Value // those that are streams
 	ctx     context.Context
 }
 
-func (m *method) borrow() *frame {
-	if f, ok := m.frames.Get().(*frame); ok {
+func (m *method) borrow() *callArgs {
+	if f, ok := m.frames.Get().(*callArgs); ok {
 		return f
 	}
-	f := &frame{args: make([]reflect.Value, 1, 2+len(m.params)+len(m.uploads))}
-	if m.context {
+	f := &callArgs{args: make([]reflect.Value, 1, 2+len(m.params)+len(m.uploads))}
+	if m.takesContext {
 		f.args = append(f.args, reflect.ValueOf(&f.ctx).Elem())
 	}
 	for range len(m.params) + len(m.uploads) {
@@ -71,23 +71,23 @@ func (m *method) borrow() *frame {
 }
 
 // call runs the method.
-func (m *method) call(hub Instance, k *actors.Call, f *frame) (result reflect.Value, err error) {
+func (m *method) call(hub Instance, k *actors.Call, f *callArgs) (result reflect.Value, err error) {
 	f.args[0] = reflect.ValueOf(hub)
 	f.ctx = k
 	results := m.fn.Call(f.args)
-	if m.fails {
+	if m.returnsError {
 		if err, _ := results[len(results)-1].Interface().(error); err != nil {
 			return reflect.Value{}, err
 		}
 	}
-	if m.value {
+	if m.returnsValue {
 		return results[0], nil
 	}
 	return reflect.Value{}, nil
 }
 
-// recycle makes a frame available for the next call.
-func (m *method) recycle(f *frame) {
+// recycle makes memory available for the next call.
+func (m *method) recycle(f *callArgs) {
 	f.args[0], f.ctx = reflect.Value{}, nil
 	for _, p := range f.args[1:] {
 		p.SetZero()
@@ -110,14 +110,14 @@ func newMethod(rm reflect.Method) (*method, error) {
 	}
 	first := 1 // behind the receiver
 	if t.NumIn() > 1 && t.In(1) == contextType {
-		m.context, first = true, 2
+		m.takesContext, first = true, 2
 	}
 	for i := first; i < t.NumIn(); i++ {
 		if item := itemType(t.In(i)); item != nil {
 			if err := bindable(item); err != nil {
 				return nil, fmt.Errorf("parameter %d: its items: %w", i-first+1, err)
 			}
-			m.uploads = append(m.uploads, upload{at: i - first, param: t.In(i), item: item})
+			m.uploads = append(m.uploads, uploadParam{at: i - first, param: t.In(i), item: item})
 			continue
 		}
 		if err := bindable(t.In(i)); err != nil {
@@ -127,7 +127,7 @@ func newMethod(rm reflect.Method) (*method, error) {
 	}
 	outs := t.NumOut()
 	if outs > 0 && t.Out(outs-1) == errorType {
-		m.fails = true
+		m.returnsError = true
 		outs--
 	}
 	switch {
@@ -139,12 +139,12 @@ func newMethod(rm reflect.Method) (*method, error) {
 		}
 		result := t.Out(0)
 		if item := itemType(result); item != nil {
-			m.stream, result = true, item
+			m.streams, result = true, item
 		}
 		if err := hubproto.CheckEncodable(result); err != nil {
 			return nil, fmt.Errorf("its result: %w", err)
 		}
-		m.value = true
+		m.returnsValue = true
 	}
 	return m, nil
 }

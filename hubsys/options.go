@@ -30,7 +30,8 @@ type HubOptions struct {
 
 	// HandshakeTimeout is how long a new connection may take to say which protocol it speaks. Default: 15 s.
 	HandshakeTimeout time.Duration
-	// KeepAliveInterval is the time between two pings to a client. Default: 15 s; clients give up after twice as long without any message.
+	// KeepAliveInterval is the time between two pings to a client. It must be below the timeout of the clients, which is 30 s unless they change it.
+	// Default: 15 s.
 	KeepAliveInterval time.Duration
 	// ClientTimeoutInterval is how long a client that has sent a ping may be silent. Default: 30 s. Like all times here, it is checked once a
 	// second.
@@ -47,7 +48,7 @@ type HubOptions struct {
 	// EnableDetailedErrors sends the texts of all errors to clients, not only that of a [HubError]. Default: false.
 	EnableDetailedErrors bool
 
-	// OutboxLimit is the number of bytes that may wait for one client. Default: 1 MiB.
+	// OutboxLimit is the number of bytes that may wait for one client. At most 2 GiB. Default: 1 MiB.
 	//
 	// When half of the limit waits, senders wait. A Send to several clients waits until at least half of them are below that mark. A client that
 	// is slower than those delays senders for one second in all; after that, it is disconnected when it is at the limit. In a loop of sends without
@@ -149,7 +150,8 @@ type EndpointOptions struct {
 	// PollTimeout is how long a long poll waits for something to send before it is answered without. Less than 100 s, after which clients
 	// give up. Default: 90 s.
 	PollTimeout time.Duration
-	// TransportSendTimeout is how long a client may take nothing of what waits for it. Default: 10 s.
+	// TransportSendTimeout is how long a client may take nothing of what waits for it. On WebSockets, that it takes something is seen in steps of
+	// about 64 KB. Default: 10 s.
 	TransportSendTimeout time.Duration
 	// CloseTimeout is how long a client may take to answer when a connection is closed. Default: 5 s.
 	CloseTimeout time.Duration

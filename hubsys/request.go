@@ -10,7 +10,7 @@ import (
 )
 
 // Request is what is kept of the HTTP request that has opened a connection. It is immutable. Headers that say nothing about the client except
-// how it talks to the server are left out.
+// how it talks to the server (Connection, Upgrade, Sec-WebSocket-*, Cache-Control and the like) are left out.
 type Request struct { // in few strings, because an http.Request takes several times its size in memory
 	path       string
 	query      string
@@ -56,7 +56,7 @@ func newRequest(r *http.Request, kind Transports) *Request {
 	}
 }
 
-// Path returns the path of the request's URL.
+// Path returns the path of the request's URL, without what http.StripPrefix has removed.
 func (r *Request) Path() string { return r.path }
 
 // Transport returns the transport of the connection.

@@ -31,13 +31,13 @@ const streamText = "An error occurred on the server while streaming results."
 func (h *hub) stream(k *actors.Call, dst []byte, result reflect.Value) []byte {
 	if result.IsNil() {
 		h.log.Error("a hub method returned a nil stream", "connection", k.Connection().ID(), "method", k.Method())
-		return h.refuse(k, dst, "The value returned by the streaming method '"+k.Method()+"' is not a ChannelReader<> or IAsyncEnumerable<>.")
+		return h.appendError(k, dst, "The value returned by the streaming method '"+k.Method()+"' is not a ChannelReader<> or IAsyncEnumerable<>.")
 	}
 	k.StartStream()
-	err := h.send(k, dst, result)
+	err := h.sendItems(k, dst, result)
 	if err != nil && !isCanceled(k, err) {
 		h.report(k, "a stream of a hub method failed", err)
-		return h.refuse(k, dst, h.Describe(streamText, err))
+		return h.appendError(k, dst, h.Describe(streamText, err))
 	}
 	return h.answerStreamEnd(k, dst)
 }
@@ -48,8 +48,8 @@ func (h *hub) answerStreamEnd(k *actors.Call, dst []byte) []byte {
 	return k.Connection().Protocol().Append(dst, &m)
 }
 
-// send sends items until they end, or nobody wants more; dst is memory to encode them in.
-func (h *hub) send(k *actors.Call, dst []byte, items reflect.Value) error {
+// sendItems sends items until they end, or nobody wants more; dst is memory to encode them in.
+func (h *hub) sendItems(k *actors.Call, dst []byte, items reflect.Value) error {
 	p := k.Connection().Protocol()
 	send := func(item reflect.Value) error {
 		b, err := p.AppendItem(dst[:0], k.ID(), item.Interface())

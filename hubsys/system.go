@@ -98,7 +98,7 @@ func (s *System) Shutdown(ctx context.Context) error {
 	return s.runtime.Shutdown(ctx)
 }
 
-// ServeHTTP serves the endpoints that hubs are mapped to, and their negotiation. Paths are compared as they are, including case, and are not
+// ServeHTTP serves the endpoints that hubs are mapped to, and their negotiateSuffix. Paths are compared as they are, including case, and are not
 // cleaned or decoded again, so that decisions of a mux or a proxy in front by the path hold here as well.
 func (s *System) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := r.URL.Path
@@ -106,7 +106,7 @@ func (s *System) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e := s.endpoints[path]
 	negotiate := false
 	if e == nil {
-		if hub, ok := strings.CutSuffix(path, negotiation); ok {
+		if hub, ok := strings.CutSuffix(path, negotiateSuffix); ok {
 			e, negotiate = s.endpoints[cmp.Or(hub, "/")], true
 		}
 	}
@@ -122,15 +122,16 @@ func (s *System) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// negotiation is appended to the path of an endpoint for its negotiation.
-const negotiation = "/negotiate"
+// negotiateSuffix is appended to the path of an endpoint for its negotiateSuffix.
+const negotiateSuffix = "/negotiate"
 
 // hasEncodedSlash reports whether a path has an encoded slash, which is part of a segment.
 func hasEncodedSlash(rawPath string) bool {
 	return strings.Contains(rawPath, "%2f") || strings.Contains(rawPath, "%2F")
 }
 
-// Patterns returns the patterns that a mux has to route to the System, for all paths that hubs are mapped to now: two for each path.
+// Patterns returns the patterns that a mux has to route to the System, for all paths that hubs are mapped to now, in sorted order: two for each
+// path. That of the path "/" is "/{$}".
 //
 //	for _, pattern := range sys.Patterns() {
 //		mux.Handle(pattern, sys)
@@ -144,9 +145,9 @@ func (s *System) Patterns() []string {
 	var patterns []string
 	for path := range s.endpoints {
 		if path == "/" {
-			patterns = append(patterns, "/{$}", negotiation)
+			patterns = append(patterns, "/{$}", negotiateSuffix)
 		} else {
-			patterns = append(patterns, path, path+negotiation)
+			patterns = append(patterns, path, path+negotiateSuffix)
 		}
 	}
 	slices.Sort(patterns)
@@ -169,8 +170,8 @@ func (s *System) mapEndpoint(path string, e *endpoint) error {
 	if s.endpoints[path] != nil {
 		return fmt.Errorf("hubsys: there is an endpoint at %q already", path)
 	}
-	hub, ok := strings.CutSuffix(path, negotiation)
-	if ok && s.endpoints[cmp.Or(hub, "/")] != nil || s.endpoints[strings.TrimSuffix(path, "/")+negotiation] != nil {
+	hub, ok := strings.CutSuffix(path, negotiateSuffix)
+	if ok && s.endpoints[cmp.Or(hub, "/")] != nil || s.endpoints[strings.TrimSuffix(path, "/")+negotiateSuffix] != nil {
 		return fmt.Errorf("hubsys: %q cannot be the path of an endpoint: clients negotiate with another one there, or it is where they would negotiate with this one", path)
 	}
 	s.endpoints[path] = e

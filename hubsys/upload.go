@@ -9,15 +9,15 @@ import (
 	"github.com/troupe-go/troupe/actors"
 )
 
-// upload is a parameter that a client streams.
-type upload struct {
+// uploadParam is a parameter that a client streams.
+type uploadParam struct {
 	at    int // among the parameters
 	param reflect.Type
 	item  reflect.Type
 }
 
 // bindUploads sets the parameters that are streams.
-func (h *hub) bindUploads(k *actors.Call, m *method, f *frame) error {
+func (h *hub) bindUploads(k *actors.Call, m *method, f *callArgs) error {
 	list, taken := k.Uploads()
 	switch {
 	case taken != "":

@@ -62,7 +62,7 @@ func (q *fetcher) setBodyDeadline(control *http.ResponseController, until time.T
 	}
 }
 
-// LimitBody returns the body of a request, which net/http reads if nobody else does, a deadline.
+// LimitBody sets a read deadline for the body of a request, which net/http reads if nobody else does.
 func LimitBody(w http.ResponseWriter, r *http.Request) {
 	if r.ContentLength != 0 {
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(restPause))

@@ -14,7 +14,7 @@ type rawConn struct {
 	rc syscall.RawConn
 
 	// reading, by one goroutine
-	piece   *piece
+	buffer  *rawBuffer
 	readErr error
 	onRead  func(fd uintptr) bool
 
@@ -31,12 +31,12 @@ const (
 	mostUnsent      = 128 << 10
 )
 
-type piece struct {
+type rawBuffer struct {
 	b    [4096]byte
 	r, w int
 }
 
-var pieces = sync.Pool{New: func() any { return new(piece) }}
+var rawBuffers = sync.Pool{New: func() any { return new(rawBuffer) }}
 
 // newRawConn returns nil if the connection is no bare socket. A type that wraps a socket, and so promotes its SyscallConn, may change the
 // bytes, and is not treated as one.
@@ -61,7 +61,7 @@ func newRawConn(conn net.Conn) *rawConn {
 }
 
 func (c *rawConn) read(p []byte) (int, error) {
-	if c.piece == nil {
+	if c.buffer == nil {
 		c.readErr = nil
 		if err := c.rc.Read(c.onRead); err != nil {
 			return 0, err
@@ -70,18 +70,18 @@ func (c *rawConn) read(p []byte) (int, error) {
 			return 0, c.readErr
 		}
 	}
-	b := c.piece
+	b := c.buffer
 	n := copy(p, b.b[b.r:b.w])
 	if b.r += n; b.r == b.w {
-		c.piece = nil
-		pieces.Put(b)
+		c.buffer = nil
+		rawBuffers.Put(b)
 	}
 	return n, nil
 }
 
 // tryRead returns false if there is nothing to read yet.
 func (c *rawConn) tryRead(fd uintptr) bool {
-	b := pieces.Get().(*piece)
+	b := rawBuffers.Get().(*rawBuffer)
 	var n uintptr
 	errno := syscall.EINTR
 	for errno == syscall.EINTR {
@@ -89,10 +89,10 @@ func (c *rawConn) tryRead(fd uintptr) bool {
 	}
 	if errno == 0 && n > 0 {
 		b.r, b.w = 0, int(n)
-		c.piece = b
+		c.buffer = b
 		return true
 	}
-	pieces.Put(b)
+	rawBuffers.Put(b)
 	switch errno {
 	case syscall.EAGAIN:
 		return false

@@ -112,7 +112,7 @@ func TestARawConnectionReadsIntoAnyBuffer(t *testing.T) {
 		got = append(got, p[:n]...)
 	}
 	require.True(t, bytes.Equal(message, got))
-	require.Nil(t, raw.piece, "an idle connection has no buffer")
+	require.Nil(t, raw.buffer, "an idle connection has no buffer")
 	_, err := raw.read(make([]byte, 1))
 	require.Equal(t, io.EOF, err)
 }

@@ -77,12 +77,12 @@ func TestMarkAndLimitOfABox(t *testing.T) {
 	assert.False(t, b.IsAboveMark())
 	b.Push(answer(0, 1, size(500)), false, false)
 	assert.True(t, b.IsAboveMark())
-	assert.False(t, b.IsAboveLimit())
+	assert.False(t, b.HasBytesAboveLimit())
 	b.Push(answer(0, 2, size(100)), false, false)
-	assert.True(t, b.IsAboveLimit())
+	assert.True(t, b.HasBytesAboveLimit())
 	b.Seal(nil)
 	assert.False(t, b.IsAboveMark(), "nobody waits for a box that is sealed")
-	assert.False(t, b.IsAboveLimit())
+	assert.False(t, b.HasBytesAboveLimit())
 }
 
 // The first message is written when it is released, whatever owns the box meanwhile.

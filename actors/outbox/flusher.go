@@ -45,7 +45,7 @@ const (
 	listLate
 )
 
-// NewFlusher makes a flusher. now tells the time since the program was started, isQuiet whether no other goroutine is running or ready to
+// NewFlusher makes a flusher. now tells the time since the system was started, isQuiet whether no other goroutine is running or ready to
 // run; drainers counts the goroutines that the flusher starts for full sockets.
 func NewFlusher(now func() time.Duration, isQuiet func() bool, log *slog.Logger, drainers *counter.Counter) *Flusher {
 	return &Flusher{

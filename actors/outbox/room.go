@@ -114,8 +114,8 @@ func (b *Box) WaitForRoom(done <-chan struct{}) {
 	}
 }
 
-// IsAboveLimit reports whether more than the limit waits for the peer.
-func (b *Box) IsAboveLimit() bool {
+// HasBytesAboveLimit reports whether more than the limit waits for the peer.
+func (b *Box) HasBytesAboveLimit() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.phase == open && b.bytes > int(b.limit)

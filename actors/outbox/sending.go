@@ -52,7 +52,7 @@ func (s *Sending) Finish(ctx context.Context) {
 		if ctx.Err() != nil { // a sender that gives up waiting cannot exceed a limit again and again
 			for _, a := range s.above {
 				if a.over {
-					a.box.disconnectIf((*Box).isAboveLimit)
+					a.box.disconnectIf((*Box).isLimitedAboveLimit)
 				}
 			}
 		}
@@ -137,4 +137,4 @@ func (b *Box) disconnectIf(condition func(*Box) bool) {
 	}
 }
 
-func (b *Box) isAboveLimit() bool { return b.limited > int(b.limit) }
+func (b *Box) isLimitedAboveLimit() bool { return b.limited > int(b.limit) }

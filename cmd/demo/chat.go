@@ -81,7 +81,7 @@ func (c *Chat) Whisper(ctx context.Context, to, text string) error {
 	return whispered.Send(ctx, c.Clients().User(me), to, line)
 }
 
-// OnDisconnected tells the room. The connection has left its group by itself.
+// OnDisconnected tells the room.
 func (c *Chat) OnDisconnected(ctx context.Context, _ error) error { return c.leave(ctx) }
 
 func (c *Chat) line(text string) (Line, error) {

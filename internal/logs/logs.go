@@ -138,23 +138,27 @@ func (s safe) WithGroup(name string) (h slog.Handler) {
 	return safe{s.Handler.WithGroup(name)}
 }
 
-// Quiet returns a handler that passes to h as level Debug what is logged at Info.
-func Quiet(h slog.Handler) slog.Handler { return quiet{h} }
+// InfoAsDebug returns a handler that passes to h as level Debug what is logged at Info.
+func InfoAsDebug(h slog.Handler) slog.Handler { return infoAsDebug{h} }
 
-type quiet struct{ slog.Handler }
+type infoAsDebug struct{ slog.Handler }
 
-func (q quiet) Enabled(ctx context.Context, level slog.Level) bool {
+func (q infoAsDebug) Enabled(ctx context.Context, level slog.Level) bool {
 	return q.Handler.Enabled(ctx, lower(level))
 }
 
-func (q quiet) Handle(ctx context.Context, r slog.Record) error {
+func (q infoAsDebug) Handle(ctx context.Context, r slog.Record) error {
 	r.Level = lower(r.Level)
 	return q.Handler.Handle(ctx, r)
 }
 
-func (q quiet) WithAttrs(attrs []slog.Attr) slog.Handler { return quiet{q.Handler.WithAttrs(attrs)} }
+func (q infoAsDebug) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return infoAsDebug{q.Handler.WithAttrs(attrs)}
+}
 
-func (q quiet) WithGroup(name string) slog.Handler { return quiet{q.Handler.WithGroup(name)} }
+func (q infoAsDebug) WithGroup(name string) slog.Handler {
+	return infoAsDebug{q.Handler.WithGroup(name)}
+}
 
 func lower(level slog.Level) slog.Level {
 	if level == slog.LevelInfo {

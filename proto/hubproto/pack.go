@@ -66,7 +66,7 @@ func (packProtocol) Next(buf []byte, _, limit int) (int, error) {
 	return size + length, nil
 }
 
-// reader reads the items of a message's array.
+// packReader reads the items of a message's array.
 type packReader struct {
 	b     []byte
 	items int
@@ -310,7 +310,7 @@ func skipPacked(b []byte, depth int) ([]byte, error) {
 	return rest, nil
 }
 
-// frame inserts the length in front of the bytes from start on.
+// framePacked inserts the length in front of the bytes from start on.
 func framePacked(dst []byte, start int) []byte {
 	n := len(dst) - start
 	var p [maxPrefix]byte
@@ -330,7 +330,7 @@ func framePacked(dst []byte, start int) []byte {
 	return dst
 }
 
-// appendPackedInt writes a whole number as short as can be; msgp keeps the sign of a signed one.
+// appendPackedInt writes a whole number as short as can be; msgp writes a positive number of a signed type in a signed format, which can be longer.
 func appendPackedInt(dst []byte, n int64) []byte {
 	if n >= 0 {
 		return msgp.AppendUint64(dst, uint64(n))
