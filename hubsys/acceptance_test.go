@@ -185,7 +185,9 @@ var testTLS = &tls.Config{InsecureSkipVerify: true}
 func TestConcurrentBroadcastsDisconnectNoClientThatReads(t *testing.T) {
 	const clients, size = 20, 100_000 // twice OutboxLimit together
 	lost := make(chan error, clients)
-	srv := newTestServer(t, testConfig{onDisconnected: func(_ context.Context, _ *testHub, cause error) error { lost <- cause; return nil }})
+	srv := newTestServer(t, testConfig{
+		onDisconnected: func(_ context.Context, _ *testHub, cause error) error { lost <- cause; return nil },
+	})
 	payload := strings.Repeat("x", size)
 	srv.handle("talk", func(ctx context.Context, h *testHub, _ []json.RawMessage) (any, error) {
 		return nil, h.Clients().All().Send(ctx, "heard", payload)

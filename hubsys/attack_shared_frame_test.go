@@ -16,7 +16,9 @@ import (
 func TestAMessageToManyClientsIsInMemoryOnce(t *testing.T) {
 	const clients, size = 250 / raceFactor, 900 << 10
 	var connected atomic.Int64
-	srv := newTestServer(t, testConfig{configure: useSmallWriteBuffers, onConnected: func(context.Context, *testHub) error { connected.Add(1); return nil }})
+	srv := newTestServer(t, testConfig{
+		configure: useSmallWriteBuffers, onConnected: func(context.Context, *testHub) error { connected.Add(1); return nil },
+	})
 	var all []*rawConn
 	for range clients {
 		p := dialTCP(t, srv.url)

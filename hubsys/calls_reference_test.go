@@ -50,7 +50,8 @@ func TestProtocolsThatAreNone(t *testing.T) {
 // A method of an embedded hub can be renamed like the hub's own methods.
 func TestAnInheritedMethodIsRenamed(t *testing.T) {
 	sys := newSystem(t, hubsys.Config{})
-	hub := register(t, sys, func(context.Context) (*derived, error) { return &derived{}, nil }, hubsys.HubOptions{Methods: []hubsys.Method{{Func: (*derived).Inherited, Name: "another"}, {Func: (*derived).Overridden, Hidden: true}}})
+	hub := register(t, sys, func(context.Context) (*derived, error) { return &derived{}, nil },
+		hubsys.HubOptions{Methods: []hubsys.Method{{Func: (*derived).Inherited, Name: "another"}, {Func: (*derived).Overridden, Hidden: true}}})
 	c := dial(t, serve(t, sys, hub))
 	require.Equal(t, `"base"`, string(c.invoke("Another").Result))
 	require.Contains(t, c.invokeError("Inherited"), "Method does not exist.")

@@ -48,7 +48,8 @@ func (h *keepingHub) Keep(a []byte, b string, c json.RawMessage, d map[string]js
 func TestArgumentsCanBeKept(t *testing.T) {
 	kept := &keptArguments{}
 	sys := newSystem(t, hubsys.Config{})
-	hub := register(t, sys, func(context.Context) (*keepingHub, error) { return &keepingHub{kept: kept}, nil }, hubsys.HubOptions{MaximumParallelInvocationsPerClient: 4})
+	hub := register(t, sys, func(context.Context) (*keepingHub, error) { return &keepingHub{kept: kept}, nil },
+		hubsys.HubOptions{MaximumParallelInvocationsPerClient: 4})
 	url := serve(t, sys, hub)
 	clients := []*testClient{dial(t, url), dial(t, url)}
 	for i := range 300 {

@@ -100,7 +100,8 @@ func TestOutcomesOfFailedCalls(t *testing.T) {
 	for _, detailed := range []bool{false, true} {
 		t.Run(fmt.Sprint("detailed=", detailed), func(t *testing.T) {
 			sys := newSystem(t, hubsys.Config{})
-			hub := register(t, sys, func(context.Context) (*errorHub, error) { return &errorHub{}, nil }, hubsys.HubOptions{EnableDetailedErrors: detailed})
+			hub := register(t, sys, func(context.Context) (*errorHub, error) { return &errorHub{}, nil },
+				hubsys.HubOptions{EnableDetailedErrors: detailed})
 			url := serve(t, sys, hub)
 			c, bystander := dial(t, url), dial(t, url)
 			for _, o := range failedCalls {
@@ -193,7 +194,8 @@ func TestEveryCallHasAValueOfItsOwnWhichIsClosedOnce(t *testing.T) {
 	var last atomic.Int64
 	log := &logRecorder{}
 	sys := newSystem(t, hubsys.Config{Logger: log.logger()})
-	hub := register(t, sys, func(context.Context) (*closerHub, error) { return &closerHub{number: last.Add(1), closed: closed}, nil }, hubsys.HubOptions{})
+	hub := register(t, sys, func(context.Context) (*closerHub, error) { return &closerHub{number: last.Add(1), closed: closed}, nil },
+		hubsys.HubOptions{})
 	c := dial(t, serve(t, sys, hub))
 	require.EqualValues(t, 1, receive(t, closed), "OnConnected")
 	for i := int64(2); i <= 10; i++ {

@@ -138,7 +138,9 @@ func TestErrorsOfInvokeOnTheirWayBack(t *testing.T) {
 // A client that completes an invocation of another client is disconnected.
 func TestAForgedAnswer(t *testing.T) {
 	causes := make(chan error, 2)
-	srv := newTestServer(t, testConfig{onDisconnected: func(_ context.Context, _ *testHub, cause error) error { causes <- cause; return nil }})
+	srv := newTestServer(t, testConfig{
+		onDisconnected: func(_ context.Context, _ *testHub, cause error) error { causes <- cause; return nil },
+	})
 	c, id := dialWithID(t, srv.url, nil)
 	d, forger := dialWithID(t, srv.url, nil)
 	a := invokeAsync[string](t.Context(), srv.hub.Clients().Client(id))
@@ -192,7 +194,8 @@ func (r misbehavingMarshaler) MarshalJSON() ([]byte, error) {
 func TestInvokeFailsBehindTooMuchInput(t *testing.T) {
 	s := &uploadInvokeState{err: make(chan error, 1), proceed: make(chan struct{})}
 	sys := newSystem(t, hubsys.Config{})
-	hub := register(t, sys, func(context.Context) (*uploadInvokeHub, error) { return &uploadInvokeHub{s: s}, nil }, hubsys.HubOptions{InboundLimit: 64 << 10})
+	hub := register(t, sys, func(context.Context) (*uploadInvokeHub, error) { return &uploadInvokeHub{s: s}, nil },
+		hubsys.HubOptions{InboundLimit: 64 << 10})
 	url := serve(t, sys, hub)
 	c := dial(t, url)
 	c.send(uploadInvocation("1", "InvokeThenRead", []string{"s"}))

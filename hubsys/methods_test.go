@@ -69,7 +69,8 @@ func (*callableHub) Close() error                                { return nil }
 
 func TestEverySignatureThatCanBeCalled(t *testing.T) {
 	sys := newSystem(t, hubsys.Config{})
-	hub := register(t, sys, func(context.Context) (*callableHub, error) { return &callableHub{}, nil }, hubsys.HubOptions{Methods: hidden((*callableHub).ErrorInterface)})
+	hub := register(t, sys, func(context.Context) (*callableHub, error) { return &callableHub{}, nil },
+		hubsys.HubOptions{Methods: hidden((*callableHub).ErrorInterface)})
 	(&callableHub{}).unexported()
 	c := dial(t, serve(t, sys, hub))
 	for _, test := range []struct {
@@ -235,8 +236,10 @@ func (*duplicateNamesHub) SEND()  {}
 func (*duplicateNamesHub) Other() {}
 
 func TestNamesThatClientsCannotTellApart(t *testing.T) {
-	require.Equal(t, []string{`method Send: clients cannot tell it from SEND: both are called "Send"`}, registrationFaults[duplicateNamesHub](t))
-	require.Equal(t, []string{`method Send: clients cannot tell it from Other: both are called "Send"`}, registrationFaults[duplicateNamesHub](t, hubsys.Method{Func: (*duplicateNamesHub).Other, Name: "sEND"}, hubsys.Method{Func: (*duplicateNamesHub).SEND, Name: "shout"}), "renamed to a name that is taken")
+	require.Equal(t, []string{`method Send: clients cannot tell it from SEND: both are called "Send"`},
+		registrationFaults[duplicateNamesHub](t))
+	require.Equal(t, []string{`method Send: clients cannot tell it from Other: both are called "Send"`},
+		registrationFaults[duplicateNamesHub](t, hubsys.Method{Func: (*duplicateNamesHub).Other, Name: "sEND"}, hubsys.Method{Func: (*duplicateNamesHub).SEND, Name: "shout"}), "renamed to a name that is taken")
 	require.Empty(t, registrationFaults[duplicateNamesHub](t, hubsys.Method{Func: (*duplicateNamesHub).SEND, Name: "shout"}))
 	require.Empty(t, registrationFaults[duplicateNamesHub](t, hidden((*duplicateNamesHub).SEND)...))
 }
@@ -293,7 +296,8 @@ type derivedByPointer struct{ *base }
 
 func TestMethodsOfAHubEmbeddedByPointerAreInherited(t *testing.T) {
 	sys := newSystem(t, hubsys.Config{})
-	hub := register(t, sys, func(context.Context) (*derivedByPointer, error) { return &derivedByPointer{&base{}}, nil }, hubsys.HubOptions{})
+	hub := register(t, sys, func(context.Context) (*derivedByPointer, error) { return &derivedByPointer{&base{}}, nil },
+		hubsys.HubOptions{})
 	c := dial(t, serve(t, sys, hub))
 	require.Equal(t, `"base"`, string(c.invoke("Inherited").Result))
 }
@@ -376,8 +380,10 @@ func (shallow) Inherited() string { return "shallow" }
 func (*shallowHub) Number() int   { return 7 }
 
 func TestWhichOfTwoEmbeddedTypesAMethodComesFrom(t *testing.T) {
-	assert.Equal(t, []string{embeddedMethodFault("Inherited", "hubsys_test.shallow")}, registrationFaults[twoDeep](t), "promoted is shallow's")
-	assert.Equal(t, []string{embeddedMethodFault("Copy", "hubsys_test.deepNone"), embeddedMethodFault("Nothing", "hubsys_test.deepNone")}, registrationFaults[hubWins](t), "Number is the hub's")
+	assert.Equal(t, []string{embeddedMethodFault("Inherited", "hubsys_test.shallow")},
+		registrationFaults[twoDeep](t), "promoted is shallow's")
+	assert.Equal(t, []string{embeddedMethodFault("Copy", "hubsys_test.deepNone"), embeddedMethodFault("Nothing", "hubsys_test.deepNone")},
+		registrationFaults[hubWins](t), "Number is the hub's")
 }
 
 // generic is a hub with a type parameter, so that the compiler generates all its methods.
@@ -390,9 +396,11 @@ func (*generic[T]) Zero() (zero T) { return zero }
 func (*generic[T]) Number() string { return "overridden" }
 
 func TestAHubCanBeGeneric(t *testing.T) {
-	require.Equal(t, []string{embeddedMethodFault("Copy", "hubsys_test.service"), embeddedMethodFault("Nothing", "hubsys_test.service")}, registrationFaults[generic[int]](t))
+	require.Equal(t, []string{embeddedMethodFault("Copy", "hubsys_test.service"), embeddedMethodFault("Nothing", "hubsys_test.service")},
+		registrationFaults[generic[int]](t))
 	sys := newSystem(t, hubsys.Config{})
-	hub := register(t, sys, func(context.Context) (*generic[int], error) { return &generic[int]{}, nil }, hubsys.HubOptions{Methods: hidden((*generic[int]).Copy, (*generic[int]).Nothing)})
+	hub := register(t, sys, func(context.Context) (*generic[int], error) { return &generic[int]{}, nil },
+		hubsys.HubOptions{Methods: hidden((*generic[int]).Copy, (*generic[int]).Nothing)})
 	c := dial(t, serve(t, sys, hub))
 	require.Equal(t, "0", string(c.invoke("Zero").Result))
 	require.Equal(t, `"overridden"`, string(c.invoke("Number").Result))

@@ -85,7 +85,9 @@ func TestHubErrorsAreLoggedAtDebugLevel(t *testing.T) {
 }
 
 func TestAPanicInAuthenticateIsLogged(t *testing.T) {
-	srv := newTestServer(t, testConfig{EndpointOptions: hubsys.EndpointOptions{Authenticate: func(*http.Request) (*hubsys.Principal, error) { panic("no keys") }}})
+	srv := newTestServer(t, testConfig{
+		EndpointOptions: hubsys.EndpointOptions{Authenticate: func(*http.Request) (*hubsys.Principal, error) { panic("no keys") }},
+	})
 	status, _ := post(t, srv.url+"/negotiate?negotiateVersion=1", nil)
 	require.Equal(t, http.StatusInternalServerError, status)
 	srv.findLogLine("level=ERROR", "Authenticate panicked", "no keys", "stack=")
@@ -106,7 +108,9 @@ func TestARequestOfAnotherUserIsLogged(t *testing.T) {
 func TestASecondShutdownHasItsOwnDeadline(t *testing.T) {
 	requireNoLeaks(t)
 	inside, proceed := make(chan struct{}), make(chan struct{})
-	srv := newTestServer(t, testConfig{onDisconnected: func(context.Context, *testHub, error) error { close(inside); <-proceed; return nil }})
+	srv := newTestServer(t, testConfig{
+		onDisconnected: func(context.Context, *testHub, error) error { close(inside); <-proceed; return nil },
+	})
 	c := dial(t, srv.url)
 	c.requireNoMessages()
 	go func() { _, _ = c.read(); _, _ = c.read() }()

@@ -44,7 +44,9 @@ func TestShutdownTakesLeaveOfEverybodyAndLeavesNothing(t *testing.T) {
 	requireNoLeaks(t)
 	const clients, pending = 20, 50
 	causes := make(chan error, 2*clients)
-	srv := newTestServer(t, testConfig{onDisconnected: func(_ context.Context, _ *testHub, cause error) error { causes <- cause; return nil }})
+	srv := newTestServer(t, testConfig{
+		onDisconnected: func(_ context.Context, _ *testHub, cause error) error { causes <- cause; return nil },
+	})
 	ended := make(chan error, 1)
 	started := make(chan struct{})
 	srv.handle("run", func(ctx context.Context, _ *testHub, _ []json.RawMessage) (any, error) {
@@ -122,7 +124,9 @@ func TestRequestsAreRefusedAfterShutdown(t *testing.T) {
 func TestRequestsAreRefusedWhileShutdownWaits(t *testing.T) {
 	requireNoLeaks(t)
 	inside, proceed := make(chan struct{}), make(chan struct{})
-	srv := newTestServer(t, testConfig{onDisconnected: func(context.Context, *testHub, error) error { close(inside); <-proceed; return nil }})
+	srv := newTestServer(t, testConfig{
+		onDisconnected: func(context.Context, *testHub, error) error { close(inside); <-proceed; return nil },
+	})
 	c := dial(t, srv.url)
 	c.requireNoMessages()
 	results := make(chan error, 2)
@@ -240,7 +244,9 @@ func TestACallMayShutDownItsSystem(t *testing.T) {
 func TestACallMayShutDownItsSystemWithItsOwnContext(t *testing.T) {
 	requireNoLeaks(t)
 	disconnected := make(chan error, 2)
-	srv := newTestServer(t, testConfig{onDisconnected: func(_ context.Context, _ *testHub, cause error) error { disconnected <- cause; return nil }})
+	srv := newTestServer(t, testConfig{
+		onDisconnected: func(_ context.Context, _ *testHub, cause error) error { disconnected <- cause; return nil },
+	})
 	results := make(chan error, 1)
 	srv.handle("shutdown", func(ctx context.Context, h *testHub, _ []json.RawMessage) (any, error) {
 		results <- h.srv.sys.Shutdown(ctx)

@@ -283,7 +283,8 @@ func TestPanicsInUploadsAreLogged(t *testing.T) {
 		t.Run(method, func(t *testing.T) {
 			log := &logRecorder{}
 			sys := newSystem(t, hubsys.Config{Logger: log.logger()})
-			hub := register(t, sys, func(context.Context) (*streamHub, error) { return &streamHub{s: &streamState{}}, nil }, hubsys.HubOptions{})
+			hub := register(t, sys, func(context.Context) (*streamHub, error) { return &streamHub{s: &streamState{}}, nil },
+				hubsys.HubOptions{})
 			c := dial(t, serve(t, sys, hub))
 			c.send(uploadInvocation("1", method, []string{"s"}), streamItem("s", "panic"))
 			c.requireMessages(errorCompletion("1", fmt.Sprintf(invocationErrorFormat, method)))

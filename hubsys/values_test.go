@@ -44,7 +44,8 @@ func TestValuesOfMethods(t *testing.T) {
 // A number that MessagePack cannot represent fails only the call or the Send that contains it.
 func TestNumbersThatMessagePackCannotHold(t *testing.T) {
 	sys := newSystem(t, hubsys.Config{})
-	hub := register(t, sys, func(context.Context) (*valuesHub, error) { return &valuesHub{}, nil }, hubsys.HubOptions{EnableDetailedErrors: true})
+	hub := register(t, sys, func(context.Context) (*valuesHub, error) { return &valuesHub{}, nil },
+		hubsys.HubOptions{EnableDetailedErrors: true})
 	url := serve(t, sys, hub)
 	c := dialSocket(t, url, dialOptions{})
 	c.send(`{"protocol":"messagepack","version":1}`)

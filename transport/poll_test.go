@@ -51,7 +51,9 @@ func TestAPollTakesAllThatIsThere(t *testing.T) {
 
 func TestAPollThatBringsNothing(t *testing.T) {
 	overHTTP1AndHTTP2(t, func(t *testing.T, h2 bool) {
-		s := newTestServer(t, testConfig{http2: h2, configure: useShortTimeouts, EndpointOptions: hubsys.EndpointOptions{PollTimeout: 500 * time.Millisecond}})
+		s := newTestServer(t, testConfig{
+			http2: h2, configure: useShortTimeouts, EndpointOptions: hubsys.EndpointOptions{PollTimeout: 500 * time.Millisecond},
+		})
 		c := s.connectPolling(nil)
 		start := time.Now()
 		a := c.poll()
