@@ -183,9 +183,10 @@ var testTLS = &tls.Config{InsecureSkipVerify: true}
 
 // A client that keeps reading is not disconnected, however many calls send at once: the senders wait for room in its outbox.
 func TestConcurrentBroadcastsDisconnectNoClientThatReads(t *testing.T) {
-	const clients, size = 20, 100_000 // twice OutboxLimit together
+	const clients, size, limit = 20, 25_000, 256 << 10 // the messages are twice OutboxLimit together
 	lost := make(chan error, clients)
 	srv := newTestServer(t, testConfig{
+		HubOptions:     hubsys.HubOptions{OutboxLimit: limit},
 		onDisconnected: func(_ context.Context, _ *testHub, cause error) error { lost <- cause; return nil },
 	})
 	payload := strings.Repeat("x", size)

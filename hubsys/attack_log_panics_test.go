@@ -39,9 +39,9 @@ func TestALogHandlerThatPanicsAffectsNoConnection(t *testing.T) {
 			onConnected: func(_ context.Context, h *testHub) error {
 				switch h.Call().Request().Query("do") {
 				case "fail":
-					return errors.New("full")
+					return errors.New("no room")
 				case "panic":
-					panic("full")
+					panic("no room")
 				}
 				return nil
 			},

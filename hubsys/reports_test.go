@@ -53,7 +53,7 @@ func TestErrorfWraps(t *testing.T) {
 }
 
 func TestTheCauseOfARefusedConnectionIsLogged(t *testing.T) {
-	for level, refusal := range map[string]error{"level=ERROR": errors.New("no database"), "level=DEBUG": hubsys.Errorf("full")} {
+	for level, refusal := range map[string]error{"level=ERROR": errors.New("no database"), "level=DEBUG": hubsys.Errorf("no room")} {
 		srv := newTestServer(t, testConfig{onConnected: func(context.Context, *testHub) error { return refusal }})
 		sendAndReadAll(dialSocket(t, srv.url, dialOptions{}), handshakeJSON+separator)
 		srv.findLogLine(level, `"a connection is refused"`, "method=OnConnected", refusal.Error())
