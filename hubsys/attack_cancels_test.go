@@ -13,7 +13,7 @@ import (
 	"github.com/troupe-go/troupe/hubsys"
 )
 
-const cancelJSON = `{"type":5,"invocationId":"nobody"}` + separator
+const cancelJSON = `{"type":5,"invocationId":"unknown"}` + separator
 
 // The time of a cancel does not depend on the number of calls that wait.
 func TestTheTimeOfACancelDoesNotDependOnTheWaitingCalls(t *testing.T) {

@@ -102,7 +102,7 @@ func TestEveryAudienceOfACall(t *testing.T) {
 		"User":                    {func(c hubsys.CallerClients) hubsys.Receiver { return c.User("ada") }, [5]int{1, 1}},
 		"User in another case":    {func(c hubsys.CallerClients) hubsys.Receiver { return c.User("Ada") }, [5]int{}},
 		"User without a name":     {func(c hubsys.CallerClients) hubsys.Receiver { return c.User("") }, [5]int{}},
-		"Users":                   {func(c hubsys.CallerClients) hubsys.Receiver { return c.Users("ada", "nobody", "bob") }, [5]int{1, 1, 1, 1}},
+		"Users":                   {func(c hubsys.CallerClients) hubsys.Receiver { return c.Users("ada", "unknown", "bob") }, [5]int{1, 1, 1, 1}},
 	} {
 		p.runInCall(func(ctx context.Context, h *testHub) error {
 			return test.to(h.Clients()).Send(ctx, "Receive", "argument")
@@ -330,7 +330,7 @@ func TestSendingToTheHubsPID(t *testing.T) {
 		require.Equal(t, test.want, p.receivedCounts("Receive"), name)
 	}
 	for name, message := range map[string]*troupev1.Send{
-		"nobody":         {Target: "Receive"},
+		"unknown":        {Target: "Receive"},
 		"no target":      {To: &troupev1.Send_Users{Users: names("bob")}},
 		"bad arguments":  {To: &troupev1.Send_Users{Users: names("bob")}, Target: "Receive", Arguments: []byte(`{"a":1}`)},
 		"half arguments": {To: &troupev1.Send_Users{Users: names("bob")}, Target: "Receive", Arguments: []byte(`[1`)},

@@ -15,7 +15,7 @@ import (
 	"github.com/troupe-go/troupe/hubsys"
 )
 
-// faulty is a hub in which everything goes wrong.
+// errorHub is a hub whose methods fail in various ways.
 type errorHub struct{ hubsys.Hub }
 
 type (
@@ -62,7 +62,7 @@ const (
 	notInvokedFormat      = "Failed to invoke '%s' due to an error on the server."
 )
 
-// outcomes are the texts of failed calls: what everybody sees, and what is added with detailed errors ("…": and more).
+// failedCalls lists calls that fail, the error without detailed errors, and what detailed errors add ("…" stands for any text).
 var failedCalls = []struct {
 	method   string
 	args     []any
@@ -122,7 +122,7 @@ func TestOutcomesOfFailedCalls(t *testing.T) {
 				}
 			}
 			require.Equal(t, `"went on"`, string(c.invoke("Lenient").Result))
-			// Nobody else has noticed anything.
+			// Other clients are not affected.
 			require.Equal(t, "null", string(bystander.invoke("Takes", 1, "2").Result))
 			require.Empty(t, bystander.skipped)
 			require.Empty(t, c.skipped)
@@ -130,7 +130,7 @@ func TestOutcomesOfFailedCalls(t *testing.T) {
 	}
 }
 
-// The wire of calls that cannot be had from a client library.
+// These calls cannot be sent with a client library.
 func TestOutcomesOfUnusualCalls(t *testing.T) {
 	sys := newSystem(t, hubsys.Config{})
 	hub := register(t, sys, func(context.Context) (*errorHub, error) { return &errorHub{}, nil }, hubsys.HubOptions{})
@@ -159,7 +159,7 @@ func TestCallsWithoutAnIDAreNotAnswered(t *testing.T) {
 	require.Empty(t, c.skipped)
 }
 
-// counted knows its kin.
+// closerHub has a number, and reports its Close.
 type closerHub struct {
 	hubsys.Hub
 	number int64
@@ -215,7 +215,7 @@ func TestEveryCallHasAValueOfItsOwnWhichIsClosedOnce(t *testing.T) {
 	require.Contains(t, log.String(), "Close panics")
 }
 
-// built has a constructor that does what the test says.
+// constructedHub is a hub whose constructor is set by the test.
 type constructedHub struct {
 	hubsys.Hub
 	id string
@@ -252,7 +252,7 @@ func TestConstructorsThatFail(t *testing.T) {
 			continue
 		}
 		require.Equal(t, fmt.Sprintf(unexpectedErrorFormat, "Who")+test.text, c.invokeError("Who"))
-		// A connection whose OnConnected cannot be run is closed.
+		// A connection is closed if the constructor fails for OnConnected.
 		closed := dialSocket(t, url, dialOptions{})
 		closed.send(handshakeJSON)
 		require.Equal(t, "{}", closed.next().raw)

@@ -164,10 +164,10 @@ func ExampleInvoke_typed() {
 // A client method can be invoked from outside of a hub, too. If the connection does not exist, the error is ErrGone.
 func ExampleInvoke() {
 	numbers, _ := startNumbers(hubsys.HubOptions{}, hubsys.EndpointOptions{})
-	_, err := hubsys.Invoke[int](context.Background(), numbers.Clients().Client("nobody"), "ask", "which number?")
+	_, err := hubsys.Invoke[int](context.Background(), numbers.Clients().Client("unknown"), "ask", "which number?")
 	fmt.Println(errors.Is(err, hubsys.ErrGone), err)
 	// Output:
-	// true Connection 'nobody' does not exist.
+	// true Connection 'unknown' does not exist.
 }
 
 // Transports limits the transports of clients. AllowedOrigins also enables CORS for these origins.

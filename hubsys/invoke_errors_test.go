@@ -70,9 +70,9 @@ func TestErrorsOfInvoke(t *testing.T) {
 			}
 		})
 	}
-	_, err := hubsys.Invoke[int](t.Context(), srv.hub.Clients().Client("nobody"), "ask")
+	_, err := hubsys.Invoke[int](t.Context(), srv.hub.Clients().Client("unknown"), "ask")
 	require.ErrorIs(t, err, hubsys.ErrGone)
-	require.EqualError(t, err, "Connection 'nobody' does not exist.")
+	require.EqualError(t, err, "Connection 'unknown' does not exist.")
 	ctx, cancel := context.WithTimeout(t.Context(), 0)
 	defer cancel()
 	_, id := dialWithID(t, srv.url, nil)
@@ -129,10 +129,10 @@ func TestErrorsOfInvokeOnTheirWayBack(t *testing.T) {
 		c.send(test.answer(c.requireAsk()))
 		c.requireMessages(errorCompletion("1", test.want))
 	}
-	srv.handle("nobody", func(ctx context.Context, h *testHub, _ []json.RawMessage) (any, error) {
-		return hubsys.Invoke[any](ctx, h.Clients().Client("nobody"), "ask")
+	srv.handle("unknown", func(ctx context.Context, h *testHub, _ []json.RawMessage) (any, error) {
+		return hubsys.Invoke[any](ctx, h.Clients().Client("unknown"), "ask")
 	})
-	require.Equal(t, text, c.invokeError("Do", "nobody", []any{}), "no HubError, because it contains a connection ID")
+	require.Equal(t, text, c.invokeError("Do", "unknown", []any{}), "no HubError, because it contains a connection ID")
 }
 
 // A client that completes an invocation of another client is disconnected.

@@ -192,15 +192,15 @@ func TestShutdownReturnsAtTheEndOfItsContext(t *testing.T) {
 	srv := newTestServer(t, testConfig{HubOptions: hubsys.HubOptions{MaximumParallelInvocationsPerClient: 2}})
 	var started sync.WaitGroup
 	proceed := make(chan struct{})
-	srv.handle("stubborn", func(context.Context, *testHub, []json.RawMessage) (any, error) {
+	srv.handle("blocking", func(context.Context, *testHub, []json.RawMessage) (any, error) {
 		started.Done()
 		<-proceed
 		return nil, nil
 	})
 	c := dial(t, srv.url)
 	started.Add(2)
-	c.call("Do", "stubborn", []any{})
-	c.call("Do", "stubborn", []any{})
+	c.call("Do", "blocking", []any{})
+	c.call("Do", "blocking", []any{})
 	started.Wait()
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 100*time.Millisecond, errors.New("enough"))
 	defer cancel()
