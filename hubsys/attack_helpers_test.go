@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -26,13 +27,20 @@ import (
 
 const mib = 1 << 20
 
-// heap returns the number of bytes in use.
+// heapInUse returns the size of the heap when it does not shrink any more: what earlier tests have left behind may still be on its way out.
 func heapInUse() int {
-	runtime.GC()
-	runtime.GC() // pools release their contents with the second garbage collection
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int(m.HeapAlloc)
+	last := math.MaxInt
+	for {
+		runtime.GC()
+		runtime.GC() // pools release their contents with the second garbage collection
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		now := int(m.HeapAlloc)
+		if now > last-64<<10 {
+			return now
+		}
+		last = now
+	}
 }
 
 // peakHeap samples the heap until neither its size nor the value of moved has changed for many samples, and returns the largest size.
