@@ -1,6 +1,25 @@
-// Finds a browser that can be started here.
-import { existsSync } from 'node:fs';
+// Finds a browser that can be started here, and has what its pages need.
+import { existsSync, readFileSync } from 'node:fs';
+import http from 'node:http';
+import { resolve } from 'node:path';
 import { chromium } from 'playwright-core';
+
+const modules = resolve(import.meta.dirname, '../node_modules/@microsoft');
+
+/** The browser's builds of the official client and of its MessagePack: where they lie, and what they are. */
+export const clientFile = `${modules}/signalr/dist/browser/signalr.min.js`;
+export const client = readFileSync(clientFile, 'utf8');
+export const messagePack = readFileSync(`${modules}/signalr-protocol-msgpack/dist/browser/signalr-protocol-msgpack.min.js`, 'utf8');
+
+/** Serves files, each with its type, at an origin of their own. */
+export async function servePages(files) {
+  const server = http.createServer((request, response) => {
+    const [type, content] = files[request.url] ?? ['text/plain', ''];
+    response.writeHead(content ? 200 : 404, { 'Content-Type': type }).end(content);
+  });
+  await new Promise(listening => server.listen(0, '127.0.0.1', listening));
+  return { origin: `http://127.0.0.1:${server.address().port}`, close: () => server.close() };
+}
 
 const places = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome', '/opt/google/chrome/chrome',
   '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome', 'C:\\Program Files\\Google\\Chrome\\Application\\chrome.exe'];

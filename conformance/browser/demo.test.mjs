@@ -1,16 +1,15 @@
 // The demo's page in a real browser, as a person would use it.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { patience } from '../node/client.mjs';
 import { build, freePort, start } from '../server.mjs';
-import { launch } from './browser.mjs';
+import { clientFile, launch } from './browser.mjs';
 
-const script = resolve(import.meta.dirname, '../node_modules/@microsoft/signalr/dist/browser/signalr.min.js');
 let browser, port, demo;
 
 async function startDemo() {
-  demo = await start(build('cmd/demo'), ['-addr', `127.0.0.1:${port}`, '-client', script], port, { stdio: 'ignore' });
+  demo = await start(build('cmd/demo'), ['-addr', `127.0.0.1:${port}`, '-client', clientFile], port, { stdio: 'ignore' });
 }
 
 before(async () => {

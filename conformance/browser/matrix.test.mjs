@@ -1,19 +1,15 @@
 // The browser's build of the official client, in a real browser, over every transport and protocol. The page comes from another origin
 // than the hub, so that the browser asks the server for its consent as well.
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
-import http from 'node:http';
 import { after, before, describe, test } from 'node:test';
-import { resolve } from 'node:path';
-import { within } from '../node/client.mjs';
+import { noMessagePack, within } from '../node/client.mjs';
 import { reference, startServer } from '../server.mjs';
-import { launch } from './browser.mjs';
+import { client, launch, messagePack, servePages } from './browser.mjs';
 
-const modules = resolve(import.meta.dirname, '../node_modules/@microsoft');
 const files = {
   '/': ['text/html', '<!doctype html><link rel="icon" href="data:,"><script src="signalr.js"></script><script src="msgpack.js"></script><script src="page.js"></script>'],
-  '/signalr.js': ['text/javascript', readFileSync(`${modules}/signalr/dist/browser/signalr.min.js`)],
-  '/msgpack.js': ['text/javascript', readFileSync(`${modules}/signalr-protocol-msgpack/dist/browser/signalr-protocol-msgpack.min.js`)],
+  '/signalr.js': ['text/javascript', client],
+  '/msgpack.js': ['text/javascript', messagePack],
   '/page.js': ['text/javascript', `${prepare}`],
 };
 
@@ -56,11 +52,7 @@ let browser, pages, server;
 
 before(async () => {
   server = await startServer(reference ? [] : ['-origins', '*']);
-  pages = http.createServer((request, response) => {
-    const [type, content] = files[request.url] ?? ['text/plain', ''];
-    response.writeHead(content ? 200 : 404, { 'Content-Type': type }).end(content);
-  });
-  await new Promise(listening => pages.listen(0, '127.0.0.1', listening));
+  pages = await servePages(files);
   browser = await launch();
 });
 
@@ -74,8 +66,7 @@ for (const [transport, protocol] of [
   ['WebSockets', 'JSON'], ['WebSockets', 'MessagePack'], ['ServerSentEvents', 'JSON'], ['LongPolling', 'JSON'], ['LongPolling', 'MessagePack'],
 ]) {
   const binary = protocol === 'MessagePack';
-  const skip = reference && binary && 'The original server has MessagePack in a package that is not at hand.';
-  describe(`${transport}, ${protocol}`, { skip }, () => {
+  describe(`${transport}, ${protocol}`, { skip: binary && noMessagePack }, () => {
     /** A test whose function runs in a page of its own, and returns what is expected. */
     function inPage(name, run, expected) {
       test(name, async t => {
@@ -83,7 +74,7 @@ for (const [transport, protocol] of [
         t.after(() => page.close());
         const failures = [];
         page.on('pageerror', ({ message }) => failures.push(message));
-        await page.goto(`http://127.0.0.1:${pages.address().port}/`);
+        await page.goto(pages.origin);
         await page.evaluate(([url, transport, binary]) => prepare(url, transport, binary), [`${server.url}/testhub`, transport, binary]);
         assert.deepEqual(await within(page.evaluate(run, transport), name), expected);
         assert.deepEqual(failures, []);

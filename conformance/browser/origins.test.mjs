@@ -1,21 +1,15 @@
 // A page that comes from another origin than the hub, in a real browser: what it sends by itself, and who decides about it.
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
-import http from 'node:http';
 import { after, before, describe, test } from 'node:test';
-import { resolve } from 'node:path';
 import { within } from '../node/client.mjs';
 import { reference, startServer } from '../server.mjs';
-import { launch } from './browser.mjs';
+import { client, launch, servePages } from './browser.mjs';
 
-const script = readFileSync(resolve(import.meta.dirname, '../node_modules/@microsoft/signalr/dist/browser/signalr.min.js'), 'utf8');
 const transports = ['WebSockets', 'ServerSentEvents', 'LongPolling'];
-let browser, pages, origin;
+let browser, pages;
 
 before(async () => {
-  pages = http.createServer((_, response) => response.writeHead(200, { 'Content-Type': 'text/html' }).end('<!doctype html><link rel="icon" href="data:,">'));
-  await new Promise(listening => pages.listen(0, '127.0.0.1', listening));
-  origin = `http://127.0.0.1:${pages.address().port}`;
+  pages = await servePages({ '/': ['text/html', '<!doctype html><link rel="icon" href="data:,">'] });
   browser = await launch();
 });
 
@@ -29,8 +23,8 @@ async function inPage(t, run, ...args) {
   const context = await browser.newContext();
   t.after(() => context.close());
   const page = await context.newPage();
-  await page.goto(origin);
-  await page.evaluate(script);
+  await page.goto(pages.origin);
+  await page.evaluate(client);
   return within(page.evaluate(run, args), 'the page');
 }
 
@@ -70,7 +64,7 @@ describe('a hub with a list of origins', { skip: reference && 'The original\'s p
   for (const [what, listed, credentials] of [['with credentials', true, true], ['without credentials', true, false], ['of others', false, true]]) {
     describe(what, () => {
       let server;
-      before(async () => { server = await startServer(['-origins', listed ? origin : 'https://other.example', ...(credentials ? ['-credentials'] : [])]); });
+      before(async () => { server = await startServer(['-origins', listed ? pages.origin : 'https://other.example', ...(credentials ? ['-credentials'] : [])]); });
       after(() => server?.stop());
 
       for (const transport of transports) {

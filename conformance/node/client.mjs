@@ -4,11 +4,17 @@ import { HttpTransportType, HubConnectionBuilder, JsonHubProtocol, LogLevel, Mes
 import { MessagePackHubProtocol } from '@microsoft/signalr-protocol-msgpack';
 import { reference, startServer } from '../server.mjs';
 
+/** The numbers from 0 up to count, without that. */
+export const upTo = count => Array.from({ length: count }, (_, i) => i);
+
+/** The error of a call whose method has failed. */
+export const failed = (method, text) => ({ message: `An unexpected error occurred invoking '${method}' on the server.${text}` });
+
 /** An object whose names begin with capitals. */
 const declared = object => Object.fromEntries(Object.entries(object).map(([name, value]) => [name[0].toUpperCase() + name.slice(1), value]));
 
-const json = { protocol: () => new JsonHubProtocol(), bytes: bytes => Buffer.from(bytes).toString('base64'), object: object => object };
-const messagePack = { protocol: () => new MessagePackHubProtocol(), bytes: bytes => Uint8Array.from(bytes), object: declared, binary: true };
+export const json = { protocol: () => new JsonHubProtocol(), bytes: bytes => Buffer.from(bytes).toString('base64'), object: object => object };
+export const messagePack = { protocol: () => new MessagePackHubProtocol(), bytes: bytes => Uint8Array.from(bytes), object: declared, binary: true };
 
 const webSockets = {
   transport: 'WebSockets',
@@ -31,9 +37,12 @@ const ways = [
   { name: 'Long Polling, MessagePack', ...longPolling, ...messagePack },
 ];
 
+/** Why there are no tests with MessagePack, if there are none. */
+export const noMessagePack = reference && 'The original server has MessagePack in a package that is not at hand.';
+
 /** Why a way is not taken. TROUPE_WAYS=text,text takes, while something is being built, those alone whose names have one of the texts. */
 function skipped(way) {
-  if (reference && way.binary) return 'The original server has MessagePack in a package that is not at hand.';
+  if (way.binary && noMessagePack) return noMessagePack;
   const chosen = process.env.TROUPE_WAYS?.split(',');
   if (chosen && !chosen.some(text => way.name.includes(text))) return 'TROUPE_WAYS leaves it out.';
   return false;

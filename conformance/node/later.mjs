@@ -1,12 +1,11 @@
 // What the tests of events over time share: the hubs of testserver/later.go, orders for them, and a witness.
 import { randomUUID } from 'node:crypto';
 import { after, before, test } from 'node:test';
-import { JsonHubProtocol } from '@microsoft/signalr';
 import { reference, startServer } from '../server.mjs';
-import { overEveryWay, until, within } from './client.mjs';
+import { json, overEveryWay, until, within } from './client.mjs';
 import { RawClient, connectRaw } from './raw.mjs';
 
-const witnessWay = { transport: 'WebSockets', protocol: () => new JsonHubProtocol() };
+const witnessWay = { transport: 'WebSockets', ...json };
 
 /** The same key is good for the notes of a test, for its gate, and for the names of its groups. */
 export const newKey = () => randomUUID();

@@ -2,9 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { MessageType } from '@microsoft/signalr';
-import { againstServer, idsOf } from './client.mjs';
-
-const upTo = count => Array.from({ length: count }, (_, i) => i);
+import { againstServer, idsOf, upTo } from './client.mjs';
 
 /** Calls a method once for each argument without waiting, and tells in which order the results came. */
 async function orderOfResults(client, calls) {

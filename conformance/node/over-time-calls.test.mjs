@@ -1,14 +1,11 @@
 // What a client sent before it went is executed: in order, before the end of the connection, and answered as long as that can be.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { JsonHubProtocol, MessageType } from '@microsoft/signalr';
+import { MessageType } from '@microsoft/signalr';
 import { reference } from '../server.mjs';
-import { connect } from './client.mjs';
+import { connect, json, upTo } from './client.mjs';
 import { ended, messages, newKey, overTime } from './later.mjs';
 import { call, completed, goodbye, invocation, item, withUploads } from './raw.mjs';
-
-const upTo = count => Array.from({ length: count }, (_, i) => i);
-const json = { protocol: () => new JsonHubProtocol() };
 
 overTime(server => {
   const { way, laterTest, noted, release } = server;

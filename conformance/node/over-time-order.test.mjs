@@ -1,11 +1,9 @@
 // Calls of one client begin in the order in which it sent them, however many of them may run at once, and streams like the others.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { connect } from './client.mjs';
+import { connect, upTo } from './client.mjs';
 import { messages, newKey, overTime } from './later.mjs';
 import { call, completed, streamed, withUploads } from './raw.mjs';
-
-const upTo = count => Array.from({ length: count }, (_, i) => i);
 
 /** Writes messages a hundred at a time. */
 async function writeAll(client, all) {

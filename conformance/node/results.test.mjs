@@ -2,9 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { MessageType } from '@microsoft/signalr';
-import { againstServer, canceled, idsOf, until } from './client.mjs';
-
-const failed = (method, text) => ({ message: `An unexpected error occurred invoking '${method}' on the server.${text}` });
+import { againstServer, canceled, failed, idsOf, until } from './client.mjs';
 
 /** Something to wait for that the test brings about. */
 function signal() {

@@ -3,9 +3,8 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { MessageType } from '@microsoft/signalr';
 import { startServer } from '../server.mjs';
-import { againstServer, canceled, connect, fateOf, overEveryWay, until } from './client.mjs';
+import { againstServer, canceled, connect, fateOf, overEveryWay, until, upTo } from './client.mjs';
 
-const upTo = count => Array.from({ length: count }, (_, i) => i);
 const error = message => ({ message });
 
 describe('detailed errors', () => againstServer([], ({ connect, connectAll }) => {

@@ -3,15 +3,9 @@ import assert from 'node:assert/strict';
 import http from 'node:http';
 import net from 'node:net';
 import { after, before, describe, test } from 'node:test';
-import { HttpTransportType, JsonHubProtocol } from '@microsoft/signalr';
-import { MessagePackHubProtocol } from '@microsoft/signalr-protocol-msgpack';
+import { HttpTransportType } from '@microsoft/signalr';
 import { reference, startServer } from '../server.mjs';
-import { againstServer, connect, cutOff, fateOf, idsOf, newClient, until, within } from './client.mjs';
-
-const upTo = count => Array.from({ length: count }, (_, i) => i);
-const json = { protocol: () => new JsonHubProtocol() };
-const messagePack = { protocol: () => new MessagePackHubProtocol() };
-const noMessagePack = reference && 'The original server has MessagePack in a package that is not at hand.';
+import { againstServer, connect, cutOff, fateOf, idsOf, json, messagePack, newClient, noMessagePack, until, upTo, within } from './client.mjs';
 
 /** Where nothing gets through: stands for WebSocket and for EventSource. */
 class Blocked {

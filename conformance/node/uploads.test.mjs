@@ -2,10 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { MessageType, Subject } from '@microsoft/signalr';
-import { againstServer, canceled, fateOf, idsOf, until } from './client.mjs';
-
-const upTo = count => Array.from({ length: count }, (_, i) => i);
-const failed = (method, text) => ({ message: `An unexpected error occurred invoking '${method}' on the server.${text}` });
+import { againstServer, canceled, failed, fateOf, idsOf, until, upTo } from './client.mjs';
 
 /** Feeds a stream to its end. */
 function feed(subject, items) {

@@ -1,14 +1,11 @@
 // A page in a real browser and its hub behind one proxy, over TLS and HTTP/2.
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
-import { resolve } from 'node:path';
-import { launch } from '../browser/browser.mjs';
+import { client, launch } from '../browser/browser.mjs';
 import { within } from '../node/client.mjs';
 import { startServer } from '../server.mjs';
 import { startHAProxy, startNginx, whyNot } from './proxies.mjs';
 
-const script = readFileSync(resolve(import.meta.dirname, '../node_modules/@microsoft/signalr/dist/browser/signalr.min.js'), 'utf8');
 const compressing = [['client_max_body_size 16m;', 'client_max_body_size 16m; gzip on; gzip_min_length 0; gzip_types text/event-stream application/json;']];
 
 let browser;
@@ -36,7 +33,7 @@ for (const [name, program, startProxy] of [
         const page = await context.newPage();
         // Whatever the server has for a page: browsers look at where it comes from, too.
         await page.goto(`${proxy.url}/pid`);
-        await page.evaluate(script);
+        await page.evaluate(client);
         const found = await within(page.evaluate(async transport => {
           const connection = new signalR.HubConnectionBuilder().withUrl('/testhub', signalR.HttpTransportType[transport]).configureLogging(signalR.LogLevel.None).build();
           const messages = [];

@@ -4,12 +4,12 @@ import { spawn } from 'node:child_process';
 import { after, before, describe, test } from 'node:test';
 import { DefaultHttpClient, HttpTransportType, JsonHubProtocol, MessageType, NullLogger } from '@microsoft/signalr';
 import { build, freePort, startServer } from '../server.mjs';
-import { newClient, until, within } from '../node/client.mjs';
+import { json, newClient, until, within } from '../node/client.mjs';
 import { startNginx } from './proxies.mjs';
 import { everyWayThrough, overHTTP1, overHTTP2, pageGets, poll, readEvents, upgrade } from './suite.mjs';
 
 const { WebSockets, ServerSentEvents, LongPolling } = HttpTransportType;
-const json = transport => ({ protocol: () => new JsonHubProtocol(), options: { transport } });
+const over = transport => ({ ...json, options: { transport } });
 const hostLine = 'proxy_set_header Host $http_host;';
 const lastLine = 'client_max_body_size 16m;';
 const timeout = value => ['proxy_read_timeout 100s;', `proxy_read_timeout ${value};`];
@@ -122,7 +122,7 @@ describe('silence', () => {
   test('polls that end before nginx gives up', async t => {
     const { url } = await behindNginx(t, ['-poll-timeout', '300ms'], { tls: false, changes: [timeout('10s')] });
     const httpClient = new Counting();
-    const client = newClient(t, json(LongPolling), `${url}/testhub`, { httpClient });
+    const client = newClient(t, over(LongPolling), `${url}/testhub`, { httpClient });
     await client.start();
     await until(() => httpClient.idle > 5, 'polls without anything');
     assert.equal(await client.invoke('Echo', 'still here'), 'still here');
@@ -134,7 +134,7 @@ describe('silence', () => {
 
   test('polls for which nginx does not wait', async t => {
     const { url } = await behindNginx(t, [], { tls: false, changes: [impatient] });
-    const client = newClient(t, json(LongPolling), `${url}/testhub`);
+    const client = newClient(t, over(LongPolling), `${url}/testhub`);
     await client.start();
     const [error] = await client.closes.take(1);
     assert.match(`${error}`, /504|Gateway Time-out/);
@@ -150,7 +150,7 @@ describe('silence', () => {
         pings += messages.filter(({ type }) => type === MessageType.Ping).length;
         return messages;
       };
-      const client = newClient(t, json(transport), `${url}/testhub`, { protocol });
+      const client = newClient(t, over(transport), `${url}/testhub`, { protocol });
       client.connection.keepAliveIntervalInMilliseconds = 600_000; // the client is silent
       const started = performance.now();
       await client.start();
@@ -162,7 +162,7 @@ describe('silence', () => {
 
     test(`${name} with pings after nginx has given up`, async t => {
       const { url } = await behindNginx(t, [], { tls: false, changes: [impatient] });
-      const client = newClient(t, json(transport), `${url}/testhub`);
+      const client = newClient(t, over(transport), `${url}/testhub`);
       await client.start();
       await within(client.closes.next(), 'the end');
     });

@@ -5,9 +5,9 @@ import http2 from 'node:http2';
 import https from 'node:https';
 import { after, before, describe, test } from 'node:test';
 import { createGunzip } from 'node:zlib';
-import { JsonHubProtocol, Subject } from '@microsoft/signalr';
+import { Subject } from '@microsoft/signalr';
 import { startServer } from '../server.mjs';
-import { connect, fateOf, idsOf, newClient, overEveryWay, within } from '../node/client.mjs';
+import { connect, fateOf, idsOf, json, newClient, overEveryWay, within } from '../node/client.mjs';
 import { certificate } from './proxies.mjs';
 
 // The official client takes no certificate authority. Where it matters that a certificate is checked, the tests do it themselves.
@@ -82,7 +82,7 @@ export function everyWayThrough(name, startProxy) {
 
 /** Fails unless a client that starts as a page of origin does gets this transport. */
 export async function pageGets(t, url, origin, transport, options = {}) {
-  const client = newClient(t, { protocol: () => new JsonHubProtocol(), options: {} }, url, { headers: { Origin: origin }, ...options });
+  const client = newClient(t, json, url, { headers: { Origin: origin }, ...options });
   await client.start();
   assert.equal(await client.invoke('GetActiveTransportName'), transport);
 }
