@@ -10,7 +10,7 @@ import { tmpdir } from 'node:os';
 import { basename, join, resolve } from 'node:path';
 import { killAll, run } from './runner/command.mjs';
 import { Display } from './runner/display.mjs';
-import { runGo, whyNoRaceDetector } from './runner/go.mjs';
+import { go, runGo, whyNoRaceDetector } from './runner/go.mjs';
 import { runJava, whyNoJava } from './runner/java.mjs';
 import { runFiles } from './runner/node.mjs';
 
@@ -32,7 +32,10 @@ function without(what, why) {
 const chosen = new Map();
 for (const argument of process.argv.length > 2 ? process.argv.slice(2) : ['clients']) {
   const [name, part] = argument.split('/');
-  if (![...clients, 'go', 'clients'].includes(name) || (part && ['go', 'clients'].includes(name))) throw new Error(`there is no suite ${argument}`);
+  if (![...clients, 'go', 'clients'].includes(name) || (part && ['go', 'clients'].includes(name))) {
+    console.error(`There is no suite ${argument}: there are go, clients, ${clients.join(', ')}, and files of those, such as node/users.`);
+    process.exit(2);
+  }
   for (const suite of name === 'clients' ? clients : [name]) chosen.set(suite, [...(chosen.get(suite) ?? []), ...(part ? [basename(part).replace(/(\.test\.mjs|\.java)$/, '')] : [])]);
 }
 
@@ -70,7 +73,21 @@ async function prepareClients() {
   }
   process.env.TROUPE_BIN = mkdtempSync(join(tmpdir(), 'troupe-'));
   process.on('exit', () => rmSync(process.env.TROUPE_BIN, { recursive: true, force: true }));
-  const { build, startServer } = await import('./server.mjs');
+  const { binaryOf, startServer } = await import('./server.mjs');
+
+  /** Builds the programs that clients call, if that is not done yet. */
+  const built = async suite => {
+    for (const program of reference ? [] : ['conformance/testserver', 'cmd/demo'].filter(program => !existsSync(binaryOf(program)))) {
+      suite.begins(`go build ${program}`);
+      const { status, output } = await run(go, ['build', '-o', binaryOf(program), `./${program}`], { cwd: root });
+      suite.ends(`go build ${program}`);
+      if (status !== 0) {
+        suite.fail(`${program} does not build`, output);
+        return false;
+      }
+    }
+    return true;
+  };
 
   /** A suite of files, of those that keep lets pass. */
   const files = (title, directory, keep = () => true) => {
@@ -79,8 +96,7 @@ async function prepareClients() {
     const names = readdirSync(join(here, directory)).filter(name => name.endsWith('.test.mjs') && (!only.length || only.includes(name.replace('.test.mjs', ''))) && keep(name));
     if (names.length) {
       suites.push([title, async suite => {
-        if (!reference) for (const program of ['conformance/testserver', 'cmd/demo']) build(program);
-        await runFiles(suite, names.map(name => join(directory, name)), here);
+        if (await built(suite)) await runFiles(suite, names.map(name => join(directory, name)), here);
       }]);
     }
   };
@@ -114,6 +130,7 @@ async function prepareClients() {
     if (whyNot) without('java', whyNot);
     else {
       suites.push(['Java client', async suite => {
+        if (!(await built(suite))) return;
         const server = await startServer();
         await runJava(suite, join(here, 'java'), server.url, chosen.get('java'));
         await server.stop();

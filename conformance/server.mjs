@@ -14,9 +14,12 @@ const shared = process.env.TROUPE_BIN;
 const directory = shared ?? mkdtempSync(join(tmpdir(), 'troupe-'));
 if (!shared) process.on('exit', () => rmSync(directory, { recursive: true, force: true }));
 
-/** Builds a program of this repository, once, and returns where it lies. */
+/** Where a program of this repository lies when it is built. */
+export const binaryOf = program => join(directory, program.replaceAll('/', '-') + (process.platform === 'win32' ? '.exe' : ''));
+
+/** Builds a program, unless that is done, and returns where it lies. */
 export function build(program) {
-  const binary = join(directory, program.replaceAll('/', '-') + (process.platform === 'win32' ? '.exe' : ''));
+  const binary = binaryOf(program);
   if (!existsSync(binary)) {
     const { status } = spawnSync('go', ['build', '-o', binary, `./${program}`], { cwd: root, stdio: 'inherit' });
     if (status !== 0) throw new Error(`${program} does not build`);
@@ -43,6 +46,7 @@ export const reference = Boolean(process.env.TROUPE_REFERENCE);
 
 const children = new Set();
 process.on('exit', () => children.forEach(child => child.kill('SIGKILL')));
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1)); // so that there is an 'exit'
 
 /** Starts a program and waits until it accepts connections at port. */
 export async function start(binary, args, port, options = {}) {

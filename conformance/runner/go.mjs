@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { run } from './command.mjs';
 import { duration } from './display.mjs';
 
-const go = process.env.GO || 'go';
+export const go = process.env.GO || 'go';
 const ask = (args, cwd) => spawnSync(go, args, { cwd, encoding: 'utf8' }).stdout?.trim() ?? '';
 
 /** Why there is no race detector, if there is none: it needs a C compiler. */

@@ -68,5 +68,5 @@ export async function runJava(suite, project, url, only = []) {
   // Maven tells everything about all that has failed; the reports tell the names.
   if (status === 0) return;
   if (!failed.length) suite.fail('Maven', output);
-  else failed.forEach((name, i) => suite.fail(name, i ? 'see above' : output));
+  else failed.forEach((name, i) => suite.fail(name, i ? 'see above' : output.replace(/\x1b\[[0-9;]*m/g, '').trim()));
 }
