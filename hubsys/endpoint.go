@@ -23,7 +23,7 @@ var _ transport.Acceptor = (*endpoint)(nil)
 
 // Authenticate is part of transport.Acceptor.
 func (e *endpoint) Authenticate(r *http.Request) (transport.Identity, error) {
-	principal := &Principal{}
+	principal := anonymous
 	if e.authenticate != nil {
 		var panicked *PanicError
 		switch p, err := e.callAuthenticate(r); {
@@ -40,6 +40,9 @@ func (e *endpoint) Authenticate(r *http.Request) (transport.Identity, error) {
 	}
 	return transport.Identity{UserID: principal.UserID, Value: principal}, nil
 }
+
+// anonymous is shared by all connections without a principal of their own.
+var anonymous = &Principal{}
 
 func (e *endpoint) callAuthenticate(r *http.Request) (p *Principal, err error) {
 	defer func() {
