@@ -100,7 +100,7 @@ func TestSlowClientDelaysSendersByHoldTimeInTotal(t *testing.T) {
 		e.open("c", "")
 		c := e.open("a", "", linktest.Full)
 		start := time.Now()
-		for i := 0; !c.conn.ending.Load(); i++ {
+		for i := 0; !c.conn.isClosing.Load(); i++ {
 			require.Less(t, i, 1000)
 			e.send(&Audience{}, "x", strings.Repeat("x", 1<<10))
 			e.settle()
@@ -127,7 +127,7 @@ func TestHoldTimeIsRestoredByEmptyOutbox(t *testing.T) {
 			require.Zero(t, pendingBytes(c))
 			c.socket.Change(func() { c.socket.Room = 0 })
 		}
-		assert.False(t, c.conn.ending.Load())
+		assert.False(t, c.conn.isClosing.Load())
 	})
 }
 
@@ -163,7 +163,7 @@ func TestSlowMajorityIsNotDisconnected(t *testing.T) {
 			close(stop)
 			e.sleep(10 * time.Millisecond)
 			for _, c := range all {
-				assert.False(t, c.conn.ending.Load())
+				assert.False(t, c.conn.isClosing.Load())
 				c.socket.Change(func() { c.socket.Taken = nil })
 			}
 			assert.Greater(t, sends*len(payload)*clients, 15*link, "the link is utilized")
@@ -186,7 +186,7 @@ func TestSlowClientDoesNotThrottleSenders(t *testing.T) {
 			e.send(&Audience{}, "x", payload)
 		}
 		assert.Less(t, time.Since(start), 2*outbox.HoldTime)
-		assert.True(t, slow.conn.ending.Load())
+		assert.True(t, slow.conn.isClosing.Load())
 	})
 }
 
@@ -211,7 +211,7 @@ func TestLargeResultDoesNotMakeClientSlow(t *testing.T) {
 			e.send(&Audience{}, "tick", 1)
 		}
 		assert.Equal(t, 20*second, time.Since(start), "broadcasts are not delayed")
-		require.False(t, c.conn.ending.Load())
+		require.False(t, c.conn.isClosing.Load())
 		e.settle()
 		assert.Equal(t, 1+20, len(c.messages()))
 	})
@@ -222,7 +222,7 @@ func TestSendsWithEndedContextsRespectLimit(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		c := e.open("a", "", linktest.Full)
 		most := 0
-		for i := 0; !c.conn.ending.Load(); i++ {
+		for i := 0; !c.conn.isClosing.Load(); i++ {
 			require.Less(t, i, 1000)
 			ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
 			require.NoError(t, e.hub.Send(ctx, &Audience{}, "x", []any{strings.Repeat("x", 1<<10)}))
@@ -246,7 +246,7 @@ func TestDirectSendsWithEndedContextsAreBounded(t *testing.T) {
 				to := &Audience{Kind: Connections, Names: []string{"a"}}
 				var err error
 				if ask {
-					err = e.hub.Ask(ctx, to, "x", []any{text}, nil)
+					err = e.hub.Invoke(ctx, to, "x", []any{text}, nil)
 				} else {
 					err = e.hub.Send(ctx, to, "x", []any{text})
 				}
@@ -329,15 +329,15 @@ func TestConcurrentSendersMayExceedLimit(t *testing.T) {
 			require.Greater(t, limited, e.settings.OutboxLimit)
 			send(1)
 			e.sleep(100 * time.Millisecond)
-			require.False(t, c.conn.ending.Load())
+			require.False(t, c.conn.isClosing.Load())
 			if far {
 				send(12)
 				e.sleep(100 * time.Millisecond)
-				assert.True(t, c.conn.ending.Load())
+				assert.True(t, c.conn.isClosing.Load())
 				return
 			}
 			e.sleep(20 * second)
-			assert.False(t, c.conn.ending.Load())
+			assert.False(t, c.conn.isClosing.Load())
 			assert.Len(t, without(c.messages(), ping), 9)
 		})
 	}

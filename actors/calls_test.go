@@ -266,7 +266,7 @@ func TestControlMessagesOvertakeWaitingCalls(t *testing.T) {
 		assert.Equal(t, []string{failure("1", ErrCanceled.Error()), failure("2", ErrCanceled.Error())}, c.messages())
 		c.send(call("3", "wait"), `{"type":7}`)
 		e.settle()
-		assert.True(t, c.conn.ending.Load())
+		assert.True(t, c.conn.isClosing.Load())
 	})
 }
 

@@ -16,8 +16,8 @@ func (c *Connection) start() {
 	}
 }
 
-// pass lets the next call begin, because k waits for something outside or has returned its stream. With yield, k releases its slot early.
-func (c *Connection) pass(k *Call, yield bool) {
+// passTurn lets the next call begin, because k waits for something outside or has returned its stream. With yield, k releases its slot early.
+func (c *Connection) passTurn(k *Call, yield bool) {
 	q := &c.calls
 	q.mu.Lock()
 	if q.turn == k {
@@ -35,7 +35,7 @@ func (c *Connection) pass(k *Call, yield bool) {
 // begin.
 func (k *Call) beforeWait() {
 	k.conn.out.Schedule()
-	k.conn.pass(k, false)
+	k.conn.passTurn(k, false)
 }
 
 // lateTick schedules replies, and passes the turn on if the call that has it seems to wait.

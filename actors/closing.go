@@ -32,8 +32,8 @@ type closeReason struct {
 	cut            bool // nothing is sent any more
 }
 
-// ending is what is known of the end of a connection.
-type ending struct {
+// closingState is what is known of the end of a connection.
+type closingState struct {
 	cause error
 	last  *outbox.Packet // the last message to the client
 }
@@ -84,14 +84,14 @@ func (c *Connection) close(cause error, reason closeReason) {
 	case reason.cut:
 		c.abandon()
 	case reason.drop:
-		c.out.Seal(c.end.last)
+		c.out.Seal(c.closing.last)
 	}
 }
 
 func (c *Connection) beginClose(cause error, reason closeReason) {
 	greeted := c.state != handshaking
 	if c.state == failing {
-		cause = c.end.cause // the first one
+		cause = c.closing.cause // the first one
 	}
 	if cause != nil {
 		level := slog.LevelInfo
@@ -100,15 +100,15 @@ func (c *Connection) beginClose(cause error, reason closeReason) {
 		}
 		c.hub.sys.logClosing(level, c, cause)
 	}
-	c.end = &ending{cause: cause}
+	c.closing = &closingState{cause: cause}
 	c.enter(draining)
-	c.markEnding()
+	c.markClosing()
 	c.calls.end(c.hub.sys.closeCause())
 	switch {
 	case !greeted && reason.text != "":
-		c.end.last = outbox.NewPacket(hubproto.AppendHandshakeResponse(outbox.Buffer(64), reason.text), wsframe.Text, false)
+		c.closing.last = outbox.NewPacket(hubproto.AppendHandshakeResponse(outbox.Buffer(64), reason.text), wsframe.Text, false)
 	case greeted && reason.message:
-		c.end.last = c.closePacket(reason)
+		c.closing.last = c.closePacket(reason)
 	}
 }
 
@@ -118,7 +118,7 @@ func (c *Connection) advance(ctx actor.Context) {
 		return
 	}
 	if c.calls.whenIdle(allReturned, c.postCallsIdle) {
-		c.out.Seal(c.end.last)
+		c.out.Seal(c.closing.last)
 	}
 	if c.state == draining {
 		if !c.calls.whenIdle(allBegun, c.postCallsIdle) {
@@ -146,7 +146,7 @@ func (c *Connection) isDone() bool { return c.state == closed && c.readEnded && 
 func (c *Connection) onReadEnd(m *readEnd) {
 	c.readEnded = true
 	c.close(m.err, closeReason{})
-	c.out.Seal(c.end.last) // the client waits for its close to be answered
+	c.out.Seal(c.closing.last) // the client waits for its close to be answered
 }
 
 func (c *Connection) onLeaveRequest(m *leaveRequest) {
@@ -160,7 +160,7 @@ func (c *Connection) onLeaveRequest(m *leaveRequest) {
 // onClosingTick ends contexts when DisconnectGrace is over, and a while later stops waiting for calls that ignore that.
 func (c *Connection) onClosingTick(m *closingTick) {
 	if m.elapsed > c.settings.CloseTimeout {
-		c.out.Seal(c.end.last) // without the answers that are still due
+		c.out.Seal(c.closing.last) // without the answers that are still due
 	}
 	grace := c.settings.DisconnectGrace
 	if grace < 0 || m.elapsed <= grace {
@@ -198,9 +198,9 @@ func (c *Connection) closePacket(reason closeReason) (p *outbox.Packet) {
 	return outbox.NewPacket(c.Protocol().Append(outbox.Buffer(64), &m), opcodeOf(c.Protocol()), false)
 }
 
-// markEnding says that the connection has begun to close.
-func (c *Connection) markEnding() {
-	c.ending.Store(true)
+// markClosing says that the connection has begun to close.
+func (c *Connection) markClosing() {
+	c.isClosing.Store(true)
 	c.closeDone()
 }
 
@@ -229,7 +229,7 @@ func (c *Connection) leaveAll() {
 func (c *Connection) Abort() {
 	reason := closeReason{message: true, drop: true}
 	c.out.Seal(c.closePacket(reason))
-	c.markEnding()
+	c.markClosing()
 	c.calls.abort(c.hub.sys.closeCause())
 	c.post(&closeRequest{reason: reason})
 }
@@ -263,7 +263,7 @@ var _ outbox.Owner = (*boxOwner)(nil)
 // Overflowed is part of outbox.Owner.
 func (o *boxOwner) Overflowed() {
 	c := (*Connection)(o)
-	c.markEnding()
+	c.markClosing()
 	c.calls.abort(c.hub.sys.closeCause())
 	c.post(&closeRequest{cause: c.tooSlow(), reason: closeReason{drop: true, cut: true}})
 }

@@ -36,7 +36,7 @@ type Connection struct {
 	accepted   bool // OnConnected has succeeded: OnDisconnected is still to be run
 	readEnded  bool
 	lifetime   *Call   // OnConnected or OnDisconnected, while it runs
-	end        *ending // set when it fails or begins to close
+	closing    *closingState // set when it fails or begins to close
 	groups     map[string]struct{}
 	panickedAt time.Duration
 
@@ -45,7 +45,7 @@ type Connection struct {
 	in      input
 	calls   runQueue
 
-	ending atomic.Bool                   // the connection has begun to close
+	isClosing atomic.Bool                   // the connection has begun to close
 	done   atomic.Pointer[chan struct{}] // the same as a channel, made when somebody needs it
 
 	// What the heartbeat looks at.
@@ -111,7 +111,7 @@ func (c *Connection) Done() <-chan struct{} {
 	if !c.done.CompareAndSwap(nil, &done) {
 		return *c.done.Load()
 	}
-	if c.ending.Load() { // it may have begun after done was loaded
+	if c.isClosing.Load() { // it may have begun after done was loaded
 		c.closeDone()
 	}
 	return done
@@ -149,7 +149,7 @@ func (c *Connection) Receive(ctx actor.Context) {
 		c.close(m.cause, m.reason)
 	case *callsIdle:
 		if c.state == failing {
-			c.fail(c.end.cause)
+			c.fail(c.closing.cause)
 		}
 	case *stopCalls:
 		c.onStopCalls(m)
@@ -189,7 +189,7 @@ func (c *Connection) onBatch(b *batch) {
 	}
 	if b.err != nil && c.state == open {
 		c.enter(failing)
-		c.end = &ending{cause: b.err}
+		c.closing = &closingState{cause: b.err}
 		if c.calls.whenIdle(slotsFree, c.postCallsIdle) {
 			c.postCallsIdle()
 		}

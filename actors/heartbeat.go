@@ -114,7 +114,7 @@ func (c *Connection) checkProgress(d millis, polls bool) {
 		late = p.Sealed && b.pause.exceeds(awayLimit)
 	}
 	if late || p.Sealed && p.Full { // the rest will not be taken in time
-		c.markEnding() // a reader that waits sees the end
+		c.markClosing() // a reader that waits sees the end
 		c.out.Cut()
 		if b.sealed.exceeds(2 * c.settings.CloseTimeout) { // a net.Conn of the application, whose Close does not end its Read
 			c.out.Abandon()

@@ -311,9 +311,9 @@ func TestClientTimeoutDuringCall(t *testing.T) {
 		for i := range 7 { // 56 s; calls continue for 30 s after the connection has ended
 			e.sleep(8 * second)
 			pings.send(ping)
-			assert.Equal(t, i > 0, stops.conn.ending.Load())
+			assert.Equal(t, i > 0, stops.conn.isClosing.Load())
 		}
-		assert.False(t, pings.conn.ending.Load())
+		assert.False(t, pings.conn.isClosing.Load())
 		assert.True(t, stops.socket.IsFinished())
 		assert.Contains(t, e.handler.events(), "disconnected stops: "+ErrClientTimeout.Error())
 		pings.send(cancel("1"))

@@ -274,7 +274,7 @@ func quotedItems(items ...any) (all []string) {
 	return all
 }
 
-// askResult is the result of Hub.Ask on another goroutine.
+// askResult is the result of Hub.Invoke on another goroutine.
 type askResult struct {
 	done  chan struct{}
 	value string
@@ -290,7 +290,7 @@ func (a *askResult) isDone() bool {
 	}
 }
 
-// askAsync calls Hub.Ask on another goroutine.
+// askAsync calls Hub.Invoke on another goroutine.
 func (e *env) askAsync(ctx context.Context, to *Audience, args ...any) *askResult {
 	a := &askResult{done: make(chan struct{})}
 	go func() {
@@ -304,7 +304,7 @@ func (e *env) askAsync(ctx context.Context, to *Audience, args ...any) *askResul
 }
 
 func (e *env) ask(ctx context.Context, to *Audience, args ...any) (value string, err error) {
-	err = e.hub.Ask(ctx, to, "question", args, func(_ hubproto.Protocol, b []byte) error {
+	err = e.hub.Invoke(ctx, to, "question", args, func(_ hubproto.Protocol, b []byte) error {
 		value = string(b)
 		if value == `"misfit"` {
 			return errors.New("misfit")
@@ -324,7 +324,7 @@ func (e *env) addAskMethod() {
 	}
 }
 
-// requireNoPendingAsks checks that no Ask is pending.
+// requireNoPendingAsks checks that no Invoke is pending.
 func (e *env) requireNoPendingAsks(t require.TestingT) {
 	e.hub.results.mu.Lock()
 	defer e.hub.results.mu.Unlock()

@@ -83,7 +83,7 @@ func streamItem(id string, value any) string {
 	return fmt.Sprintf(`{"type":2,"invocationId":%q,"item":%v}`, id, value)
 }
 
-// askInvocation returns the invocation that a client receives for an Ask.
+// askInvocation returns the invocation that a client receives for an Invoke.
 func askInvocation(id string) string {
 	return fmt.Sprintf(`{"type":1,"invocationId":%q,"target":"question","arguments":[]}`, id)
 }

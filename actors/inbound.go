@@ -68,7 +68,7 @@ func (c *Connection) commit(n int, inline bool) (taken bool) {
 	p := in.piece
 	in.piece = nil
 	p.buf = p.buf[:len(p.buf)+n]
-	if in.failed || c.ending.Load() {
+	if in.failed || c.isClosing.Load() {
 		in.partial = nil
 		p.recycle()
 		return in.failed // input behind an error is taken and ignored; input behind the end is not taken

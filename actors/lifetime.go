@@ -34,7 +34,7 @@ func (k *Call) work() {
 		}
 	}()
 	if k.event == disconnected {
-		k.conn.hub.handler.Disconnected(k, k.conn.end.cause)
+		k.conn.hub.handler.Disconnected(k, k.conn.closing.cause)
 		ended.err, returned = nil, true
 		return
 	}

@@ -45,7 +45,7 @@ func (e *goneError) Error() string {
 
 func (e *goneError) Is(target error) bool { return target == ErrGone }
 
-// Errors of Ask.
+// Errors of Hub.Invoke.
 var (
 	ErrGone        = errors.New("hubsys: the connection is gone")
 	ErrUnanswered  = errors.New("Invocation canceled by the server.")
@@ -53,12 +53,12 @@ var (
 	ErrNoResult    = errors.New("hubsys: the client has answered without a result")
 )
 
-// Ask calls a method of one client, and passes the result to bind. The slot of the hub method that asks, if one does, is free from then on, so
+// Invoke calls a method of one client, and passes the result to bind. The slot of the hub method that waits, if one does, is free from then on, so
 // that its client can call the hub before it answers.
 //
 // The errors are a *ClientError if the client's method has failed; ErrGone; ErrUnanswered, wrapping the cause of ctx, if that ended first;
 // ErrNoResult; ErrInboundFull; those of Send; and those of bind.
-func (h *Hub) Ask(ctx context.Context, to *Audience, target string, args []any, bind func(p hubproto.Protocol, value []byte) error) error {
+func (h *Hub) Invoke(ctx context.Context, to *Audience, target string, args []any, bind func(p hubproto.Protocol, value []byte) error) error {
 	if h.sys.stopped.Load() {
 		return ErrShutdown
 	}
@@ -69,7 +69,7 @@ func (h *Hub) Ask(ctx context.Context, to *Audience, target string, args []any, 
 			return &goneError{id: to.Names[0]}
 		}
 	}
-	if c.ending.Load() {
+	if c.isClosing.Load() {
 		return &goneError{id: c.id, existed: true}
 	}
 	if ctx.Err() != nil {
@@ -85,7 +85,7 @@ func (h *Hub) Ask(ctx context.Context, to *Audience, target string, args []any, 
 	k := CallOf(ctx)
 	if k != nil {
 		k.conn.out.Schedule() // what its worker has left unwritten shall not wait as well
-		k.conn.pass(k, true)
+		k.conn.passTurn(k, true)
 	}
 	answers := c.in.awaitAnswer()
 	defer c.in.answerDone(answers)
@@ -103,7 +103,7 @@ func (h *Hub) Ask(ctx context.Context, to *Audience, target string, args []any, 
 	switch {
 	case h.results.remove(id) == nil: // the answer came before
 		return r.take(<-r.answer, bind)
-	case c.ending.Load():
+	case c.isClosing.Load():
 		return &goneError{id: c.id, existed: true}
 	case ctx.Err() != nil:
 		return fmt.Errorf("%w (%w)", ErrUnanswered, context.Cause(ctx))

@@ -12,7 +12,7 @@ import (
 	"github.com/troupe-go/troupe/internal/linktest"
 )
 
-// While an Ask is pending, the reader does not wait for budget, because the answer may follow.
+// While an Invoke is pending, the reader does not wait for budget, because the answer may follow.
 func TestAnswerIsReadBeyondSpentBudget(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.settings.InboundLimit = 2*smallMessageCharge + 100
@@ -41,7 +41,7 @@ func TestAnswerIsReadBeyondSpentBudget(t *testing.T) {
 	})
 }
 
-// An Ask fails if more than twice the budget arrives before the answer. The connection stays open.
+// An Invoke fails if more than twice the budget arrives before the answer. The connection stays open.
 func TestAskFailsAtTwiceTheBudget(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.settings.InboundLimit = 2*smallMessageCharge + 100
@@ -79,7 +79,7 @@ func TestAskFailsAtTwiceTheBudget(t *testing.T) {
 	})
 }
 
-// The reader does not wait for a full upload either while an Ask is pending.
+// The reader does not wait for a full upload either while an Invoke is pending.
 func TestAnswerIsReadBeyondFullUpload(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		rec, _ := e.addTakeMethods()

@@ -13,7 +13,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// The client calls hub methods before it answers an Ask.
+// The client calls hub methods before it answers an Invoke.
 func TestClientCallsHubBeforeItAnswers(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.addAskMethod()
@@ -90,7 +90,7 @@ func TestSlotIsLentOnce(t *testing.T) {
 	})
 }
 
-// An Ask outside a call, or of a goroutine that outlives its call, lends no slot.
+// An Invoke outside a call, or of a goroutine that outlives its call, lends no slot.
 func TestAskWithoutSlotLendsNone(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		var late *askResult
@@ -222,7 +222,7 @@ func TestSlotModel(t *testing.T) {
 			control := newCallControl(e)
 			work := e.handler.methods["work"]
 			var mu sync.Mutex
-			askIDs := map[string]string{} // by call: the id of its pending Ask
+			askIDs := map[string]string{} // by call: the id of its pending Invoke
 			release := map[string]chan struct{}{}
 			e.handler.methods["ask"] = func(k *Call, args string) (any, error) {
 				id := string(k.ID())

@@ -68,13 +68,13 @@ func TestAnswer(t *testing.T) {
 	}
 }
 
-// A panic while the answer is bound occurs in Ask, and no resources are leaked.
+// A panic while the answer is bound occurs in Invoke, and no resources are leaked.
 func TestAnswerWhoseBindPanics(t *testing.T) {
 	for name, fail := range map[string]func(){"panic": func() { panic("oh") }, "goexit": runtime.Goexit} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, e *env) {
 				e.handler.methods["ask"] = func(k *Call, _ string) (any, error) {
-					return nil, e.hub.Ask(k, toConnection("a"), "question", nil, func(hubproto.Protocol, []byte) error { fail(); return nil })
+					return nil, e.hub.Invoke(k, toConnection("a"), "question", nil, func(hubproto.Protocol, []byte) error { fail(); return nil })
 				}
 				c := e.open("a", "")
 				c.send(call("1", "ask"), call("2", "echo"))
@@ -89,7 +89,7 @@ func TestAnswerWhoseBindPanics(t *testing.T) {
 	}
 }
 
-// Ask returns an error for arguments that cannot be encoded, before it waits.
+// Invoke returns an error for arguments that cannot be encoded, before it waits.
 func TestAskWithArgumentsThatCannotBeEncoded(t *testing.T) {
 	for name, arg := range map[string]any{"panic": marshalHook(func() { panic("oh") }), "error": func() {}} {
 		t.Run(name, func(t *testing.T) {
@@ -132,7 +132,7 @@ func TestAskErrors(t *testing.T) {
 		c := e.open("a", "")
 		other, err := e.sys.NewHub("other", e.handler, e.hub.protocols)
 		require.NoError(t, err)
-		err = other.Ask(t.Context(), toConnection("a"), "question", nil, nil)
+		err = other.Invoke(t.Context(), toConnection("a"), "question", nil, nil)
 		assert.Equal(t, &goneError{id: "a"}, err, "it is a connection of another hub")
 		assert.Empty(t, c.messages())
 
@@ -180,7 +180,7 @@ func TestAnswerBelongsToHub(t *testing.T) {
 	})
 }
 
-// A connection that answers an Ask to another connection is closed. The connection that was asked can still answer.
+// A connection that answers an Invoke to another connection is closed. The connection that was asked can still answer.
 func TestAnswerFromAnotherConnectionIsRefused(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		c, d := e.open("a", ""), e.open("d", "")
@@ -204,7 +204,7 @@ func TestAnswerFromAnotherConnectionIsRefused(t *testing.T) {
 	})
 }
 
-// If an upload and a pending Ask have the same id, messages with it belong to the upload.
+// If an upload and a pending Invoke have the same id, messages with it belong to the upload.
 func TestUploadTakesPrecedenceOverAskWithSameID(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		rec, _ := e.addTakeMethods()
@@ -367,7 +367,7 @@ func TestAskInLifetimeEvents(t *testing.T) {
 	})
 }
 
-// An unreadable message closes the connection although an Ask is pending. Nothing more is read.
+// An unreadable message closes the connection although an Invoke is pending. Nothing more is read.
 func TestProtocolErrorWhileAskIsPending(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.addAskMethod()

@@ -293,7 +293,7 @@ func TestShutdownFromGoroutineOfEndedCall(t *testing.T) {
 	require.Eventually(t, func() bool { return e.sys.workers.busy.Get() == 1 && busy.conn.calls.isOpen() }, 5*second, time.Millisecond)
 	c.sendHandshake("json")
 	c.send(call("1", "shutdown"))
-	require.Eventually(t, func() bool { return busy.conn.ending.Load() && c.socket.IsFinished() }, 5*second, time.Millisecond)
+	require.Eventually(t, func() bool { return busy.conn.isClosing.Load() && c.socket.IsFinished() }, 5*second, time.Millisecond)
 	assert.Never(t, func() bool { return len(result) > 0 }, 50*time.Millisecond, time.Millisecond)
 	open()
 	requireReturns(t, func() { assert.NoError(t, <-result) })

@@ -12,7 +12,7 @@ func (k *Call) OverLimit() bool { return k.overLimit }
 // StartStream says that the method has returned a stream, whose items follow. The client's next call may begin.
 func (k *Call) StartStream() {
 	k.streaming = true
-	k.conn.pass(k, false)
+	k.conn.passTurn(k, false)
 }
 
 // IsStreaming reports whether StartStream was called.

@@ -101,7 +101,7 @@ func (s *connectionSupervisor) Receive(ctx actor.Context) {
 	s.next = m.conn
 	if _, err := ctx.SpawnNamed(s.props, m.conn.id); err != nil {
 		s.sys.log.Error("a connection could not become an actor", "connection", m.conn.id, "error", err)
-		m.conn.markEnding()
+		m.conn.markClosing()
 		m.conn.abandon()
 		m.conn.mailbox.close()
 		s.remove(m.conn)

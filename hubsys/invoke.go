@@ -20,7 +20,7 @@ import (
 // [ErrInboundFull]; or like [Receiver].Send.
 func Invoke[T any](ctx context.Context, client Client, method string, args ...any) (T, error) {
 	var result T
-	err := client.hub.Ask(ctx, &client.to, method, args, func(p hubproto.Protocol, value []byte) (err error) {
+	err := client.hub.Invoke(ctx, &client.to, method, args, func(p hubproto.Protocol, value []byte) (err error) {
 		defer func() {
 			if reason := recover(); reason != nil { // code of the application, which decodes
 				err = &PanicError{Value: reason, Stack: debug.Stack()}

@@ -18,28 +18,6 @@ func (q *fetcher) answerPost(w http.ResponseWriter, r *http.Request, status int)
 	plain(w, status, "")
 }
 
-// remove ends a connection at the request of its client, which polls.
-func (e *Endpoint) remove(w http.ResponseWriter, r *http.Request) {
-	reserved, ok := e.known(w, r)
-	if !ok {
-		return
-	}
-	if e.Tokens.transportOf(reserved) != LongPolling {
-		plain(w, http.StatusBadRequest, "Cannot terminate this connection using the DELETE endpoint.")
-		return
-	}
-	if !e.isUser(w, r, reserved) {
-		return
-	}
-	q := e.Tokens.fetcherOf(reserved)
-	if !q.isOpen(r.Context()) {
-		plain(w, http.StatusNotFound, "")
-		return
-	}
-	q.leave()
-	plain(w, http.StatusAccepted, "")
-}
-
-func closing(w http.ResponseWriter) {
+func answerClosing(w http.ResponseWriter) {
 	plain(w, http.StatusServiceUnavailable, "The server is shutting down.")
 }

@@ -182,22 +182,22 @@ func (e *Endpoint) get(w http.ResponseWriter, r *http.Request) {
 // enter returns the connection that a request names, and whether the request has just opened it. If it returns nil, the request has been
 // answered.
 func (e *Endpoint) enter(w http.ResponseWriter, r *http.Request, transport Transports) (q *fetcher, first bool) {
-	reserved, ok := e.known(w, r)
-	if !ok || !e.offers(w, transport) {
+	reserved, ok := e.findConnection(w, r)
+	if !ok || !e.checkOffered(w, transport) {
 		return nil, false
 	}
 	has := e.Tokens.transportOf(reserved)
-	if !isFree(w, has, transport) {
+	if !checkFree(w, has, transport) {
 		return nil, false
 	}
 	if has != 0 { // it polls
-		if !e.isUser(w, r, reserved) {
+		if !e.checkUser(w, r, reserved) {
 			return nil, false
 		}
 		return e.Tokens.fetcherOf(reserved), false
 	}
 	who, ok := e.admit(w, r)
-	if !ok || !e.owns(w, r, reserved, who) {
+	if !ok || !e.checkOwner(w, r, reserved, who) {
 		return nil, false
 	}
 	q = e.Tokens.fetcherOf(reserved)
@@ -206,19 +206,19 @@ func (e *Endpoint) enter(w http.ResponseWriter, r *http.Request, transport Trans
 		if has == transport && transport == LongPolling {
 			return q, false
 		}
-		refuse(w, has, transport)
+		refuseTransport(w, has, transport)
 		return nil, false
 	}
 	q.polls = transport == LongPolling
 	if err := q.open(Opening{ID: reserved.id, Identity: who, Request: r, Transport: transport}); err != nil {
-		closing(w)
+		answerClosing(w)
 		return nil, false
 	}
 	return q, true
 }
 
-// offers refuses a transport that the endpoint does not offer.
-func (e *Endpoint) offers(w http.ResponseWriter, transport Transports) bool {
+// checkOffered refuses a transport that the endpoint does not offer.
+func (e *Endpoint) checkOffered(w http.ResponseWriter, transport Transports) bool {
 	if e.Transports&transport == 0 {
 		plain(w, http.StatusNotFound, transport.String()+" transport not supported by this end point type")
 		return false
@@ -226,17 +226,17 @@ func (e *Endpoint) offers(w http.ResponseWriter, transport Transports) bool {
 	return true
 }
 
-// isFree refuses a request for a second transport. Only polls follow one another.
-func isFree(w http.ResponseWriter, has, wanted Transports) bool {
+// checkFree refuses a request for a second transport. Only polls follow one another.
+func checkFree(w http.ResponseWriter, has, wanted Transports) bool {
 	if has == 0 || has == wanted && wanted == LongPolling {
 		return true
 	}
-	refuse(w, has, wanted)
+	refuseTransport(w, has, wanted)
 	return false
 }
 
-// refuse answers a request for a connection that has a transport already, or that has been removed.
-func refuse(w http.ResponseWriter, has, wanted Transports) {
+// refuseTransport answers a request for a connection that has a transport already, or that has been removed.
+func refuseTransport(w http.ResponseWriter, has, wanted Transports) {
 	switch has {
 	case 0:
 		plain(w, http.StatusNotFound, "")
@@ -256,8 +256,8 @@ func (e *Endpoint) named(r *http.Request) (id string, reserved *reservation) {
 	return id, reserved
 }
 
-// known is named, and answers requests that name no connection.
-func (e *Endpoint) known(w http.ResponseWriter, r *http.Request) (reserved *reservation, ok bool) {
+// findConnection is named, and answers requests that name no connection.
+func (e *Endpoint) findConnection(w http.ResponseWriter, r *http.Request) (reserved *reservation, ok bool) {
 	id, reserved := e.named(r)
 	switch {
 	case id == "":
@@ -271,14 +271,15 @@ func (e *Endpoint) known(w http.ResponseWriter, r *http.Request) (reserved *rese
 
 const unknownConnection = "No Connection with that ID"
 
-// isUser refuses a request that is not made by the user of the connection. Only newer versions of the reference do so
+// checkUser refuses a request that is not made by the user of the connection. Only newer versions of the reference do so
 // (docs/protocol.md, 2.6).
-func (e *Endpoint) isUser(w http.ResponseWriter, r *http.Request, reserved *reservation) bool {
+func (e *Endpoint) checkUser(w http.ResponseWriter, r *http.Request, reserved *reservation) bool {
 	who, ok := e.identify(w, r)
-	return ok && e.owns(w, r, reserved, who)
+	return ok && e.checkOwner(w, r, reserved, who)
 }
 
-func (e *Endpoint) owns(w http.ResponseWriter, r *http.Request, reserved *reservation, who Identity) bool {
+// checkOwner refuses a request that is made by another user than the one of the connection.
+func (e *Endpoint) checkOwner(w http.ResponseWriter, r *http.Request, reserved *reservation, who Identity) bool {
 	if reserved.userID != who.UserID {
 		e.refuse(w, r, http.StatusForbidden, errOtherUser)
 		return false
@@ -291,7 +292,7 @@ var errOtherUser = errors.New("the connection was negotiated by another user tha
 // admit is identify for requests that open a connection.
 func (e *Endpoint) admit(w http.ResponseWriter, r *http.Request) (Identity, bool) {
 	if e.Acceptor.IsClosing() {
-		closing(w)
+		answerClosing(w)
 		return Identity{}, false
 	}
 	return e.identify(w, r)

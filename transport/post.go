@@ -11,7 +11,7 @@ import (
 // What comes behind the end of the connection is refused. The JavaScript client's start() waits for the answer to a ping, and would take a
 // connection that was closed meanwhile for started.
 func (e *Endpoint) post(w http.ResponseWriter, r *http.Request) {
-	reserved, ok := e.known(w, r)
+	reserved, ok := e.findConnection(w, r)
 	if !ok {
 		return
 	}
@@ -19,7 +19,7 @@ func (e *Endpoint) post(w http.ResponseWriter, r *http.Request) {
 		notForWebSockets(w)
 		return
 	}
-	if !e.isUser(w, r, reserved) {
+	if !e.checkUser(w, r, reserved) {
 		return
 	}
 	e.Tokens.fetcherOf(reserved).take(w, r)

@@ -51,7 +51,7 @@ func (e *Endpoint) webSocket(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write([]byte(unknownConnection))
 		return
 	}
-	if !e.offers(w, WebSockets) || reserved != nil && !isFree(w, e.Tokens.transportOf(reserved), WebSockets) {
+	if !e.checkOffered(w, WebSockets) || reserved != nil && !checkFree(w, e.Tokens.transportOf(reserved), WebSockets) {
 		return
 	}
 	if !e.Origins.allows(r) {
@@ -66,11 +66,11 @@ func (e *Endpoint) webSocket(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if reserved != nil {
-		if !e.owns(w, r, reserved, who) {
+		if !e.checkOwner(w, r, reserved, who) {
 			return
 		}
 		if has, ok := e.Tokens.activate(reserved, WebSockets); !ok {
-			refuse(w, has, WebSockets)
+			refuseTransport(w, has, WebSockets)
 			return
 		}
 		id = reserved.id

@@ -306,7 +306,7 @@ func (b *Box) discard() {
 }
 
 // take moves packets to dst, which is empty: one turn's worth, or with all everything. A packet that is larger than a turn is taken alone.
-func (b *Box) take(dst []*Packet, all bool) (t turn) {
+func (b *Box) take(dst []*Packet, all bool) (t taken) {
 	n, messages := 0, 0
 	for n < len(b.queue) && !b.withheld {
 		p := b.queue[n]
@@ -329,8 +329,8 @@ func (b *Box) take(dst []*Packet, all bool) (t turn) {
 	return t
 }
 
-// turn is what has been taken from a box.
-type turn struct {
+// taken is what has been taken from a box.
+type taken struct {
 	packets []*Packet
 	size    int // of the packets, with the room for their headers
 	charge  int // the bytes that are on the counts for them

@@ -46,7 +46,7 @@ func (b *Box) Take(ctx context.Context) (link.Output, error) {
 		fetch.attended.Store(false)
 		return nil, err
 	}
-	out := &output{box: b, fetch: fetch, turn: t, messages: make([][]byte, len(t.packets))}
+	out := &output{box: b, fetch: fetch, taken: t, messages: make([][]byte, len(t.packets))}
 	for i, p := range t.packets {
 		out.messages[i] = p.b[wsframe.Room:]
 	}
@@ -57,7 +57,7 @@ func (b *Box) Take(ctx context.Context) (link.Output, error) {
 var ErrReplaced = errors.New("hubsys: another transport carries the connection now")
 
 // fetch waits for output: for an event stream a turn's worth, for a poll everything.
-func (b *Box) fetch(ctx context.Context, fetch *fetchState) (t turn, err error) {
+func (b *Box) fetch(ctx context.Context, fetch *fetchState) (t taken, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if fetch == b.link.fetch {
@@ -102,7 +102,7 @@ func (b *Box) fetch(ctx context.Context, fetch *fetchState) (t turn, err error) 
 
 // output is what a request has taken, and implements link.Output.
 type output struct {
-	turn
+	taken
 	box      *Box
 	fetch    *fetchState
 	messages [][]byte

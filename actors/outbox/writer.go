@@ -24,7 +24,7 @@ type Writer struct {
 	fanout   bool // a box whose turn is over goes back to the list of fan-outs
 
 	// What has been taken from a box, and the link that it is for.
-	turn
+	taken
 	socket link.Socket
 	pong   []byte
 	last   bool // the link's last frame
@@ -60,7 +60,7 @@ func (w *Writer) take(b *Box) bool {
 		w.pong, l.pong = *l.pong, nil
 	}
 	clear(w.packets)
-	w.turn = b.take(w.packets[:0], false)
+	w.taken = b.take(w.packets[:0], false)
 	if len(w.packets) == 0 && w.pong == nil {
 		if b.phase != sealed {
 			b.state = idle
@@ -175,7 +175,7 @@ func (w *Writer) forgetMerge() {
 // release releases what has been taken.
 func (w *Writer) release() {
 	clear(w.packets)
-	w.turn = turn{packets: w.packets[:0]}
+	w.taken = taken{packets: w.packets[:0]}
 	w.socket, w.pong, w.message, w.part, w.last = nil, nil, nil, 0, false
 }
 
@@ -251,7 +251,7 @@ func (w *Writer) owns(b *Box) bool { return w.socket == b.link.socket }
 // handOver starts a drainer, which owns the box until the socket has taken everything. The packets are not copied: many sockets may be full
 // with the same ones.
 func (w *Writer) handOver(b *Box, unwritten int) {
-	d := &Writer{blocking: true, turn: w.turn, socket: w.socket, pong: w.pong, last: w.last}
+	d := &Writer{blocking: true, taken: w.taken, socket: w.socket, pong: w.pong, last: w.last}
 	d.packets = slices.Clone(w.packets)
 	b.mu.Lock()
 	if w.owns(b) {

@@ -49,7 +49,7 @@ func TestLargeMessagesAreNotMerged(t *testing.T) {
 }
 
 func TestSameMessagesAreMergedOnce(t *testing.T) {
-	w := &Writer{turn: turn{size: 200}}
+	w := &Writer{taken: taken{size: 200}}
 	merge := func(opcode byte, packets ...*Packet) []byte {
 		w.packets = packets
 		return w.merge(opcode)
@@ -73,7 +73,7 @@ func TestOnePacketIsNotCopied(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		for _, size := range []int{0, 200, 100 << 10} {
 			p := note(0, 0, size)
-			w := &Writer{turn: turn{packets: []*Packet{p}, size: len(p.b)}}
+			w := &Writer{taken: taken{packets: []*Packet{p}, size: len(p.b)}}
 			wire := w.merge(wsframe.Text)
 			assert.Same(t, &p.b[len(p.b)-1], &wire[len(wire)-1])
 			for range 3 {
@@ -110,7 +110,7 @@ func TestADrainerDoesNotCopy(t *testing.T) {
 		b, s := e.boxOver(1<<10, func(s *linktest.Socket) { s.BlocksOnly = blocks })
 		p, q := note(0, 0, 0), note(0, 1, 0)
 		all := len(text(0, 0, 0)) + len(text(0, 1, 0))
-		w := &Writer{blocking: true, socket: s, turn: turn{packets: []*Packet{p, q}, size: len(p.b) + len(q.b)}}
+		w := &Writer{blocking: true, socket: s, taken: taken{packets: []*Packet{p, q}, size: len(p.b) + len(q.b)}}
 		w.prepare(&b.Box)
 		if blocks {
 			assert.Len(t, w.message, 2+all)
