@@ -35,7 +35,7 @@ type Connection struct {
 	state      state
 	accepted   bool // OnConnected has succeeded: OnDisconnected is still to be run
 	readEnded  bool
-	lifetime   *Call   // OnConnected or OnDisconnected, while it runs
+	lifetime   *Call         // OnConnected or OnDisconnected, while it runs
 	closing    *closingState // set when it fails or begins to close
 	groups     map[string]struct{}
 	panickedAt time.Duration
@@ -46,7 +46,7 @@ type Connection struct {
 	calls   runQueue
 
 	isClosing atomic.Bool                   // the connection has begun to close
-	done   atomic.Pointer[chan struct{}] // the same as a channel, made when somebody needs it
+	done      atomic.Pointer[chan struct{}] // the same as a channel, made when somebody needs it
 
 	// What the heartbeat looks at.
 	supervisor      *connectionSupervisor
