@@ -11,6 +11,8 @@ import (
 
 const bindText = "Error binding arguments. Make sure that the types of the provided values match the types of the hub method being invoked."
 
+func (jsonProtocol) CountArguments(arguments []byte) int { return splitElements(arguments, nil) }
+
 func (jsonProtocol) BindArguments(arguments []byte, params []reflect.Value) error {
 	var few [8][]byte
 	raw := few[:]
@@ -20,7 +22,7 @@ func (jsonProtocol) BindArguments(arguments []byte, params []reflect.Value) erro
 	n := splitElements(arguments, raw)
 	for i, p := range params[:min(n, len(params))] { // an argument that does not fit is reported before one that is missing
 		if err := bindValue(raw[i], p); err != nil {
-			return &BindError{Text: bindText, Cause: err}
+			return argumentError(i, p, err)
 		}
 	}
 	if n != len(params) {
@@ -41,6 +43,11 @@ func valueError(v reflect.Value, err error) error {
 		return nil
 	}
 	return &BindError{Text: fmt.Sprintf("the value does not fit %s: %v", v.Type(), err), Cause: err}
+}
+
+// argumentError is the error of an argument, counted from 0, that cannot be decoded into p.
+func argumentError(i int, p reflect.Value, err error) error {
+	return &BindError{Text: bindText, Cause: fmt.Errorf("argument %d does not fit %s: %w", i+1, p.Type(), err)}
 }
 
 func countError(provided, expected int) error {
@@ -64,6 +71,9 @@ func bindValue(raw []byte, v reflect.Value) error {
 			v.SetInt(n)
 			return nil
 		}
+	}
+	if done, err := bindProto(raw, v); done {
+		return err
 	}
 	if bytes.Contains(raw, []byte("null")) {
 		if err := checkNulls(raw, v.Type()); err != nil {

@@ -12,11 +12,20 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+
+	"google.golang.org/protobuf/proto"
 )
 
-// appendValue appends v as JSON. It stands in for json.Marshal because that cannot name fields in camel case. depth counts the arrays
-// and objects that the value is nested in.
-func appendValue(dst []byte, v any, depth int) ([]byte, error) {
+// writer writes values as JSON. It stands in for json.Marshal because that cannot name fields in camel case.
+type writer struct {
+	declared bool     // fields without a name in their tag have their declared names
+	funcs    sync.Map // reflect.Type → encodeFunc
+}
+
+var camelWriter, declaredWriter = &writer{}, &writer{declared: true}
+
+// append appends v. depth counts the arrays and objects that the value is nested in.
+func (w *writer) append(dst []byte, v any, depth int) ([]byte, error) {
 	switch v := v.(type) { // the common types, without reflection
 	case nil:
 		return append(dst, "null"...), nil
@@ -34,34 +43,33 @@ func appendValue(dst []byte, v any, depth int) ([]byte, error) {
 		return appendFloat(dst, v, 64)
 	}
 	rv := reflect.ValueOf(v)
-	return encoderOf(rv.Type())(dst, rv, depth)
+	return w.of(rv.Type())(dst, rv, depth)
 }
 
 // An encodeFunc appends a value of one type.
 type encodeFunc func(dst []byte, v reflect.Value, depth int) ([]byte, error)
 
 var (
-	encoders      sync.Map // reflect.Type → encodeFunc
 	marshalerType = reflect.TypeFor[json.Marshaler]()
 	textType      = reflect.TypeFor[encoding.TextMarshaler]()
 	numberType    = reflect.TypeFor[json.Number]()
 )
 
-func encoderOf(t reflect.Type) encodeFunc {
-	if cached, ok := encoders.Load(t); ok {
+func (w *writer) of(t reflect.Type) encodeFunc {
+	if cached, ok := w.funcs.Load(t); ok {
 		return cached.(encodeFunc)
 	}
-	cached, _ := encoders.LoadOrStore(t, newEncoder(t))
+	cached, _ := w.funcs.LoadOrStore(t, w.make(t))
 	return cached.(encodeFunc)
 }
 
-// newEncoder looks into no type except t: the encoders of the types that t holds are looked up when there is a value, so that a type may contain
+// make looks into no type except t: the encoders of the types that t holds are looked up when there is a value, so that a type may contain
 // itself.
-func newEncoder(t reflect.Type) encodeFunc {
+func (w *writer) make(t reflect.Type) encodeFunc {
 	if t.Kind() == reflect.Interface {
-		return kindEncoder(t)
+		return w.kind(t)
 	}
-	return selfWriting(t, encodeMarshaler, kindEncoder)
+	return selfWriting(t, encodeMarshaler, w.kind)
 }
 
 // selfWriting returns the encoder of a type that has a marshaler, and otherwise that of its kind.
@@ -87,9 +95,11 @@ func selfWriting(t reflect.Type, marshaler encodeFunc, kind func(reflect.Type) e
 }
 
 // marshals reports whether a type has a marshaler.
-func marshals(t reflect.Type) bool { return t.Implements(marshalerType) || t.Implements(textType) }
+func marshals(t reflect.Type) bool {
+	return t.Implements(marshalerType) || t.Implements(textType) || isProto(t)
+}
 
-func kindEncoder(t reflect.Type) encodeFunc {
+func (w *writer) kind(t reflect.Type) encodeFunc {
 	switch t.Kind() {
 	case reflect.Bool:
 		return func(dst []byte, v reflect.Value, _ int) ([]byte, error) {
@@ -109,7 +119,7 @@ func kindEncoder(t reflect.Type) encodeFunc {
 		}
 		return func(dst []byte, v reflect.Value, _ int) ([]byte, error) { return appendString(dst, v.String()), nil }
 	case reflect.Pointer, reflect.Interface:
-		return encodePointer
+		return w.pointer
 	case reflect.Slice:
 		if isBytes(t) {
 			return func(dst []byte, v reflect.Value, _ int) ([]byte, error) {
@@ -121,13 +131,13 @@ func kindEncoder(t reflect.Type) encodeFunc {
 				return append(dst, '"'), nil
 			}
 		}
-		return nested(listEncoder(t), true)
+		return nested(w.list(t), true)
 	case reflect.Array:
-		return nested(listEncoder(t), false)
+		return nested(w.list(t), false)
 	case reflect.Map:
-		return nested(mapEncoder(t), true)
+		return nested(w.mapping(t), true)
 	case reflect.Struct:
-		return nested(structEncoder(t), false)
+		return nested(w.structure(t), false)
 	}
 	return func(dst []byte, _ reflect.Value, _ int) ([]byte, error) {
 		return dst, &json.UnsupportedTypeError{Type: t}
@@ -139,12 +149,12 @@ func isBytes(t reflect.Type) bool {
 	return t.Elem().Kind() == reflect.Uint8 && !marshals(reflect.PointerTo(t.Elem()))
 }
 
-func encodePointer(dst []byte, v reflect.Value, depth int) ([]byte, error) {
+func (w *writer) pointer(dst []byte, v reflect.Value, depth int) ([]byte, error) {
 	v, err := pointedTo(v)
 	if err != nil || !v.IsValid() {
 		return append(dst, "null"...), err
 	}
-	return encoderOf(v.Type())(dst, v, depth)
+	return w.of(v.Type())(dst, v, depth)
 }
 
 // pointedTo follows a chain of pointers and interfaces to its end, which is not valid if it is nil. The chain does not count as nesting, but
@@ -181,13 +191,21 @@ func encodeMarshaler(dst []byte, v reflect.Value, _ int) ([]byte, error) {
 	if k := v.Kind(); (k == reflect.Pointer || k == reflect.Interface) && v.IsNil() {
 		return append(dst, "null"...), nil
 	}
-	text, err := json.Marshal(v.Interface())
+	text, err := marshal(v)
 	return append(dst, text...), err
 }
 
-func listEncoder(t reflect.Type) encodeFunc {
+// marshal returns the JSON of a value with a marshaler.
+func marshal(v reflect.Value) ([]byte, error) {
+	if isProto(v.Type()) {
+		return marshalProto(v.Interface().(proto.Message))
+	}
+	return json.Marshal(v.Interface())
+}
+
+func (w *writer) list(t reflect.Type) encodeFunc {
 	return func(dst []byte, v reflect.Value, depth int) ([]byte, error) {
-		element := encoderOf(t.Elem())
+		element := w.of(t.Elem())
 		dst = append(dst, '[')
 		for i := range v.Len() {
 			if i > 0 {
@@ -202,13 +220,13 @@ func listEncoder(t reflect.Type) encodeFunc {
 	}
 }
 
-func mapEncoder(t reflect.Type) encodeFunc {
+func (w *writer) mapping(t reflect.Type) encodeFunc {
 	return func(dst []byte, v reflect.Value, depth int) ([]byte, error) {
 		entries, err := sortedEntries(v)
 		if err != nil {
 			return dst, err
 		}
-		element := encoderOf(t.Elem())
+		element := w.of(t.Elem())
 		dst = append(dst, '{')
 		for i, e := range entries {
 			if i > 0 {
@@ -263,11 +281,15 @@ func keyOf(k reflect.Value) (string, error) {
 	return "", &json.UnsupportedTypeError{Type: k.Type()}
 }
 
-func structEncoder(t reflect.Type) encodeFunc {
+func (w *writer) structure(t reflect.Type) encodeFunc {
 	fields := fieldsOf(t)
 	names := make([][]byte, len(fields)) // `,"name":`
 	for i, f := range fields {
-		names[i] = append(appendString([]byte{','}, f.name), ':')
+		name := f.name
+		if w.declared {
+			name = f.plain
+		}
+		names[i] = append(appendString([]byte{','}, name), ':')
 	}
 	return func(dst []byte, v reflect.Value, depth int) ([]byte, error) {
 		dst = append(dst, '{')
@@ -285,7 +307,7 @@ func structEncoder(t reflect.Type) encodeFunc {
 			dst = append(dst, name...)
 			start := len(dst)
 			var err error
-			if dst, err = encoderOf(f.typ)(dst, value, depth); err != nil {
+			if dst, err = w.of(f.typ)(dst, value, depth); err != nil {
 				return dst, err
 			}
 			if f.quoted && string(dst[start:]) != "null" {

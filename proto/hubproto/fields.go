@@ -1,6 +1,7 @@
 package hubproto
 
 import (
+	"cmp"
 	"encoding/json"
 	"reflect"
 	"slices"
@@ -12,6 +13,7 @@ import (
 // field is a struct field that is part of the encoding.
 type field struct {
 	name      string // in JSON
+	plain     string // in JSON with declared names
 	declared  string // in MessagePack: from the tag "msgpack" or "json", or as declared
 	camel     string // in MessagePack in camel case
 	unpacked  bool   // it is no part of MessagePack
@@ -68,10 +70,11 @@ func collectFields(t reflect.Type, index []int, visiting map[reflect.Type]bool, 
 			continue
 		}
 		f := field{name: name, index: at, tagged: name != "", typ: sf.Type}
-		f.declared = name
 		if name == "" {
-			f.name, f.declared = camelCase(sf.Name), sf.Name
+			f.name = camelCase(sf.Name)
 		}
+		f.plain = cmp.Or(name, sf.Name)
+		f.declared = f.plain
 		f.camel = f.name
 		if packed, _, _ := strings.Cut(sf.Tag.Get("msgpack"), ","); packed == "-" {
 			f.unpacked = true

@@ -10,9 +10,23 @@ import (
 // Values are written as encoding/json writes them, with one difference: a struct field that no tag names is written in camel case,
 // as the reference does. They are read as encoding/json reads them, but more strictly: null is only decoded into pointers, slices, maps,
 // interfaces and strings, and half a surrogate pair is refused.
-var JSON Protocol = jsonProtocol{}
+var JSON = JSONOptions{}.Protocol()
 
-type jsonProtocol struct{}
+// JSONOptions are the options of the protocol "json".
+type JSONOptions struct {
+	// DeclaredNames writes struct fields that no tag names as they are declared, as encoding/json does. Default: false, see [JSON].
+	DeclaredNames bool
+}
+
+// Protocol is the protocol with these options.
+func (o JSONOptions) Protocol() Protocol {
+	if o.DeclaredNames {
+		return jsonProtocol{declaredWriter}
+	}
+	return jsonProtocol{camelWriter}
+}
+
+type jsonProtocol struct{ values *writer }
 
 func (jsonProtocol) Name() string { return "json" }
 func (jsonProtocol) Binary() bool { return false }
@@ -186,7 +200,7 @@ func (p *properties) check(m *Message) error {
 	return nil
 }
 
-func (jsonProtocol) AppendInvocation(dst, id []byte, target string, args []any) ([]byte, error) {
+func (p jsonProtocol) AppendInvocation(dst, id []byte, target string, args []any) ([]byte, error) {
 	start := len(dst)
 	dst = appendCallHead(dst, Invocation, nil, id, target)
 	dst = append(dst, '[')
@@ -195,26 +209,26 @@ func (jsonProtocol) AppendInvocation(dst, id []byte, target string, args []any) 
 			dst = append(dst, ',')
 		}
 		var err error
-		if dst, err = appendValue(dst, arg, 2); err != nil {
+		if dst, err = p.values.append(dst, arg, 2); err != nil {
 			return dst[:start], err
 		}
 	}
 	return append(dst, ']', '}', separator), nil
 }
 
-func (jsonProtocol) AppendResult(dst, id []byte, result any) ([]byte, error) {
-	return appendCarrier(dst, `{"type":3`, id, `,"result":`, result)
+func (p jsonProtocol) AppendResult(dst, id []byte, result any) ([]byte, error) {
+	return p.appendCarrier(dst, `{"type":3`, id, `,"result":`, result)
 }
 
-func (jsonProtocol) AppendItem(dst, id []byte, item any) ([]byte, error) {
-	return appendCarrier(dst, `{"type":2`, id, `,"item":`, item)
+func (p jsonProtocol) AppendItem(dst, id []byte, item any) ([]byte, error) {
+	return p.appendCarrier(dst, `{"type":2`, id, `,"item":`, item)
 }
 
 // appendCarrier appends a message that carries one value.
-func appendCarrier(dst []byte, head string, id []byte, name string, value any) ([]byte, error) {
+func (p jsonProtocol) appendCarrier(dst []byte, head string, id []byte, name string, value any) ([]byte, error) {
 	start := len(dst)
 	dst = append(appendID(append(dst, head...), id), name...)
-	dst, err := appendValue(dst, value, 1)
+	dst, err := p.values.append(dst, value, 1)
 	if err != nil {
 		return dst[:start], err
 	}

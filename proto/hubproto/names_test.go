@@ -56,7 +56,7 @@ func TestEncodedFieldNames(t *testing.T) {
 	assert.Equal(t, []string{
 		"plain", "urlPath", "tagged", "pk", "inPack", "options", "empty", "innerValue", "in",
 	}, namesOf(t, camelPacker, &labelled{}))
-	text, err := appendValue(nil, labelled{}, 1)
+	text, err := camelWriter.append(nil, labelled{}, 1)
 	require.NoError(t, err)
 	assert.Equal(
 		t,

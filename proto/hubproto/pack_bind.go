@@ -14,14 +14,19 @@ import (
 	"github.com/tinylib/msgp/msgp"
 )
 
+func (packProtocol) CountArguments(arguments []byte) int {
+	n, _, _ := msgp.ReadArrayHeaderBytes(arguments)
+	return int(n)
+}
+
 func (packProtocol) BindArguments(arguments []byte, params []reflect.Value) error {
 	n, rest, err := msgp.ReadArrayHeaderBytes(arguments)
 	if err != nil {
 		return &BindError{Text: bindText, Cause: err}
 	}
-	for _, p := range params[:min(uint64(n), uint64(len(params)))] {
+	for i, p := range params[:min(uint64(n), uint64(len(params)))] {
 		if rest, err = unpack(rest, p); err != nil {
-			return &BindError{Text: bindText, Cause: err}
+			return argumentError(i, p, err)
 		}
 	}
 	if uint64(n) != uint64(len(params)) {
@@ -58,11 +63,17 @@ func unpack(b []byte, v reflect.Value) (rest []byte, err error) {
 	if kind == msgp.NilType {
 		return unpackNil(b, v)
 	}
-	switch t {
-	case timeType:
+	switch {
+	case t == timeType:
 		return unpackTime(b, v)
-	case timeSpanType:
+	case t == timeSpanType:
 		return unpackSpan(b, v)
+	case isProto(t):
+		return unpackJSON(b, func(text []byte) error {
+			m, err := unmarshalProto(text, t)
+			v.Set(m)
+			return err
+		})
 	}
 	switch u := v.Addr().Interface().(type) {
 	case *string:
@@ -232,7 +243,7 @@ func unpackJSON(b []byte, into func([]byte) error) ([]byte, error) {
 	if err != nil {
 		return rest, err
 	}
-	text, err := appendValue(nil, x, 1)
+	text, err := camelWriter.append(nil, x, 1)
 	if err != nil {
 		return rest, err
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/tinylib/msgp/msgp"
 )
 
-// packer writes values as MessagePack, with the structure that appendValue writes as JSON, except for the names of fields.
+// packer writes values as MessagePack, with the structure that writer writes as JSON, except for the names of fields.
 type packer struct {
 	camel bool     // names are in camel case
 	funcs sync.Map // reflect.Type → encodeFunc
@@ -145,7 +145,7 @@ func packMarshaler(dst []byte, v reflect.Value, depth int) ([]byte, error) {
 		text, err := m.MarshalText()
 		return msgp.AppendStringFromBytes(dst, text), err
 	}
-	text, err := json.Marshal(v.Interface())
+	text, err := marshal(v)
 	if err != nil {
 		return dst, err
 	}
@@ -279,7 +279,7 @@ func (p *packer) field(dst []byte, f *field, v reflect.Value, depth int) ([]byte
 	if !f.quoted {
 		return p.of(f.typ)(dst, v, depth)
 	}
-	text, err := encoderOf(f.typ)(nil, v, depth)
+	text, err := camelWriter.of(f.typ)(nil, v, depth)
 	if err != nil || string(text) == "null" {
 		return msgp.AppendNil(dst), err
 	}

@@ -26,6 +26,8 @@ type Protocol interface {
 	Next(buf []byte, searched, limit int) (int, error)
 	// Parse reads the envelope of a record (as cut by Next) into m, whose slices will alias the record. Its errors are a [DataError].
 	Parse(record []byte, m *Message) error
+	// CountArguments returns the number of the arguments of an invocation.
+	CountArguments(arguments []byte) int
 	// BindArguments decodes the arguments of an invocation into params, which are settable. Its errors are a [BindError].
 	BindArguments(arguments []byte, params []reflect.Value) error
 	// BindValue decodes the item of a StreamItem or the result of a Completion into v, which is settable. Its errors are a [BindError].

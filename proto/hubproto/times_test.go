@@ -220,7 +220,7 @@ func TestTimesInSelfDecodingTypesAreNotRewritten(t *testing.T) {
 
 func TestEncodeTimes(t *testing.T) {
 	at := inZone(someTime.Add(123456789), 60)
-	got, err := appendValue(nil, at, 1)
+	got, err := camelWriter.append(nil, at, 1)
 	require.NoError(t, err)
 	assert.Equal(t, `"2024-05-06T07:08:09.123456789+01:00"`, string(got))
 	got, err = declaredPacker.append(nil, someTime, 1)

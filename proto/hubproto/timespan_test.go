@@ -65,10 +65,10 @@ func TestTimeSpans(t *testing.T) {
 	for text, d := range writtenSpans {
 		s := TimeSpan(d)
 		assert.Equal(t, text, s.String())
-		got, err := appendValue(nil, s, 1)
+		got, err := camelWriter.append(nil, s, 1)
 		require.NoError(t, err)
 		assert.Equal(t, `"`+text+`"`, string(got))
-		got, err = appendValue(nil, []any{&s, map[TimeSpan]TimeSpan{s: s}}, 1)
+		got, err = camelWriter.append(nil, []any{&s, map[TimeSpan]TimeSpan{s: s}}, 1)
 		require.NoError(t, err)
 		assert.Equal(t, `["`+text+`",{"`+text+`":"`+text+`"}]`, string(got))
 		packed, err := declaredPacker.append(nil, s, 1)
@@ -152,7 +152,7 @@ type spans struct {
 func TestTimeSpansAtAnyDepth(t *testing.T) {
 	s := TimeSpan(hms)
 	in := spans{s, &s, []TimeSpan{s, -s}, map[string]TimeSpan{"a": s}, map[TimeSpan]int{s: 1, 0: 2}, [2]TimeSpan{s}, 0, 0}
-	got, err := appendValue(nil, in, 1)
+	got, err := camelWriter.append(nil, in, 1)
 	require.NoError(t, err)
 	assert.Equal(
 		t,

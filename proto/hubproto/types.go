@@ -15,7 +15,7 @@ func CheckEncodable(t reflect.Type) error {
 		key:   func(t reflect.Type) bool { return t.Implements(textType) },
 		holds: func(reflect.Type) bool { return true },
 		seen:  map[reflect.Type]bool{},
-	}.of(t)
+	}.outermost(t)
 }
 
 // CheckBindable returns an error if no argument can be bound to a type.
@@ -30,7 +30,8 @@ func CheckBindable(t reflect.Type) error {
 		key:   key,
 		holds: func(t reflect.Type) bool { return t.NumMethod() == 0 },
 		seen:  map[reflect.Type]bool{},
-	}.of(t)
+		reads: true,
+	}.outermost(t)
 }
 
 // typeCheck checks types, for one direction.
@@ -39,11 +40,23 @@ type typeCheck struct {
 	key   func(reflect.Type) bool // it has a text marshaler
 	holds func(reflect.Type) bool // an interface can be used
 	seen  map[reflect.Type]bool   // types may contain themselves
+	reads bool
+}
+
+// outermost checks the type of a parameter, an item or a result.
+func (c typeCheck) outermost(t reflect.Type) error {
+	if isProto(t) || t.Kind() == reflect.Slice && isProto(t.Elem()) {
+		return nil
+	}
+	return c.of(t)
 }
 
 func (c typeCheck) of(t reflect.Type) error {
 	if t == durationType {
 		return errDuration
+	}
+	if err := checkProto(t, c.reads); err != nil {
+		return err
 	}
 	if c.seen[t] || c.own(t) {
 		return nil
