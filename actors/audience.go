@@ -1,6 +1,9 @@
 package actors
 
-import "slices"
+import (
+	"fmt"
+	"slices"
+)
 
 // Audience is a set of connections, such as those that a Send goes to.
 type Audience struct {
@@ -25,6 +28,22 @@ const (
 	Groups
 	Users
 )
+
+// String describes the audience.
+func (a *Audience) String() string {
+	who := [...]string{All: "all", Caller: "caller", Connections: "connections", Groups: "groups", Users: "users"}[a.Kind]
+	if len(a.Names) > 0 {
+		who += fmt.Sprintf(" %q", a.Names)
+	}
+	out := a.ExceptIDs
+	if a.Except != nil {
+		out = append(slices.Clone(out), a.Except.id)
+	}
+	if len(out) > 0 {
+		who += fmt.Sprintf(" except %q", out)
+	}
+	return who
+}
 
 // exception is the set of connections that are left out of an audience.
 type exception struct {
@@ -58,7 +77,7 @@ func (h *Hub) resolve(to *Audience) []*Connection {
 		all = []*Connection{to.Conn}
 	case Connections:
 		for _, id := range to.Names {
-			if c := h.sys.connections.find(id); c != nil && c.hub == h {
+			if c := h.Connection(id); c != nil {
 				all = append(all, c)
 			}
 		}

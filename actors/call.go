@@ -1,9 +1,11 @@
 package actors
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"runtime/debug"
 	"sync"
 
@@ -14,16 +16,17 @@ import (
 
 // Call is the hub actor of one invocation or lifetime event: user code runs in it, and it ends when that code has returned.
 //
-// exec recovers its panics, so that a panic or runtime.Goexit ends this one call. A Call is an actor.Process: its PID, below that of its
-// connection, is registered when somebody first asks for it. It owns the context of the call and its inbox. Its
-// messages are handled on the goroutine that sends them, and never block: the inbox takes maxInbox messages, the next one is a dead letter.
+// exec recovers its panics, so that a panic or runtime.Goexit ends this one call. Its PID, below that of its connection, is registered when
+// somebody first asks for it, see callProcess. Messages to it are handled on the goroutine that sends them, and never block: the inbox takes
+// maxInbox messages, the next one is a dead letter.
 //
 // A Call is the context of its user code. It ends when the client cancels the invocation, the connection closes, the system shuts down,
 // somebody stops the PID, or the call has returned; context.Cause tells which.
 type Call struct {
-	method  string // as clients know it, or OnConnected, OnDisconnected
+	method  string // as clients know it, or OnConnected and the like
 	conn    *Connection
 	id      []byte
+	who     *Identity         // of the connection when the call began
 	message *hubproto.Message // valid until the arguments are bound, as is the batch that it came in
 	batch   *batch
 	uploads *uploads // nil: it has none
@@ -53,10 +56,15 @@ type Call struct {
 	cause             error // why the context has ended
 	ended             bool
 	ignoresCancel     bool
-	shutdownsInFlight int16 // calls of Shutdown from inside, during which a shutdown does not end the context
-	pid               *actor.PID
-	inbox             chan any
-	watchers          []*actor.PID
+	shutdownsInFlight int16        // calls of Shutdown from inside, during which a shutdown does not end the context
+	process           *callProcess // made when somebody asks for its PID
+	extra             *callExtra
+}
+
+// callExtra is what few calls have.
+type callExtra struct {
+	headers  []byte // of the hub message, encoded
+	cleanups []func()
 }
 
 // event is the cause of a call.
@@ -66,6 +74,7 @@ const (
 	invocation event = iota
 	connected
 	disconnected
+	refreshed
 )
 
 const maxInbox = 64
@@ -101,6 +110,9 @@ func (e *PanicError) Unwrap() error {
 // Connection returns the connection that has made the call.
 func (k *Call) Connection() *Connection { return k.conn }
 
+// Identity returns who has called: the user of the connection when the call began.
+func (k *Call) Identity() *Identity { return k.who }
+
 // ID returns the invocation id. If it is empty, the client wants no answer.
 func (k *Call) ID() []byte { return k.id }
 
@@ -127,13 +139,82 @@ func (k *Call) Arguments() []byte {
 	return k.message.Arguments
 }
 
+// Header returns a header of the hub message, or an empty string. Names are compared as they are.
+func (k *Call) Header(name string) string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.extra == nil || k.extra.headers == nil {
+		return ""
+	}
+	var headers map[string]string
+	if err := k.conn.Protocol().BindValue(k.extra.headers, reflect.ValueOf(&headers).Elem()); err != nil {
+		return ""
+	}
+	return headers[name]
+}
+
+// needExtra returns what few calls have. The lock is held.
+func (k *Call) needExtra() *callExtra {
+	if k.extra == nil {
+		k.extra = &callExtra{}
+	}
+	return k.extra
+}
+
 // Bound says that the arguments have been decoded or are not needed: the memory that they came in is used again.
 func (k *Call) Bound() {
 	if k.batch != nil {
 		b := k.batch
+		if k.message.Headers != nil {
+			k.mu.Lock()
+			k.needExtra().headers = bytes.Clone(k.message.Headers)
+			k.mu.Unlock()
+		}
 		k.message, k.batch = nil, nil
 		b.done(1)
 	}
+}
+
+// Cleanup has f run when the call is over, those that were added last first; if it is over already, at once. A panic in f is logged.
+func (k *Call) Cleanup(f func()) {
+	k.mu.Lock()
+	over := k.ended
+	if !over {
+		extra := k.needExtra()
+		extra.cleanups = append(extra.cleanups, f)
+	}
+	k.mu.Unlock()
+	if over {
+		k.cleanUp(f)
+	}
+}
+
+// RunCleanups runs what Cleanup was given. The Handler calls it when user code has returned and its result has been encoded.
+func (k *Call) RunCleanups() {
+	for {
+		k.mu.Lock()
+		extra := k.extra
+		if extra == nil || len(extra.cleanups) == 0 {
+			k.mu.Unlock()
+			return
+		}
+		last := len(extra.cleanups) - 1
+		f := extra.cleanups[last]
+		extra.cleanups = extra.cleanups[:last]
+		k.mu.Unlock()
+		k.cleanUp(f)
+	}
+}
+
+func (k *Call) cleanUp(f func()) {
+	returned := false
+	defer func() {
+		if reason := recover(); reason != nil || !returned {
+			_ = k.panicked(reason)
+		}
+	}()
+	f()
+	returned = true
 }
 
 func (k *Call) panicked(reason any) error {
@@ -169,7 +250,11 @@ func (k *Call) exec() (enough bool) {
 			*buffer = k.failure(k.panicked(reason)) // unless that calls runtime.Goexit as well
 		}
 	}()
-	*buffer = k.conn.hub.handler.Invoke(k, (*buffer)[:0])
+	if k.event == refreshed {
+		k.conn.hub.handler.Refreshed(k)
+	} else {
+		*buffer = k.conn.hub.handler.Invoke(k, (*buffer)[:0])
+	}
 	returned = true
 	return
 }
@@ -207,14 +292,16 @@ func (k *Call) end() {
 		k.countAlive(1)
 	}
 	k.endContext(ErrReturned)
-	pid, watchers := k.pid, k.watchers
-	k.watchers = nil
-	if pid != nil {
-		k.conn.hub.sys.actorSystem.ProcessRegistry.Remove(pid)
-		close(k.inbox)
+	var watchers []*actor.PID
+	process, unclean := k.process, k.extra != nil && len(k.extra.cleanups) > 0
+	if process != nil {
+		watchers = process.end()
 	}
 	k.mu.Unlock()
 	for _, watcher := range watchers {
-		k.sendSystem(watcher, &actor.Terminated{Who: pid})
+		k.conn.hub.sys.sendSystem(watcher, &actor.Terminated{Who: process.pid})
+	}
+	if unclean { // added since the Handler has run them
+		k.RunCleanups()
 	}
 }

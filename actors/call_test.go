@@ -132,7 +132,7 @@ func TestPIDIsRegisteredWhileCallRuns(t *testing.T) {
 			assert.True(t, strings.HasPrefix(pid.Id, k.Connection().PID().Id+"/call/"))
 			process, ok := registry.Get(pid)
 			assert.True(t, ok)
-			assert.Same(t, k, process)
+			assert.Same(t, k.process, process)
 		})
 		_, ok := registry.Get(pid)
 		assert.False(t, ok, "it is removed with the call")
@@ -195,7 +195,7 @@ func TestWatchersOfCallAreNotified(t *testing.T) {
 		assert.Equal(t, []any{&actor.Terminated{Who: pid}}, one.messages())
 		assert.Empty(t, two.messages(), "it has stopped watching")
 		assert.Len(t, twice.messages(), 1, "one Terminated for each watcher")
-		k.SendSystemMessage(pid, &actor.Watch{Watcher: three.pid}) // sent directly to the process of the ended call
+		k.inSystem().SendSystemMessage(pid, &actor.Watch{Watcher: three.pid}) // sent directly to the process of the ended call
 		assert.Equal(t, []any{&actor.Terminated{Who: pid}}, three.messages())
 		e.tellSystem(pid, &actor.Watch{Watcher: two.pid})
 		e.settle()
@@ -212,7 +212,7 @@ func TestWatchRacesWithEndOfCall(t *testing.T) {
 			k := e.startCall(c, "1")
 			pid := k.PID()
 			watcher := e.newRecorder("watcher")
-			go k.SendSystemMessage(pid, &actor.Watch{Watcher: watcher.pid})
+			go k.inSystem().SendSystemMessage(pid, &actor.Watch{Watcher: watcher.pid})
 			go e.tell(pid, "x")
 			c.send(cancel("1"))
 			e.settle()
@@ -256,7 +256,7 @@ func TestPropertiesOfCall(t *testing.T) {
 			assert.Nil(t, target, "its memory is reused")
 			assert.Nil(t, k.Arguments())
 			assert.Equal(t, "echo", k.Method())
-			assert.Equal(t, "bob", k.Connection().UserID())
+			assert.Equal(t, "bob", k.Identity().UserID)
 			assert.Same(t, e.hub, k.Connection().Hub())
 			return json.RawMessage(args), nil
 		}

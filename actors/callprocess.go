@@ -7,34 +7,53 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 )
 
-var _ actor.Process = (*Call)(nil)
-
-// PID is the call's address in the actor system. What is sent to it arrives in Inbox; Stop and PoisonPill end its context; Watch is
-// answered when the call has returned.
-func (k *Call) PID() *actor.PID {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.pid == nil {
-		id := k.conn.pid.Id + "/call/" + strconv.FormatUint(k.conn.hub.sys.lastCall.Add(1), 10)
-		k.inbox = make(chan any, maxInbox)
-		if k.ended {
-			k.pid = actor.NewPID(k.conn.pid.Address, id)
-			close(k.inbox)
-		} else {
-			k.pid, _ = k.conn.hub.sys.actorSystem.ProcessRegistry.Add(k, id)
-		}
-	}
-	return k.pid
+// callProcess is a call in the actor system. What is sent to its PID arrives in the inbox; Stop and PoisonPill end the context of the call; Watch
+// is answered when the call has returned. Its fields are guarded by the lock of
+// the call.
+type callProcess struct {
+	call     *Call
+	pid      *actor.PID
+	inbox    chan any
+	watchers []*actor.PID
 }
 
+var _ actor.Process = (*callProcess)(nil)
+
+// PID returns the call's address in the actor system.
+func (k *Call) PID() *actor.PID { return k.inSystem().pid }
+
 // Inbox holds what has been sent to the PID. It is closed when the call has returned.
-func (k *Call) Inbox() <-chan any {
-	k.PID()
-	return k.inbox
+func (k *Call) Inbox() <-chan any { return k.inSystem().inbox }
+
+// inSystem returns the process of the call, which it registers if nobody has asked for it before.
+func (k *Call) inSystem() *callProcess {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.process == nil {
+		sys := k.conn.hub.sys
+		id := k.conn.pid.Id + "/call/" + strconv.FormatUint(sys.lastCall.Add(1), 10)
+		k.process = &callProcess{call: k, inbox: make(chan any, maxInbox)}
+		if k.ended {
+			k.process.pid = actor.NewPID(k.conn.pid.Address, id)
+			close(k.process.inbox)
+		} else {
+			k.process.pid, _ = sys.actorSystem.ProcessRegistry.Add(k.process, id)
+		}
+	}
+	return k.process
+}
+
+// end is called when the call has returned. It returns those who watch the call.
+func (p *callProcess) end() (watchers []*actor.PID) {
+	p.call.conn.hub.sys.actorSystem.ProcessRegistry.Remove(p.pid)
+	close(p.inbox)
+	watchers, p.watchers = p.watchers, nil
+	return watchers
 }
 
 // SendUserMessage is part of actor.Process.
-func (k *Call) SendUserMessage(pid *actor.PID, message any) {
+func (p *callProcess) SendUserMessage(pid *actor.PID, message any) {
+	k := p.call
 	header, body, sender := actor.UnwrapEnvelope(message)
 	if _, ok := body.(*actor.PoisonPill); ok {
 		k.stop(ErrStopped)
@@ -47,7 +66,7 @@ func (k *Call) SendUserMessage(pid *actor.PID, message any) {
 	taken := false
 	if !k.ended {
 		select {
-		case k.inbox <- message:
+		case p.inbox <- message:
 			taken = true
 		default:
 		}
@@ -59,33 +78,34 @@ func (k *Call) SendUserMessage(pid *actor.PID, message any) {
 }
 
 // SendSystemMessage is part of actor.Process.
-func (k *Call) SendSystemMessage(pid *actor.PID, message any) {
+func (p *callProcess) SendSystemMessage(pid *actor.PID, message any) {
+	k := p.call
 	switch m := message.(type) {
 	case *actor.Watch:
 		k.mu.Lock()
 		ended := k.ended
 		if !ended {
-			k.watchers = append(slices.DeleteFunc(k.watchers, m.Watcher.Equal), m.Watcher)
+			p.watchers = append(slices.DeleteFunc(p.watchers, m.Watcher.Equal), m.Watcher)
 		}
 		k.mu.Unlock()
 		if ended {
-			k.sendSystem(m.Watcher, &actor.Terminated{Who: pid})
+			k.conn.hub.sys.sendSystem(m.Watcher, &actor.Terminated{Who: pid})
 		}
 	case *actor.Unwatch:
 		k.mu.Lock()
-		k.watchers = slices.DeleteFunc(k.watchers, m.Watcher.Equal)
+		p.watchers = slices.DeleteFunc(p.watchers, m.Watcher.Equal)
 		k.mu.Unlock()
 	case *actor.Stop:
 		k.stop(ErrStopped)
 	}
 }
 
-// Stop is part of actor.Process: it ends the call's context.
-func (k *Call) Stop(*actor.PID) { k.stop(ErrStopped) }
+// Stop is part of actor.Process: it ends the context of the call.
+func (p *callProcess) Stop(*actor.PID) { p.call.stop(ErrStopped) }
 
 // sendSystem sends a system message.
-func (k *Call) sendSystem(pid *actor.PID, message any) {
-	if process, ok := k.conn.hub.sys.actorSystem.ProcessRegistry.Get(pid); ok {
+func (s *System) sendSystem(pid *actor.PID, message any) {
+	if process, ok := s.actorSystem.ProcessRegistry.Get(pid); ok {
 		process.SendSystemMessage(pid, message)
 	}
 }

@@ -73,6 +73,19 @@ func (q *runQueue) add(k *Call, streamIDs [][]byte) bool {
 	return true
 }
 
+// addRefreshed appends the event of refreshed credentials, unless one waits already: it sees the newest ones when it begins.
+func (q *runQueue) addRefreshed(k *Call) {
+	q.mu.Lock()
+	waits := false
+	for one := q.head; one != nil && !waits; one = one.next {
+		waits = one.event == refreshed
+	}
+	q.mu.Unlock()
+	if !waits {
+		q.add(k, nil)
+	}
+}
+
 // canBegin reports whether the call at the head waits for nothing but the turn. The lock is held, as in all that follow.
 func (q *runQueue) canBegin() bool {
 	return q.head != nil && q.open && (!q.head.needsSlot() || q.slots.isFree())
@@ -112,6 +125,7 @@ func (q *runQueue) begin() *Call {
 	k.index = int32(len(q.running))
 	q.running = append(q.running, k)
 	k.begun = true
+	k.who = k.conn.who.Load()
 	q.turn, q.ticks, q.slowTicks = k, 0, 0
 	return k
 }

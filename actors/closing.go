@@ -217,9 +217,7 @@ func (c *Connection) leaveAll() {
 		c.hub.groups.leave(name, c)
 	}
 	c.groups = nil
-	if c.userID != "" {
-		c.hub.users.leave(c.userID, c)
-	}
+	c.leaveUser()
 	c.hub.everyone.leave(c)
 	c.hub.sys.connections.remove(c)
 	c.enter(closed)

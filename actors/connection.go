@@ -26,9 +26,8 @@ type Connection struct {
 	hub      *Hub
 	settings *Settings
 	id       string
-	userID   string
 	pid      *actor.PID
-	value    any
+	who      atomic.Pointer[Identity]
 	protocol uint8 // index in the hub's list
 
 	// Used by the actor only.
@@ -45,6 +44,7 @@ type Connection struct {
 	in      input
 	calls   runQueue
 
+	expires   atomic.Uint32                 // when the credentials do, in seconds since the system was started; 0: never
 	isClosing atomic.Bool                   // the connection has begun to close
 	done      atomic.Pointer[chan struct{}] // the same as a channel, made when somebody needs it
 
@@ -80,6 +80,7 @@ var (
 	ErrHandshakeTimeout = errors.New("hubsys: the client sent no handshake within HandshakeTimeout")
 	ErrSlowClient       = errors.New("hubsys: the client is too slow: its outbox has reached OutboxLimit")
 	ErrSendTimeout      = errors.New("hubsys: the client has taken nothing for TransportSendTimeout")
+	ErrExpired          = errors.New("hubsys: the credentials of the user have expired")
 	errActorPanicked    = errors.New("hubsys: the actor of the connection panicked twice within a second")
 	errActorStopped     = errors.New("hubsys: the actor of the connection was stopped")
 )
@@ -87,11 +88,8 @@ var (
 // ID returns the public id of the connection.
 func (c *Connection) ID() string { return c.id }
 
-// UserID returns the user identifier, which is empty if there is none.
-func (c *Connection) UserID() string { return c.userID }
-
-// Value returns the value that the connection was opened with.
-func (c *Connection) Value() any { return c.value }
+// Identity returns who has opened the connection, with the credentials that it has now.
+func (c *Connection) Identity() *Identity { return c.who.Load() }
 
 // Hub returns the hub that the connection belongs to.
 func (c *Connection) Hub() *Hub { return c.hub }
@@ -139,6 +137,8 @@ func (c *Connection) Receive(ctx actor.Context) {
 		c.onBatch(m)
 	case *membershipChange:
 		c.onMembership(m)
+	case *refresh:
+		m.done <- c.onRefresh(m.who)
 	case *readEnd:
 		c.onReadEnd(m)
 	case *leaveRequest:
@@ -214,9 +214,7 @@ func (c *Connection) onHandshake(h *handshake) {
 	c.enter(open) // from here on the heartbeat may send pings
 	c.hub.sys.connections.add(c)
 	c.hub.everyone.join(c)
-	if c.userID != "" {
-		c.hub.users.join(c.userID, c)
-	}
+	c.joinUser()
 	c.out.Release()
 	c.runLifetime(connected)
 }

@@ -143,6 +143,10 @@ func (c *Connection) ping(d millis, polls bool) {
 func (c *Connection) keepAlive(d millis, polls bool) {
 	b := &c.beat
 	c.ping(d, polls)
+	if c.hasExpired() {
+		c.post(&closeRequest{cause: ErrExpired, reason: closeReason{message: true, allowReconnect: true}})
+		return
+	}
 	if polls {
 		if b.pause.exceeds(awayLimit) {
 			c.post(&closeRequest{reason: closeReason{cut: true}})

@@ -52,7 +52,7 @@ func (e *env) connectFetcher(id string, polls bool) *fetchClient {
 	f := &fetchClient{env: e, polls: polls, readLock: make(chan struct{}, 1)}
 	settings := e.settings
 	var err error
-	f.conn, err = e.hub.ConnectFetcher(id, "", f, &settings, nil)
+	f.conn, err = e.hub.ConnectFetcher(id, &Identity{}, f, &settings)
 	require.NoError(e.t, err)
 	e.t.Cleanup(f.Cut)
 	return f

@@ -98,6 +98,10 @@ func (h *handler) Connected(k *Call) error {
 	return nil
 }
 
+func (h *handler) Refreshed(k *Call) {
+	h.record("refreshed %s %s", k.Connection().ID(), k.Identity().UserID)
+}
+
 func (h *handler) Disconnected(k *Call, cause error) {
 	h.record("disconnected %s: %v", k.Connection().ID(), cause)
 	if h.disconnected != nil {

@@ -23,6 +23,8 @@ type Handler interface {
 	Connected(call *Call) error
 	// Disconnected runs OnDisconnected. The cause is nil if the connection was closed normally.
 	Disconnected(call *Call, cause error)
+	// Refreshed runs OnAuthenticationRefreshed.
+	Refreshed(call *Call)
 	// Describe returns the text that a client gets of an error. It begins with the generic text.
 	Describe(generic string, err error) string
 }
@@ -41,6 +43,7 @@ type Settings struct {
 	SendTimeout      time.Duration // without the client taking a byte of what waits for it
 	DisconnectGrace  time.Duration // for which calls go on when their client has gone; negative: no limit
 	PendingResults   int           // calls of one client that wait for its answers without a slot
+	IgnoreExpiration bool          // connections outlive the credentials of their users
 }
 
 // Hub is what the connections of one hub share: their groups, their users, everyone. One hub can have several endpoints.
@@ -75,20 +78,32 @@ func (s *System) NewHub(name string, handler Handler, protocols []hubproto.Proto
 // Inbox returns the address at which the hub takes a troupe.v1.Send from any actor.
 func (h *Hub) Inbox() *actor.PID { return h.inbox }
 
-// ConnectSocket opens a connection over a socket. Its reading half may be used at once. value can be had from the connection.
-func (h *Hub) ConnectSocket(id, userID string, socket link.Socket, settings *Settings, value any) (*Connection, error) {
-	c := h.newConnection(id, userID, settings, value)
+// Handler returns the handler that the hub was made with.
+func (h *Hub) Handler() Handler { return h.handler }
+
+// Connection returns the open connection with an id, or nil.
+func (h *Hub) Connection(id string) *Connection {
+	if c := h.sys.connections.find(id); c != nil && c.hub == h {
+		return c
+	}
+	return nil
+}
+
+// ConnectSocket opens a connection over a socket. Its reading half may be used at once.
+func (h *Hub) ConnectSocket(id string, who *Identity, socket link.Socket, settings *Settings) (*Connection, error) {
+	c := h.newConnection(id, who, settings)
 	return c, h.sys.connect(c, func() { c.out.AttachSocket(socket) })
 }
 
 // ConnectFetcher opens a connection whose output is fetched by requests.
-func (h *Hub) ConnectFetcher(id, userID string, fetcher link.Fetcher, settings *Settings, value any) (*Connection, error) {
-	c := h.newConnection(id, userID, settings, value)
+func (h *Hub) ConnectFetcher(id string, who *Identity, fetcher link.Fetcher, settings *Settings) (*Connection, error) {
+	c := h.newConnection(id, who, settings)
 	return c, h.sys.connect(c, func() { c.out.AttachFetcher(fetcher) })
 }
 
-func (h *Hub) newConnection(id, userID string, settings *Settings, value any) *Connection {
-	c := &Connection{hub: h, settings: settings, id: id, userID: userID, value: value}
+func (h *Hub) newConnection(id string, who *Identity, settings *Settings) *Connection {
+	c := &Connection{hub: h, settings: settings, id: id}
+	c.identify(who)
 	c.calls.slots.limit = int32(min(settings.Parallel, math.MaxInt32))
 	c.mailbox.owner = c
 	return c

@@ -9,7 +9,7 @@ func (c *Connection) runLifetime(e event) {
 }
 
 func (c *Connection) newLifetime(e event) *Call {
-	return &Call{conn: c, event: e, returned: make(chan error, 1)}
+	return &Call{conn: c, who: c.who.Load(), event: e, returned: make(chan error, 1)}
 }
 
 // work runs a lifetime event on a worker. (Invocations are run by the work of their connection.) The text for the client is made here as well,

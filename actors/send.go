@@ -58,8 +58,8 @@ func (h *Hub) deliverToIDs(ctx context.Context, ids []string, except *exception,
 		seen = make(map[*Connection]bool, min(len(ids), 1024))
 	}
 	for _, id := range ids {
-		c := h.sys.connections.find(id)
-		if c == nil || c.hub != h || seen[c] || except != nil && except.has(c) {
+		c := h.Connection(id)
+		if c == nil || seen[c] || except != nil && except.has(c) {
 			continue
 		}
 		if seen != nil {

@@ -111,7 +111,7 @@ func TestConnectRacesWithShutdown(t *testing.T) {
 				s.Answers = true
 				all.Go(func() {
 					<-start
-					conn, err := e.hub.ConnectSocket(fmt.Sprint(i), "", s, &e.settings, nil)
+					conn, err := e.hub.ConnectSocket(fmt.Sprint(i), &Identity{}, s, &e.settings)
 					if err != nil {
 						assert.ErrorIs(t, err, ErrShutdown)
 						return

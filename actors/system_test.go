@@ -85,8 +85,8 @@ func TestNewHub(t *testing.T) {
 		other, err := e.sys.NewHub("other", e.handler, e.hub.protocols)
 		require.NoError(t, err)
 		c := e.open("a", "")
-		assert.Equal(t, []any{e.hub, "a", "", nil, hubproto.JSON}, []any{
-			c.conn.Hub(), c.conn.ID(), c.conn.UserID(), c.conn.Value(), c.conn.Protocol(),
+		assert.Equal(t, []any{e.hub, "a", "", hubproto.JSON}, []any{
+			c.conn.Hub(), c.conn.ID(), c.conn.Identity().UserID, c.conn.Protocol(),
 		})
 		require.NoError(t, other.Send(context.Background(), &Audience{}, "x", nil))
 		require.NoError(t, other.Send(context.Background(), &Audience{Kind: Connections, Names: []string{"a"}}, "x", nil))

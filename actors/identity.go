@@ -1,0 +1,87 @@
+package actors
+
+import (
+	"context"
+	"math"
+	"time"
+)
+
+// Identity is who has opened a connection, or has refreshed its credentials since. It is immutable.
+type Identity struct {
+	UserID  string    // empty: none
+	Expires time.Time // then the connection is closed; zero: never
+	Value   any       // of whoever opens connections
+}
+
+// IsOlderThan reports whether the credentials expire before those of other.
+func (i *Identity) IsOlderThan(other *Identity) bool {
+	return !i.Expires.IsZero() && (other.Expires.IsZero() || i.Expires.Before(other.Expires))
+}
+
+// identify sets who the connection belongs to.
+func (c *Connection) identify(who *Identity) {
+	c.who.Store(who)
+	seconds := uint32(0)
+	if !who.Expires.IsZero() && !c.settings.IgnoreExpiration {
+		at := c.hub.sys.now() + time.Until(who.Expires)
+		seconds = uint32(min(max(1, at/time.Second), math.MaxUint32))
+	}
+	c.expires.Store(seconds)
+}
+
+// hasExpired reports whether the credentials of the connection have expired.
+func (c *Connection) hasExpired() bool {
+	at := c.expires.Load()
+	return at > 0 && c.hub.sys.now() >= time.Duration(at)*time.Second
+}
+
+func (c *Connection) joinUser() {
+	if user := c.who.Load().UserID; user != "" {
+		c.hub.users.join(user, c)
+	}
+}
+
+func (c *Connection) leaveUser() {
+	if user := c.who.Load().UserID; user != "" {
+		c.hub.users.leave(user, c)
+	}
+}
+
+// refresh asks a connection to take new credentials.
+type refresh struct {
+	who  *Identity
+	done chan error
+}
+
+func (m *refresh) refuse() { m.done <- ErrGone }
+
+// Refresh gives a connection new credentials, unless they expire before those that it has. Handler.Refreshed runs for them behind the calls that
+// were received before. It returns ErrGone if the connection is not open.
+func (c *Connection) Refresh(ctx context.Context, who *Identity) error {
+	m := &refresh{who: who, done: make(chan error, 1)}
+	c.post(m)
+	select {
+	case err := <-m.done:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (c *Connection) onRefresh(who *Identity) error {
+	switch before := c.who.Load(); {
+	case c.state != open:
+		return ErrGone
+	case who.IsOlderThan(before):
+		return nil
+	case who.UserID != before.UserID:
+		c.leaveUser()
+		c.identify(who)
+		c.joinUser()
+	default:
+		c.identify(who)
+	}
+	c.calls.addRefreshed(&Call{conn: c, event: refreshed})
+	c.start()
+	return nil
+}
