@@ -9,33 +9,8 @@ import (
 	"github.com/troupe-go/troupe/actors"
 )
 
-// Principal is who has opened a connection. It is shared by all calls of the connection, and must not be changed.
-type Principal struct {
-	// UserID is the user identifier, by which Clients.User finds the connections of a user. Empty: none. It is compared byte by byte.
-	UserID string
-	// Roles are the roles of the user.
-	Roles []string
-	// Claims are what a token says of the user.
-	Claims map[string]any
-	// Value is the application's own: its user record, its session, its tenant.
-	Value any
-}
-
-// HasRole reports whether the user has a role. It returns false for a nil Principal.
-func (p *Principal) HasRole(role string) bool {
-	if p == nil {
-		return false
-	}
-	for _, one := range p.Roles {
-		if one == role {
-			return true
-		}
-	}
-	return false
-}
-
-// Call is one call of a hub method, or of OnConnected or OnDisconnected. It can be kept for any time, and used concurrently. Its principal and
-// its request are those from when the call began; Items and Aborted are those of the connection.
+// Call is one call of a hub method, or of OnConnected or OnDisconnected. It can be kept for any time, and used concurrently. Its principal is
+// that from when the call began: credentials that are refreshed are seen by later calls only.
 type Call actors.Call
 
 // CallFrom returns the call whose context ctx is, or is derived from.
@@ -44,46 +19,73 @@ func CallFrom(ctx context.Context) (*Call, bool) {
 	return (*Call)(k), k != nil
 }
 
-// session is what belongs to a connection on this side of the runtime.
+// session is what belongs to a connection on this side of the runtime. Refreshed credentials make another one of it.
 type session struct {
+	identity  actors.Identity // whose value is the session
 	principal *Principal
 	request   *Request
-	items     sync.Map
+	first     *session // nil: it is the first one
+	items     sync.Map // of the first one
 }
+
+func newSession(principal *Principal, request *Request, first *session) *session {
+	s := &session{principal: principal, request: request, first: first}
+	s.identity = actors.Identity{UserID: principal.UserID, Expires: principal.Expires, Value: s}
+	return s
+}
+
+// sessionOf returns the session that a connection had when a call of it began.
+func sessionOf(k *actors.Call) *session { return k.Identity().Value.(*session) }
 
 func (c *Call) runtime() *actors.Call { return (*actors.Call)(c) }
 
-func (c *Call) session() *session { return c.runtime().Connection().Value().(*session) }
+func (c *Call) session() *session { return sessionOf(c.runtime()) }
 
-// Method returns the name of the method as clients know it, or "OnConnected" or "OnDisconnected".
+// Method returns the name of the method as clients know it, or "OnConnected", "OnDisconnected"
+// or "OnAuthenticationRefreshed".
 func (c *Call) Method() string { return c.runtime().Method() }
 
 // ConnectionID returns the public id of the connection.
 func (c *Call) ConnectionID() string { return c.runtime().Connection().ID() }
 
-// UserID returns the user identifier of the connection, which is empty if it has none.
-func (c *Call) UserID() string { return c.runtime().Connection().UserID() }
+// Header returns a header of the hub message that the client has called with, such as traceparent, or an empty string. It is not one of HTTP.
+func (c *Call) Header(name string) string { return c.runtime().Header(name) }
 
-// Principal returns who has opened the connection. It is never nil.
+// UserID returns the user identifier of the connection, which is empty if it has none.
+func (c *Call) UserID() string { return c.runtime().Identity().UserID }
+
+// Principal returns who has opened the connection, with the credentials that it had when the call began. It is never nil.
 func (c *Call) Principal() *Principal { return c.session().principal }
 
 // Request returns the request that has opened the connection: the GET of its transport, not the negotiation.
 func (c *Call) Request() *Request { return c.session().request }
 
 // Items belong to the connection, and live as long as it does.
-func (c *Call) Items() *sync.Map { return &c.session().items }
+func (c *Call) Items() *sync.Map {
+	s := c.session()
+	if s.first != nil {
+		s = s.first
+	}
+	return &s.items
+}
+
+// Cleanup has f run when the call is over: when its result has been encoded, or its stream has ended. Functions that were added last run first,
+// and all before Close of the hub. When the call is over, f runs at once. A panic in f is logged.
+func (c *Call) Cleanup(f func()) { c.runtime().Cleanup(f) }
 
 // Clients chooses who a message goes to, for code that has the call and not the hub, such as a service.
 func (c *Call) Clients() CallerClients {
 	conn := c.runtime().Connection()
-	return CallerClients{clients: clients{hub: conn.Hub()}, caller: conn}
+	return CallerClients{clients: clients{hub: hubOf(conn)}, caller: conn}
 }
 
 // Groups changes who is in which group, for code that has the call and not the hub.
 func (c *Call) Groups() CallerGroups {
 	conn := c.runtime().Connection()
-	return CallerGroups{groups: groups{hub: conn.Hub()}, caller: conn}
+	return CallerGroups{groups: groups{hub: hubOf(conn)}, caller: conn}
 }
+
+func hubOf(c *actors.Connection) *hub { return c.Hub().Handler().(*hub) }
 
 // Aborted is closed when the connection begins to close. The context of the call goes on then, see [HubOptions.DisconnectGrace].
 func (c *Call) Aborted() <-chan struct{} { return c.runtime().Connection().Done() }

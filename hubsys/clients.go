@@ -23,7 +23,7 @@ type Receiver interface {
 
 // Client is one connection. It is made by the methods of [Clients]; the zero value cannot be used.
 type Client struct {
-	hub *actors.Hub
+	hub *hub
 	to  actors.Audience
 }
 
@@ -31,7 +31,7 @@ var _ Receiver = Client{}
 
 // Send is described at [Receiver].
 func (c Client) Send(ctx context.Context, method string, args ...any) error {
-	return fromRuntime(c.hub.Send(ctx, &c.to, method, args))
+	return c.hub.send(ctx, &c.to, method, args)
 }
 
 // NoWait returns the same client for senders that cannot wait: Send only queues, and if the outbox of the client is at its limit, the client is
@@ -44,17 +44,17 @@ func (c Client) NoWait() Client {
 // Join adds the connection to a group, and returns when it is a member. It is no error if it is one already, or if the connection does not
 // exist any more. If ctx ends first, Join returns its cause, and the connection may still become a member.
 func (c Client) Join(ctx context.Context, group string) error {
-	return c.hub.ChangeMembership(ctx, &c.to, group, false)
+	return c.hub.runtime.ChangeMembership(ctx, &c.to, group, false)
 }
 
 // Leave removes the connection from a group, and returns when it is no member any more.
 func (c Client) Leave(ctx context.Context, group string) error {
-	return c.hub.ChangeMembership(ctx, &c.to, group, true)
+	return c.hub.runtime.ChangeMembership(ctx, &c.to, group, true)
 }
 
 // Audience is any number of connections. It is made by the methods of [Clients]; the zero value cannot be used.
 type Audience struct {
-	hub *actors.Hub
+	hub *hub
 	to  actors.Audience
 }
 
@@ -62,7 +62,7 @@ var _ Receiver = Audience{}
 
 // Send is described at [Receiver].
 func (a Audience) Send(ctx context.Context, method string, args ...any) error {
-	return fromRuntime(a.hub.Send(ctx, &a.to, method, args))
+	return a.hub.send(ctx, &a.to, method, args)
 }
 
 // Except returns the audience without the connections with these ids.
@@ -80,12 +80,12 @@ func (a Audience) NoWait() Audience {
 
 // Join adds all connections that the audience has now to a group, as [Client.Join] does for one.
 func (a Audience) Join(ctx context.Context, group string) error {
-	return a.hub.ChangeMembership(ctx, &a.to, group, false)
+	return a.hub.runtime.ChangeMembership(ctx, &a.to, group, false)
 }
 
 // Leave removes all connections that the audience has now from a group.
 func (a Audience) Leave(ctx context.Context, group string) error {
-	return a.hub.ChangeMembership(ctx, &a.to, group, true)
+	return a.hub.runtime.ChangeMembership(ctx, &a.to, group, true)
 }
 
 // Clients chooses among the connections of a hub. Connections, groups and users that do not exist are no error.
@@ -98,7 +98,7 @@ type CallerClients struct {
 }
 
 // clients has the methods of both.
-type clients struct{ hub *actors.Hub }
+type clients struct{ hub *hub }
 
 func (c clients) audience(to actors.Audience) Audience { return Audience{hub: c.hub, to: to} }
 
@@ -167,7 +167,7 @@ type CallerGroups struct {
 }
 
 // groups has the methods of both.
-type groups struct{ hub *actors.Hub }
+type groups struct{ hub *hub }
 
 // Add adds a connection to a group, as [Client.Join] does.
 func (g groups) Add(ctx context.Context, connectionID, group string) error {

@@ -11,21 +11,35 @@ import (
 
 	"github.com/troupe-go/troupe/actors"
 	"github.com/troupe-go/troupe/internal/logs"
+	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
 // hub runs the calls of one hub. A call of a method takes three steps: bind, run, answer.
 type hub struct {
 	runtime  *actors.Hub
-	methods  *methods
-	create   func(context.Context) (Instance, error)
 	detailed bool
+	explain  bool // with detailed: says which argument did not fit
 	log      *slog.Logger
+	handler  Handler  // with its filters; what happens to connections is always its business
+	filtered bool     // calls are its business
+	sender   SendFunc // with its filters; nil: there are none
+
+	// Of a hub with methods.
+	methods *methods // nil: it was made by RegisterHandler
+	create  func(context.Context) (Instance, error)
+
+	// Of a hub of RegisterHandler.
+	policies map[string]Policy // by the method's name in lower case
+	hidden   map[string]bool
 }
 
 var _ actors.Handler = (*hub)(nil)
 
 // Invoke is part of actors.Handler. The texts are those of docs/protocol.md, 6.3.
 func (h *hub) Invoke(k *actors.Call, dst []byte) []byte {
+	if h.methods == nil {
+		return h.runHandler(k, dst)
+	}
 	m, f, refusal := h.bind(k)
 	if refusal != "" {
 		return h.appendError(k, dst, refusal)
@@ -40,28 +54,31 @@ func (h *hub) bind(k *actors.Call) (m *method, f *callArgs, refusal string) {
 	target, again := k.Target()
 	m = h.methods.find(target)
 	if m == nil {
-		h.log.Debug("an unknown method was called", "connection", k.Connection().ID(), "method", logs.Clip(string(target)))
+		h.logUnknown(k, target)
 		if again { // what the reference says when the name was known until it was given again behind the arguments
 			return nil, nil, "Unknown hub method '" + string(target) + "'"
 		}
-		return nil, nil, "Failed to invoke '" + string(target) + "' due to an error on the server. HubException: Method does not exist."
+		return nil, nil, unknownMethod(string(target))
 	}
 	k.SetMethod(m.name)
-	f = m.borrow()
-	if err := k.Connection().Protocol().BindArguments(k.Arguments(), f.params); err != nil {
-		h.log.Debug("arguments do not fit", "connection", k.Connection().ID(), "method", m.name, "error", logs.Error(err), "cause", logs.Error(errors.Unwrap(err)))
-		return nil, nil, h.Describe("Failed to invoke '"+m.name+"' due to an error on the server.", err)
+	if m.policy != nil && !h.authorize(k, m.name, m.policy) {
+		return nil, nil, unauthorized(string(target))
 	}
-	k.Bound()
+	f = m.borrow()
+	if m.variadic {
+		f.setRest(k.Connection().Protocol().CountArguments(k.Arguments()))
+	}
+	if err := h.decode(k, m.name, f.params); err != nil {
+		return nil, nil, h.describeUnbound(m.name, err)
+	}
 	switch {
 	case k.WantsStream() && !m.streams:
-		return nil, nil, "The client attempted to invoke the non-streaming '" + m.name + "' method with a streaming invocation."
+		return nil, nil, notStreaming(m.name)
 	case !k.WantsStream() && m.streams:
-		return nil, nil, "The client attempted to invoke the streaming '" + m.name + "' method with a non-streaming invocation."
-	case k.DuplicateID():
-		return nil, nil, "Invocation ID '" + string(k.ID()) + "' is already in use."
-	case k.OverLimit():
-		return nil, nil, fmt.Sprintf("At most %d calls with streams of one client can run at once.", actors.MaxStreams)
+		return nil, nil, streaming(m.name)
+	}
+	if refusal = refused(k); refusal != "" {
+		return nil, nil, refusal
 	}
 	if !m.takesContext && !m.streams {
 		k.IgnoreCancel()
@@ -69,34 +86,154 @@ func (h *hub) bind(k *actors.Call) (m *method, f *callArgs, refusal string) {
 	return m, f, ""
 }
 
+// refused returns the text of a call that cannot run because of others.
+func refused(k *actors.Call) string {
+	switch {
+	case k.DuplicateID():
+		return "Invocation ID '" + string(k.ID()) + "' is already in use."
+	case k.OverLimit():
+		return fmt.Sprintf("At most %d calls with streams of one client can run at once.", actors.MaxStreams)
+	}
+	return ""
+}
+
+func (h *hub) logUnknown(k *actors.Call, target []byte) {
+	h.log.Debug("an unknown method was called", "connection", k.Connection().ID(), "method", logs.Clip(string(target)))
+}
+
+func unknownMethod(target string) string {
+	return "Failed to invoke '" + target + "' due to an error on the server. HubException: Method does not exist."
+}
+
+func unauthorized(target string) string {
+	return "Failed to invoke '" + target + "' because user is unauthorized"
+}
+
+func notStreaming(method string) string {
+	return "The client attempted to invoke the non-streaming '" + method + "' method with a streaming invocation."
+}
+
+func streaming(method string) string {
+	return "The client attempted to invoke the streaming '" + method + "' method with a non-streaming invocation."
+}
+
+// unboundError is an error of arguments that do not fit.
+type unboundError struct{ error }
+
+func (e *unboundError) Unwrap() error { return e.error }
+
+// decode decodes the arguments of a call into params.
+func (h *hub) decode(k *actors.Call, method string, params []reflect.Value) error {
+	err := k.Connection().Protocol().BindArguments(k.Arguments(), params)
+	if err == nil {
+		k.Bound()
+		return nil
+	}
+	h.log.Debug("arguments do not fit", "connection", k.Connection().ID(), "method", logs.Clip(method), "error", logs.Error(err), "cause", logs.Error(errors.Unwrap(err)))
+	return &unboundError{err}
+}
+
+// describeUnbound returns the text that a client gets of arguments that do not fit.
+func (h *hub) describeUnbound(method string, err error) string {
+	var why *hubproto.BindError
+	if h.explain && errors.As(err, &why) && why.Cause != nil {
+		err = fmt.Errorf("%s %w", why.Text, why.Cause)
+	}
+	return h.Describe("Failed to invoke '"+method+"' due to an error on the server.", err)
+}
+
 // run opens a hub value, calls the method, answers, and closes the hub value.
 func (h *hub) run(k *actors.Call, dst []byte, m *method, f *callArgs) []byte {
-	if err := h.bindUploads(k, m, f); err != nil {
+	if err := h.bindUploads(k, m.uploads, f.uploads); err != nil {
 		return h.answerError(k, dst, err)
 	}
-	value, err := h.open(k)
+	var value Instance
+	defer func() { h.release(k, value) }()
+	if err := h.makeServices(k, m, f); err != nil {
+		return h.answerError(k, dst, err)
+	}
+	value, err := h.open(k, k)
 	if err != nil {
 		return h.answerError(k, dst, err)
 	}
-	defer h.close(k, value)
-	result, err := m.call(value, k, f)
-	return h.answer(k, dst, m, result, err)
+	if h.filtered {
+		return h.runFiltered(k, dst, &Invocation{hub: h, call: k, name: m.name, value: value, method: m, frame: f})
+	}
+	result, err := m.call(k, value, f)
+	return h.answer(k, dst, m.streams, result, err)
+}
+
+// runFiltered passes a call of a method to the filters.
+func (h *hub) runFiltered(k *actors.Call, dst []byte, in *Invocation) []byte {
+	result, err := h.handler.Invoke(k, in)
+	return h.answer(k, dst, in.method.streams, reflect.ValueOf(result), err)
+}
+
+// invokeMethod is the innermost Handler.Invoke of a hub with methods.
+func (h *hub) invokeMethod(ctx context.Context, in *Invocation) (any, error) {
+	if err := in.applyArgs(); err != nil {
+		return nil, err
+	}
+	result, err := in.method.call(ctx, in.value, in.frame)
+	if err != nil || !result.IsValid() {
+		return nil, err
+	}
+	return result.Interface(), nil
+}
+
+// runHandler runs a call of a hub of RegisterHandler, which finds the method and decodes the arguments itself.
+func (h *hub) runHandler(k *actors.Call, dst []byte) []byte {
+	target, _ := k.Target()
+	name := string(target)
+	k.SetMethod(name)
+	key := foldName(name)
+	if h.hidden[key] {
+		return h.appendError(k, dst, unknownMethod(name))
+	}
+	if policy := h.policies[key]; policy != nil && !h.authorize(k, name, policy) {
+		return h.appendError(k, dst, unauthorized(name))
+	}
+	if refusal := refused(k); refusal != "" {
+		return h.appendError(k, dst, refusal)
+	}
+	defer k.RunCleanups()
+	value, err := h.handler.Invoke(k, &Invocation{hub: h, call: k, name: name})
+	var unbound *unboundError
+	result := reflect.ValueOf(value)
+	streams := result.IsValid() && itemType(result.Type()) != nil
+	switch {
+	case errors.Is(err, ErrNoMethod):
+		h.logUnknown(k, []byte(name))
+		return h.appendError(k, dst, unknownMethod(name))
+	case errors.As(err, &unbound):
+		return h.appendError(k, dst, h.describeUnbound(name, unbound.error))
+	case err == nil && k.WantsStream() && !streams:
+		return h.appendError(k, dst, notStreaming(name))
+	case err == nil && !k.WantsStream() && streams:
+		return h.appendError(k, dst, streaming(name))
+	}
+	return h.answer(k, dst, k.WantsStream(), result, err)
 }
 
 // open makes the hub value of a call.
-func (h *hub) open(k *actors.Call) (Instance, error) {
-	value, err := h.create(k)
+func (h *hub) open(ctx context.Context, k *actors.Call) (Instance, error) {
+	value, err := h.create(ctx)
 	if err != nil {
 		return nil, err
 	}
 	return value, value.attach((*Call)(k))
 }
 
+// release ends the use of a hub value, which is nil if none was made, and of what was made with it.
+func (h *hub) release(k *actors.Call, value Instance) {
+	k.RunCleanups()
+	if value != nil && h.methods.closes {
+		h.close(k, value)
+	}
+}
+
 // close closes a hub value when its call is over.
 func (h *hub) close(k *actors.Call, value Instance) {
-	if !h.methods.closes {
-		return
-	}
 	defer func() {
 		if reason := recover(); reason != nil {
 			h.log.Error("a hub's Close panicked", "connection", k.Connection().ID(), "method", k.Method(), "reason", reason, "stack", string(debug.Stack()))
@@ -108,13 +245,13 @@ func (h *hub) close(k *actors.Call, value Instance) {
 }
 
 // answer appends the completion of a call that has returned, behind the items of its stream.
-func (h *hub) answer(k *actors.Call, dst []byte, m *method, result reflect.Value, err error) []byte {
+func (h *hub) answer(k *actors.Call, dst []byte, streams bool, result reflect.Value, err error) []byte {
 	switch {
-	case err != nil && m.streams && isCanceled(k, err):
+	case err != nil && streams && isCanceled(k, err):
 		return h.answerStreamEnd(k, dst)
 	case err != nil:
 		return h.answerError(k, dst, err)
-	case m.streams:
+	case streams:
 		return h.stream(k, dst, result)
 	case len(k.ID()) == 0:
 		return dst

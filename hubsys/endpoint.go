@@ -1,6 +1,7 @@
 package hubsys
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"runtime/debug"
@@ -12,59 +13,95 @@ import (
 
 // endpoint joins the HTTP side of an endpoint with its hub.
 type endpoint struct {
-	sys          *System
-	hub          *hub
-	settings     *actors.Settings
-	authenticate func(*http.Request) (*Principal, error)
-	http         *transport.Endpoint
+	sys      *System
+	hub      *hub
+	settings *actors.Settings
+	policy   Policy
+	options  EndpointOptions
+	http     *transport.Endpoint
 }
 
 var _ transport.Acceptor = (*endpoint)(nil)
 
+func newEndpoint(c *HubContext, options EndpointOptions) (*endpoint, error) {
+	origins, err := options.origins()
+	if err != nil {
+		return nil, err
+	}
+	e := &endpoint{sys: c.sys, hub: c.hub, settings: settings(c.options, options), policy: c.options.Policy, options: options}
+	e.http = &transport.Endpoint{
+		Acceptor: e, Transports: cmp.Or(transport.Transports(options.Transports), transport.AllTransports), Origins: origins, Tokens: c.sys.tokens, Log: c.sys.log,
+		PollTimeout: cmp.Or(options.PollTimeout, defaultPollTimeout), RequestLimit: cmp.Or(options.RequestHeaderLimit, defaultRequestLimit), Hosts: options.AllowedHosts,
+		Refreshes: options.Refresh != nil, Subprotocol: options.Subprotocol,
+	}
+	return e, nil
+}
+
 // Authenticate is part of transport.Acceptor.
 func (e *endpoint) Authenticate(r *http.Request) (transport.Identity, error) {
 	principal := anonymous
-	if e.authenticate != nil {
-		var panicked *PanicError
-		switch p, err := e.callAuthenticate(r); {
-		case errors.As(err, &panicked):
-			e.hub.log.Error("Authenticate panicked", "path", r.URL.Path, "error", err, "stack", string(panicked.Stack))
-			return transport.Identity{}, &transport.Refusal{Status: http.StatusInternalServerError, Err: err}
-		case errors.Is(err, ErrForbidden):
-			return transport.Identity{}, &transport.Refusal{Status: http.StatusForbidden, Err: err}
+	refusal := func(status int, err error) (transport.Identity, error) {
+		return transport.Identity{}, &transport.Refusal{Status: status, Err: err}
+	}
+	p, err := e.callAuthenticate(r)
+	switch {
+	case e.logPanic("Authenticate panicked", r, err):
+		return refusal(http.StatusInternalServerError, err)
+	case errors.Is(err, ErrForbidden):
+		return refusal(http.StatusForbidden, err)
+	case err != nil:
+		return refusal(http.StatusUnauthorized, err)
+	case p != nil:
+		principal = p
+	}
+	if e.policy != nil {
+		err := e.policy.ask(r.Context(), principal)
+		switch {
+		case e.logPanic("a policy panicked", r, err):
+			return refusal(http.StatusInternalServerError, err)
+		case err != nil && principal.Authenticated():
+			return refusal(http.StatusForbidden, err)
 		case err != nil:
-			return transport.Identity{}, &transport.Refusal{Status: http.StatusUnauthorized, Err: err}
-		case p != nil:
-			principal = p
+			return refusal(http.StatusUnauthorized, err)
 		}
 	}
 	return transport.Identity{UserID: principal.UserID, Value: principal}, nil
 }
 
-// anonymous is shared by all connections without a principal of their own.
-var anonymous = &Principal{}
+// logPanic reports whether err is a panic, and logs it then.
+func (e *endpoint) logPanic(what string, r *http.Request, err error) bool {
+	var panicked *PanicError
+	if !errors.As(err, &panicked) {
+		return false
+	}
+	e.hub.log.Error(what, "path", r.URL.Path, "error", err, "stack", string(panicked.Stack))
+	return true
+}
 
 func (e *endpoint) callAuthenticate(r *http.Request) (p *Principal, err error) {
+	if e.options.Authenticate == nil {
+		return nil, nil
+	}
 	defer func() {
 		if reason := recover(); reason != nil {
 			err = &PanicError{Value: reason, Stack: debug.Stack()}
 		}
 	}()
-	return e.authenticate(r)
+	return e.options.Authenticate(r)
 }
 
 // AcceptSocket is part of transport.Acceptor.
 func (e *endpoint) AcceptSocket(o transport.Opening, socket link.Socket) (link.SocketSession, error) {
-	return e.hub.runtime.ConnectSocket(o.ID, o.Identity.UserID, socket, e.settings, newSession(o))
+	return e.hub.runtime.ConnectSocket(o.ID, e.identityOf(o), socket, e.settings)
 }
 
 // AcceptFetcher is part of transport.Acceptor.
 func (e *endpoint) AcceptFetcher(o transport.Opening, fetcher link.Fetcher) (link.FetchSession, error) {
-	return e.hub.runtime.ConnectFetcher(o.ID, o.Identity.UserID, fetcher, e.settings, newSession(o))
+	return e.hub.runtime.ConnectFetcher(o.ID, e.identityOf(o), fetcher, e.settings)
 }
 
-func newSession(o transport.Opening) *session {
-	return &session{principal: o.Identity.Value.(*Principal), request: newRequest(o.Request, Transports(o.Transport))}
+func (e *endpoint) identityOf(o transport.Opening) *actors.Identity {
+	return &newSession(o.Identity.Value.(*Principal), newRequest(o.Request, Transports(o.Transport)), nil).identity
 }
 
 // IsClosing is part of transport.Acceptor.

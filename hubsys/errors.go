@@ -40,6 +40,9 @@ var (
 	// ErrForbidden is for Authenticate: the user is known, and may not connect. The request is answered with status 403.
 	ErrForbidden = errors.New("hubsys: forbidden")
 
+	// ErrNoMethod is for [Handler].Invoke: the hub has no method of that name.
+	ErrNoMethod = errors.New("hubsys: no such method")
+
 	// Why the context of a call has ended, as context.Cause tells, and what Send then returns. Invoke returns a *HubError that wraps it.
 	ErrCanceled     = actors.ErrCanceled     // the client has canceled the invocation
 	ErrDisconnected = actors.ErrDisconnected // the connection is closed
@@ -51,6 +54,7 @@ var (
 	ErrClientTimeout    = actors.ErrClientTimeout    // nothing was received for ClientTimeoutInterval
 	ErrSlowClient       = actors.ErrSlowClient       // OutboxLimit was reached
 	ErrSendTimeout      = actors.ErrSendTimeout      // the client took nothing for TransportSendTimeout
+	ErrExpired          = actors.ErrExpired          // Principal.Expires has passed
 	ErrHandshakeTimeout = actors.ErrHandshakeTimeout // only logged: such a connection was never open
 
 	// Why Invoke has no result, besides what the client says.

@@ -6,17 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/troupe-go/troupe/proto/hubproto"
-	"github.com/troupe-go/troupe/transport"
 )
 
 // Hub makes the struct that embeds it a hub. Besides methods for clients, a hub can have these:
 //
 //	OnConnected(ctx context.Context) error                     // before the first call; an error refuses the connection
 //	OnDisconnected(ctx context.Context, cause error) error     // once, if OnConnected succeeded; cause is nil after a normal end
+//	OnAuthenticationRefreshed(ctx context.Context) error       // the client has refreshed its credentials; in order with its calls
 //	Close() error                                              // when the call for which the hub value was made is over
 type Hub struct{ call *Call }
 
@@ -67,74 +68,122 @@ type HubContext struct {
 // or hides these.
 func Register[H Instance](sys *System, create func(ctx context.Context) (H, error), options HubOptions) (*HubContext, error) {
 	t := reflect.TypeFor[H]()
-	if err := options.Validate(); err != nil {
+	options, err := withDefaults(sys.hubDefaults, options)
+	if err != nil {
 		return nil, err
 	}
 	if t.Kind() != reflect.Pointer || t.Elem().Kind() != reflect.Struct {
 		return nil, fmt.Errorf("hubsys: %s is no hub: a hub is a pointer to a struct that embeds hubsys.Hub", t)
 	}
-	methods, err := findMethods(t, options.Methods)
+	methods, err := findMethods(t, &options)
 	if err != nil {
 		return nil, err
 	}
-	name := cmp.Or(options.Name, t.Elem().Name())
-	if name == "" {
+	options.Name = cmp.Or(options.Name, t.Elem().Name())
+	if options.Name == "" {
 		return nil, fmt.Errorf("hubsys: %s has no name, and HubOptions.Name is empty", t)
 	}
-	if err := sys.claimName(name); err != nil {
+	h := newHub(sys, options)
+	h.methods, h.filtered = methods, len(options.Filters) > 0
+	h.create = func(ctx context.Context) (Instance, error) {
+		if create == nil {
+			return reflect.New(t.Elem()).Interface().(Instance), nil
+		}
+		value, err := create(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if reflect.ValueOf(value).IsNil() {
+			return nil, errors.New("hubsys: the constructor has returned nil")
+		}
+		return value, nil
+	}
+	return h.register(sys, h.methodHandler(), options)
+}
+
+// RegisterHandler makes a hub known that is made of functions. handler.Invoke must be there, and options.Name. Elements of options.Methods are for
+// methods by their Name, as clients call them; options.Services have no meaning.
+func RegisterHandler(sys *System, handler Handler, options HubOptions) (*HubContext, error) {
+	options, err := withDefaults(sys.hubDefaults, options)
+	if err != nil {
 		return nil, err
 	}
-	h := &hub{
-		methods: methods, detailed: options.EnableDetailedErrors, log: sys.log.With("hub", name),
-		create: func(ctx context.Context) (Instance, error) {
-			if create == nil {
-				return reflect.New(t.Elem()).Interface().(Instance), nil
+	h := newHub(sys, options)
+	h.policies, h.hidden = map[string]Policy{}, map[string]bool{}
+	var f faults
+	f.check(handler.Invoke != nil, "Handler.Invoke is nil")
+	f.check(options.Name != "", "HubOptions.Name is empty")
+	for i, m := range options.Methods {
+		key := foldName(m.Name)
+		_, again := h.policies[key]
+		f.check(m.Name != "" && m.Func == nil, "HubOptions.Methods[%d]: a method of RegisterHandler has a Name and no Func", i)
+		f.check(!again, "HubOptions.Methods[%d]: there is an element for method %s already", i, m.Name)
+		h.policies[key], h.hidden[key] = m.Policy, m.Hidden
+	}
+	if err := f.join("RegisterHandler"); err != nil {
+		return nil, err
+	}
+	return h.register(sys, handler.complete(), options)
+}
+
+func newHub(sys *System, options HubOptions) *hub {
+	return &hub{detailed: options.EnableDetailedErrors, explain: options.ExplainArguments, log: sys.log.With("hub", options.Name)}
+}
+
+// register puts the filters around the hub, and makes it known.
+func (h *hub) register(sys *System, handler Handler, options HubOptions) (*HubContext, error) {
+	for _, filter := range slices.Backward(options.Filters) {
+		if handler = filter(handler).complete(); handler.Invoke == nil {
+			return nil, errors.New("hubsys: HubOptions.Filters has a filter that returns a Handler without Invoke")
+		}
+	}
+	h.handler = handler
+	if len(options.SendFilters) > 0 {
+		h.sender = h.sendOut
+		for _, filter := range slices.Backward(options.SendFilters) {
+			if h.sender = filter(h.sender); h.sender == nil {
+				return nil, errors.New("hubsys: HubOptions.SendFilters has a filter that returns nil")
 			}
-			value, err := create(ctx)
-			if err != nil {
-				return nil, err
-			}
-			if reflect.ValueOf(value).IsNil() {
-				return nil, errors.New("hubsys: the constructor has returned nil")
-			}
-			return value, nil
-		},
+		}
+	}
+	if err := sys.claimName(options.Name); err != nil {
+		return nil, err
 	}
 	protocols := options.Protocols
 	if len(protocols) == 0 {
 		protocols = []hubproto.Protocol{hubproto.JSON, hubproto.MessagePack}
 	}
-	if h.runtime, err = sys.runtime.NewHub(name, h, protocols); err != nil {
-		sys.releaseName(name)
+	var err error
+	if h.runtime, err = sys.runtime.NewHub(options.Name, h, protocols); err != nil {
+		sys.releaseName(options.Name)
 		return nil, err
 	}
 	return &HubContext{sys: sys, hub: h, options: options}, nil
 }
 
+// Name returns the name of the hub.
+func (c *HubContext) Name() string { return c.options.Name }
+
 // Map serves the hub at a path, such as "/chat", in addition to the paths that it is mapped to already: they share all groups and users. It fails
 // if the path is in use, or if it is not in the form in which requests are compared: it begins with a slash, ends without one, is clean, and
 // contains no encoding, query, wildcard or space.
 func (c *HubContext) Map(path string, options EndpointOptions) error {
-	if err := options.Validate(); err != nil {
-		return err
-	}
-	origins, err := transport.NewOrigins(options.AllowedOrigins, options.AllowCredentials)
+	options, err := withDefaults(c.sys.endpointDefaults, options)
 	if err != nil {
 		return err
 	}
-	e := &endpoint{sys: c.sys, hub: c.hub, settings: settings(c.options, options), authenticate: options.Authenticate}
-	e.http = &transport.Endpoint{
-		Acceptor: e, Transports: cmp.Or(transport.Transports(options.Transports), transport.AllTransports), Origins: origins, Tokens: c.sys.tokens, Log: c.sys.log,
-		PollTimeout: cmp.Or(options.PollTimeout, defaultPollTimeout), RequestLimit: cmp.Or(options.RequestHeaderLimit, defaultRequestLimit), Hosts: options.AllowedHosts,
+	e, err := newEndpoint(c, options)
+	if err != nil {
+		return err
 	}
 	return c.sys.mapEndpoint(path, e)
 }
 
 // Clients chooses who a message goes to.
-func (c *HubContext) Clients() Clients { return Clients{clients{hub: c.hub.runtime}} }
+func (c *HubContext) Clients() Clients { return Clients{clients{hub: c.hub}} }
 
 // Groups changes who is in which group.
-func (c *HubContext) Groups() Groups { return Groups{groups{hub: c.hub.runtime}} }
+func (c *HubContext) Groups() Groups { return Groups{groups{hub: c.hub}} }
 
 // PID returns the address of the hub for other actors, on this node or on another. It takes a troupe.v1.Send, and answers with a
 // troupe.v1.SendResult if the message has a sender.

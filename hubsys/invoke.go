@@ -20,19 +20,35 @@ import (
 // [ErrInboundFull]; or like [Receiver].Send.
 func Invoke[T any](ctx context.Context, client Client, method string, args ...any) (T, error) {
 	var result T
-	err := client.hub.Invoke(ctx, &client.to, method, args, func(p hubproto.Protocol, value []byte) (err error) {
+	if err := client.hub.invoke(ctx, &client.to, method, args, reflect.ValueOf(&result).Elem()); err != nil {
+		var none T
+		return none, err
+	}
+	return result, nil
+}
+
+// invoke is Invoke, through the filters. The result is decoded into result.
+func (h *hub) invoke(ctx context.Context, to *actors.Audience, method string, args []any, result reflect.Value) error {
+	bind := func(p hubproto.Protocol, value []byte) (err error) {
 		defer func() {
 			if reason := recover(); reason != nil { // code of the application, which decodes
 				err = &PanicError{Value: reason, Stack: debug.Stack()}
 			}
 		}()
-		return p.BindValue(value, reflect.ValueOf(&result).Elem())
-	})
-	if err != nil {
-		var none T
-		return none, invokeError(err, reflect.TypeFor[T]())
+		return p.BindValue(value, result)
 	}
-	return result, nil
+	invoke := func(ctx context.Context, out *Outgoing) error {
+		err := h.runtime.Invoke(ctx, to, out.Method, out.Args, bind)
+		if err != nil {
+			return invokeError(err, result.Type())
+		}
+		return nil
+	}
+	out := &Outgoing{Method: method, Args: args, to: to, invoke: invoke}
+	if h.sender != nil {
+		return h.sender(ctx, out)
+	}
+	return invoke(ctx, out)
 }
 
 // invokeError returns the error of a call whose result should have been of type t.

@@ -14,18 +14,16 @@ type (
 	onDisconnected interface {
 		OnDisconnected(ctx context.Context, cause error) error
 	}
+	onRefreshed interface {
+		OnAuthenticationRefreshed(ctx context.Context) error
+	}
 )
 
 // Connected is part of actors.Handler.
 func (h *hub) Connected(k *actors.Call) error {
 	k.SetMethod("OnConnected")
-	value, err := h.open(k)
-	if err == nil {
-		defer h.close(k, value)
-		if hub, ok := value.(onConnected); ok {
-			err = hub.OnConnected(k)
-		}
-	}
+	defer k.RunCleanups()
+	err := h.handler.Connected(k)
 	if err != nil {
 		h.report(k, "a connection is refused", err)
 	}
@@ -35,18 +33,66 @@ func (h *hub) Connected(k *actors.Call) error {
 // Disconnected is part of actors.Handler.
 func (h *hub) Disconnected(k *actors.Call, cause error) {
 	k.SetMethod("OnDisconnected")
+	defer k.RunCleanups()
 	var fromClient *actors.ClientError
 	if errors.As(cause, &fromClient) {
 		cause = &HubError{Message: fromClient.Text}
 	}
-	value, err := h.open(k)
-	if err == nil {
-		defer h.close(k, value)
-		if hub, ok := value.(onDisconnected); ok {
-			err = hub.OnDisconnected(k, cause)
-		}
-	}
-	if err != nil {
+	if err := h.handler.Disconnected(k, cause); err != nil {
 		h.report(k, "a hub method failed", err)
 	}
+}
+
+// Refreshed is part of actors.Handler.
+func (h *hub) Refreshed(k *actors.Call) {
+	k.SetMethod("OnAuthenticationRefreshed")
+	defer k.RunCleanups()
+	if err := h.handler.Refreshed(k); err != nil {
+		h.report(k, "a hub method failed", err)
+	}
+}
+
+// methodHandler is the innermost Handler of a hub with methods.
+func (h *hub) methodHandler() Handler {
+	return Handler{
+		Invoke: h.invokeMethod,
+		Connected: func(ctx context.Context) error {
+			return h.withValue(ctx, func(value Instance) error {
+				if hub, ok := value.(onConnected); ok {
+					return hub.OnConnected(ctx)
+				}
+				return nil
+			})
+		},
+		Disconnected: func(ctx context.Context, cause error) error {
+			return h.withValue(ctx, func(value Instance) error {
+				if hub, ok := value.(onDisconnected); ok {
+					return hub.OnDisconnected(ctx, cause)
+				}
+				return nil
+			})
+		},
+		Refreshed: func(ctx context.Context) error {
+			return h.withValue(ctx, func(value Instance) error {
+				if hub, ok := value.(onRefreshed); ok {
+					return hub.OnAuthenticationRefreshed(ctx)
+				}
+				return nil
+			})
+		},
+	}
+}
+
+// withValue calls f with a hub value.
+func (h *hub) withValue(ctx context.Context, f func(Instance) error) error {
+	k := actors.CallOf(ctx)
+	if k == nil {
+		return errors.New("hubsys: a filter has passed on a context that is not derived from that of the call")
+	}
+	value, err := h.open(ctx, k)
+	if err != nil {
+		return err
+	}
+	defer h.release(k, value)
+	return f(value)
 }

@@ -14,6 +14,8 @@ import (
 // methodFinder finds the methods of a hub, and collects everything that is wrong with them.
 type methodFinder struct {
 	hub      reflect.Type
+	services Services
+	implicit bool              // types alone make a parameter a service
 	options  map[string]Method // by the name in Go
 	declared map[string]string // by the name that clients use, in lower case: the name in Go
 	found    *methods
@@ -21,12 +23,12 @@ type methodFinder struct {
 }
 
 // findMethods finds what clients can call, and reports everything that is wrong.
-func findMethods(t reflect.Type, options []Method) (*methods, error) {
+func findMethods(t reflect.Type, options *HubOptions) (*methods, error) {
 	f := &methodFinder{
-		hub: t, options: map[string]Method{}, declared: map[string]string{},
+		hub: t, services: options.Services, implicit: !options.NoImplicitServices, options: map[string]Method{}, declared: map[string]string{},
 		found: &methods{exact: map[string]*method{}, folded: map[string]*method{}},
 	}
-	for i, o := range options {
+	for i, o := range options.Methods {
 		f.addOption(i, o)
 	}
 	for i := range t.NumMethod() {
@@ -59,8 +61,8 @@ func (f *methodFinder) addOption(i int, o Method) {
 		switch _, ok := f.options[rm.Name]; {
 		case ok:
 			f.fault("Methods[%d]: there is an element for method %s already", i, rm.Name)
-		case o.Hidden && o.Name != "":
-			f.fault("Methods[%d]: method %s has a name for clients, and is hidden from them", i, rm.Name)
+		case o.Hidden && (o.Name != "" || o.Policy != nil):
+			f.fault("Methods[%d]: method %s has a name or a policy for clients, and is hidden from them", i, rm.Name)
 		}
 		f.options[rm.Name] = o
 		return
@@ -84,13 +86,13 @@ func (f *methodFinder) add(rm reflect.Method) {
 		f.fault("method %s: it comes from the embedded %s, which is no hub: declare it on the hub, or hide it with HubOptions.Methods", rm.Name, from)
 		return
 	}
-	m, err := newMethod(rm)
+	m, err := newMethod(rm, f.services, f.implicit)
 	if err != nil {
 		f.fault("method %s: %w", rm.Name, err)
 		return
 	}
-	m.name = cmp.Or(option.Name, rm.Name)
-	key := strings.ToLower(m.name)
+	m.name, m.policy = cmp.Or(option.Name, rm.Name), option.Policy
+	key := foldName(m.name)
 	if other, ok := f.declared[key]; ok {
 		f.fault("method %s: clients cannot tell it from %s: both are called %q", rm.Name, other, m.name)
 		return
@@ -110,6 +112,10 @@ func (f *methodFinder) isLifetime(rm reflect.Method) bool {
 		if !f.hub.Implements(reflect.TypeFor[onDisconnected]()) {
 			f.fault("method %s: its signature is not OnDisconnected(context.Context, error) error", rm.Name)
 		}
+	case "OnAuthenticationRefreshed":
+		if !f.hub.Implements(reflect.TypeFor[onRefreshed]()) {
+			f.fault("method %s: its signature is not OnAuthenticationRefreshed(context.Context) error", rm.Name)
+		}
 	case "Close":
 		if promotedFrom(f.hub, rm.Name) != nil {
 			return false
@@ -128,6 +134,8 @@ func suspicious(rm reflect.Method) string {
 	for lifetime, others := range map[string][]string{
 		"OnConnected":    {"OnConnected", "OnConnect", "OnConnectedAsync"},
 		"OnDisconnected": {"OnDisconnected", "OnDisconnect", "OnDisconnectedAsync"},
+
+		"OnAuthenticationRefreshed": {"OnAuthenticationRefreshed", "OnAuthenticationRefresh", "OnAuthenticationRefreshedAsync"},
 	} {
 		if slices.ContainsFunc(others, func(name string) bool { return strings.EqualFold(name, rm.Name) }) {
 			return "the lifetime method is called " + lifetime

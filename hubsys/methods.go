@@ -1,6 +1,7 @@
 package hubsys
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +10,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/troupe-go/troupe/actors"
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
@@ -25,56 +25,114 @@ func (ms *methods) find(name []byte) *method {
 	if m := ms.exact[string(name)]; m != nil {
 		return m
 	}
-	return ms.folded[strings.ToLower(string(name))]
+	return ms.folded[foldName(string(name))]
 }
+
+// foldName returns the form in which names of methods are compared.
+func foldName(name string) string { return strings.ToLower(name) }
 
 // method is a hub method as it is called: found once, when the hub is registered.
 type method struct {
 	name         string // as clients see it
+	policy       Policy // nil: everybody may call it
 	fn           reflect.Value
-	takesContext bool           // as its first parameter
+	takesContext bool // as its first parameter
+	kinds        []paramKind
 	params       []reflect.Type // those that the client gives
-	uploads      []uploadParam  // those that the client streams, by their places among the parameters
+	variadic     bool           // the last of them takes the remaining arguments
+	uploads      []uploadParam  // those that the client streams
+	services     []serviceParam // those that Services provide
 	returnsValue bool
 	streams      bool // the value is a stream
 	returnsError bool
 	frames       sync.Pool
 }
 
+// paramKind is who gives a parameter.
+type paramKind uint8
+
+const (
+	argument paramKind = iota
+	upload
+	service
+)
+
+// serviceParam is a parameter that Services provide.
+type serviceParam struct {
+	param   reflect.Type
+	wrapped bool // it is a From
+	provide func(context.Context) (any, error)
+}
+
 // callArgs is memory for the parameters of one call. The method gets copies of what lies in it, so it can be used again.
 type callArgs struct {
-	args    []reflect.Value // hub value, perhaps a context, parameters
-	params  []reflect.Value // the parameters that are arguments; they can be set
-	uploads []reflect.Value // those that are streams
-	ctx     context.Context
+	args     []reflect.Value // hub value, perhaps a context, parameters
+	params   []reflect.Value // the parameters that are arguments; they can be set
+	fixed    int             // of a variadic method: the number of those before the remaining arguments
+	rest     reflect.Value   // that takes these; not valid if the method is not variadic
+	uploads  []reflect.Value // those that are streams
+	services []reflect.Value
+	ctx      context.Context
 }
 
 func (m *method) borrow() *callArgs {
 	if f, ok := m.frames.Get().(*callArgs); ok {
 		return f
 	}
-	f := &callArgs{args: make([]reflect.Value, 1, 2+len(m.params)+len(m.uploads))}
+	f := &callArgs{args: make([]reflect.Value, 1, 2+len(m.kinds))}
 	if m.takesContext {
 		f.args = append(f.args, reflect.ValueOf(&f.ctx).Elem())
 	}
-	for range len(m.params) + len(m.uploads) {
-		at := len(f.params) + len(f.uploads)
-		if n := len(f.uploads); n < len(m.uploads) && m.uploads[n].at == at {
-			f.uploads = append(f.uploads, reflect.New(m.uploads[n].param).Elem())
-			f.args = append(f.args, f.uploads[n])
-		} else {
-			f.params = append(f.params, reflect.New(m.params[len(f.params)]).Elem())
-			f.args = append(f.args, f.params[len(f.params)-1])
+	for _, kind := range m.kinds {
+		var p reflect.Value
+		switch kind {
+		case argument:
+			p = reflect.New(m.params[len(f.params)]).Elem()
+			f.params = append(f.params, p)
+		case upload:
+			p = reflect.New(m.uploads[len(f.uploads)].param).Elem()
+			f.uploads = append(f.uploads, p)
+		case service:
+			p = reflect.New(m.services[len(f.services)].param).Elem()
+			f.services = append(f.services, p)
 		}
+		f.args = append(f.args, p)
+	}
+	if m.variadic {
+		f.fixed = len(f.params) - 1
+		f.rest = f.params[f.fixed]
 	}
 	return f
 }
 
+// setRest makes room for the remaining of n arguments.
+func (f *callArgs) setRest(n int) {
+	more := max(0, n-f.fixed)
+	f.rest.Set(reflect.MakeSlice(f.rest.Type(), more, more))
+	f.params = f.params[:f.fixed]
+	for i := range more {
+		f.params = append(f.params, f.rest.Index(i))
+	}
+}
+
+// arguments returns the parameters that clients give.
+func (f *callArgs) arguments() []reflect.Value {
+	if f.rest.IsValid() {
+		return append(f.params[:f.fixed:f.fixed], f.rest)
+	}
+	return f.params
+}
+
 // call runs the method.
-func (m *method) call(hub Instance, k *actors.Call, f *callArgs) (result reflect.Value, err error) {
+func (m *method) call(ctx context.Context, hub Instance, f *callArgs) (result reflect.Value, err error) {
 	f.args[0] = reflect.ValueOf(hub)
-	f.ctx = k
-	results := m.fn.Call(f.args)
+	f.ctx = ctx
+	var results []reflect.Value
+	if m.variadic {
+		results = m.fn.CallSlice(f.args)
+	} else {
+		results = m.fn.Call(f.args)
+	}
 	if m.returnsError {
 		if err, _ := results[len(results)-1].Interface().(error); err != nil {
 			return reflect.Value{}, err
@@ -92,6 +150,9 @@ func (m *method) recycle(f *callArgs) {
 	for _, p := range f.args[1:] {
 		p.SetZero()
 	}
+	if f.rest.IsValid() {
+		clear(f.params[f.fixed:])
+	}
 	m.frames.Put(f)
 }
 
@@ -102,28 +163,18 @@ var (
 	closerType  = reflect.TypeFor[io.Closer]()
 )
 
-func newMethod(rm reflect.Method) (*method, error) {
+// newMethod returns the method of a hub whose parameters services may provide: implicitly by their types, or only those that are a From.
+func newMethod(rm reflect.Method, services Services, implicit bool) (*method, error) {
 	t := rm.Type
-	m := &method{fn: rm.Func}
-	if t.IsVariadic() {
-		return nil, errors.New("it is variadic; take a slice instead")
-	}
+	m := &method{fn: rm.Func, variadic: t.IsVariadic()}
 	first := 1 // behind the receiver
 	if t.NumIn() > 1 && t.In(1) == contextType {
 		m.takesContext, first = true, 2
 	}
 	for i := first; i < t.NumIn(); i++ {
-		if item := itemType(t.In(i)); item != nil {
-			if err := bindable(item); err != nil {
-				return nil, fmt.Errorf("parameter %d: its items: %w", i-first+1, err)
-			}
-			m.uploads = append(m.uploads, uploadParam{at: i - first, param: t.In(i), item: item})
-			continue
-		}
-		if err := bindable(t.In(i)); err != nil {
+		if err := m.addParam(t.In(i), services, implicit, m.variadic && i == t.NumIn()-1); err != nil {
 			return nil, fmt.Errorf("parameter %d: %w", i-first+1, err)
 		}
-		m.params = append(m.params, t.In(i))
 	}
 	outs := t.NumOut()
 	if outs > 0 && t.Out(outs-1) == errorType {
@@ -147,6 +198,45 @@ func newMethod(rm reflect.Method) (*method, error) {
 		m.returnsValue = true
 	}
 	return m, nil
+}
+
+// addParam adds a parameter. rest says that it takes the remaining arguments.
+func (m *method) addParam(t reflect.Type, services Services, implicit, rest bool) error {
+	if wanted := serviceType(t); wanted != nil || implicit && !rest && canBeService(t) {
+		provided := cmp.Or(wanted, t)
+		if provide := provider(services, provided); provide != nil {
+			m.services = append(m.services, serviceParam{param: t, wrapped: wanted != nil, provide: provide})
+			m.kinds = append(m.kinds, service)
+			return nil
+		}
+		if wanted != nil {
+			return fmt.Errorf("HubOptions.Services provide no %s", wanted)
+		}
+	}
+	if item := itemType(t); item != nil {
+		if err := bindable(item); err != nil {
+			return fmt.Errorf("its items: %w", err)
+		}
+		m.uploads = append(m.uploads, uploadParam{param: t, item: item})
+		m.kinds = append(m.kinds, upload)
+		return nil
+	}
+	m.params = append(m.params, t)
+	m.kinds = append(m.kinds, argument)
+	if rest {
+		t = t.Elem()
+	}
+	return bindable(t)
+}
+
+// canBeService reports whether parameters of a type can be services without saying so. Those of predeclared types, and of slices and maps of
+// anything, are what clients send.
+func canBeService(t reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Interface, reflect.Func:
+		return t != contextType && itemType(t) == nil
+	}
+	return t.PkgPath() != ""
 }
 
 // bindable refuses types that the arguments of clients cannot be bound to.

@@ -133,7 +133,7 @@ func hidden(methods ...any) (hidden []hubsys.Method) {
 
 type refusedHub struct{ hubsys.Hub }
 
-func (*refusedHub) Variadic(...int)                              {}
+func (*refusedHub) Variadic(...chan int)                         {}
 func (*refusedHub) ChanParam(chan int)                           {}
 func (*refusedHub) FuncParam(_ int, _ func())                    {}
 func (*refusedHub) ComplexParam(complex128)                      {}
@@ -164,7 +164,7 @@ func TestEveryRefusalHasItsReasonAndAllAreReported(t *testing.T) {
 		`method TwoContexts: parameter 1: a context.Context can only be the first parameter`,
 		`method TwoErrors: it returns an error in front of its last result`,
 		`method TwoValues: it returns more than a value and an error`,
-		`method Variadic: it is variadic; take a slice instead`,
+		`method Variadic: parameter 1: chan int has no encoding`,
 	}, registrationFaults[refusedHub](t))
 }
 
@@ -178,7 +178,7 @@ func TestInvalidElementsOfMethodsAreRefused(t *testing.T) {
 		`Methods[4].Func is github.com/troupe-go/troupe/hubsys_test.(*base).Inherited-fm, which is no method of *hubsys_test.base: write (*base).Name`,
 		`Methods[5].Func is github.com/troupe-go/troupe/hubsys_test.base.ByValue, which is no method of *hubsys_test.base: write (*base).Name`,
 		`Methods[7]: there is an element for method Inherited already`,
-		`Methods[8]: method Overridden has a name for clients, and is hidden from them`,
+		`Methods[8]: method Overridden has a name or a policy for clients, and is hidden from them`,
 	}, registrationFaults[base](t,
 		hubsys.Method{}, hubsys.Method{Func: "Inherited"}, hubsys.Method{Func: (func())(nil)}, hubsys.Method{Func: (*middle).Middle}, hubsys.Method{Func: one.Inherited}, hubsys.Method{Func: base.ByValue},
 		hubsys.Method{Func: (*base).Inherited, Name: "x"}, hubsys.Method{Func: (*base).Inherited, Name: "y"},

@@ -25,6 +25,18 @@ type HubOptions struct {
 	// Methods are the methods of the hub about which there is something special. Clients call all others by their names in Go.
 	Methods []Method
 
+	// Policy decides who may use the hub. Nil: everybody, anonymous users too.
+	Policy Policy
+	// Filters wrap the hub. The first one is the outermost.
+	Filters []Filter
+	// SendFilters wrap the sending of messages to clients. The first one is the outermost.
+	SendFilters []func(next SendFunc) SendFunc
+	// Services provide parameters of methods that clients do not send. Nil: clients send all.
+	Services Services
+	// NoImplicitServices says that only parameters of the type [From] are services. Default: false, parameters of a type for which Services
+	// have a provider are, if it is a pointer, an interface, a function, or a type that is declared somewhere.
+	NoImplicitServices bool
+
 	// Protocols are the encodings that clients may choose from, eight at most. Default: hubproto.JSON and hubproto.MessagePack.
 	Protocols []hubproto.Protocol
 
@@ -47,6 +59,9 @@ type HubOptions struct {
 	StreamBufferCapacity int
 	// EnableDetailedErrors sends the texts of all errors to clients, not only that of a [HubError]. Default: false.
 	EnableDetailedErrors bool
+	// ExplainArguments adds to the error of a call whose arguments do not fit which of them did not, and why, if EnableDetailedErrors is set as
+	// well. Default: false, that is logged at the level Debug alone.
+	ExplainArguments bool
 
 	// OutboxLimit is the number of bytes that may wait for one client. At most 2 GiB. Default: 1 MiB.
 	//
@@ -83,6 +98,8 @@ type Method struct {
 	Name string
 	// Hidden says that clients cannot call the method. Default: false.
 	Hidden bool
+	// Policy decides who may call the method, of those who may use the hub. Nil: all of them.
+	Policy Policy
 }
 
 const (
@@ -116,32 +133,53 @@ func (o HubOptions) Validate() error {
 	f.check(o.MaximumPendingResults >= 0, "MaximumPendingResults is %d: it is at least 1, or 0 for the default", o.MaximumPendingResults)
 	keepAlive, timeout := cmp.Or(o.KeepAliveInterval, defaultKeepAlive), cmp.Or(o.ClientTimeoutInterval, defaultClientTimeout)
 	f.check(keepAlive < timeout || keepAlive < 0 || timeout < 0, "KeepAliveInterval is %s, and ClientTimeoutInterval %s: clients that ping as often as they are pinged would be timed out", keepAlive, timeout)
+	for i, filter := range o.Filters {
+		f.check(filter != nil, "Filters[%d] is nil", i)
+	}
+	for i, filter := range o.SendFilters {
+		f.check(filter != nil, "SendFilters[%d] is nil", i)
+	}
+	if broken, ok := o.Services.(*fields); ok {
+		f.add("Services", broken.fault)
+	}
 	f.check(o.InboundLimit == 0 || o.InboundLimit >= leastBytes, "InboundLimit is %d: it is at least %d bytes, or 0 for the default", o.InboundLimit, leastBytes)
 	return f.join("HubOptions")
 }
 
 // EndpointOptions are the options of one path that a hub is mapped to. Zero values stand for the defaults.
 type EndpointOptions struct {
-	// Authenticate tells who makes a request. It is called for each: the negotiation, the connection, every poll and POST; they must all
-	// come from the same user. It sees what middleware has put into the context of the request. Browsers cannot set headers on WebSockets and
-	// event streams: their clients send a token as the query value access_token. An error refuses the request with status 401, or 403 if it is
-	// [ErrForbidden]. Nil, or a nil Principal: an anonymous user.
+	// Authenticate tells who makes a request. It is called for each: the negotiation, the connection, every poll and POST, a refresh; they must
+	// all come from the same user. It sees what middleware has put into the context of the request. [BearerToken] finds tokens, and package
+	// jwtauth checks them. An error refuses the request with status 401, or 403 if it is [ErrForbidden]. Nil, or a nil Principal: an anonymous
+	// user, whom [HubOptions].Policy may refuse.
 	Authenticate func(*http.Request) (*Principal, error)
+	// IgnoreExpiration leaves connections open when Principal.Expires has passed. Default: false, they are closed so that their clients
+	// reconnect. (ASP.NET Core leaves them open unless CloseOnAuthenticationExpiration is set.)
+	IgnoreExpiration bool
+	// Refresh lets clients refresh their credentials by POST {path}/refresh, as ASP.NET Core 11 and its clients do. Nil: there is no such path.
+	Refresh *RefreshOptions
 
 	// Transports are those that clients may use. Default: all.
 	Transports Transports
 
-	// AllowedOrigins are the origins of web pages that may connect besides those of the server itself, such as "https://app.example"; "*" allows
-	// all. The headers of CORS are set, and preflights are answered. Default: none; then CORS middleware of the application can do it, except for
+	// AllowedOrigins are the origins of web pages that may connect besides those of the server itself, such as "https://app.example".
+	// "https://*.example.com" stands for all subdomains of example.com, "null" for sandboxed pages and files, and "*" for all origins. The headers of CORS are set, and preflights are answered. Default: none; then CORS middleware of the application can do it, except for
 	// WebSockets.
 	AllowedOrigins []string
 	// AllowCredentials allows pages of allowed origins the credentials that browsers send by themselves: cookies, passwords, certificates. It
-	// cannot be combined with "*". Default: false; credentials are hidden from Authenticate and from the hub, except for a bearer token, which the
+	// cannot be combined with "*" or "null". Default: false; credentials are hidden from Authenticate and from the hub, except for a bearer token, which the
 	// page itself has sent, and the JavaScript client must be made with withUrl(url, {withCredentials: false}).
 	AllowCredentials bool
+	// AllowOrigin decides about origins that AllowedOrigins does not list, for example those of the customers in a database. It may be called
+	// several times for a request. Nil: none are allowed.
+	AllowOrigin func(r *http.Request, origin string) bool
 	// AllowedHosts are the hosts that requests may be for, with or without a port, such as "localhost". Other requests are refused with status
 	// 421. It protects servers on private addresses from pages whose domain is made to resolve to them (DNS rebinding). Default: any.
 	AllowedHosts []string
+
+	// Subprotocol chooses among the subprotocols that a WebSocket is asked for with, or returns an empty string for none. SignalR clients ask for
+	// none; a proxy in front of them may. Nil: none is chosen.
+	Subprotocol func(requested []string) string
 
 	// RequestHeaderLimit is the number of bytes that the headers and the query of a request may have. More is refused with status 431, because
 	// those of the request that opens a connection are kept with it. Default: 16 KiB.
@@ -170,10 +208,17 @@ func (o EndpointOptions) Validate() error {
 	}
 	f.duration("TransportSendTimeout", o.TransportSendTimeout)
 	f.duration("CloseTimeout", o.CloseTimeout)
-	if _, err := transport.NewOrigins(o.AllowedOrigins, o.AllowCredentials); err != nil {
-		f = append(f, fmt.Errorf("AllowedOrigins: %w", err))
+	_, err := o.origins()
+	f.add("AllowedOrigins", err)
+	if o.Refresh != nil {
+		f.duration("Refresh.MaximumLifetime", o.Refresh.MaximumLifetime)
+		f.check(o.Authenticate != nil, "Refresh is set, and Authenticate is not: there are no credentials")
 	}
 	return f.join("EndpointOptions")
+}
+
+func (o EndpointOptions) origins() (*transport.Origins, error) {
+	return transport.NewOrigins(o.AllowedOrigins, o.AllowOrigin, o.AllowCredentials)
 }
 
 // faults collects the faults of options.
@@ -187,6 +232,13 @@ func (f *faults) check(ok bool, format string, args ...any) {
 
 func (f *faults) duration(name string, d time.Duration) {
 	f.check(d >= 0, "%s is %s: it is not negative", name, d)
+}
+
+// add adds the faults of a part.
+func (f *faults) add(what string, err error) {
+	if err != nil {
+		*f = append(*f, fmt.Errorf("%s: %w", what, err))
+	}
 }
 
 func (f *faults) join(what string) error {
@@ -211,6 +263,7 @@ func settings(h HubOptions, e EndpointOptions) *actors.Settings {
 		SendTimeout:      cmp.Or(e.TransportSendTimeout, 10*time.Second),
 		DisconnectGrace:  cmp.Or(h.DisconnectGrace, 30*time.Second),
 		PendingResults:   cmp.Or(h.MaximumPendingResults, 100),
+		IgnoreExpiration: e.IgnoreExpiration,
 	}
 	if s.MaxMessage == Unlimited {
 		s.MaxMessage = 0

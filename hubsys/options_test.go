@@ -48,7 +48,7 @@ func TestEndpointOptionsReportAllFaults(t *testing.T) {
 CloseTimeout is -1s: it is not negative
 AllowedOrigins: origin "app.example" is not of the form scheme://host or scheme://host:port
 origin "https://app.example/" is not of the form scheme://host or scheme://host:port
-origin "https://*.example" is not of the form scheme://host or scheme://host:port
+origin "https://*.example": a wildcard stands for all subdomains of a domain, as in "https://*.example.com"
 origin "" is not of the form scheme://host or scheme://host:port
 origin "*" cannot be allowed together with credentials: every web page could act as its visitor`
 	require.EqualError(t, faulty.Validate(), want)

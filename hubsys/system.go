@@ -35,6 +35,12 @@ type Config struct {
 	// refused with status 429. Behind a proxy, middleware must put the client's address into http.Request.RemoteAddr. Default: 1,000. Unlimited: no
 	// limit.
 	PendingConnectionsPerAddress int
+
+	// HubDefaults are options of all hubs. What is zero in the options of a hub is taken from here, field by field: a bool that is true here is
+	// true for all. Filters of both apply, these around those of the hub; policies of both must allow. Name and Methods stay empty.
+	HubDefaults HubOptions
+	// EndpointDefaults are options of all endpoints, in the same way.
+	EndpointDefaults EndpointOptions
 }
 
 // Validate reports everything that is wrong with the configuration.
@@ -42,6 +48,9 @@ func (c Config) Validate() error {
 	var f faults
 	f.check(c.PendingConnections >= 0, "PendingConnections is %d: it is at least 1, or 0 for the default", c.PendingConnections)
 	f.check(c.PendingConnectionsPerAddress >= Unlimited, "PendingConnectionsPerAddress is %d: it is at least 1, 0 for the default, or Unlimited", c.PendingConnectionsPerAddress)
+	f.check(c.HubDefaults.Name == "" && len(c.HubDefaults.Methods) == 0, "HubDefaults has a Name or Methods, which are options of one hub")
+	f.add("HubDefaults", c.HubDefaults.Validate())
+	f.add("EndpointDefaults", c.EndpointDefaults.Validate())
 	return f.join("Config")
 }
 
@@ -51,6 +60,9 @@ type System struct {
 	runtime *actors.System
 	log     *slog.Logger
 	tokens  *transport.Tokens
+
+	hubDefaults      HubOptions
+	endpointDefaults EndpointOptions
 
 	mu        sync.RWMutex
 	closing   bool
@@ -75,7 +87,10 @@ func New(config Config) (*System, error) {
 	tokens := transport.NewTokens(runtime.Node())
 	tokens.Limit = cmp.Or(config.PendingConnections, tokens.Limit)
 	tokens.AddressLimit = cmp.Or(config.PendingConnectionsPerAddress, tokens.AddressLimit)
-	return &System{runtime: runtime, log: log, tokens: tokens, hubs: map[string]bool{}, endpoints: map[string]*endpoint{}}, nil
+	return &System{
+		runtime: runtime, log: log, tokens: tokens, hubDefaults: config.HubDefaults, endpointDefaults: config.EndpointDefaults,
+		hubs: map[string]bool{}, endpoints: map[string]*endpoint{},
+	}, nil
 }
 
 // ActorSystem returns the actor system that everything runs in.
@@ -98,32 +113,49 @@ func (s *System) Shutdown(ctx context.Context) error {
 	return s.runtime.Shutdown(ctx)
 }
 
-// ServeHTTP serves the endpoints that hubs are mapped to, and their negotiateSuffix. Paths are compared as they are, including case, and are not
+// ServeHTTP serves the endpoints that hubs are mapped to, with their negotiations and refreshes. Paths are compared as they are, including case, and are not
 // cleaned or decoded again, so that decisions of a mux or a proxy in front by the path hold here as well.
 func (s *System) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	path := r.URL.Path
-	s.mu.RLock()
-	e := s.endpoints[path]
-	negotiate := false
-	if e == nil {
-		if hub, ok := strings.CutSuffix(path, negotiateSuffix); ok {
-			e, negotiate = s.endpoints[cmp.Or(hub, "/")], true
-		}
-	}
-	s.mu.RUnlock()
+	e, suffix := s.find(r.URL.Path)
 	switch {
 	case e == nil || hasEncodedSlash(r.URL.RawPath):
 		transport.LimitBody(w, r)
 		w.WriteHeader(http.StatusNotFound)
-	case negotiate:
+	case suffix == negotiateSuffix:
 		e.http.Negotiate(w, r)
+	case suffix == refreshSuffix:
+		e.http.RefreshCredentials(w, r)
 	default:
 		e.http.Connect(w, r)
 	}
 }
 
-// negotiateSuffix is appended to the path of an endpoint for its negotiateSuffix.
-const negotiateSuffix = "/negotiate"
+// find returns the endpoint of a path, and what is behind the path of the endpoint.
+func (s *System) find(path string) (e *endpoint, suffix string) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if e := s.endpoints[path]; e != nil {
+		return e, ""
+	}
+	for _, suffix := range []string{negotiateSuffix, refreshSuffix} {
+		hub, ok := strings.CutSuffix(path, suffix)
+		if e := s.endpoints[cmp.Or(hub, "/")]; ok && e != nil && e.has(suffix) {
+			return e, suffix
+		}
+	}
+	return nil, ""
+}
+
+// What clients append to the path of an endpoint.
+const (
+	negotiateSuffix = "/negotiate"
+	refreshSuffix   = "/refresh"
+)
+
+// has reports whether an endpoint serves what is behind its path.
+func (e *endpoint) has(suffix string) bool {
+	return suffix == negotiateSuffix || e.options.Refresh != nil
+}
 
 // hasEncodedSlash reports whether a path has an encoded slash, which is part of a segment.
 func hasEncodedSlash(rawPath string) bool {
@@ -131,7 +163,7 @@ func hasEncodedSlash(rawPath string) bool {
 }
 
 // Patterns returns the patterns that a mux has to route to the System, for all paths that hubs are mapped to now, in sorted order: two for each
-// path. That of the path "/" is "/{$}".
+// path, and a third one where EndpointOptions.Refresh is set. That of the path "/" is "/{$}".
 //
 //	for _, pattern := range sys.Patterns() {
 //		mux.Handle(pattern, sys)
@@ -143,11 +175,16 @@ func (s *System) Patterns() []string {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	var patterns []string
-	for path := range s.endpoints {
+	for path, e := range s.endpoints {
 		if path == "/" {
-			patterns = append(patterns, "/{$}", negotiateSuffix)
+			patterns, path = append(patterns, "/{$}"), ""
 		} else {
-			patterns = append(patterns, path, path+negotiateSuffix)
+			patterns = append(patterns, path)
+		}
+		for _, suffix := range []string{negotiateSuffix, refreshSuffix} {
+			if e.has(suffix) {
+				patterns = append(patterns, path+suffix)
+			}
 		}
 	}
 	slices.Sort(patterns)
@@ -170,9 +207,12 @@ func (s *System) mapEndpoint(path string, e *endpoint) error {
 	if s.endpoints[path] != nil {
 		return fmt.Errorf("hubsys: there is an endpoint at %q already", path)
 	}
-	hub, ok := strings.CutSuffix(path, negotiateSuffix)
-	if ok && s.endpoints[cmp.Or(hub, "/")] != nil || s.endpoints[strings.TrimSuffix(path, "/")+negotiateSuffix] != nil {
-		return fmt.Errorf("hubsys: %q cannot be the path of an endpoint: clients negotiate with another one there, or it is where they would negotiate with this one", path)
+	for _, suffix := range []string{negotiateSuffix, refreshSuffix} {
+		hub, ok := strings.CutSuffix(path, suffix)
+		taken := s.endpoints[cmp.Or(hub, "/")]
+		if ok && taken != nil && taken.has(suffix) || e.has(suffix) && s.endpoints[strings.TrimSuffix(path, "/")+suffix] != nil {
+			return fmt.Errorf("hubsys: %q cannot be the path of an endpoint: it is, or has, what another endpoint has at %q", path, "{path}"+suffix)
+		}
 	}
 	s.endpoints[path] = e
 	return nil

@@ -11,26 +11,25 @@ import (
 
 // uploadParam is a parameter that a client streams.
 type uploadParam struct {
-	at    int // among the parameters
 	param reflect.Type
 	item  reflect.Type
 }
 
 // bindUploads sets the parameters that are streams.
-func (h *hub) bindUploads(k *actors.Call, m *method, f *callArgs) error {
+func (h *hub) bindUploads(k *actors.Call, uploads []uploadParam, params []reflect.Value) error {
 	list, taken := k.Uploads()
 	switch {
 	case taken != "":
 		return Errorf("Stream ID '%s' is already in use.", taken)
-	case len(list) != len(m.uploads):
-		return Errorf("Client sent %d stream(s), Hub method expects %d.", len(list), len(m.uploads))
+	case len(list) != len(uploads):
+		return Errorf("Client sent %d stream(s), Hub method expects %d.", len(list), len(uploads))
 	}
-	for i, u := range m.uploads {
+	for i, u := range uploads {
 		in := &uploadReader{hub: h, call: k, from: list[i], item: u.item}
 		if u.param.Kind() == reflect.Func {
-			f.uploads[i].Set(in.sequence(u.param))
+			params[i].Set(in.sequence(u.param))
 		} else {
-			f.uploads[i].Set(in.channel(u.param))
+			params[i].Set(in.channel(u.param))
 		}
 	}
 	return nil

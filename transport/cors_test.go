@@ -217,14 +217,14 @@ func TestWebSocketsAndCORSAgree(t *testing.T) {
 		var allowed []string
 		for range rapid.IntRange(1, 3).Draw(t, "n") {
 			one := origin.Draw(t, "allowed")
-			if _, err := transport.NewOrigins([]string{one}, false); err == nil {
+			if _, err := transport.NewOrigins([]string{one}, nil, false); err == nil {
 				allowed = append(allowed, one)
 			}
 		}
 		if rapid.IntRange(0, 9).Draw(t, "any") == 0 {
 			allowed = append(allowed, "*")
 		}
-		origins, err := transport.NewOrigins(allowed, false)
+		origins, err := transport.NewOrigins(allowed, nil, false)
 		require.NoError(t, err)
 		e := &transport.Endpoint{Acceptor: &testEndpoint{authenticate: func(*http.Request) (transport.Identity, error) {
 			return transport.Identity{}, errUnauthenticated

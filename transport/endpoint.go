@@ -37,6 +37,8 @@ type Acceptor interface {
 	AcceptSocket(o Opening, socket link.Socket) (link.SocketSession, error)
 	// AcceptFetcher opens a connection whose output is fetched by requests.
 	AcceptFetcher(o Opening, fetcher link.Fetcher) (link.FetchSession, error)
+	// Refresh gives an open connection the credentials of who. It fails with ErrNotOpen, ErrUserChanged, ErrRefreshRejected, or a [Refusal].
+	Refresh(r *http.Request, connectionID string, who Identity) (Refreshed, error)
 	// IsClosing reports whether new connections are refused.
 	IsClosing() bool
 }
@@ -66,6 +68,11 @@ type Endpoint struct {
 	RequestLimit int
 	// Hosts are the hosts that requests may be for. Empty: any.
 	Hosts []string
+
+	// Refreshes says that clients can refresh their credentials.
+	Refreshes bool
+	// Subprotocol chooses among the subprotocols that a WebSocket is asked for with. Nil: none is chosen.
+	Subprotocol func(requested []string) string
 
 	refusals logs.Limiter // that are logged
 }
@@ -280,7 +287,7 @@ func (e *Endpoint) checkUser(w http.ResponseWriter, r *http.Request, reserved *r
 
 // checkOwner refuses a request that is made by another user than the one of the connection.
 func (e *Endpoint) checkOwner(w http.ResponseWriter, r *http.Request, reserved *reservation, who Identity) bool {
-	if reserved.userID != who.UserID {
+	if e.Tokens.userOf(reserved) != who.UserID {
 		e.refuse(w, r, http.StatusForbidden, errOtherUser)
 		return false
 	}
@@ -314,8 +321,12 @@ func (e *Endpoint) identify(w http.ResponseWriter, r *http.Request) (Identity, b
 }
 
 func (e *Endpoint) refuse(w http.ResponseWriter, r *http.Request, status int, err error) {
-	e.Log.Debug("a request was refused", "path", r.URL.Path, "remote", r.RemoteAddr, "status", status, "error", logs.Error(err))
+	e.logRefusal(r, status, err)
 	plain(w, status, "")
+}
+
+func (e *Endpoint) logRefusal(r *http.Request, status int, err error) {
+	e.Log.Debug("a request was refused", "path", r.URL.Path, "remote", r.RemoteAddr, "status", status, "error", logs.Error(err))
 }
 
 // QueryValue returns the first value of a key in a query, whatever the case of the key, and how often the key is there.

@@ -30,7 +30,7 @@ type hubSession interface {
 }
 
 func newTestEndpoint(t testing.TB) *testEndpoint {
-	origins, err := transport.NewOrigins(nil, false)
+	origins, err := transport.NewOrigins(nil, nil, false)
 	require.NoError(t, err)
 	e := &testEndpoint{}
 	e.Endpoint = &transport.Endpoint{
@@ -60,6 +60,10 @@ func (e *testEndpoint) newSession(t link.Transport) (hubSession, error) {
 		return e.accept(t)
 	}
 	return newTestSession(), nil
+}
+
+func (e *testEndpoint) Refresh(*http.Request, string, transport.Identity) (transport.Refreshed, error) {
+	return transport.Refreshed{}, transport.ErrNotOpen
 }
 
 func (e *testEndpoint) IsClosing() bool { return false }

@@ -44,6 +44,10 @@ func (a *testAcceptor) AcceptFetcher(Opening, link.Fetcher) (link.FetchSession, 
 	return nil, errors.New("no connections here")
 }
 
+func (a *testAcceptor) Refresh(*http.Request, string, Identity) (Refreshed, error) {
+	return Refreshed{}, ErrNotOpen
+}
+
 func (a *testAcceptor) IsClosing() bool { return a.closing }
 
 // fixedClockEndpoint is an endpoint whose clock is set by the test.
@@ -58,7 +62,7 @@ func newFixedClockEndpoint(t *testing.T) *fixedClockEndpoint {
 	c := &fixedClockEndpoint{t: t, time: time.Unix(1e9, 0), testAcceptor: &testAcceptor{}}
 	tokens := NewTokens([4]byte{1, 2, 3, 4})
 	tokens.now = func() time.Time { return c.time }
-	origins, err := NewOrigins(nil, false)
+	origins, err := NewOrigins(nil, nil, false)
 	require.NoError(t, err)
 	c.Endpoint = &Endpoint{Acceptor: c.testAcceptor, Transports: WebSockets, Origins: origins, Tokens: tokens, Log: slog.New(slog.DiscardHandler)}
 	return c

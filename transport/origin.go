@@ -18,37 +18,91 @@ import (
 // with requests of pages from other origins are hidden.
 type Origins struct {
 	any         bool
+	null        bool
 	allowed     map[string]bool
+	suffixes    []*url.URL // of patterns: the host begins with a dot
+	decide      OriginFunc
 	credentials bool
 	cors        *cors.Cors // nil: no other origin is allowed
 }
 
-// AnyOrigin stands for every origin.
-const AnyOrigin = "*"
+// OriginFunc decides whether pages of an origin may make a request.
+type OriginFunc func(r *http.Request, origin string) bool
 
-// NewOrigins makes a list of origins. It reports every origin that is wrong.
-func NewOrigins(allowed []string, credentials bool) (*Origins, error) {
-	o := &Origins{allowed: map[string]bool{}, credentials: credentials}
+const (
+	// AnyOrigin stands for every origin.
+	AnyOrigin = "*"
+	// NullOrigin is the origin of sandboxed pages and of files, which any page can have.
+	NullOrigin = "null"
+)
+
+// NewOrigins makes a list of origins, to which decide, unless it is nil, adds others. It reports every origin that is wrong.
+func NewOrigins(allowed []string, decide OriginFunc, credentials bool) (*Origins, error) {
+	o := &Origins{allowed: map[string]bool{}, decide: decide, credentials: credentials}
 	var faults []error
 	for _, origin := range allowed {
-		if origin == AnyOrigin {
-			o.any = true
-			continue
+		if err := o.add(origin); err != nil {
+			faults = append(faults, err)
 		}
-		u, err := url.Parse(origin)
-		if err != nil || u.Scheme == "" || u.Host == "" || u.Path != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil || strings.Contains(u.Host, "*") {
-			faults = append(faults, fmt.Errorf("origin %q is not of the form scheme://host or scheme://host:port", origin))
-			continue
-		}
-		o.allowed[normalOrigin(u)] = true
 	}
 	if o.any && credentials {
 		faults = append(faults, errors.New(`origin "*" cannot be allowed together with credentials: every web page could act as its visitor`))
 	}
-	if len(allowed) > 0 {
+	if o.null && credentials {
+		faults = append(faults, errors.New(`origin "null" cannot be allowed together with credentials: every web page can make it its own`))
+	}
+	if len(allowed) > 0 || decide != nil {
 		o.cors = cors.New(o.options())
 	}
 	return o, errors.Join(faults...)
+}
+
+// add adds an origin or a pattern to the list.
+func (o *Origins) add(origin string) error {
+	switch origin {
+	case AnyOrigin:
+		o.any = true
+		return nil
+	case NullOrigin:
+		o.null = true
+		return nil
+	}
+	u, err := url.Parse(origin)
+	if err != nil || u.Scheme == "" || u.Host == "" || u.Path != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+		return fmt.Errorf("origin %q is not of the form scheme://host or scheme://host:port", origin)
+	}
+	rest, pattern := strings.CutPrefix(u.Host, "*")
+	switch {
+	case strings.Contains(rest, "*") || pattern && strings.Count(strings.Trim(rest, "."), ".") == 0 || pattern && rest[0] != '.':
+		return fmt.Errorf(`origin %q: a wildcard stands for all subdomains of a domain, as in "https://*.example.com"`, origin)
+	case pattern:
+		o.suffixes = append(o.suffixes, &url.URL{Scheme: u.Scheme, Host: rest})
+	default:
+		o.allowed[normalOrigin(u)] = true
+	}
+	return nil
+}
+
+// lists reports whether an origin is on the list, or is added to it for a request.
+func (o *Origins) lists(r *http.Request, header string, origin *url.URL) bool {
+	if header == NullOrigin && o.null || o.decide != nil && o.decide(r, header) {
+		return true
+	}
+	if origin == nil {
+		return false
+	}
+	normal := normalOrigin(origin)
+	if o.allowed[normal] {
+		return true
+	}
+	scheme, host, _ := strings.Cut(normal, "://")
+	for _, suffix := range o.suffixes {
+		wantedScheme, wanted, _ := strings.Cut(normalOrigin(suffix), "://")
+		if scheme == wantedScheme && strings.HasSuffix(host, wanted) && len(host) > len(wanted) {
+			return true
+		}
+	}
+	return false
 }
 
 // options are the answers to preflights: all headers are allowed, for as long as browsers cache an answer.
@@ -62,9 +116,9 @@ func (o *Origins) options() cors.Options {
 	if o.any {
 		options.AllowedOrigins = []string{AnyOrigin}
 	} else {
-		options.AllowOriginFunc = func(origin string) bool {
-			u, err := url.Parse(origin)
-			return err == nil && o.allowed[normalOrigin(u)]
+		options.AllowOriginVaryRequestFunc = func(r *http.Request, header string) (bool, []string) {
+			_, listed := o.judge(header, r)
+			return listed, nil
 		}
 	}
 	return options
@@ -97,10 +151,9 @@ func normalOrigin(u *url.URL) string {
 func (o *Origins) judge(header string, r *http.Request) (own, listed bool) {
 	origin, err := url.Parse(header)
 	if err != nil || origin.Host == "" {
-		return false, false // "null": a sandboxed page, or a file
+		return false, o.lists(r, header, nil) // "null": a sandboxed page, or a file
 	}
-	normal := normalOrigin(origin)
-	return normal == normalOrigin(&url.URL{Scheme: origin.Scheme, Host: r.Host}), o.allowed[normal]
+	return normalOrigin(origin) == normalOrigin(&url.URL{Scheme: origin.Scheme, Host: r.Host}), o.lists(r, header, origin)
 }
 
 // allows reports whether the page that makes a request may connect.

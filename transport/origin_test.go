@@ -10,11 +10,11 @@ import (
 )
 
 func TestWhichOriginsAreAllowed(t *testing.T) {
-	allowed, err := NewOrigins([]string{"https://App.example", "http://dev.example:3000", "https://eighty.example:443", "http://[::1]:80", "app://local"}, false)
+	allowed, err := NewOrigins([]string{"https://App.example", "http://dev.example:3000", "https://eighty.example:443", "http://[::1]:80", "app://local"}, nil, false)
 	require.NoError(t, err)
-	anybody, err := NewOrigins([]string{"*"}, false)
+	anybody, err := NewOrigins([]string{"*"}, nil, false)
 	require.NoError(t, err)
-	nobody, err := NewOrigins(nil, false)
+	nobody, err := NewOrigins(nil, nil, false)
 	require.NoError(t, err)
 	for _, test := range []struct {
 		host, origin string
@@ -66,11 +66,17 @@ func TestWhichOriginsAreAllowed(t *testing.T) {
 }
 
 func TestInvalidOriginsAreRefused(t *testing.T) {
-	for _, origin := range []string{"", "app.example", "https://", "//app.example", "https://app.example/", "https://app.example/x", "https://app.example?x", "https://app.example#x", "https://user@app.example", "https://*.example", "https://*", "null", ":", "https://[", "localhost:3000"} {
-		_, err := NewOrigins([]string{"https://fine.example", origin}, false)
+	for _, origin := range []string{"", "app.example", "https://", "//app.example", "https://app.example/", "https://app.example/x", "https://app.example?x", "https://app.example#x", "https://user@app.example", ":", "https://[", "localhost:3000"} {
+		_, err := NewOrigins([]string{"https://fine.example", origin}, nil, false)
 		require.ErrorContains(t, err, "is not of the form scheme://host or scheme://host:port", origin)
 	}
-	_, err := NewOrigins([]string{"*"}, true)
+	for _, pattern := range []string{"https://*.example", "https://*", "https://*example.com", "https://a.*.example.com", "https://*.*.example.com"} {
+		_, err := NewOrigins([]string{pattern}, nil, false)
+		require.ErrorContains(t, err, "a wildcard stands for all subdomains", pattern)
+	}
+	_, err := NewOrigins([]string{"null"}, nil, true)
+	require.ErrorContains(t, err, "together with credentials")
+	_, err = NewOrigins([]string{"*"}, nil, true)
 	require.ErrorContains(t, err, "cannot be allowed together with credentials")
 }
 
@@ -91,7 +97,7 @@ func TestCookiesOfOtherOrigins(t *testing.T) {
 		{true, "https://evil.example", false}, // credentials are not allowed for this origin
 		{true, "null", false},
 	} {
-		o, err := NewOrigins([]string{"https://app.example"}, test.credentials)
+		o, err := NewOrigins([]string{"https://app.example"}, nil, test.credentials)
 		require.NoError(t, err)
 		r := httptest.NewRequest(http.MethodGet, "http://host.example/hub", nil)
 		r.Header.Set("Cookie", "a=b")
@@ -136,14 +142,14 @@ func FuzzOrigin(f *testing.F) {
 	f.Add(":80", "http:", uint64(0))
 	f.Fuzz(func(t *testing.T, host, origin string, bits uint64) {
 		list := []string{"https://app.example"}
-		if _, err := NewOrigins([]string{origin}, false); err == nil && origin != AnyOrigin {
+		if _, err := NewOrigins([]string{origin}, nil, false); err == nil && origin != AnyOrigin {
 			list = append(list, origin)
 		}
-		o, err := NewOrigins(list, false)
+		o, err := NewOrigins(list, nil, false)
 		require.NoError(t, err)
 		decide := func(host, origin string) (allowed, same, cookies bool) {
 			r := &http.Request{Host: host, Header: http.Header{"Origin": {origin}, "Cookie": {"a=b"}}}
-			nobody, _ := NewOrigins(nil, false)
+			nobody, _ := NewOrigins(nil, nil, false)
 			return o.allows(r), nobody.allows(r), o.hideCredentials(r).Header.Get("Cookie") != ""
 		}
 		allowed, same, cookies := decide(host, origin)
@@ -152,7 +158,7 @@ func FuzzOrigin(f *testing.F) {
 		}
 		require.True(t, allowed || !same)
 		require.Equal(t, same, cookies, "cookies are for pages of our own")
-		if strings.Contains(origin, "%") || strings.Contains(host, "%") {
+		if origin == NullOrigin || strings.Contains(origin, "%") || strings.Contains(host, "%") {
 			return // percent-encoded bytes are case-sensitive
 		}
 		a, s, c := decide(flipCase(host, bits), flipCase(origin, bits>>1))

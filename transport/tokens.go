@@ -175,6 +175,20 @@ func (t *Tokens) isGone(r *reservation) bool {
 	return r.gone
 }
 
+// userOf returns the user that a connection belongs to.
+func (t *Tokens) userOf(r *reservation) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return r.userID
+}
+
+// setUser gives a connection to another user.
+func (t *Tokens) setUser(r *reservation, userID string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	r.userID = userID
+}
+
 // transportOf returns the transport of a connection, or 0.
 func (t *Tokens) transportOf(r *reservation) Transports {
 	t.mu.Lock()

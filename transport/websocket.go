@@ -31,6 +31,11 @@ func isUpgrade(r *http.Request) bool {
 		r.Header.Get("Sec-WebSocket-Version") == "13" && err == nil && len(key) == 16 && len(r.Header.Values("Sec-WebSocket-Key")) == 1
 }
 
+// CannotSetHeaders reports whether a request is of a kind whose headers browsers cannot set: a WebSocket or an event stream.
+func CannotSetHeaders(r *http.Request) bool {
+	return isUpgrade(r) || r.Method == http.MethodGet && acceptsEvents(r)
+}
+
 func hasToken(h http.Header, name, token string) bool {
 	for _, value := range h.Values(name) {
 		for part := range strings.SplitSeq(value, ",") {
@@ -83,7 +88,7 @@ func (e *Endpoint) webSocket(w http.ResponseWriter, r *http.Request) {
 		plain(w, http.StatusInternalServerError, "")
 		return
 	}
-	socket, err := upgrade(w, r)
+	socket, err := upgrade(w, r, e.Subprotocol)
 	if err != nil {
 		e.Log.Debug("a WebSocket could not be opened", "remote", r.RemoteAddr, "error", err)
 		e.Tokens.release(reserved)
@@ -141,9 +146,14 @@ func supports[T any](w http.ResponseWriter) bool {
 }
 
 // upgrade answers the request, and takes the connection away from net/http.
-func upgrade(w http.ResponseWriter, r *http.Request) (*WebSocket, error) {
+func upgrade(w http.ResponseWriter, r *http.Request, subprotocol func([]string) string) (*WebSocket, error) {
 	s := &WebSocket{}
+	var chosen []string
+	if requested := requestedSubprotocols(r); subprotocol != nil && len(requested) > 0 {
+		chosen = []string{subprotocol(requested)}
+	}
 	ws, err := websocket.Accept(&hijacker{ResponseWriter: w, socket: s}, r, &websocket.AcceptOptions{
+		Subprotocols:       chosen,
 		InsecureSkipVerify: true, // Origins has checked
 		OnPingReceived: func(_ context.Context, payload []byte) bool {
 			s.session.Pong(wsframe.Control(wsframe.Pong, payload))
@@ -156,6 +166,19 @@ func upgrade(w http.ResponseWriter, r *http.Request) (*WebSocket, error) {
 	ws.SetReadLimit(-1) // it would limit a WebSocket message; the limit is for hub messages
 	s.ws = ws
 	return s, nil
+}
+
+// requestedSubprotocols returns the subprotocols that a client offers, in its order.
+func requestedSubprotocols(r *http.Request) []string {
+	var all []string
+	for _, value := range r.Header.Values("Sec-WebSocket-Protocol") {
+		for part := range strings.SplitSeq(value, ",") {
+			if part = strings.TrimSpace(part); part != "" {
+				all = append(all, part)
+			}
+		}
+	}
+	return all
 }
 
 // hijacker passes coder/websocket a connection of this package instead of the one that it would take.

@@ -1,0 +1,171 @@
+package hubsys
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+
+	"github.com/troupe-go/troupe/actors"
+)
+
+// Handler is what a hub does, as functions. [RegisterHandler] takes one in place of a struct with methods, for hubs that are generated or
+// scripted; a [Filter] wraps one. The functions are called on the goroutines of calls, and may block.
+type Handler struct {
+	// Invoke runs a call, and returns its result: if in.Streaming, a stream, which is an iter.Seq2[T, error] or a <-chan T. It fails with
+	// [ErrNoMethod] if there is no such method.
+	Invoke func(ctx context.Context, in *Invocation) (result any, err error)
+	// Connected is called for a new connection, before its first call. An error refuses the connection.
+	Connected func(ctx context.Context) error
+	// Disconnected is called once for each connection for which Connected succeeded, as OnDisconnected is, see [Hub].
+	Disconnected func(ctx context.Context, cause error) error
+	// Refreshed is called when a client has refreshed its credentials, in order with its calls.
+	Refreshed func(ctx context.Context) error
+}
+
+// complete returns the handler with functions that do nothing in place of those that are nil.
+func (h Handler) complete() Handler {
+	if h.Connected == nil {
+		h.Connected = func(context.Context) error { return nil }
+	}
+	if h.Disconnected == nil {
+		h.Disconnected = func(context.Context, error) error { return nil }
+	}
+	if h.Refreshed == nil {
+		h.Refreshed = func(context.Context) error { return nil }
+	}
+	return h
+}
+
+// Filter wraps a hub, as middleware wraps an http.Handler: it returns a Handler that does something before or after the functions of next, none
+// of which is nil, and leaves those that it has nothing to do with as they are.
+//
+// A filter may change the context, the arguments and the result, call next several times or not at all, and fail; its error is an error of the
+// method. It is made once, when the hub is registered, and its functions run concurrently. The first of several filters is the outermost; those
+// of [Config].HubDefaults are around those of a hub. Filters run after policies, when the arguments have been decoded, and calls of methods that
+// a hub does not have do not reach them. Of a method that returns a stream they see the stream, whose items flow when they have returned. A
+// panic of the method passes through them.
+type Filter func(next Handler) Handler
+
+// Invocation is a call on its way to its method, as a [Handler] sees it. It must not be used when the call is over.
+type Invocation struct {
+	hub  *hub
+	call *actors.Call
+	name string
+
+	value  Instance // of a hub with methods, as are the next three
+	method *method
+	frame  *callArgs
+	args   []any
+}
+
+// Call returns the call.
+func (in *Invocation) Call() *Call { return (*Call)(in.call) }
+
+// Method returns the name of the method: as the hub declares it, or, for a hub of [RegisterHandler], as the client has written it.
+func (in *Invocation) Method() string { return in.name }
+
+// Hub returns the hub value whose method is called. It is nil for a hub of [RegisterHandler].
+func (in *Invocation) Hub() any { return in.value }
+
+// Streaming reports whether the client wants a stream.
+func (in *Invocation) Streaming() bool { return in.call.WantsStream() }
+
+// Args returns the arguments of the client, decoded. Elements can be replaced by values that can be assigned to the parameters. Streams,
+// services and the context are not among them; the remaining arguments of a variadic method are one slice. It is nil for a hub of
+// [RegisterHandler], which decodes the arguments itself.
+func (in *Invocation) Args() []any {
+	if in.args == nil && in.frame != nil {
+		params := in.frame.arguments()
+		in.args = make([]any, len(params))
+		for i, p := range params {
+			in.args[i] = p.Interface()
+		}
+	}
+	return in.args
+}
+
+// applyArgs passes on what filters have made of the arguments.
+func (in *Invocation) applyArgs() error {
+	if in.args == nil {
+		return nil
+	}
+	params := in.frame.arguments()
+	if len(in.args) != len(params) {
+		return fmt.Errorf("hubsys: a filter has changed the number of arguments of %s", in.name)
+	}
+	for i, p := range params {
+		v := reflect.ValueOf(in.args[i])
+		switch {
+		case !v.IsValid():
+			p.SetZero()
+		case v.Type().AssignableTo(p.Type()):
+			p.Set(v)
+		default:
+			return fmt.Errorf("hubsys: a filter has put a %s in the place of argument %d of %s, which is a %s", v.Type(), i+1, in.name, p.Type())
+		}
+	}
+	return nil
+}
+
+// Bind decodes the arguments into what args point to, for a hub of [RegisterHandler]. Pointers to iter.Seq2[T, error] or <-chan T get the streams of
+// the client. It can be called once, on the goroutine of Invoke and before that returns. Its error is to be returned by Invoke: the
+// client gets the text that belongs to it.
+func (in *Invocation) Bind(args ...any) error {
+	if in.frame != nil || in.call.Arguments() == nil {
+		return errors.New("hubsys: the arguments have been decoded")
+	}
+	var params, streams []reflect.Value
+	var uploads []uploadParam
+	for i, arg := range args {
+		p := reflect.ValueOf(arg)
+		if p.Kind() != reflect.Pointer || p.IsNil() {
+			return fmt.Errorf("hubsys: Bind: argument %d is a %T, and no pointer", i+1, arg)
+		}
+		if item := itemType(p.Type().Elem()); item != nil {
+			streams, uploads = append(streams, p.Elem()), append(uploads, uploadParam{param: p.Type().Elem(), item: item})
+		} else {
+			p.Elem().SetZero()
+			params = append(params, p.Elem())
+		}
+	}
+	if err := in.hub.decode(in.call, in.name, params); err != nil {
+		return err
+	}
+	return in.hub.bindUploads(in.call, uploads, streams)
+}
+
+// SendFunc sends a message of a hub to clients. [HubOptions].SendFilters wrap it.
+type SendFunc func(ctx context.Context, out *Outgoing) error
+
+// Outgoing is a message to clients before it is encoded, which happens once for all receivers. Messages that other actors send to PIDs, results
+// and items of streams are not among them.
+type Outgoing struct {
+	Method string
+	Args   []any
+
+	to     *actors.Audience
+	invoke func(ctx context.Context, out *Outgoing) error // set by Invoke
+}
+
+// IsInvoke reports whether the result of the client's method is waited for. SendFunc then returns when it is there.
+func (o *Outgoing) IsInvoke() bool { return o.invoke != nil }
+
+// To describes the receivers, for logs.
+func (o *Outgoing) To() string { return o.to.String() }
+
+// send sends a message, through the filters.
+func (h *hub) send(ctx context.Context, to *actors.Audience, method string, args []any) error {
+	if h.sender == nil {
+		return fromRuntime(h.runtime.Send(ctx, to, method, args))
+	}
+	return h.sender(ctx, &Outgoing{Method: method, Args: args, to: to})
+}
+
+// sendOut is the innermost SendFunc.
+func (h *hub) sendOut(ctx context.Context, out *Outgoing) error {
+	if out.invoke != nil {
+		return out.invoke(ctx, out)
+	}
+	return fromRuntime(h.runtime.Send(ctx, out.to, out.Method, out.Args))
+}

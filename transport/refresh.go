@@ -1,0 +1,100 @@
+package transport
+
+import (
+	"encoding/json"
+	"errors"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Refreshed are the credentials that a connection has after a refresh.
+type Refreshed struct {
+	UserID  string
+	Expires time.Time // zero: never
+}
+
+// Errors of Acceptor.Refresh.
+var (
+	ErrNotOpen         = errors.New("the connection is not open")
+	ErrUserChanged     = errors.New("the credentials are those of another user")
+	ErrRefreshRejected = errors.New("the credentials were rejected")
+)
+
+// RefreshCredentials answers POST {endpoint}/refresh (docs/protocol.md, 8).
+func (e *Endpoint) RefreshCredentials(w http.ResponseWriter, r *http.Request) {
+	e.guard(w, r, e.refresh)
+}
+
+func (e *Endpoint) refresh(w http.ResponseWriter, r *http.Request) {
+	if !strings.EqualFold(r.Method, http.MethodPost) {
+		plain(w, http.StatusMethodNotAllowed, "")
+		return
+	}
+	if !discardBody(r) {
+		w.Header().Set("Connection", "close")
+		refreshFailed(w, http.StatusBadRequest, "invalid_request")
+		return
+	}
+	who, err := e.Acceptor.Authenticate(r)
+	if err != nil {
+		e.refuseRefresh(w, r, err)
+		return
+	}
+	id, reserved := e.named(r)
+	switch {
+	case id == "":
+		refreshFailed(w, http.StatusBadRequest, "missing_connection_token")
+	case reserved == nil:
+		refreshFailed(w, http.StatusNotFound, "connection_not_found")
+	case reserved.id == reserved.token: // of version 0 of the negotiation
+		refreshFailed(w, http.StatusBadRequest, "unsupported_negotiate_version")
+	default:
+		now, err := e.Acceptor.Refresh(r, reserved.id, who)
+		if err != nil {
+			e.refuseRefresh(w, r, err)
+			return
+		}
+		e.Tokens.setUser(reserved, now.UserID)
+		answerRefresh(w, now.Expires)
+	}
+}
+
+// answerRefresh says for how long the credentials hold.
+func answerRefresh(w http.ResponseWriter, expires time.Time) {
+	body := map[string]int64{}
+	if !expires.IsZero() {
+		body["tokenLifetimeSeconds"] = int64(min(max(0, time.Until(expires)/time.Second), math.MaxInt32))
+	}
+	answer(w, body)
+}
+
+func (e *Endpoint) refuseRefresh(w http.ResponseWriter, r *http.Request, err error) {
+	status, code := http.StatusUnauthorized, "invalid_token"
+	var refusal *Refusal
+	switch {
+	case errors.Is(err, ErrNotOpen):
+		status, code = http.StatusNotFound, "connection_not_found"
+	case errors.Is(err, ErrUserChanged):
+		status, code = http.StatusForbidden, "user_changed"
+	case errors.Is(err, ErrRefreshRejected):
+		status, code = http.StatusForbidden, "permission_change_rejected"
+	case errors.As(err, &refusal) && refusal.Status == http.StatusForbidden:
+		status, code = http.StatusForbidden, "permission_change_rejected"
+	case errors.As(err, &refusal) && refusal.Status == http.StatusInternalServerError:
+		status, code = http.StatusInternalServerError, "server_error"
+	}
+	e.logRefusal(r, status, err)
+	refreshFailed(w, status, code)
+}
+
+// refreshFailed answers with the code of an error.
+func refreshFailed(w http.ResponseWriter, status int, code string) {
+	text, _ := json.Marshal(map[string]string{"error": code})
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(text)))
+	w.WriteHeader(status)
+	_, _ = w.Write(text)
+}
