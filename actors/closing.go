@@ -224,12 +224,19 @@ func (c *Connection) leaveAll() {
 }
 
 // Abort closes the connection without an error. Nothing that is sent to it later is delivered.
-func (c *Connection) Abort() {
-	reason := closeReason{message: true, drop: true}
+func (c *Connection) Abort() { c.disconnect("") }
+
+// disconnect closes the connection at once, except for what has been sent to it, and drops the calls that wait.
+func (c *Connection) disconnect(text string) {
+	reason := closeReason{message: true, text: text, drop: true}
+	var cause error
+	if text != "" {
+		cause = &DisconnectError{text}
+	}
 	c.out.Seal(c.closePacket(reason))
 	c.markClosing()
 	c.calls.abort(c.hub.sys.closeCause())
-	c.post(&closeRequest{reason: reason})
+	c.post(&closeRequest{cause: cause, reason: reason})
 }
 
 // End is part of link.Session. OnDisconnected gets the error.

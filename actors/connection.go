@@ -137,6 +137,8 @@ func (c *Connection) Receive(ctx actor.Context) {
 		c.onBatch(m)
 	case *membershipChange:
 		c.onMembership(m)
+	case *groupsRequest:
+		c.onGroupsRequest(m)
 	case *refresh:
 		m.done <- c.onRefresh(m.who)
 	case *readEnd:
@@ -166,6 +168,9 @@ func (c *Connection) Receive(ctx actor.Context) {
 	case *actor.Stopped:
 		c.mailbox.close()
 		return
+	case actor.SystemMessage, actor.AutoReceiveMessage:
+	default:
+		c.onForeign(ctx)
 	}
 	if c.state >= draining {
 		c.advance(ctx)

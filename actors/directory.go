@@ -2,6 +2,8 @@ package actors
 
 import (
 	"hash/maphash"
+	"maps"
+	"slices"
 	"sync"
 )
 
@@ -9,8 +11,10 @@ import (
 //
 // No lock of the directory is held while a group is locked, so that a group that is busy with a fan-out delays nothing but itself.
 type directory struct {
-	seed   maphash.Seed
-	shards [16]directoryShard
+	watchers watchers
+	onEmpty  func(name string) // is called when a group has been emptied
+	seed     maphash.Seed
+	shards   [16]directoryShard
 }
 
 type directoryShard struct {
@@ -18,8 +22,8 @@ type directoryShard struct {
 	groups map[string]*group
 }
 
-func newDirectory() *directory {
-	d := &directory{seed: maphash.MakeSeed()}
+func newDirectory(onEmpty func(name string)) *directory {
+	d := &directory{onEmpty: onEmpty, seed: maphash.MakeSeed()}
 	for i := range d.shards {
 		d.shards[i].groups = map[string]*group{}
 	}
@@ -45,7 +49,7 @@ func (d *directory) join(name string, c *Connection) {
 		s.mu.Lock()
 		g := s.groups[name]
 		if g == nil {
-			g = &group{}
+			g = &group{name: name, watchers: &d.watchers}
 			s.groups[name] = g
 		}
 		s.mu.Unlock()
@@ -60,7 +64,20 @@ func (d *directory) join(name string, c *Connection) {
 func (d *directory) leave(name string, c *Connection) {
 	if g := d.find(name); g != nil && g.leave(c) {
 		d.shard(name).remove(name, g)
+		d.onEmpty(name)
 	}
+}
+
+// list returns all groups.
+func (d *directory) list() []*group {
+	var all []*group
+	for i := range d.shards {
+		s := &d.shards[i]
+		s.mu.Lock()
+		all = slices.AppendSeq(all, maps.Values(s.groups))
+		s.mu.Unlock()
+	}
+	return all
 }
 
 func (s *directoryShard) remove(name string, g *group) {

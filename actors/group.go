@@ -16,6 +16,8 @@ import (
 // lock. So there is no hop, and all members see the messages of the group in one order. It owns its list of members. It never
 // blocks, because a push to an outbox does not. Its size is bounded by the number of connections.
 type group struct {
+	name      string
+	watchers  *watchers
 	mu        sync.Mutex
 	members   []*Connection
 	index     map[*Connection]int // of a group that is not small
@@ -58,6 +60,9 @@ func (g *group) join(c *Connection) bool {
 	if g.find(c) >= 0 {
 		return true
 	}
+	if o := g.watchers.observer; o != nil {
+		o.Joined(g.name, c)
+	}
 	g.members = append(g.members, c)
 	if g.everyone {
 		c.everyoneIndex = int32(len(g.members) - 1)
@@ -72,7 +77,16 @@ func (g *group) join(c *Connection) bool {
 	if g.count[c.protocol]++; g.count[c.protocol] == 1 {
 		g.protocols.Or(1 << c.protocol)
 	}
+	g.watchers.notify(g.nameFor(c), c, true)
 	return true
+}
+
+// nameFor returns the name by which watches of a member are found.
+func (g *group) nameFor(c *Connection) string {
+	if g.everyone {
+		return c.id
+	}
+	return g.name
 }
 
 // leave removes a member. It returns true if the group has been emptied.
@@ -98,6 +112,10 @@ func (g *group) leave(c *Connection) (empty bool) {
 		g.protocols.And(^(uint32(1) << c.protocol))
 	}
 	g.emptied = last == 0 && !g.everyone
+	g.watchers.notify(g.nameFor(c), c, false)
+	if o := g.watchers.observer; o != nil {
+		o.Left(g.name, c, g.emptied)
+	}
 	return g.emptied
 }
 

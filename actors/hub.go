@@ -65,8 +65,10 @@ func (s *System) NewHub(name string, handler Handler, protocols []hubproto.Proto
 	if len(protocols) == 0 || len(protocols) > MaxProtocols {
 		return nil, fmt.Errorf("hubsys: hub %q has %d protocols, not 1 to %d", name, len(protocols), MaxProtocols)
 	}
-	h := &Hub{sys: s, name: name, handler: handler, protocols: protocols, groups: newDirectory(), users: newDirectory()}
-	h.everyone.everyone = true
+	h := &Hub{sys: s, name: name, handler: handler, protocols: protocols}
+	h.groups = newDirectory(func(group string) { h.emptied(Groups, group) })
+	h.users = newDirectory(func(user string) { h.emptied(Users, user) })
+	h.everyone.everyone, h.everyone.watchers = true, &watchers{}
 	for _, p := range protocols {
 		h.pings = append(h.pings, outbox.NewPacket(p.Append(outbox.Buffer(16), &hubproto.Message{Type: hubproto.Ping}), opcodeOf(p), false))
 	}

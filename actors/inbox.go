@@ -1,12 +1,7 @@
 package actors
 
 import (
-	"bytes"
-	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"unicode/utf8"
 
 	"github.com/asynkron/protoactor-go/actor"
 
@@ -38,51 +33,12 @@ func (i *inbox) PostUserMessage(message any) {
 	}
 }
 
-// receive is the behaviour of the inbox, which is a stable address for actors that do not know the Go types of a hub. It has no state and does not
-// wait: at the limit of an outbox, the receiver is disconnected.
+// receive is the behaviour of the inbox, which is the address of the hub. It has no state and does not wait: at the limit of an outbox, the
+// receiver is disconnected.
 func (h *Hub) receive(ctx actor.Context) {
-	var err error
-	switch m := ctx.Message().(type) {
+	switch ctx.Message().(type) {
 	case actor.SystemMessage, actor.AutoReceiveMessage:
-		return
-	case *troupev1.Send:
-		err = h.sendProto(m)
 	default:
-		err = fmt.Errorf("hubsys: a hub takes a *troupev1.Send, not a %T", m)
+		h.handleForeign(&Audience{}, h.inbox, ctx.Message(), ctx.Sender())
 	}
-	if ctx.Sender() != nil {
-		result := &troupev1.SendResult{}
-		if err != nil {
-			result.Error = err.Error()
-		}
-		ctx.Respond(result)
-	} else if err != nil {
-		h.sys.log.Warn("a message to a hub's inbox was refused", "hub", h.name, "error", err)
-	}
-}
-
-var errInbox = errors.New("hubsys: a Send needs a receiver, a target, and arguments that are a JSON array or empty")
-
-func (h *Hub) sendProto(m *troupev1.Send) error {
-	to := &Audience{ExceptIDs: m.GetExcept(), NoWait: true}
-	switch names := m.GetTo().(type) {
-	case *troupev1.Send_All:
-	case *troupev1.Send_Connections:
-		to.Kind, to.Names = Connections, names.Connections.GetNames()
-	case *troupev1.Send_Groups:
-		to.Kind, to.Names = Groups, names.Groups.GetNames()
-	case *troupev1.Send_Users:
-		to.Kind, to.Names = Users, names.Users.GetNames()
-	default:
-		return errInbox
-	}
-	var raw []json.RawMessage
-	if text := bytes.TrimSpace(m.GetArguments()); len(text) > 0 && (text[0] != '[' || !utf8.Valid(text) || json.Unmarshal(text, &raw) != nil) || m.GetTarget() == "" {
-		return errInbox
-	}
-	args := make([]any, len(raw))
-	for i, value := range raw {
-		args[i] = value
-	}
-	return h.send(context.Background(), to, &message{hub: h, target: m.GetTarget(), args: args})
 }

@@ -15,16 +15,22 @@ func (h *Hub) ChangeMembership(ctx context.Context, of *Audience, group string, 
 	if len(connections) == 0 {
 		return nil
 	}
-	m := &membershipChange{group: group, leave: leave, done: make(chan struct{})}
-	m.left.Store(int32(len(connections)))
-	for _, c := range connections {
-		c.post(m)
-	}
+	done := make(chan struct{})
+	changeMembership(connections, group, leave, func() { close(done) })
 	select {
-	case <-m.done:
+	case <-done:
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
+	}
+}
+
+// changeMembership adds connections to a group, or removes them, and calls done when that is done. It does not wait.
+func changeMembership(connections []*Connection, group string, leave bool, done func()) {
+	m := &membershipChange{group: group, leave: leave, done: done}
+	m.left.Store(int32(len(connections)))
+	for _, c := range connections {
+		c.post(m)
 	}
 }
 
@@ -33,7 +39,7 @@ type membershipChange struct {
 	group string
 	leave bool
 	left  atomic.Int32 // connections that have not done it
-	done  chan struct{}
+	done  func()
 }
 
 func (m *membershipChange) refuse() { m.finish() }
@@ -41,7 +47,7 @@ func (m *membershipChange) refuse() { m.finish() }
 // finish is called once by each connection.
 func (m *membershipChange) finish() {
 	if m.left.Add(-1) == 0 {
-		close(m.done)
+		m.done()
 	}
 }
 

@@ -108,7 +108,7 @@ func TestContextEndsWaitingJoin(t *testing.T) {
 // Checks groups, small and large, and the everyone group, whose members store their own indexes, against a model.
 func TestGroupModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		g := &group{everyone: rapid.Bool().Draw(t, "everyone")}
+		g := &group{everyone: rapid.Bool().Draw(t, "everyone"), watchers: &watchers{}}
 		var all []*Connection
 		for i := range 3 * smallGroup {
 			all = append(all, &Connection{protocol: uint8(i % 3)})
@@ -151,7 +151,7 @@ func TestGroupModel(t *testing.T) {
 
 // An empty group is removed while other connections join it. No member is lost, and no empty group remains.
 func TestEmptyGroupIsRemovedWhileOthersJoin(t *testing.T) {
-	d := newDirectory()
+	d := newDirectory(func(string) {})
 	const rounds = 2000
 	var all sync.WaitGroup
 	for range 4 {

@@ -114,6 +114,7 @@ func (s *System) stop(ctx context.Context) error {
 	calls := s.workers.busy.Wait(ctx)
 	abandoned := s.workers.busy.Get()
 	s.stopTree(ctx)
+	s.addresses.remove(s.actorSystem)
 	close(s.quit)
 	s.services.Wait()
 	if s.owned {

@@ -35,6 +35,7 @@ type System struct {
 	flushers    []*outbox.Flusher
 	workers     workers
 	connections *connections
+	addresses   addresses
 	drainers    counter.Counter // goroutines that write to full sockets
 	services    sync.WaitGroup  // goroutines that live as long as the system
 	quit        chan struct{}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 
+	"github.com/asynkron/protoactor-go/actor"
+
 	"github.com/troupe-go/troupe/actors"
 )
 
@@ -52,41 +54,22 @@ func (c Client) Leave(ctx context.Context, group string) error {
 	return c.hub.runtime.ChangeMembership(ctx, &c.to, group, true)
 }
 
-// Audience is any number of connections. It is made by the methods of [Clients]; the zero value cannot be used.
-type Audience struct {
-	hub *hub
-	to  actors.Audience
+// Groups returns the groups that the connection is in, sorted, or [ErrGone].
+func (c Client) Groups(ctx context.Context) ([]string, error) {
+	return c.hub.runtime.GroupsOf(ctx, &c.to)
 }
 
-var _ Receiver = Audience{}
-
-// Send is described at [Receiver].
-func (a Audience) Send(ctx context.Context, method string, args ...any) error {
-	return a.hub.send(ctx, &a.to, method, args)
+// Disconnect is Audience.Disconnect for one connection.
+func (c Client) Disconnect(ctx context.Context, reason string) error {
+	return Audience(c).Disconnect(ctx, reason)
 }
 
-// Except returns the audience without the connections with these ids.
-func (a Audience) Except(connectionIDs ...string) Audience {
-	a.to.ExceptIDs = slices.Concat(a.to.ExceptIDs, connectionIDs)
-	return a
-}
+// Reconnect is Audience.Reconnect for one connection.
+func (c Client) Reconnect(ctx context.Context) error { return Audience(c).Reconnect(ctx) }
 
-// NoWait returns the same audience for senders that cannot wait: Send only queues, and a receiver whose outbox is at its limit is disconnected.
-// Other methods are not affected.
-func (a Audience) NoWait() Audience {
-	a.to.NoWait = true
-	return a
-}
-
-// Join adds all connections that the audience has now to a group, as [Client.Join] does for one.
-func (a Audience) Join(ctx context.Context, group string) error {
-	return a.hub.runtime.ChangeMembership(ctx, &a.to, group, false)
-}
-
-// Leave removes all connections that the audience has now from a group.
-func (a Audience) Leave(ctx context.Context, group string) error {
-	return a.hub.runtime.ChangeMembership(ctx, &a.to, group, true)
-}
+// PID returns the address of the connection in the actor system. It takes troupe.v1.Send and Disconnect. Watch is answered with Terminated when the
+// connection has ended, at once if it does not exist.
+func (c Client) PID() *actor.PID { return c.hub.runtime.PID(&c.to) }
 
 // Clients chooses among the connections of a hub. Connections, groups and users that do not exist are no error.
 type Clients struct{ clients }

@@ -185,6 +185,5 @@ func (c *HubContext) Clients() Clients { return Clients{clients{hub: c.hub}} }
 // Groups changes who is in which group.
 func (c *HubContext) Groups() Groups { return Groups{groups{hub: c.hub}} }
 
-// PID returns the address of the hub for other actors, on this node or on another. It takes a troupe.v1.Send, and answers with a
-// troupe.v1.SendResult if the message has a sender.
+// PID returns the address of the hub for other actors, on this node or on another, see [Audience.PID].
 func (c *HubContext) PID() *actor.PID { return c.hub.runtime.Inbox() }

@@ -35,8 +35,12 @@ func (h *hub) Disconnected(k *actors.Call, cause error) {
 	k.SetMethod("OnDisconnected")
 	defer k.RunCleanups()
 	var fromClient *actors.ClientError
-	if errors.As(cause, &fromClient) {
+	var disconnected *actors.DisconnectError
+	switch {
+	case errors.As(cause, &fromClient):
 		cause = &HubError{Message: fromClient.Text}
+	case errors.As(cause, &disconnected):
+		cause = &HubError{Message: disconnected.Reason}
 	}
 	if err := h.handler.Disconnected(k, cause); err != nil {
 		h.report(k, "a hub method failed", err)

@@ -23,10 +23,11 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Send calls a method of clients. A hub's inbox takes it from any actor; if the message has a sender, the answer is a SendResult.
+// Send calls a method of clients. The PIDs of hubs, connections, groups and users take it from any actor; if the message has a sender, the answer
+// is a SendResult.
 type Send struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// To whom it goes. Nobody is left out but those that except names.
+	// To whom it goes. It is empty except for the PID of a hub: the other PIDs say it.
 	//
 	// Types that are valid to be assigned to To:
 	//
@@ -299,6 +300,287 @@ func (x *SendResult) GetError() string {
 	return ""
 }
 
+// Join makes a connection a member of the group to whose PID it is sent. If the message has a sender, the answer is a SendResult.
+type Join struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ConnectionId  string                 `protobuf:"bytes,1,opt,name=connection_id,json=connectionId,proto3" json:"connection_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Join) Reset() {
+	*x = Join{}
+	mi := &file_troupe_v1_troupe_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Join) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Join) ProtoMessage() {}
+
+func (x *Join) ProtoReflect() protoreflect.Message {
+	mi := &file_troupe_v1_troupe_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Join.ProtoReflect.Descriptor instead.
+func (*Join) Descriptor() ([]byte, []int) {
+	return file_troupe_v1_troupe_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Join) GetConnectionId() string {
+	if x != nil {
+		return x.ConnectionId
+	}
+	return ""
+}
+
+// Leave ends the membership of a connection in the group to whose PID it is sent. If the message has a sender, the answer is a SendResult.
+type Leave struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ConnectionId  string                 `protobuf:"bytes,1,opt,name=connection_id,json=connectionId,proto3" json:"connection_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Leave) Reset() {
+	*x = Leave{}
+	mi := &file_troupe_v1_troupe_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Leave) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Leave) ProtoMessage() {}
+
+func (x *Leave) ProtoReflect() protoreflect.Message {
+	mi := &file_troupe_v1_troupe_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Leave.ProtoReflect.Descriptor instead.
+func (*Leave) Descriptor() ([]byte, []int) {
+	return file_troupe_v1_troupe_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Leave) GetConnectionId() string {
+	if x != nil {
+		return x.ConnectionId
+	}
+	return ""
+}
+
+// ListMembers asks the PID of a hub, a group or a user for its connections. The answer is a Members.
+type ListMembers struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListMembers) Reset() {
+	*x = ListMembers{}
+	mi := &file_troupe_v1_troupe_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListMembers) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListMembers) ProtoMessage() {}
+
+func (x *ListMembers) ProtoReflect() protoreflect.Message {
+	mi := &file_troupe_v1_troupe_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListMembers.ProtoReflect.Descriptor instead.
+func (*ListMembers) Descriptor() ([]byte, []int) {
+	return file_troupe_v1_troupe_proto_rawDescGZIP(), []int{6}
+}
+
+// Members answers a ListMembers.
+type Members struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Members       []*Member              `protobuf:"bytes,1,rep,name=members,proto3" json:"members,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Members) Reset() {
+	*x = Members{}
+	mi := &file_troupe_v1_troupe_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Members) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Members) ProtoMessage() {}
+
+func (x *Members) ProtoReflect() protoreflect.Message {
+	mi := &file_troupe_v1_troupe_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Members.ProtoReflect.Descriptor instead.
+func (*Members) Descriptor() ([]byte, []int) {
+	return file_troupe_v1_troupe_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Members) GetMembers() []*Member {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+// Member is a connection.
+type Member struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	ConnectionId string                 `protobuf:"bytes,1,opt,name=connection_id,json=connectionId,proto3" json:"connection_id,omitempty"`
+	// Empty: none.
+	UserId        string `protobuf:"bytes,2,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Member) Reset() {
+	*x = Member{}
+	mi := &file_troupe_v1_troupe_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Member) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Member) ProtoMessage() {}
+
+func (x *Member) ProtoReflect() protoreflect.Message {
+	mi := &file_troupe_v1_troupe_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Member.ProtoReflect.Descriptor instead.
+func (*Member) Descriptor() ([]byte, []int) {
+	return file_troupe_v1_troupe_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Member) GetConnectionId() string {
+	if x != nil {
+		return x.ConnectionId
+	}
+	return ""
+}
+
+func (x *Member) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+// Disconnect closes the connections of the PID to which it is sent. If the message has a sender, the answer is a SendResult.
+type Disconnect struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What clients are told as the error. Empty: none.
+	Reason string `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Clients may connect again. Received calls are then executed, and the reason has no meaning.
+	AllowReconnect bool `protobuf:"varint,2,opt,name=allow_reconnect,json=allowReconnect,proto3" json:"allow_reconnect,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Disconnect) Reset() {
+	*x = Disconnect{}
+	mi := &file_troupe_v1_troupe_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Disconnect) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Disconnect) ProtoMessage() {}
+
+func (x *Disconnect) ProtoReflect() protoreflect.Message {
+	mi := &file_troupe_v1_troupe_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Disconnect.ProtoReflect.Descriptor instead.
+func (*Disconnect) Descriptor() ([]byte, []int) {
+	return file_troupe_v1_troupe_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Disconnect) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Disconnect) GetAllowReconnect() bool {
+	if x != nil {
+		return x.AllowReconnect
+	}
+	return false
+}
+
 var File_troupe_v1_troupe_proto protoreflect.FileDescriptor
 
 const file_troupe_v1_troupe_proto_rawDesc = "" +
@@ -318,7 +600,21 @@ const file_troupe_v1_troupe_proto_rawDesc = "" +
 	"\x05names\x18\x01 \x03(\tR\x05names\"\"\n" +
 	"\n" +
 	"SendResult\x12\x14\n" +
-	"\x05error\x18\x01 \x01(\tR\x05errorB6Z4github.com/troupe-go/troupe/proto/troupe/v1;troupev1b\x06proto3"
+	"\x05error\x18\x01 \x01(\tR\x05error\"+\n" +
+	"\x04Join\x12#\n" +
+	"\rconnection_id\x18\x01 \x01(\tR\fconnectionId\",\n" +
+	"\x05Leave\x12#\n" +
+	"\rconnection_id\x18\x01 \x01(\tR\fconnectionId\"\r\n" +
+	"\vListMembers\"6\n" +
+	"\aMembers\x12+\n" +
+	"\amembers\x18\x01 \x03(\v2\x11.troupe.v1.MemberR\amembers\"F\n" +
+	"\x06Member\x12#\n" +
+	"\rconnection_id\x18\x01 \x01(\tR\fconnectionId\x12\x17\n" +
+	"\auser_id\x18\x02 \x01(\tR\x06userId\"M\n" +
+	"\n" +
+	"Disconnect\x12\x16\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\x12'\n" +
+	"\x0fallow_reconnect\x18\x02 \x01(\bR\x0eallowReconnectB6Z4github.com/troupe-go/troupe/proto/troupe/v1;troupev1b\x06proto3"
 
 var (
 	file_troupe_v1_troupe_proto_rawDescOnce sync.Once
@@ -332,23 +628,30 @@ func file_troupe_v1_troupe_proto_rawDescGZIP() []byte {
 	return file_troupe_v1_troupe_proto_rawDescData
 }
 
-var file_troupe_v1_troupe_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_troupe_v1_troupe_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_troupe_v1_troupe_proto_goTypes = []any{
-	(*Send)(nil),       // 0: troupe.v1.Send
-	(*All)(nil),        // 1: troupe.v1.All
-	(*Names)(nil),      // 2: troupe.v1.Names
-	(*SendResult)(nil), // 3: troupe.v1.SendResult
+	(*Send)(nil),        // 0: troupe.v1.Send
+	(*All)(nil),         // 1: troupe.v1.All
+	(*Names)(nil),       // 2: troupe.v1.Names
+	(*SendResult)(nil),  // 3: troupe.v1.SendResult
+	(*Join)(nil),        // 4: troupe.v1.Join
+	(*Leave)(nil),       // 5: troupe.v1.Leave
+	(*ListMembers)(nil), // 6: troupe.v1.ListMembers
+	(*Members)(nil),     // 7: troupe.v1.Members
+	(*Member)(nil),      // 8: troupe.v1.Member
+	(*Disconnect)(nil),  // 9: troupe.v1.Disconnect
 }
 var file_troupe_v1_troupe_proto_depIdxs = []int32{
 	1, // 0: troupe.v1.Send.all:type_name -> troupe.v1.All
 	2, // 1: troupe.v1.Send.connections:type_name -> troupe.v1.Names
 	2, // 2: troupe.v1.Send.groups:type_name -> troupe.v1.Names
 	2, // 3: troupe.v1.Send.users:type_name -> troupe.v1.Names
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	8, // 4: troupe.v1.Members.members:type_name -> troupe.v1.Member
+	5, // [5:5] is the sub-list for method output_type
+	5, // [5:5] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_troupe_v1_troupe_proto_init() }
@@ -368,7 +671,7 @@ func file_troupe_v1_troupe_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_troupe_v1_troupe_proto_rawDesc), len(file_troupe_v1_troupe_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,113 @@
+package actors
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"unicode/utf8"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"google.golang.org/protobuf/proto"
+
+	troupev1 "github.com/troupe-go/troupe/proto/troupe/v1"
+)
+
+// handleForeign handles a message that somebody has sent to the address of an audience. It does not wait. What the address does not take is a dead
+// letter.
+func (h *Hub) handleForeign(to *Audience, address *actor.PID, m any, sender *actor.PID) {
+	respond := func(result proto.Message) {
+		if sender != nil {
+			h.sys.actorSystem.Root.Send(sender, result)
+		}
+	}
+	finish := func(err error) {
+		result := &troupev1.SendResult{}
+		if err != nil {
+			result.Error = err.Error()
+			if sender == nil {
+				h.sys.log.Warn("a message to a PID was refused", "hub", h.name, "audience", to.String(), "error", err)
+			}
+		}
+		respond(result)
+	}
+	isGroup := to.Kind == Groups
+	switch m := m.(type) {
+	case *troupev1.Send:
+		finish(h.sendProto(to, m))
+	case *troupev1.ListMembers:
+		members := &troupev1.Members{}
+		for _, c := range h.Members(to) {
+			members.Members = append(members.Members, &troupev1.Member{ConnectionId: c.id, UserId: c.Identity().UserID})
+		}
+		respond(members)
+	case *troupev1.Disconnect:
+		if m.GetAllowReconnect() {
+			h.Reconnect(to)
+		} else {
+			h.Disconnect(to, m.GetReason())
+		}
+		finish(nil)
+	case *troupev1.Join:
+		h.changeForeign(to, m.GetConnectionId(), false, isGroup, finish)
+	case *troupev1.Leave:
+		h.changeForeign(to, m.GetConnectionId(), true, isGroup, finish)
+	default:
+		finish(fmt.Errorf("hubsys: this PID takes messages of troupe.v1, not a %T", m))
+		if sender == nil {
+			h.sys.actorSystem.DeadLetter.SendUserMessage(address, m)
+		}
+	}
+}
+
+// changeForeign adds a connection to a group, or removes it, and calls finish when that is done.
+func (h *Hub) changeForeign(to *Audience, id string, leave, isGroup bool, finish func(error)) {
+	if !isGroup {
+		finish(errors.New("hubsys: only the PID of a group takes Join and Leave"))
+		return
+	}
+	members := h.resolve(&Audience{Kind: Connections, Names: []string{id}})
+	if len(members) == 0 {
+		finish(nil) // connections that do not exist any more are no error
+		return
+	}
+	changeMembership(members, to.Names[0], leave, func() { finish(nil) })
+}
+
+var (
+	errSend       = errors.New("hubsys: a Send needs a target, and arguments that are a JSON array or empty")
+	errNoReceiver = errors.New("hubsys: a Send to the PID of a hub needs receivers, one to another PID has none")
+)
+
+// sendProto sends to an audience; the message to the address of a hub says to whom.
+func (h *Hub) sendProto(address *Audience, m *troupev1.Send) error {
+	to := *address
+	to.ExceptIDs, to.NoWait = slices.Concat(to.ExceptIDs, m.GetExcept()), true
+	if (address.Kind == All) != (m.GetTo() != nil) {
+		return errNoReceiver
+	}
+	switch names := m.GetTo().(type) {
+	case *troupev1.Send_Connections:
+		to.Kind, to.Names = Connections, names.Connections.GetNames()
+	case *troupev1.Send_Groups:
+		to.Kind, to.Names = Groups, names.Groups.GetNames()
+	case *troupev1.Send_Users:
+		to.Kind, to.Names = Users, names.Users.GetNames()
+	}
+	var raw []json.RawMessage
+	if text := bytes.TrimSpace(m.GetArguments()); len(text) > 0 && (text[0] != '[' || !utf8.Valid(text) || json.Unmarshal(text, &raw) != nil) || m.GetTarget() == "" {
+		return errSend
+	}
+	args := make([]any, len(raw))
+	for i, value := range raw {
+		args[i] = value
+	}
+	return h.send(context.Background(), &to, &message{hub: h, target: m.GetTarget(), args: args})
+}
+
+// onForeign handles a message that somebody has sent to the connection.
+func (c *Connection) onForeign(ctx actor.Context) {
+	c.hub.handleForeign(&Audience{Kind: Caller, Conn: c}, ctx.Self(), ctx.Message(), ctx.Sender())
+}

@@ -1,0 +1,259 @@
+package actors
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+)
+
+// Watch tells who is in an audience, and then who comes and goes. Changes that have not been taken are merged, so what it holds is bounded by
+// the number of members, however slow the reader is.
+type Watch struct {
+	sys      *System
+	except   *exception
+	perGroup bool // members are told apart by group, otherwise who is in several groups counts once
+	list     *watchers
+	names    []string      // nil: all
+	changed  chan struct{} // with room for one
+
+	mu     sync.Mutex
+	inside map[membership]struct{}
+	seats  map[membership]int // memberships by what is told of them
+	told   map[membership]struct{}
+	news   map[membership]struct{} // whose presence differs from what was told
+}
+
+// membership is a connection in a group. The group is empty where groups are not told apart.
+type membership struct {
+	group string
+	conn  *Connection
+}
+
+// Change is what has changed in an audience.
+type Change struct {
+	Group        string // of a watch of all groups
+	Joined, Left []*Connection
+}
+
+// watchers are the watches of a hub's groups, of its users, or of everyone.
+type watchers struct {
+	observer GroupObserver // nil: there is none
+	count    atomic.Int32
+	mu       sync.RWMutex
+	byName   map[string][]*Watch // of everyone: by connection id
+	all      []*Watch
+}
+
+// GroupObserver is told of all changes of the groups of a hub while they are made, with the group locked: it must not block, nor send to the group.
+type GroupObserver interface {
+	// Joined says that a connection has joined a group. It is not a member yet, so nothing has been sent to it; ChangeMembership has not returned.
+	Joined(group string, c *Connection)
+	// Left says that a connection has left a group, perhaps as the last one.
+	Left(group string, c *Connection, last bool)
+}
+
+// ObserveGroups sets the observer of the hub's groups. It is called before the first connection.
+func (h *Hub) ObserveGroups(o GroupObserver) { h.groups.watchers.observer = o }
+
+// notify is called for each change, with the group locked.
+func (ws *watchers) notify(name string, c *Connection, in bool) {
+	if ws.count.Load() == 0 {
+		return
+	}
+	ws.mu.RLock()
+	defer ws.mu.RUnlock()
+	for _, w := range ws.byName[name] {
+		w.set(name, c, in)
+	}
+	for _, w := range ws.all {
+		w.set(name, c, in)
+	}
+}
+
+// add adds a watch for names, or, if that is nil, for all of them.
+func (ws *watchers) add(w *Watch, names []string) {
+	w.list, w.names = ws, names
+	ws.count.Add(1)
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if names == nil {
+		ws.all = append(ws.all, w)
+		return
+	}
+	if ws.byName == nil {
+		ws.byName = map[string][]*Watch{}
+	}
+	for _, name := range names {
+		if !slices.Contains(ws.byName[name], w) {
+			ws.byName[name] = append(ws.byName[name], w)
+		}
+	}
+}
+
+func (ws *watchers) remove(w *Watch) {
+	is := func(one *Watch) bool { return one == w }
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	ws.all = slices.DeleteFunc(ws.all, is)
+	for _, name := range w.names {
+		if ws.byName[name] = slices.DeleteFunc(ws.byName[name], is); len(ws.byName[name]) == 0 {
+			delete(ws.byName, name)
+		}
+	}
+	ws.count.Add(-1)
+}
+
+// Watch begins to watch an audience.
+func (h *Hub) Watch(to *Audience) *Watch {
+	w := h.newWatch(newException(to))
+	switch to.Kind {
+	case All:
+		h.everyone.watchers.add(w, nil)
+		h.everyone.show(w)
+	case Caller, Connections:
+		names := to.Names
+		if to.Kind == Caller {
+			names = []string{to.Conn.id}
+		}
+		h.everyone.watchers.add(w, slices.Clone(names))
+		for _, id := range names {
+			if c := h.Connection(id); c != nil {
+				h.everyone.showOne(w, c)
+			}
+		}
+	default:
+		d := h.directory(to.Kind)
+		d.watchers.add(w, slices.Clone(to.Names))
+		for _, name := range to.Names {
+			if g := d.find(name); g != nil {
+				g.show(w)
+			}
+		}
+	}
+	return w
+}
+
+// WatchGroups begins to watch all groups of the hub.
+func (h *Hub) WatchGroups() *Watch {
+	w := h.newWatch(nil)
+	w.perGroup = true
+	h.groups.watchers.add(w, nil)
+	for _, g := range h.groups.list() {
+		g.show(w)
+	}
+	return w
+}
+
+func (h *Hub) newWatch(except *exception) *Watch {
+	return &Watch{
+		sys: h.sys, except: except, changed: make(chan struct{}, 1),
+		inside: map[membership]struct{}{}, seats: map[membership]int{}, told: map[membership]struct{}{}, news: map[membership]struct{}{},
+	}
+}
+
+// show tells a watch who is in the group. The watch has been added before, so what happens later, it is told as well; and what it has been told
+// already does not matter, because the last it is told of a membership is what is so.
+func (g *group) show(w *Watch) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, c := range g.members {
+		w.set(g.nameFor(c), c, true)
+	}
+}
+
+// showOne is show for one connection.
+func (g *group) showOne(w *Watch, c *Connection) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.find(c) >= 0 {
+		w.set(g.nameFor(c), c, true)
+	}
+}
+
+// set says whether a connection is in a group.
+func (w *Watch) set(group string, c *Connection, in bool) {
+	if w.except != nil && w.except.has(c) {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	at := membership{group, c}
+	if _, was := w.inside[at]; was == in {
+		return
+	}
+	seat := at
+	if !w.perGroup {
+		seat.group = ""
+	}
+	if in {
+		w.inside[at] = struct{}{}
+		w.seats[seat]++
+	} else {
+		delete(w.inside, at)
+		if w.seats[seat]--; w.seats[seat] == 0 {
+			delete(w.seats, seat)
+		}
+	}
+	_, told := w.told[seat]
+	if present := w.seats[seat] > 0; present == told {
+		delete(w.news, seat)
+		return
+	}
+	w.news[seat] = struct{}{}
+	select {
+	case w.changed <- struct{}{}:
+	default:
+	}
+}
+
+// Take returns what has changed since the last call, by group; the first call returns who is there. It does not wait, and returns nothing
+// if nothing has changed.
+func (w *Watch) Take() []Change {
+	w.mu.Lock()
+	news := w.news
+	w.news = map[membership]struct{}{}
+	var changes []Change
+	at := map[string]int{}
+	for one := range news {
+		i, ok := at[one.group]
+		if !ok {
+			i = len(changes)
+			at[one.group] = i
+			changes = append(changes, Change{Group: one.group})
+		}
+		if w.seats[one] > 0 {
+			w.told[one] = struct{}{}
+			changes[i].Joined = append(changes[i].Joined, one.conn)
+		} else {
+			delete(w.told, one)
+			changes[i].Left = append(changes[i].Left, one.conn)
+		}
+	}
+	w.mu.Unlock()
+	for _, change := range changes {
+		sortConnections(change.Joined)
+		sortConnections(change.Left)
+	}
+	slices.SortFunc(changes, func(a, b Change) int { return cmp.Compare(a.Group, b.Group) })
+	return changes
+}
+
+// Wait waits for a change. It returns false if ctx has ended, or if the system has been shut down.
+func (w *Watch) Wait(ctx context.Context) bool {
+	select {
+	case <-w.changed:
+		return true
+	case <-ctx.Done():
+	case <-w.sys.quit:
+	}
+	return false
+}
+
+// Stop ends the watch.
+func (w *Watch) Stop() { w.list.remove(w) }
+
+func sortConnections(list []*Connection) {
+	slices.SortFunc(list, func(a, b *Connection) int { return cmp.Compare(a.id, b.id) })
+}

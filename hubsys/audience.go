@@ -1,0 +1,160 @@
+package hubsys
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/troupe-go/troupe/actors"
+)
+
+// Audience is any number of connections: to send to, to list, to watch, to put into groups, to disconnect. It says who is meant; who that is, is
+// looked up each time. It is made by the methods of [Clients]; the zero value cannot be used.
+type Audience struct {
+	hub *hub
+	to  actors.Audience
+}
+
+var _ Receiver = Audience{}
+
+// Send is described at [Receiver].
+func (a Audience) Send(ctx context.Context, method string, args ...any) error {
+	return a.hub.send(ctx, &a.to, method, args)
+}
+
+// Except returns the audience without the connections with these ids.
+func (a Audience) Except(connectionIDs ...string) Audience {
+	a.to.ExceptIDs = slices.Concat(a.to.ExceptIDs, connectionIDs)
+	return a
+}
+
+// NoWait returns the same audience for senders that cannot wait: Send only queues, and a receiver whose outbox is at its limit is disconnected.
+// Other methods are not affected.
+func (a Audience) NoWait() Audience {
+	a.to.NoWait = true
+	return a
+}
+
+// Join adds all connections that the audience has now to a group, as [Client.Join] does for one.
+func (a Audience) Join(ctx context.Context, group string) error {
+	return a.hub.runtime.ChangeMembership(ctx, &a.to, group, false)
+}
+
+// Leave removes all connections that the audience has now from a group.
+func (a Audience) Leave(ctx context.Context, group string) error {
+	return a.hub.runtime.ChangeMembership(ctx, &a.to, group, true)
+}
+
+// Member is a connection of an [Audience].
+type Member struct{ ConnectionID, UserID string }
+
+func members(connections []*actors.Connection) []Member {
+	list := make([]Member, len(connections))
+	for i, c := range connections {
+		list[i] = Member{ConnectionID: c.ID(), UserID: c.Identity().UserID}
+	}
+	return list
+}
+
+// Members lists the connections, each once, sorted by id. The error can be a [*PartialError]; then the list is what is known without the nodes
+// that it names.
+func (a Audience) Members(ctx context.Context) ([]Member, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	return members(a.hub.runtime.Members(&a.to)), nil
+}
+
+// Count returns the number of the connections. The error is that of Members.
+func (a Audience) Count(ctx context.Context) (int, error) {
+	if ctx.Err() != nil {
+		return 0, context.Cause(ctx)
+	}
+	return len(a.hub.runtime.Members(&a.to)), nil
+}
+
+// Change is what has changed in an audience.
+type Change struct {
+	// Group is the group that has changed, for Groups.Watch. It is empty for Audience.Watch.
+	Group        string
+	Joined, Left []Member
+}
+
+// Watch yields who is there, which may be nobody, and then who comes and goes, until ctx ends or the system is shut down. Changes that have
+// not been taken yet are merged, so a slow reader gets fewer and larger ones, and does not see who came and went meanwhile.
+func (a Audience) Watch(ctx context.Context) iter.Seq[Change] {
+	return func(yield func(Change) bool) {
+		w := a.hub.runtime.Watch(&a.to)
+		defer w.Stop()
+		first := w.Take()
+		if len(first) == 0 {
+			first = []actors.Change{{}}
+		}
+		if ctx.Err() == nil && yieldChanges(first, yield) {
+			watch(ctx, w, yield)
+		}
+	}
+}
+
+// Watch yields who is in which group, and then who comes and goes, as [Audience.Watch] does. Each change is one of one group.
+func (g groups) Watch(ctx context.Context) iter.Seq[Change] {
+	return func(yield func(Change) bool) {
+		w := g.hub.runtime.WatchGroups()
+		defer w.Stop()
+		if ctx.Err() == nil && yieldChanges(w.Take(), yield) {
+			watch(ctx, w, yield)
+		}
+	}
+}
+
+// watch yields changes until ctx ends, the system is shut down, or yield returns false.
+func watch(ctx context.Context, w *actors.Watch, yield func(Change) bool) {
+	for w.Wait(ctx) && yieldChanges(w.Take(), yield) { //nolint:revive // the condition is the work
+	}
+}
+
+func yieldChanges(changes []actors.Change, yield func(Change) bool) bool {
+	for _, c := range changes {
+		if !yield(Change{Group: c.Group, Joined: members(c.Joined), Left: members(c.Left)}) {
+			return false
+		}
+	}
+	return true
+}
+
+// Disconnect closes the connections, and returns when nothing more can be sent to them. What was sent before is still delivered. Calls that
+// wait are dropped, and those that run go on. Clients are told not to reconnect, and get reason as the error if it is not empty; then
+// OnDisconnected gets it as a [*HubError], and otherwise nil.
+func (a Audience) Disconnect(ctx context.Context, reason string) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	a.hub.runtime.Disconnect(&a.to, reason)
+	return nil
+}
+
+// Reconnect closes the connections so that their clients connect again, by which they are authenticated anew. What was received is still
+// executed, and what was sent is delivered.
+func (a Audience) Reconnect(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	a.hub.runtime.Reconnect(&a.to)
+	return nil
+}
+
+// PID returns the address of the audience in the actor system if it is all connections, a group, or all connections of a user, with nobody
+// left out, and nil otherwise. It takes troupe.v1.Send, ListMembers and Disconnect, that of a group also Join and Leave, from any actor, on
+// this node or on another. Watch is answered with Terminated when the last connection has left; the PID stays valid, and can be watched again.
+func (a Audience) PID() *actor.PID { return a.hub.runtime.PID(&a.to) }
+
+// PartialError says that some nodes have not answered in time. What is returned beside it is what the others know.
+type PartialError struct{ Missing []string }
+
+func (e *PartialError) Error() string {
+	return fmt.Sprintf("hubsys: %d nodes have not answered: %s", len(e.Missing), strings.Join(e.Missing, ", "))
+}
