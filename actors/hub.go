@@ -2,6 +2,7 @@ package actors
 
 import (
 	"fmt"
+	"log/slog"
 	"math"
 	"time"
 
@@ -79,6 +80,17 @@ func (s *System) NewHub(name string, handler Handler, protocols []hubproto.Proto
 
 // Inbox returns the address at which the hub takes a troupe.v1.Send from any actor.
 func (h *Hub) Inbox() *actor.PID { return h.inbox }
+
+// Spawn spawns an actor under the hub. It is stopped with the System.
+func (h *Hub) Spawn(name string, props *actor.Props) (*actor.PID, error) {
+	return h.sys.spawn("hubs/"+h.name+"/"+name, props)
+}
+
+// ActorSystem returns the actor system that the hub lives in.
+func (h *Hub) ActorSystem() *actor.ActorSystem { return h.sys.actorSystem }
+
+// Log returns the logger of the System.
+func (h *Hub) Log() *slog.Logger { return h.sys.log.With("hub", h.name) }
 
 // Handler returns the handler that the hub was made with.
 func (h *Hub) Handler() Handler { return h.handler }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/troupe-go/troupe/actors"
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
@@ -187,3 +188,6 @@ func (c *HubContext) Groups() Groups { return Groups{groups{hub: c.hub}} }
 
 // PID returns the address of the hub for other actors, on this node or on another, see [Audience.PID].
 func (c *HubContext) PID() *actor.PID { return c.hub.runtime.Inbox() }
+
+// Runtime returns the runtime of the hub, for packages that extend this one, such as hubactor.
+func (c *HubContext) Runtime() *actors.Hub { return c.hub.runtime }

@@ -1,0 +1,113 @@
+// chat is a chat with login, rooms, presence, an admin and a rate limit.
+//
+//	SECRET=... go run ./examples/chat
+//
+// A client logs in by POST /login?user=NAME, connects to /chat with the token, and calls enter, say, leave; ada may call kick.
+package main
+
+import (
+	"context"
+	"flag"
+	"log"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	"golang.org/x/time/rate"
+
+	"github.com/troupe-go/troupe/hubsys"
+	"github.com/troupe-go/troupe/hubsys/jwtauth"
+	"github.com/troupe-go/troupe/hubsys/presence"
+	"github.com/troupe-go/troupe/hubsys/typed"
+)
+
+// Line is something that somebody has said.
+type Line struct{ From, Text string }
+
+// What clients are told.
+var (
+	said    = typed.Message2[string, Line]("said")        // in which room, what
+	present = typed.Message2[string, []string]("present") // in which room, who
+)
+
+// Chat is the hub.
+type Chat struct{ hubsys.Hub }
+
+// Enter lets the caller into a room.
+func (c *Chat) Enter(ctx context.Context, room string) error { return c.Groups().Join(ctx, room) }
+
+// Leave lets the caller out of a room.
+func (c *Chat) Leave(ctx context.Context, room string) error { return c.Groups().Leave(ctx, room) }
+
+// Say tells everybody in a room.
+func (c *Chat) Say(ctx context.Context, room, text string) error {
+	return said.Send(ctx, c.Clients().Group(room), room, Line{c.Call().UserID(), text})
+}
+
+// Kick closes all connections of a user. The options of the hub reserve it to admins.
+func (c *Chat) Kick(ctx context.Context, user, why string) error {
+	return c.Clients().User(user).Disconnect(ctx, why)
+}
+
+var limiter = hubsys.Item[*rate.Limiter]("limiter")
+
+// limited lets each connection make five calls a second.
+func limited(next hubsys.Handler) hubsys.Handler {
+	h := next
+	h.Invoke = func(ctx context.Context, in *hubsys.Invocation) (any, error) {
+		if !limiter.LoadOrMake(in.Call(), func() *rate.Limiter { return rate.NewLimiter(5, 10) }).Allow() {
+			return nil, hubsys.Errorf("Slow down.")
+		}
+		return next.Invoke(ctx, in)
+	}
+	return h
+}
+
+func main() {
+	addr := flag.String("addr", "127.0.0.1:8080", "where to serve")
+	flag.Parse()
+	secret := []byte(os.Getenv("SECRET"))
+	auth, err := jwtauth.New(jwtauth.Config{Secret: secret, Algorithms: []string{"HS256"}, Issuer: "chat", Audience: []string{"chat"}})
+	check(err)
+	sys, err := hubsys.New(hubsys.Config{})
+	check(err)
+	chat, err := hubsys.Register[*Chat](sys, nil, hubsys.HubOptions{
+		Policy:  hubsys.RequireUser,
+		Methods: []hubsys.Method{{Func: (*Chat).Kick, Policy: hubsys.RequireRole("admin")}},
+		Filters: []hubsys.Filter{limited},
+	})
+	check(err)
+	check(chat.Map("/chat", hubsys.EndpointOptions{Authenticate: auth.Authenticate}))
+
+	ctx := context.Background()
+	here := presence.Track(ctx, chat, presence.Options{Grace: time.Second})
+	go func() {
+		for change := range here.Watch(ctx) {
+			_ = present.Send(ctx, chat.Clients().Group(change.Group).NoWait(), change.Group, here.Users(change.Group))
+		}
+	}()
+
+	mux := http.NewServeMux()
+	for _, pattern := range sys.Patterns() {
+		mux.Handle(pattern, sys)
+	}
+	mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
+		user := r.FormValue("user") // a real program asks for a password
+		claims := jwt.MapClaims{"sub": user, "iss": "chat", "aud": "chat", "exp": time.Now().Add(time.Hour).Unix()}
+		if user == "ada" {
+			claims["roles"] = []string{"admin"}
+		}
+		token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString(secret)
+		check(err)
+		_, _ = w.Write([]byte(token))
+	})
+	log.Print("chat listens on http://", *addr)
+	log.Fatal(http.ListenAndServe(*addr, mux))
+}
+
+func check(err error) {
+	if err != nil {
+		log.Fatal(err)
+	}
+}

@@ -1,0 +1,253 @@
+package hubactor
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/troupe-go/troupe/hubsys"
+)
+
+// Scope says how many actors a hub has.
+type Scope uint8
+
+const (
+	// PerCall is one actor for each call. It is stopped when the call has been answered, and gets nothing but the call.
+	PerCall Scope = iota
+	// PerConnection is one actor for each connection. It gets *Connected first, and is stopped behind *Disconnected.
+	PerConnection
+	// Shared is one actor for everything, which gets *Connected and *Disconnected as well.
+	Shared
+)
+
+const (
+	defaultPending = 1024
+	defaultTimeout = 30 * time.Second
+)
+
+// Hub is a hub of actors. Props and Methods are required.
+type Hub struct {
+	// Props returns the props of the actors. It is called once, by Register, with the hub that they belong to.
+	Props func(hub *hubsys.HubContext) *actor.Props
+	// Methods are what clients can call. Calls of anything else fail, and no actor sees them.
+	Methods []Method
+	// Scope says how many actors there are. Default: PerCall.
+	Scope Scope
+	// Pending is how many calls may wait for the answer of one actor. A further one fails at once. Default: 1024.
+	Pending int
+	// Timeout is how long a call waits for its answer. It then fails, and the actor gets *Canceled. Default: 30 s. hubsys.Unlimited: as long as
+	// somebody waits for the answer.
+	Timeout time.Duration
+	// Supervisor decides what becomes of an actor that panics. The call at which it has panicked fails in any case. Default: the actors of calls
+	// are stopped, those of connections as well, together with the connection, whose client may connect again, and a shared one is restarted.
+	Supervisor actor.SupervisorStrategy
+}
+
+// Validate reports everything that is wrong with the hub.
+func (h Hub) Validate() error {
+	var faults []error
+	check := func(ok bool, format string, args ...any) {
+		if !ok {
+			faults = append(faults, fmt.Errorf(format, args...))
+		}
+	}
+	check(h.Props != nil, "Props is nil")
+	check(len(h.Methods) > 0, "Methods is empty")
+	check(h.Scope <= Shared, "Scope is unknown: %d", h.Scope)
+	check(h.Pending >= 0, "Pending is %d: it is at least 1, or 0 for the default", h.Pending)
+	check(h.Timeout >= hubsys.Unlimited, "Timeout is %s: it is a time, 0 for the default, or hubsys.Unlimited", h.Timeout)
+	names := map[string]bool{}
+	for i, m := range h.Methods {
+		check(m.name != "", "Methods[%d] has no name: hubactor.Receive makes methods", i)
+		check(m.fault == nil, "Methods[%d], %q: %w", i, m.name, m.fault)
+		check(!names[strings.ToLower(m.name)], "Methods[%d]: there is a method %q already", i, m.name)
+		names[strings.ToLower(m.name)] = true
+	}
+	if len(faults) > 0 {
+		return fmt.Errorf("hubactor: Hub: %w", errors.Join(faults...))
+	}
+	return nil
+}
+
+// Register makes a hub of actors known. options.Name is required. Elements of options.Methods are for methods by their Name.
+func Register(sys *hubsys.System, hub Hub, options hubsys.HubOptions) (*hubsys.HubContext, error) {
+	if err := hub.Validate(); err != nil {
+		return nil, err
+	}
+	hub.Pending, hub.Timeout = cmp.Or(hub.Pending, defaultPending), cmp.Or(hub.Timeout, defaultTimeout)
+	d := &dispatcher{hub: hub, methods: map[string]Method{}}
+	for _, m := range hub.Methods {
+		d.methods[strings.ToLower(m.name)] = m
+	}
+	handler := hubsys.Handler{Invoke: d.invoke}
+	if hub.Scope != PerCall {
+		handler.Connected, handler.Disconnected = d.connected, d.disconnected
+	}
+	c, err := hubsys.RegisterHandler(sys, handler, options)
+	if err != nil {
+		return nil, err
+	}
+	return c, d.start(c)
+}
+
+// dispatcher passes calls to the actors of a hub, and waits for their answers.
+type dispatcher struct {
+	hub     Hub
+	methods map[string]Method // by name in lower case
+	props   *actor.Props
+	family  *family
+	shared  *instance
+}
+
+// start spawns what lives as long as the hub.
+func (d *dispatcher) start(c *hubsys.HubContext) error {
+	props := d.hub.Props(c)
+	if props == nil {
+		return errors.New("hubactor: Hub.Props has returned nil")
+	}
+	d.props = props.Clone(actor.WithReceiverMiddleware(answerPanics))
+	var err error
+	if d.family, err = newFamily(c.Runtime(), "actors", d.supervisor(c)); err != nil || d.hub.Scope != Shared {
+		return err
+	}
+	d.shared, err = d.spawn("shared")
+	return err
+}
+
+// supervisor returns the strategy for the actors of the hub.
+func (d *dispatcher) supervisor(c *hubsys.HubContext) actor.SupervisorStrategy {
+	switch {
+	case d.hub.Supervisor != nil:
+		return d.hub.Supervisor
+	case d.hub.Scope == Shared:
+		return restart{}
+	case d.hub.Scope == PerConnection:
+		return stopWithConnection{c}
+	}
+	return stop{}
+}
+
+// instance is an actor of the hub.
+type instance struct {
+	Ref
+	pending chan struct{} // holds an element for each call that waits for an answer
+}
+
+func (d *dispatcher) spawn(name string) (*instance, error) {
+	pid, err := d.family.spawn(d.props, name)
+	if err != nil {
+		return nil, err
+	}
+	return &instance{RefTo(d.family.system, pid), make(chan struct{}, d.hub.Pending)}, nil
+}
+
+// ofConnection is the actor of a connection.
+const ofConnection = hubsys.Item[*instance]("github.com/troupe-go/troupe/hubsys/hubactor.instance")
+
+// connected spawns the actor of a connection, and tells it, or the shared one, of the connection.
+func (d *dispatcher) connected(ctx context.Context) error {
+	call, _ := hubsys.CallFrom(ctx)
+	to := d.shared
+	if d.hub.Scope == PerConnection {
+		var err error
+		if to, err = d.spawn("connections/" + call.ConnectionID()); err != nil {
+			return err
+		}
+		ofConnection.Store(call, to)
+	}
+	to.Tell(&Connected{call})
+	return nil
+}
+
+func (d *dispatcher) disconnected(ctx context.Context, cause error) error {
+	call, _ := hubsys.CallFrom(ctx)
+	to := d.shared
+	if d.hub.Scope == PerConnection {
+		to, _ = ofConnection.Load(call)
+	}
+	to.Tell(&Disconnected{call, cause})
+	if d.hub.Scope == PerConnection {
+		to.system.Root.Poison(to.pid)
+	}
+	return nil
+}
+
+// instanceFor returns the actor that gets a call, and how its use ends.
+func (d *dispatcher) instanceFor(call *hubsys.Call) (to *instance, done func(), err error) {
+	switch d.hub.Scope {
+	case PerConnection:
+		to, _ = ofConnection.Load(call)
+		return to, func() {}, nil
+	case Shared:
+		return d.shared, func() {}, nil
+	}
+	if to, err = d.spawn("calls/" + number()); err != nil {
+		return nil, nil, err
+	}
+	return to, func() { to.system.Root.Stop(to.pid) }, nil
+}
+
+// invoke passes a call to its actor, and waits for the answer.
+func (d *dispatcher) invoke(ctx context.Context, in *hubsys.Invocation) (any, error) {
+	m, ok := d.methods[strings.ToLower(in.Method())]
+	if !ok {
+		return nil, hubsys.ErrNoMethod
+	}
+	waiting := newReply()
+	message, items, err := m.bind(ctx, in, waiting)
+	if err != nil {
+		return nil, err
+	}
+	to, done, err := d.instanceFor(in.Call())
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	select {
+	case to.pending <- struct{}{}:
+		defer func() { <-to.pending }()
+	default:
+		return nil, hubsys.Errorf("Too many calls are waiting.")
+	}
+	stop := waiting.watch(to.Ref)
+	defer stop()
+	to.request(message, waiting.pid)
+	for _, one := range items {
+		go one.pump(ctx, in.Call(), to.Ref)
+	}
+	return d.await(ctx, in, to, waiting)
+}
+
+// await waits for the answer to a call.
+func (d *dispatcher) await(ctx context.Context, in *hubsys.Invocation, to *instance, waiting *reply) (any, error) {
+	var timeout <-chan time.Time
+	if d.hub.Timeout > 0 {
+		timer := time.NewTimer(d.hub.Timeout)
+		defer timer.Stop()
+		timeout = timer.C
+	}
+	cancel := func(cause error) {
+		if d.hub.Scope != PerCall {
+			to.Tell(&Canceled{in.Call(), cause})
+		}
+	}
+	select {
+	case answer := <-waiting.answer:
+		if err, ok := answer.(error); ok {
+			return nil, err
+		}
+		return answer, nil
+	case <-ctx.Done():
+		cancel(context.Cause(ctx))
+		return nil, context.Cause(ctx)
+	case <-timeout:
+		err := hubsys.Errorf("The call was not answered within %s.", d.hub.Timeout)
+		cancel(err)
+		return nil, err
+	}
+}
