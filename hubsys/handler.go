@@ -159,7 +159,8 @@ func (h *hub) send(ctx context.Context, to *actors.Audience, method string, args
 	if h.sender == nil {
 		return fromRuntime(h.runtime.Send(ctx, to, method, args))
 	}
-	return h.sender(ctx, &Outgoing{Method: method, Args: args, to: to})
+	receivers := *to // so that to does not escape where there are no filters
+	return h.sender(ctx, &Outgoing{Method: method, Args: args, to: &receivers})
 }
 
 // sendOut is the innermost SendFunc.

@@ -37,18 +37,21 @@ func (h *hub) invoke(ctx context.Context, to *actors.Audience, method string, ar
 		}()
 		return p.BindValue(value, result)
 	}
-	invoke := func(ctx context.Context, out *Outgoing) error {
-		err := h.runtime.Invoke(ctx, to, out.Method, out.Args, bind)
-		if err != nil {
-			return invokeError(err, result.Type())
-		}
-		return nil
+	if h.sender == nil {
+		return h.ask(ctx, to, method, args, bind, result.Type())
 	}
-	out := &Outgoing{Method: method, Args: args, to: to, invoke: invoke}
-	if h.sender != nil {
-		return h.sender(ctx, out)
+	receiver := *to // so that to does not escape where there are no filters
+	return h.sender(ctx, &Outgoing{Method: method, Args: args, to: &receiver, invoke: func(ctx context.Context, out *Outgoing) error {
+		return h.ask(ctx, &receiver, out.Method, out.Args, bind, result.Type())
+	}})
+}
+
+// ask calls a method of a client, whose result is of type t.
+func (h *hub) ask(ctx context.Context, to *actors.Audience, method string, args []any, bind func(hubproto.Protocol, []byte) error, t reflect.Type) error {
+	if err := h.runtime.Invoke(ctx, to, method, args, bind); err != nil {
+		return invokeError(err, t)
 	}
-	return invoke(ctx, out)
+	return nil
 }
 
 // invokeError returns the error of a call whose result should have been of type t.
