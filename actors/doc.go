@@ -8,7 +8,8 @@
 //	├── connections/<n>               each supervises a part of the connections
 //	│   └── <connection id>           Connection
 //	│       └── call/<n>              Call: one per invocation; an actor that costs no more than a struct
-//	├── hubs/<hub>/inbox              takes troupe.v1.Send from any actor
+//	├── hubs/<hub>/inbox              the address of the hub
+//	├── hubs/<hub>/groups/<name>      that of a group or a user: registered when somebody asks for it
 //	└── heartbeat                     gets a tick a second, for everything that depends on time
 //
 // Groups, users and everyone are actors whose mailbox has no queue: see group.
@@ -20,10 +21,12 @@
 //	System → outbox.Box, connectionSupervisor, counter
 //	group → outbox.Box
 //	group → list of an outbox.Flusher
+//	group → watchers → Watch
+//	addresses → the process registry of protoactor
 //	runQueue → Upload → input
 //	runQueue → Call → counter, and the process registry of protoactor
 //	runQueue → mailbox
 //
 // No other lock is taken under that of a shard of the directory, of results, of workers, of an input, of a mailbox or of a Box. Nothing that
-// runs under a lock blocks, encodes, logs or runs user code.
+// runs under a lock blocks, encodes, logs or runs user code, except for what a GroupObserver does under the lock of a group.
 package actors
