@@ -49,12 +49,11 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	lobby := newRooms()
-	chat, err := hubsys.Register(sys, func(context.Context) (*Chat, error) { return &Chat{rooms: lobby}, nil }, hubsys.HubOptions{})
+	chat, err := hubsys.Register[*Chat](sys, nil, hubsys.HubOptions{})
 	if err != nil {
 		return err
 	}
-	stocks, err := hubsys.Register(sys, func(context.Context) (*Stocks, error) { return &Stocks{}, nil }, hubsys.HubOptions{})
+	stocks, err := hubsys.Register[*Stocks](sys, nil, hubsys.HubOptions{})
 	if err != nil {
 		return err
 	}
@@ -79,9 +78,10 @@ func run() error {
 		return err
 	}
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
-	tickerCtx, stopTicker := context.WithCancel(ctx)
-	defer stopTicker()
-	go tick(tickerCtx, stocks)
+	background, stopBackground := context.WithCancel(ctx)
+	defer stopBackground()
+	go tick(background, stocks)
+	go tellPresent(background, chat)
 	go func() {
 		<-ctx.Done()
 		deadline, cancel := context.WithTimeout(context.Background(), 5*time.Second)
