@@ -106,7 +106,7 @@ func (c *Connection) beginClose(cause error, reason closeReason) {
 	c.calls.end(c.hub.sys.closeCause())
 	switch {
 	case !greeted && reason.text != "":
-		c.closing.last = outbox.NewPacket(hubproto.AppendHandshakeResponse(outbox.Buffer(64), reason.text), wsframe.Text, false)
+		c.closing.last = outbox.NewControl(hubproto.AppendHandshakeResponse(outbox.Buffer(64), reason.text), wsframe.Text)
 	case greeted && reason.message:
 		c.closing.last = c.closePacket(reason)
 	}
@@ -114,6 +114,10 @@ func (c *Connection) beginClose(cause error, reason closeReason) {
 
 // advance takes the next steps of closing. It is called after every message.
 func (c *Connection) advance(ctx actor.Context) {
+	if c.isLost() && !c.readEnded { // there is nothing to write to, nor to read from
+		c.readEnded = true
+		c.abandon()
+	}
 	if c.lifetime != nil { // OnConnected or OnDisconnected runs
 		return
 	}
@@ -195,7 +199,7 @@ func (c *Connection) closePacket(reason closeReason) (p *outbox.Packet) {
 		}
 	}()
 	m := hubproto.Message{Type: hubproto.Close, Error: []byte(reason.text), HasError: reason.text != "", AllowReconnect: reason.allowReconnect}
-	return outbox.NewPacket(c.Protocol().Append(outbox.Buffer(64), &m), opcodeOf(c.Protocol()), false)
+	return outbox.NewControl(c.Protocol().Append(outbox.Buffer(64), &m), opcodeOf(c.Protocol()))
 }
 
 // markClosing says that the connection has begun to close.

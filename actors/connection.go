@@ -34,6 +34,7 @@ type Connection struct {
 	state      state
 	accepted   bool // OnConnected has succeeded: OnDisconnected is still to be run
 	readEnded  bool
+	resumable  bool          // it was negotiated that it may go on over another socket
 	lifetime   *Call         // OnConnected or OnDisconnected, while it runs
 	closing    *closingState // set when it fails or begins to close
 	groups     map[string]struct{}
@@ -56,6 +57,8 @@ type Connection struct {
 	heard           atomic.Bool   // the client has sent something since the last tick
 	pinged          atomic.Bool   // the client has sent a ping
 	beat            beat
+
+	resumption *resumption // nil: it cannot go on over another socket
 }
 
 var (
@@ -187,7 +190,7 @@ func (c *Connection) onBatch(b *batch) {
 		c.onHandshake(b.handshake)
 	}
 	for i := range b.messages {
-		kept := c.state == open && c.onMessage(b, &b.messages[i])
+		kept := c.state == open && !c.resumption.isDuplicate(b.messages[i].Type) && c.onMessage(b, &b.messages[i])
 		if left--; !kept {
 			b.done(1)
 		}
@@ -213,9 +216,13 @@ func (c *Connection) onHandshake(h *handshake) {
 	}
 	c.protocol = h.index
 	c.out.SetOpcode(opcodeOf(c.Protocol()))
+	if h.resumes {
+		c.resumption = &resumption{next: 1}
+		c.out.Keep(c.settings.KeptLimit)
+	}
 	// The answer is the first message. It is written when the client has joined everyone, so that it gets all that is sent from then on.
 	answer := hubproto.AppendHandshakeResponse(outbox.Buffer(3), "")
-	c.out.Withhold(outbox.NewPacket(answer, opcodeOf(c.Protocol()), false))
+	c.out.Withhold(outbox.NewControl(answer, opcodeOf(c.Protocol())))
 	c.enter(open) // from here on the heartbeat may send pings
 	c.hub.sys.connections.add(c)
 	c.hub.everyone.join(c)
@@ -256,8 +263,14 @@ func (c *Connection) onMessage(b *batch, m *hubproto.Message) (kept bool) {
 			cause = &ClientError{Text: string(m.Error)}
 		}
 		c.close(cause, closeReason{message: true})
+	case hubproto.Ack:
+		c.out.Acknowledge(m.SequenceID)
+	case hubproto.Sequence:
+		if err := c.onSequence(m.SequenceID); err != nil {
+			c.fail(err)
+		}
 	}
-	return false // Ack and Sequence mean nothing without stateful reconnect
+	return false
 }
 
 // onItem passes an item to its upload. One for an upload that does not exist any more is ignored.

@@ -166,6 +166,7 @@ func TestPanicDuringSendDoesNotLockGroup(t *testing.T) {
 		require.NoError(t, e.hub.Join(context.Background(), "a", "g"))
 		broken := &Connection{}
 		broken.out.Init((*boxOwner)(broken), nil, 1<<20, wsframe.Text) // without a flusher, so that pushing panics
+		require.True(t, broken.out.AttachSocket(linktest.NewSocket()))
 		e.hub.groups.join("g", broken)
 		send := func() error {
 			return e.hub.Send(context.Background(), &Audience{Kind: Groups, Names: []string{"g"}}, "x", nil)

@@ -12,6 +12,7 @@ import (
 type handshake struct {
 	index   uint8  // of the protocol
 	failure string // the answer, if it is not accepted
+	resumes bool   // the connection may go on over another socket
 }
 
 // handshake checks a client's first message (docs/protocol.md, 3.4).
@@ -34,7 +35,10 @@ func (c *Connection) handshake(record []byte, err error) *handshake {
 	if p := h.protocols[index]; p.Binary() && c.out.Kind() == outbox.Stream {
 		return &handshake{failure: "Cannot use the '" + p.Name() + "' protocol on the current transport. The transport does not support 'Binary' transfer format."}
 	}
-	return &handshake{index: uint8(index)}
+	return &handshake{index: uint8(index), resumes: c.resumable && request.Version >= resumeVersion && c.out.Kind() == outbox.Socket}
 }
+
+// resumeVersion is the first version of the hub protocols that has Ack and Sequence.
+const resumeVersion = 2
 
 const handshakeCanceled = "Handshake was canceled."

@@ -57,6 +57,7 @@ type beat struct {
 	sealed  millis // since nothing can be sent to it any more
 	taken   uint32
 	state   state
+	lost    bool // there was no socket at the last tick
 }
 
 // millis is a time in milliseconds, of half the size of a time.Duration.
@@ -69,7 +70,7 @@ func (m millis) exceeds(d time.Duration) bool { return m.duration() > d }
 // answerTime is how long the answers may take to what was received before a message that cannot be read.
 const answerTime = time.Second
 
-// awayLimit is how long a client may take between two polls (docs/protocol.md, 2.5).
+// awayLimit is how long a client may take between two polls, or to come back over another socket (docs/protocol.md, 2.5, 9).
 const awayLimit = 15 * time.Second
 
 // tick checks a connection. d has passed since the last tick.
@@ -142,6 +143,9 @@ func (c *Connection) ping(d millis, polls bool) {
 
 func (c *Connection) keepAlive(d millis, polls bool) {
 	b := &c.beat
+	if c.resumption != nil && c.awaitSocket(d) {
+		return
+	}
 	c.ping(d, polls)
 	if c.hasExpired() {
 		c.post(&closeRequest{cause: ErrExpired, reason: closeReason{message: true, allowReconnect: true}})
@@ -160,4 +164,22 @@ func (c *Connection) keepAlive(d millis, polls bool) {
 		text := c.hub.handler.Describe(connectedText, ErrClientTimeout)
 		c.post(&closeRequest{cause: ErrClientTimeout, reason: closeReason{message: true, text: text, allowReconnect: true}})
 	}
+}
+
+// awaitSocket reports whether a connection has lost its socket, and closes it if no other one comes in time. Otherwise it acknowledges what has been
+// received.
+func (c *Connection) awaitSocket(d millis) bool {
+	b := &c.beat
+	if !c.isLost() {
+		b.lost = false
+		c.acknowledge()
+		return false
+	}
+	if !b.lost {
+		b.lost, b.pause, b.silent = true, 0, 0
+	}
+	if b.pause += d; b.pause.exceeds(awayLimit) {
+		c.post(&closeRequest{reason: closeReason{cut: true}})
+	}
+	return true
 }

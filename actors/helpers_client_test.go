@@ -44,7 +44,7 @@ func (e *env) tryConnect(id, user string, change ...func(*linktest.Socket)) (*cl
 		f(s)
 	}
 	settings := e.settings
-	conn, err := e.hub.ConnectSocket(id, &Identity{UserID: user}, s, &settings)
+	conn, err := e.hub.ConnectSocket(id, &Identity{UserID: user}, s, &settings, false)
 	c := &client{env: e, conn: conn, socket: s, readLock: make(chan struct{}, 1)}
 	if err != nil {
 		return nil, err

@@ -44,6 +44,7 @@ type Settings struct {
 	SendTimeout      time.Duration // without the client taking a byte of what waits for it
 	DisconnectGrace  time.Duration // for which calls go on when their client has gone; negative: no limit
 	PendingResults   int           // calls of one client that wait for its answers without a slot
+	KeptLimit        int           // bytes that are kept for a client that may come back, see resumption
 	IgnoreExpiration bool          // connections outlive the credentials of their users
 }
 
@@ -71,7 +72,7 @@ func (s *System) NewHub(name string, handler Handler, protocols []hubproto.Proto
 	h.users = newDirectory(func(user string) { h.emptied(Users, user) })
 	h.everyone.everyone, h.everyone.watchers = true, &watchers{}
 	for _, p := range protocols {
-		h.pings = append(h.pings, outbox.NewPacket(p.Append(outbox.Buffer(16), &hubproto.Message{Type: hubproto.Ping}), opcodeOf(p), false))
+		h.pings = append(h.pings, outbox.NewControl(p.Append(outbox.Buffer(16), &hubproto.Message{Type: hubproto.Ping}), opcodeOf(p)))
 	}
 	var err error
 	h.inbox, err = s.spawn("hubs/"+name+"/inbox", actor.PropsFromFunc(h.receive, actor.WithMailbox(h.newInbox)))
@@ -103,9 +104,11 @@ func (h *Hub) Connection(id string) *Connection {
 	return nil
 }
 
-// ConnectSocket opens a connection over a socket. Its reading half may be used at once.
-func (h *Hub) ConnectSocket(id string, who *Identity, socket link.Socket, settings *Settings) (*Connection, error) {
+// ConnectSocket opens a connection over a socket. Its reading half may be used at once. If it is resumable, and its client knows how, it can go on over
+// another socket when it has lost this one.
+func (h *Hub) ConnectSocket(id string, who *Identity, socket link.Socket, settings *Settings, resumable bool) (*Connection, error) {
 	c := h.newConnection(id, who, settings)
+	c.resumable = resumable
 	return c, h.sys.connect(c, func() { c.out.AttachSocket(socket) })
 }
 

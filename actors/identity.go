@@ -18,6 +18,9 @@ func (i *Identity) IsOlderThan(other *Identity) bool {
 	return !i.Expires.IsZero() && (other.Expires.IsZero() || i.Expires.Before(other.Expires))
 }
 
+// SetIdentity replaces the identity of a connection by another one of the same user.
+func (c *Connection) SetIdentity(who *Identity) { c.identify(who) }
+
 // identify sets who the connection belongs to.
 func (c *Connection) identify(who *Identity) {
 	c.who.Store(who)

@@ -111,7 +111,7 @@ func TestConnectRacesWithShutdown(t *testing.T) {
 				s.Answers = true
 				all.Go(func() {
 					<-start
-					conn, err := e.hub.ConnectSocket(fmt.Sprint(i), &Identity{}, s, &e.settings)
+					conn, err := e.hub.ConnectSocket(fmt.Sprint(i), &Identity{}, s, &e.settings, false)
 					if err != nil {
 						assert.ErrorIs(t, err, ErrShutdown)
 						return

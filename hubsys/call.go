@@ -19,7 +19,8 @@ func CallFrom(ctx context.Context) (*Call, bool) {
 	return (*Call)(k), k != nil
 }
 
-// session is what belongs to a connection on this side of the runtime. Refreshed credentials make another one of it.
+// session is what belongs to a connection on this side of the runtime. Refreshed credentials, and another WebSocket,
+// make another one of it.
 type session struct {
 	identity  actors.Identity // whose value is the session
 	principal *Principal
@@ -28,14 +29,21 @@ type session struct {
 	items     sync.Map // of the first one
 }
 
-func newSession(principal *Principal, request *Request, first *session) *session {
-	s := &session{principal: principal, request: request, first: first}
+// newSession makes the session of a connection that had another one before, unless former is nil.
+func newSession(principal *Principal, request *Request, former *session) *session {
+	s := &session{principal: principal, request: request, first: former}
+	if former != nil && former.first != nil {
+		s.first = former.first
+	}
 	s.identity = actors.Identity{UserID: principal.UserID, Expires: principal.Expires, Value: s}
 	return s
 }
 
 // sessionOf returns the session that a connection had when a call of it began.
 func sessionOf(k *actors.Call) *session { return k.Identity().Value.(*session) }
+
+// sessionNow returns the session that a connection has now.
+func sessionNow(c *actors.Connection) *session { return c.Identity().Value.(*session) }
 
 func (c *Call) runtime() *actors.Call { return (*actors.Call)(c) }
 

@@ -32,7 +32,7 @@ func newEndpoint(c *HubContext, options EndpointOptions) (*endpoint, error) {
 	e.http = &transport.Endpoint{
 		Acceptor: e, Transports: cmp.Or(transport.Transports(options.Transports), transport.AllTransports), Origins: origins, Tokens: c.sys.tokens, Log: c.sys.log,
 		PollTimeout: cmp.Or(options.PollTimeout, defaultPollTimeout), RequestLimit: cmp.Or(options.RequestHeaderLimit, defaultRequestLimit), Hosts: options.AllowedHosts,
-		Refreshes: options.Refresh != nil, Subprotocol: options.Subprotocol,
+		Refreshes: options.Refresh != nil, Resumes: options.AllowStatefulReconnects, Subprotocol: options.Subprotocol,
 	}
 	return e, nil
 }
@@ -92,16 +92,22 @@ func (e *endpoint) callAuthenticate(r *http.Request) (p *Principal, err error) {
 
 // AcceptSocket is part of transport.Acceptor.
 func (e *endpoint) AcceptSocket(o transport.Opening, socket link.Socket) (link.SocketSession, error) {
-	return e.hub.runtime.ConnectSocket(o.ID, e.identityOf(o), socket, e.settings)
+	return e.hub.runtime.ConnectSocket(o.ID, e.identityOf(o, nil), socket, e.settings, o.Resumable)
 }
 
 // AcceptFetcher is part of transport.Acceptor.
 func (e *endpoint) AcceptFetcher(o transport.Opening, fetcher link.Fetcher) (link.FetchSession, error) {
-	return e.hub.runtime.ConnectFetcher(o.ID, e.identityOf(o), fetcher, e.settings)
+	return e.hub.runtime.ConnectFetcher(o.ID, e.identityOf(o, nil), fetcher, e.settings)
 }
 
-func (e *endpoint) identityOf(o transport.Opening) *actors.Identity {
-	return &newSession(o.Identity.Value.(*Principal), newRequest(o.Request, Transports(o.Transport)), nil).identity
+// Resumed is part of transport.Acceptor.
+func (e *endpoint) Resumed(o transport.Opening, session link.SocketSession) {
+	conn := session.(*actors.Connection)
+	conn.SetIdentity(e.identityOf(o, sessionNow(conn)))
+}
+
+func (e *endpoint) identityOf(o transport.Opening, former *session) *actors.Identity {
+	return &newSession(o.Identity.Value.(*Principal), newRequest(o.Request, Transports(o.Transport)), former).identity
 }
 
 // IsClosing is part of transport.Acceptor.

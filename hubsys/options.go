@@ -77,6 +77,11 @@ type HubOptions struct {
 	// client. Default: 1 MiB.
 	InboundLimit int
 
+	// StatefulReconnectBufferSize is the number of bytes of messages that are kept for a client until it says that it has received them, where
+	// [EndpointOptions].AllowStatefulReconnects is set and the client takes part. When there are more, nothing further is written to the client
+	// before it does, so a client that never does is disconnected as one that takes nothing. Default: 100,000.
+	StatefulReconnectBufferSize int
+
 	// DisconnectGrace is how long the calls of a client that has gone may run. Default: 30 s. Unlimited: their contexts do not end, and a method
 	// that never returns keeps its connection in memory for ever.
 	//
@@ -130,6 +135,7 @@ func (o HubOptions) Validate() error {
 	f.check(o.StreamBufferCapacity >= 0, "StreamBufferCapacity is %d: it is at least 1, or 0 for the default", o.StreamBufferCapacity)
 	f.check(o.OutboxLimit == 0 || o.OutboxLimit >= leastBytes, "OutboxLimit is %d: it is at least %d bytes, or 0 for the default", o.OutboxLimit, leastBytes)
 	f.check(o.DisconnectGrace >= Unlimited, "DisconnectGrace is %s: it is a time, 0 for the default, or Unlimited", o.DisconnectGrace)
+	f.check(o.StatefulReconnectBufferSize >= 0, "StatefulReconnectBufferSize is %d: it is at least 1, or 0 for the default", o.StatefulReconnectBufferSize)
 	f.check(o.MaximumPendingResults >= 0, "MaximumPendingResults is %d: it is at least 1, or 0 for the default", o.MaximumPendingResults)
 	keepAlive, timeout := cmp.Or(o.KeepAliveInterval, defaultKeepAlive), cmp.Or(o.ClientTimeoutInterval, defaultClientTimeout)
 	f.check(keepAlive < timeout || keepAlive < 0 || timeout < 0, "KeepAliveInterval is %s, and ClientTimeoutInterval %s: clients that ping as often as they are pinged would be timed out", keepAlive, timeout)
@@ -161,6 +167,10 @@ type EndpointOptions struct {
 
 	// Transports are those that clients may use. Default: all.
 	Transports Transports
+
+	// AllowStatefulReconnects lets clients that were made with withStatefulReconnect go on with their connection over another WebSocket when they
+	// have lost one, within 15 s: nothing is lost or doubled, the id, groups and items stay, and the hub does not notice. Default: false.
+	AllowStatefulReconnects bool
 
 	// AllowedOrigins are the origins of web pages that may connect besides those of the server itself, such as "https://app.example".
 	// "https://*.example.com" stands for all subdomains of example.com, "null" for sandboxed pages and files, and "*" for all origins. The headers of CORS are set, and preflights are answered. Default: none; then CORS middleware of the application can do it, except for
@@ -262,6 +272,7 @@ func settings(h HubOptions, e EndpointOptions) *actors.Settings {
 		CloseTimeout:     cmp.Or(e.CloseTimeout, 5*time.Second),
 		SendTimeout:      cmp.Or(e.TransportSendTimeout, 10*time.Second),
 		DisconnectGrace:  cmp.Or(h.DisconnectGrace, 30*time.Second),
+		KeptLimit:        cmp.Or(h.StatefulReconnectBufferSize, 100_000),
 		PendingResults:   cmp.Or(h.MaximumPendingResults, 100),
 		IgnoreExpiration: e.IgnoreExpiration,
 	}

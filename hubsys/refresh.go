@@ -33,11 +33,8 @@ func (e *endpoint) Refresh(r *http.Request, connectionID string, who transport.I
 		changed.Expires = most
 		after = &changed
 	}
-	before := conn.Identity().Value.(*session)
-	renewed := newSession(after, before.request, before.first)
-	if renewed.first == nil {
-		renewed.first = before
-	}
+	before := sessionNow(conn)
+	renewed := newSession(after, before.request, before)
 	if after.UserID != before.principal.UserID && !options.AllowUserChange {
 		return transport.Refreshed{}, transport.ErrUserChanged
 	}

@@ -27,6 +27,7 @@ type Opening struct {
 	Identity  Identity
 	Request   *http.Request // not valid after Accept
 	Transport Transports
+	Resumable bool // the connection may go on over another WebSocket
 }
 
 // Acceptor is what an endpoint asks of the owner of its connections.
@@ -39,6 +40,8 @@ type Acceptor interface {
 	AcceptFetcher(o Opening, fetcher link.Fetcher) (link.FetchSession, error)
 	// Refresh gives an open connection the credentials of who. It fails with ErrNotOpen, ErrUserChanged, ErrRefreshRejected, or a [Refusal].
 	Refresh(r *http.Request, connectionID string, who Identity) (Refreshed, error)
+	// Resumed says that who has opened a connection again over another WebSocket.
+	Resumed(o Opening, session link.SocketSession)
 	// IsClosing reports whether new connections are refused.
 	IsClosing() bool
 }
@@ -69,6 +72,8 @@ type Endpoint struct {
 	// Hosts are the hosts that requests may be for. Empty: any.
 	Hosts []string
 
+	// Resumes says that connections may survive the loss of their WebSockets.
+	Resumes bool
 	// Refreshes says that clients can refresh their credentials.
 	Refreshes bool
 	// Subprotocol chooses among the subprotocols that a WebSocket is asked for with. Nil: none is chosen.

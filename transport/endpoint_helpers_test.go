@@ -66,6 +66,8 @@ func (e *testEndpoint) Refresh(*http.Request, string, transport.Identity) (trans
 	return transport.Refreshed{}, transport.ErrNotOpen
 }
 
+func (e *testEndpoint) Resumed(transport.Opening, link.SocketSession) {}
+
 func (e *testEndpoint) IsClosing() bool { return false }
 
 func (e *testEndpoint) negotiate(t testing.TB) (token string) {
@@ -118,12 +120,15 @@ func (s *testSession) Commit(n int) bool {
 	s.read = append(s.read, s.buffer[:n]...)
 	return true
 }
-func (s *testSession) CommitLast(n int) bool { return s.Commit(n) }
-func (s *testSession) Partial() bool         { return false }
-func (s *testSession) End(err error)         { s.ended <- err }
-func (s *testSession) Pong([]byte)           {}
-func (s *testSession) Leave(error)           {}
-func (s *testSession) Done() <-chan struct{} { return s.done }
+func (s *testSession) CommitLast(n int) bool   { return s.Commit(n) }
+func (s *testSession) Partial() bool           { return false }
+func (s *testSession) End(err error)           { s.ended <- err }
+func (s *testSession) Pong([]byte)             {}
+func (s *testSession) Lost() bool              { return false }
+func (s *testSession) CanResume() bool         { return false }
+func (s *testSession) Resume(link.Socket) bool { return false }
+func (s *testSession) Leave(error)             {}
+func (s *testSession) Done() <-chan struct{}   { return s.done }
 func (s *testSession) Take(ctx context.Context) (link.Output, error) {
 	select {
 	case messages, more := <-s.output:

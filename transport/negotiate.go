@@ -11,6 +11,7 @@ import (
 
 // negotiation is the answer to a negotiate request; its fields are in the order of the reference (docs/protocol.md, 1.3).
 type negotiation struct {
+	Resumable  bool    `json:"useStatefulReconnect,omitempty"`
 	Version    int     `json:"negotiateVersion"`
 	ID         string  `json:"connectionId"`
 	Token      string  `json:"connectionToken,omitempty"`
@@ -39,7 +40,8 @@ func (e *Endpoint) negotiate(w http.ResponseWriter, r *http.Request, who Identit
 		plain(w, http.StatusTooManyRequests, fmt.Sprintf("At most %d connections that were negotiated from one address can wait for their transport.", e.Tokens.AddressLimit))
 		return
 	}
-	n := negotiation{Version: version, ID: reserved.id, Transports: e.Transports.offers()}
+	reserved.resumable = e.Resumes && wantsResume(r)
+	n := negotiation{Resumable: reserved.resumable, Version: version, ID: reserved.id, Transports: e.Transports.offers()}
 	if version > 0 {
 		n.Token = reserved.token
 	}
@@ -71,4 +73,10 @@ func requestedVersion(r *http.Request) (version int, failure string) {
 		return 0, "The client requested version '" + strconv.FormatInt(n, 10) + "', but the server does not support this version."
 	}
 	return min(int(n), newestNegotiation), ""
+}
+
+// wantsResume reports whether a client asks for a connection that survives the loss of its WebSocket (docs/protocol.md, 1.2).
+func wantsResume(r *http.Request) bool {
+	value, count := QueryValue(r.URL.RawQuery, "useStatefulReconnect")
+	return count == 1 && strings.EqualFold(strings.TrimSpace(value), "true")
 }

@@ -48,6 +48,8 @@ func (a *testAcceptor) Refresh(*http.Request, string, Identity) (Refreshed, erro
 	return Refreshed{}, ErrNotOpen
 }
 
+func (a *testAcceptor) Resumed(Opening, link.SocketSession) {}
+
 func (a *testAcceptor) IsClosing() bool { return a.closing }
 
 // fixedClockEndpoint is an endpoint whose clock is set by the test.

@@ -42,6 +42,10 @@ type reservation struct {
 	transport Transports // 0: none yet
 	gone      bool
 	fetcher   *fetcher // nil unless it has been polled, streamed or posted to
+
+	resumable bool       // its client may come back over another WebSocket
+	socket    *WebSocket // of a resumable connection; under the lock of Tokens
+	resuming  bool       // a request is about to replace the socket
 }
 
 // NewTokens returns a Tokens with the default limits. All ids begin with the id of the node.

@@ -56,45 +56,33 @@ func (e *Endpoint) webSocket(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write([]byte(unknownConnection))
 		return
 	}
+	if reserved != nil && e.Tokens.canBeResumed(reserved) {
+		e.resume(w, r, reserved)
+		return
+	}
 	if !e.checkOffered(w, WebSockets) || reserved != nil && !checkFree(w, e.Tokens.transportOf(reserved), WebSockets) {
 		return
 	}
-	if !e.Origins.allows(r) {
-		if e.Origins.cors == nil { // otherwise it has been logged already
-			e.logOrigin(r)
-		}
-		plain(w, http.StatusForbidden, fmt.Sprintf("The origin %q is not allowed to connect: it is not that of the Host of this request, %q, nor listed in AllowedOrigins. If the page is this server's own, a proxy in front of it has to pass the Host header on.", logs.Clip(r.Header.Get("Origin")), logs.Clip(r.Host)))
-		return
-	}
-	who, ok := e.admit(w, r)
+	who, ok := e.admitWebSocket(w, r, reserved)
 	if !ok {
 		return
 	}
+	opening := Opening{Identity: who, Request: r, Transport: WebSockets}
 	if reserved != nil {
-		if !e.checkOwner(w, r, reserved, who) {
-			return
-		}
 		if has, ok := e.Tokens.activate(reserved, WebSockets); !ok {
 			refuseTransport(w, has, WebSockets)
 			return
 		}
-		id = reserved.id
+		opening.ID, opening.Resumable = reserved.id, reserved.resumable
 	} else {
-		id = e.Tokens.NewID()
+		opening.ID = e.Tokens.NewID()
 	}
-	if !supports[http.Hijacker](w) {
-		e.Log.Error("a WebSocket cannot be opened: the http.ResponseWriter is no http.Hijacker, and does not unwrap to one", "path", r.URL.Path)
-		e.Tokens.release(reserved)
-		plain(w, http.StatusInternalServerError, "")
-		return
-	}
-	socket, err := upgrade(w, r, e.Subprotocol)
-	if err != nil {
-		e.Log.Debug("a WebSocket could not be opened", "remote", r.RemoteAddr, "error", err)
+	socket := e.upgrade(w, r)
+	if socket == nil {
 		e.Tokens.release(reserved)
 		return
 	}
-	session, err := e.Acceptor.AcceptSocket(Opening{ID: id, Identity: who, Request: r, Transport: WebSockets}, socket)
+	session, err := e.Acceptor.AcceptSocket(opening, socket)
 	if err != nil { // shutting down since it was admitted
 		if !socket.Blocks() {
 			_, _ = socket.TryWrite(socket.LastFrame())
@@ -104,11 +92,42 @@ func (e *Endpoint) webSocket(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	socket.session = session
+	e.Tokens.carry(reserved, socket)
 	if q := e.Tokens.earlyOf(reserved); q != nil {
 		q.feedEarly(session)
 	}
 	// Not on this goroutine, which holds the stack and the buffers of the HTTP server.
 	go socket.serve(e.Tokens, reserved)
+}
+
+// admitWebSocket returns who opens a WebSocket. If it returns false, the request has been answered.
+func (e *Endpoint) admitWebSocket(w http.ResponseWriter, r *http.Request, reserved *reservation) (who Identity, ok bool) {
+	if !e.Origins.allows(r) {
+		if e.Origins.cors == nil { // otherwise it has been logged already
+			e.logOrigin(r)
+		}
+		plain(w, http.StatusForbidden, fmt.Sprintf("The origin %q is not allowed to connect: it is not that of the Host of this request, %q, nor listed in AllowedOrigins. If the page is this server's own, a proxy in front of it has to pass the Host header on.", logs.Clip(r.Header.Get("Origin")), logs.Clip(r.Host)))
+		return who, false
+	}
+	if who, ok = e.admit(w, r); !ok || reserved != nil && !e.checkOwner(w, r, reserved, who) {
+		return who, false
+	}
+	return who, true
+}
+
+// upgrade opens a WebSocket. If it returns nil, the request has been answered.
+func (e *Endpoint) upgrade(w http.ResponseWriter, r *http.Request) *WebSocket {
+	if !supports[http.Hijacker](w) {
+		e.Log.Error("a WebSocket cannot be opened: the http.ResponseWriter is no http.Hijacker, and does not unwrap to one", "path", r.URL.Path)
+		plain(w, http.StatusInternalServerError, "")
+		return nil
+	}
+	socket, err := upgrade(w, r, e.Subprotocol)
+	if err != nil {
+		e.Log.Debug("a WebSocket could not be opened", "remote", r.RemoteAddr, "error", err)
+		return nil
+	}
+	return socket
 }
 
 // WebSocket is the socket of one connection. coder/websocket does the upgrade, reads, and handles control frames. Writing is done here: data frames
@@ -129,6 +148,9 @@ type WebSocket struct {
 	mu          sync.Mutex
 	finished    bool // the last frame has been written
 	readerEnded bool
+
+	detached chan struct{} // of a resumable connection: closed when the reader has ended
+	replaced chan struct{} // closed when another socket carries the connection
 }
 
 // supports reports whether an http.ResponseWriter, or one that it wraps, has the methods of T.
@@ -212,7 +234,11 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 
 // serve reads until the connection ends, and frees its token then.
 func (s *WebSocket) serve(tokens *Tokens, reserved *reservation) {
-	defer tokens.release(reserved)
+	defer func() {
+		if !isClosed(s.replaced) {
+			tokens.release(reserved)
+		}
+	}()
 	err := s.readSafely()
 	var closed websocket.CloseError
 	switch {
@@ -224,8 +250,11 @@ func (s *WebSocket) serve(tokens *Tokens, reserved *reservation) {
 			err = errReason
 		}
 	case s.closeCode.Load() == 0: // the TCP connection has ended
-		err = checkWhole(s.session)
 		s.Cut()
+		if s.awaitSuccessor(reserved) {
+			return
+		}
+		err = checkWhole(s.session)
 	}
 	s.session.End(err)
 	s.mu.Lock()

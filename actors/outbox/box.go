@@ -25,6 +25,7 @@ type Box struct {
 	owner   Owner
 	flusher *Flusher
 	link    linkState
+	kept    *kept // nil: messages are forgotten when they have been written
 
 	mu      sync.Mutex
 	queue   []*Packet
@@ -154,7 +155,7 @@ type claim struct {
 
 // claim makes an idle box queued.
 func (b *Box) claim() claim {
-	if b.state != idle {
+	if b.state != idle || !b.hasLink() {
 		return claim{}
 	}
 	b.state = queued
@@ -166,11 +167,22 @@ func (b *Box) claim() claim {
 
 // claimPending is claim for a box in which something can be written.
 func (b *Box) claimPending() claim {
-	if len(b.queue) == 0 || b.withheld {
+	if !b.hasOutput() {
 		return claim{}
 	}
 	return b.claim()
 }
+
+// hasOutput reports whether a message can be written now.
+func (b *Box) hasOutput() bool {
+	return len(b.queue) > 0 && !b.withheld && !b.awaitsAck() || b.kept != nil && b.kept.ack != nil
+}
+
+// awaitsAck reports whether nothing may be written before the peer has acknowledged something.
+func (b *Box) awaitsAck() bool { return b.phase == open && b.kept.isFull() }
+
+// hasLink reports whether there is a link. There is none before the first one, and while a peer may come back over another one.
+func (b *Box) hasLink() bool { return b.link.socket != nil || b.link.fetch != nil }
 
 // wake hands a box that has been claimed to the goroutine that writes it. The lock is not held.
 func (b *Box) wake(c claim, fanout bool) {
@@ -284,7 +296,7 @@ func (b *Box) Abandon() {
 }
 
 func (b *Box) abandon() {
-	b.phase, b.link.pong = over, nil
+	b.phase, b.link.pong, b.kept = over, nil, nil
 	b.discard()
 }
 
@@ -308,7 +320,7 @@ func (b *Box) discard() {
 // take moves packets to dst, which is empty: one turn's worth, or with all everything. A packet that is larger than a turn is taken alone.
 func (b *Box) take(dst []*Packet, all bool) (t taken) {
 	n, messages := 0, 0
-	for n < len(b.queue) && !b.withheld {
+	for n < len(b.queue) && !b.withheld && !b.awaitsAck() {
 		p := b.queue[n]
 		if n > 0 && !all && (messages+p.messages > maxMerged || t.size+len(p.b) > maxMergedBytes) {
 			break
@@ -318,9 +330,13 @@ func (b *Box) take(dst []*Packet, all bool) (t taken) {
 		t.charge += p.charge()
 		t.limited += p.limitedCharge()
 		n++
+		if b.kept != nil {
+			b.kept.add(p)
+		}
 	}
 	dst = append(dst, b.queue[:n]...)
 	t.packets = dst
+	b.takeAck(&t)
 	rest := copy(b.queue, b.queue[n:])
 	clear(b.queue[rest:])
 	if b.queue = b.queue[:rest]; rest == 0 && cap(b.queue) > keptQueue {
@@ -370,7 +386,7 @@ type Progress struct {
 func (b *Box) Progress() Progress {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	stalled := b.peerTurn && b.bytes > 0 && (b.link.fetch == nil || b.state == writing)
+	stalled := b.peerTurn && b.bytes > 0 && b.hasLink() && (b.link.fetch == nil || b.state == writing)
 	return Progress{Stalled: stalled, Full: stalled && b.limited >= int(b.limit), Sealed: b.phase != open, Taken: b.taken}
 }
 

@@ -15,6 +15,7 @@ type Packet struct {
 	b        []byte // wsframe.Room bytes, then the messages
 	own      bool
 	limited  bool
+	tracked  bool // the peer acknowledges its messages, if the box keeps them
 	messages int
 }
 
@@ -36,11 +37,18 @@ func Buffer(size int) []byte { return make([]byte, wsframe.Room, wsframe.Room+si
 
 // NewPacket makes a packet of one message that was appended to a [Buffer]. If it is limited, it counts against the limit of a box.
 func NewPacket(b []byte, opcode byte, limited bool) *Packet {
-	wsframe.Put(b, opcode)
-	return &Packet{b: b, messages: 1, limited: limited}
+	p := NewControl(b, opcode)
+	p.limited, p.tracked = limited, true
+	return p
 }
 
-var ownPackets = sync.Pool{New: func() any { return &Packet{b: Buffer(502), own: true} }}
+// NewControl makes a packet of one message that peers do not acknowledge: an answer to a handshake, a ping, a close.
+func NewControl(b []byte, opcode byte) *Packet {
+	wsframe.Put(b, opcode)
+	return &Packet{b: b, messages: 1}
+}
+
+var ownPackets = sync.Pool{New: func() any { return &Packet{b: Buffer(502), own: true, tracked: true} }}
 
 const maxPooled = 64 << 10 // larger buffers are left to the garbage collector
 

@@ -28,6 +28,7 @@ type Writer struct {
 	socket link.Socket
 	pong   []byte
 	last   bool // the link's last frame
+	keeps  bool // the box keeps the packets
 
 	message []byte // what is left of the merged message, of its part that is being written, or of the last frame
 	part    int    // index of the packet that follows, if they are written one by one
@@ -46,7 +47,7 @@ func (w *Writer) Flush(b *Box) {
 		b.wake(c, false)
 		return
 	}
-	taken := b.state <= queued && (len(b.queue) > 0 || b.link.pong != nil) && w.take(b)
+	taken := b.state <= queued && (b.hasOutput() || b.link.pong != nil) && w.take(b)
 	b.mu.Unlock()
 	if taken {
 		w.write(b)
@@ -64,11 +65,12 @@ func (w *Writer) take(b *Box) bool {
 	if len(w.packets) == 0 && w.pong == nil {
 		if b.phase != sealed {
 			b.state = idle
+			b.setPeerTurn(len(b.queue) > 0 && b.awaitsAck())
 			return false
 		}
 		b.phase, w.last = finishing, true
 	}
-	w.socket = l.socket
+	w.socket, w.keeps = l.socket, b.kept != nil
 	b.state = writing
 	return true
 }
@@ -94,12 +96,20 @@ func (w *Writer) resume(b *Box, unwritten int) {
 		if !w.send(b) {
 			return
 		}
-		for _, p := range w.packets {
-			p.free()
-		}
+		w.free()
 		if !w.giveBack(b) {
 			return
 		}
+	}
+}
+
+// free returns own packets that have been written to their pool, unless the box keeps them.
+func (w *Writer) free() {
+	if w.keeps {
+		return
+	}
+	for _, p := range w.packets {
+		p.free()
 	}
 }
 
@@ -176,7 +186,7 @@ func (w *Writer) forgetMerge() {
 func (w *Writer) release() {
 	clear(w.packets)
 	w.taken = taken{packets: w.packets[:0]}
-	w.socket, w.pong, w.message, w.part, w.last = nil, nil, nil, 0, false
+	w.socket, w.pong, w.message, w.part, w.last, w.keeps = nil, nil, nil, 0, false, false
 }
 
 // send writes what has been taken. When the socket is full, a drainer takes over the box and what is left; when it is broken, the owner is
@@ -251,7 +261,7 @@ func (w *Writer) owns(b *Box) bool { return w.socket == b.link.socket }
 // handOver starts a drainer, which owns the box until the socket has taken everything. The packets are not copied: many sockets may be full
 // with the same ones.
 func (w *Writer) handOver(b *Box, unwritten int) {
-	d := &Writer{blocking: true, taken: w.taken, socket: w.socket, pong: w.pong, last: w.last}
+	d := &Writer{blocking: true, taken: w.taken, socket: w.socket, pong: w.pong, last: w.last, keeps: w.keeps}
 	d.packets = slices.Clone(w.packets)
 	b.mu.Lock()
 	if w.owns(b) {
@@ -279,7 +289,7 @@ func (w *Writer) giveBack(b *Box) (again bool) {
 		w.socket.Finished()
 		b.owner.Over()
 		return false
-	case !w.blocking && (len(b.queue) > 0 && !b.withheld || b.link.pong != nil): // other boxes have their turn now
+	case !w.blocking && (b.hasOutput() || b.link.pong != nil): // other boxes have their turn now
 		b.state = queued
 		b.mu.Unlock()
 		b.flusher.add(b, w.fanout)
@@ -303,7 +313,12 @@ func (w *Writer) fail(b *Box, err error) {
 	b.mu.Lock()
 	current := w.owns(b)
 	b.uncount(w.charge, w.limited)
-	if current {
+	switch {
+	case !current:
+	case b.kept != nil && b.phase == open && err == nil:
+		b.detach() // the reader finds the end of the link as well
+		current = false
+	default:
 		b.abandon()
 		b.setPeerTurn(false)
 		b.state = idle

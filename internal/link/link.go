@@ -29,6 +29,15 @@ type SocketSession interface {
 	Session
 	// Pong queues a frame that answers a ping of the WebSocket layer, and keeps it. A newer one replaces one that has not been written.
 	Pong(frame []byte)
+
+	// Lost says that the socket has ended without a close frame. If it returns true, the connection goes on, and waits for Resume until Done is
+	// closed. Otherwise End has to follow.
+	Lost() bool
+	// CanResume reports whether the connection can go on over another socket.
+	CanResume() bool
+	// Resume has the connection go on over another socket, after Lost has returned true for the former one. It returns false if it has begun to
+	// close.
+	Resume(socket Socket) bool
 }
 
 // FetchSession is the session of a [Fetcher].

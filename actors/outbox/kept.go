@@ -1,0 +1,147 @@
+package outbox
+
+import (
+	"slices"
+
+	"github.com/troupe-go/troupe/internal/link"
+	"github.com/troupe-go/troupe/internal/wsframe"
+)
+
+// kept holds the messages of a box that its peer has not acknowledged, so that they can be written again when the peer comes back over another
+// link. Messages are numbered from 1 on, in the order in which writers take them.
+type kept struct {
+	limit   int       // of bytes: when there are more, nothing further is written until the peer acknowledges some
+	packets []*Packet // tracked ones
+	bytes   int       // their charges
+	first   int64     // number of the first message in them, or of the next one that is taken
+	ack     *Packet   // that is to be written, whatever waits
+}
+
+// isFull reports whether the peer has to acknowledge something before more is written. It is nil-safe.
+func (k *kept) isFull() bool { return k != nil && k.bytes > k.limit }
+
+func (k *kept) add(p *Packet) {
+	if p.tracked {
+		k.packets = append(k.packets, p)
+		k.bytes += p.charge()
+	}
+}
+
+// Keep has the box keep what it writes until the peer acknowledges it, and wait for that when more than limit bytes are kept. It is called before
+// the first tracked message is pushed.
+func (b *Box) Keep(limit int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.kept = &kept{limit: limit, first: 1}
+}
+
+// PushAck pushes a packet that acknowledges what the peer has sent. It is written even if nothing else may be; a newer one replaces one that
+// has not been written.
+func (b *Box) PushAck(p *Packet) {
+	b.mu.Lock()
+	var c claim
+	if b.kept != nil && b.phase == open && b.hasLink() {
+		if former := b.kept.ack; former != nil {
+			b.bytes -= former.charge()
+		}
+		b.kept.ack = p
+		b.bytes += p.charge()
+		c = b.claimPending()
+	}
+	b.mu.Unlock()
+	b.wake(c, false)
+}
+
+// takeAck adds the packet that acknowledges to what has been taken.
+func (b *Box) takeAck(t *taken) {
+	if b.kept == nil || b.kept.ack == nil {
+		return
+	}
+	p := b.kept.ack
+	b.kept.ack = nil
+	t.packets = append(t.packets, p)
+	t.size += len(p.b)
+	t.charge += p.charge()
+}
+
+// Acknowledge says that the peer has received all messages up to a number.
+func (b *Box) Acknowledge(number int64) {
+	b.mu.Lock()
+	k, n := b.kept, 0
+	if k == nil {
+		b.mu.Unlock()
+		return
+	}
+	for n < len(k.packets) && k.first+int64(k.packets[n].messages)-1 <= number {
+		k.first += int64(k.packets[n].messages)
+		k.bytes -= k.packets[n].charge()
+		n++
+	}
+	k.packets = slices.Delete(k.packets, 0, n)
+	var c claim
+	if n > 0 && !k.isFull() && b.hasLink() {
+		if b.state == idle {
+			b.setPeerTurn(false)
+		}
+		c = b.claimPending()
+	}
+	b.mu.Unlock()
+	b.wake(c, false)
+}
+
+// Detach takes the link away, because it is lost and the peer may come back over another one. What follows is queued. It returns false if the box
+// is sealed, or if it keeps nothing.
+func (b *Box) Detach() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.kept == nil || b.phase != open {
+		return false
+	}
+	b.detach()
+	return true
+}
+
+func (b *Box) detach() {
+	b.link, b.state = linkState{}, idle
+	b.setPeerTurn(true)
+}
+
+// Reattach puts another socket under the box. What the peer has not acknowledged is written again, behind what introduce returns for the number of the first one of
+// these messages. It returns false if the box is sealed.
+func (b *Box) Reattach(s link.Socket, introduce func(first int64) *Packet) bool {
+	b.mu.Lock()
+	if b.phase != open {
+		b.mu.Unlock()
+		return false
+	}
+	k := b.kept
+	again := make([]*Packet, 0, 1+len(k.packets)+len(b.queue))
+	again = append(again, introduce(k.first))
+	for _, p := range k.packets {
+		again = append(again, p.copied(b.opcode))
+	}
+	for _, p := range again {
+		b.bytes += p.charge()
+	}
+	b.queue = append(again, b.queue...)
+	if k.packets, k.bytes = nil, 0; k.ack != nil {
+		b.bytes -= k.ack.charge()
+		k.ack = nil // the introduction has to be first
+	}
+	b.link, b.state = linkState{socket: s}, idle
+	b.setPeerTurn(false)
+	c := b.claimPending()
+	b.mu.Unlock()
+	b.wake(c, false)
+	return true
+}
+
+// copied returns the packet, or, if it is an own one, a copy that nothing is appended to and that a writer of the former link cannot see.
+func (p *Packet) copied(opcode byte) *Packet {
+	if !p.own {
+		return p
+	}
+	one := NewPacket(append(Buffer(len(p.b)), p.b[wsframe.Room:]...), opcode, false) // without the header, which a writer may be writing
+	one.messages = p.messages
+	return one
+}

@@ -1,0 +1,113 @@
+package actors
+
+import (
+	"errors"
+	"sync/atomic"
+
+	"github.com/troupe-go/troupe/actors/outbox"
+	"github.com/troupe-go/troupe/internal/link"
+	"github.com/troupe-go/troupe/proto/hubproto"
+)
+
+// resumption is what a connection needs to go on over another socket when it has lost one (docs/protocol.md, 9). Each side numbers the messages
+// that it sends, from 1 on, and keeps them until the other side acknowledges them; after a loss it sends again what it keeps. The outbox does so
+// for what is sent. For what is received, next and received tell what has come twice.
+type resumption struct {
+	next     int64        // number of the next message of the client; used by the actor only
+	received atomic.Int64 // number of the last one that was not a duplicate
+	acked    int64        // number that was last acknowledged; used by the heartbeat only
+	again    atomic.Bool  // it has to be acknowledged again, over another socket
+	lost     atomic.Bool  // there is no socket
+}
+
+var errSequence = errors.New("Sequence ID greater than amount of messages we've received.")
+
+// isTracked reports whether messages of a type are numbered.
+func isTracked(t hubproto.Type) bool {
+	return t >= hubproto.Invocation && t <= hubproto.CancelInvocation
+}
+
+// isDuplicate numbers a message of the client, and reports whether it has been received before.
+func (r *resumption) isDuplicate(t hubproto.Type) bool {
+	if r == nil || !isTracked(t) {
+		return false
+	}
+	number := r.next
+	r.next++
+	if number <= r.received.Load() {
+		return true
+	}
+	r.received.Store(number)
+	return false
+}
+
+// onSequence continues the numbers of the client behind a loss.
+func (c *Connection) onSequence(number int64) error {
+	r := c.resumption
+	if r == nil {
+		return nil // means nothing
+	}
+	// After two losses in a row, the numbers may not have come back to what was received and acknowledged before the first one. (The reference
+	// closes the connection then.)
+	if number > max(r.next, r.received.Load()+1) {
+		return errSequence
+	}
+	r.next = number
+	return nil
+}
+
+// CanResume is part of link.SocketSession.
+func (c *Connection) CanResume() bool {
+	return state(c.stateSeen.Load()) == open && c.resumption != nil && !c.isClosing.Load()
+}
+
+// Lost is part of link.SocketSession. What has been read of a message that has not arrived whole is dropped: the client sends it again.
+func (c *Connection) Lost() bool {
+	if !c.CanResume() || !c.out.Detach() {
+		return false
+	}
+	if p := c.in.piece; p != nil {
+		c.in.piece = nil
+		p.recycle()
+	}
+	c.in.partial, c.in.searched = nil, 0
+	c.resumption.lost.Store(true)
+	return true
+}
+
+// Resume is part of link.SocketSession.
+func (c *Connection) Resume(socket link.Socket) bool {
+	if !c.CanResume() {
+		return false
+	}
+	c.heard.Store(true)
+	attached := c.out.Reattach(socket, func(first int64) *outbox.Packet {
+		return c.control(&hubproto.Message{Type: hubproto.Sequence, SequenceID: first})
+	})
+	if attached {
+		c.resumption.again.Store(true)
+		c.resumption.lost.Store(false)
+	}
+	return attached
+}
+
+// isLost reports whether the connection waits for another socket.
+func (c *Connection) isLost() bool { return c.resumption != nil && c.resumption.lost.Load() }
+
+// control makes a packet of a message that is not numbered.
+func (c *Connection) control(m *hubproto.Message) *outbox.Packet {
+	p := c.Protocol()
+	return outbox.NewControl(p.Append(outbox.Buffer(32), m), opcodeOf(p))
+}
+
+// acknowledge tells the client once a second what has been received.
+func (c *Connection) acknowledge() {
+	r := c.resumption
+	if r.again.Swap(false) {
+		r.acked = 0
+	}
+	if received := r.received.Load(); received > r.acked && !r.lost.Load() {
+		r.acked = received
+		c.out.PushAck(c.control(&hubproto.Message{Type: hubproto.Ack, SequenceID: received}))
+	}
+}

@@ -1,0 +1,107 @@
+package transport
+
+import (
+	"net/http"
+	"time"
+)
+
+// How a connection goes on over another WebSocket (docs/protocol.md, 9). Its token stays valid while it waits. The reader of the socket that was lost
+// waits with it, so that something releases the token if nobody comes.
+
+// resumeTime is how long the reader of the former socket may take to end.
+const resumeTime = 5 * time.Second
+
+// carry remembers the socket of a connection that may be resumed.
+func (t *Tokens) carry(r *reservation, s *WebSocket) {
+	if r == nil || !r.resumable {
+		return
+	}
+	s.detached, s.replaced = make(chan struct{}), make(chan struct{})
+	t.mu.Lock()
+	r.socket = s
+	t.mu.Unlock()
+}
+
+// canBeResumed reports whether a connection has been opened that may be resumed.
+func (t *Tokens) canBeResumed(r *reservation) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return r.socket != nil
+}
+
+// beginResume returns the socket of a connection, for one request at a time.
+func (t *Tokens) beginResume(r *reservation) *WebSocket {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if r.resuming || r.gone {
+		return nil
+	}
+	r.resuming = true
+	return r.socket
+}
+
+func (t *Tokens) endResume(r *reservation) {
+	t.mu.Lock()
+	r.resuming = false
+	t.mu.Unlock()
+}
+
+// resume has a connection go on over the WebSocket that r asks for. A connection that has begun to close is refused before the upgrade, because its
+// client would wait for a Sequence for ever.
+func (e *Endpoint) resume(w http.ResponseWriter, r *http.Request, reserved *reservation) {
+	who, ok := e.admitWebSocket(w, r, reserved)
+	if !ok {
+		return
+	}
+	former := e.Tokens.beginResume(reserved)
+	if former == nil {
+		plain(w, http.StatusConflict, "")
+		return
+	}
+	defer e.Tokens.endResume(reserved)
+	if !former.session.CanResume() {
+		plain(w, http.StatusNoContent, "")
+		return
+	}
+	former.Cut()
+	timer := time.NewTimer(resumeTime)
+	defer timer.Stop()
+	select {
+	case <-former.detached:
+	case <-former.session.Done():
+	case <-timer.C: // it waits for the hub
+	case <-r.Context().Done():
+	}
+	if !isClosed(former.detached) || !former.session.CanResume() {
+		plain(w, http.StatusNoContent, "")
+		return
+	}
+	socket := e.upgrade(w, r)
+	if socket == nil {
+		return
+	}
+	socket.session = former.session
+	if !former.session.Resume(socket) {
+		socket.Cut()
+		return
+	}
+	e.Acceptor.Resumed(Opening{ID: reserved.id, Identity: who, Request: r, Transport: WebSockets, Resumable: true}, former.session)
+	e.Tokens.carry(reserved, socket)
+	close(former.replaced)
+	go socket.serve(e.Tokens, reserved)
+}
+
+// awaitSuccessor reports whether the connection goes on without its socket: until another one replaces it, or until it ends.
+func (s *WebSocket) awaitSuccessor(reserved *reservation) bool {
+	if reserved == nil || s.detached == nil || !s.session.Lost() {
+		return false
+	}
+	close(s.detached)
+	_ = s.ws.CloseNow()
+	closeQuietly(s.conn)
+	select {
+	case <-s.replaced:
+	case <-s.session.Done():
+	}
+	return true
+}
