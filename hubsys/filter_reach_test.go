@@ -106,6 +106,7 @@ func TestAFilterRefusesAConnection(t *testing.T) {
 	r := c.next()
 	require.Equal(t, 7, r.Type, r.raw)
 	require.Contains(t, *r.Error, "HubException: closed today")
+	c.requireClosed()
 	require.Equal(t, []string{"a>connected", "a<"}, n.take())
 }
 
