@@ -38,6 +38,12 @@ func (n *notes) take() []string {
 	return list
 }
 
+func (n *notes) count() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.list)
+}
+
 // filterHub is a hub for filters.
 type filterHub struct {
 	hubsys.Hub
