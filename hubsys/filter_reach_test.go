@@ -236,3 +236,18 @@ func TestUploadsPassThroughFilters(t *testing.T) {
 	require.Equal(t, "30", string(c.awaitCompletion("1").Result))
 	require.Equal(t, []string{"a>Sum", "a<"}, n.take())
 }
+
+func TestAFilterOfConnectionsPassesOnADerivedContext(t *testing.T) {
+	sys := newSystem(t, hubsys.Config{})
+	forget := func(next hubsys.Handler) hubsys.Handler {
+		connected := next.Connected
+		next.Connected = func(context.Context) error { return connected(context.Background()) }
+		return next
+	}
+	hub := register(t, sys, func(context.Context) (*filterHub, error) { return &filterHub{}, nil }, hubsys.HubOptions{Filters: []hubsys.Filter{forget}, EnableDetailedErrors: true})
+	c := dialHandshake(t, serve(t, sys, hub), dialOptions{})
+	r := c.next()
+	require.Equal(t, 7, r.Type, r.raw)
+	require.Contains(t, *r.Error, "Error: hubsys: a filter has passed on a context that is not derived from that of the call")
+	c.requireClosed()
+}

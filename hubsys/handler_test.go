@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -335,4 +337,37 @@ func TestFiltersAroundAHandlerSeeErrorsOfBind(t *testing.T) {
 	require.Equal(t, "Failed to invoke 'one' due to an error on the server.", c.invokeError("one"))
 	c.invokeError("unknown")
 	require.Equal(t, []string{"one true Invocation provides 0 argument(s) but target expects 1.", "unknown true hubsys: no such method"}, n.take())
+}
+
+func TestAStreamOfAHandlerKeepsItsID(t *testing.T) {
+	feed := make(chan int)
+	c := dialHandler(t, handlers{"feed": func(context.Context, *hubsys.Invocation) (any, error) { return (<-chan int)(feed), nil }}, hubsys.HubOptions{})
+	c.send(streamInvocation("1", "feed", nil))
+	feed <- 1
+	c.requireMessages(streamItem("1", 1))
+	c.send(streamInvocation("1", "feed", nil))
+	c.requireMessages(errorCompletion("1", "Invocation ID '1' is already in use."))
+	c.send(cancelInvocation("1"))
+	c.requireMessages(completion("1"))
+}
+
+func TestAHandlerIsToldOfRefreshedCredentials(t *testing.T) {
+	for name, refreshed := range map[string]func(context.Context) error{"a function": func(context.Context) error { return errors.New("no refresh today") }, "nil": nil} {
+		t.Run(name, func(t *testing.T) {
+			log := &logRecorder{}
+			sys := newSystem(t, hubsys.Config{Logger: log.logger()})
+			hub, err := hubsys.RegisterHandler(sys, hubsys.Handler{Invoke: handlers{}.invoke, Refreshed: refreshed}, hubsys.HubOptions{Name: "hub"})
+			require.NoError(t, err)
+			require.NoError(t, hub.Map("/hub", hubsys.EndpointOptions{
+				Authenticate: func(*http.Request) (*hubsys.Principal, error) { return &hubsys.Principal{}, nil }, Refresh: &hubsys.RefreshOptions{},
+			}))
+			url := serveSystem(t, sys) + "/hub"
+			_, token := negotiate(t, url, nil)
+			c := dialWith(t, url+"?id="+token, dialOptions{})
+			status, body := post(t, url+"/refresh?id="+token, nil)
+			require.Equal(t, http.StatusOK, status, body)
+			c.invokeError("unknown") // runs behind the refresh
+			require.Equal(t, refreshed != nil, strings.Contains(log.String(), "no refresh today"))
+		})
+	}
 }

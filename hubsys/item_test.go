@@ -3,6 +3,8 @@ package hubsys_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -120,4 +122,32 @@ func TestItemsLiveUntilOnDisconnected(t *testing.T) {
 	withCall(t, srv, c, func(call *hubsys.Call) { n, _ := visits.Load(call); visits.Store(call, n+1) })
 	c.close()
 	require.Equal(t, 2, receive(t, seen))
+}
+
+func TestItemsStayWhenCredentialsAreRefreshed(t *testing.T) {
+	visits := hubsys.Item[int]("visits")
+	users := make(chan string, 1)
+	srv := newTestServer(t, testConfig{EndpointOptions: hubsys.EndpointOptions{
+		Authenticate: func(r *http.Request) (*hubsys.Principal, error) {
+			return &hubsys.Principal{UserID: "ada", Value: r.Header.Get("Authorization")}, nil
+		},
+		Refresh: &hubsys.RefreshOptions{},
+	}})
+	_, token := negotiate(t, srv.url, nil)
+	c := dialWith(t, srv.url+"?id="+token, dialOptions{})
+	for i := range 3 {
+		withCall(t, srv, c, func(call *hubsys.Call) {
+			n, _ := visits.Load(call)
+			require.Equal(t, i, n)
+			visits.Store(call, n+1)
+			users <- call.Principal().Value.(string)
+		})
+		want := ""
+		if i > 0 {
+			want = fmt.Sprint("Bearer ", i)
+		}
+		require.Equal(t, want, receive(t, users))
+		status, body := post(t, srv.url+"/refresh?id="+token, http.Header{"Authorization": {fmt.Sprint("Bearer ", i+1)}})
+		require.Equal(t, http.StatusOK, status, body)
+	}
 }

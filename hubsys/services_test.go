@@ -284,3 +284,35 @@ func TestServicesOfTheDefaultsServeHubsWithoutTheirOwn(t *testing.T) {
 	c := dial(t, serve(t, sys, register[*serviceHub](t, sys, nil, hubsys.HubOptions{})))
 	require.Equal(t, `"noon"`, string(c.invoke("Interface").Result))
 }
+
+// greeter is a service that acts for the call.
+type greeter struct{ call *hubsys.Call }
+
+func (g *greeter) greet(ctx context.Context) error {
+	return errors.Join(g.call.Groups().Join(ctx, "greeted"), g.call.Clients().Caller().Send(ctx, "hello"), g.call.Clients().Group("greeted").Send(ctx, "group"))
+}
+
+type greeterHub struct{ hubsys.Hub }
+
+func (*greeterHub) Greet(ctx context.Context, g *greeter) error { return g.greet(ctx) }
+
+func TestAServiceActsForTheCall(t *testing.T) {
+	c := dialHub[*greeterHub](t, nil, hubsys.HubOptions{Services: hubsys.Fields(struct {
+		Greeter func(context.Context) (*greeter, error)
+	}{func(ctx context.Context) (*greeter, error) {
+		call, _ := hubsys.CallFrom(ctx)
+		return &greeter{call}, nil
+	}})})
+	r := c.invoke("Greet")
+	require.Nil(t, r.Error, r.raw)
+	c.requireInvocation("hello")
+	c.requireInvocation("group")
+}
+
+type callHub struct{ hubsys.Hub }
+
+func (*callHub) Call1(*hubsys.Call) {}
+
+func TestACallIsNoParameter(t *testing.T) {
+	require.Equal(t, []string{"method Call1: parameter 1: the call is no parameter: Hub.Call gives it"}, registrationFaults[callHub](t))
+}
