@@ -4,11 +4,14 @@ import (
 	"encoding/json"
 	"math"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
 type (
@@ -203,5 +206,75 @@ func TestEmbeddedStructsAgreeWithEncodingJSON(t *testing.T) {
 	} {
 		requireLikeEncodingJSON(t, v)
 		requireLikeEncodingJSON(t, pointerTo(v))
+	}
+}
+
+var declaredNames = hubproto.JSONOptions{DeclaredNames: true}.Protocol()
+
+// encodedAsDeclared returns v as it is encoded with declared names.
+func encodedAsDeclared(t require.TestingT, v any) string {
+	record, err := declaredNames.AppendResult(nil, []byte("1"), v)
+	require.NoError(t, err)
+	return strings.TrimSuffix(strings.TrimPrefix(string(record), resultHead), resultTail)
+}
+
+type declaredInner struct {
+	InnerName string
+	Tagged    int `json:"innerTag"`
+}
+
+type declaredOuter struct {
+	declaredInner
+	*Base
+	URLPath string
+	UserID  string `json:"userId"`
+	Default int    `json:",omitempty"`
+	Hidden  int    `json:"-"`
+	Dash    int    `json:"-,"`
+	List    []declaredInner
+	Map     map[string]declaredInner
+	Any     any
+	Quoted  int `json:",string"`
+}
+
+func TestDeclaredNamesAreThoseOfEncodingJSON(t *testing.T) {
+	inner := declaredInner{"n", 1}
+	for _, v := range []any{
+		declaredOuter{}, &declaredOuter{Base: &Base{"1", "b"}}, inner, []any{inner, &inner},
+		declaredOuter{declaredInner: inner, URLPath: "p", UserID: "u", Default: 1, Hidden: 2, Dash: 3, List: []declaredInner{inner}, Map: map[string]declaredInner{"K": inner}, Any: inner, Quoted: 4},
+		struct {
+			declaredInner `json:"named"`
+			Chain         *Chain
+		}{inner, &Chain{&Chain{nil, 1}, 2}},
+	} {
+		want, err := json.Marshal(v)
+		require.NoError(t, err)
+		require.Equal(t, string(want), encodedAsDeclared(t, v))
+		require.NotEqual(t, string(want), encoded(t, v)) // the names of the default stay apart
+	}
+}
+
+func TestDeclaredNamesHoldForWholeMessages(t *testing.T) {
+	type point struct{ X, Y int }
+	require.Equal(t, "json", declaredNames.Name())
+	record, err := declaredNames.AppendInvocation(nil, nil, "receive", []any{point{1, 2}})
+	require.NoError(t, err)
+	require.Equal(t, `{"type":1,"target":"receive","arguments":[{"X":1,"Y":2}]}`+"\x1e", string(record))
+	record, err = declaredNames.AppendItem(nil, []byte("1"), point{1, 2})
+	require.NoError(t, err)
+	require.Equal(t, `{"type":2,"invocationId":"1","item":{"X":1,"Y":2}}`+"\x1e", string(record))
+}
+
+func TestBothNamesOfFieldsAreRead(t *testing.T) {
+	for _, p := range []hubproto.Protocol{hubproto.JSON, declaredNames} {
+		for _, text := range []string{
+			`{"InnerName":"i","innerTag":1,"URLPath":"p","userId":"u","Quoted":"4","List":[{"InnerName":"x"}]}`,
+			`{"innerName":"i","innerTag":1,"urlPath":"p","userId":"u","quoted":"4","list":[{"innerName":"x"}]}`,
+		} {
+			var got declaredOuter
+			require.NoError(t, p.BindArguments([]byte("["+text+"]"), []reflect.Value{reflect.ValueOf(&got).Elem()}))
+			want := declaredOuter{declaredInner: declaredInner{"i", 1}, URLPath: "p", UserID: "u", Quoted: 4, List: []declaredInner{{InnerName: "x"}}}
+			require.Equal(t, want, got, text)
+		}
 	}
 }
