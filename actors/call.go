@@ -1,7 +1,6 @@
 package actors
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -165,11 +164,6 @@ func (k *Call) needExtra() *callExtra {
 func (k *Call) Bound() {
 	if k.batch != nil {
 		b := k.batch
-		if k.message.Headers != nil {
-			k.mu.Lock()
-			k.needExtra().headers = bytes.Clone(k.message.Headers)
-			k.mu.Unlock()
-		}
 		k.message, k.batch = nil, nil
 		b.done(1)
 	}
@@ -189,12 +183,23 @@ func (k *Call) Cleanup(f func()) {
 	}
 }
 
-// RunCleanups runs what Cleanup was given. The Handler calls it when user code has returned and its result has been encoded.
-func (k *Call) RunCleanups() {
+// Cleanups returns how many functions Cleanup was given that have not run.
+func (k *Call) Cleanups() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.extra == nil {
+		return 0
+	}
+	return len(k.extra.cleanups)
+}
+
+// RunCleanups runs what Cleanup was given, except for the first ones. The Handler calls it when user code has returned and its result has been
+// encoded.
+func (k *Call) RunCleanups(first int) {
 	for {
 		k.mu.Lock()
 		extra := k.extra
-		if extra == nil || len(extra.cleanups) == 0 {
+		if extra == nil || len(extra.cleanups) <= first {
 			k.mu.Unlock()
 			return
 		}
@@ -302,6 +307,6 @@ func (k *Call) end() {
 		k.conn.hub.sys.sendSystem(watcher, &actor.Terminated{Who: process.pid})
 	}
 	if unclean { // added since the Handler has run them
-		k.RunCleanups()
+		k.RunCleanups(0)
 	}
 }

@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -244,6 +245,9 @@ func (c *Connection) onMessage(b *batch, m *hubproto.Message) (kept bool) {
 	case hubproto.Invocation, hubproto.StreamInvocation:
 		k := &Call{conn: c, message: m, wantsStream: m.Type == hubproto.StreamInvocation, batch: b}
 		k.id = append(k.idRoom[:0], m.ID...)
+		if m.Headers != nil {
+			k.extra = &callExtra{headers: bytes.Clone(m.Headers)}
+		}
 		return c.calls.add(k, m.StreamIDs)
 	case hubproto.StreamItem:
 		return c.onItem(b, m)

@@ -148,7 +148,7 @@ func (h *hub) run(k *actors.Call, dst []byte, m *method, f *callArgs) []byte {
 		return h.answerError(k, dst, err)
 	}
 	var value Instance
-	defer func() { h.release(k, value) }()
+	defer func() { h.release(k, value, 0) }()
 	if err := h.makeServices(k, m, f); err != nil {
 		return h.answerError(k, dst, err)
 	}
@@ -196,7 +196,7 @@ func (h *hub) runHandler(k *actors.Call, dst []byte) []byte {
 	if refusal := refused(k); refusal != "" {
 		return h.appendError(k, dst, refusal)
 	}
-	defer k.RunCleanups()
+	defer k.RunCleanups(0)
 	value, err := h.handler.Invoke(k, &Invocation{hub: h, call: k, name: name})
 	var unbound *unboundError
 	result := reflect.ValueOf(value)
@@ -218,22 +218,27 @@ func (h *hub) runHandler(k *actors.Call, dst []byte) []byte {
 // open makes the hub value of a call.
 func (h *hub) open(ctx context.Context, k *actors.Call) (Instance, error) {
 	value, err := h.create(ctx)
+	if err == nil {
+		err = value.attach((*Call)(k))
+	}
 	if err != nil {
 		return nil, err
 	}
-	return value, value.attach((*Call)(k))
+	return value, nil
 }
 
-// release ends the use of a hub value, which is nil if none was made, and of what was made with it.
-func (h *hub) release(k *actors.Call, value Instance) {
-	k.RunCleanups()
-	if value != nil && h.methods.closes {
-		h.close(k, value)
-	}
+// release ends the use of a hub value, which is nil if none was made, and of what was made with it: everything for which there are cleanups
+// behind the first ones.
+func (h *hub) release(k *actors.Call, value Instance, first int) {
+	defer h.close(k, value) // also behind a cleanup that calls runtime.Goexit
+	k.RunCleanups(first)
 }
 
 // close closes a hub value when its call is over.
 func (h *hub) close(k *actors.Call, value Instance) {
+	if value == nil || !h.methods.closes {
+		return
+	}
 	defer func() {
 		if reason := recover(); reason != nil {
 			h.log.Error("a hub's Close panicked", "connection", k.Connection().ID(), "method", k.Method(), "reason", reason, "stack", string(debug.Stack()))

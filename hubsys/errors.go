@@ -30,7 +30,12 @@ func Errorf(format string, args ...any) error {
 	return made
 }
 
-func (e *HubError) Error() string { return e.Message }
+func (e *HubError) Error() string {
+	if e == nil {
+		return "a nil *HubError"
+	}
+	return e.Message
+}
 
 // Unwrap returns the cause.
 func (e *HubError) Unwrap() error { return e.Err }

@@ -1,10 +1,12 @@
 package hubsys
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"reflect"
+	"sync"
 
 	"github.com/troupe-go/troupe/actors"
 )
@@ -90,11 +92,7 @@ func (in *Invocation) applyArgs() error {
 	if in.args == nil {
 		return nil
 	}
-	params := in.frame.arguments()
-	if len(in.args) != len(params) {
-		return fmt.Errorf("hubsys: a filter has changed the number of arguments of %s", in.name)
-	}
-	for i, p := range params {
+	for i, p := range in.frame.arguments() {
 		v := reflect.ValueOf(in.args[i])
 		switch {
 		case !v.IsValid():
@@ -122,7 +120,11 @@ func (in *Invocation) Bind(args ...any) error {
 		if p.Kind() != reflect.Pointer || p.IsNil() {
 			return fmt.Errorf("hubsys: Bind: argument %d is a %T, and no pointer", i+1, arg)
 		}
-		if item := itemType(p.Type().Elem()); item != nil {
+		item := itemType(p.Type().Elem())
+		if err := checkBindable(cmp.Or(item, p.Type().Elem())); err != nil {
+			return fmt.Errorf("hubsys: Bind: argument %d: %w", i+1, err)
+		}
+		if item != nil {
 			streams, uploads = append(streams, p.Elem()), append(uploads, uploadParam{param: p.Type().Elem(), item: item})
 		} else {
 			p.Elem().SetZero()
@@ -133,6 +135,18 @@ func (in *Invocation) Bind(args ...any) error {
 		return err
 	}
 	return in.hub.bindUploads(in.call, uploads, streams)
+}
+
+// bindables are the results of bindable, which is slow.
+var bindables sync.Map // reflect.Type → error, or nil
+
+func checkBindable(t reflect.Type) error {
+	result, ok := bindables.Load(t)
+	if !ok {
+		result, _ = bindables.LoadOrStore(t, bindable(t))
+	}
+	err, _ := result.(error)
+	return err
 }
 
 // SendFunc sends a message of a hub to clients. [HubOptions].SendFilters wrap it.

@@ -119,6 +119,7 @@ func RegisterHandler(sys *System, handler Handler, options HubOptions) (*HubCont
 		_, again := h.policies[key]
 		f.check(m.Name != "" && m.Func == nil, "HubOptions.Methods[%d]: a method of RegisterHandler has a Name and no Func", i)
 		f.check(!again, "HubOptions.Methods[%d]: there is an element for method %s already", i, m.Name)
+		f.check(!m.Hidden || m.Policy == nil, "HubOptions.Methods[%d]: method %s has a policy for clients, and is hidden from them", i, m.Name)
 		h.policies[key], h.hidden[key] = m.Policy, m.Hidden
 	}
 	if err := f.join("RegisterHandler"); err != nil {

@@ -3,6 +3,7 @@ package hubsys
 import (
 	"context"
 	"errors"
+	"fmt"
 	"reflect"
 	"runtime/debug"
 	"strings"
@@ -40,10 +41,15 @@ func (h *hub) invoke(ctx context.Context, to *actors.Audience, method string, ar
 	if h.sender == nil {
 		return h.ask(ctx, to, method, args, bind, result.Type())
 	}
-	receiver := *to // so that to does not escape where there are no filters
-	return h.sender(ctx, &Outgoing{Method: method, Args: args, to: &receiver, invoke: func(ctx context.Context, out *Outgoing) error {
+	receiver, passed := *to, false // receiver: so that to does not escape where there are no filters
+	err := h.sender(ctx, &Outgoing{Method: method, Args: args, to: &receiver, invoke: func(ctx context.Context, out *Outgoing) error {
+		passed = true
 		return h.ask(ctx, &receiver, out.Method, out.Args, bind, result.Type())
 	}})
+	if err == nil && !passed {
+		return fmt.Errorf("hubsys: a filter has not passed on the call of %q, so there is no result", method)
+	}
+	return err
 }
 
 // ask calls a method of a client, whose result is of type t.

@@ -22,7 +22,7 @@ type (
 // Connected is part of actors.Handler.
 func (h *hub) Connected(k *actors.Call) error {
 	k.SetMethod("OnConnected")
-	defer k.RunCleanups()
+	defer k.RunCleanups(0)
 	err := h.handler.Connected(k)
 	if err != nil {
 		h.report(k, "a connection is refused", err)
@@ -33,7 +33,7 @@ func (h *hub) Connected(k *actors.Call) error {
 // Disconnected is part of actors.Handler.
 func (h *hub) Disconnected(k *actors.Call, cause error) {
 	k.SetMethod("OnDisconnected")
-	defer k.RunCleanups()
+	defer k.RunCleanups(0)
 	var fromClient *actors.ClientError
 	var disconnected *actors.DisconnectError
 	switch {
@@ -50,7 +50,7 @@ func (h *hub) Disconnected(k *actors.Call, cause error) {
 // Refreshed is part of actors.Handler.
 func (h *hub) Refreshed(k *actors.Call) {
 	k.SetMethod("OnAuthenticationRefreshed")
-	defer k.RunCleanups()
+	defer k.RunCleanups(0)
 	if err := h.handler.Refreshed(k); err != nil {
 		h.report(k, "a hub method failed", err)
 	}
@@ -93,10 +93,11 @@ func (h *hub) withValue(ctx context.Context, f func(Instance) error) error {
 	if k == nil {
 		return errors.New("hubsys: a filter has passed on a context that is not derived from that of the call")
 	}
+	cleanups := k.Cleanups()
 	value, err := h.open(ctx, k)
 	if err != nil {
 		return err
 	}
-	defer h.release(k, value)
+	defer h.release(k, value, cleanups)
 	return f(value)
 }

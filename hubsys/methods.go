@@ -9,6 +9,8 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
@@ -29,7 +31,18 @@ func (ms *methods) find(name []byte) *method {
 }
 
 // foldName returns the form in which names of methods are compared.
-func foldName(name string) string { return strings.ToLower(name) }
+// It is the same for all names that strings.EqualFold takes for equal.
+func foldName(name string) string {
+	return strings.Map(func(r rune) rune {
+		least := r
+		if r >= utf8.RuneSelf {
+			for f := unicode.SimpleFold(r); f != r; f = unicode.SimpleFold(f) {
+				least = min(least, f)
+			}
+		}
+		return unicode.ToLower(least)
+	}, name)
+}
 
 // method is a hub method as it is called: found once, when the hub is registered.
 type method struct {
@@ -224,10 +237,14 @@ func (m *method) addParam(t reflect.Type, services Services, implicit, rest bool
 	m.params = append(m.params, t)
 	m.kinds = append(m.kinds, argument)
 	if rest {
-		t = t.Elem()
+		if t = t.Elem(); t.Size() > maxRestSize { // clients would have a lot of memory filled by a few bytes for each
+			return fmt.Errorf("a %s has %d bytes, more than %d, which is too much for remaining arguments: use *%s", t, t.Size(), maxRestSize, t)
+		}
 	}
 	return bindable(t)
 }
+
+const maxRestSize = 256
 
 // canBeService reports whether parameters of a type can be services without saying so. Those of predeclared types, and of slices and maps of
 // anything, are what clients send.
@@ -246,6 +263,9 @@ func bindable(t reflect.Type) error {
 		return errors.New("a context.Context can only be the first parameter")
 	case reflect.TypeFor[*Call]():
 		return errors.New("the call is no parameter: Hub.Call gives it")
+	}
+	if holdsService(t, map[reflect.Type]bool{}) {
+		return errors.New("a From is a parameter of its own, and no part of another one")
 	}
 	return hubproto.CheckBindable(t)
 }

@@ -33,10 +33,35 @@ func (From[T]) service() reflect.Type { return reflect.TypeFor[T]() }
 
 // serviceType returns T if t is a From[T], and nil otherwise.
 func serviceType(t reflect.Type) reflect.Type {
-	if from, ok := reflect.Zero(t).Interface().(interface{ service() reflect.Type }); ok && t.Kind() == reflect.Struct {
+	if t.Kind() != reflect.Struct || t.PkgPath() != hubType.PkgPath() {
+		return nil // a type that embeds a From is none
+	}
+	if from, ok := reflect.Zero(t).Interface().(interface{ service() reflect.Type }); ok {
 		return from.service()
 	}
 	return nil
+}
+
+// holdsService reports whether a type contains a From somewhere, which clients would fill.
+func holdsService(t reflect.Type, seen map[reflect.Type]bool) bool {
+	if seen[t] {
+		return false
+	}
+	seen[t] = true
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
+		return holdsService(t.Elem(), seen)
+	case reflect.Struct:
+		if serviceType(t) != nil {
+			return true
+		}
+		for i := range t.NumField() {
+			if holdsService(t.Field(i).Type, seen) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // Fields makes [Services] of the exported fields of a struct, or of a pointer to one. A field of type T provides parameters of type T with its

@@ -282,14 +282,10 @@ func keyOf(k reflect.Value) (string, error) {
 }
 
 func (w *writer) structure(t reflect.Type) encodeFunc {
-	fields := fieldsOf(t)
+	fields := fieldsNamed(t, w.declared)
 	names := make([][]byte, len(fields)) // `,"name":`
 	for i, f := range fields {
-		name := f.name
-		if w.declared {
-			name = f.plain
-		}
-		names[i] = append(appendString([]byte{','}, name), ':')
+		names[i] = append(appendString([]byte{','}, f.name), ':')
 	}
 	return func(dst []byte, v reflect.Value, depth int) ([]byte, error) {
 		dst = append(dst, '{')

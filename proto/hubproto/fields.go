@@ -26,18 +26,32 @@ type field struct {
 	typ       reflect.Type
 }
 
-var fieldCache sync.Map // reflect.Type → []field
+var fieldCache sync.Map // fieldKey → []field
+
+type fieldKey struct {
+	t        reflect.Type
+	declared bool
+}
 
 // fieldsOf returns the fields of a struct type with their names on the wire. The rules are those of encoding/json, including the
 // promotion of embedded fields, except that a field without a name in its tag has its name in camel case.
-func fieldsOf(t reflect.Type) []field {
-	if cached, ok := fieldCache.Load(t); ok {
+func fieldsOf(t reflect.Type) []field { return fieldsNamed(t, false) }
+
+// fieldsNamed is fieldsOf, with names in camel case or as declared.
+func fieldsNamed(t reflect.Type, declared bool) []field {
+	key := fieldKey{t, declared}
+	if cached, ok := fieldCache.Load(key); ok {
 		return cached.([]field)
 	}
 	var all []field
 	collectFields(t, nil, map[reflect.Type]bool{}, &all)
+	if declared {
+		for i := range all {
+			all[i].name = all[i].plain
+		}
+	}
 	fields := slices.DeleteFunc(slices.Clone(all), func(f field) bool { return !dominates(f, all) })
-	cached, _ := fieldCache.LoadOrStore(t, fields)
+	cached, _ := fieldCache.LoadOrStore(key, fields)
 	return cached.([]field)
 }
 
