@@ -3,6 +3,7 @@ package jwtauth_test
 import (
 	"context"
 	"crypto/ed25519"
+	"errors"
 	"fmt"
 	"log"
 	"net/http"
@@ -54,7 +55,6 @@ func Example() {
 		log.Fatal(err)
 	}
 	server := httptest.NewServer(sys)
-	defer server.Close()
 
 	token, err := jwt.NewWithClaims(jwt.SigningMethodEdDSA, jwt.MapClaims{
 		"iss": "https://login.example", "aud": "chat", "sub": "17", "name": "Ada", "roles": []string{"user"}, "exp": time.Now().Add(time.Hour).Unix(),
@@ -85,7 +85,7 @@ func Example() {
 	if err := ws.Close(websocket.StatusNormalClosure, ""); err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(sys.Shutdown(ctx))
+	fmt.Println(errors.Join(sys.Shutdown(ctx), server.Config.Shutdown(ctx)))
 	// Output:
 	// without a token: 401 Unauthorized
 	// {}
