@@ -246,6 +246,22 @@ func TestRefreshOfAConnectionThatIsNotOpen(t *testing.T) {
 	})
 }
 
+// A connection that is closing takes no credentials, although a call of it still runs.
+func TestRefreshOfAConnectionThatCloses(t *testing.T) {
+	inBubble(t, func(t *testing.T, e *env) {
+		gate, open := e.gate()
+		e.handler.methods["gate"] = gate
+		c := e.openAs("a", expiringIn("ada", 2*second))
+		c.send(call("1", "gate"))
+		e.sleep(3 * second)
+		require.ErrorIs(t, c.conn.Refresh(context.Background(), expiringIn("ada", 3600*second)), ErrGone)
+		open()
+		e.settle()
+		assert.Equal(t, []string{result("1", `"passed"`), expiredClose, "close 1000"}, c.messages())
+		assert.Equal(t, []string{"connected a", "disconnected a: " + ErrExpired.Error()}, e.handler.events())
+	})
+}
+
 // A refresh while OnConnected runs is followed by its event, and OnConnected keeps the first identity.
 func TestRefreshDuringOnConnected(t *testing.T) {
 	inBubbleWith(t, second, func(t *testing.T, e *env) {

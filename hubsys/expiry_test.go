@@ -20,7 +20,7 @@ const expiredClose = `{"type":7,"allowReconnect":true}`
 func newExpiryServer(t *testing.T, options hubsys.EndpointOptions) (srv *testServer, causes chan error) {
 	t.Helper()
 	causes = make(chan error, 10)
-	options.Authenticate, options.CloseTimeout = principalOf, quickClose
+	options.Authenticate = principalOf
 	return newTestServer(t, testConfig{
 		EndpointOptions: options,
 		onDisconnected:  func(_ context.Context, _ *testHub, cause error) error { causes <- cause; return nil },
@@ -40,6 +40,7 @@ func TestAnExpiredWebSocketIsClosed(t *testing.T) {
 	require.EqualValues(t, 1000, c.requireClosed())
 	require.ErrorIs(t, receive(t, causes), hubsys.ErrExpired)
 	lasting.requireNoMessages()
+	lasting.close()
 }
 
 func TestAnExpiredEventStreamIsClosed(t *testing.T) {
@@ -112,9 +113,11 @@ func TestExpirationIsIgnored(t *testing.T) {
 	for range 2 { // one tick of the heartbeat each
 		c := dialHandshake(t, srv.url, dialOptions{header: header})
 		require.Equal(t, expiredClose, c.next().raw)
+		c.requireClosed()
 		require.ErrorIs(t, receive(t, causes), hubsys.ErrExpired)
 	}
 	ignoring.requireNoMessages()
+	ignoring.close()
 }
 
 // The handshake of a connection whose credentials have expired is answered before the connection is closed.
@@ -124,9 +127,11 @@ func TestExpirationBeforeTheHandshake(t *testing.T) {
 	c := dialSocket(t, srv.url, dialOptions{header: expiringHeader("ada", "-1h")})
 	other := dialHandshake(t, srv.url, dialOptions{header: expiringHeader("ada", "-1h")})
 	require.Equal(t, expiredClose, other.next().raw) // a tick has passed, which leaves c alone
+	other.requireClosed()
 	c.send(handshakeJSON)
 	require.Equal(t, "{}", c.next().raw)
 	require.Equal(t, expiredClose, c.next().raw)
+	c.requireClosed()
 	for range 2 {
 		require.ErrorIs(t, receive(t, causes), hubsys.ErrExpired)
 	}
