@@ -38,13 +38,17 @@ func (e *env) connect(id, user string, change ...func(*linktest.Socket)) *client
 
 // tryConnect is connect, but returns the error.
 func (e *env) tryConnect(id, user string, change ...func(*linktest.Socket)) (*client, error) {
+	return e.tryConnectAs(id, &Identity{UserID: user}, change...)
+}
+
+func (e *env) tryConnectAs(id string, who *Identity, change ...func(*linktest.Socket)) (*client, error) {
 	s := linktest.NewSocket()
 	s.Answers = true
 	for _, f := range change {
 		f(s)
 	}
 	settings := e.settings
-	conn, err := e.hub.ConnectSocket(id, &Identity{UserID: user}, s, &settings, false)
+	conn, err := e.hub.ConnectSocket(id, who, s, &settings, false)
 	c := &client{env: e, conn: conn, socket: s, readLock: make(chan struct{}, 1)}
 	if err != nil {
 		return nil, err
@@ -65,6 +69,16 @@ func (e *env) open(id, user string, change ...func(*linktest.Socket)) *client {
 	if e.bubble {
 		e.settle()
 	}
+	return c
+}
+
+// openAs is open for an identity.
+func (e *env) openAs(id string, who *Identity) *client {
+	e.t.Helper()
+	c, err := e.tryConnectAs(id, who)
+	require.NoError(e.t, err)
+	c.sendHandshake("json")
+	e.settle()
 	return c
 }
 

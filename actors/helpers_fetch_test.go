@@ -49,10 +49,15 @@ func (f *fetchClient) Cut() {
 // connectFetcher opens a connection without sending a handshake request.
 func (e *env) connectFetcher(id string, polls bool) *fetchClient {
 	e.t.Helper()
+	return e.connectFetcherAs(id, &Identity{}, polls)
+}
+
+func (e *env) connectFetcherAs(id string, who *Identity, polls bool) *fetchClient {
+	e.t.Helper()
 	f := &fetchClient{env: e, polls: polls, readLock: make(chan struct{}, 1)}
 	settings := e.settings
 	var err error
-	f.conn, err = e.hub.ConnectFetcher(id, &Identity{}, f, &settings)
+	f.conn, err = e.hub.ConnectFetcher(id, who, f, &settings)
 	require.NoError(e.t, err)
 	e.t.Cleanup(f.Cut)
 	return f

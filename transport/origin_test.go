@@ -110,6 +110,170 @@ func TestCookiesOfOtherOrigins(t *testing.T) {
 	}
 }
 
+// A pattern stands for all subdomains, of any depth, with its scheme and its port.
+func TestPatternsOfOrigins(t *testing.T) {
+	for _, test := range []struct {
+		pattern         string
+		allowed, others []string
+	}{
+		{
+			"https://*.example.com",
+			[]string{
+				"https://a.example.com", "https://a.b.example.com", "https://A.EXAMPLE.com", "HTTPS://a.example.com", "https://a.example.com:443",
+				"https://xn--caf-dma.example.com", "https://evil-.example.com", "https://example.com.example.com",
+			},
+			[]string{
+				"https://example.com", "https://.example.com", "https://evil-example.com", "https://evilexample.com", "https://a.example.com.evil",
+				"https://a.example.com.", "https://example.com.evil", "http://a.example.com", "http://a.example.com:443", "wss://a.example.com",
+				"https://a.example.com:80", "https://a.example.com:8443", "https://a.example.org", "https://a.b.c", "https://evil.example/.example.com",
+				"https://evil.example#.example.com", "https://evil.example?.example.com", "https://a.example.com@evil.example", "https://*.example.comx",
+				"a.example.com", "//a.example.com", "https:a.example.com", "null", "https://", "https://[", "", "https://evil.example\\.example.com",
+			},
+		},
+		{"https://*.Example.com:8443", []string{"https://a.example.com:8443", "https://a.b.example.com:8443"}, []string{"https://a.example.com", "https://example.com:8443", "https://a.example.com:443", "https://a.example.com:18443"}},
+		{"https://*.example.com:443", []string{"https://a.example.com", "https://a.example.com:443"}, []string{"http://a.example.com:443", "https://a.example.com:4433"}},
+		{"http://*.example.com", []string{"http://a.example.com:80"}, []string{"https://a.example.com", "https://a.example.com:80"}},
+		{"app://*.example.com", []string{"app://a.example.com"}, []string{"app://example.com", "https://a.example.com"}},
+	} {
+		o, err := NewOrigins([]string{test.pattern}, nil, false)
+		require.NoError(t, err)
+		allows := func(origin string) bool {
+			return o.allows(&http.Request{Host: "host.example", Header: http.Header{"Origin": {origin}}})
+		}
+		for _, origin := range test.allowed {
+			require.True(t, allows(origin), "%s: %s", test.pattern, origin)
+		}
+		for _, origin := range test.others {
+			if origin != "" { // no page
+				require.False(t, allows(origin), "%s: %s", test.pattern, origin)
+			}
+		}
+	}
+	o, err := NewOrigins([]string{"https://*.example.com", "https://example.com", "https://*.other.example:81"}, nil, true)
+	require.NoError(t, err)
+	for origin, allowed := range map[string]bool{"https://example.com": true, "https://a.example.com": true, "https://a.other.example:81": true, "https://a.other.example": false} {
+		require.Equal(t, allowed, o.allows(&http.Request{Header: http.Header{"Origin": {origin}}}), origin)
+	}
+}
+
+func TestTheNullOrigin(t *testing.T) {
+	for _, test := range []struct {
+		allowed []string
+		want    bool
+	}{{nil, false}, {[]string{"https://app.example", "https://*.example.com"}, false}, {[]string{"null"}, true}, {[]string{"*"}, true}} {
+		o, err := NewOrigins(test.allowed, nil, false)
+		require.NoError(t, err)
+		require.Equal(t, test.want, o.allows(&http.Request{Host: "null", Header: http.Header{"Origin": {"null"}}}), "%q", test.allowed)
+		for _, origin := range []string{"NULL", "Null", "null ", "null://", "https://null.example"} {
+			require.Equal(t, len(test.allowed) == 1 && test.allowed[0] == "*", o.allows(&http.Request{Host: "host", Header: http.Header{"Origin": {origin}}}), "%q: %q", test.allowed, origin)
+		}
+	}
+}
+
+// askOrigin sends an endpoint an upgrade, a preflight and a negotiation of a page, with a cookie. It reports whether the WebSocket was refused for
+// its origin, which CORS headers the others have got, and whether Authenticate has seen the cookie.
+func askOrigin(t *testing.T, o *Origins, origin string) (socket bool, preflight, simple http.Header, cookie bool) {
+	t.Helper()
+	e := newFixedClockEndpoint(t)
+	e.Origins = o
+	acceptor := &cookieAcceptor{testAcceptor: e.testAcceptor}
+	e.Endpoint.Acceptor = acceptor
+	header := func(extra http.Header) http.Header {
+		h := http.Header{"Cookie": {"a=b"}}
+		if origin != "" {
+			h.Set("Origin", origin)
+		}
+		for name, values := range extra {
+			h[name] = values
+		}
+		return h
+	}
+	r := serveRequest(e.Connect, http.MethodGet, "", header(http.Header{
+		"Refuse": {"401"}, "Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Version": {"13"}, "Sec-Websocket-Key": {"dGhlIHNhbXBsZSBub25jZQ=="},
+	}))
+	require.Contains(t, []int{http.StatusUnauthorized, http.StatusForbidden}, r.status)
+	asked := serveRequest(e.Negotiate, http.MethodOptions, "", header(http.Header{"Access-Control-Request-Method": {"POST"}}))
+	acceptor.cookie = false
+	answered := serveRequest(e.Negotiate, http.MethodPost, "?negotiateVersion=1", header(nil))
+	require.Equal(t, http.StatusOK, answered.status)
+	return r.status == http.StatusUnauthorized, asked.header, answered.header, acceptor.cookie
+}
+
+// cookieAcceptor notes whether a request has a cookie.
+type cookieAcceptor struct {
+	*testAcceptor
+	cookie bool
+}
+
+func (a *cookieAcceptor) Authenticate(r *http.Request) (Identity, error) {
+	a.cookie = r.Header.Get("Cookie") != ""
+	return a.testAcceptor.Authenticate(r)
+}
+
+// AllowOrigin, the list and the server's own origin add to each other, for WebSockets as for CORS. Credentials are hidden unless they are allowed and
+// the origin is one of these.
+func TestOriginsThatAreDecided(t *testing.T) {
+	sandboxed := false
+	decide := func(r *http.Request, origin string) bool {
+		require.Equal(t, "host", r.Host)
+		require.Equal(t, origin, r.Header.Get("Origin"), "the origin as the browser has sent it")
+		return origin == "https://Customer.example:443" || origin == "null" && sandboxed
+	}
+	for _, credentials := range []bool{false, true} {
+		sandboxed = !credentials
+		o, err := NewOrigins([]string{"https://app.example", "https://*.sub.example"}, decide, credentials)
+		require.NoError(t, err)
+		for origin, test := range map[string]struct{ allowed, listed bool }{
+			"":                             {true, false},
+			"https://host":                 {true, false}, // of the server
+			"https://app.example":          {true, true},
+			"https://a.sub.example":        {true, true},
+			"https://Customer.example:443": {true, true},
+			"null":                         {!credentials, !credentials},
+			"https://customer.example":     {false, false}, // the function compares as it likes
+			"https://evil.example":         {false, false},
+			"not an origin":                {false, false},
+		} {
+			socket, preflight, simple, cookie := askOrigin(t, o, origin)
+			require.Equal(t, test.allowed, socket, "a WebSocket of %q", origin)
+			own := origin == "" || origin == "https://host"
+			require.Equal(t, own || test.listed && credentials, cookie, "the cookie of %q", origin)
+			want := ""
+			if test.listed {
+				want = origin
+			}
+			for _, h := range []http.Header{preflight, simple} {
+				require.Equal(t, want, h.Get("Access-Control-Allow-Origin"), origin)
+				require.Equal(t, test.listed && credentials, h.Get("Access-Control-Allow-Credentials") == "true", origin)
+				require.NotEmpty(t, h.Values("Vary"), "answers depend on the origin")
+			}
+		}
+	}
+}
+
+// A function alone, without a list, is enough for CORS.
+func TestAllowOriginWithoutAList(t *testing.T) {
+	o, err := NewOrigins(nil, func(_ *http.Request, origin string) bool { return origin == "https://app.example" }, true)
+	require.NoError(t, err)
+	socket, preflight, simple, cookie := askOrigin(t, o, "https://app.example")
+	require.True(t, socket && cookie)
+	require.Equal(t, "https://app.example", preflight.Get("Access-Control-Allow-Origin"))
+	require.Equal(t, "https://app.example", simple.Get("Access-Control-Allow-Origin"))
+	socket, preflight, simple, cookie = askOrigin(t, o, "https://other.example")
+	require.False(t, socket || cookie)
+	require.Empty(t, preflight.Get("Access-Control-Allow-Origin")+simple.Get("Access-Control-Allow-Origin"))
+}
+
+// A function beside "*" does not make credentials of all pages visible.
+func TestAllowOriginBesideAnyOrigin(t *testing.T) {
+	o, err := NewOrigins([]string{"*"}, func(*http.Request, string) bool { return true }, false)
+	require.NoError(t, err)
+	socket, preflight, _, cookie := askOrigin(t, o, "https://app.example")
+	require.True(t, socket)
+	require.False(t, cookie)
+	require.Equal(t, "*", preflight.Get("Access-Control-Allow-Origin"))
+}
+
 // A request from an origin that is not allowed is refused before it is authenticated.
 func TestAPageOfAnotherOrigin(t *testing.T) {
 	c := newFixedClockEndpoint(t)
