@@ -2,7 +2,6 @@ package actors
 
 import (
 	"context"
-	"math"
 	"time"
 )
 
@@ -18,6 +17,9 @@ func (i *Identity) IsOlderThan(other *Identity) bool {
 	return !i.Expires.IsZero() && (other.Expires.IsZero() || i.Expires.Before(other.Expires))
 }
 
+// farFuture stands for everything that is later, which would overflow.
+const farFuture = 100 * 365 * 24 * time.Hour
+
 // SetIdentity replaces the identity of a connection by another one of the same user.
 func (c *Connection) SetIdentity(who *Identity) { c.identify(who) }
 
@@ -26,8 +28,8 @@ func (c *Connection) identify(who *Identity) {
 	c.who.Store(who)
 	seconds := uint32(0)
 	if !who.Expires.IsZero() && !c.settings.IgnoreExpiration {
-		at := c.hub.sys.now() + time.Until(who.Expires)
-		seconds = uint32(min(max(1, at/time.Second), math.MaxUint32))
+		at := c.hub.sys.now() + min(time.Until(who.Expires), farFuture)
+		seconds = uint32(max(1, (at+time.Second-1)/time.Second))
 	}
 	c.expires.Store(seconds)
 }

@@ -3,6 +3,7 @@ package hubsys
 import (
 	"cmp"
 	"errors"
+	"log/slog"
 	"net/http"
 	"runtime/debug"
 
@@ -24,6 +25,10 @@ type endpoint struct {
 var _ transport.Acceptor = (*endpoint)(nil)
 
 func newEndpoint(c *HubContext, options EndpointOptions) (*endpoint, error) {
+	if options.Refresh != nil && options.Authenticate == nil {
+		return nil, errors.New("hubsys: EndpointOptions: Refresh is set, and Authenticate is not: there are no credentials")
+	}
+	options.guardFunctions(c.hub.log)
 	origins, err := options.origins()
 	if err != nil {
 		return nil, err
@@ -32,7 +37,7 @@ func newEndpoint(c *HubContext, options EndpointOptions) (*endpoint, error) {
 	e.http = &transport.Endpoint{
 		Acceptor: e, Transports: cmp.Or(transport.Transports(options.Transports), transport.AllTransports), Origins: origins, Tokens: c.sys.tokens, Log: c.sys.log,
 		PollTimeout: cmp.Or(options.PollTimeout, defaultPollTimeout), RequestLimit: cmp.Or(options.RequestHeaderLimit, defaultRequestLimit), Hosts: options.AllowedHosts,
-		Refreshes: options.Refresh != nil, Resumes: options.AllowStatefulReconnects, Subprotocol: options.Subprotocol,
+		Resumes: options.AllowStatefulReconnects, Subprotocol: options.Subprotocol,
 	}
 	return e, nil
 }
@@ -65,7 +70,28 @@ func (e *endpoint) Authenticate(r *http.Request) (transport.Identity, error) {
 			return refusal(http.StatusUnauthorized, err)
 		}
 	}
-	return transport.Identity{UserID: principal.UserID, Value: principal}, nil
+	return transport.Identity{UserID: principal.UserID, Value: e.limited(principal)}, nil
+}
+
+// guardFunctions has panics of functions that decide about requests logged. They then decide against them.
+func (o *EndpointOptions) guardFunctions(log *slog.Logger) {
+	recovered := func(what string) {
+		if reason := recover(); reason != nil {
+			log.Error(what+" panicked", "reason", reason, "stack", string(debug.Stack()))
+		}
+	}
+	if allow := o.AllowOrigin; allow != nil {
+		o.AllowOrigin = func(r *http.Request, origin string) bool {
+			defer recovered("AllowOrigin")
+			return allow(r, origin)
+		}
+	}
+	if choose := o.Subprotocol; choose != nil {
+		o.Subprotocol = func(requested []string) string {
+			defer recovered("Subprotocol")
+			return choose(requested)
+		}
+	}
 }
 
 // logPanic reports whether err is a panic, and logs it then.

@@ -169,12 +169,11 @@ func TestSendFiltersSeeWhatIsInvoked(t *testing.T) {
 	}, n.take())
 }
 
-func TestASendFilterAnswersInPlaceOfTheClient(t *testing.T) {
+func TestASendFilterThatDropsAnInvokeMakesItFail(t *testing.T) {
 	srv := newSendServer(t, nil, sendFilters{aroundSends(func(context.Context, *hubsys.Outgoing, hubsys.SendFunc) error { return nil })})
 	_, id := dialWithID(t, srv.url, nil)
-	value, err := hubsys.Invoke[int](t.Context(), srv.hub.Clients().Client(id), "m") // the message is dropped: the result is zero
-	require.NoError(t, err)
-	require.Zero(t, value)
+	_, err := hubsys.Invoke[int](t.Context(), srv.hub.Clients().Client(id), "m")
+	require.EqualError(t, err, `hubsys: a filter has not passed on the call of "m", so there is no result`)
 }
 
 func TestResultsAndItemsDoNotPassThroughSendFilters(t *testing.T) {

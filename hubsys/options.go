@@ -180,8 +180,8 @@ type EndpointOptions struct {
 	// cannot be combined with "*" or "null". Default: false; credentials are hidden from Authenticate and from the hub, except for a bearer token, which the
 	// page itself has sent, and the JavaScript client must be made with withUrl(url, {withCredentials: false}).
 	AllowCredentials bool
-	// AllowOrigin decides about origins that AllowedOrigins does not list, for example those of the customers in a database. It may be called
-	// several times for a request. Nil: none are allowed.
+	// AllowOrigin decides about origins that AllowedOrigins does not list and that are not the server's own, for example those of the customers
+	// in a database. It may be called several times for a request. The origin "null" gets no credentials. Nil: none are allowed.
 	AllowOrigin func(r *http.Request, origin string) bool
 	// AllowedHosts are the hosts that requests may be for, with or without a port, such as "localhost". Other requests are refused with status
 	// 421. It protects servers on private addresses from pages whose domain is made to resolve to them (DNS rebinding). Default: any.
@@ -222,7 +222,6 @@ func (o EndpointOptions) Validate() error {
 	f.add("AllowedOrigins", err)
 	if o.Refresh != nil {
 		f.duration("Refresh.MaximumLifetime", o.Refresh.MaximumLifetime)
-		f.check(o.Authenticate != nil, "Refresh is set, and Authenticate is not: there are no credentials")
 	}
 	return f.join("EndpointOptions")
 }

@@ -17,7 +17,8 @@ type RefreshOptions struct {
 	Check func(r *http.Request, before, after *Principal) error
 	// AllowUserChange lets another user take over the connection. It is then found by the new UserID. Default: false, status 403.
 	AllowUserChange bool
-	// MaximumLifetime is for how long refreshed credentials are valid at most. Default: as long as Principal.Expires says.
+	// MaximumLifetime is for how long credentials are valid at most, those that a connection is opened with as well, except for anonymous users.
+	// Default: as long as Principal.Expires says.
 	MaximumLifetime time.Duration
 }
 
@@ -26,34 +27,46 @@ func (e *endpoint) Refresh(r *http.Request, connectionID string, who transport.I
 	options, after := e.options.Refresh, who.Value.(*Principal)
 	conn := e.hub.runtime.Connection(connectionID)
 	if conn == nil {
-		return transport.Refreshed{}, transport.ErrNotOpen
-	}
-	if most := time.Now().Add(options.MaximumLifetime); options.MaximumLifetime > 0 && (after.Expires.IsZero() || after.Expires.After(most)) {
-		changed := *after
-		changed.Expires = most
-		after = &changed
+		return nil, transport.ErrNotOpen
 	}
 	before := sessionNow(conn)
 	renewed := newSession(after, before.request, before)
 	if after.UserID != before.principal.UserID && !options.AllowUserChange {
-		return transport.Refreshed{}, transport.ErrUserChanged
+		return nil, transport.ErrUserChanged
 	}
 	if !renewed.identity.IsOlderThan(&before.identity) {
 		err := options.check(r, before.principal, after)
 		if e.logPanic("RefreshOptions.Check panicked", r, err) {
-			return transport.Refreshed{}, &transport.Refusal{Status: http.StatusInternalServerError, Err: err}
+			return nil, &transport.Refusal{Status: http.StatusInternalServerError, Err: err}
 		}
 		if err != nil {
-			return transport.Refreshed{}, errors.Join(transport.ErrRefreshRejected, err)
+			return nil, errors.Join(transport.ErrRefreshRejected, err)
 		}
 	}
 	if err := conn.Refresh(r.Context(), &renewed.identity); err != nil {
 		if errors.Is(err, actors.ErrGone) {
 			err = transport.ErrNotOpen
 		}
-		return transport.Refreshed{}, err
+		return nil, err
 	}
-	return transport.Refreshed{UserID: after.UserID, Expires: after.Expires}, nil
+	return func() (string, time.Time) {
+		now := conn.Identity()
+		return now.UserID, now.Expires
+	}, nil
+}
+
+// limited returns a principal whose credentials are valid for as long as the endpoint allows.
+func (e *endpoint) limited(p *Principal) *Principal {
+	if e.options.Refresh == nil || e.options.Refresh.MaximumLifetime == 0 || !p.Authenticated() {
+		return p
+	}
+	most := time.Now().Add(e.options.Refresh.MaximumLifetime)
+	if !p.Expires.IsZero() && !p.Expires.After(most) {
+		return p
+	}
+	limited := *p
+	limited.Expires = most
+	return &limited
 }
 
 func (o *RefreshOptions) check(r *http.Request, before, after *Principal) (err error) {

@@ -103,7 +103,7 @@ func (*variadicHub) Points(rest ...*point) []*point { return rest }
 func (*variadicHub) Any(rest ...any) []any          { return rest }
 func (*variadicHub) Bytes(rest ...byte) int         { return len(rest) }
 func (*variadicHub) Lists(rest ...[]int) [][]int    { return rest }
-func (*variadicHub) Big(rest ...[128]int) int       { return len(rest) }
+func (*variadicHub) Big(rest ...[32]int) int        { return len(rest) }
 func (*variadicHub) Upload(by int, items <-chan int, rest ...int) int {
 	n := sumOf(items)
 	for _, r := range rest {

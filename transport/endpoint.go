@@ -74,8 +74,6 @@ type Endpoint struct {
 
 	// Resumes says that connections may survive the loss of their WebSockets.
 	Resumes bool
-	// Refreshes says that clients can refresh their credentials.
-	Refreshes bool
 	// Subprotocol chooses among the subprotocols that a WebSocket is asked for with. Nil: none is chosen.
 	Subprotocol func(requested []string) string
 

@@ -63,7 +63,7 @@ func (e *testEndpoint) newSession(t link.Transport) (hubSession, error) {
 }
 
 func (e *testEndpoint) Refresh(*http.Request, string, transport.Identity) (transport.Refreshed, error) {
-	return transport.Refreshed{}, transport.ErrNotOpen
+	return nil, transport.ErrNotOpen
 }
 
 func (e *testEndpoint) Resumed(transport.Opening, link.SocketSession) {}

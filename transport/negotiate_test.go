@@ -45,7 +45,7 @@ func (a *testAcceptor) AcceptFetcher(Opening, link.Fetcher) (link.FetchSession, 
 }
 
 func (a *testAcceptor) Refresh(*http.Request, string, Identity) (Refreshed, error) {
-	return Refreshed{}, ErrNotOpen
+	return nil, ErrNotOpen
 }
 
 func (a *testAcceptor) Resumed(Opening, link.SocketSession) {}

@@ -85,12 +85,11 @@ func (o *Origins) add(origin string) error {
 
 // lists reports whether an origin is on the list, or is added to it for a request.
 func (o *Origins) lists(r *http.Request, header string, origin *url.URL) bool {
-	if header == NullOrigin && o.null || o.decide != nil && o.decide(r, header) {
-		return true
-	}
-	if origin == nil {
-		return false
-	}
+	return header == NullOrigin && o.null || origin != nil && o.contains(origin) || o.decide != nil && o.decide(r, header)
+}
+
+// contains reports whether an origin is on the list.
+func (o *Origins) contains(origin *url.URL) bool {
 	normal := normalOrigin(origin)
 	if o.allowed[normal] {
 		return true
@@ -153,7 +152,8 @@ func (o *Origins) judge(header string, r *http.Request) (own, listed bool) {
 	if err != nil || origin.Host == "" {
 		return false, o.lists(r, header, nil) // "null": a sandboxed page, or a file
 	}
-	return normalOrigin(origin) == normalOrigin(&url.URL{Scheme: origin.Scheme, Host: r.Host}), o.lists(r, header, origin)
+	own = normalOrigin(origin) == normalOrigin(&url.URL{Scheme: origin.Scheme, Host: r.Host})
+	return own, o.contains(origin) || !own && o.lists(r, header, origin)
 }
 
 // allows reports whether the page that makes a request may connect.
@@ -173,7 +173,7 @@ func (o *Origins) hideCredentials(r *http.Request) *http.Request {
 	if header == "" || r.Header.Get("Cookie") == "" && r.Header.Get("Authorization") == "" && (r.TLS == nil || len(r.TLS.PeerCertificates) == 0) {
 		return r
 	}
-	if own, listed := o.judge(header, r); own || listed && o.credentials {
+	if own, listed := o.judge(header, r); own || listed && o.credentials && header != NullOrigin {
 		return r
 	}
 	hidden := r.Clone(r.Context())

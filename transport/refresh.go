@@ -10,11 +10,8 @@ import (
 	"time"
 )
 
-// Refreshed are the credentials that a connection has after a refresh.
-type Refreshed struct {
-	UserID  string
-	Expires time.Time // zero: never
-}
+// Refreshed returns the user that a connection belongs to at the moment, and when the credentials expire; zero: never.
+type Refreshed func() (userID string, expires time.Time)
 
 // Errors of Acceptor.Refresh.
 var (
@@ -40,7 +37,7 @@ func (e *Endpoint) refresh(w http.ResponseWriter, r *http.Request) {
 	}
 	who, err := e.Acceptor.Authenticate(r)
 	if err != nil {
-		e.refuseRefresh(w, r, err)
+		e.refuseRefresh(w, r, err, http.StatusUnauthorized, "invalid_token")
 		return
 	}
 	id, reserved := e.named(r)
@@ -54,11 +51,10 @@ func (e *Endpoint) refresh(w http.ResponseWriter, r *http.Request) {
 	default:
 		now, err := e.Acceptor.Refresh(r, reserved.id, who)
 		if err != nil {
-			e.refuseRefresh(w, r, err)
+			e.refuseRefresh(w, r, err, http.StatusInternalServerError, "server_error")
 			return
 		}
-		e.Tokens.setUser(reserved, now.UserID)
-		answerRefresh(w, now.Expires)
+		answerRefresh(w, e.Tokens.setUser(reserved, now))
 	}
 }
 
@@ -71,8 +67,8 @@ func answerRefresh(w http.ResponseWriter, expires time.Time) {
 	answer(w, body)
 }
 
-func (e *Endpoint) refuseRefresh(w http.ResponseWriter, r *http.Request, err error) {
-	status, code := http.StatusUnauthorized, "invalid_token"
+// refuseRefresh answers with what is wrong, or with status and code if the error does not say.
+func (e *Endpoint) refuseRefresh(w http.ResponseWriter, r *http.Request, err error, status int, code string) {
 	var refusal *Refusal
 	switch {
 	case errors.Is(err, ErrNotOpen):

@@ -39,10 +39,15 @@ func newRefreshEndpoint(t testing.TB) *refreshEndpoint {
 		return transport.Identity{}, errUnauthenticated
 	}
 	e.answer = func(_ *http.Request, _ string, who transport.Identity) (transport.Refreshed, error) {
-		return transport.Refreshed{UserID: who.UserID}, nil
+		return refreshed(who.UserID, time.Time{}), nil
 	}
-	e.Endpoint.Acceptor, e.Endpoint.Refreshes = e, true
+	e.Endpoint.Acceptor = e
 	return e
+}
+
+// refreshed is the answer of an acceptor.
+func refreshed(userID string, expires time.Time) transport.Refreshed {
+	return func() (string, time.Time) { return userID, expires }
 }
 
 func (e *refreshEndpoint) Refresh(r *http.Request, id string, who transport.Identity) (transport.Refreshed, error) {
@@ -87,7 +92,7 @@ func TestRefreshesAreAnsweredByTheirErrors(t *testing.T) {
 		{&transport.Refusal{Status: http.StatusUnauthorized, Err: errUnauthenticated}, http.StatusUnauthorized, "invalid_token"},
 	} {
 		e.answer = func(*http.Request, string, transport.Identity) (transport.Refreshed, error) {
-			return transport.Refreshed{}, test.err
+			return nil, test.err
 		}
 		requireRefreshFailed(t, e.refresh(http.MethodPost, query, "", nil), test.status, test.code)
 	}
@@ -99,7 +104,7 @@ func TestRefreshesAreAnsweredByTheirErrors(t *testing.T) {
 	} {
 		e.answer = func(*http.Request, string, transport.Identity) (transport.Refreshed, error) {
 			t.Error("a request without credentials has reached the connection")
-			return transport.Refreshed{}, nil
+			return refreshed("", time.Time{}), nil
 		}
 		requireRefreshFailed(t, e.refresh(http.MethodPost, query, "", http.Header{"Refuse": {refuse}}), want.status, want.code)
 	}
@@ -166,7 +171,7 @@ func TestRefreshNamesTheConnection(t *testing.T) {
 	var named string
 	e.answer = func(_ *http.Request, id string, _ transport.Identity) (transport.Refreshed, error) {
 		named = id
-		return transport.Refreshed{}, nil
+		return refreshed("", time.Time{}), nil
 	}
 	require.Equal(t, http.StatusOK, e.refresh(http.MethodPost, "?id="+n.ConnectionToken, "", nil).Code)
 	require.Equal(t, n.ConnectionID, named)
@@ -193,7 +198,7 @@ func TestLifetimesInAnswersToRefreshes(t *testing.T) {
 			{math.MaxInt64, `{"tokenLifetimeSeconds":2147483647}`},
 		} {
 			e.answer = func(*http.Request, string, transport.Identity) (transport.Refreshed, error) {
-				return transport.Refreshed{Expires: time.Now().Add(test.lifetime)}, nil
+				return refreshed("", time.Now().Add(test.lifetime)), nil
 			}
 			w := e.refresh(http.MethodPost, query, "", nil)
 			require.Equal(t, http.StatusOK, w.Code)
@@ -202,7 +207,7 @@ func TestLifetimesInAnswersToRefreshes(t *testing.T) {
 			require.Equal(t, fmt.Sprint(len(test.body)), w.Header().Get("Content-Length"))
 		}
 		e.answer = func(*http.Request, string, transport.Identity) (transport.Refreshed, error) {
-			return transport.Refreshed{}, nil
+			return refreshed("", time.Time{}), nil
 		}
 		require.Equal(t, "{}", e.refresh(http.MethodPost, query, "", nil).Body.String())
 		time.Sleep(e.Tokens.Expiry) // for the timer of the tokens
@@ -232,13 +237,13 @@ func TestARefreshChangesTheUserOfRequests(t *testing.T) {
 	require.Equal(t, http.StatusOK, send("ada"))
 	require.Equal(t, http.StatusForbidden, send("bob"))
 	e.answer = func(*http.Request, string, transport.Identity) (transport.Refreshed, error) {
-		return transport.Refreshed{UserID: "bob"}, transport.ErrUserChanged
+		return refreshed("bob", time.Time{}), transport.ErrUserChanged
 	}
 	require.Equal(t, http.StatusForbidden, e.refresh(http.MethodPost, query, "bob", nil).Code)
 	require.Equal(t, http.StatusOK, send("ada"))
 	require.Equal(t, http.StatusForbidden, send("bob"))
 	e.answer = func(_ *http.Request, _ string, who transport.Identity) (transport.Refreshed, error) {
-		return transport.Refreshed{UserID: who.UserID}, nil
+		return refreshed(who.UserID, time.Time{}), nil
 	}
 	require.Equal(t, http.StatusOK, e.refresh(http.MethodPost, query, "bob", nil).Code)
 	require.Equal(t, http.StatusForbidden, send("ada"))

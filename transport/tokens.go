@@ -186,11 +186,13 @@ func (t *Tokens) userOf(r *reservation) string {
 	return r.userID
 }
 
-// setUser gives a connection to another user.
-func (t *Tokens) setUser(r *reservation, userID string) {
+// setUser gives a connection to the user that it belongs to now, and returns when the credentials expire. Of several refreshes at once, each sets the
+// user of the last one.
+func (t *Tokens) setUser(r *reservation, now Refreshed) (expires time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	r.userID = userID
+	r.userID, expires = now()
+	return expires
 }
 
 // transportOf returns the transport of a connection, or 0.

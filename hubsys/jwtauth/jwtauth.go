@@ -45,7 +45,7 @@ type Config struct {
 	Algorithms []string
 	// Issuer is the claim iss that tokens must have, or Any.
 	Issuer string
-	// Audience is what the claim aud of tokens must contain, one of them or several, or Any.
+	// Audience is what the claim aud of tokens must contain: one of these. Any: everything, and nothing.
 	Audience []string
 
 	// Leeway is how far the clocks of issuer and server may differ. Default: 30 s.
@@ -103,13 +103,13 @@ func (c Config) Validate() error {
 
 // fits reports whether a public key is one for an algorithm.
 func fits(key crypto.PublicKey, method jwt.SigningMethod) bool {
-	switch method.(type) {
+	switch method := method.(type) {
 	case *jwt.SigningMethodRSA, *jwt.SigningMethodRSAPSS:
 		k, ok := key.(*rsa.PublicKey)
 		return ok && k != nil
 	case *jwt.SigningMethodECDSA:
 		k, ok := key.(*ecdsa.PublicKey)
-		return ok && k != nil
+		return ok && k != nil && k.Curve != nil && k.Curve.Params().BitSize == method.CurveBits
 	case *jwt.SigningMethodEd25519:
 		k, ok := key.(ed25519.PublicKey)
 		return ok && len(k) == ed25519.PublicKeySize
