@@ -180,6 +180,41 @@ func TestDisconnectDropsWaitingCalls(t *testing.T) {
 	})
 }
 
+func TestDisconnectOfFetchClients(t *testing.T) {
+	for _, polls := range []bool{true, false} {
+		inBubble(t, func(t *testing.T, e *env) {
+			f := e.openFetcher("a", polls)
+			e.send(&Audience{}, "before")
+			e.hub.Disconnect(clientAudience("a"), "enough")
+			e.send(&Audience{}, "after")
+			e.settle()
+			assert.Equal(t, []string{invocationRecord("before"), `{"type":7,"error":"enough"}`}, f.poll())
+			f.Cut()
+			e.settle()
+			assert.Equal(t, []string{"connected a", "disconnected a: enough"}, e.handler.events())
+		})
+	}
+}
+
+// A connection can be disconnected while OnConnected runs. OnDisconnected runs behind it.
+func TestDisconnectDuringOnConnected(t *testing.T) {
+	inBubble(t, func(t *testing.T, e *env) {
+		gate, open := e.gate()
+		e.handler.connected = func(k *Call) error { _, err := gate(k, ""); return err }
+		c := e.open("a", "")
+		require.Equal(t, "a", e.listIDs(&Audience{}))
+		e.hub.Disconnect(&Audience{}, "enough")
+		e.settle()
+		assert.Equal(t, []string{`{"type":7,"error":"enough"}`, "close 1000"}, c.messages())
+		assert.Equal(t, []string{"connected a"}, e.handler.events())
+		require.Equal(t, "a", e.listIDs(&Audience{}), "until OnDisconnected has run")
+		open()
+		e.settle()
+		assert.Equal(t, []string{"connected a", "disconnected a: enough"}, e.handler.events())
+		c.assertRemoved(t)
+	})
+}
+
 // What has been received before a Reconnect is executed and answered before the Close message.
 func TestReconnectAnswersReceivedCalls(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {

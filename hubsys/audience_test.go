@@ -145,7 +145,7 @@ func TestGroupsOfAClient(t *testing.T) {
 	})
 }
 
-// disconnects returns a fixture, and a function that returns the cause that OnDisconnected has got for a client.
+// newDisconnectFixture returns a fixture, and a function that returns the cause that OnDisconnected has got for a client.
 func newDisconnectFixture(t *testing.T) (p *audienceFixture, cause func(i int) error) {
 	causes := map[string]chan error{}
 	var mu sync.Mutex
@@ -250,6 +250,64 @@ func TestReconnectIsBehindTheAnswers(t *testing.T) {
 	c.requireClosed()
 	require.NoError(t, cause(0))
 	p.clients[1].requireNoMessages()
+}
+
+// A call can ask its own client to reconnect. It is still answered.
+func TestReconnectOfTheCallerFromItsCall(t *testing.T) {
+	p, cause := newDisconnectFixture(t)
+	p.handle("again", func(ctx context.Context, h *testHub, _ []json.RawMessage) (any, error) {
+		return "result", h.Clients().Caller().Reconnect(ctx)
+	})
+	c := p.clients[0]
+	require.Equal(t, `"result"`, c.do("again"))
+	require.Equal(t, reconnectJSON, c.next().raw)
+	c.requireClosed()
+	require.NoError(t, cause(0))
+}
+
+// However a Disconnect races with other ends, a client gets one Close message at most, and OnDisconnected gets the reason or nothing.
+func TestDisconnectRacesWithAbortAndShutdown(t *testing.T) {
+	for range 10 {
+		p, cause := newDisconnectFixture(t)
+		p.handle("abort", func(_ context.Context, h *testHub, _ []json.RawMessage) (any, error) {
+			h.Call().Abort()
+			return nil, nil
+		})
+		var all sync.WaitGroup
+		p.clients[0].call("Do", "abort", []any{})
+		p.clients[1].send(closeJSON)
+		all.Go(func() {
+			assert.NoError(t, p.hub.Clients().AllExcept(p.ids[4]).Disconnect(context.Background(), "enough"))
+		})
+		all.Go(func() { _ = p.clients[2].ws.CloseNow() })
+		all.Go(func() { assert.NoError(t, shutdown(p.sys)) })
+		for i := range p.clients {
+			if i == 2 {
+				continue
+			}
+			all.Go(func() {
+				closes := 0
+				for {
+					raw, err := p.clients[i].read()
+					if err != nil {
+						break
+					}
+					assert.Contains(t, raw, `{"type":`)
+					if raw[:9] == `{"type":7` {
+						closes++
+					}
+				}
+				assert.LessOrEqual(t, closes, 1)
+			})
+		}
+		all.Wait()
+		for i := range p.clients {
+			if err := cause(i); err != nil {
+				var hubError *hubsys.HubError
+				assert.ErrorAs(t, err, &hubError)
+			}
+		}
+	}
 }
 
 // follow returns a channel with the changes of a watch, which is closed when the watch ends.
