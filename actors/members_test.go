@@ -98,6 +98,25 @@ func TestGroupsOfAConnection(t *testing.T) {
 	})
 }
 
+func TestContextEndsWaitingGroups(t *testing.T) {
+	inBubble(t, func(t *testing.T, e *env) {
+		mailbox := &e.open("a", "").conn.mailbox
+		run := func(keep bool) {
+			mailbox.mu.Lock()
+			mailbox.running = keep // keeps the mailbox from being run
+			mailbox.mu.Unlock()
+		}
+		run(true)
+		ctx, cancel := context.WithTimeout(context.Background(), second/2)
+		defer cancel()
+		_, err := e.hub.GroupsOf(ctx, clientAudience("a"))
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		run(false)
+		_, err = e.hub.GroupsOf(context.Background(), clientAudience("a"))
+		require.NoError(t, err)
+	})
+}
+
 // A request for the groups of a connection is answered, whenever the connection ends.
 func TestGroupsRacesWithTheEndOfItsConnection(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {

@@ -437,3 +437,7 @@ func TestPIDsOfHubAndAudiences(t *testing.T) {
 		require.Len(t, answer.(*troupev1.Members).GetMembers(), want, fmt.Sprint(a.PID()))
 	}
 }
+
+func TestPartialErrorNamesTheNodes(t *testing.T) {
+	require.EqualError(t, &hubsys.PartialError{Missing: []string{"a", "b"}}, "hubsys: 2 nodes have not answered: a, b")
+}
