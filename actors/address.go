@@ -16,15 +16,23 @@ type address struct {
 	pid *actor.PID
 
 	mu       sync.Mutex
-	watchers []*actor.PID
+	watchers []groupWatcher
+}
+
+// groupWatcher is an actor that watches an address. It is told when the group that it has found there is emptied, even if another one has taken its
+// place by then.
+type groupWatcher struct {
+	pid   *actor.PID
+	group *group
 }
 
 var _ actor.Process = (*address)(nil)
 
 // addresses are those of all hubs of a System.
 type addresses struct {
-	mu  sync.RWMutex
-	all map[addressKey]*address
+	mu     sync.RWMutex
+	all    map[addressKey]*address
+	closed bool // nothing is registered any more
 }
 
 type addressKey struct {
@@ -36,7 +44,7 @@ type addressKey struct {
 // PID returns the address of an audience: of everyone, of one connection, group or user, with nobody left out. It is nil for any other. That of a
 // connection that does not exist is one that nobody listens to.
 func (h *Hub) PID(to *Audience) *actor.PID {
-	if to.Except != nil || len(to.ExceptIDs) > 0 || len(to.Names) > 1 {
+	if to.Except != nil || len(to.ExceptIDs) > 0 || len(to.Names) != 1 && to.Kind != All && to.Kind != Caller {
 		return nil
 	}
 	switch to.Kind {
@@ -70,7 +78,11 @@ func (as *addresses) get(key addressKey) *address {
 	if one == nil {
 		h := key.hub
 		one = &address{hub: h, to: Audience{Kind: key.kind, Names: []string{key.name}}}
-		id := h.sys.root.Id + "/hubs/" + h.name + map[Kind]string{Groups: "/groups/", Users: "/users/"}[key.kind] + url.PathEscape(key.name)
+		id := h.sys.root.Id + "/" + h.path() + map[Kind]string{Groups: "groups/", Users: "users/"}[key.kind] + url.PathEscape(key.name)
+		if as.closed {
+			one.pid = actor.NewPID(h.inbox.Address, id)
+			return one
+		}
 		one.pid, _ = h.sys.actorSystem.ProcessRegistry.Add(one, id)
 		if as.all == nil {
 			as.all = map[addressKey]*address{}
@@ -83,30 +95,42 @@ func (as *addresses) get(key addressKey) *address {
 // remove takes all addresses out of the actor system.
 func (as *addresses) remove(system *actor.ActorSystem) {
 	as.mu.Lock()
-	defer as.mu.Unlock()
-	for _, one := range as.all {
+	all := as.all
+	as.all, as.closed = nil, true
+	as.mu.Unlock()
+	for _, one := range all {
 		system.ProcessRegistry.Remove(one.pid)
-		one.terminate()
+		one.terminate(func(*group) bool { return true })
 	}
-	as.all = nil
 }
 
 // emptied is called when the last connection has left a group or a user.
-func (h *Hub) emptied(kind Kind, name string) {
-	if one := h.sys.addresses.find(addressKey{h, kind, name}); one != nil {
-		one.terminate()
+func (h *Hub) emptied(kind Kind, g *group) {
+	if one := h.sys.addresses.find(addressKey{h, kind, g.name}); one != nil {
+		one.terminate(func(watched *group) bool { return watched == g })
 	}
 }
 
-// terminate tells those who watch that there is nobody left.
-func (a *address) terminate() {
+// terminate tells those who watch a group that there is nobody left in it.
+func (a *address) terminate(isOver func(*group) bool) {
+	var over []*actor.PID
 	a.mu.Lock()
-	watchers := a.watchers
-	a.watchers = nil
+	a.watchers = slices.DeleteFunc(a.watchers, func(w groupWatcher) bool {
+		if isOver(w.group) {
+			over = append(over, w.pid)
+			return true
+		}
+		return false
+	})
 	a.mu.Unlock()
-	for _, watcher := range watchers {
-		a.hub.sys.sendSystem(watcher, &actor.Terminated{Who: a.pid})
+	for _, pid := range over {
+		a.hub.sys.sendSystem(pid, &actor.Terminated{Who: a.pid})
 	}
+}
+
+// forget removes an actor that watches. The lock is held.
+func (a *address) forget(pid *actor.PID) {
+	a.watchers = slices.DeleteFunc(a.watchers, func(w groupWatcher) bool { return w.pid.Equal(pid) })
 }
 
 // SendUserMessage is part of actor.Process.
@@ -119,15 +143,17 @@ func (a *address) SendUserMessage(pid *actor.PID, message any) {
 func (a *address) SendSystemMessage(_ *actor.PID, message any) {
 	switch m := message.(type) {
 	case *actor.Watch:
+		g := a.hub.directory(a.to.Kind).find(a.to.Names[0])
 		a.mu.Lock()
-		a.watchers = append(slices.DeleteFunc(a.watchers, m.Watcher.Equal), m.Watcher)
+		a.forget(m.Watcher)
+		a.watchers = append(a.watchers, groupWatcher{m.Watcher, g})
 		a.mu.Unlock()
-		if a.hub.directory(a.to.Kind).find(a.to.Names[0]) == nil {
-			a.terminate()
+		if g == nil || g.isEmptied() {
+			a.terminate(func(watched *group) bool { return watched == g })
 		}
 	case *actor.Unwatch:
 		a.mu.Lock()
-		a.watchers = slices.DeleteFunc(a.watchers, m.Watcher.Equal)
+		a.forget(m.Watcher)
 		a.mu.Unlock()
 	}
 }

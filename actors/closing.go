@@ -76,6 +76,8 @@ func (c *Connection) postCallsIdle() { c.post(&callsIdle{}) }
 func (c *Connection) close(cause error, reason closeReason) {
 	if c.state < draining {
 		c.beginClose(cause, reason)
+	} else if c.state == draining && c.closing.cause == nil {
+		c.closing.cause = cause // OnDisconnected has not run
 	}
 	if reason.drop {
 		c.calls.drop()
@@ -237,7 +239,9 @@ func (c *Connection) disconnect(text string) {
 	if text != "" {
 		cause = &DisconnectError{text}
 	}
-	c.out.Seal(c.closePacket(reason))
+	if !c.out.Seal(c.closePacket(reason)) {
+		cause = nil // the client is told something else
+	}
 	c.markClosing()
 	c.calls.abort(c.hub.sys.closeCause())
 	c.post(&closeRequest{cause: cause, reason: reason})

@@ -12,7 +12,7 @@ import (
 // No lock of the directory is held while a group is locked, so that a group that is busy with a fan-out delays nothing but itself.
 type directory struct {
 	watchers watchers
-	onEmpty  func(name string) // is called when a group has been emptied
+	onEmpty  func(*group) // is called when a group has been emptied
 	seed     maphash.Seed
 	shards   [16]directoryShard
 }
@@ -22,7 +22,7 @@ type directoryShard struct {
 	groups map[string]*group
 }
 
-func newDirectory(onEmpty func(name string)) *directory {
+func newDirectory(onEmpty func(*group)) *directory {
 	d := &directory{onEmpty: onEmpty, seed: maphash.MakeSeed()}
 	for i := range d.shards {
 		d.shards[i].groups = map[string]*group{}
@@ -64,7 +64,7 @@ func (d *directory) join(name string, c *Connection) {
 func (d *directory) leave(name string, c *Connection) {
 	if g := d.find(name); g != nil && g.leave(c) {
 		d.shard(name).remove(name, g)
-		d.onEmpty(name)
+		d.onEmpty(g)
 	}
 }
 

@@ -39,8 +39,8 @@ func (h *Hub) handleForeign(to *Audience, address *actor.PID, m any, sender *act
 		finish(h.sendProto(to, m))
 	case *troupev1.ListMembers:
 		members := &troupev1.Members{}
-		for _, c := range h.Members(to) {
-			members.Members = append(members.Members, &troupev1.Member{ConnectionId: c.id, UserId: c.Identity().UserID})
+		for _, m := range h.Members(to) {
+			members.Members = append(members.Members, &troupev1.Member{ConnectionId: m.Conn.id, UserId: m.UserID})
 		}
 		respond(members)
 	case *troupev1.Disconnect:

@@ -77,8 +77,23 @@ func (g *group) join(c *Connection) bool {
 	if g.count[c.protocol]++; g.count[c.protocol] == 1 {
 		g.protocols.Or(1 << c.protocol)
 	}
-	g.watchers.notify(g.nameFor(c), c, true)
+	g.watchers.notify(g.nameFor(c), c.member(), true)
 	return true
+}
+
+// changeUser tells who watches that a member belongs to another user than before.
+func (g *group) changeUser(c *Connection, before string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.watchers.notify(g.nameFor(c), Member{c, before}, false)
+	g.watchers.notify(g.nameFor(c), c.member(), true)
+}
+
+// isEmptied reports whether the last member has left.
+func (g *group) isEmptied() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.emptied
 }
 
 // nameFor returns the name by which watches of a member are found.
@@ -112,7 +127,7 @@ func (g *group) leave(c *Connection) (empty bool) {
 		g.protocols.And(^(uint32(1) << c.protocol))
 	}
 	g.emptied = last == 0 && !g.everyone
-	g.watchers.notify(g.nameFor(c), c, false)
+	g.watchers.notify(g.nameFor(c), c.member(), false)
 	if o := g.watchers.observer; o != nil {
 		o.Left(g.name, c, g.emptied)
 	}

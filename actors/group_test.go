@@ -164,7 +164,7 @@ func TestPanicDuringSendDoesNotLockGroup(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		c := e.open("a", "")
 		require.NoError(t, e.hub.Join(context.Background(), "a", "g"))
-		broken := &Connection{}
+		broken := bareConnection("broken")
 		broken.out.Init((*boxOwner)(broken), nil, 1<<20, wsframe.Text) // without a flusher, so that pushing panics
 		require.True(t, broken.out.AttachSocket(linktest.NewSocket()))
 		e.hub.groups.join("g", broken)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"net/url"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -68,14 +69,14 @@ func (s *System) NewHub(name string, handler Handler, protocols []hubproto.Proto
 		return nil, fmt.Errorf("hubsys: hub %q has %d protocols, not 1 to %d", name, len(protocols), MaxProtocols)
 	}
 	h := &Hub{sys: s, name: name, handler: handler, protocols: protocols}
-	h.groups = newDirectory(func(group string) { h.emptied(Groups, group) })
-	h.users = newDirectory(func(user string) { h.emptied(Users, user) })
+	h.groups = newDirectory(func(g *group) { h.emptied(Groups, g) })
+	h.users = newDirectory(func(g *group) { h.emptied(Users, g) })
 	h.everyone.everyone, h.everyone.watchers = true, &watchers{}
 	for _, p := range protocols {
 		h.pings = append(h.pings, outbox.NewControl(p.Append(outbox.Buffer(16), &hubproto.Message{Type: hubproto.Ping}), opcodeOf(p)))
 	}
 	var err error
-	h.inbox, err = s.spawn("hubs/"+name+"/inbox", actor.PropsFromFunc(h.receive, actor.WithMailbox(h.newInbox)))
+	h.inbox, err = s.spawn(h.path()+"inbox", actor.PropsFromFunc(h.receive, actor.WithMailbox(h.newInbox)))
 	return h, err
 }
 
@@ -84,8 +85,11 @@ func (h *Hub) Inbox() *actor.PID { return h.inbox }
 
 // Spawn spawns an actor under the hub. It is stopped with the System.
 func (h *Hub) Spawn(name string, props *actor.Props) (*actor.PID, error) {
-	return h.sys.spawn("hubs/"+h.name+"/"+name, props)
+	return h.sys.spawn(h.path()+name, props)
 }
+
+// path is what the names of the hub's actors begin with, below the root.
+func (h *Hub) path() string { return "hubs/" + url.PathEscape(h.name) + "/" }
 
 // ActorSystem returns the actor system that the hub lives in.
 func (h *Hub) ActorSystem() *actor.ActorSystem { return h.sys.actorSystem }

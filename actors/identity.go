@@ -83,6 +83,10 @@ func (c *Connection) onRefresh(who *Identity) error {
 		c.leaveUser()
 		c.identify(who)
 		c.joinUser()
+		c.hub.everyone.changeUser(c, before.UserID)
+		for name := range c.groups {
+			c.hub.groups.find(name).changeUser(c, before.UserID)
+		}
 	default:
 		c.identify(who)
 	}

@@ -7,12 +7,16 @@ import (
 )
 
 // Members returns the connections of an audience, each once, sorted by id.
-func (h *Hub) Members(of *Audience) []*Connection {
-	members := h.resolve(of)
+func (h *Hub) Members(of *Audience) []Member {
+	connections := h.resolve(of)
 	if of.Kind == Caller && h.Connection(of.Conn.id) == nil {
-		members = nil
+		connections = nil
 	}
-	sortConnections(members)
+	members := make([]Member, len(connections))
+	for i, c := range connections {
+		members[i] = c.member()
+	}
+	sortMembers(members)
 	return members
 }
 
@@ -31,7 +35,7 @@ func (h *Hub) GroupsOf(ctx context.Context, to *Audience) ([]string, error) {
 		return nil, ErrGone
 	}
 	m := &groupsRequest{answer: make(chan []string, 1)}
-	members[0].post(m)
+	members[0].Conn.post(m)
 	select {
 	case groups := <-m.answer:
 		if groups == nil {
@@ -57,15 +61,15 @@ func (c *Connection) onGroupsRequest(m *groupsRequest) {
 // delivered. Calls that wait are dropped, and those that run go on. Clients are told not to reconnect, and get the reason as the error if it is
 // not empty; then it is the cause for OnDisconnected as well, as a *DisconnectError.
 func (h *Hub) Disconnect(of *Audience, reason string) {
-	for _, c := range h.Members(of) {
-		c.disconnect(reason)
+	for _, m := range h.Members(of) {
+		m.Conn.disconnect(reason)
 	}
 }
 
 // Reconnect closes the connections of an audience so that their clients connect again. Calls that have been received are executed.
 func (h *Hub) Reconnect(of *Audience) {
-	for _, c := range h.Members(of) {
-		c.post(&closeRequest{reason: closeReason{message: true, allowReconnect: true}})
+	for _, m := range h.Members(of) {
+		m.Conn.post(&closeRequest{reason: closeReason{message: true, allowReconnect: true}})
 	}
 }
 

@@ -13,11 +13,36 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// bareConnection returns a connection that has nothing but an id.
+func bareConnection(id string) *Connection {
+	c := &Connection{id: id}
+	c.who.Store(&Identity{})
+	return c
+}
+
+// membersOf returns connections as members.
+func membersOf(connections ...*Connection) []Member {
+	var members []Member
+	for _, c := range connections {
+		members = append(members, c.member())
+	}
+	return members
+}
+
+// connectionsOf returns the connections of members.
+func connectionsOf(members []Member) []*Connection {
+	var connections []*Connection
+	for _, m := range members {
+		connections = append(connections, m.Conn)
+	}
+	return connections
+}
+
 // listIDs returns the ids of the members of an audience.
 func (e *env) listIDs(of *Audience) string {
 	var ids []string
-	for _, c := range e.hub.Members(of) {
-		ids = append(ids, c.id)
+	for _, m := range e.hub.Members(of) {
+		ids = append(ids, m.Conn.id)
 	}
 	return strings.Join(ids, " ")
 }
@@ -357,7 +382,7 @@ func TestGroupObserverSeesAllChangesInOrder(t *testing.T) {
 		e.settle()
 		for _, group := range modelGroups {
 			assert.Len(t, l.in[group], len(e.hub.Members(groupAudience(group))), group)
-			for _, c := range e.hub.Members(groupAudience(group)) {
+			for _, c := range connectionsOf(e.hub.Members(groupAudience(group))) {
 				assert.True(t, l.in[group][c])
 			}
 		}
@@ -386,11 +411,11 @@ func BenchmarkJoinLeave(b *testing.B) {
 		{"100 watches of the group", 100, func(int) string { return "g" }},
 	} {
 		b.Run(strings.ReplaceAll(test.name, " ", "-"), func(b *testing.B) {
-			h := &Hub{groups: newDirectory(func(string) {})}
+			h := &Hub{groups: newDirectory(func(*group) {})}
 			for i := range test.count {
 				defer h.Watch(groupAudience(test.group(i))).Stop()
 			}
-			member, c := &Connection{id: "member"}, &Connection{id: "c"}
+			member, c := bareConnection("member"), bareConnection("c")
 			h.groups.join("g", member)
 			b.ReportAllocs()
 			for b.Loop() {

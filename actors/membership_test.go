@@ -111,7 +111,9 @@ func TestGroupModel(t *testing.T) {
 		g := &group{everyone: rapid.Bool().Draw(t, "everyone"), watchers: &watchers{}}
 		var all []*Connection
 		for i := range 3 * smallGroup {
-			all = append(all, &Connection{protocol: uint8(i % 3)})
+			c := bareConnection("")
+			c.protocol = uint8(i % 3)
+			all = append(all, c)
 		}
 		members := map[*Connection]bool{}
 		t.Repeat(map[string]func(*rapid.T){
@@ -151,12 +153,12 @@ func TestGroupModel(t *testing.T) {
 
 // An empty group is removed while other connections join it. No member is lost, and no empty group remains.
 func TestEmptyGroupIsRemovedWhileOthersJoin(t *testing.T) {
-	d := newDirectory(func(string) {})
+	d := newDirectory(func(*group) {})
 	const rounds = 2000
 	var all sync.WaitGroup
 	for range 4 {
 		all.Go(func() {
-			c := &Connection{}
+			c := bareConnection("")
 			for range rounds {
 				d.join("g", c)
 				g := d.find("g")
@@ -177,7 +179,7 @@ func TestEmptyGroupIsRemovedWhileOthersJoin(t *testing.T) {
 	}
 	all.Wait()
 	assert.Nil(t, d.find("g"))
-	d.leave("g", &Connection{})
+	d.leave("g", bareConnection(""))
 	assert.Nil(t, d.find("g"))
 }
 

@@ -37,6 +37,9 @@ func (h *Hub) deliver(ctx context.Context, to *Audience, m *message, s *outbox.S
 	case All:
 		return h.everyone.send(m, except, s)
 	case Caller:
+		if except != nil && except.has(to.Conn) {
+			return nil
+		}
 		return h.deliverTo(ctx, to.Conn, m, s, false)
 	case Connections:
 		return h.deliverToIDs(ctx, to.Names, except, m, s)

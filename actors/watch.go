@@ -15,7 +15,7 @@ type Watch struct {
 	except   *exception
 	perGroup bool // members are told apart by group, otherwise who is in several groups counts once
 	list     *watchers
-	names    []string      // nil: all
+	names    []string
 	changed  chan struct{} // with room for one
 
 	mu     sync.Mutex
@@ -25,16 +25,22 @@ type Watch struct {
 	news   map[membership]struct{} // whose presence differs from what was told
 }
 
-// membership is a connection in a group. The group is empty where groups are not told apart.
+// membership is a connection in a group, for a user. The group is empty where groups are not told apart.
 type membership struct {
 	group string
-	conn  *Connection
+	Member
+}
+
+// Member is a connection, with the user that it belonged to.
+type Member struct {
+	Conn   *Connection
+	UserID string
 }
 
 // Change is what has changed in an audience.
 type Change struct {
 	Group        string // of a watch of all groups
-	Joined, Left []*Connection
+	Joined, Left []Member
 }
 
 // watchers are the watches of a hub's groups, of its users, or of everyone.
@@ -58,30 +64,35 @@ type GroupObserver interface {
 func (h *Hub) ObserveGroups(o GroupObserver) { h.groups.watchers.observer = o }
 
 // notify is called for each change, with the group locked.
-func (ws *watchers) notify(name string, c *Connection, in bool) {
+func (ws *watchers) notify(name string, m Member, in bool) {
 	if ws.count.Load() == 0 {
 		return
 	}
 	ws.mu.RLock()
 	defer ws.mu.RUnlock()
 	for _, w := range ws.byName[name] {
-		w.set(name, c, in)
+		w.set(name, m, in)
 	}
 	for _, w := range ws.all {
-		w.set(name, c, in)
+		w.set(name, m, in)
 	}
 }
 
-// add adds a watch for names, or, if that is nil, for all of them.
+// addForAll adds a watch for all names.
+func (ws *watchers) addForAll(w *Watch) {
+	w.list = ws
+	ws.count.Add(1)
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	ws.all = append(ws.all, w)
+}
+
+// add adds a watch for names.
 func (ws *watchers) add(w *Watch, names []string) {
 	w.list, w.names = ws, names
 	ws.count.Add(1)
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	if names == nil {
-		ws.all = append(ws.all, w)
-		return
-	}
 	if ws.byName == nil {
 		ws.byName = map[string][]*Watch{}
 	}
@@ -110,7 +121,7 @@ func (h *Hub) Watch(to *Audience) *Watch {
 	w := h.newWatch(newException(to))
 	switch to.Kind {
 	case All:
-		h.everyone.watchers.add(w, nil)
+		h.everyone.watchers.addForAll(w)
 		h.everyone.show(w)
 	case Caller, Connections:
 		names := to.Names
@@ -139,7 +150,7 @@ func (h *Hub) Watch(to *Audience) *Watch {
 func (h *Hub) WatchGroups() *Watch {
 	w := h.newWatch(nil)
 	w.perGroup = true
-	h.groups.watchers.add(w, nil)
+	h.groups.watchers.addForAll(w)
 	for _, g := range h.groups.list() {
 		g.show(w)
 	}
@@ -159,7 +170,7 @@ func (g *group) show(w *Watch) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, c := range g.members {
-		w.set(g.nameFor(c), c, true)
+		w.set(g.nameFor(c), c.member(), true)
 	}
 }
 
@@ -168,18 +179,21 @@ func (g *group) showOne(w *Watch, c *Connection) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.find(c) >= 0 {
-		w.set(g.nameFor(c), c, true)
+		w.set(g.nameFor(c), c.member(), true)
 	}
 }
 
+// member returns the connection with the user that it belongs to now.
+func (c *Connection) member() Member { return Member{c, c.who.Load().UserID} }
+
 // set says whether a connection is in a group.
-func (w *Watch) set(group string, c *Connection, in bool) {
-	if w.except != nil && w.except.has(c) {
+func (w *Watch) set(group string, m Member, in bool) {
+	if w.except != nil && w.except.has(m.Conn) {
 		return
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	at := membership{group, c}
+	at := membership{group, m}
 	if _, was := w.inside[at]; was == in {
 		return
 	}
@@ -225,16 +239,16 @@ func (w *Watch) Take() []Change {
 		}
 		if w.seats[one] > 0 {
 			w.told[one] = struct{}{}
-			changes[i].Joined = append(changes[i].Joined, one.conn)
+			changes[i].Joined = append(changes[i].Joined, one.Member)
 		} else {
 			delete(w.told, one)
-			changes[i].Left = append(changes[i].Left, one.conn)
+			changes[i].Left = append(changes[i].Left, one.Member)
 		}
 	}
 	w.mu.Unlock()
 	for _, change := range changes {
-		sortConnections(change.Joined)
-		sortConnections(change.Left)
+		sortMembers(change.Joined)
+		sortMembers(change.Left)
 	}
 	slices.SortFunc(changes, func(a, b Change) int { return cmp.Compare(a.Group, b.Group) })
 	return changes
@@ -242,6 +256,9 @@ func (w *Watch) Take() []Change {
 
 // Wait waits for a change. It returns false if ctx has ended, or if the system has been shut down.
 func (w *Watch) Wait(ctx context.Context) bool {
+	if ctx.Err() != nil {
+		return false
+	}
 	select {
 	case <-w.changed:
 		return true
@@ -254,6 +271,6 @@ func (w *Watch) Wait(ctx context.Context) bool {
 // Stop ends the watch.
 func (w *Watch) Stop() { w.list.remove(w) }
 
-func sortConnections(list []*Connection) {
-	slices.SortFunc(list, func(a, b *Connection) int { return cmp.Compare(a.id, b.id) })
+func sortMembers(list []Member) {
+	slices.SortFunc(list, func(a, b Member) int { return cmp.Compare(a.Conn.id, b.Conn.id) })
 }

@@ -76,8 +76,8 @@ func TestWatchesRaceWithJoinsAndLeaves(t *testing.T) {
 
 // A watch that begins while its group is emptied and filled again misses nothing.
 func TestWatchRacesWithEmptyingOfItsGroup(t *testing.T) {
-	h := &Hub{groups: newDirectory(func(string) {}), users: newDirectory(func(string) {})}
-	c, other := &Connection{id: "a"}, &Connection{id: "b"}
+	h := &Hub{groups: newDirectory(func(*group) {}), users: newDirectory(func(*group) {})}
+	c, other := bareConnection("a"), bareConnection("b")
 	stop := make(chan struct{})
 	var all sync.WaitGroup
 	all.Go(func() {
@@ -95,10 +95,10 @@ func TestWatchRacesWithEmptyingOfItsGroup(t *testing.T) {
 		h.groups.join("g", other)
 		r := h.startReader(watchedAudience{"g", &Audience{Kind: Groups, Names: []string{"g"}}})
 		r.take(t)
-		require.Contains(t, r.known, membership{"", other})
+		require.Contains(t, r.known, membership{"", other.member()})
 		h.groups.leave("g", other)
 		r.take(t)
-		require.NotContains(t, r.known, membership{"", other})
+		require.NotContains(t, r.known, membership{"", other.member()})
 		r.Stop()
 	}
 	close(stop)
@@ -141,7 +141,7 @@ func TestNoWakeUpOfAWatchIsLost(t *testing.T) {
 // joinAndLeave has n connections, each in its own group, join and leave.
 func joinAndLeave(d *directory, n int) {
 	for i := range n {
-		c, name := &Connection{id: strconv.Itoa(i)}, "g"+strconv.Itoa(i)
+		c, name := bareConnection(strconv.Itoa(i)), "g"+strconv.Itoa(i)
 		for _, group := range []string{name, "common"} {
 			d.join(group, c)
 		}
@@ -153,12 +153,12 @@ func joinAndLeave(d *directory, n int) {
 
 // A watch that nobody takes from holds what was told and who is there, not what happened.
 func TestMemoryOfAWatchThatNobodyTakesFromIsBounded(t *testing.T) {
-	h := &Hub{groups: newDirectory(func(string) {}), users: newDirectory(func(string) {})}
+	h := &Hub{groups: newDirectory(func(*group) {}), users: newDirectory(func(*group) {})}
 	readers := []*watchReader{
 		h.startReader(watchedAudience{"all groups", nil}),
 		h.startReader(watchedAudience{"common", &Audience{Kind: Groups, Names: []string{"common"}}}),
 	}
-	stays, left := &Connection{id: "stays"}, &Connection{id: "left"}
+	stays, left := bareConnection("stays"), bareConnection("left")
 	h.groups.join("common", stays)
 	h.groups.join("common", left)
 	for _, r := range readers {
@@ -178,7 +178,7 @@ func TestMemoryOfAWatchThatNobodyTakesFromIsBounded(t *testing.T) {
 		r.take(t)
 		assert.Len(t, r.known, 1)
 		for at := range r.known {
-			assert.Same(t, stays, at.conn)
+			assert.Same(t, stays, at.Conn)
 		}
 		r.Stop()
 	}
@@ -194,10 +194,10 @@ func heapInUse() uint64 {
 
 // A watch retains no connection that has gone.
 func TestWatchRetainsNoConnectionThatHasGone(t *testing.T) {
-	h := &Hub{groups: newDirectory(func(string) {}), users: newDirectory(func(string) {})}
+	h := &Hub{groups: newDirectory(func(*group) {}), users: newDirectory(func(*group) {})}
 	notTaken, taken := h.WatchGroups(), h.WatchGroups()
 	gone := func() weak.Pointer[Connection] {
-		c := &Connection{id: "a"}
+		c := bareConnection("a")
 		h.groups.join("g", c)
 		require.Len(t, taken.Take(), 1)
 		h.groups.leave("g", c)

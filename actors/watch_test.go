@@ -44,16 +44,16 @@ func (r *watchReader) take(t require.TestingT) (changes []Change) {
 		require.False(t, groups[change.Group], "one change for a group")
 		groups[change.Group] = true
 		require.NotEmpty(t, slices.Concat(change.Joined, change.Left))
-		for _, list := range [][]*Connection{change.Joined, change.Left} {
+		for _, list := range [][]*Connection{connectionsOf(change.Joined), connectionsOf(change.Left)} {
 			require.True(t, slices.IsSortedFunc(list, func(a, b *Connection) int { return strings.Compare(a.id, b.id) }), "sorted")
 		}
-		for _, c := range change.Joined {
-			at := membership{change.Group, c}
+		for _, m := range change.Joined {
+			at := membership{change.Group, m}
 			require.NotContains(t, r.known, at, r.audience.name)
 			r.known[at] = struct{}{}
 		}
-		for _, c := range change.Left {
-			at := membership{change.Group, c}
+		for _, m := range change.Left {
+			at := membership{change.Group, m}
 			require.Contains(t, r.known, at, r.audience.name)
 			delete(r.known, at)
 		}
@@ -93,7 +93,7 @@ func (m *watchModel) members(of watchedAudience) map[membership]struct{} {
 	add := func(group, id string) {
 		c := m.clients[id].conn
 		if of.to == nil || c != of.to.Except && !slices.Contains(of.to.ExceptIDs, id) {
-			list[membership{group, c}] = struct{}{}
+			list[membership{group, c.member()}] = struct{}{}
 		}
 	}
 	for id := range m.clients {
@@ -303,7 +303,7 @@ func TestChangesThatAreNotTakenAreMerged(t *testing.T) {
 		assert.Empty(t, w.Take(), "a has come and gone")
 		require.NoError(t, e.hub.Join(ctx, "b", "g"))
 		require.NoError(t, e.hub.Join(ctx, "a", "g"))
-		assert.Equal(t, []Change{{Joined: []*Connection{a.conn, b.conn}}}, w.Take())
+		assert.Equal(t, []Change{{Joined: membersOf(a.conn, b.conn)}}, w.Take())
 		require.NoError(t, e.hub.Leave(ctx, "a", "g"))
 		require.NoError(t, e.hub.Join(ctx, "a", "g"))
 		assert.Empty(t, w.Take(), "a has gone and come")
@@ -313,7 +313,7 @@ func TestChangesThatAreNotTakenAreMerged(t *testing.T) {
 		require.NoError(t, e.hub.Leave(ctx, "a", "h"))
 		b.socket.Cut()
 		e.settle()
-		assert.Equal(t, []Change{{Left: []*Connection{a.conn, b.conn}}}, w.Take())
+		assert.Equal(t, []Change{{Left: membersOf(a.conn, b.conn)}}, w.Take())
 	})
 }
 
@@ -325,7 +325,7 @@ func TestWatchOfAllGroupsTellsThemApart(t *testing.T) {
 		w := e.hub.WatchGroups()
 		defer w.Stop()
 		require.NoError(t, e.hub.Join(ctx, "a", "g"))
-		one := []*Connection{a.conn}
+		one := membersOf(a.conn)
 		assert.Equal(t, []Change{{Group: "g", Joined: one}, {Group: "h", Joined: one}}, w.Take())
 		require.NoError(t, e.hub.Leave(ctx, "a", "h"))
 		require.NoError(t, e.hub.Join(ctx, "a", ""))
@@ -366,13 +366,13 @@ func TestWatchSeesConnectionsWhileOnDisconnectedRuns(t *testing.T) {
 		require.Empty(t, w.Take(), "before the handshake")
 		c.sendHandshake("json")
 		e.settle()
-		require.Equal(t, []Change{{Joined: []*Connection{c.conn}}}, w.Take())
+		require.Equal(t, []Change{{Joined: membersOf(c.conn)}}, w.Take())
 		c.socket.Cut()
 		e.settle()
 		require.Empty(t, w.Take(), "OnDisconnected runs")
 		open()
 		e.settle()
-		require.Equal(t, []Change{{Left: []*Connection{c.conn}}}, w.Take())
+		require.Equal(t, []Change{{Left: membersOf(c.conn)}}, w.Take())
 	})
 }
 
@@ -383,16 +383,16 @@ func TestWatchOfANamedConnectionDoesNotSeeOthers(t *testing.T) {
 		for i := range 5 {
 			e.open(fmt.Sprint("c", i), "")
 		}
-		require.Equal(t, []Change{{Joined: []*Connection{e.clients[1].conn, e.clients[3].conn}}}, w.Take())
+		require.Equal(t, []Change{{Joined: membersOf(e.clients[1].conn, e.clients[3].conn)}}, w.Take())
 		caller := e.hub.Watch(&Audience{Kind: Caller, Conn: e.clients[2].conn})
 		defer caller.Stop()
-		require.Equal(t, []Change{{Joined: []*Connection{e.clients[2].conn}}}, caller.Take())
+		require.Equal(t, []Change{{Joined: membersOf(e.clients[2].conn)}}, caller.Take())
 		others := e.hub.Watch(&Audience{Except: e.clients[2].conn})
 		defer others.Stop()
 		require.Len(t, others.Take()[0].Joined, 4)
 		e.clients[2].socket.Cut()
 		e.settle()
-		require.Equal(t, []Change{{Left: []*Connection{e.clients[2].conn}}}, caller.Take())
+		require.Equal(t, []Change{{Left: membersOf(e.clients[2].conn)}}, caller.Take())
 		require.Empty(t, others.Take())
 		require.Empty(t, w.Take())
 	})

@@ -52,10 +52,10 @@ func (a Audience) Leave(ctx context.Context, group string) error {
 // Member is a connection of an [Audience].
 type Member struct{ ConnectionID, UserID string }
 
-func members(connections []*actors.Connection) []Member {
-	list := make([]Member, len(connections))
-	for i, c := range connections {
-		list[i] = Member{ConnectionID: c.ID(), UserID: c.Identity().UserID}
+func members(of []actors.Member) []Member {
+	list := make([]Member, len(of))
+	for i, m := range of {
+		list[i] = Member{ConnectionID: m.Conn.ID(), UserID: m.UserID}
 	}
 	return list
 }
@@ -94,7 +94,7 @@ func (a Audience) Watch(ctx context.Context) iter.Seq[Change] {
 		if len(first) == 0 {
 			first = []actors.Change{{}}
 		}
-		if ctx.Err() == nil && yieldChanges(first, yield) {
+		if yieldChanges(ctx, first, yield) {
 			watch(ctx, w, yield)
 		}
 	}
@@ -105,7 +105,7 @@ func (g groups) Watch(ctx context.Context) iter.Seq[Change] {
 	return func(yield func(Change) bool) {
 		w := g.hub.runtime.WatchGroups()
 		defer w.Stop()
-		if ctx.Err() == nil && yieldChanges(w.Take(), yield) {
+		if yieldChanges(ctx, w.Take(), yield) {
 			watch(ctx, w, yield)
 		}
 	}
@@ -113,13 +113,13 @@ func (g groups) Watch(ctx context.Context) iter.Seq[Change] {
 
 // watch yields changes until ctx ends, the system is shut down, or yield returns false.
 func watch(ctx context.Context, w *actors.Watch, yield func(Change) bool) {
-	for w.Wait(ctx) && yieldChanges(w.Take(), yield) { //nolint:revive // the condition is the work
+	for w.Wait(ctx) && yieldChanges(ctx, w.Take(), yield) { //nolint:revive // the condition is the work
 	}
 }
 
-func yieldChanges(changes []actors.Change, yield func(Change) bool) bool {
+func yieldChanges(ctx context.Context, changes []actors.Change, yield func(Change) bool) bool {
 	for _, c := range changes {
-		if !yield(Change{Group: c.Group, Joined: members(c.Joined), Left: members(c.Left)}) {
+		if ctx.Err() != nil || !yield(Change{Group: c.Group, Joined: members(c.Joined), Left: members(c.Left)}) {
 			return false
 		}
 	}
@@ -149,7 +149,8 @@ func (a Audience) Reconnect(ctx context.Context) error {
 
 // PID returns the address of the audience in the actor system if it is all connections, a group, or all connections of a user, with nobody
 // left out, and nil otherwise. It takes troupe.v1.Send, ListMembers and Disconnect, that of a group also Join and Leave, from any actor, on
-// this node or on another. Watch is answered with Terminated when the last connection has left; the PID stays valid, and can be watched again.
+// this node or on another. Watch is answered with Terminated when the last connection has left; the PID stays valid, and can be watched again. A
+// group or a user whose PID was asked for stays registered until the System is shut down.
 func (a Audience) PID() *actor.PID { return a.hub.runtime.PID(&a.to) }
 
 // PartialError says that some nodes have not answered in time. What is returned beside it is what the others know.

@@ -274,10 +274,12 @@ func (b *Box) HasUnscheduled() bool {
 // WakeLate has the owner's LateTick called in a millisecond.
 func (b *Box) WakeLate() { b.flusher.addLate(b) }
 
-// Seal appends the last packet, if there is one, and lets nothing follow. Whoever empties the box then ends the link.
-func (b *Box) Seal(last *Packet) {
+// Seal appends the last packet, if there is one, and lets nothing follow. Whoever empties the box then ends the link. It returns false if the box
+// was sealed already.
+func (b *Box) Seal(last *Packet) (first bool) {
 	b.mu.Lock()
-	if last != nil && b.phase == open {
+	first = b.phase == open
+	if last != nil && first {
 		b.append(last)
 	}
 	b.phase = max(b.phase, sealed)
@@ -286,6 +288,7 @@ func (b *Box) Seal(last *Packet) {
 	c := b.claim()
 	b.mu.Unlock()
 	b.wake(c, false)
+	return first
 }
 
 // Abandon is for a box whose link is gone: nothing is written any more, except what a writer has taken already.

@@ -30,7 +30,7 @@ const defaultGrace = 5 * time.Second
 type Options struct {
 	// Grace is how long a user whose last connection has gone still counts as present. Default: 5 s. None: not at all.
 	Grace time.Duration
-	// Everyone tracks all connections of the hub as well, as the group "". Default: false.
+	// Everyone tracks all connections of the hub as well, as the group "". A group of the hub that has no name is not tracked. Default: false.
 	Everyone bool
 }
 
@@ -67,17 +67,20 @@ func Track(ctx context.Context, hub *hubsys.HubContext, options Options) *Tracke
 	}
 	go func() {
 		defer close(t.ended)
-		t.follow(hub.Groups().Watch(ctx))
+		t.follow(hub.Groups().Watch(ctx), false)
 	}()
 	if options.Everyone {
-		go t.follow(hub.Clients().All().Watch(ctx))
+		go t.follow(hub.Clients().All().Watch(ctx), true)
 	}
 	return t
 }
 
-func (t *Tracker) follow(changes iter.Seq[hubsys.Change]) {
+// follow takes changes of everyone, or of groups. A group without a name is not tracked, because that stands for everyone.
+func (t *Tracker) follow(changes iter.Seq[hubsys.Change], everyone bool) {
 	for change := range changes {
-		t.apply(change)
+		if change.Group != "" || everyone {
+			t.apply(change)
+		}
 	}
 }
 

@@ -23,7 +23,7 @@ func (t *Tracker) Watch(ctx context.Context, groups ...string) iter.Seq[Change] 
 		defer t.remove(w)
 		for ctx.Err() == nil {
 			for _, change := range t.take(w) {
-				if !yield(change) {
+				if ctx.Err() != nil || !yield(change) {
 					return
 				}
 			}
