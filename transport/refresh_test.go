@@ -89,7 +89,7 @@ func TestRefreshesAreAnsweredByTheirErrors(t *testing.T) {
 		{fmt.Errorf("wrapped: %w", transport.ErrUserChanged), http.StatusForbidden, "user_changed"},
 		{&transport.Refusal{Status: http.StatusForbidden, Err: errUnauthenticated}, http.StatusForbidden, "permission_change_rejected"},
 		{&transport.Refusal{Status: http.StatusInternalServerError, Err: errUnauthenticated}, http.StatusInternalServerError, "server_error"},
-		{&transport.Refusal{Status: http.StatusUnauthorized, Err: errUnauthenticated}, http.StatusUnauthorized, "invalid_token"},
+		{errors.New("anything else"), http.StatusInternalServerError, "server_error"},
 	} {
 		e.answer = func(*http.Request, string, transport.Identity) (transport.Refreshed, error) {
 			return nil, test.err
