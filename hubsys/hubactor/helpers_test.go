@@ -379,3 +379,27 @@ func (r *logRecorder) String() string {
 }
 
 var errTest = errors.New("the test says so")
+
+// journal is a list of texts that several goroutines write.
+type journal struct {
+	mu   sync.Mutex
+	list []string
+}
+
+func (j *journal) write(entry string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.list = append(j.list, entry)
+}
+
+func (j *journal) read() []string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return append([]string(nil), j.list...)
+}
+
+func (j *journal) clear() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.list = nil
+}
