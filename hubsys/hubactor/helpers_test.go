@@ -98,7 +98,7 @@ func serveIn(t testing.TB, sys *hubsys.System, hub hubactor.Hub, options hubsys.
 func serve(t testing.TB, sys *hubsys.System, hub *hubsys.HubContext) (url string) {
 	t.Helper()
 	path := "/" + hub.Name()
-	require.NoError(t, hub.Map(path, hubsys.EndpointOptions{CloseTimeout: time.Second}))
+	require.NoError(t, hub.Map(path, hubsys.EndpointOptions{}))
 	server := httptest.NewServer(sys)
 	t.Cleanup(server.Close)
 	return server.URL + path
@@ -402,4 +402,14 @@ func (j *journal) clear() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.list = nil
+}
+
+// requireNothing requires that nothing is received for a while. On a busy machine it may pass by mistake, but never fail by mistake.
+func requireNothing[T any](t testing.TB, c <-chan T) {
+	t.Helper()
+	select {
+	case v := <-c:
+		require.FailNow(t, "something was received", "%v", v)
+	case <-time.After(50 * time.Millisecond):
+	}
 }
