@@ -47,7 +47,7 @@ func (r *roster) Receive(c actor.Context) {
 }
 
 func TestAGroupThatIsLeftAndJoinedAtOnceHasOneActorThatKnowsItsMembers(t *testing.T) {
-	const clients, rounds = 6, 150
+	const clients, rounds = 6, 100
 	for _, disconnect := range []bool{false, true} {
 		var occupied atomic.Int32
 		faults := &journal{}
@@ -214,7 +214,7 @@ func TestJoiningDuringAShutdownDoesNotHang(t *testing.T) {
 			c := dial(t, url)
 			join(c, "ready")
 			wg.Go(func() {
-				for n := 0; ; n++ {
+				for n := range 500 {
 					if c.ws.Write(t.Context(), 1, []byte(invocation("", "Join", fmt.Sprint(i, "/", n))+separator)) != nil {
 						return
 					}

@@ -184,6 +184,8 @@ func TestAClientWaitsWhileItsItemsAreNotHandled(t *testing.T) {
 	assert.Equal(t, "no", receive(t, read).InvocationID)
 	close(release)
 	eventually(t, func() bool { return handled.Load() == capacity+2 }, "all items are handled")
+	c.send(cancelInvocation("u"))
+	assert.Equal(t, unexpected("sum"), c.failureOf("u"))
 }
 
 func TestTheAnswerEndsAStream(t *testing.T) {
