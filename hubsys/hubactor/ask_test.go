@@ -177,15 +177,14 @@ func TestAskLeavesNothingRegistered(t *testing.T) {
 func TestLateResponsesAreDropped(t *testing.T) {
 	to := spawn(t, newActorSystem(t), respondent)
 	ctx, cancel := context.WithCancel(t.Context())
-	responded := make(chan struct{})
+	returned, responded := make(chan struct{}), make(chan struct{})
 	_, err := hubactor.Ask[answer](ctx, to, func(c actor.Context) {
 		cancel()
-		sender := c.Sender()
-		to.Tell(func(c actor.Context) {
-			c.Send(sender, answer{1})
-			close(responded)
-		})
+		<-returned
+		c.Respond(answer{1})
+		close(responded)
 	})
+	close(returned)
 	require.ErrorIs(t, err, context.Canceled)
 	receive(t, responded)
 	got, err := ask[answer](t, to, question{1})
