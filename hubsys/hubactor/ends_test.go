@@ -3,6 +3,7 @@ package hubactor_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -134,7 +135,8 @@ func TestShutdownEndsCallsThatWait(t *testing.T) {
 	for _, scope := range allScopes {
 		t.Run(fmt.Sprint("scope ", scope), func(t *testing.T) {
 			t.Parallel()
-			sys := newSystem(t, hubsys.Config{})
+			sys, err := hubsys.New(hubsys.Config{Logger: slog.New(slog.DiscardHandler)})
+			require.NoError(t, err)
 			w := newWaiting(scope)
 			w.Timeout = hubsys.Unlimited
 			c := dial(t, serveIn(t, sys, w.Hub, hubsys.HubOptions{}))

@@ -199,7 +199,9 @@ func TestTheAnswerEndsAStream(t *testing.T) {
 					case *hubactor.Call[ints]:
 						call = m
 					case *hubactor.Item[int]:
-						items.Add(1)
+						if !m.End {
+							items.Add(1)
+						}
 						if m.Value == 2 {
 							call.Return("enough", nil)
 						}
