@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"math"
@@ -90,6 +91,13 @@ func (h *Hub) Spawn(name string, props *actor.Props) (*actor.PID, error) {
 
 // path is what the names of the hub's actors begin with, below the root.
 func (h *Hub) path() string { return "hubs/" + url.PathEscape(h.name) + "/" }
+
+// BeforeStop has f called by Shutdown when all connections have ended, and before actors are stopped. It is called before the first connection.
+func (h *Hub) BeforeStop(f func(ctx context.Context)) {
+	h.sys.mu.Lock()
+	defer h.sys.mu.Unlock()
+	h.sys.beforeStop = append(h.sys.beforeStop, f)
+}
 
 // ActorSystem returns the actor system that the hub lives in.
 func (h *Hub) ActorSystem() *actor.ActorSystem { return h.sys.actorSystem }

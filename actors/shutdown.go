@@ -113,6 +113,9 @@ func (s *System) stop(ctx context.Context) error {
 	s.workers.stop()
 	calls := s.workers.busy.Wait(ctx)
 	abandoned := s.workers.busy.Get()
+	for _, f := range s.beforeStop {
+		f(ctx)
+	}
 	s.stopTree(ctx)
 	s.addresses.remove(s.actorSystem)
 	close(s.quit)

@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
@@ -36,6 +37,7 @@ type System struct {
 	workers     workers
 	connections *connections
 	addresses   addresses
+	beforeStop  []func(context.Context) // under mu, until Shutdown
 	drainers    counter.Counter // goroutines that write to full sockets
 	services    sync.WaitGroup  // goroutines that live as long as the system
 	quit        chan struct{}

@@ -129,7 +129,7 @@ func TestAHubsInboxRefusesOtherMessages(t *testing.T) {
 	hub := register(t, sys, func(context.Context) (*base, error) { return &base{}, nil }, hubsys.HubOptions{})
 	result, err := sys.ActorSystem().Root.RequestFuture(hub.PID(), "a string", testTimeout).Result()
 	require.NoError(t, err)
-	require.Equal(t, "hubsys: a hub takes a *troupev1.Send, not a string", result.(*troupev1.SendResult).GetError())
+	require.Equal(t, "hubsys: this PID takes messages of troupe.v1, not a string", result.(*troupev1.SendResult).GetError())
 }
 
 type misspelled struct{ hubsys.Hub }

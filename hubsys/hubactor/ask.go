@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"strconv"
 	"sync/atomic"
 
@@ -37,6 +38,9 @@ func (r Ref) request(message any, sender *actor.PID) {
 // call.
 func Ask[T any](ctx context.Context, to Ref, message any) (T, error) {
 	var none T
+	if ctx.Err() != nil {
+		return none, context.Cause(ctx)
+	}
 	waiting := newReply()
 	stop := waiting.watch(to)
 	defer stop()
@@ -44,10 +48,14 @@ func Ask[T any](ctx context.Context, to Ref, message any) (T, error) {
 	select {
 	case answer := <-waiting.answer:
 		switch answer := answer.(type) {
+		case error: // also if T is any
+			return none, answer
 		case T:
 			return answer, nil
-		case error:
-			return none, answer
+		case nil:
+			if takesNil[T]() {
+				return none, nil
+			}
 		}
 		return none, fmt.Errorf("hubactor: the response to a %T is a %T, not a %T", message, answer, none)
 	case <-ctx.Done():
@@ -55,10 +63,20 @@ func Ask[T any](ctx context.Context, to Ref, message any) (T, error) {
 	}
 }
 
+// takesNil reports whether nil is a T.
+func takesNil[T any]() bool {
+	switch reflect.TypeFor[T]().Kind() {
+	case reflect.Interface, reflect.Pointer, reflect.Map, reflect.Slice, reflect.Func, reflect.Chan:
+		return true
+	}
+	return false
+}
+
 // reply is a process to which an actor responds. The first response counts. (A Future of protoactor has no context, and a data race.)
 type reply struct {
-	answer chan any
-	pid    *actor.PID
+	answer   chan any
+	answered atomic.Bool
+	pid      *actor.PID
 }
 
 var _ actor.Process = (*reply)(nil)
@@ -102,8 +120,7 @@ func (r *reply) SendSystemMessage(_ *actor.PID, message any) {
 func (r *reply) Stop(*actor.PID) {}
 
 func (r *reply) put(answer any) {
-	select {
-	case r.answer <- answer:
-	default:
+	if r.answered.CompareAndSwap(false, true) {
+		r.answer <- answer
 	}
 }

@@ -2,9 +2,12 @@ package hubactor
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
 	"path"
 	"runtime/debug"
 	"sync"
+	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 
@@ -42,7 +45,12 @@ func newFamily(hub *actors.Hub, name string, supervisor actor.SupervisorStrategy
 func (f *family) receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case *spawnRequest:
-		m.result <- spawnUnder(ctx, m)
+		select {
+		case <-f.stopped:
+			m.result <- spawned{err: hubsys.ErrShutdown}
+		default:
+			m.result <- spawnUnder(ctx, m)
+		}
 	case *actor.Stopping:
 		f.once.Do(func() { close(f.stopped) }) // it can come twice
 	}
@@ -71,36 +79,70 @@ func (f *family) spawn(props *actor.Props, name string) (*actor.PID, error) {
 	}
 }
 
-// answerPanics is the middleware of actors that get calls: a call at which the actor panics is answered at once, and the supervisor learns of
-// the panic as usual.
-func answerPanics(next actor.ReceiverFunc) actor.ReceiverFunc {
+// receive is the middleware of actors that get calls. A call at which the actor panics is answered at once, one for whose answer nobody waits any
+// more is left out, and a restart ends ticks. The supervisor learns of panics as usual.
+func (d *dispatcher) receive(next actor.ReceiverFunc) actor.ReceiverFunc {
 	return func(c actor.ReceiverContext, envelope *actor.MessageEnvelope) {
-		returned := false
-		defer func() {
-			if one, ok := envelope.Message.(interface{ handled() }); ok {
-				one.handled()
-			}
-			if returned {
-				return
-			}
-			reason := recover()
-			if call, ok := envelope.Message.(interface{ fail(error) }); ok {
-				call.fail(&hubsys.PanicError{Value: reason, Stack: debug.Stack()})
-			}
-			if reason != nil {
-				panic(reason)
-			}
-		}()
+		message := envelope.Message
+		if one, ok := message.(interface{ handled() }); ok {
+			defer one.handled()
+		}
+		if one, ok := message.(interface{ claim() bool }); ok && !one.claim() {
+			return
+		}
+		if _, ok := message.(*actor.Restarting); ok {
+			stopTicks(c.ActorSystem(), c.Self())
+		}
+		defer logPanics(d.log, c.Self(), message)
 		next(c, envelope)
-		returned = true
 	}
 }
 
-// restart replaces an actor that has panicked by a new one, which gets the messages that wait.
+// logPanics is deferred by middleware: it logs a panic of the actor, answers the call at which that happened, and panics on.
+func logPanics(log *slog.Logger, self *actor.PID, message any) {
+	reason := recover()
+	if reason == nil {
+		return
+	}
+	stack := debug.Stack()
+	log.Error("an actor panicked", "actor", self.Id, "message", fmt.Sprintf("%T", message), "reason", reason, "stack", string(stack))
+	failCall(message, &hubsys.PanicError{Value: reason, Stack: stack})
+	panic(reason)
+}
+
+// failCall answers the call that a message belongs to with an error.
+func failCall(message any, err error) {
+	if call, ok := message.(interface{ fail(error) }); ok {
+		call.fail(err)
+	}
+}
+
+// answering is a strategy that answers calls at which something else than the actor itself has panicked, such as middleware of the application.
+type answering struct{ actor.SupervisorStrategy }
+
+func (a answering) HandleFailure(system *actor.ActorSystem, supervisor actor.Supervisor, child *actor.PID, stats *actor.RestartStatistics, reason, message any) {
+	failCall(actor.UnwrapEnvelopeMessage(message), &hubsys.PanicError{Value: reason})
+	a.SupervisorStrategy.HandleFailure(system, supervisor, child, stats, reason, message)
+}
+
+// restart replaces an actor that has panicked by a new one, which gets the messages that wait. One that panics again and again is replaced later
+// and later.
 type restart struct{}
 
-func (restart) HandleFailure(_ *actor.ActorSystem, supervisor actor.Supervisor, child *actor.PID, _ *actor.RestartStatistics, _, _ any) {
-	supervisor.RestartChildren(child)
+const (
+	restartWindow = 10 * time.Second // in which panics are counted
+	firstRest     = 10 * time.Millisecond
+	mostDoublings = 9 // about five seconds
+)
+
+func (restart) HandleFailure(_ *actor.ActorSystem, supervisor actor.Supervisor, child *actor.PID, stats *actor.RestartStatistics, _, _ any) {
+	stats.Fail()
+	n := stats.NumberOfFailures(restartWindow)
+	if n <= 1 {
+		supervisor.RestartChildren(child)
+		return
+	}
+	time.AfterFunc(firstRest<<min(n-2, mostDoublings), func() { supervisor.RestartChildren(child) })
 }
 
 // stop stops an actor that has panicked.

@@ -1,16 +1,19 @@
 package hubactor
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net/url"
 	"runtime/debug"
 	"sync"
+	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/troupe-go/troupe/actors"
 	"github.com/troupe-go/troupe/hubsys"
+	"github.com/troupe-go/troupe/internal/counter"
 )
 
 // Joined is a message: a connection joins the group. It is in the mailbox before anything that the connection sends to the group's actor later, and
@@ -25,6 +28,7 @@ type Groups struct {
 	props  func(group string) *actor.Props
 	family *family
 	log    *slog.Logger
+	live   counter.Counter // actors that have not stopped
 
 	mu      sync.Mutex
 	byGroup map[string]*groupActor
@@ -42,6 +46,9 @@ type groupActor struct {
 	began   bool                     // it has been started once; used by the actor alone
 }
 
+// lastWords is for how long a shutdown waits for actors of groups that have not handled the last *Left.
+const lastWords = 5 * time.Second
+
 // emptied asks the actor of a group to stop if nobody has joined since.
 type emptied struct{}
 
@@ -50,7 +57,7 @@ type emptied struct{}
 // message and is replaced by a new actor, which gets a *Joined for each member that the former one knew.
 //
 // Groups for which props returns nil have no actor. props, and the producer in what it returns, run while the group is locked: they must not
-// block, nor send to the group. PerGroup is called once for a hub, before Map.
+// block, nor send to the group. If the actor stops by itself, the next one who joins gets a new one, which knows of nobody else. PerGroup is called once for a hub, before Map.
 func PerGroup(hub *hubsys.HubContext, props func(group string) *actor.Props) (*Groups, error) {
 	if props == nil {
 		return nil, errors.New("hubactor: PerGroup: props is nil")
@@ -61,6 +68,11 @@ func PerGroup(hub *hubsys.HubContext, props func(group string) *actor.Props) (*G
 	}
 	g := &Groups{props: props, family: f, log: hub.Runtime().Log(), byGroup: map[string]*groupActor{}}
 	hub.Runtime().ObserveGroups(g)
+	hub.Runtime().BeforeStop(func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, lastWords)
+		defer cancel()
+		_ = g.live.Wait(ctx)
+	})
 	return g, nil
 }
 
@@ -86,16 +98,28 @@ func (g *Groups) Tell(group string, message any) error {
 
 // Joined is part of actors.GroupObserver.
 func (g *Groups) Joined(group string, c *actors.Connection) {
+	if g.tellJoined(group, c) {
+		return
+	}
+	a := &groupActor{groups: g, name: group, known: map[string]hubsys.Member{}}
+	a.pid = g.spawn(a) // without the lock; nobody else joins or leaves this group meanwhile
+	g.mu.Lock()
+	g.byGroup[group] = a
+	g.mu.Unlock()
+	g.tellJoined(group, c)
+}
+
+// tellJoined tells the actor of a group of a new member. It returns false if there is none.
+func (g *Groups) tellJoined(group string, c *actors.Connection) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	a := g.byGroup[group]
 	if a == nil {
-		a = &groupActor{groups: g, name: group, known: map[string]hubsys.Member{}}
-		a.pid = g.spawn(a)
-		g.byGroup[group] = a
+		return false
 	}
 	a.members++
 	a.tell(&Joined{memberOf(c)})
+	return true
 }
 
 // Left is part of actors.GroupObserver.
@@ -140,6 +164,7 @@ func (g *Groups) spawn(a *groupActor) *actor.PID {
 		g.log.Error("the actor of a group could not be spawned", "group", a.name, "error", err)
 		return nil
 	}
+	g.live.Add(1)
 	return pid
 }
 
@@ -156,12 +181,15 @@ func (g *Groups) propsOf(group string) (props *actor.Props) {
 // when the group is empty.
 func (a *groupActor) receive(next actor.ReceiverFunc) actor.ReceiverFunc {
 	return func(c actor.ReceiverContext, envelope *actor.MessageEnvelope) {
+		defer logPanics(a.groups.log, c.Self(), envelope.Message)
 		switch m := envelope.Message.(type) {
 		case *emptied:
 			if a.retire() {
 				c.ActorSystem().Root.Stop(c.Self())
 			}
 			return
+		case *actor.Restarting:
+			stopTicks(c.ActorSystem(), c.Self())
 		case *actor.Started:
 			next(c, envelope)
 			if a.began {
@@ -177,8 +205,10 @@ func (a *groupActor) receive(next actor.ReceiverFunc) actor.ReceiverFunc {
 			return
 		case *Left:
 			delete(a.known, m.ConnectionID)
-		case *actor.Stopped:
+		case *actor.Stopping:
 			a.forget()
+		case *actor.Stopped:
+			defer a.groups.live.Add(-1)
 		}
 		next(c, envelope)
 	}

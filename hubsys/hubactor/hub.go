@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -38,7 +39,7 @@ type Hub struct {
 	Methods []Method
 	// Scope says how many actors there are. Default: PerCall.
 	Scope Scope
-	// Pending is how many calls may wait for the answer of one actor. A further one fails at once. Default: 1024.
+	// Pending is how many calls may wait for one actor, in its mailbox or for its answer. A further one fails at once. Default: 1024.
 	Pending int
 	// Timeout is how long a call waits for its answer. It then fails, and the actor gets *Canceled. Default: 30 s. hubsys.Unlimited: as long as
 	// somebody waits for the answer.
@@ -88,11 +89,19 @@ func Register(sys *hubsys.System, hub Hub, options hubsys.HubOptions) (*hubsys.H
 	if hub.Scope != PerCall {
 		handler.Connected, handler.Disconnected = d.connected, d.disconnected
 	}
+	for i, m := range options.Methods {
+		if _, ok := d.methods[strings.ToLower(m.Name)]; !ok {
+			return nil, fmt.Errorf("hubactor: HubOptions.Methods[%d]: the hub has no method %q", i, m.Name)
+		}
+	}
 	c, err := hubsys.RegisterHandler(sys, handler, options)
 	if err != nil {
 		return nil, err
 	}
-	return c, d.start(c)
+	if err := d.start(c); err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 // dispatcher passes calls to the actors of a hub, and waits for their answers.
@@ -100,6 +109,7 @@ type dispatcher struct {
 	hub     Hub
 	methods map[string]Method // by name in lower case
 	props   *actor.Props
+	log     *slog.Logger
 	family  *family
 	shared  *instance
 }
@@ -110,7 +120,8 @@ func (d *dispatcher) start(c *hubsys.HubContext) error {
 	if props == nil {
 		return errors.New("hubactor: Hub.Props has returned nil")
 	}
-	d.props = props.Clone(actor.WithReceiverMiddleware(answerPanics))
+	d.log = c.Runtime().Log()
+	d.props = props.Clone(actor.WithReceiverMiddleware(d.receive))
 	var err error
 	if d.family, err = newFamily(c.Runtime(), "actors", d.supervisor(c)); err != nil || d.hub.Scope != Shared {
 		return err
@@ -123,13 +134,13 @@ func (d *dispatcher) start(c *hubsys.HubContext) error {
 func (d *dispatcher) supervisor(c *hubsys.HubContext) actor.SupervisorStrategy {
 	switch {
 	case d.hub.Supervisor != nil:
-		return d.hub.Supervisor
+		return answering{d.hub.Supervisor}
 	case d.hub.Scope == Shared:
-		return restart{}
+		return answering{restart{}}
 	case d.hub.Scope == PerConnection:
-		return stopWithConnection{c}
+		return answering{stopWithConnection{c}}
 	}
-	return stop{}
+	return answering{stop{}}
 }
 
 // instance is an actor of the hub.
@@ -170,9 +181,21 @@ func (d *dispatcher) disconnected(ctx context.Context, cause error) error {
 	if d.hub.Scope == PerConnection {
 		to, _ = ofConnection.Load(call)
 	}
-	to.Tell(&Disconnected{call, cause})
+	if to == nil {
+		return nil // a filter has not passed Connected on
+	}
+	stopped := newReply()
+	defer stopped.watch(to.Ref)()
+	m, handled := &Disconnected{call, cause, new(progress)}, make(chan struct{})
+	m.then(func() { close(handled) })
+	to.Tell(m)
 	if d.hub.Scope == PerConnection {
 		to.system.Root.Poison(to.pid)
+	}
+	select {
+	case <-handled:
+	case <-stopped.answer:
+	case <-ctx.Done():
 	}
 	return nil
 }
@@ -181,8 +204,10 @@ func (d *dispatcher) disconnected(ctx context.Context, cause error) error {
 func (d *dispatcher) instanceFor(call *hubsys.Call) (to *instance, done func(), err error) {
 	switch d.hub.Scope {
 	case PerConnection:
-		to, _ = ofConnection.Load(call)
-		return to, func() {}, nil
+		if to, _ = ofConnection.Load(call); to == nil {
+			err = ErrNoActor // a filter has not passed Connected on
+		}
+		return to, func() {}, err
 	case Shared:
 		return d.shared, func() {}, nil
 	}
@@ -210,7 +235,6 @@ func (d *dispatcher) invoke(ctx context.Context, in *hubsys.Invocation) (any, er
 	defer done()
 	select {
 	case to.pending <- struct{}{}:
-		defer func() { <-to.pending }()
 	default:
 		return nil, hubsys.Errorf("Too many calls are waiting.")
 	}
@@ -218,13 +242,15 @@ func (d *dispatcher) invoke(ctx context.Context, in *hubsys.Invocation) (any, er
 	defer stop()
 	to.request(message, waiting.pid)
 	for _, one := range items {
-		go one.pump(ctx, in.Call(), to.Ref)
+		go one.pump(ctx, in.Call(), to.Ref, waiting)
 	}
-	return d.await(ctx, in, to, waiting)
+	answer, err := d.await(ctx, in, to, waiting, message)
+	message.then(func() { <-to.pending })
+	return answer, err
 }
 
 // await waits for the answer to a call.
-func (d *dispatcher) await(ctx context.Context, in *hubsys.Invocation, to *instance, waiting *reply) (any, error) {
+func (d *dispatcher) await(ctx context.Context, in *hubsys.Invocation, to *instance, waiting *reply, message callMessage) (any, error) {
 	var timeout <-chan time.Time
 	if d.hub.Timeout > 0 {
 		timer := time.NewTimer(d.hub.Timeout)
@@ -232,7 +258,7 @@ func (d *dispatcher) await(ctx context.Context, in *hubsys.Invocation, to *insta
 		timeout = timer.C
 	}
 	cancel := func(cause error) {
-		if d.hub.Scope != PerCall {
+		if !message.abandon() && d.hub.Scope != PerCall {
 			to.Tell(&Canceled{in.Call(), cause})
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"iter"
 	"reflect"
+	"runtime/debug"
+	"sync"
 
 	"github.com/troupe-go/troupe/hubsys"
 )
@@ -20,11 +22,16 @@ type Item[V any] struct {
 	End   bool
 	Err   error // of the client, with End
 
-	done chan struct{}
+	reply *reply // of the call
+	done  chan struct{}
+	once  *sync.Once
 }
 
-// handled is called when the actor has returned from the message.
-func (i *Item[V]) handled() { close(i.done) }
+// handled is called when the actor has returned from the message, each time that it gets it.
+func (i *Item[V]) handled() { i.once.Do(func() { close(i.done) }) }
+
+// fail answers the call with the error of a panic.
+func (i *Item[V]) fail(err error) { i.reply.put(err) }
 
 // streamed is an Items of any type.
 type streamed interface {
@@ -38,15 +45,30 @@ func (*Items[V]) pump() pump         { return &itemPump[V]{} }
 // pump passes the items of a stream to an actor.
 type pump interface {
 	target() any // what the stream is bound to
-	pump(ctx context.Context, of *hubsys.Call, to Ref)
+	pump(ctx context.Context, of *hubsys.Call, to Ref, reply *reply)
 }
 
 type itemPump[V any] struct{ stream iter.Seq2[V, error] }
 
 func (p *itemPump[V]) target() any { return &p.stream }
 
-func (p *itemPump[V]) pump(ctx context.Context, of *hubsys.Call, to Ref) {
-	last := &Item[V]{Of: of, End: true, done: make(chan struct{})}
+func (p *itemPump[V]) pump(ctx context.Context, of *hubsys.Call, to Ref, reply *reply) {
+	returned := false
+	defer func() { // code of the application decodes items
+		if reason := recover(); !returned {
+			reply.put(&hubsys.PanicError{Value: reason, Stack: debug.Stack()})
+		}
+	}()
+	p.pumpItems(ctx, of, to, reply)
+	returned = true
+}
+
+func (p *itemPump[V]) pumpItems(ctx context.Context, of *hubsys.Call, to Ref, reply *reply) {
+	item := func() *Item[V] {
+		return &Item[V]{Of: of, reply: reply, done: make(chan struct{}), once: new(sync.Once)}
+	}
+	last := item()
+	last.End = true
 	for value, err := range p.stream {
 		if err != nil {
 			if ctx.Err() != nil || errors.Is(err, hubsys.ErrReturned) {
@@ -55,7 +77,8 @@ func (p *itemPump[V]) pump(ctx context.Context, of *hubsys.Call, to Ref) {
 			last.Err = err
 			break
 		}
-		one := &Item[V]{Of: of, Value: value, done: make(chan struct{})}
+		one := item()
+		one.Value = value
 		to.Tell(one)
 		select {
 		case <-one.done:
@@ -63,5 +86,7 @@ func (p *itemPump[V]) pump(ctx context.Context, of *hubsys.Call, to Ref) {
 			return
 		}
 	}
-	to.Tell(last)
+	if !reply.answered.Load() { // otherwise the stream has ended with the call
+		to.Tell(last)
+	}
 }

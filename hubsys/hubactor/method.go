@@ -15,14 +15,14 @@ type Method struct {
 	name  string
 	fault error
 	// bind makes the message of a call, which reply answers, and the streams of items that go with it.
-	bind func(ctx context.Context, in *hubsys.Invocation, reply *reply) (message any, items []pump, err error)
+	bind func(ctx context.Context, in *hubsys.Invocation, reply *reply) (message callMessage, items []pump, err error)
 }
 
 // Receive is a method whose calls arrive as a *[Call][T]. T is a struct whose exported fields are the parameters, in their order. A field of
 // type [Items] is a stream from the client.
 func Receive[T any](name string) Method {
-	return Method{name: name, fault: checkParams(reflect.TypeFor[T]()), bind: func(ctx context.Context, in *hubsys.Invocation, reply *reply) (any, []pump, error) {
-		c := &Call[T]{Call: in.Call(), ctx: ctx, reply: reply}
+	return Method{name: name, fault: checkParams(reflect.TypeFor[T]()), bind: func(ctx context.Context, in *hubsys.Invocation, reply *reply) (callMessage, []pump, error) {
+		c := &Call[T]{Call: in.Call(), ctx: ctx, reply: reply, progress: new(progress)}
 		v := reflect.ValueOf(&c.Args).Elem()
 		var params []any
 		var items []pump
@@ -55,6 +55,11 @@ func checkParams(t reflect.Type) error {
 		}
 		if stream, ok := reflect.New(f.Type).Interface().(streamed); ok {
 			f.Type = stream.item()
+		} else if k := f.Type.Kind(); k == reflect.Pointer || k == reflect.Slice || k == reflect.Array {
+			if _, ok := reflect.New(f.Type.Elem()).Interface().(streamed); ok {
+				faults = append(faults, fmt.Errorf("field %s: Items is a field of its own", f.Name))
+				continue
+			}
 		}
 		if err := hubproto.CheckBindable(f.Type); err != nil {
 			faults = append(faults, fmt.Errorf("field %s: %w", f.Name, err))
@@ -71,6 +76,15 @@ type Call[T any] struct {
 
 	ctx   context.Context
 	reply *reply
+	*progress
+}
+
+// callMessage is a Call of any type.
+type callMessage interface {
+	claim() bool
+	abandon() bool
+	handled()
+	then(next func())
 }
 
 // Context ends when nobody waits for the answer any more.
@@ -91,13 +105,16 @@ func (c *Call[T]) fail(err error) { c.reply.put(err) }
 type Connected struct{ *hubsys.Call }
 
 // Disconnected is a message: a connection has ended, for the cause that OnDisconnected of a hub gets. It comes behind all calls of the connection.
+// As OnDisconnected does, it keeps the connection until the actor has handled it, for as long as HubOptions.DisconnectGrace allows.
 type Disconnected struct {
 	*hubsys.Call
 	Cause error
+
+	*progress
 }
 
 // Canceled is a message: nobody waits for the answer to a call any more, because its client has canceled it or has gone, or because
-// [Hub].Timeout has passed. It is sent to actors that live longer than a call.
+// [Hub].Timeout has passed. It is sent to actors that live longer than a call and have got the call; those that have not, do not get it any more.
 type Canceled struct {
 	*hubsys.Call
 	Cause error
