@@ -51,6 +51,11 @@ againstServer([], server => {
       });
     }
 
+    test('is refused by its declared name', async t => {
+      const client = await connectAs(t, 'alice:user');
+      await assert.rejects(client.invoke('aDMINoNLY'), unauthorized);
+    });
+
     test('is refused before it is seen to be no stream', async t => {
       const [user, admin] = [await connectAs(t, 'alice:user'), await connectAs(t, 'alice:admin')];
       await assert.rejects(user.stream('AdminOnly').end(), unauthorized);
