@@ -4,25 +4,10 @@ import { describe, test } from 'node:test';
 import { MessageType } from '@microsoft/signalr';
 import { reference } from '../server.mjs';
 import { againstServer, until } from './client.mjs';
-import { as, ask, connectObserved, negotiated } from './tokens.mjs';
+import { as, ask, connectObserved, inTime, negotiated } from './tokens.mjs';
 
 const unauthorized = { message: `Failed to invoke 'AdminOnly' because user is unauthorized` };
 const longAfter = () => Date.now() + 3_600_000;
-
-/**
- * What attempt does with the time at which its tokens expire. Where a busy machine needs longer than that for what has to be done before,
- * and it fails for that reason, it is given twice as long.
- */
-async function inTime(attempt) {
-  for (let lifetime = 3000; ; lifetime *= 2) {
-    const expires = Date.now() + lifetime;
-    try {
-      return await attempt(expires);
-    } catch (error) {
-      if (Date.now() < expires || lifetime > 20_000) throw error;
-    }
-  }
-}
 
 describe('credentials that expire', { skip: reference && 'The tokens of the original\'s program do not expire.' }, () => againstServer([], server => {
   const { newClient, way } = server;

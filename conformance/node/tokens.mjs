@@ -49,3 +49,18 @@ export async function connectObserved(t, way, url, options) {
   const client = await connect(t, way, url, { ...options, httpClient });
   return { client, id: httpClient.id, use: token => { httpClient.token = token; } };
 }
+
+/**
+ * What attempt does with the time at which its tokens expire. Where a busy machine needs longer than that for what has to be done before,
+ * and it fails for that reason, it is given twice as long.
+ */
+export async function inTime(attempt) {
+  for (let lifetime = 3000; ; lifetime *= 2) {
+    const expires = Date.now() + lifetime;
+    try {
+      return await attempt(expires);
+    } catch (error) {
+      if (Date.now() < expires || lifetime > 20_000) throw error;
+    }
+  }
+}
