@@ -105,9 +105,10 @@ for (const [transport, protocol] of [
     }, true);
 
     inPage('tokens', async () => {
-      const client = await connect({ accessTokenFactory: () => 'alice & co' });
-      return client.invoke('UserId');
-    }, 'alice & co');
+      const [client, nobody] = await Promise.all([connect({ accessTokenFactory: () => 'alice & co:admin' }), connect()]);
+      const refusal = await nobody.invoke('AdminOnly').catch(({ message }) => message);
+      return [await client.invoke('UserId'), await client.invoke('AdminOnly'), await client.invoke('Query', 'access_token'), refusal];
+    }, ['alice & co', 'ok', transport === 'LongPolling' ? null : 'alice & co:admin', `Failed to invoke 'AdminOnly' because user is unauthorized`]);
 
     inPage('streams', async () => {
       const client = await connect();

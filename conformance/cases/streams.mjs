@@ -99,7 +99,7 @@ test('stream call of a method that is not allowed', 'Authorization comes before 
   peer.send(stream('AdminOnly'));
   await peer.take();
   await peer.sync();
-}, { server: 'both', tags: ['app'] });
+}, { server: 'both' });
 
 test('cancelled', 'Items up to a completion without an error', async t => {
   const peer = await t.hub();

@@ -19,18 +19,21 @@ var (
 )
 
 // TestHub has a method for each thing that a hub can do.
-type TestHub struct {
-	hubsys.Hub
-	clock Clock
+type TestHub struct{ hubsys.Hub }
+
+// testHubMethods are the methods that have other names for clients, or are not for all of them.
+var testHubMethods = []hubsys.Method{
+	{Func: (*TestHub).Original, Name: "renamed"}, {Func: (*TestHub).ID, Name: "Id"}, {Func: (*TestHub).UserID, Name: "UserId"},
+	{Func: (*TestHub).AdminOnly, Policy: hubsys.RequireRole("admin")},
 }
 
-// testHubMethods are the methods that have other names for clients.
-var testHubMethods = []hubsys.Method{{Func: (*TestHub).Original, Name: "renamed"}, {Func: (*TestHub).ID, Name: "Id"}, {Func: (*TestHub).UserID, Name: "UserId"}}
-
-// Clock stands for a service, which a hub gets from its constructor.
+// Clock stands for a service that methods take as a parameter.
 type Clock struct{ Name string }
 
-func newTestHub(context.Context) (*TestHub, error) { return &TestHub{clock: Clock{"clock"}}, nil }
+// services are those of all hubs.
+var services = hubsys.Fields(struct{ Clock *Clock }{&Clock{"clock"}})
+
+func newTestHub(context.Context) (*TestHub, error) { return &TestHub{}, nil }
 
 // events remembers how connections have ended.
 var events sync.Map
@@ -57,7 +60,8 @@ func (h *TestHub) Panic(message string)                              { panic(mes
 func (h *TestHub) Add(a, b int32) int32                              { return a + b }
 func (h *TestHub) Nothing()                                          {}
 func (h *TestHub) Null() *string                                     { return nil }
-func (h *TestHub) Service() string                                   { return h.clock.Name }
+func (h *TestHub) Service(clock *Clock) string                       { return clock.Name }
+func (h *TestHub) AdminOnly() string                                 { return "ok" }
 func (h *TestHub) Original() string                                  { return "renamed" }
 func (h *TestHub) ID() string                                        { return h.Call().ConnectionID() }
 func (h *TestHub) UserID() *string                                   { return userID(h.Call()) }
@@ -83,7 +87,7 @@ func failure(message *string) error {
 
 // userID is null for who has no token.
 func userID(call *hubsys.Call) *string {
-	if call.Principal().Claims == nil {
+	if !call.Principal().Authenticated() {
 		return nil
 	}
 	return new(call.UserID())

@@ -15,12 +15,13 @@ import (
 // noted under a key; notes are read, and methods are released, at the control port: a client that tells of its own end cannot be asked.
 type LaterHub struct{ TestHub }
 
-// laterHubMethods are the methods that have other names for clients.
-var laterHubMethods = []hubsys.Method{{Func: (*LaterHub).Original, Name: "renamed"}, {Func: (*LaterHub).ID, Name: "Id"}, {Func: (*LaterHub).UserID, Name: "UserId"}}
-
-func newLaterHub(context.Context) (*LaterHub, error) {
-	return &LaterHub{TestHub{clock: Clock{"clock"}}}, nil
+// laterHubMethods are the methods that have other names for clients, or are not for all of them.
+var laterHubMethods = []hubsys.Method{
+	{Func: (*LaterHub).Original, Name: "renamed"}, {Func: (*LaterHub).ID, Name: "Id"}, {Func: (*LaterHub).UserID, Name: "UserId"},
+	{Func: (*LaterHub).AdminOnly, Policy: hubsys.RequireRole("admin")},
 }
+
+func newLaterHub(context.Context) (*LaterHub, error) { return &LaterHub{}, nil }
 
 // notebook holds what happened under each key, and the gate at which methods wait.
 type notebook struct {

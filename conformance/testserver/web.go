@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -94,33 +93,6 @@ func asTheReference(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
-}
-
-// authenticate takes "name" or "name:role" as a bearer token, from the header or from the query. Who has a token is somebody, even
-// without a name.
-func authenticate(r *http.Request) (*hubsys.Principal, error) {
-	token, ok := strings.CutPrefix(strings.Join(r.Header.Values("Authorization"), ","), "Bearer ")
-	if !ok {
-		token = orEmpty(joined(r.URL.Query(), "access_token"))
-	}
-	if token == "" {
-		return nil, nil
-	}
-	parts := strings.Split(token, ":")
-	principal := &hubsys.Principal{UserID: parts[0], Claims: map[string]any{"name": parts[0]}}
-	if len(parts) > 1 {
-		principal.Claims["role"] = parts[1]
-	}
-	return principal, nil
-}
-
-// authorize lets nobody in who has no token.
-func authorize(r *http.Request) (*hubsys.Principal, error) {
-	principal, err := authenticate(r)
-	if principal == nil && err == nil {
-		err = errors.New("there is no token")
-	}
-	return principal, err
 }
 
 // numbers are the numbers that an order has in its query; without one of them, or with something else, the order is refused.
