@@ -38,8 +38,8 @@ type System struct {
 	connections *connections
 	addresses   addresses
 	beforeStop  []func(context.Context) // under mu, until Shutdown
-	drainers    counter.Counter // goroutines that write to full sockets
-	services    sync.WaitGroup  // goroutines that live as long as the system
+	drainers    counter.Counter         // goroutines that write to full sockets
+	services    sync.WaitGroup          // goroutines that live as long as the system
 	quit        chan struct{}
 	lastCall    atomic.Uint64 // number of the last call that has got a PID
 	opened      atomic.Uint64 // connections, which are spread over supervisors and flushers by it

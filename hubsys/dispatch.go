@@ -62,7 +62,7 @@ func (h *hub) bind(k *actors.Call) (m *method, f *callArgs, refusal string) {
 	}
 	k.SetMethod(m.name)
 	if m.policy != nil && !h.authorize(k, m.name, m.policy) {
-		return nil, nil, unauthorized(string(target))
+		return nil, nil, unauthorized(m.name)
 	}
 	f = m.borrow()
 	if m.variadic {

@@ -37,7 +37,7 @@ func newEndpoint(c *HubContext, options EndpointOptions) (*endpoint, error) {
 	e.http = &transport.Endpoint{
 		Acceptor: e, Transports: cmp.Or(transport.Transports(options.Transports), transport.AllTransports), Origins: origins, Tokens: c.sys.tokens, Log: c.sys.log,
 		PollTimeout: cmp.Or(options.PollTimeout, defaultPollTimeout), RequestLimit: cmp.Or(options.RequestHeaderLimit, defaultRequestLimit), Hosts: options.AllowedHosts,
-		Resumes: options.AllowStatefulReconnects, Subprotocol: options.Subprotocol,
+		Resumes: options.AllowStatefulReconnects, Refreshes: options.Refresh != nil, Subprotocol: options.Subprotocol,
 	}
 	return e, nil
 }
@@ -70,7 +70,8 @@ func (e *endpoint) Authenticate(r *http.Request) (transport.Identity, error) {
 			return refusal(http.StatusUnauthorized, err)
 		}
 	}
-	return transport.Identity{UserID: principal.UserID, Value: e.limited(principal)}, nil
+	principal = e.limited(principal)
+	return transport.Identity{UserID: principal.UserID, Expires: principal.Expires, Value: principal}, nil
 }
 
 // guardFunctions has panics of functions that decide about requests logged. They then decide against them.

@@ -238,20 +238,20 @@ func TestPolicyOfAMethodRefuses(t *testing.T) {
 		{"NEW_NAME", "New_Name", nil},
 		{"Count", "Count", nil}, // a streaming method, by a call that wants no stream
 	} {
-		require.Equal(t, refusal(test.target), c.invokeError(test.target, test.args...))
+		require.Equal(t, refusal(test.method), c.invokeError(test.target, test.args...))
 		require.Equal(t, []string{test.method + " of " + id + " by ada"}, asked.take())
 	}
 	require.Contains(t, log.String(), "the text of the policy")
-	for _, target := range []string{"Count", "count", "Guarded"} {
+	for target, method := range map[string]string{"Count": "Count", "count": "Count", "Guarded": "Guarded"} {
 		c.send(`{"type":4,"invocationId":"s","target":"` + target + `","arguments":["wrong"]}`)
-		require.Equal(t, `{"type":3,"invocationId":"s","error":"`+refusal(target)+`"}`, c.next().raw)
+		require.Equal(t, `{"type":3,"invocationId":"s","error":"`+refusal(method)+`"}`, c.next().raw)
 	}
 	c.send(`{"type":1,"invocationId":"u","target":"Sum","arguments":[],"streamIds":["1"]}`)
 	require.Equal(t, `{"type":3,"invocationId":"u","error":"`+refusal("Sum")+`"}`, c.next().raw)
 	c.send(`{"type":2,"invocationId":"1","item":1}`, `{"type":3,"invocationId":"1"}`) // the stream of a call that was refused
 	require.Len(t, asked.take(), 4)
 
-	require.Equal(t, refusal("panics"), c.invokeError("panics"))
+	require.Equal(t, refusal("Panics"), c.invokeError("panics"))
 	require.Contains(t, log.String(), "a policy panicked")
 
 	c.send(invocation("", "Guarded", 1), invocation("", "Guarded", "wrong"), invocation("", "Panics")) // these are not answered

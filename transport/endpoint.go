@@ -17,8 +17,9 @@ import (
 
 // Identity is who makes a request.
 type Identity struct {
-	UserID string // empty: none
-	Value  any    // of the Acceptor
+	UserID  string    // empty: none
+	Expires time.Time // when the credentials do; zero: never
+	Value   any       // of the Acceptor
 }
 
 // Opening is a request that opens a connection.
@@ -74,6 +75,8 @@ type Endpoint struct {
 
 	// Resumes says that connections may survive the loss of their WebSockets.
 	Resumes bool
+	// Refreshes says that clients can refresh their credentials.
+	Refreshes bool
 	// Subprotocol chooses among the subprotocols that a WebSocket is asked for with. Nil: none is chosen.
 	Subprotocol func(requested []string) string
 

@@ -15,6 +15,7 @@ type negotiation struct {
 	Version    int     `json:"negotiateVersion"`
 	ID         string  `json:"connectionId"`
 	Token      string  `json:"connectionToken,omitempty"`
+	Lifetime   *int64  `json:"tokenLifetimeSeconds,omitempty"`
 	Transports []offer `json:"availableTransports"`
 }
 
@@ -44,6 +45,9 @@ func (e *Endpoint) negotiate(w http.ResponseWriter, r *http.Request, who Identit
 	n := negotiation{Resumable: reserved.resumable, Version: version, ID: reserved.id, Transports: e.Transports.offers()}
 	if version > 0 {
 		n.Token = reserved.token
+	}
+	if e.Refreshes && !who.Expires.IsZero() {
+		n.Lifetime = lifetime(who.Expires)
 	}
 	answer(w, n)
 }

@@ -60,11 +60,17 @@ func (e *Endpoint) refresh(w http.ResponseWriter, r *http.Request) {
 
 // answerRefresh says for how long the credentials hold.
 func answerRefresh(w http.ResponseWriter, expires time.Time) {
-	body := map[string]int64{}
+	body := map[string]*int64{}
 	if !expires.IsZero() {
-		body["tokenLifetimeSeconds"] = int64(min(max(0, time.Until(expires)/time.Second), math.MaxInt32))
+		body["tokenLifetimeSeconds"] = lifetime(expires)
 	}
 	answer(w, body)
+}
+
+// lifetime returns for how many seconds credentials are valid.
+func lifetime(expires time.Time) *int64 {
+	seconds := int64(min(max(0, time.Until(expires)/time.Second), math.MaxInt32))
+	return &seconds
 }
 
 // refuseRefresh answers with what is wrong, or with status and code if the error does not say.

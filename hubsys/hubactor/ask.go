@@ -76,6 +76,7 @@ func takesNil[T any]() bool {
 type reply struct {
 	answer   chan any
 	answered atomic.Bool
+	over     atomic.Bool // of a call: it has been answered in full
 	pid      *actor.PID
 }
 

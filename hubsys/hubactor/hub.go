@@ -224,6 +224,7 @@ func (d *dispatcher) invoke(ctx context.Context, in *hubsys.Invocation) (any, er
 		return nil, hubsys.ErrNoMethod
 	}
 	waiting := newReply()
+	in.Call().Cleanup(func() { waiting.over.Store(true) })
 	message, items, err := m.bind(ctx, in, waiting)
 	if err != nil {
 		return nil, err

@@ -86,7 +86,7 @@ func (p *itemPump[V]) pumpItems(ctx context.Context, of *hubsys.Call, to Ref, re
 			return
 		}
 	}
-	if !reply.answered.Load() { // otherwise the stream has ended with the call
+	if !reply.over.Load() { // otherwise the stream has ended with the call
 		to.Tell(last)
 	}
 }

@@ -17,7 +17,7 @@ type tick struct{ n int }
 func requireNoTickers(t *testing.T, system *actor.ActorSystem) {
 	t.Helper()
 	eventually(t, func() bool { return goroutines("hubactor.Tick") == 0 }, "goroutines of tickers")
-	eventually(t, func() bool { return len(names(system, "hubactor-tick")) == 0 }, "processes of tickers")
+	eventually(t, func() bool { return len(names(system, "/tick/")) == 0 }, "processes of tickers")
 }
 
 func TestTickSendsAgainAndAgainUntilItsActorStops(t *testing.T) {
@@ -107,7 +107,7 @@ func TestSeveralTicksOfOneActorAreApart(t *testing.T) {
 	})
 	eventually(t, func() bool { return first.Load() > 0 }, "the first ticks")
 	receive(t, stops)()
-	eventually(t, func() bool { return len(names(system, "hubactor-tick")) == 1 }, "the first ends")
+	eventually(t, func() bool { return len(names(system, "/tick/")) == 1 }, "the first ends")
 	for len(second) > 0 {
 		<-second
 	}
