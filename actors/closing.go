@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -76,8 +77,8 @@ func (c *Connection) postCallsIdle() { c.post(&callsIdle{}) }
 func (c *Connection) close(cause error, reason closeReason) {
 	if c.state < draining {
 		c.beginClose(cause, reason)
-	} else if c.state == draining && c.closing.cause == nil {
-		c.closing.cause = cause // OnDisconnected has not run
+	} else if disconnect := (*DisconnectError)(nil); errors.As(cause, &disconnect) && c.state == draining && c.closing.cause == nil {
+		c.closing.cause = disconnect // which the client is told; OnDisconnected has not run
 	}
 	if reason.drop {
 		c.calls.drop()

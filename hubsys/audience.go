@@ -113,7 +113,7 @@ func (g groups) Watch(ctx context.Context) iter.Seq[Change] {
 
 // watch yields changes until ctx ends, the system is shut down, or yield returns false.
 func watch(ctx context.Context, w *actors.Watch, yield func(Change) bool) {
-	for w.Wait(ctx) && yieldChanges(ctx, w.Take(), yield) { //nolint:revive // the condition is the work
+	for w.Wait(ctx) && yieldChanges(ctx, w.Take(), yield) {
 	}
 }
 

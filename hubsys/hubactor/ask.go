@@ -48,14 +48,14 @@ func Ask[T any](ctx context.Context, to Ref, message any) (T, error) {
 	select {
 	case answer := <-waiting.answer:
 		switch answer := answer.(type) {
-		case error: // also if T is any
-			return none, answer
-		case T:
-			return answer, nil
 		case nil:
 			if takesNil[T]() {
 				return none, nil
 			}
+		case error: // also if T is any
+			return none, answer
+		case T:
+			return answer, nil
 		}
 		return none, fmt.Errorf("hubactor: the response to a %T is a %T, not a %T", message, answer, none)
 	case <-ctx.Done():
