@@ -36,6 +36,7 @@ func (s *System) tick() {
 	now := s.now()
 	passed := min(now-s.ticked, mostTicks*s.period)
 	s.ticked = now
+	s.beaten.Store(int64(now))
 	s.workers.tick()
 	for _, c := range s.allConnections() {
 		s.tickOne(c, passed)

@@ -48,6 +48,7 @@ type System struct {
 	closings    logs.Limiter  // causes of closing, that are logged
 	ticking     atomic.Bool   // a tick of the heartbeat is under way
 	ticked      time.Duration // when the last one was; the heartbeat actor's own
+	beaten      atomic.Int64  // the same, for others
 
 	mu       sync.RWMutex  // held for reading while a connection is added
 	closing  atomic.Bool   // no connections are added any more; set under mu

@@ -107,10 +107,15 @@ func (s *System) ActorSystem() *actor.ActorSystem { return s.runtime.ActorSystem
 // Later callers wait for the first one, as long as their own ctx allows. A hub method may call Shutdown with its own context; Shutdown then does
 // not wait for that method.
 func (s *System) Shutdown(ctx context.Context) error {
-	s.mu.Lock()
-	s.closing = true
-	s.mu.Unlock()
+	s.close()
 	return s.runtime.Shutdown(ctx)
+}
+
+// close refuses new connections.
+func (s *System) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closing = true
 }
 
 // ServeHTTP serves the endpoints that hubs are mapped to, with their negotiations and refreshes. Paths are compared as they are, including case, and are not

@@ -18,6 +18,8 @@ func (q *fetcher) answerPost(w http.ResponseWriter, r *http.Request, status int)
 	plain(w, status, "")
 }
 
+// answerClosing refuses a connection to a server that shuts down. Where there are others, the next attempt reaches one of them.
 func answerClosing(w http.ResponseWriter) {
+	w.Header().Set("Retry-After", "1")
 	plain(w, http.StatusServiceUnavailable, "The server is shutting down.")
 }

@@ -72,6 +72,8 @@ func run() error {
 	mux.Handle("/", http.FileServerFS(pages))
 	mux.HandleFunc("GET /signalr.min.js", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, *client) })
 	mux.Handle("/hubs/", sys)
+	mux.Handle("GET /livez", sys.Livez())
+	mux.Handle("GET /readyz", sys.Readyz())
 
 	listener, err := net.Listen("tcp", *addr)
 	if err != nil {
@@ -86,7 +88,7 @@ func run() error {
 		<-ctx.Done()
 		deadline, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
-		if err := errors.Join(sys.Shutdown(deadline), server.Shutdown(deadline)); err != nil {
+		if err := errors.Join(sys.Drain(deadline, time.Second), server.Shutdown(deadline)); err != nil {
 			slog.Error("shutdown", "error", err)
 		}
 	}()

@@ -1,0 +1,68 @@
+package actors
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// Connections are closed one after the other, over the time that pace allows, and their clients may reconnect.
+func TestDrainSpreadsReconnects(t *testing.T) {
+	inBubble(t, func(t *testing.T, e *env) {
+		const n = 20
+		for i := range n {
+			e.open(fmt.Sprint(i), "")
+		}
+		open := func() (open int) {
+			for _, c := range e.clients {
+				if !c.conn.isClosing.Load() {
+					open++
+				}
+			}
+			return open
+		}
+		done := make(chan error)
+		begin := time.Now()
+		go func() { done <- e.sys.Drain(context.Background(), 10*time.Second) }()
+		for _, seconds := range []int{2, 5, 8} {
+			time.Sleep(time.Duration(seconds)*time.Second - time.Since(begin))
+			e.settle()
+			assert.InDelta(t, n-n*seconds/10, open(), 1, "after %d s", seconds)
+		}
+		_, err := e.hub.ConnectSocket("late", &Identity{}, nil, &e.settings, false)
+		require.ErrorIs(t, err, ErrShutdown)
+		require.NoError(t, <-done)
+		assert.Less(t, time.Since(begin), 13*time.Second)
+		for _, c := range e.clients {
+			assert.Equal(t, []string{`{"type":7,"allowReconnect":true}`, "close 1000"}, c.messages())
+		}
+	})
+}
+
+// Pacing leaves time for calls that run, and a deadline ends it.
+func TestDrainKeepsTheDeadline(t *testing.T) {
+	inBubble(t, func(t *testing.T, e *env) {
+		e.open("a", "")
+		e.open("b", "")
+		ctx, cancel := context.WithTimeout(context.Background(), 4*time.Second)
+		defer cancel()
+		begin := time.Now()
+		require.NoError(t, e.sys.Drain(ctx, time.Hour))
+		assert.LessOrEqual(t, time.Since(begin), 4*time.Second)
+	})
+}
+
+func TestLiveWhileTheHeartbeatBeats(t *testing.T) {
+	inBubble(t, func(t *testing.T, e *env) {
+		time.Sleep(time.Minute)
+		assert.True(t, e.sys.IsLive())
+		e.sys.ticking.Store(true) // no further tick is begun
+		time.Sleep(2 * liveTime)
+		assert.False(t, e.sys.IsLive())
+		e.sys.ticking.Store(false)
+	})
+}
