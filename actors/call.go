@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"runtime/debug"
 	"sync"
+	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 
@@ -53,6 +54,7 @@ type Call struct {
 	inner             context.Context // made when more than Err is needed
 	cancel            context.CancelCauseFunc
 	cause             error // why the context has ended
+	failed            bool  // for metrics; used by the goroutine that runs the call
 	ended             bool
 	ignoresCancel     bool
 	shutdownsInFlight int16        // calls of Shutdown from inside, during which a shutdown does not end the context
@@ -236,7 +238,9 @@ const maxPooled = 64 << 10 // larger buffers are left to the garbage collector
 func (k *Call) exec() (enough bool) {
 	buffer := completions.Get().(*[]byte)
 	returned := false
+	begun := time.Now()
 	defer func() {
+		k.observe(begun)
 		k.Bound()
 		k.conn.calls.forget(k)
 		k.dropUploads()
@@ -251,6 +255,7 @@ func (k *Call) exec() (enough bool) {
 	}()
 	defer func() {
 		if reason := recover(); !returned {
+			k.failed = true
 			*buffer = k.plainFailure((*buffer)[:0])
 			*buffer = k.failure(k.panicked(reason)) // unless that calls runtime.Goexit as well
 		}

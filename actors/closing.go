@@ -305,6 +305,7 @@ func (c *Connection) onStopping() {
 	if !c.supervisor.remove(c) {
 		return // it has come twice
 	}
+	defer c.countClosed()
 	if c.isDone() {
 		c.hub.sys.alive.Add(-1)
 		return

@@ -54,6 +54,8 @@ type Connection struct {
 	supervisor      *connectionSupervisor
 	supervisorIndex int32         // in the supervisor's list
 	everyoneIndex   int32         // in the hub's list of everyone
+	openedAt        uint32        // in seconds since the system was started
+	kind            outbox.Kind   // of the first link
 	stateSeen       atomic.Uint32 // the state, for other goroutines
 	heard           atomic.Bool   // the client has sent something since the last tick
 	pinged          atomic.Bool   // the client has sent a ping
@@ -183,6 +185,7 @@ func (c *Connection) Receive(ctx actor.Context) {
 
 func (c *Connection) onBatch(b *batch) {
 	left := len(b.messages)
+	c.hub.sys.counts.received.Add(int64(left))
 	defer func() {
 		b.done(int32(left) + 1) // after a panic, what has not been handled
 		c.start()
@@ -299,6 +302,7 @@ func (c *Connection) onCompletion(b *batch, m *hubproto.Message) (kept bool, err
 
 // onResumed follows a panic: the message is lost, and the connection goes on, unless it happens again at once.
 func (c *Connection) onResumed() {
+	c.hub.sys.counts.panics.Add(1)
 	now := c.hub.sys.now()
 	again := c.panickedAt > 0 && now-c.panickedAt < time.Second
 	c.panickedAt = now

@@ -168,6 +168,7 @@ func (g *group) fanOut(m *message, except *exception, s *outbox.Sending) (done b
 		return false, nil
 	}
 	fanout := len(g.members) > smallGroup
+	m.hub.sys.counts.sent.Add(int64(len(g.members)))
 	for _, c := range g.members {
 		if except == nil || !except.has(c) {
 			s.Push(&c.out, m.packets[c.protocol], fanout)

@@ -28,6 +28,8 @@ type Handler interface {
 	Disconnected(call *Call, cause error)
 	// Refreshed runs OnAuthenticationRefreshed.
 	Refreshed(call *Call)
+	// Methods lists the names that SetMethod sets for methods of the hub. Calls with other names are counted together.
+	Methods() []string
 	// Describe returns the text that a client gets of an error. It begins with the generic text.
 	Describe(generic string, err error) string
 }
@@ -62,6 +64,9 @@ type Hub struct {
 	users     *directory
 	results   results
 	inbox     *actor.PID
+
+	calls      map[string]*callTimes // by method
+	otherCalls *callTimes            // of what is no method
 }
 
 // NewHub adds a hub. Its name is unique in the system, and it speaks at least one protocol and at most eight.
@@ -72,13 +77,22 @@ func (s *System) NewHub(name string, handler Handler, protocols []hubproto.Proto
 	h := &Hub{sys: s, name: name, handler: handler, protocols: protocols}
 	h.groups = newDirectory(func(g *group) { h.emptied(Groups, g) })
 	h.users = newDirectory(func(g *group) { h.emptied(Users, g) })
+	h.calls, h.otherCalls = map[string]*callTimes{}, newCallTimes()
+	for _, method := range handler.Methods() {
+		h.calls[method] = newCallTimes()
+	}
 	h.everyone.everyone, h.everyone.watchers = true, &watchers{}
 	for _, p := range protocols {
 		h.pings = append(h.pings, outbox.NewControl(p.Append(outbox.Buffer(16), &hubproto.Message{Type: hubproto.Ping}), opcodeOf(p)))
 	}
 	var err error
-	h.inbox, err = s.spawn(h.path()+"inbox", actor.PropsFromFunc(h.receive, actor.WithMailbox(h.newInbox)))
-	return h, err
+	if h.inbox, err = s.spawn(h.path()+"inbox", actor.PropsFromFunc(h.receive, actor.WithMailbox(h.newInbox))); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	s.hubs = append(s.hubs, h)
+	s.mu.Unlock()
+	return h, nil
 }
 
 // Inbox returns the address at which the hub takes a troupe.v1.Send from any actor.

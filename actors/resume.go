@@ -85,6 +85,7 @@ func (c *Connection) Resume(socket link.Socket) bool {
 		return c.control(&hubproto.Message{Type: hubproto.Sequence, SequenceID: first})
 	})
 	if attached {
+		c.hub.sys.counts.resumed.Add(1)
 		c.resumption.again.Store(true)
 		c.resumption.lost.Store(false)
 	}

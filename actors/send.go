@@ -84,6 +84,7 @@ func (h *Hub) deliverTo(ctx context.Context, c *Connection, m *message, s *outbo
 			return err
 		}
 	}
+	h.sys.counts.sent.Add(1)
 	s.Push(&c.out, m.packets[c.protocol], fanout)
 	return nil
 }

@@ -37,6 +37,8 @@ type System struct {
 	workers     workers
 	connections *connections
 	addresses   addresses
+	counts      *counts
+	hubs        []*Hub                  // under mu
 	beforeStop  []func(context.Context) // under mu, until Shutdown
 	drainers    counter.Counter         // goroutines that write to full sockets
 	services    sync.WaitGroup          // goroutines that live as long as the system
@@ -77,7 +79,7 @@ func NewSystem(system *actor.ActorSystem, log *slog.Logger) (*System, error) {
 func newSystem(system *actor.ActorSystem, log *slog.Logger, clock clock) (*System, error) {
 	log = slog.New(logs.Safe(log.Handler()))
 	s := &System{
-		actorSystem: system, owned: system == nil, log: log, clock: clock, connections: newConnections(), dispatcher: actor.NewDefaultDispatcher(maxRun),
+		actorSystem: system, owned: system == nil, log: log, clock: clock, connections: newConnections(), counts: newCounts(), dispatcher: actor.NewDefaultDispatcher(maxRun),
 		panics: logs.Limiter{Most: 10}, closings: logs.Limiter{Most: 100}, quit: make(chan struct{}), refusing: make(chan struct{}), finished: make(chan struct{}),
 	}
 	rand.Read(s.node[:])
@@ -149,6 +151,7 @@ func (s *System) connect(c *Connection, attach func()) error {
 	c.supervisor = s.supervisors[n%uint64(len(s.supervisors))]
 	c.supervisor.add(c)
 	s.alive.Add(1)
+	c.countOpened()
 	s.actorSystem.Root.Send(c.supervisor.pid, &spawnConnection{c})
 	return nil
 }

@@ -1,13 +1,16 @@
 package hubsys
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"reflect"
 	"runtime/debug"
+	"slices"
 
 	"github.com/troupe-go/troupe/actors"
 	"github.com/troupe-go/troupe/internal/logs"
@@ -31,6 +34,7 @@ type hub struct {
 	// Of a hub of RegisterHandler.
 	policies map[string]Policy // by the method's name in lower case
 	hidden   map[string]bool
+	named    map[string]string // the names that options.Methods have, by those in lower case
 }
 
 var _ actors.Handler = (*hub)(nil)
@@ -185,8 +189,9 @@ func (h *hub) invokeMethod(ctx context.Context, in *Invocation) (any, error) {
 func (h *hub) runHandler(k *actors.Call, dst []byte) []byte {
 	target, _ := k.Target()
 	name := string(target)
-	k.SetMethod(name)
 	key := foldName(name)
+	name = cmp.Or(h.named[key], name)
+	k.SetMethod(name)
 	if h.hidden[key] {
 		return h.appendError(k, dst, unknownMethod(name))
 	}
@@ -274,6 +279,7 @@ func (h *hub) answer(k *actors.Call, dst []byte, streams bool, result reflect.Va
 
 // appendError appends the completion of a call that does not reach its method, or that fails.
 func (h *hub) appendError(k *actors.Call, dst []byte, text string) []byte {
+	k.MarkFailed()
 	if len(k.ID()) == 0 {
 		return dst
 	}
@@ -303,6 +309,14 @@ func (h *hub) report(k *actors.Call, what string, err error) {
 		level = slog.LevelDebug
 	}
 	h.log.Log(k, level, what, "connection", k.Connection().ID(), "method", k.Method(), "error", logs.Error(err))
+}
+
+// Methods is part of actors.Handler.
+func (h *hub) Methods() []string {
+	if h.methods != nil {
+		return slices.Collect(maps.Keys(h.methods.exact))
+	}
+	return slices.Collect(maps.Values(h.named))
 }
 
 // Describe is part of actors.Handler.

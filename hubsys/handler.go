@@ -64,7 +64,8 @@ type Invocation struct {
 // Call returns the call.
 func (in *Invocation) Call() *Call { return (*Call)(in.call) }
 
-// Method returns the name of the method: as the hub declares it, or, for a hub of [RegisterHandler], as the client has written it.
+// Method returns the name of the method: as the hub declares it, or, for a hub of [RegisterHandler], as HubOptions.Methods has it or else as the
+// client has written it.
 func (in *Invocation) Method() string { return in.name }
 
 // Hub returns the hub value whose method is called. It is nil for a hub of [RegisterHandler].

@@ -103,14 +103,14 @@ func Register[H Instance](sys *System, create func(ctx context.Context) (H, erro
 }
 
 // RegisterHandler makes a hub known that is made of functions. handler.Invoke must be there, and options.Name. Elements of options.Methods are for
-// methods by their Name, as clients call them; options.Services have no meaning.
+// methods by their Name, as clients call them, and say in which spelling errors and metrics have it; options.Services have no meaning.
 func RegisterHandler(sys *System, handler Handler, options HubOptions) (*HubContext, error) {
 	options, err := withDefaults(sys.hubDefaults, options)
 	if err != nil {
 		return nil, err
 	}
 	h := newHub(sys, options)
-	h.policies, h.hidden = map[string]Policy{}, map[string]bool{}
+	h.policies, h.hidden, h.named = map[string]Policy{}, map[string]bool{}, map[string]string{}
 	var f faults
 	f.check(handler.Invoke != nil, "Handler.Invoke is nil")
 	f.check(options.Name != "", "HubOptions.Name is empty")
@@ -120,7 +120,7 @@ func RegisterHandler(sys *System, handler Handler, options HubOptions) (*HubCont
 		f.check(m.Name != "" && m.Func == nil, "HubOptions.Methods[%d]: a method of RegisterHandler has a Name and no Func", i)
 		f.check(!again, "HubOptions.Methods[%d]: there is an element for method %s already", i, m.Name)
 		f.check(!m.Hidden || m.Policy == nil, "HubOptions.Methods[%d]: method %s has a policy for clients, and is hidden from them", i, m.Name)
-		h.policies[key], h.hidden[key] = m.Policy, m.Hidden
+		h.policies[key], h.hidden[key], h.named[key] = m.Policy, m.Hidden, m.Name
 	}
 	if err := f.join("RegisterHandler"); err != nil {
 		return nil, err

@@ -334,9 +334,9 @@ func TestPolicyOfAHandler(t *testing.T) {
 	address := serve(t, sys, hub)
 	anonymous, user := dialWith(t, address, dialOptions{}), dialWith(t, address, dialOptions{header: userHeader("ada")})
 	for _, target := range []string{"Guarded", "gUARDED"} {
-		require.Equal(t, "Failed to invoke '"+target+"' because user is unauthorized", anonymous.invokeError(target, 1))
-		require.Equal(t, "Failed to invoke '"+target+"' because user is unauthorized", anonymous.invokeError(target))
-		require.Equal(t, `"`+target+`"`, string(user.invoke(target, 1).Result))
+		require.Equal(t, "Failed to invoke 'Guarded' because user is unauthorized", anonymous.invokeError(target, 1))
+		require.Equal(t, "Failed to invoke 'Guarded' because user is unauthorized", anonymous.invokeError(target))
+		require.Equal(t, `"Guarded"`, string(user.invoke(target, 1).Result))
 	}
 	require.Equal(t, `"Other"`, string(anonymous.invoke("Other", 1).Result))
 }

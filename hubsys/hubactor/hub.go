@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -89,9 +90,15 @@ func Register(sys *hubsys.System, hub Hub, options hubsys.HubOptions) (*hubsys.H
 	if hub.Scope != PerCall {
 		handler.Connected, handler.Disconnected = d.connected, d.disconnected
 	}
+	options.Methods = slices.Clone(options.Methods)
 	for i, m := range options.Methods {
 		if _, ok := d.methods[strings.ToLower(m.Name)]; !ok {
 			return nil, fmt.Errorf("hubactor: HubOptions.Methods[%d]: the hub has no method %q", i, m.Name)
+		}
+	}
+	for _, m := range hub.Methods {
+		if !slices.ContainsFunc(options.Methods, func(o hubsys.Method) bool { return strings.EqualFold(o.Name, m.name) }) {
+			options.Methods = append(options.Methods, hubsys.Method{Name: m.name})
 		}
 	}
 	c, err := hubsys.RegisterHandler(sys, handler, options)
