@@ -39,7 +39,6 @@ type resumeModel struct {
 	started  int // streams
 	answered map[string]bool
 	budget   int // of the present socket: bytes that still reach the server; negative: all
-	largest  int // message to the client
 	over     bool
 	cause    string
 
@@ -131,7 +130,6 @@ func (m *resumeModel) take(t *rapid.T, record string) {
 		}
 		m.latest = number
 		m.records = append(m.records, record)
-		m.largest = max(m.largest, len(record))
 	}
 }
 
@@ -256,7 +254,6 @@ func TestResumeModel(t *testing.T) {
 				}
 				e.clients = nil
 			}()
-			e.settings.Parallel = 1
 			t.Repeat(map[string]func(*rapid.T){
 				"": func(t *rapid.T) { m.check(t) },
 				"note": func(t *rapid.T) {
@@ -301,6 +298,9 @@ func TestResumeModel(t *testing.T) {
 					m.c.socket.Drain(rapid.SampledFrom([]int{-1, 1, 10, 300}).Draw(t, "room"))
 				},
 				"cut what is sent": func(t *rapid.T) {
+					if m.budget >= 0 {
+						t.Skip("half a message may have been sent")
+					}
 					m.budget = rapid.IntRange(0, 300).Draw(t, "bytes")
 				},
 				"lose": func(t *rapid.T) { m.lose(t) },

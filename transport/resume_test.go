@@ -381,3 +381,27 @@ func TestAConnectionGoesOnOverTLS(t *testing.T) {
 		return s.do(http.MethodPost, "/test?id="+c.token, "", c.header).status == http.StatusNotFound
 	})
 }
+
+// With the option of the hub, the second result waits until the first one is acknowledged.
+func TestAHubKeepsAsMuchAsItsOptionSays(t *testing.T) {
+	s := newResumingServer(t, func(c *testConfig) { c.StatefulReconnectBufferSize = 1 })
+	c, p := s.connectResumable("")
+	p.echo("1")
+	p.write(text, true, invocationJSON("2", "Echo", 2)+invocationJSON("", "Note", "done"))
+	require.Equal(t, "done", receive(t, s.notes))
+	p.write(ping, true, "?")
+	opcode, payload := p.read()
+	if opcode == text { // an Ack of what was received may have come before
+		require.Contains(t, string(payload), `"type":8`)
+		opcode, payload = p.read()
+	}
+	require.EqualValues(t, pong, opcode)
+	require.Equal(t, "?", string(payload))
+	p.write(text, true, `{"type":8,"sequenceId":1}`+separator)
+	got := p.text()
+	if strings.Contains(got, `"type":8`) {
+		got = p.text()
+	}
+	require.Equal(t, completionJSON("2", "2"), got)
+	c.leave(p)
+}
