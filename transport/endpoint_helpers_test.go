@@ -70,9 +70,16 @@ func (e *testEndpoint) Resumed(transport.Opening, link.SocketSession) {}
 
 func (e *testEndpoint) IsClosing() bool { return false }
 
-func (e *testEndpoint) negotiate(t testing.TB) (token string) {
+func (e *testEndpoint) negotiate(t testing.TB) (token string) { return e.negotiateWith(t, "") }
+
+// negotiateResumable negotiates a connection that may be resumed.
+func (e *testEndpoint) negotiateResumable(t testing.TB) (token string) {
+	return e.negotiateWith(t, "&useStatefulReconnect=true")
+}
+
+func (e *testEndpoint) negotiateWith(t testing.TB, query string) (token string) {
 	w := httptest.NewRecorder()
-	e.Negotiate(w, httptest.NewRequest(http.MethodPost, "/test/negotiate?negotiateVersion=1", nil))
+	e.Negotiate(w, httptest.NewRequest(http.MethodPost, "/test/negotiate?negotiateVersion=1"+query, nil))
 	var n struct{ ConnectionToken string }
 	require.NoError(t, json.Unmarshal(w.Body.Bytes(), &n))
 	return n.ConnectionToken

@@ -194,9 +194,13 @@ class Client {
   receivedOfType(type) { return this.received.filter(message => message.type === type); }
 }
 
-/** A client that is not started yet; options are those of withUrl, and retryDelay, with which it reconnects by itself. */
-export function newClient(t, way, url, { retryDelay, protocol = way.protocol(), ...options } = {}) {
+/**
+ * A client that is not started yet; options are those of withUrl, retryDelay, with which it reconnects by itself, and stateful: it keeps its
+ * connection when it loses a WebSocket.
+ */
+export function newClient(t, way, url, { retryDelay, stateful, protocol = way.protocol(), ...options } = {}) {
   const builder = new HubConnectionBuilder().withUrl(url, { ...way.options, ...options }).configureLogging(LogLevel.None);
+  if (stateful) builder.withStatefulReconnect();
   if (retryDelay !== undefined) builder.withAutomaticReconnect({ nextRetryDelayInMilliseconds: () => retryDelay });
   const client = new Client(builder, protocol);
   t.after(() => client.stop());
