@@ -1,0 +1,109 @@
+package outbox
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/troupe-go/troupe/internal/linktest"
+)
+
+// What is written again counts against the limit again, and not below zero when it has been written.
+func TestCountsOfWhatIsWrittenAgain(t *testing.T) {
+	inBubble(t, func(t *testing.T, e *env) {
+		b, _ := e.keeping(10_000, 100_000)
+		for i := range 5 {
+			b.Push(note(0, i, 1000), true, false)
+			settle()
+		}
+		requireNothingPending(t, b)
+		for range 3 {
+			b.Detach()
+			e.reattach(b)
+			settle()
+			requireNothingPending(t, b)
+		}
+		b.Detach()
+		b.Push(note(0, 5, 6000), true, false)
+		assert.Equal(t, Overflow, b.Push(note(0, 6, 6000), true, false))
+	})
+}
+
+// A peer that has acknowledged all that it has received before does not do so again. What it acknowledges need not have been written again.
+func TestAcknowledgementOfWhatWaitsToBeWrittenAgain(t *testing.T) {
+	inBubble(t, func(t *testing.T, e *env) {
+		b, _ := e.keeping(1_000_000, 1_000_000)
+		for i := range 200 {
+			b.Push(note(0, i, 10), false, false)
+		}
+		settle()
+		b.Detach()
+		s := e.reattach(b, linktest.Full)
+		settle()
+		b.Acknowledge(200)
+		s.Drain(-1)
+		settle()
+		packets, bytes, _ := b.keptNow()
+		assert.Equal(t, [2]int{}, [2]int{packets, bytes})
+		b.Detach()
+		s = e.reattach(b)
+		settle()
+		assert.Equal(t, []string{"sequence 201"}, received(t, s))
+	})
+}
+
+// The last message is the last one.
+func TestAnAcknowledgementIsNotWrittenBehindTheLastMessage(t *testing.T) {
+	inBubble(t, func(t *testing.T, e *env) {
+		b, s := e.keeping(10_000, 10_000, linktest.Full)
+		b.Push(note(0, 0, 10), false, false)
+		settle()
+		b.PushAck(control("ack"))
+		b.Seal(control("the end"))
+		s.Drain(-1)
+		settle()
+		got := received(t, s)
+		require.Equal(t, "the end", got[len(got)-2], got)
+	})
+}
+
+func TestAbandonForgetsAnAcknowledgement(t *testing.T) {
+	inBubble(t, func(t *testing.T, e *env) {
+		b, s := e.keeping(10_000, 10_000, linktest.Full)
+		b.Push(note(0, 0, 10), false, false)
+		settle()
+		b.PushAck(control("ack"))
+		b.Abandon()
+		s.Cut()
+		settle()
+		requireNothingPending(t, b)
+	})
+}
+
+// A writer that finds a link broken cuts it: whoever reads from it need not find that.
+func TestALinkThatCannotBeWrittenToIsCut(t *testing.T) {
+	inBubble(t, func(t *testing.T, e *env) {
+		b, s := e.keeping(10_000, 10_000)
+		s.Break(assert.AnError)
+		b.Push(note(0, 0, 10), false, false)
+		settle()
+		assert.True(t, s.IsCut())
+	})
+}
+
+// An acknowledgement is one of the messages that are merged.
+func TestAcknowledgementsMergeWithinTheLimit(t *testing.T) {
+	inBubble(t, func(t *testing.T, e *env) {
+		b, s := e.keeping(1_000_000, 1_000_000, linktest.Full)
+		b.Push(note(0, 0, 0), false, false)
+		settle()
+		for i := range maxMerged {
+			b.Reply(text(1, i, 0), false)
+		}
+		b.PushAck(control("ack"))
+		s.Drain(-1)
+		settle()
+		assert.Len(t, received(t, s), 2+maxMerged)
+	})
+}
