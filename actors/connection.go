@@ -306,7 +306,7 @@ func (c *Connection) onResumed() {
 	now := c.hub.sys.now()
 	again := c.panickedAt > 0 && now-c.panickedAt < time.Second
 	c.panickedAt = now
-	if again {
+	if again || c.resumption != nil { // whose numbers would not fit any more
 		c.fail(errActorPanicked)
 	}
 }

@@ -58,7 +58,7 @@ type beat struct {
 	sealed  millis // since nothing can be sent to it any more
 	taken   uint32
 	state   state
-	lost    bool // there was no socket at the last tick
+	losses  uint8 // of sockets, when pause was last set for one; it may wrap
 }
 
 // millis is a time in milliseconds, of half the size of a time.Duration.
@@ -172,12 +172,11 @@ func (c *Connection) keepAlive(d millis, polls bool) {
 func (c *Connection) awaitSocket(d millis) bool {
 	b := &c.beat
 	if !c.isLost() {
-		b.lost = false
 		c.acknowledge()
 		return false
 	}
-	if !b.lost {
-		b.lost, b.pause, b.silent = true, 0, 0
+	if losses := uint8(c.resumption.losses.Load()); losses != b.losses {
+		b.losses, b.pause, b.silent = losses, 0, 0
 	}
 	if b.pause += d; b.pause.exceeds(awayLimit) {
 		c.post(&closeRequest{reason: closeReason{cut: true}})

@@ -18,6 +18,7 @@ type resumption struct {
 	acked    int64        // number that was last acknowledged; used by the heartbeat only
 	again    atomic.Bool  // it has to be acknowledged again, over another socket
 	lost     atomic.Bool  // there is no socket
+	losses   atomic.Uint32
 }
 
 var errSequence = errors.New("Sequence ID greater than amount of messages we've received.")
@@ -52,7 +53,7 @@ func (c *Connection) onSequence(number int64) error {
 	if number > max(r.next, r.received.Load()+1) {
 		return errSequence
 	}
-	r.next = number
+	r.next = max(1, number)
 	return nil
 }
 
@@ -71,6 +72,7 @@ func (c *Connection) Lost() bool {
 		p.recycle()
 	}
 	c.in.partial, c.in.searched = nil, 0
+	c.resumption.losses.Add(1)
 	c.resumption.lost.Store(true)
 	return true
 }

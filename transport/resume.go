@@ -58,10 +58,32 @@ func (e *Endpoint) resume(w http.ResponseWriter, r *http.Request, reserved *rese
 		plain(w, http.StatusConflict, "")
 		return
 	}
-	defer e.Tokens.endResume(reserved)
+	if !e.replace(w, r, former) {
+		e.Tokens.endResume(reserved)
+		return
+	}
+	socket := e.upgrade(w, r)
+	if socket == nil {
+		e.Tokens.endResume(reserved)
+		return
+	}
+	socket.session = former.session
+	e.Tokens.carry(reserved, socket)
+	e.Tokens.endResume(reserved) // before the client can lose the new socket
+	if !former.session.Resume(socket) {
+		socket.Cut()
+		return
+	}
+	e.Acceptor.Resumed(Opening{ID: reserved.id, Identity: who, Request: r, Transport: WebSockets, Resumable: true}, former.session)
+	close(former.replaced)
+	go socket.serve(e.Tokens, reserved)
+}
+
+// replace ends the former socket of a connection. If it returns false, the connection does not go on, and the request has been answered.
+func (e *Endpoint) replace(w http.ResponseWriter, r *http.Request, former *WebSocket) bool {
 	if !former.session.CanResume() {
 		plain(w, http.StatusNoContent, "")
-		return
+		return false
 	}
 	former.Cut()
 	timer := time.NewTimer(resumeTime)
@@ -74,21 +96,9 @@ func (e *Endpoint) resume(w http.ResponseWriter, r *http.Request, reserved *rese
 	}
 	if !isClosed(former.detached) || !former.session.CanResume() {
 		plain(w, http.StatusNoContent, "")
-		return
+		return false
 	}
-	socket := e.upgrade(w, r)
-	if socket == nil {
-		return
-	}
-	socket.session = former.session
-	if !former.session.Resume(socket) {
-		socket.Cut()
-		return
-	}
-	e.Acceptor.Resumed(Opening{ID: reserved.id, Identity: who, Request: r, Transport: WebSockets, Resumable: true}, former.session)
-	e.Tokens.carry(reserved, socket)
-	close(former.replaced)
-	go socket.serve(e.Tokens, reserved)
+	return true
 }
 
 // awaitSuccessor reports whether the connection goes on without its socket: until another one replaces it, or until it ends.

@@ -283,6 +283,7 @@ func (b *Box) Seal(last *Packet) (first bool) {
 		b.append(last)
 	}
 	b.phase = max(b.phase, sealed)
+	b.dropAck() // nothing stands behind the last packet
 	b.withheld = false
 	b.notify()
 	c := b.claim()
@@ -299,6 +300,7 @@ func (b *Box) Abandon() {
 }
 
 func (b *Box) abandon() {
+	b.dropAck()
 	b.phase, b.link.pong, b.kept = over, nil, nil
 	b.discard()
 }
@@ -339,7 +341,9 @@ func (b *Box) take(dst []*Packet, all bool) (t taken) {
 	}
 	dst = append(dst, b.queue[:n]...)
 	t.packets = dst
-	b.takeAck(&t)
+	if messages < maxMerged { // otherwise in the next turn
+		b.takeAck(&t)
+	}
 	rest := copy(b.queue, b.queue[n:])
 	clear(b.queue[rest:])
 	if b.queue = b.queue[:rest]; rest == 0 && cap(b.queue) > keptQueue {

@@ -12,8 +12,10 @@ import (
 type kept struct {
 	limit   int       // of bytes: when there are more, nothing further is written until the peer acknowledges some
 	packets []*Packet // tracked ones
-	bytes   int       // their charges
+	bytes   int       // that they have
 	first   int64     // number of the first message in them, or of the next one that is taken
+	next    int64     // number of the next message that is taken
+	sent    int64     // number of the last message that was ever taken
 	ack     *Packet   // that is to be written, whatever waits
 }
 
@@ -23,16 +25,21 @@ func (k *kept) isFull() bool { return k != nil && k.bytes > k.limit }
 func (k *kept) add(p *Packet) {
 	if p.tracked {
 		k.packets = append(k.packets, p)
-		k.bytes += p.charge()
+		k.bytes += p.size()
+		k.next += int64(p.messages)
+		k.sent = max(k.sent, k.next-1)
 	}
 }
+
+// size is the number of bytes of the messages of a packet.
+func (p *Packet) size() int { return len(p.b) - wsframe.Room }
 
 // Keep has the box keep what it writes until the peer acknowledges it, and wait for that when more than limit bytes are kept. It is called before
 // the first tracked message is pushed.
 func (b *Box) Keep(limit int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.kept = &kept{limit: limit, first: 1}
+	b.kept = &kept{limit: limit, first: 1, next: 1}
 }
 
 // PushAck pushes a packet that acknowledges what the peer has sent. It is written even if nothing else may be; a newer one replaces one that
@@ -50,6 +57,14 @@ func (b *Box) PushAck(p *Packet) {
 	}
 	b.mu.Unlock()
 	b.wake(c, false)
+}
+
+// dropAck forgets an acknowledgement that has not been written.
+func (b *Box) dropAck() {
+	if b.kept != nil && b.kept.ack != nil {
+		b.bytes -= b.kept.ack.charge()
+		b.kept.ack = nil
+	}
 }
 
 // takeAck adds the packet that acknowledges to what has been taken.
@@ -72,12 +87,16 @@ func (b *Box) Acknowledge(number int64) {
 		b.mu.Unlock()
 		return
 	}
+	number = min(number, k.sent)
 	for n < len(k.packets) && k.first+int64(k.packets[n].messages)-1 <= number {
 		k.first += int64(k.packets[n].messages)
-		k.bytes -= k.packets[n].charge()
+		k.bytes -= k.packets[n].size()
 		n++
 	}
 	k.packets = slices.Delete(k.packets, 0, n)
+	if len(k.packets) == 0 {
+		n += b.dropQueued(number)
+	}
 	var c claim
 	if n > 0 && !k.isFull() && b.hasLink() {
 		if b.state == idle {
@@ -87,6 +106,22 @@ func (b *Box) Acknowledge(number int64) {
 	}
 	b.mu.Unlock()
 	b.wake(c, false)
+}
+
+// dropQueued drops messages up to a number that wait to be written again, and returns how many packets they were.
+func (b *Box) dropQueued(number int64) (dropped int) {
+	k := b.kept
+	b.queue = slices.DeleteFunc(b.queue, func(p *Packet) bool {
+		if !p.tracked || k.next+int64(p.messages)-1 > number {
+			return false
+		}
+		k.next += int64(p.messages)
+		k.first = k.next
+		b.uncount(p.charge(), p.limitedCharge())
+		dropped++
+		return true
+	})
+	return dropped
 }
 
 // Detach takes the link away, because it is lost and the peer may come back over another one. What follows is queued. It returns false if the box
@@ -124,10 +159,8 @@ func (b *Box) Reattach(s link.Socket, introduce func(first int64) *Packet) bool 
 		b.bytes += p.charge()
 	}
 	b.queue = append(again, b.queue...)
-	if k.packets, k.bytes = nil, 0; k.ack != nil {
-		b.bytes -= k.ack.charge()
-		k.ack = nil // the introduction has to be first
-	}
+	k.packets, k.bytes, k.next = nil, 0, k.first
+	b.dropAck() // the introduction has to be first
 	b.link, b.state = linkState{socket: s}, idle
 	b.setPeerTurn(false)
 	c := b.claimPending()
@@ -136,10 +169,13 @@ func (b *Box) Reattach(s link.Socket, introduce func(first int64) *Packet) bool 
 	return true
 }
 
-// copied returns the packet, or, if it is an own one, a copy that nothing is appended to and that a writer of the former link cannot see.
+// copied returns a packet with the same messages that does not count against the limit again. One of an own packet has bytes of its own: nothing is
+// appended to it, and a writer of the former link does not see it.
 func (p *Packet) copied(opcode byte) *Packet {
 	if !p.own {
-		return p
+		again := *p
+		again.limited = false
+		return &again
 	}
 	one := NewPacket(append(Buffer(len(p.b)), p.b[wsframe.Room:]...), opcode, false) // without the header, which a writer may be writing
 	one.messages = p.messages

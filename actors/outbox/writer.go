@@ -30,6 +30,9 @@ type Writer struct {
 	last   bool // the link's last frame
 	keeps  bool // the box keeps the packets
 
+	// control says that nothing but acknowledgements has been taken, which are no progress of a peer that acknowledges nothing itself.
+	control bool
+
 	message []byte // what is left of the merged message, of its part that is being written, or of the last frame
 	part    int    // index of the packet that follows, if they are written one by one
 
@@ -71,6 +74,7 @@ func (w *Writer) take(b *Box) bool {
 		b.phase, w.last = finishing, true
 	}
 	w.socket, w.keeps = l.socket, b.kept != nil
+	w.control = w.keeps && b.awaitsAck() && !slices.ContainsFunc(w.packets, func(p *Packet) bool { return p.tracked })
 	b.state = writing
 	return true
 }
@@ -186,7 +190,7 @@ func (w *Writer) forgetMerge() {
 func (w *Writer) release() {
 	clear(w.packets)
 	w.taken = taken{packets: w.packets[:0]}
-	w.socket, w.pong, w.message, w.part, w.last, w.keeps = nil, nil, nil, 0, false, false
+	w.socket, w.pong, w.message, w.part, w.last, w.keeps, w.control = nil, nil, nil, 0, false, false, false
 }
 
 // send writes what has been taken. When the socket is full, a drainer takes over the box and what is left; when it is broken, the owner is
@@ -247,7 +251,7 @@ func (w *Writer) writeSome(b *Box, p []byte) (n int, err error) {
 
 // count takes bytes that the peer has taken off the counts. The lock is held.
 func (w *Writer) count(b *Box, charge, limited int) {
-	if w.owns(b) {
+	if w.owns(b) && !w.control {
 		b.taken += uint32(charge)
 	}
 	b.uncount(charge, limited)
@@ -261,7 +265,7 @@ func (w *Writer) owns(b *Box) bool { return w.socket == b.link.socket }
 // handOver starts a drainer, which owns the box until the socket has taken everything. The packets are not copied: many sockets may be full
 // with the same ones.
 func (w *Writer) handOver(b *Box, unwritten int) {
-	d := &Writer{blocking: true, taken: w.taken, socket: w.socket, pong: w.pong, last: w.last, keeps: w.keeps}
+	d := &Writer{blocking: true, taken: w.taken, socket: w.socket, pong: w.pong, last: w.last, keeps: w.keeps, control: w.control}
 	d.packets = slices.Clone(w.packets)
 	b.mu.Lock()
 	if w.owns(b) {
@@ -316,8 +320,9 @@ func (w *Writer) fail(b *Box, err error) {
 	switch {
 	case !current:
 	case b.kept != nil && b.phase == open && err == nil:
-		b.detach() // the reader finds the end of the link as well
+		b.detach() // the reader finds the end of the link as well, when it is cut
 		current = false
+		defer w.socket.Cut()
 	default:
 		b.abandon()
 		b.setPeerTurn(false)
