@@ -23,6 +23,9 @@ func (s *System) runHeartbeat(heart *actor.PID) {
 		case <-s.quit:
 			return
 		case <-ticker.C:
+			if s.stopped.Load() {
+				return // a tick would be a dead letter
+			}
 			if s.ticking.CompareAndSwap(false, true) { // ticks do not queue behind one that takes long
 				s.actorSystem.Root.Send(heart, &tick{})
 			}
