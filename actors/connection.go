@@ -35,11 +35,14 @@ type Connection struct {
 	state      state
 	accepted   bool // OnConnected has succeeded: OnDisconnected is still to be run
 	readEnded  bool
-	resumable  bool          // it was negotiated that it may go on over another socket
+	kind       outbox.Kind // of the first link
+	resumable  bool        // it was negotiated that it may go on over another socket
+	panickedAt millis      // plus 1; 0: never
+	rate       rateLimit
+	openedAt   uint32        // in seconds since the system was started
 	lifetime   *Call         // OnConnected or OnDisconnected, while it runs
 	closing    *closingState // set when it fails or begins to close
 	groups     map[string]struct{}
-	panickedAt time.Duration
 
 	mailbox mailbox
 	out     outbox.Box
@@ -54,8 +57,6 @@ type Connection struct {
 	supervisor      *connectionSupervisor
 	supervisorIndex int32         // in the supervisor's list
 	everyoneIndex   int32         // in the hub's list of everyone
-	openedAt        uint32        // in seconds since the system was started
-	kind            outbox.Kind   // of the first link
 	stateSeen       atomic.Uint32 // the state, for other goroutines
 	heard           atomic.Bool   // the client has sent something since the last tick
 	pinged          atomic.Bool   // the client has sent a ping
@@ -251,6 +252,7 @@ func (c *Connection) onMessage(b *batch, m *hubproto.Message) (kept bool) {
 		if m.Headers != nil {
 			k.extra = &callExtra{headers: bytes.Clone(m.Headers)}
 		}
+		k.overRate = !c.rate.take(c.hub.sys.now(), c.settings.CallRate)
 		return c.calls.add(k, m.StreamIDs)
 	case hubproto.StreamItem:
 		return c.onItem(b, m)
@@ -303,8 +305,8 @@ func (c *Connection) onCompletion(b *batch, m *hubproto.Message) (kept bool, err
 // onResumed follows a panic: the message is lost, and the connection goes on, unless it happens again at once.
 func (c *Connection) onResumed() {
 	c.hub.sys.counts.panics.Add(1)
-	now := c.hub.sys.now()
-	again := c.panickedAt > 0 && now-c.panickedAt < time.Second
+	now := millis(c.hub.sys.now().Milliseconds()) + 1
+	again := c.panickedAt > 0 && (now-c.panickedAt).duration() < time.Second
 	c.panickedAt = now
 	if again || c.resumption != nil { // whose numbers would not fit any more
 		c.fail(errActorPanicked)

@@ -73,7 +73,17 @@ func (h *Hub) changeForeign(to *Audience, id string, leave, isGroup bool, finish
 		finish(nil) // connections that do not exist any more are no error
 		return
 	}
-	changeMembership(members, to.Names[0], leave, func() { finish(nil) })
+	var m *membershipChange
+	made := make(chan struct{})
+	m = changeMembership(members, to.Names[0], leave, func() {
+		<-made
+		if m.overLimit.Load() {
+			finish(ErrTooManyGroups)
+		} else {
+			finish(nil)
+		}
+	})
+	close(made)
 }
 
 var (

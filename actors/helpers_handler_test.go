@@ -98,6 +98,8 @@ func (h *handler) Connected(k *Call) error {
 	return nil
 }
 
+func (h *handler) Ended(*Connection) {}
+
 func (h *handler) Methods() []string { return nil }
 
 func (h *handler) Refreshed(k *Call) {

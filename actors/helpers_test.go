@@ -85,7 +85,7 @@ func newEnv(t *testing.T, foreign *actor.ActorSystem, period time.Duration, prot
 	e.settings = Settings{
 		MaxMessage: 32 << 10, Parallel: 1, OutboxLimit: 64 << 10, InboundLimit: 1 << 20,
 		HandshakeTimeout: 15 * second, KeepAlive: 15 * second, ClientTimeout: 30 * second, CloseTimeout: 5 * second, SendTimeout: 10 * second,
-		DisconnectGrace: 30 * second, PendingResults: 100, StreamBuffer: 10,
+		DisconnectGrace: 30 * second, PendingResults: 100, StreamBuffer: 10, CallRate: 1_000_000, MaxGroups: 1_000_000,
 	}
 	start := time.Now()
 	var err error

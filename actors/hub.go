@@ -28,6 +28,8 @@ type Handler interface {
 	Disconnected(call *Call, cause error)
 	// Refreshed runs OnAuthenticationRefreshed.
 	Refreshed(call *Call)
+	// Ended says that a connection of the hub has ended.
+	Ended(c *Connection)
 	// Methods lists the names that SetMethod sets for methods of the hub. Calls with other names are counted together.
 	Methods() []string
 	// Describe returns the text that a client gets of an error. It begins with the generic text.
@@ -48,6 +50,8 @@ type Settings struct {
 	SendTimeout      time.Duration // without the client taking a byte of what waits for it
 	DisconnectGrace  time.Duration // for which calls go on when their client has gone; negative: no limit
 	PendingResults   int           // calls of one client that wait for its answers without a slot
+	CallRate         int           // calls of one client in a second, with a burst of two seconds
+	MaxGroups        int           // that a connection is in
 	KeptLimit        int           // bytes that are kept for a client that may come back, see resumption
 	IgnoreExpiration bool          // connections outlive the credentials of their users
 }

@@ -2,6 +2,8 @@ package actors
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"sync/atomic"
 )
 
@@ -11,27 +13,40 @@ func (h *Hub) ChangeMembership(ctx context.Context, of *Audience, group string, 
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	if len(group) > MaxName {
+		return fmt.Errorf("hubsys: the name of a group has %d bytes, more than %d", len(group), MaxName)
+	}
 	connections := h.resolve(of)
 	if len(connections) == 0 {
 		return nil
 	}
 	done := make(chan struct{})
-	changeMembership(connections, group, leave, func() { close(done) })
+	m := changeMembership(connections, group, leave, func() { close(done) })
 	select {
 	case <-done:
+		if m.overLimit.Load() {
+			return ErrTooManyGroups
+		}
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 }
 
+// MaxName is how many bytes the name of a group or a user may have.
+const MaxName = 1024
+
+// ErrTooManyGroups says that a connection is in as many groups as it may be.
+var ErrTooManyGroups = errors.New("hubsys: a connection is in as many groups as MaximumGroupsPerConnection allows")
+
 // changeMembership adds connections to a group, or removes them, and calls done when that is done. It does not wait.
-func changeMembership(connections []*Connection, group string, leave bool, done func()) {
+func changeMembership(connections []*Connection, group string, leave bool, done func()) *membershipChange {
 	m := &membershipChange{group: group, leave: leave, done: done}
 	m.left.Store(int32(len(connections)))
 	for _, c := range connections {
 		c.post(m)
 	}
+	return m
 }
 
 // membershipChange asks connections to join or leave a group.
@@ -40,6 +55,8 @@ type membershipChange struct {
 	leave bool
 	left  atomic.Int32 // connections that have not done it
 	done  func()
+
+	overLimit atomic.Bool // some connection could not join
 }
 
 func (m *membershipChange) refuse() { m.finish() }
@@ -64,6 +81,10 @@ func (c *Connection) onMembership(m *membershipChange) {
 		return
 	}
 	if _, ok := c.groups[m.group]; !ok {
+		if len(c.groups) >= c.settings.MaxGroups {
+			m.overLimit.Store(true)
+			return
+		}
 		if c.groups == nil {
 			c.groups = map[string]struct{}{}
 		}

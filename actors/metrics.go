@@ -82,6 +82,7 @@ func (c *Connection) countOpened() {
 
 // countClosed counts a connection that has ended, once.
 func (c *Connection) countClosed() {
+	c.hub.handler.Ended(c)
 	n := c.hub.sys.counts
 	var cause error
 	if c.closing != nil {

@@ -9,6 +9,9 @@ func (k *Call) DuplicateID() bool { return k.duplicateID }
 // OverLimit reports whether too many calls with streams of the same client were running when the call began.
 func (k *Call) OverLimit() bool { return k.overLimit }
 
+// OverRate reports whether the client calls more often than Settings.CallRate allows.
+func (k *Call) OverRate() bool { return k.overRate }
+
 // StartStream says that the method has returned a stream, whose items follow. The client's next call may begin.
 func (k *Call) StartStream() {
 	k.streaming = true

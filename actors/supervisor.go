@@ -105,6 +105,7 @@ func (s *connectionSupervisor) Receive(ctx actor.Context) {
 		m.conn.abandon()
 		m.conn.mailbox.close()
 		s.remove(m.conn)
+		m.conn.countClosed()
 		s.sys.alive.Add(-1)
 	}
 	s.next = nil

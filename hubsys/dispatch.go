@@ -21,6 +21,8 @@ import (
 type hub struct {
 	runtime  *actors.Hub
 	detailed bool
+	limits   *connectionLimits
+	callRate int
 	explain  bool // with detailed: says which argument did not fit
 	log      *slog.Logger
 	handler  Handler  // with its filters; what happens to connections is always its business
@@ -57,6 +59,9 @@ func (h *hub) Invoke(k *actors.Call, dst []byte) []byte {
 func (h *hub) bind(k *actors.Call) (m *method, f *callArgs, refusal string) {
 	target, again := k.Target()
 	m = h.methods.find(target)
+	if m == nil && k.OverRate() {
+		return nil, nil, h.tooOften(string(target))
+	}
 	if m == nil {
 		h.logUnknown(k, target)
 		if again { // what the reference says when the name was known until it was given again behind the arguments
@@ -65,6 +70,9 @@ func (h *hub) bind(k *actors.Call) (m *method, f *callArgs, refusal string) {
 		return nil, nil, unknownMethod(string(target))
 	}
 	k.SetMethod(m.name)
+	if k.OverRate() {
+		return nil, nil, h.tooOften(m.name)
+	}
 	if m.policy != nil && !h.authorize(k, m.name, m.policy) {
 		return nil, nil, unauthorized(m.name)
 	}
@@ -99,6 +107,11 @@ func refused(k *actors.Call) string {
 		return fmt.Sprintf("At most %d calls with streams of one client can run at once.", actors.MaxStreams)
 	}
 	return ""
+}
+
+// tooOften returns the text of a call of a client that calls more often than it may.
+func (h *hub) tooOften(method string) string {
+	return fmt.Sprintf("Failed to invoke '%s' because a client can make at most %d calls per second.", method, h.callRate)
 }
 
 func (h *hub) logUnknown(k *actors.Call, target []byte) {
@@ -192,6 +205,9 @@ func (h *hub) runHandler(k *actors.Call, dst []byte) []byte {
 	key := foldName(name)
 	name = cmp.Or(h.named[key], name)
 	k.SetMethod(name)
+	if k.OverRate() {
+		return h.appendError(k, dst, h.tooOften(name))
+	}
 	if h.hidden[key] {
 		return h.appendError(k, dst, unknownMethod(name))
 	}

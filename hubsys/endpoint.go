@@ -3,6 +3,7 @@ package hubsys
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
@@ -58,6 +59,9 @@ func (e *endpoint) Authenticate(r *http.Request) (transport.Identity, error) {
 		return refusal(http.StatusUnauthorized, err)
 	case p != nil:
 		principal = p
+	}
+	if len(principal.UserID) > actors.MaxName {
+		return refusal(http.StatusForbidden, fmt.Errorf("hubsys: the UserID has %d bytes, more than %d", len(principal.UserID), actors.MaxName))
 	}
 	if e.policy != nil {
 		err := e.policy.ask(r.Context(), principal)
@@ -115,6 +119,16 @@ func (e *endpoint) callAuthenticate(r *http.Request) (p *Principal, err error) {
 		}
 	}()
 	return e.options.Authenticate(r)
+}
+
+// Reserve is part of transport.Acceptor.
+func (e *endpoint) Reserve(r *http.Request, who transport.Identity) error {
+	return e.hub.limits.reserve(who.UserID, transport.AddressOf(r.RemoteAddr))
+}
+
+// Release is part of transport.Acceptor.
+func (e *endpoint) Release(r *http.Request, who transport.Identity) {
+	e.hub.limits.release(who.UserID, transport.AddressOf(r.RemoteAddr))
 }
 
 // AcceptSocket is part of transport.Acceptor.

@@ -129,7 +129,7 @@ func RegisterHandler(sys *System, handler Handler, options HubOptions) (*HubCont
 }
 
 func newHub(sys *System, options HubOptions) *hub {
-	return &hub{detailed: options.EnableDetailedErrors, explain: options.ExplainArguments, log: sys.log.With("hub", options.Name)}
+	return &hub{detailed: options.EnableDetailedErrors, explain: options.ExplainArguments, limits: sys.limits, callRate: cmp.Or(options.MaximumCallsPerSecond, defaultCallRate), log: sys.log.With("hub", options.Name)}
 }
 
 // register puts the filters around the hub, and makes it known.

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/troupe-go/troupe/actors"
+	"github.com/troupe-go/troupe/transport"
 )
 
 type (
@@ -54,6 +55,15 @@ func (h *hub) Refreshed(k *actors.Call) {
 	if err := h.handler.Refreshed(k); err != nil {
 		h.report(k, "a hub method failed", err)
 	}
+}
+
+// Ended is part of actors.Handler.
+func (h *hub) Ended(c *actors.Connection) {
+	s := sessionNow(c)
+	if s.first != nil {
+		s = s.first
+	}
+	h.limits.release(s.principal.UserID, transport.AddressOf(s.request.remoteAddr))
 }
 
 // methodHandler is the innermost Handler of a hub with methods.

@@ -53,6 +53,11 @@ type HubOptions struct {
 	MaximumReceiveMessageSize int
 	// MaximumParallelInvocationsPerClient is how many calls of one client run at once; others wait, in their order. Default: 1.
 	MaximumParallelInvocationsPerClient int
+	// MaximumCallsPerSecond is how many calls a client may make in a second on average, those of unknown methods included; in a burst, twice as many.
+	// Further ones fail before their arguments are decoded. Default: 10,000.
+	MaximumCallsPerSecond int
+	// MaximumGroupsPerConnection is in how many groups a connection can be. Further ones cannot be joined: [ErrTooManyGroups]. Default: 10,000.
+	MaximumGroupsPerConnection int
 	// StreamBufferCapacity is the number of items of one stream from a client that may wait for the method to take them. When there are
 	// more, nothing further is read from the client. Default: 10. (Calls with streams, in either direction, do not count as parallel
 	// invocations; 1,000 of one client can run at once.)
@@ -111,6 +116,10 @@ const (
 	defaultBytes = 1 << 20
 	leastBytes   = 64 << 10
 
+	defaultCallRate  = 10_000
+	mostCallRate     = 1_000_000
+	defaultMaxGroups = 10_000
+
 	defaultKeepAlive     = 15 * time.Second
 	defaultClientTimeout = 30 * time.Second
 	defaultPollTimeout   = 90 * time.Second
@@ -132,6 +141,8 @@ func (o HubOptions) Validate() error {
 	f.check(len(o.Protocols) <= actors.MaxProtocols, "Protocols has %d elements, more than %d", len(o.Protocols), actors.MaxProtocols)
 	f.check(o.MaximumReceiveMessageSize >= Unlimited, "MaximumReceiveMessageSize is %d: it is a number of bytes, 0 for the default, or Unlimited", o.MaximumReceiveMessageSize)
 	f.check(o.MaximumParallelInvocationsPerClient >= 0, "MaximumParallelInvocationsPerClient is %d: it is at least 1, or 0 for the default", o.MaximumParallelInvocationsPerClient)
+	f.check(o.MaximumCallsPerSecond >= 0 && o.MaximumCallsPerSecond <= mostCallRate, "MaximumCallsPerSecond is %d: it is at least 1 and at most %d, or 0 for the default", o.MaximumCallsPerSecond, mostCallRate)
+	f.check(o.MaximumGroupsPerConnection >= 0, "MaximumGroupsPerConnection is %d: it is at least 1, or 0 for the default", o.MaximumGroupsPerConnection)
 	f.check(o.StreamBufferCapacity >= 0, "StreamBufferCapacity is %d: it is at least 1, or 0 for the default", o.StreamBufferCapacity)
 	f.check(o.OutboxLimit == 0 || o.OutboxLimit >= leastBytes, "OutboxLimit is %d: it is at least %d bytes, or 0 for the default", o.OutboxLimit, leastBytes)
 	f.check(o.DisconnectGrace >= Unlimited, "DisconnectGrace is %s: it is a time, 0 for the default, or Unlimited", o.DisconnectGrace)
@@ -271,6 +282,8 @@ func settings(h HubOptions, e EndpointOptions) *actors.Settings {
 		CloseTimeout:     cmp.Or(e.CloseTimeout, 5*time.Second),
 		SendTimeout:      cmp.Or(e.TransportSendTimeout, 10*time.Second),
 		DisconnectGrace:  cmp.Or(h.DisconnectGrace, 30*time.Second),
+		CallRate:         cmp.Or(h.MaximumCallsPerSecond, defaultCallRate),
+		MaxGroups:        cmp.Or(h.MaximumGroupsPerConnection, defaultMaxGroups),
 		KeptLimit:        cmp.Or(h.StatefulReconnectBufferSize, 100_000),
 		PendingResults:   cmp.Or(h.MaximumPendingResults, 100),
 		IgnoreExpiration: e.IgnoreExpiration,

@@ -36,6 +36,15 @@ type Config struct {
 	// limit.
 	PendingConnectionsPerAddress int
 
+	// MaximumConnections is how many connections the System can have. More are refused with status 503 and Retry-After. Default: 100,000.
+	// Unlimited: no limit.
+	MaximumConnections int
+	// MaximumConnectionsPerUser is how many a user can have, over all hubs. More are refused with status 429. Default: 1,000. Unlimited: no limit.
+	MaximumConnectionsPerUser int
+	// MaximumConnectionsPerAddress is how many can come from one remote address (of IPv6, from one /64 network). More are refused with status 429. Behind
+	// a proxy, middleware must put the client's address into http.Request.RemoteAddr. Default: 10,000. Unlimited: no limit.
+	MaximumConnectionsPerAddress int
+
 	// HubDefaults are options of all hubs. What is zero in the options of a hub is taken from here, field by field: a bool that is true here is
 	// true for all. Filters of both apply, these around those of the hub; policies of both must allow. Name and Methods stay empty.
 	HubDefaults HubOptions
@@ -48,6 +57,11 @@ func (c Config) Validate() error {
 	var f faults
 	f.check(c.PendingConnections >= 0, "PendingConnections is %d: it is at least 1, or 0 for the default", c.PendingConnections)
 	f.check(c.PendingConnectionsPerAddress >= Unlimited, "PendingConnectionsPerAddress is %d: it is at least 1, 0 for the default, or Unlimited", c.PendingConnectionsPerAddress)
+	for name, n := range map[string]int{
+		"MaximumConnections": c.MaximumConnections, "MaximumConnectionsPerUser": c.MaximumConnectionsPerUser, "MaximumConnectionsPerAddress": c.MaximumConnectionsPerAddress,
+	} {
+		f.check(n >= Unlimited, "%s is %d: it is at least 1, 0 for the default, or Unlimited", name, n)
+	}
 	f.check(c.HubDefaults.Name == "" && len(c.HubDefaults.Methods) == 0, "HubDefaults has a Name or Methods, which are options of one hub")
 	f.add("HubDefaults", c.HubDefaults.Validate())
 	f.add("EndpointDefaults", c.EndpointDefaults.Validate())
@@ -60,6 +74,7 @@ type System struct {
 	runtime *actors.System
 	log     *slog.Logger
 	tokens  *transport.Tokens
+	limits  *connectionLimits
 
 	hubDefaults      HubOptions
 	endpointDefaults EndpointOptions
@@ -88,7 +103,10 @@ func New(config Config) (*System, error) {
 	tokens.Limit = cmp.Or(config.PendingConnections, tokens.Limit)
 	tokens.AddressLimit = cmp.Or(config.PendingConnectionsPerAddress, tokens.AddressLimit)
 	return &System{
-		runtime: runtime, log: log, tokens: tokens, hubDefaults: config.HubDefaults, endpointDefaults: config.EndpointDefaults,
+		runtime: runtime, log: log, tokens: tokens,
+		limits: newConnectionLimits(cmp.Or(config.MaximumConnections, 100_000), cmp.Or(config.MaximumConnectionsPerUser, 1000),
+			cmp.Or(config.MaximumConnectionsPerAddress, 10_000)),
+		hubDefaults: config.HubDefaults, endpointDefaults: config.EndpointDefaults,
 		hubs: map[string]bool{}, endpoints: map[string]*endpoint{},
 	}, nil
 }

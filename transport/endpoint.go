@@ -39,6 +39,10 @@ type Acceptor interface {
 	AcceptSocket(o Opening, socket link.Socket) (link.SocketSession, error)
 	// AcceptFetcher opens a connection whose output is fetched by requests.
 	AcceptFetcher(o Opening, fetcher link.Fetcher) (link.FetchSession, error)
+	// Reserve makes room for a connection, which Release or the end of the connection gives up. It fails with a *[LimitError].
+	Reserve(r *http.Request, who Identity) error
+	// Release gives up the room for a connection that was not opened.
+	Release(r *http.Request, who Identity)
 	// Refresh gives an open connection the credentials of who. It fails with ErrNotOpen, ErrUserChanged, ErrRefreshRejected, or a [Refusal].
 	Refresh(r *http.Request, connectionID string, who Identity) (Refreshed, error)
 	// Resumed says that who has opened a connection again over another WebSocket.
@@ -57,6 +61,14 @@ func (e *Refusal) Error() string { return e.Err.Error() }
 
 // Unwrap returns the reason.
 func (e *Refusal) Unwrap() error { return e.Err }
+
+// LimitError refuses a connection because there are too many.
+type LimitError struct {
+	Status int // 429 or 503
+	Text   string
+}
+
+func (e *LimitError) Error() string { return e.Text }
 
 // Endpoint serves the requests of one hub endpoint.
 type Endpoint struct {
@@ -213,9 +225,13 @@ func (e *Endpoint) enter(w http.ResponseWriter, r *http.Request, transport Trans
 	if !ok || !e.checkOwner(w, r, reserved, who) {
 		return nil, false
 	}
+	if !e.reserve(w, r, who) {
+		return nil, false
+	}
 	q = e.Tokens.fetcherOf(reserved)
 	has, ok = e.Tokens.activate(reserved, transport)
 	if !ok { // another request was faster, or too much time has passed
+		e.Acceptor.Release(r, who)
 		if has == transport && transport == LongPolling {
 			return q, false
 		}
@@ -224,6 +240,7 @@ func (e *Endpoint) enter(w http.ResponseWriter, r *http.Request, transport Trans
 	}
 	q.polls = transport == LongPolling
 	if err := q.open(Opening{ID: reserved.id, Identity: who, Request: r, Transport: transport}); err != nil {
+		e.Acceptor.Release(r, who)
 		answerClosing(w)
 		return nil, false
 	}
@@ -310,6 +327,26 @@ func (e *Endpoint) admit(w http.ResponseWriter, r *http.Request) (Identity, bool
 	}
 	return e.identify(w, r)
 }
+
+// reserve makes room for a connection. If it returns false, the request has been answered.
+func (e *Endpoint) reserve(w http.ResponseWriter, r *http.Request, who Identity) bool {
+	err := e.Acceptor.Reserve(r, who)
+	if err == nil {
+		return true
+	}
+	status := http.StatusServiceUnavailable
+	var limit *LimitError
+	if errors.As(err, &limit) {
+		status = limit.Status
+	}
+	e.logOnce("a connection was refused: "+err.Error(), AddressOf(r.RemoteAddr), r)
+	w.Header().Set("Retry-After", retryAfter)
+	plain(w, status, err.Error())
+	return false
+}
+
+// retryAfter is when a client that was refused by a limit may come again, in seconds.
+const retryAfter = "10"
 
 // identify returns who makes a request. If it returns false, the request has been answered.
 func (e *Endpoint) identify(w http.ResponseWriter, r *http.Request) (Identity, bool) {

@@ -68,6 +68,10 @@ func (e *testEndpoint) Refresh(*http.Request, string, transport.Identity) (trans
 
 func (e *testEndpoint) Resumed(transport.Opening, link.SocketSession) {}
 
+func (e *testEndpoint) Reserve(*http.Request, transport.Identity) error { return nil }
+
+func (e *testEndpoint) Release(*http.Request, transport.Identity) {}
+
 func (e *testEndpoint) IsClosing() bool { return false }
 
 func (e *testEndpoint) negotiate(t testing.TB) (token string) { return e.negotiateWith(t, "") }

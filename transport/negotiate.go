@@ -36,7 +36,7 @@ func (e *Endpoint) negotiate(w http.ResponseWriter, r *http.Request, who Identit
 	}
 	reserved := e.Tokens.reserve(e, who.UserID, r.RemoteAddr, version == 0)
 	if reserved == nil {
-		e.logOnce("a negotiation was refused: too many connections that were negotiated from its address wait for their transport", addressOf(r.RemoteAddr), r)
+		e.logOnce("a negotiation was refused: too many connections that were negotiated from its address wait for their transport", AddressOf(r.RemoteAddr), r)
 		w.Header().Set("Retry-After", strconv.Itoa(int(e.Tokens.Expiry/time.Second)))
 		plain(w, http.StatusTooManyRequests, fmt.Sprintf("At most %d connections that were negotiated from one address can wait for their transport.", e.Tokens.AddressLimit))
 		return

@@ -50,6 +50,10 @@ func (a *testAcceptor) Refresh(*http.Request, string, Identity) (Refreshed, erro
 
 func (a *testAcceptor) Resumed(Opening, link.SocketSession) {}
 
+func (a *testAcceptor) Reserve(*http.Request, Identity) error { return nil }
+
+func (a *testAcceptor) Release(*http.Request, Identity) {}
+
 func (a *testAcceptor) IsClosing() bool { return a.closing }
 
 // fixedClockEndpoint is an endpoint whose clock is set by the test.

@@ -69,7 +69,7 @@ func (t *Tokens) random(n int) string {
 // reserve returns nil if too many connections wait that were negotiated from the same address.
 func (t *Tokens) reserve(e *Endpoint, userID, remoteAddr string, idIsToken bool) *reservation {
 	now := t.now()
-	r := &reservation{id: t.NewID(), token: t.random(16), address: addressOf(remoteAddr), endpoint: e, userID: userID, born: now}
+	r := &reservation{id: t.NewID(), token: t.random(16), address: AddressOf(remoteAddr), endpoint: e, userID: userID, born: now}
 	if idIsToken {
 		r.token = r.id
 	}
@@ -93,8 +93,8 @@ func (t *Tokens) reserve(e *Endpoint, userID, remoteAddr string, idIsToken bool)
 	return r
 }
 
-// addressOf returns the part of a remote address by which clients are told apart: the host, or of IPv6 the /64 network.
-func addressOf(remoteAddr string) string {
+// AddressOf returns the part of a remote address by which clients are told apart: the host, or of IPv6 the /64 network.
+func AddressOf(remoteAddr string) string {
 	host, _, err := net.SplitHostPort(remoteAddr)
 	if err != nil {
 		host = remoteAddr

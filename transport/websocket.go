@@ -67,6 +67,15 @@ func (e *Endpoint) webSocket(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
+	if !e.reserve(w, r, who) {
+		return
+	}
+	opened := false
+	defer func() {
+		if !opened {
+			e.Acceptor.Release(r, who)
+		}
+	}()
 	opening := Opening{Identity: who, Request: r, Transport: WebSockets}
 	if reserved != nil {
 		if has, ok := e.Tokens.activate(reserved, WebSockets); !ok {
@@ -91,6 +100,7 @@ func (e *Endpoint) webSocket(w http.ResponseWriter, r *http.Request) {
 		e.Tokens.release(reserved)
 		return
 	}
+	opened = true
 	socket.session = session
 	e.Tokens.carry(reserved, socket)
 	if q := e.Tokens.earlyOf(reserved); q != nil {

@@ -1,0 +1,61 @@
+package hubsys
+
+import (
+	"fmt"
+	"net/http"
+	"sync"
+
+	"github.com/troupe-go/troupe/transport"
+)
+
+// connectionLimits counts connections, so that nobody can have too many.
+type connectionLimits struct {
+	most, perUser, perAddress int
+
+	mu        sync.Mutex
+	all       int
+	byUser    map[string]int
+	byAddress map[string]int
+}
+
+func newConnectionLimits(most, perUser, perAddress int) *connectionLimits {
+	return &connectionLimits{most: most, perUser: perUser, perAddress: perAddress, byUser: map[string]int{}, byAddress: map[string]int{}}
+}
+
+// reserve counts a connection that is about to be opened, or returns a *transport.LimitError.
+func (l *connectionLimits) reserve(userID, address string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	over := func(n, most int) bool { return most != Unlimited && n >= most }
+	switch {
+	case over(l.all, l.most):
+		return &transport.LimitError{Status: http.StatusServiceUnavailable, Text: fmt.Sprintf("The server can have at most %d connections.", l.most)}
+	case userID != "" && over(l.byUser[userID], l.perUser):
+		return &transport.LimitError{Status: http.StatusTooManyRequests, Text: fmt.Sprintf("A user can have at most %d connections.", l.perUser)}
+	case over(l.byAddress[address], l.perAddress):
+		return &transport.LimitError{Status: http.StatusTooManyRequests, Text: fmt.Sprintf("At most %d connections can come from one address.", l.perAddress)}
+	}
+	l.all++
+	if userID != "" {
+		l.byUser[userID]++
+	}
+	l.byAddress[address]++
+	return nil
+}
+
+// release counts a connection that has ended, or was not opened.
+func (l *connectionLimits) release(userID, address string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all--
+	decrement(l.byUser, userID)
+	decrement(l.byAddress, address)
+}
+
+func decrement(counts map[string]int, key string) {
+	if n := counts[key]; n > 1 {
+		counts[key] = n - 1
+	} else {
+		delete(counts, key)
+	}
+}
