@@ -12,6 +12,7 @@ help: ## list the targets
 
 .PHONY: demo
 demo: $(SIGNALR) ## start the demo on http://127.0.0.1:8080
+	@echo "Building the demo …"
 	@$(GO) run ./cmd/demo -client $(SIGNALR)
 
 .PHONY: test
@@ -67,5 +68,6 @@ $(BIN)/golangci-lint $(BIN)/buf: tools/go.mod
 	touch $(BIN)/golangci-lint $(BIN)/buf
 
 $(SIGNALR): conformance/package-lock.json
+	@echo "Fetching the official clients from npm …"
 	@npm ci --prefix conformance --ignore-scripts --no-audit --no-fund >/dev/null
 	@touch $@

@@ -252,7 +252,7 @@ func (c *Connection) onMessage(b *batch, m *hubproto.Message) (kept bool) {
 		if m.Headers != nil {
 			k.extra = &callExtra{headers: bytes.Clone(m.Headers)}
 		}
-		k.overRate = !c.rate.take(c.hub.sys.now(), c.settings.CallRate)
+		k.overRate = c.settings.CallRate > 0 && !c.rate.take(c.hub.sys.now(), c.settings.CallRate)
 		return c.calls.add(k, m.StreamIDs)
 	case hubproto.StreamItem:
 		return c.onItem(b, m)

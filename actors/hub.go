@@ -50,7 +50,7 @@ type Settings struct {
 	SendTimeout      time.Duration // without the client taking a byte of what waits for it
 	DisconnectGrace  time.Duration // for which calls go on when their client has gone; negative: no limit
 	PendingResults   int           // calls of one client that wait for its answers without a slot
-	CallRate         int           // calls of one client in a second, with a burst of two seconds
+	CallRate         int           // calls of one client in a second, with a burst of two seconds; 0: no limit
 	MaxGroups        int           // that a connection is in
 	KeptLimit        int           // bytes that are kept for a client that may come back, see resumption
 	IgnoreExpiration bool          // connections outlive the credentials of their users

@@ -48,7 +48,7 @@ func sample(t *testing.T, field reflect.StructField, n int) reflect.Value {
 	case "Subprotocol":
 		v.Set(reflect.ValueOf(func([]string) string { return "" }))
 	case "Refresh":
-		v.Set(reflect.ValueOf(&hubsys.RefreshOptions{MaximumLifetime: time.Duration(n + 1)}))
+		v.Set(reflect.ValueOf(&hubsys.RefreshOptions{MaximumLifetime: time.Duration(n+1) * time.Second}))
 	case "ClientTimeoutInterval":
 		v.SetInt(int64(time.Hour) + int64(n)) // more than the default of KeepAliveInterval
 	default:
@@ -234,7 +234,7 @@ func TestFaultsOfDefaults(t *testing.T) {
 	}{
 		{hubsys.Config{HubDefaults: hubsys.HubOptions{Name: "x"}}, "HubDefaults has a Name or Methods, which are options of one hub"},
 		{hubsys.Config{HubDefaults: hubsys.HubOptions{Methods: []hubsys.Method{{Name: "x"}}}}, "HubDefaults has a Name or Methods, which are options of one hub"},
-		{hubsys.Config{HubDefaults: hubsys.HubOptions{OutboxLimit: 1}}, "HubDefaults: hubsys: HubOptions: OutboxLimit is 1: it is at least 65536 bytes, or 0 for the default"},
+		{hubsys.Config{HubDefaults: hubsys.HubOptions{OutboxLimit: 1}}, "HubDefaults: hubsys: HubOptions: OutboxLimit is 1: it is at least 65536 bytes and at most 2 GiB, or 0 for the default"},
 		{hubsys.Config{HubDefaults: hubsys.HubOptions{Filters: []hubsys.Filter{nil}}}, "HubDefaults: hubsys: HubOptions: Filters[0] is nil"},
 		{hubsys.Config{EndpointDefaults: hubsys.EndpointOptions{PollTimeout: -1}}, "EndpointDefaults: hubsys: EndpointOptions: PollTimeout is -1ns: it is not negative"},
 	} {

@@ -320,11 +320,25 @@ func (h *hub) Panicked(k *actors.Call, dst []byte, err error) []byte {
 // that code.
 func (h *hub) report(k *actors.Call, what string, err error) {
 	level := slog.LevelError
+	args := []any{"connection", k.Connection().ID(), "method", k.Method(), "error", logs.Error(err)}
 	var forClient *HubError
 	if errors.As(err, &forClient) || errors.Is(err, ErrGone) || isCanceled(k, err) {
 		level = slog.LevelDebug
 	}
-	h.log.Log(k, level, what, "connection", k.Connection().ID(), "method", k.Method(), "error", logs.Error(err))
+	if forClient != nil && forClient.Err != nil && forClient.Err.Error() != forClient.Message {
+		args = append(args, "cause", logs.Error(forClient.Err))
+		if !isOfClient(forClient.Err) && !isCanceled(k, err) {
+			level = slog.LevelError // something that the client is not told
+		}
+	}
+	h.log.Log(k, level, what, args...)
+}
+
+// isOfClient reports whether an error is due to a client: its own, one of an answer that does not fit or did not come.
+func isOfClient(err error) bool {
+	var failure *actors.ClientError
+	var misfit *hubproto.BindError
+	return errors.As(err, &failure) || errors.As(err, &misfit) || errors.Is(err, ErrNoResult) || errors.Is(err, actors.ErrUnanswered)
 }
 
 // Methods is part of actors.Handler.

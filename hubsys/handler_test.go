@@ -229,10 +229,10 @@ func TestPoliciesAndHiddenMethodsOfAHandler(t *testing.T) {
 	}))
 	n.take()
 	for _, name := range []string{"Secret", "SECRET", "secret"} {
-		require.Equal(t, "Failed to invoke '"+name+"' because user is unauthorized", c.invokeError(name))
+		require.Equal(t, "Failed to invoke 'Secret' because user is unauthorized", c.invokeError(name))
 	}
 	for _, name := range []string{"Hidden", "hidden"} {
-		require.Equal(t, "Failed to invoke '"+name+"' due to an error on the server. HubException: Method does not exist.", c.invokeError(name))
+		require.Equal(t, "Failed to invoke 'Hidden' due to an error on the server. HubException: Method does not exist.", c.invokeError(name))
 	}
 	require.Empty(t, n.take())
 	require.Equal(t, "null", string(c.invoke("Open").Result))

@@ -69,12 +69,18 @@ type HubContext struct {
 // or hides these.
 func Register[H Instance](sys *System, create func(ctx context.Context) (H, error), options HubOptions) (*HubContext, error) {
 	t := reflect.TypeFor[H]()
+	if sys == nil {
+		return nil, errNoSystem
+	}
 	options, err := withDefaults(sys.hubDefaults, options)
 	if err != nil {
 		return nil, err
 	}
 	if t.Kind() != reflect.Pointer || t.Elem().Kind() != reflect.Struct {
 		return nil, fmt.Errorf("hubsys: %s is no hub: a hub is a pointer to a struct that embeds hubsys.Hub", t)
+	}
+	if embedsPointer(t.Elem()) {
+		return nil, fmt.Errorf("hubsys: %s embeds *hubsys.Hub: it embeds hubsys.Hub, without the star", t)
 	}
 	methods, err := findMethods(t, &options)
 	if err != nil {
@@ -105,6 +111,9 @@ func Register[H Instance](sys *System, create func(ctx context.Context) (H, erro
 // RegisterHandler makes a hub known that is made of functions. handler.Invoke must be there, and options.Name. Elements of options.Methods are for
 // methods by their Name, as clients call them, and say in which spelling errors and metrics have it; options.Services have no meaning.
 func RegisterHandler(sys *System, handler Handler, options HubOptions) (*HubContext, error) {
+	if sys == nil {
+		return nil, errNoSystem
+	}
 	options, err := withDefaults(sys.hubDefaults, options)
 	if err != nil {
 		return nil, err
@@ -128,8 +137,16 @@ func RegisterHandler(sys *System, handler Handler, options HubOptions) (*HubCont
 	return h.register(sys, handler.complete(), options)
 }
 
+var errNoSystem = errors.New("hubsys: the System is nil: New was not called, or has failed")
+
+// embedsPointer reports whether a hub embeds a pointer to Hub, which would be nil.
+func embedsPointer(t reflect.Type) bool {
+	f, ok := t.FieldByName("Hub")
+	return ok && f.Anonymous && f.Type == reflect.PointerTo(hubType)
+}
+
 func newHub(sys *System, options HubOptions) *hub {
-	return &hub{detailed: options.EnableDetailedErrors, explain: options.ExplainArguments, limits: sys.limits, callRate: cmp.Or(options.MaximumCallsPerSecond, defaultCallRate), log: sys.log.With("hub", options.Name)}
+	return &hub{detailed: options.EnableDetailedErrors, explain: options.ExplainArguments, limits: sys.limits, callRate: options.MaximumCallsPerSecond, log: sys.log.With("hub", options.Name)}
 }
 
 // register puts the filters around the hub, and makes it known.

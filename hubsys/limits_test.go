@@ -92,8 +92,8 @@ func TestCallsPerSecondAreLimited(t *testing.T) {
 	c.send(invocation("1", "Echo", "a"), invocation("2", "Nonsense"), invocation("3", "Echo", "c"), invocation("4", "Nonsense"), invocation("5", "Echo", 5))
 	assert.Equal(t, `"a"`, string(c.awaitCompletion("1").Result))
 	assert.Contains(t, *c.awaitCompletion("2").Error, "Method does not exist")
-	for id, method := range map[string]string{"3": "Echo", "4": "Nonsense", "5": "Echo"} {
-		assert.Equal(t, "Failed to invoke '"+method+"' because a client can make at most 1 calls per second.", *c.awaitCompletion(id).Error)
+	for i, method := range []string{"Echo", "Nonsense", "Echo"} {
+		assert.Equal(t, "Failed to invoke '"+method+"' because a client can make at most 1 calls per second.", *c.awaitCompletion(fmt.Sprint(3 + i)).Error)
 	}
 }
 

@@ -67,7 +67,9 @@ func (f *methodFinder) addOption(i int, o Method) {
 		f.options[rm.Name] = o
 		return
 	}
-	f.fault("Methods[%d].Func is %s, which is no method of %s: write (*%s).Name", i, runtime.FuncForPC(fn.Pointer()).Name(), f.hub, f.hub.Elem().Name())
+	name := runtime.FuncForPC(fn.Pointer()).Name()
+	method := strings.TrimSuffix(name[strings.LastIndexByte(name, '.')+1:], "-fm")
+	f.fault("Methods[%d].Func is %s, which is no method of %s as an expression: write (*%s).%s", i, name, f.hub, f.hub.Elem().Name(), method)
 }
 
 // add adds a method for clients, unless it has another purpose.

@@ -151,20 +151,20 @@ func (*refusedHub) OnDisconnected(context.Context) error         { return nil }
 
 func TestEveryRefusalHasItsReasonAndAllAreReported(t *testing.T) {
 	require.Equal(t, []string{
-		`method ChanParam: parameter 1: chan int has no encoding`,
-		`method ChanResult: its result: chan int has no encoding`,
+		`method ChanParam: parameter 1: chan int has no encoding; a stream is a <-chan T or an iter.Seq2[T, error]`,
+		`method ChanResult: its result: chan int has no encoding; a stream is a <-chan T or an iter.Seq2[T, error]`,
 		`method ComplexParam: parameter 1: complex128 has no encoding`,
 		`method ContextLast: parameter 2: a context.Context can only be the first parameter`,
 		`method ErrorFirst: it returns more than a value and an error`,
-		`method FuncParam: parameter 2: func() has no encoding`,
-		`method FuncResult: its result: func() has no encoding`,
+		`method FuncParam: parameter 2: func() has no encoding; a stream is a <-chan T or an iter.Seq2[T, error]`,
+		`method FuncResult: its result: func() has no encoding; a stream is a <-chan T or an iter.Seq2[T, error]`,
 		`method OnConnected: its signature is not OnConnected(context.Context) error`,
 		`method OnDisconnected: its signature is not OnDisconnected(context.Context, error) error`,
 		`method ThreeResults: it returns more than a value and an error`,
 		`method TwoContexts: parameter 1: a context.Context can only be the first parameter`,
 		`method TwoErrors: it returns an error in front of its last result`,
 		`method TwoValues: it returns more than a value and an error`,
-		`method Variadic: parameter 1: chan int has no encoding`,
+		`method Variadic: parameter 1: chan int has no encoding; a stream is a <-chan T or an iter.Seq2[T, error]`,
 	}, registrationFaults[refusedHub](t))
 }
 
@@ -174,9 +174,9 @@ func TestInvalidElementsOfMethodsAreRefused(t *testing.T) {
 		`Methods[0].Func is <nil>: it is a method of the hub, such as (*base).Send`,
 		`Methods[1].Func is string: it is a method of the hub, such as (*base).Send`,
 		`Methods[2].Func is func(): it is a method of the hub, such as (*base).Send`,
-		`Methods[3].Func is github.com/troupe-go/troupe/hubsys_test.(*middle).Middle, which is no method of *hubsys_test.base: write (*base).Name`,
-		`Methods[4].Func is github.com/troupe-go/troupe/hubsys_test.(*base).Inherited-fm, which is no method of *hubsys_test.base: write (*base).Name`,
-		`Methods[5].Func is github.com/troupe-go/troupe/hubsys_test.base.ByValue, which is no method of *hubsys_test.base: write (*base).Name`,
+		`Methods[3].Func is github.com/troupe-go/troupe/hubsys_test.(*middle).Middle, which is no method of *hubsys_test.base as an expression: write (*base).Middle`,
+		`Methods[4].Func is github.com/troupe-go/troupe/hubsys_test.(*base).Inherited-fm, which is no method of *hubsys_test.base as an expression: write (*base).Inherited`,
+		`Methods[5].Func is github.com/troupe-go/troupe/hubsys_test.base.ByValue, which is no method of *hubsys_test.base as an expression: write (*base).ByValue`,
 		`Methods[7]: there is an element for method Inherited already`,
 		`Methods[8]: method Overridden has a name or a policy for clients, and is hidden from them`,
 	}, registrationFaults[base](t,

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"net/url"
 	"slices"
@@ -54,7 +55,8 @@ type HubOptions struct {
 	// MaximumParallelInvocationsPerClient is how many calls of one client run at once; others wait, in their order. Default: 1.
 	MaximumParallelInvocationsPerClient int
 	// MaximumCallsPerSecond is how many calls a client may make in a second on average, those of unknown methods included; in a burst, twice as many.
-	// Further ones fail before their arguments are decoded. Default: 10,000.
+	// Further ones fail before their arguments are decoded. Default: no limit: the calls of a client run one after the other, what waits of them is
+	// bounded, and then nothing further is read.
 	MaximumCallsPerSecond int
 	// MaximumGroupsPerConnection is in how many groups a connection can be. Further ones cannot be joined: [ErrTooManyGroups]. Default: 10,000.
 	MaximumGroupsPerConnection int
@@ -84,7 +86,8 @@ type HubOptions struct {
 
 	// StatefulReconnectBufferSize is the number of bytes of messages that are kept for a client until it says that it has received them, where
 	// [EndpointOptions].AllowStatefulReconnects is set and the client takes part. When there are more, nothing further is written to the client
-	// before it does, so a client that never does is disconnected as one that takes nothing. Default: 100,000.
+	// before it does. Clients say so once a second, so this is about the number of bytes per second that such a client can get; one that never
+	// does is disconnected as one that takes nothing. Default: OutboxLimit. (In ASP.NET Core it is 100,000.)
 	StatefulReconnectBufferSize int
 
 	// DisconnectGrace is how long the calls of a client that has gone may run. Default: 30 s. Unlimited: their contexts do not end, and a method
@@ -116,7 +119,6 @@ const (
 	defaultBytes = 1 << 20
 	leastBytes   = 64 << 10
 
-	defaultCallRate  = 10_000
 	mostCallRate     = 1_000_000
 	defaultMaxGroups = 10_000
 
@@ -141,10 +143,10 @@ func (o HubOptions) Validate() error {
 	f.check(len(o.Protocols) <= actors.MaxProtocols, "Protocols has %d elements, more than %d", len(o.Protocols), actors.MaxProtocols)
 	f.check(o.MaximumReceiveMessageSize >= Unlimited, "MaximumReceiveMessageSize is %d: it is a number of bytes, 0 for the default, or Unlimited", o.MaximumReceiveMessageSize)
 	f.check(o.MaximumParallelInvocationsPerClient >= 0, "MaximumParallelInvocationsPerClient is %d: it is at least 1, or 0 for the default", o.MaximumParallelInvocationsPerClient)
-	f.check(o.MaximumCallsPerSecond >= 0 && o.MaximumCallsPerSecond <= mostCallRate, "MaximumCallsPerSecond is %d: it is at least 1 and at most %d, or 0 for the default", o.MaximumCallsPerSecond, mostCallRate)
+	f.check(o.MaximumCallsPerSecond >= 0 && o.MaximumCallsPerSecond <= mostCallRate, "MaximumCallsPerSecond is %d: it is at least 1 and at most %d, or 0 for no limit", o.MaximumCallsPerSecond, mostCallRate)
 	f.check(o.MaximumGroupsPerConnection >= 0, "MaximumGroupsPerConnection is %d: it is at least 1, or 0 for the default", o.MaximumGroupsPerConnection)
 	f.check(o.StreamBufferCapacity >= 0, "StreamBufferCapacity is %d: it is at least 1, or 0 for the default", o.StreamBufferCapacity)
-	f.check(o.OutboxLimit == 0 || o.OutboxLimit >= leastBytes, "OutboxLimit is %d: it is at least %d bytes, or 0 for the default", o.OutboxLimit, leastBytes)
+	f.check(o.OutboxLimit == 0 || o.OutboxLimit >= leastBytes && o.OutboxLimit <= math.MaxInt32, "OutboxLimit is %d: it is at least %d bytes and at most 2 GiB, or 0 for the default", o.OutboxLimit, leastBytes)
 	f.check(o.DisconnectGrace >= Unlimited, "DisconnectGrace is %s: it is a time, 0 for the default, or Unlimited", o.DisconnectGrace)
 	f.check(o.StatefulReconnectBufferSize >= 0, "StatefulReconnectBufferSize is %d: it is at least 1, or 0 for the default", o.StatefulReconnectBufferSize)
 	f.check(o.MaximumPendingResults >= 0, "MaximumPendingResults is %d: it is at least 1, or 0 for the default", o.MaximumPendingResults)
@@ -252,6 +254,7 @@ func (f *faults) check(ok bool, format string, args ...any) {
 
 func (f *faults) duration(name string, d time.Duration) {
 	f.check(d >= 0, "%s is %s: it is not negative", name, d)
+	f.check(d <= 0 || d >= time.Microsecond, "%s is %s: a number alone means nanoseconds; write 15*time.Second", name, d)
 }
 
 // add adds the faults of a part.
@@ -282,9 +285,9 @@ func settings(h HubOptions, e EndpointOptions) *actors.Settings {
 		CloseTimeout:     cmp.Or(e.CloseTimeout, 5*time.Second),
 		SendTimeout:      cmp.Or(e.TransportSendTimeout, 10*time.Second),
 		DisconnectGrace:  cmp.Or(h.DisconnectGrace, 30*time.Second),
-		CallRate:         cmp.Or(h.MaximumCallsPerSecond, defaultCallRate),
+		CallRate:         h.MaximumCallsPerSecond,
 		MaxGroups:        cmp.Or(h.MaximumGroupsPerConnection, defaultMaxGroups),
-		KeptLimit:        cmp.Or(h.StatefulReconnectBufferSize, 100_000),
+		KeptLimit:        cmp.Or(h.StatefulReconnectBufferSize, h.OutboxLimit, defaultBytes),
 		PendingResults:   cmp.Or(h.MaximumPendingResults, 100),
 		IgnoreExpiration: e.IgnoreExpiration,
 	}

@@ -17,7 +17,7 @@ import (
 func TestHubOptionsReportAllFaults(t *testing.T) {
 	require.NoError(t, hubsys.HubOptions{}.Validate())
 	require.NoError(t, hubsys.HubOptions{
-		HandshakeTimeout: 1, KeepAliveInterval: 1, ClientTimeoutInterval: 2, DisconnectGrace: hubsys.Unlimited, MaximumReceiveMessageSize: hubsys.Unlimited,
+		HandshakeTimeout: time.Millisecond, KeepAliveInterval: time.Millisecond, ClientTimeoutInterval: time.Second, DisconnectGrace: hubsys.Unlimited, MaximumReceiveMessageSize: hubsys.Unlimited,
 		MaximumParallelInvocationsPerClient: 1, OutboxLimit: 64 << 10, InboundLimit: 64 << 10,
 	}.Validate())
 	faulty := hubsys.HubOptions{
@@ -29,7 +29,7 @@ KeepAliveInterval is -1s: it is not negative
 ClientTimeoutInterval is -1h0m0s: it is not negative
 MaximumReceiveMessageSize is -2: it is a number of bytes, 0 for the default, or Unlimited
 MaximumParallelInvocationsPerClient is -1: it is at least 1, or 0 for the default
-OutboxLimit is 65535: it is at least 65536 bytes, or 0 for the default
+OutboxLimit is 65535: it is at least 65536 bytes and at most 2 GiB, or 0 for the default
 InboundLimit is -1: it is at least 65536 bytes, or 0 for the default`
 	require.EqualError(t, faulty.Validate(), want)
 	_, err := hubsys.Register(newSystem(t, hubsys.Config{}), func(context.Context) (*base, error) { return &base{}, nil }, faulty)

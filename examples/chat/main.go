@@ -1,6 +1,6 @@
 // chat is a chat with login, rooms, presence, an admin and a rate limit.
 //
-//	SECRET=... go run ./examples/chat
+//	SECRET=$(openssl rand -hex 32) go run ./examples/chat
 //
 // A client logs in by POST /login?user=NAME, connects to /chat with the token, and calls enter, say, leave; ada may call kick.
 package main
@@ -67,7 +67,7 @@ func limited(next hubsys.Handler) hubsys.Handler {
 func main() {
 	addr := flag.String("addr", "127.0.0.1:8080", "where to serve")
 	flag.Parse()
-	secret := []byte(os.Getenv("SECRET"))
+	secret := []byte(os.Getenv("SECRET")) // of at least 32 bytes
 	auth, err := jwtauth.New(jwtauth.Config{Secret: secret, Algorithms: []string{"HS256"}, Issuer: "chat", Audience: []string{"chat"}})
 	check(err)
 	sys, err := hubsys.New(hubsys.Config{})

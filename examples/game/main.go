@@ -78,7 +78,10 @@ func (g *Game) Leave(ctx context.Context, room string) error { return g.Groups()
 
 // Steer changes the speed of the caller.
 func (g *Game) Steer(room string, dx, dy float64) error {
-	return g.rooms.Tell(room, steer{g.Call().ConnectionID(), dx, dy})
+	if err := g.rooms.Tell(room, steer{g.Call().ConnectionID(), dx, dy}); err != nil {
+		return hubsys.Errorf("There is no such room.")
+	}
+	return nil
 }
 
 func main() {

@@ -106,7 +106,7 @@ func TestPoliciesOfMethodsGuardActors(t *testing.T) {
 			{Name: "HIDDEN", Hidden: true},
 		}}))
 		assert.Equal(t, "Failed to invoke 'guarded' because user is unauthorized", c.failure("guarded", 1))
-		assert.Equal(t, "Failed to invoke 'GUARDED' because user is unauthorized", c.failure("GUARDED", "does not fit"))
+		assert.Equal(t, "Failed to invoke 'guarded' because user is unauthorized", c.failure("GUARDED", "does not fit"))
 		require.Zero(t, calls.Load())
 		assert.Equal(t, "3", c.result("Guarded", 3))
 		assert.Contains(t, c.failure("hidden"), "Method does not exist.")

@@ -41,6 +41,9 @@ func Ask[T any](ctx context.Context, to Ref, message any) (T, error) {
 	if ctx.Err() != nil {
 		return none, context.Cause(ctx)
 	}
+	if to.system == nil || to.pid == nil {
+		return none, ErrNoActor
+	}
 	waiting := newReply()
 	stop := waiting.watch(to)
 	defer stop()

@@ -3,6 +3,7 @@ package hubactor
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/url"
 	"runtime/debug"
@@ -64,7 +65,7 @@ func PerGroup(hub *hubsys.HubContext, props func(group string) *actor.Props) (*G
 	}
 	f, err := newFamily(hub.Runtime(), "groups", restart{})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("hubactor: PerGroup: hub %q has actors beside its groups already: %w", hub.Name(), err)
 	}
 	g := &Groups{props: props, family: f, log: hub.Runtime().Log(), byGroup: map[string]*groupActor{}}
 	hub.Runtime().ObserveGroups(g)

@@ -125,7 +125,7 @@ func TestSomebodyWhoJoinsBeforeTheActorHasHandledTheLastLeaveKeepsIt(t *testing.
 }
 
 func TestManyGroupsComeAndGo(t *testing.T) {
-	const count = 10_000
+	const count = 9_000
 	var started, stopped, joined, left atomic.Int32
 	sys := newSystem(t, hubsys.Config{})
 	groups, url := newRooms(t, sys, func(string) *actor.Props {

@@ -45,7 +45,8 @@ type Hub struct {
 	// Timeout is how long a call waits for its answer. It then fails, and the actor gets *Canceled. Default: 30 s. hubsys.Unlimited: as long as
 	// somebody waits for the answer.
 	Timeout time.Duration
-	// Supervisor decides what becomes of an actor that panics. The call at which it has panicked fails in any case. Default: the actors of calls
+	// Supervisor decides what becomes of an actor that panics. The call at which it has panicked fails in any case; others that wait for an actor that
+	// is restarted go on waiting. Default: the actors of calls
 	// are stopped, those of connections as well, together with the connection, whose client may connect again, and a shared one is restarted.
 	Supervisor actor.SupervisorStrategy
 }

@@ -48,11 +48,13 @@ func checkParams(t reflect.Type) error {
 		return fmt.Errorf("%s is no struct whose fields are the parameters", t)
 	}
 	var faults []error
+	exported := 0
 	for i := range t.NumField() {
 		f := t.Field(i)
 		if !f.IsExported() {
 			continue
 		}
+		exported++
 		if stream, ok := reflect.New(f.Type).Interface().(streamed); ok {
 			f.Type = stream.item()
 		} else if k := f.Type.Kind(); k == reflect.Pointer || k == reflect.Slice || k == reflect.Array {
@@ -64,6 +66,9 @@ func checkParams(t reflect.Type) error {
 		if err := hubproto.CheckBindable(f.Type); err != nil {
 			faults = append(faults, fmt.Errorf("field %s: %w", f.Name, err))
 		}
+	}
+	if exported == 0 && t.NumField() > 0 {
+		faults = append(faults, fmt.Errorf("%s has unexported fields only, which are no parameters", t))
 	}
 	return errors.Join(faults...)
 }

@@ -36,8 +36,9 @@ type Options struct {
 
 // Tracker knows who is present. It is kept up to date in the background; its methods read memory, and can be used concurrently.
 type Tracker struct {
-	grace time.Duration
-	ended chan struct{}
+	grace    time.Duration
+	everyone bool
+	ended    chan struct{}
 
 	mu       sync.Mutex
 	groups   map[string]map[string]*user
@@ -62,7 +63,7 @@ type departure struct {
 // it has returned.
 func Track(ctx context.Context, hub *hubsys.HubContext, options Options) *Tracker {
 	t := &Tracker{
-		grace:  max(0, cmp.Or(options.Grace, defaultGrace)),
+		grace: max(0, cmp.Or(options.Grace, defaultGrace)), everyone: options.Everyone,
 		groups: map[string]map[string]*user{}, watchers: map[*watcher]struct{}{}, ended: make(chan struct{}),
 	}
 	go func() {
@@ -168,8 +169,11 @@ func (t *Tracker) Users(group string) []string {
 	return slices.Sorted(maps.Keys(t.groups[group]))
 }
 
-// Online reports whether a user has a connection. It needs Options.Everyone.
+// Online reports whether a user has a connection. It panics without Options.Everyone.
 func (t *Tracker) Online(userID string) bool {
+	if !t.everyone {
+		panic("presence: Tracker.Online needs Options.Everyone")
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.groups[""][userID] != nil

@@ -64,6 +64,9 @@ func (c typeCheck) of(t reflect.Type) error {
 	c.seen[t] = true
 	switch t.Kind() {
 	case reflect.Chan, reflect.Func, reflect.UnsafePointer, reflect.Complex64, reflect.Complex128:
+		if t.Kind() == reflect.Chan || t.Kind() == reflect.Func {
+			return fmt.Errorf("%s has no encoding; a stream is a <-chan T or an iter.Seq2[T, error]", t)
+		}
 		return fmt.Errorf("%s has no encoding", t)
 	case reflect.Interface:
 		if !c.holds(t) {

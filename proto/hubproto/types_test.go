@@ -65,11 +65,11 @@ func TestCheckEncodableAndBindable(t *testing.T) {
 		{typ: reflect.TypeFor[hidesOther]()},
 		{
 			reflect.TypeFor[[]chan int](),
-			"in []chan int: chan int has no encoding", "in []chan int: chan int has no encoding",
+			"in []chan int: chan int has no encoding; a stream is a <-chan T or an iter.Seq2[T, error]", "in []chan int: chan int has no encoding; a stream is a <-chan T or an iter.Seq2[T, error]",
 		},
 		{
 			reflect.TypeFor[map[string]func()](),
-			"in map[string]func(): func() has no encoding", "in map[string]func(): func() has no encoding",
+			"in map[string]func(): func() has no encoding; a stream is a <-chan T or an iter.Seq2[T, error]", "in map[string]func(): func() has no encoding; a stream is a <-chan T or an iter.Seq2[T, error]",
 		},
 		{
 			reflect.TypeFor[map[[2]int]bool](),
@@ -81,8 +81,8 @@ func TestCheckEncodableAndBindable(t *testing.T) {
 		},
 		{
 			reflect.TypeFor[*holdsChan](),
-			"in *hubproto_test.holdsChan: in hubproto_test.holdsChan, field Inner: in struct { C []chan int }, field C: in []chan int: chan int has no encoding",
-			"in *hubproto_test.holdsChan: in hubproto_test.holdsChan, field Inner: in struct { C []chan int }, field C: in []chan int: chan int has no encoding",
+			"in *hubproto_test.holdsChan: in hubproto_test.holdsChan, field Inner: in struct { C []chan int }, field C: in []chan int: chan int has no encoding; a stream is a <-chan T or an iter.Seq2[T, error]",
+			"in *hubproto_test.holdsChan: in hubproto_test.holdsChan, field Inner: in struct { C []chan int }, field C: in []chan int: chan int has no encoding; a stream is a <-chan T or an iter.Seq2[T, error]",
 		},
 		{
 			reflect.TypeFor[holdsReader](),
