@@ -35,7 +35,6 @@ type resumeModel struct {
 
 	notes    int // that were sent by the client
 	toClient int // messages that were sent to it, by whom
-	asked    int
 	started  int // streams
 	answered map[string]bool
 	budget   int // of the present socket: bytes that still reach the server; negative: all
@@ -279,7 +278,7 @@ func TestResumeModel(t *testing.T) {
 					size := rapid.IntRange(0, 700).Draw(t, "size")
 					for range rapid.IntRange(1, 4).Draw(t, "messages") {
 						ctx, cancel := context.WithCancel(context.Background())
-						go e.hub.Send(ctx, to, "n", []any{m.toClient, strings.Repeat("x", size)}) //nolint:errcheck // it may give up waiting
+						go e.hub.Send(ctx, to, "n", []any{m.toClient, strings.Repeat("x", size)})
 						e.settle()
 						cancel()
 						m.toClient++
