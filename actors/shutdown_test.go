@@ -186,6 +186,7 @@ func TestShutdownTimeout(t *testing.T) {
 func TestShutdownReturnsCauseOfEndedContext(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		c := e.open("a", "")
+		e.startCall(c, "1") // so that the connection cannot end before its context is looked at
 		ctx, cancel := context.WithCancelCause(context.Background())
 		why := errors.New("no time")
 		cancel(why)
