@@ -1,7 +1,4 @@
-// chat is a chat with login, rooms, presence, an admin and a rate limit.
-//
-//	SECRET=$(openssl rand -hex 32) go run ./examples/chat
-//
+// chat is a chat with login, rooms, presence, an admin and a rate limit: SECRET=$(openssl rand -hex 32) go run ./examples/chat
 // A client logs in by POST /login?user=NAME, connects to /chat with the token, and calls enter, say, leave; ada may call kick.
 package main
 
@@ -25,11 +22,7 @@ import (
 // Line is something that somebody has said.
 type Line struct{ From, Text string }
 
-// What clients are told.
-var (
-	said    = typed.Message2[string, Line]("said")        // in which room, what
-	present = typed.Message2[string, []string]("present") // in which room, who
-)
+var said, present = typed.Message2[string, Line]("said"), typed.Message2[string, []string]("present") // what clients are told, of which room
 
 // Chat is the hub.
 type Chat struct{ hubsys.Hub }
@@ -50,7 +43,7 @@ func (c *Chat) Kick(ctx context.Context, user, why string) error {
 	return c.Clients().User(user).Disconnect(ctx, why)
 }
 
-var limiter = hubsys.Item[*rate.Limiter]("limiter")
+const limiter = hubsys.Item[*rate.Limiter]("limiter")
 
 // limited lets each connection make five calls a second.
 func limited(next hubsys.Handler) hubsys.Handler {
@@ -73,37 +66,32 @@ func main() {
 	sys, err := hubsys.New(hubsys.Config{})
 	check(err)
 	chat, err := hubsys.Register[*Chat](sys, nil, hubsys.HubOptions{
-		Policy:  hubsys.RequireUser,
+		Policy: hubsys.RequireUser, Filters: []hubsys.Filter{limited},
 		Methods: []hubsys.Method{{Func: (*Chat).Kick, Policy: hubsys.RequireRole("admin")}},
-		Filters: []hubsys.Filter{limited},
 	})
 	check(err)
 	check(chat.Map("/chat", hubsys.EndpointOptions{Authenticate: auth.Authenticate}))
-
-	ctx := context.Background()
-	here := presence.Track(ctx, chat, presence.Options{Grace: time.Second})
-	go func() {
-		for change := range here.Watch(ctx) {
-			_ = present.Send(ctx, chat.Clients().Group(change.Group).NoWait(), change.Group, here.Users(change.Group))
-		}
-	}()
-
+	go tellPresent(context.Background(), chat)
 	mux := http.NewServeMux()
 	for _, pattern := range sys.Patterns() {
 		mux.Handle(pattern, sys)
 	}
 	mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
 		user := r.FormValue("user") // a real program asks for a password
-		claims := jwt.MapClaims{"sub": user, "iss": "chat", "aud": "chat", "exp": time.Now().Add(time.Hour).Unix()}
-		if user == "ada" {
-			claims["roles"] = []string{"admin"}
-		}
-		token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString(secret)
+		token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
+			"sub": user, "iss": "chat", "aud": "chat", "exp": time.Now().Add(time.Hour).Unix(), "roles": map[string]string{"ada": "admin"}[user],
+		}).SignedString(secret)
 		check(err)
 		_, _ = w.Write([]byte(token))
 	})
-	log.Print("chat listens on http://", *addr)
 	log.Fatal(http.ListenAndServe(*addr, mux))
+}
+
+func tellPresent(ctx context.Context, chat *hubsys.HubContext) {
+	here := presence.Track(ctx, chat, presence.Options{Grace: time.Second})
+	for change := range here.Watch(ctx) {
+		_ = present.Send(ctx, chat.Clients().Group(change.Group).NoWait(), change.Group, here.Users(change.Group))
+	}
 }
 
 func check(err error) {
