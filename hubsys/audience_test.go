@@ -157,11 +157,10 @@ func newDisconnectFixture(t *testing.T) (p *audienceFixture, cause func(i int) e
 		}
 		return causes[id]
 	}
-	p = newAudienceFixture(t)
-	p.onDisconnected = func(_ context.Context, h *testHub, cause error) error {
+	p = newAudienceFixtureWith(t, testConfig{onDisconnected: func(_ context.Context, h *testHub, cause error) error {
 		of(h.Call().ConnectionID()) <- cause
 		return nil
-	}
+	}})
 	return p, func(i int) error { return receive(t, of(p.ids[i])) }
 }
 

@@ -32,8 +32,11 @@ type audienceFixture struct {
 	ids     []string
 }
 
-func newAudienceFixture(t *testing.T) *audienceFixture {
-	p := &audienceFixture{testServer: newTestServer(t, testConfig{EndpointOptions: hubsys.EndpointOptions{Authenticate: authenticateByQuery}})}
+func newAudienceFixture(t *testing.T) *audienceFixture { return newAudienceFixtureWith(t, testConfig{}) }
+
+func newAudienceFixtureWith(t *testing.T, config testConfig) *audienceFixture {
+	config.EndpointOptions.Authenticate = authenticateByQuery
+	p := &audienceFixture{testServer: newTestServer(t, config)}
 	p.handle("id", func(_ context.Context, h *testHub, _ []json.RawMessage) (any, error) {
 		return h.Call().ConnectionID(), nil
 	})

@@ -149,7 +149,7 @@ func TestRegisterReportsAFromThatNobodyProvides(t *testing.T) {
 type basicHub struct{ hubsys.Hub }
 
 func (*basicHub) Basic(s string, n int, l []int, m map[string]int, b []byte) string {
-	return fmt.Sprint(s, n, l, m, string(b))
+	return fmt.Sprintf("%s%d %v %v %d", s, n, l, m, b)
 }
 func (*basicHub) Rest(rest ...*database) int { return len(rest) }
 func (*basicHub) Streams(items iter.Seq2[int, error]) int {

@@ -16,6 +16,7 @@ type kept struct {
 	first   int64     // number of the first message in them, or of the next one that is taken
 	next    int64     // number of the next message that is taken
 	sent    int64     // number of the last message that was ever taken
+	acked   int64     // that of the last one that the peer has acknowledged
 	ack     *Packet   // that is to be written, whatever waits
 }
 
@@ -23,12 +24,17 @@ type kept struct {
 func (k *kept) isFull() bool { return k != nil && k.bytes > k.limit }
 
 func (k *kept) add(p *Packet) {
-	if p.tracked {
-		k.packets = append(k.packets, p)
-		k.bytes += p.size()
-		k.next += int64(p.messages)
-		k.sent = max(k.sent, k.next-1)
+	if !p.tracked {
+		return
 	}
+	k.next += int64(p.messages)
+	k.sent = max(k.sent, k.next-1)
+	if k.next-1 <= k.acked { // it was acknowledged while it waited to be written again
+		k.first = k.next
+		return
+	}
+	k.packets = append(k.packets, p)
+	k.bytes += p.size()
 }
 
 // size is the number of bytes of the messages of a packet.
@@ -94,9 +100,7 @@ func (b *Box) Acknowledge(number int64) {
 		n++
 	}
 	k.packets = slices.Delete(k.packets, 0, n)
-	if len(k.packets) == 0 {
-		n += b.dropQueued(number)
-	}
+	k.acked = max(k.acked, number) // also for what waits to be written again
 	var c claim
 	if n > 0 && !k.isFull() && b.hasLink() {
 		if b.state == idle {
@@ -106,22 +110,6 @@ func (b *Box) Acknowledge(number int64) {
 	}
 	b.mu.Unlock()
 	b.wake(c, false)
-}
-
-// dropQueued drops messages up to a number that wait to be written again, and returns how many packets they were.
-func (b *Box) dropQueued(number int64) (dropped int) {
-	k := b.kept
-	b.queue = slices.DeleteFunc(b.queue, func(p *Packet) bool {
-		if !p.tracked || k.next+int64(p.messages)-1 > number {
-			return false
-		}
-		k.next += int64(p.messages)
-		k.first = k.next
-		b.uncount(p.charge(), p.limitedCharge())
-		dropped++
-		return true
-	})
-	return dropped
 }
 
 // Detach takes the link away, because it is lost and the peer may come back over another one. What follows is queued. It returns false if the box

@@ -82,13 +82,13 @@ func (c Config) Validate() error {
 	hmac := 0
 	for _, algorithm := range c.Algorithms {
 		method := jwt.GetSigningMethod(algorithm)
-		check(method != nil && algorithm != jwt.SigningMethodNone.Alg(), "Algorithms has %q, which is unknown or not allowed; their names are written as in RS256", algorithm)
+		check(method != nil && algorithm != jwt.SigningMethodNone.Alg(), "Algorithms has %q, which is unknown or not allowed", algorithm)
 		_, isHMAC := method.(*jwt.SigningMethodHMAC)
 		if isHMAC {
 			hmac++
 		}
 		check(c.Secret == nil || isHMAC || method == nil, "Algorithms has %q, which needs a public key, and there is a Secret", algorithm)
-		check(c.PublicKey == nil || method == nil || fits(c.PublicKey, method), "Algorithms has %q, which a PublicKey of type %T is not for; jwt.ParseRSAPublicKeyFromPEM and its kin read keys", algorithm, c.PublicKey)
+		check(c.PublicKey == nil || method == nil || fits(c.PublicKey, method), "Algorithms has %q, which a PublicKey of type %T is not for", algorithm, c.PublicKey)
 	}
 	check(hmac == 0 || hmac == len(c.Algorithms), "Algorithms has HMAC algorithms together with others: a public key could be used as a secret")
 	check(c.Issuer != "", "Issuer is empty: jwtauth.Any accepts all")
