@@ -14,6 +14,22 @@ type BenchHub struct{ hubsys.Hub }
 
 func newBenchHub(context.Context) (*BenchHub, error) { return &BenchHub{}, nil }
 
+// benchOptions are the options of the hub for measurements. With -filtered, a policy and a filter that do nothing are asked for each call.
+func benchOptions(with func(...hubsys.Method) hubsys.HubOptions) hubsys.HubOptions {
+	methods := []hubsys.Method{{Func: (*BenchHub).ID, Name: "Id"}}
+	if !*filtered {
+		return with(methods...)
+	}
+	allow := func(context.Context, *hubsys.Principal) error { return nil }
+	options := with(append(methods, hubsys.Method{Func: (*BenchHub).Echo, Policy: allow})...)
+	options.Filters = []hubsys.Filter{func(next hubsys.Handler) hubsys.Handler {
+		h := next
+		h.Invoke = func(ctx context.Context, in *hubsys.Invocation) (any, error) { return next.Invoke(ctx, in) }
+		return h
+	}}
+	return options
+}
+
 func (h *BenchHub) Echo(s string) string                              { return s }
 func (h *BenchHub) ID() string                                        { return h.Call().ConnectionID() }
 func (h *BenchHub) Slow(ctx context.Context, ms int32) (int32, error) { return ms, delay(ctx, ms) }
