@@ -32,7 +32,9 @@ type audienceFixture struct {
 	ids     []string
 }
 
-func newAudienceFixture(t *testing.T) *audienceFixture { return newAudienceFixtureWith(t, testConfig{}) }
+func newAudienceFixture(t *testing.T) *audienceFixture {
+	return newAudienceFixtureWith(t, testConfig{})
+}
 
 func newAudienceFixtureWith(t *testing.T, config testConfig) *audienceFixture {
 	config.EndpointOptions.Authenticate = authenticateByQuery
