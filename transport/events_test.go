@@ -243,7 +243,8 @@ func TestTheServerEndsAnEventStream(t *testing.T) {
 	overHTTP1AndHTTP2(t, func(t *testing.T, h2 bool) {
 		s := newTestServer(t, testConfig{http2: h2})
 		c, e := s.connectEvents(nil)
-		c.mustPost(invocationJSON("", "Note", "a") + invocationJSON("", "Abort"))
+		status := c.post(invocationJSON("", "Note", "a") + invocationJSON("", "Abort")).status
+		require.Contains(t, []int{http.StatusOK, http.StatusNotFound}, status, "the connection may end before its last POST is answered")
 		e.requireMessages(`{"type":7}`)
 		e.requireEOF()
 		require.NoError(t, s.requireDisconnected())

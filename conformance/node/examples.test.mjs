@@ -347,7 +347,7 @@ example('game', {}, game => {
 
   test('nobody is in a room that does not exist', async t => {
     const { client } = await player(t);
-    await assert.rejects(client.invoke('steer', named('nowhere'), 1, 1), failed('Steer', ''));
+    await assert.rejects(client.invoke('steer', named('nowhere'), 1, 1), failed('Steer', ' HubException: There is no such room.'));
     await client.invoke('leave', named('nowhere'));
   });
 });
