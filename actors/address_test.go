@@ -115,6 +115,8 @@ func TestSendToPIDs(t *testing.T) {
 			{userAudience("bob"), &troupev1.Send{}, "bc", nil},
 			{userAudience("bob"), &troupev1.Send{Except: []string{"c"}}, "b", nil},
 			{clientAudience("c"), &troupev1.Send{}, "c", nil},
+			{clientAudience("c"), &troupev1.Send{Except: []string{"a"}}, "c", nil},
+			{clientAudience("c"), &troupev1.Send{Except: []string{"a", "c"}}, "", nil},
 			{&Audience{}, &troupev1.Send{}, "", errNoReceiver},
 			{groupAudience("g"), &troupev1.Send{To: all}, "", errNoReceiver},
 			{groupAudience("g"), &troupev1.Send{To: &troupev1.Send_Groups{Groups: names("g")}}, "", errNoReceiver},

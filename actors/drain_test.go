@@ -67,3 +67,38 @@ func TestLiveWhileTheHeartbeatBeats(t *testing.T) {
 		e.sys.ticking.Store(false)
 	})
 }
+
+// What ends a connection that is closing already gives OnDisconnected the reason if the client gets it, and only then.
+func TestDisconnectOfAClosingConnectionTellsBothSidesTheSame(t *testing.T) {
+	for name, test := range map[string]struct {
+		begin  func(e *env, c *client)
+		reason string
+	}{
+		"it is open":               {func(*env, *client) {}, "enough"},
+		"it reconnects":            {func(e *env, _ *client) { e.hub.Reconnect(&Audience{}) }, "enough"},
+		"it was disconnected":      {func(e *env, _ *client) { e.hub.Disconnect(&Audience{}, "first") }, "first"},
+		"it was aborted":           {func(_ *env, c *client) { c.conn.Abort() }, ""},
+		"the client has closed it": {func(_ *env, c *client) { c.send(`{"type":7}`) }, "enough"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, e *env) {
+				gate, open := e.gate()
+				e.handler.methods["gate"] = gate
+				c := e.open("a", "")
+				c.send(call("1", "gate"), call("2", "echo"))
+				e.settle()
+				test.begin(e, c)
+				e.settle()
+				e.hub.Disconnect(&Audience{}, "enough")
+				open()
+				e.sleep(second)
+				told, cause := `{"type":7}`, "disconnected a: <nil>"
+				if test.reason != "" {
+					told, cause = `{"type":7,"error":"`+test.reason+`"}`, "disconnected a: "+test.reason
+				}
+				assert.Contains(t, c.messages(), told)
+				assert.Equal(t, []string{"connected a", cause}, e.handler.events())
+			})
+		})
+	}
+}

@@ -282,3 +282,29 @@ func TestRefreshDuringOnConnected(t *testing.T) {
 		assert.Empty(t, c.messages())
 	}, hubproto.JSON)
 }
+
+// Dates beyond what a time.Duration can hold do not overflow.
+func TestCredentialsOfTheYear9999DoNotExpire(t *testing.T) {
+	inBubble(t, func(t *testing.T, e *env) {
+		far := &Identity{UserID: "ada", Expires: time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)}
+		c, refreshed := e.openAs("a", far), e.openAs("b", expiringIn("ada", 10*second))
+		require.NoError(t, refreshed.conn.Refresh(context.Background(), far))
+		e.sleep(3600 * second)
+		assert.False(t, c.socket.IsFinished())
+		assert.False(t, refreshed.socket.IsFinished())
+	})
+}
+
+func TestConnectionsDoNotExpireEarly(t *testing.T) {
+	for _, lifetime := range []time.Duration{3900 * time.Millisecond, 4 * second, 4001 * time.Millisecond, 100 * time.Millisecond} {
+		inBubble(t, func(t *testing.T, e *env) {
+			e.sleep(second / 2) // so that the times of checks are no times of connections
+			c := e.openAs("a", expiringIn("ada", lifetime))
+			e.sleep(lifetime - time.Nanosecond)
+			assert.False(t, c.socket.IsFinished(), lifetime)
+			assert.NotContains(t, c.messages(), expiredClose, lifetime)
+			e.sleep(2*second + time.Nanosecond)
+			assert.True(t, c.socket.IsFinished(), lifetime)
+		})
+	}
+}

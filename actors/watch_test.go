@@ -397,3 +397,25 @@ func TestWatchOfANamedConnectionDoesNotSeeOthers(t *testing.T) {
 		require.Empty(t, w.Take())
 	})
 }
+
+func TestWatchOfNoNamesSeesNobody(t *testing.T) {
+	inBubble(t, func(t *testing.T, e *env) {
+		e.open("a", "ann")
+		require.NoError(t, e.hub.Join(context.Background(), "a", "g"))
+		for _, kind := range []Kind{Connections, Groups, Users} {
+			to := &Audience{Kind: kind}
+			require.Nil(t, e.hub.PID(to), kind)
+			w := e.hub.Watch(to)
+			require.Empty(t, w.Take(), kind)
+			id := fmt.Sprint("of kind ", kind)
+			c := e.open(id, "ann")
+			require.NoError(t, e.hub.Join(context.Background(), id, "g"))
+			c.socket.Cut()
+			e.settle()
+			require.Empty(t, w.Take(), kind)
+			require.Empty(t, w.changed, kind)
+			w.Stop()
+		}
+		requireNoWatches(t, e.hub)
+	})
+}

@@ -120,3 +120,36 @@ func TestCredentialsOfABrowserAreHiddenFromTheHub(t *testing.T) {
 	header.Del("Origin")
 	require.Equal(t, `["session=SECRET","Bearer TOKEN"]`, dialWith(t, srv.url, dialOptions{header: header}).do("request"))
 }
+
+// Functions of an endpoint that panic decide against what they are asked about. The panic is logged, and costs no room for connections.
+func TestDecidingFunctionsThatPanic(t *testing.T) {
+	srv := newTestServer(t, testConfig{
+		Config: hubsys.Config{MaximumConnections: 1},
+		EndpointOptions: hubsys.EndpointOptions{
+			AllowOrigin: func(*http.Request, string) bool { panic("in AllowOrigin") },
+			Subprotocol: func([]string) string { panic("in Subprotocol") },
+		},
+	})
+	for range 3 {
+		_, status, err := tryDialSocket(t, srv.url, dialOptions{header: http.Header{"Origin": {"https://evil.example"}}})
+		require.Error(t, err)
+		require.Equal(t, http.StatusForbidden, status)
+	}
+	require.Contains(t, srv.log.String(), "AllowOrigin panicked")
+	require.Contains(t, srv.log.String(), "in AllowOrigin")
+	header := http.Header{"Sec-Websocket-Protocol": {"a, b"}}
+	for range 3 {
+		var c *testClient
+		eventually(t, func() bool {
+			var err error
+			c, _, err = tryDialSocket(t, srv.url, dialOptions{header: header})
+			return err == nil
+		}, "there is room for a connection")
+		require.Empty(t, c.ws.Subprotocol())
+		c.send(handshakeJSON)
+		require.Equal(t, "{}", c.next().raw)
+		c.requireNoMessages()
+		c.close()
+	}
+	require.Contains(t, srv.log.String(), "Subprotocol panicked")
+}

@@ -440,3 +440,24 @@ func TestPIDsOfHubAndAudiences(t *testing.T) {
 func TestPartialErrorNamesTheNodes(t *testing.T) {
 	require.EqualError(t, &hubsys.PartialError{Missing: []string{"a", "b"}}, "hubsys: 2 nodes have not answered: a, b")
 }
+
+func TestAudiencesWithoutNamesHaveNoPID(t *testing.T) {
+	c := newAudienceFixture(t).hub.Clients()
+	for i, a := range []hubsys.Audience{c.Clients(), c.Groups(), c.Users()} {
+		require.Nil(t, a.PID(), i)
+	}
+}
+
+func TestAWatchEndsWithItsContextInsideTheLoop(t *testing.T) {
+	p := newAudienceFixture(t) // with three groups
+	for name, watch := range map[string]func(context.Context) iter.Seq[hubsys.Change]{"groups": p.hub.Groups().Watch, "all": p.hub.Clients().All().Watch} {
+		ctx, cancel := context.WithCancel(t.Context())
+		n := 0
+		for range watch(ctx) {
+			n++
+			cancel()
+			require.NoError(t, p.hub.Groups().Add(t.Context(), p.ids[0], "of "+name))
+		}
+		require.Equal(t, 1, n, name)
+	}
+}

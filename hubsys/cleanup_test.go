@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -53,6 +54,11 @@ func (h *cleanupHub) PanicInCleanup() string {
 	h.Call().Cleanup(func() { panic("in a cleanup") })
 	h.s.clean(h.Call(), "last")
 	return "result"
+}
+
+func (h *cleanupHub) GoexitInCleanup() {
+	h.s.clean(h.Call(), "first")
+	h.Call().Cleanup(runtime.Goexit)
 }
 
 func (h *cleanupHub) Nested() {
@@ -280,4 +286,69 @@ func TestHeadersOfACallThatIsOver(t *testing.T) {
 		c.invoke("Header", "this call uses the memory of the other one again")
 	}
 	require.Equal(t, "00-ab", call.Header("traceparent"))
+}
+
+// A value that the constructor returns for a second call while it serves a stream fails that call alone.
+func TestAHubValueThatServesAStreamIsNotClosedByAnotherCall(t *testing.T) {
+	s := &cleanupState{calls: make(chan *hubsys.Call, 10), feed: make(chan int)}
+	shared := &cleanupHub{s: s}
+	sys := newSystem(t, hubsys.Config{})
+	hub := register(t, sys, func(ctx context.Context) (*cleanupHub, error) {
+		if call, _ := hubsys.CallFrom(ctx); call.Method() == "OnConnected" || call.Method() == "OnDisconnected" {
+			return &cleanupHub{s: s}, nil
+		}
+		return shared, nil
+	}, hubsys.HubOptions{})
+	c := dial(t, serve(t, sys, hub))
+	s.take()
+	c.send(streamInvocation("s", "Stream", nil))
+	s.feed <- 1
+	c.requireMessages(streamItem("s", 1))
+	require.NotEmpty(t, c.invokeError("Keep"))
+	require.Empty(t, s.take())
+	s.feed <- 2
+	c.requireMessages(streamItem("s", 2))
+	close(s.feed)
+	c.requireMessages(completion("s"))
+	require.Equal(t, []string{"ended", "clean", "Close"}, s.take())
+}
+
+func TestCloseRunsBehindACleanupThatCallsGoexit(t *testing.T) {
+	s, _, url := newCleanupServer(t, hubsys.HubOptions{})
+	c := dial(t, url)
+	s.take()
+	c.call("GoexitInCleanup")
+	var got []string
+	require.Eventually(t, func() bool { got = append(got, s.take()...); return len(got) >= 2 }, testTimeout, poll)
+	require.ElementsMatch(t, []string{"first", "Close"}, got)
+	c.invoke("Call3")
+	require.Equal(t, []string{"encode", "third", "second", "first", "Close"}, s.take(), "the connection goes on")
+}
+
+// Headers are there before the arguments have been decoded.
+func TestHeadersBeforeTheArgumentsAreBound(t *testing.T) {
+	seen := make(chan string, 10)
+	policy := func(ctx context.Context, _ *hubsys.Principal) error {
+		call, _ := hubsys.CallFrom(ctx)
+		seen <- call.Header("traceparent") + call.Header("missing")
+		return nil
+	}
+	withHeaders := strings.Replace(invocation("1", "Header", "quoted"), "{", "{"+headersJSON, 1)
+	_, _, url := newCleanupServer(t, hubsys.HubOptions{Methods: []hubsys.Method{{Func: (*cleanupHub).Header, Policy: policy}}})
+	c := dial(t, url)
+	c.send(withHeaders)
+	require.Equal(t, `"a\"bé"`, string(c.awaitCompletion("1").Result))
+	require.Equal(t, "00-ab", receive(t, seen))
+	c.invoke("Header", "quoted")
+	require.Empty(t, receive(t, seen))
+
+	c = dialHandler(t, handlers{"Header": func(_ context.Context, in *hubsys.Invocation) (any, error) {
+		before := in.Call().Header("traceparent")
+		var name string
+		err := in.Bind(&name)
+		return []string{before, name, in.Call().Header(name)}, err
+	}}, hubsys.HubOptions{Methods: []hubsys.Method{{Name: "Header", Policy: policy}}})
+	c.send(withHeaders)
+	require.Equal(t, `["00-ab","quoted","a\"bé"]`, string(c.awaitCompletion("1").Result))
+	require.Equal(t, "00-ab", receive(t, seen))
 }

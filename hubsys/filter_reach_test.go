@@ -251,3 +251,31 @@ func TestAFilterOfConnectionsPassesOnADerivedContext(t *testing.T) {
 	require.Contains(t, *r.Error, "Error: hubsys: a filter has passed on a context that is not derived from that of the call")
 	c.requireClosed()
 }
+
+// What a filter of connections leaves to clean up is cleaned up when the filter has returned.
+func TestCleanupsOfAFilterOfConnectionsRunBehindIt(t *testing.T) {
+	n := &notes{}
+	clean := func(ctx context.Context) {
+		call, _ := hubsys.CallFrom(ctx)
+		call.Cleanup(func() { n.add("cleanup") })
+	}
+	filter := func(next hubsys.Handler) hubsys.Handler {
+		connected, disconnected := next.Connected, next.Disconnected
+		next.Connected = func(ctx context.Context) error {
+			clean(ctx)
+			defer n.add("filter is over")
+			return connected(ctx)
+		}
+		next.Disconnected = func(ctx context.Context, cause error) error {
+			clean(ctx)
+			defer n.add("filter is over")
+			return disconnected(ctx, cause)
+		}
+		return next
+	}
+	c := dialHub(t, func(context.Context) (*filterHub, error) { return &filterHub{notes: n}, nil }, hubsys.HubOptions{Filters: []hubsys.Filter{filter}})
+	require.Equal(t, []string{"OnConnected", "filter is over", "cleanup"}, n.take())
+	c.close()
+	require.Eventually(t, func() bool { return n.count() == 3 }, testTimeout, poll)
+	require.Equal(t, []string{"OnDisconnected", "filter is over", "cleanup"}, n.take())
+}

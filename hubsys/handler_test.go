@@ -371,3 +371,24 @@ func TestAHandlerIsToldOfRefreshedCredentials(t *testing.T) {
 		})
 	}
 }
+
+// Types that no arguments can be bound to are an error of the program, not of the client.
+func TestBindRefusesTypesThatCannotBeBound(t *testing.T) {
+	refused := map[string]any{
+		"func": new(func()), "chan": new(chan int), "context": new(context.Context), "call": new(*hubsys.Call), "complex": new(complex128),
+		"field": new(struct{ F []func() }), "service": new(hubsys.From[*clockService]), "items": new(<-chan func()),
+	}
+	methods := handlers{}
+	for name, arg := range refused {
+		methods[name] = func(_ context.Context, in *hubsys.Invocation) (any, error) {
+			var first int
+			return nil, in.Bind(&first, arg)
+		}
+	}
+	c := dialHandler(t, methods, hubsys.HubOptions{EnableDetailedErrors: true, ExplainArguments: true})
+	for name := range refused {
+		for _, args := range [][]any{{1, 2}, {1}, {"misfit", nil}} {
+			require.Contains(t, c.invokeError(name, args...), fmt.Sprintf(unexpectedErrorFormat, name)+" Error: hubsys: Bind: argument 2: ", name)
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -339,4 +340,47 @@ func TestPolicyOfAHandler(t *testing.T) {
 		require.Equal(t, `"Guarded"`, string(user.invoke(target, 1).Result))
 	}
 	require.Equal(t, `"Other"`, string(anonymous.invoke("Other", 1).Result))
+}
+
+type foldedHub struct{ hubsys.Hub }
+
+func (*foldedHub) Secret() string { return "secret" }
+func (*foldedHub) Ask() string    { return "ask" }
+
+// Names that strings.EqualFold takes for equal are one name, and have one policy.
+func TestPolicyOfAMethodUnderAllItsNames(t *testing.T) {
+	names := map[string][]string{"Secret": {"Secret", "sECRET", "ſecret", "ſECRET"}, "Ask": {"Ask", "aſk", "AS\u212a", "Aſ\u212a"}}
+	for method, folded := range names {
+		for _, name := range folded {
+			require.True(t, strings.EqualFold(method, name), name)
+		}
+	}
+	requirePolicies := func(address string) {
+		t.Helper()
+		anonymous, user := dialWith(t, address, dialOptions{}), dialWith(t, address, dialOptions{header: userHeader("ada")})
+		for method, folded := range names {
+			for _, name := range folded {
+				require.Equal(t, "Failed to invoke '"+method+"' because user is unauthorized", anonymous.invokeError(name), name)
+				require.Equal(t, `"`+strings.ToLower(method)+`"`, string(user.invoke(name).Result), name)
+			}
+		}
+	}
+	endpoints := hubsys.EndpointOptions{Authenticate: principalOf}
+	sys := newSystem(t, hubsys.Config{EndpointDefaults: endpoints})
+	requirePolicies(serve(t, sys, register(t, sys, func(context.Context) (*foldedHub, error) { return &foldedHub{}, nil }, hubsys.HubOptions{
+		Methods: []hubsys.Method{{Func: (*foldedHub).Secret, Policy: hubsys.RequireUser}, {Func: (*foldedHub).Ask, Policy: hubsys.RequireUser}},
+	})))
+	sys = newSystem(t, hubsys.Config{EndpointDefaults: endpoints})
+	hub, err := hubsys.RegisterHandler(sys, hubsys.Handler{Invoke: func(_ context.Context, in *hubsys.Invocation) (any, error) {
+		return strings.ToLower(in.Method()), nil
+	}}, hubsys.HubOptions{Name: "functions", Methods: []hubsys.Method{
+		{Name: "Secret", Policy: hubsys.RequireUser}, {Name: "Ask", Policy: hubsys.RequireUser}, {Name: "Kiss", Hidden: true},
+	}})
+	require.NoError(t, err)
+	address := serve(t, sys, hub)
+	requirePolicies(address)
+	c := dial(t, address)
+	for _, name := range []string{"Kiss", "\u212aiſS"} {
+		require.Contains(t, c.invokeError(name), "Method does not exist.", name)
+	}
 }

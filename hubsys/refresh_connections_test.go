@@ -138,3 +138,81 @@ func TestConcurrentRefreshes(t *testing.T) {
 	require.Regexp(t, `^ada:[0-7]$`, c.who())
 	require.Equal(t, `"kept"`, string(c.invoke("Kept").Result))
 }
+
+// polled is a client that polls, whose user changes.
+type polled struct {
+	s     *refreshServer
+	query string
+}
+
+func (s *refreshServer) poll(header http.Header) *polled {
+	s.t.Helper()
+	_, token := negotiate(s.t, s.url, header)
+	p := &polled{s: s, query: "?id=" + url.QueryEscape(token)}
+	require.Equal(s.t, http.StatusOK, p.status(http.MethodGet, "", header))
+	require.Equal(s.t, http.StatusOK, p.status(http.MethodPost, handshakeJSON+separator, header))
+	p.awaitText("{}"+separator, header)
+	return p
+}
+
+func (p *polled) status(method, body string, header http.Header) int {
+	p.s.t.Helper()
+	status, _ := doRequest(p.s.t, method, p.s.url+p.query, body, header)
+	return status
+}
+
+// awaitText polls until a text has come.
+func (p *polled) awaitText(text string, header http.Header) {
+	p.s.t.Helper()
+	for all := ""; !strings.Contains(all, text); {
+		status, body := doRequest(p.s.t, http.MethodGet, p.s.url+p.query, "", header)
+		require.Equal(p.s.t, http.StatusOK, status, all)
+		all += body
+	}
+}
+
+// Older credentials change nothing, even if they are those of another user who may take over the connection.
+func TestOlderCredentialsOfAnotherUserAreIgnored(t *testing.T) {
+	s := newRefreshServer(t, hubsys.RefreshOptions{AllowUserChange: true, Check: func(*http.Request, *hubsys.Principal, *hubsys.Principal) error {
+		t.Error("Check was asked about credentials that are ignored")
+		return nil
+	}}, hubsys.HubOptions{})
+	ada, eve := expiringHeader("ada", "2h"), expiringHeader("eve", "1h")
+	p := s.poll(ada)
+	status, body := s.refresh(p.query, eve)
+	require.Equal(t, http.StatusOK, status)
+	require.InDelta(t, 7170, lifetime(t, body), 30, "that of the credentials that the connection has")
+	require.Equal(t, http.StatusForbidden, p.status(http.MethodPost, invocation("1", "Who")+separator, eve))
+	require.Equal(t, http.StatusForbidden, p.status(http.MethodGet, "", eve))
+	require.Equal(t, http.StatusOK, p.status(http.MethodPost, invocation("2", "Who")+separator, ada))
+	p.awaitText(`"result":"ada:"`, ada)
+	require.Empty(t, s.takeNotes())
+}
+
+// Whichever of several refreshes to different users comes last: requests and calls are those of the same user then.
+func TestConcurrentRefreshesToDifferentUsers(t *testing.T) {
+	s := newRefreshServer(t, hubsys.RefreshOptions{AllowUserChange: true}, hubsys.HubOptions{})
+	const users = 4
+	header := func(i int) http.Header { return userHeader(fmt.Sprint("user", i)) }
+	p := s.poll(header(0))
+	for round := range 25 {
+		var all sync.WaitGroup
+		for i := range users {
+			all.Go(func() {
+				if w := serveRequest(s.sys, http.MethodPost, "/hub/refresh"+p.query, "", header(i)); w.Code != http.StatusOK {
+					t.Errorf("status %d", w.Code)
+				}
+			})
+		}
+		all.Wait()
+		owner := -1
+		for i := range users {
+			if serveRequest(s.sys, http.MethodPost, "/hub"+p.query, invocation("1", "Who")+separator, header(i)).Code == http.StatusOK {
+				require.Negative(t, owner, "round %d: requests of two users are taken", round)
+				owner = i
+			}
+		}
+		require.GreaterOrEqual(t, owner, 0, "round %d: requests of nobody are taken", round)
+		p.awaitText(fmt.Sprintf(`"result":"user%d:"`, owner), header(owner))
+	}
+}

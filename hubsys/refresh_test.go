@@ -378,3 +378,38 @@ func TestRefreshOptionsReportFaults(t *testing.T) {
 		"hubsys: EndpointOptions: Refresh.MaximumLifetime is -1ns: it is not negative")
 	require.NoError(t, hubsys.EndpointOptions{Authenticate: principalOf, Refresh: &hubsys.RefreshOptions{MaximumLifetime: time.Second}}.Validate())
 }
+
+// MaximumLifetime caps the credentials that a connection is opened with, and leaves anonymous users anonymous.
+func TestMaximumLifetimeOfOpeningCredentials(t *testing.T) {
+	srv := newTestServer(t, testConfig{EndpointOptions: hubsys.EndpointOptions{
+		Authenticate: principalOf, Refresh: &hubsys.RefreshOptions{MaximumLifetime: time.Hour},
+	}})
+	srv.handle("who", func(_ context.Context, h *testHub, _ []json.RawMessage) (any, error) {
+		p := h.Call().Principal()
+		return []bool{p.Authenticated(), p.Expires.IsZero(), !p.Expires.IsZero() && time.Until(p.Expires) <= time.Hour}, nil
+	})
+	for _, test := range []struct {
+		header http.Header
+		want   string
+	}{
+		{nil, "[false,true,false]"},
+		{userHeader("ada"), "[true,false,true]"},
+		{expiringHeader("ada", "24h"), "[true,false,true]"},
+		{expiringHeader("ada", "30m"), "[true,false,true]"},
+		{expiringHeader("ada", "876000h"), "[true,false,true]"},
+	} {
+		require.Equal(t, test.want, dialWith(t, srv.url, dialOptions{header: test.header}).do("who"), "%v", test.header)
+	}
+}
+
+// A policy refuses anonymous users whether or not lifetimes are limited.
+func TestMaximumLifetimeDoesNotAuthenticate(t *testing.T) {
+	s := newRefreshServer(t, hubsys.RefreshOptions{MaximumLifetime: time.Hour}, hubsys.HubOptions{Methods: []hubsys.Method{{Func: (*refreshHub).Header, Policy: hubsys.RequireUser}}})
+	c, _ := s.dial(nil)
+	require.Equal(t, "Failed to invoke 'Header' because user is unauthorized", c.invokeError("Header"))
+	c, query := s.dial(userHeader("ada"))
+	require.Nil(t, c.invoke("Header").Error)
+	status, body := s.refresh(query, nil)
+	require.Equal(t, http.StatusForbidden, status)
+	require.Equal(t, `{"error":"user_changed"}`, body)
+}

@@ -154,3 +154,20 @@ func TestPathsWithQueryOrFragmentAreRefused(t *testing.T) {
 		require.ErrorContains(t, hub.Map(path, hubsys.EndpointOptions{}), "it is not encoded, and has no query, fragment, wildcard or space")
 	}
 }
+
+// What the client is not told of an error is logged as its cause.
+func TestTheCauseOfAHubErrorIsLoggedAtErrorLevel(t *testing.T) {
+	srv := newTestServer(t, testConfig{HubOptions: hubsys.HubOptions{EnableDetailedErrors: true}})
+	srv.handle("hidden", func(context.Context, *testHub, []json.RawMessage) (any, error) {
+		return nil, &hubsys.HubError{Message: "not now", Err: errors.New("no disk")}
+	})
+	srv.handle("told", func(context.Context, *testHub, []json.RawMessage) (any, error) {
+		return nil, hubsys.Errorf("go away: %w", errors.New("no room"))
+	})
+	c := dial(t, srv.url)
+	require.Equal(t, "An unexpected error occurred invoking 'Do' on the server. HubException: not now", c.invokeError("Do", "hidden", []any{}))
+	require.Equal(t, "An unexpected error occurred invoking 'Do' on the server. HubException: go away: no room", c.invokeError("Do", "told", []any{}))
+	c.close()
+	srv.findLogLine("level=ERROR", "a hub method failed", "method=Do", "not now", `cause="no disk"`)
+	srv.findLogLine("level=DEBUG", "a hub method failed", "method=Do", "go away: no room")
+}

@@ -329,3 +329,35 @@ func FuzzOrigin(f *testing.F) {
 		require.Equal(t, [3]bool{allowed, same, cookies}, [3]bool{a, s, c})
 	})
 }
+
+// AllowOrigin is not asked about origins that are allowed without it.
+func TestAllowOriginIsAskedAboutOtherOrigins(t *testing.T) {
+	var asked []string
+	o, err := NewOrigins([]string{"https://app.example", "https://*.sub.example"}, func(_ *http.Request, origin string) bool {
+		asked = append(asked, origin)
+		return true
+	}, true)
+	require.NoError(t, err)
+	for _, origin := range []string{"https://host", "HTTP://HOST:80", "https://App.example:443", "https://a.sub.example"} {
+		socket, _, _, cookie := askOrigin(t, o, origin)
+		require.True(t, socket && cookie, origin)
+	}
+	require.Empty(t, asked)
+	socket, _, _, cookie := askOrigin(t, o, "https://other.example")
+	require.True(t, socket && cookie)
+	require.Contains(t, asked, "https://other.example")
+}
+
+// Every page can make "null" its origin, so it gets no credentials, whoever allows it.
+func TestTheNullOriginGetsNoCredentials(t *testing.T) {
+	o, err := NewOrigins([]string{"https://app.example"}, func(*http.Request, string) bool { return true }, true)
+	require.NoError(t, err)
+	socket, _, _, cookie := askOrigin(t, o, NullOrigin)
+	require.True(t, socket, "it is allowed")
+	require.False(t, cookie)
+	r := httptest.NewRequest(http.MethodGet, "http://host/hub", nil)
+	r.Header = http.Header{"Origin": {NullOrigin}, "Authorization": {"Basic YWRhOlNFQ1JFVA=="}}
+	require.Empty(t, o.hideCredentials(r).Header.Get("Authorization"))
+	r.Header.Set("Authorization", "Bearer TOKEN")
+	require.Equal(t, "Bearer TOKEN", o.hideCredentials(r).Header.Get("Authorization"), "the page itself has sent it")
+}

@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -51,6 +52,48 @@ func TestAcknowledgementOfWhatWaitsToBeWrittenAgain(t *testing.T) {
 		settle()
 		assert.Equal(t, []string{"sequence 201"}, received(t, s))
 	})
+}
+
+// What is acknowledged while it waits to be written again is written all the same, because the introduction has told the peer of it, and is not
+// kept then.
+func TestAcknowledgementDoesNotDropWhatWaitsToBeWrittenAgain(t *testing.T) {
+	const n = 50
+	all := make([]int, n)
+	for i := range all {
+		all[i] = i
+	}
+	for drained := range 10 {
+		for _, acknowledged := range []int{1, 7, n - 1, n} {
+			inBubble(t, func(t *testing.T, e *env) {
+				b, _ := e.keeping(1_000_000, 1_000_000)
+				for i := range n {
+					b.Push(note(0, i, 100), false, false)
+				}
+				settle()
+				b.Detach()
+				s := e.reattach(b, linktest.Full)
+				settle()
+				s.Drain(drained * 500) // some of them have been written
+				settle()
+				b.Acknowledge(int64(acknowledged))
+				s.Drain(-1)
+				settle()
+				require.Equal(t, append([]string{"sequence 1"}, of(0, all...)...), shortened(received(t, s)))
+				requireNothingPending(t, b)
+				packets, bytes, first := b.keptNow()
+				size := 0
+				for _, i := range all[acknowledged:] {
+					size += len(text(0, i, 100))
+				}
+				require.Equal(t, [2]int{n - acknowledged, size}, [2]int{packets, bytes})
+				require.EqualValues(t, acknowledged+1, first)
+				b.Detach()
+				s = e.reattach(b)
+				settle()
+				require.Equal(t, append([]string{fmt.Sprint("sequence ", acknowledged+1)}, of(0, all[acknowledged:]...)...), shortened(received(t, s)))
+			})
+		}
+	}
 }
 
 // The last message is the last one.

@@ -236,3 +236,13 @@ func TestTellDoesNotWait(t *testing.T) {
 	}
 	hubactor.RefTo(system, actor.NewPID("nonhost", "missing")).Tell(1) // is a dead letter
 }
+
+func TestAskForAnythingFailsWithTheResponseIfItIsAnError(t *testing.T) {
+	to := spawn(t, newActorSystem(t), respondent)
+	got, err := ask[any](t, to, errTest)
+	require.ErrorIs(t, err, errTest)
+	assert.Nil(t, got)
+	asError, err := ask[error](t, to, errTest)
+	require.ErrorIs(t, err, errTest)
+	assert.NoError(t, asError)
+}

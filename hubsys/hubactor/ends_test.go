@@ -209,3 +209,38 @@ func TestNothingStaysRegisteredForCalls(t *testing.T) {
 	}
 	eventually(t, func() bool { return processes(sys.ActorSystem()) == before }, "actors of calls and answers are gone")
 }
+
+// Calls that were canceled before their actor got them take room in its mailbox, but the actor does not get them.
+func TestCanceledCallsDoNotFillTheMailbox(t *testing.T) {
+	const tooMany = " HubException: Too many calls are waiting."
+	j, entered, release := &journal{}, make(chan struct{}), make(chan struct{})
+	hub := plain(func(c actor.Context) {
+		switch m := c.Message().(type) {
+		case *hubactor.Call[oneInt]:
+			close(entered)
+			<-release
+			c.Respond(m.Args.N)
+		case *hubactor.Call[none]:
+			j.write("call")
+			c.Respond("done")
+		case *hubactor.Canceled:
+			j.write("canceled")
+		}
+	})
+	hub.Scope, hub.Pending, hub.Timeout, hub.Methods = hubactor.Shared, 4, hubsys.Unlimited, append(hub.Methods, hubactor.Receive[oneInt]("block"))
+	url := serveHub(t, hub, hubsys.HubOptions{})
+	blocking, c := dial(t, url), dial(t, url)
+	id := blocking.call("block", 1)
+	receive(t, entered)
+	for n := range 3 {
+		c.send(invocation(fmt.Sprint("x", n), "do"), cancelInvocation(fmt.Sprint("x", n)))
+		assert.Equal(t, unexpected("do"), c.failureOf(fmt.Sprint("x", n)))
+	}
+	for range 3 {
+		assert.Equal(t, unexpected("do")+tooMany, c.failure("do"))
+	}
+	close(release)
+	assert.Equal(t, "1", blocking.resultOf(id))
+	eventually(t, func() bool { return c.invoke("do").Error == nil }, "there is room again")
+	assert.Equal(t, []string{"call"}, j.read())
+}

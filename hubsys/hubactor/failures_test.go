@@ -241,3 +241,48 @@ func TestAPanicWithAnErrorIsThatErrorForFilters(t *testing.T) {
 	require.True(t, errors.As(err, &panicked))
 	assert.True(t, strings.Contains(string(panicked.Stack), "failures_test.go"), "the stack is that of the panic")
 }
+
+// panicAt makes middleware that panics at calls of do.
+func panicAt(next actor.ReceiverFunc) actor.ReceiverFunc {
+	return func(c actor.ReceiverContext, e *actor.MessageEnvelope) {
+		if _, ok := e.Message.(*hubactor.Call[none]); ok {
+			panic("the middleware panics")
+		}
+		next(c, e)
+	}
+}
+
+func TestAPanicOfTheApplicationsMiddlewareFailsTheCall(t *testing.T) {
+	for _, scope := range allScopes {
+		hub := plain(func(c actor.Context) {
+			if m, ok := c.Message().(*hubactor.Call[oneInt]); ok {
+				m.Return(m.Args.N, nil)
+			}
+		})
+		inner := hub.Props
+		hub.Scope, hub.Timeout, hub.Methods = scope, hubsys.Unlimited, append(hub.Methods, hubactor.Receive[oneInt]("other"))
+		hub.Props = func(h *hubsys.HubContext) *actor.Props { return inner(h).Clone(actor.WithReceiverMiddleware(panicAt)) }
+		url := serveHub(t, hub, hubsys.HubOptions{EnableDetailedErrors: true})
+		for range 2 {
+			c := dial(t, url)
+			assert.Equal(t, "1", c.result("other", 1))
+			assert.Equal(t, unexpected("do")+" Error: panic: the middleware panics", c.failure("do"), "scope %d", scope)
+		}
+	}
+}
+
+func TestAnActorThatPanicsAgainAndAgainIsRestartedLaterAndLater(t *testing.T) {
+	var starts atomic.Int32
+	hub := plain(func(c actor.Context) {
+		if _, ok := c.Message().(*actor.Started); ok {
+			starts.Add(1)
+			panic("the test panics")
+		}
+	})
+	hub.Scope = hubactor.Shared
+	_, err := hubactor.Register(newSystem(t, hubsys.Config{}), hub, hubsys.HubOptions{Name: "test"})
+	require.NoError(t, err)
+	time.Sleep(300 * time.Millisecond)
+	assert.Less(t, starts.Load(), int32(50))
+	eventually(t, func() bool { return starts.Load() > 3 }, "it is tried again")
+}

@@ -273,3 +273,19 @@ func TestGroupsMayHaveAnyName(t *testing.T) {
 	c.close()
 	requireNoGroupActors(t, sys)
 }
+
+func TestPropsMayAskForActorsOfGroups(t *testing.T) {
+	j := &journal{}
+	var all atomic.Pointer[hubactor.Groups]
+	groups, url := newRooms(t, newSystem(t, hubsys.Config{}), func(group string) *actor.Props {
+		_, own := all.Load().Of(group)
+		_, other := all.Load().Of("first")
+		j.write(fmt.Sprintln(group, own, other, all.Load().Tell("first", group)))
+		return writing(&journal{})(group)
+	})
+	all.Store(groups)
+	c := dial(t, url)
+	join(c, "first")
+	join(c, "second")
+	assert.Equal(t, []string{"first false false hubactor: there is no such actor\n", "second false true <nil>\n"}, j.read())
+}

@@ -243,8 +243,8 @@ func TestStreamsEndWithTheirCall(t *testing.T) {
 	}
 }
 
-func TestAnActorThatPanicsAtAnItemFailsTheCallIfItIsStopped(t *testing.T) {
-	for _, scope := range []hubactor.Scope{hubactor.PerCall, hubactor.PerConnection} {
+func TestAnActorThatPanicsAtAnItemFailsTheCallAtOnce(t *testing.T) {
+	for _, scope := range allScopes {
 		hub := hubactor.Hub{Scope: scope, Timeout: hubsys.Unlimited, Methods: []hubactor.Method{hubactor.Receive[ints]("sum")}, Props: receiver(func(c actor.Context) {
 			if _, ok := c.Message().(*hubactor.Item[int]); ok {
 				panic("the test panics")
@@ -291,4 +291,49 @@ func TestItemsCanBeAnsweredByAStream(t *testing.T) {
 	c.send(endOfStream("s"))
 	assert.Nil(t, c.completion("d").Error)
 	requireNoPumps(t)
+}
+
+// rude panics when it is decoded, unless it is empty.
+type rude struct{}
+
+func (*rude) UnmarshalJSON(b []byte) error {
+	if string(b) != "{}" {
+		panic("the test panics")
+	}
+	return nil
+}
+
+func TestAPanicWhileAnItemIsDecodedFailsItsCallAlone(t *testing.T) {
+	type rudes struct{ In hubactor.Items[rude] }
+	for _, scope := range allScopes {
+		hub := hubactor.Hub{Scope: scope, Timeout: hubsys.Unlimited, Methods: []hubactor.Method{hubactor.Receive[rudes]("take"), hubactor.Receive[none]("do")}}
+		hub.Props = func(*hubsys.HubContext) *actor.Props {
+			return actor.PropsFromProducer(func() actor.Actor {
+				calls := map[*hubsys.Call]*hubactor.Call[rudes]{}
+				return actor.ReceiveFunc(func(c actor.Context) {
+					switch m := c.Message().(type) {
+					case *hubactor.Call[none]:
+						c.Respond("fine")
+					case *hubactor.Call[rudes]:
+						calls[m.Call] = m
+					case *hubactor.Item[rude]:
+						if m.End {
+							calls[m.Of].Return("taken", m.Err)
+						}
+					}
+				})
+			})
+		}
+		url := serveHub(t, hub, hubsys.HubOptions{MaximumParallelInvocationsPerClient: 3})
+		c, other := dial(t, url), dial(t, url)
+		other.send(upload("u", "take", "s"), item("s", "{}"))
+		c.send(upload("1", "take", "a"), upload("2", "take", "b"), item("b", "{}"), item("a", "{}"), item("a", "[]"))
+		assert.Equal(t, unexpected("take"), c.failureOf("1"))
+		c.send(item("b", "{}"), endOfStream("b"))
+		assert.Equal(t, `"taken"`, c.resultOf("2"))
+		assert.Equal(t, `"fine"`, c.result("do"))
+		other.send(item("s", "{}"), endOfStream("s"))
+		assert.Equal(t, `"taken"`, other.resultOf("u"))
+		requireNoPumps(t)
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/troupe-go/troupe/hubsys"
 	"github.com/troupe-go/troupe/hubsys/hubactor"
 )
 
@@ -131,4 +132,76 @@ func TestAStopOfTickFromInsideItsOwnMessageWorks(t *testing.T) {
 	})
 	receive(t, ended)
 	requireNoTickers(t, system)
+}
+
+func TestTickWithoutAPeriodPanicsInItsCaller(t *testing.T) {
+	system := newActorSystem(t)
+	reasons := make(chan any, 10)
+	to := spawn(t, system, func(c actor.Context) {
+		switch m := c.Message().(type) {
+		case time.Duration:
+			defer func() { reasons <- recover() }()
+			hubactor.Tick(c, m, tick{})
+		case question:
+			c.Respond(answer{})
+		}
+	})
+	for _, d := range []time.Duration{0, -1, -time.Hour} {
+		to.Tell(d)
+		assert.Equal(t, "hubactor: Tick: the period is not positive", receive(t, reasons), d)
+	}
+	_, err := ask[answer](t, to, question{})
+	require.NoError(t, err)
+	requireNoTickers(t, system)
+}
+
+// A restarted actor has the ticks that it has asked for itself, and not those of its former self as well.
+func TestTicksAreNotDoubledByARestart(t *testing.T) {
+	tickOnce := func(c actor.Context, message any) {
+		if _, ok := message.(*actor.Started); ok {
+			hubactor.Tick(c, time.Hour, tick{})
+		}
+	}
+	sys := newSystem(t, hubsys.Config{})
+	hub := counting(hubactor.Shared)
+	inner := hub.Props
+	hub.Props = func(h *hubsys.HubContext) *actor.Props {
+		return inner(h).Clone(actor.WithReceiverMiddleware(func(next actor.ReceiverFunc) actor.ReceiverFunc {
+			return func(c actor.ReceiverContext, e *actor.MessageEnvelope) {
+				tickOnce(c.(actor.Context), e.Message)
+				next(c, e)
+			}
+		}))
+	}
+	c := dial(t, serveIn(t, sys, hub, hubsys.HubOptions{}))
+	for range 3 {
+		c.failure("fail", 1)
+		assert.Equal(t, "1", c.result("next"), "it was restarted")
+		eventually(t, func() bool { return len(names(sys.ActorSystem(), "/tick/")) == 1 && goroutines("hubactor.Tick.func") == 1 }, "one ticker")
+	}
+	c.close()
+	require.NoError(t, shutdown(sys))
+	requireNoTickers(t, sys.ActorSystem())
+
+	sys = newSystem(t, hubsys.Config{})
+	groups, url := newRooms(t, sys, func(string) *actor.Props {
+		return actor.PropsFromFunc(func(c actor.Context) {
+			tickOnce(c, c.Message())
+			if m, ok := c.Message().(func(actor.Context)); ok {
+				m(c)
+			}
+		})
+	})
+	c = dial(t, url)
+	join(c, "a")
+	to, ok := groups.Of("a")
+	require.True(t, ok)
+	for range 3 {
+		to.Tell(func(actor.Context) { panic("the test panics") })
+		_, err := ask[answer](t, to, func(c actor.Context) { c.Respond(answer{}) })
+		require.NoError(t, err)
+		eventually(t, func() bool { return len(names(sys.ActorSystem(), "/tick/")) == 1 && goroutines("hubactor.Tick.func") == 1 }, "one ticker")
+	}
+	c.result("Leave", "a")
+	requireNoTickers(t, sys.ActorSystem())
 }

@@ -3,6 +3,7 @@ package hubactor_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -158,4 +159,14 @@ func TestPropsOfTheApplicationAreNotChanged(t *testing.T) {
 	second := dial(t, serveIn(t, sys, hub, hubsys.HubOptions{Name: "second"}))
 	assert.Contains(t, first.result("do"), "hubs/first/actors/calls/")
 	assert.Contains(t, second.result("do"), "hubs/second/actors/calls/")
+}
+
+func TestRegisterRefusesOptionsForMethodsThatThereAreNot(t *testing.T) {
+	sys := newSystem(t, hubsys.Config{})
+	for _, name := range []string{"done", "", "d"} {
+		_, err := hubactor.Register(sys, plain(func(actor.Context) {}), hubsys.HubOptions{Name: "test", Methods: []hubsys.Method{{Name: "DO"}, {Name: name, Policy: hubsys.RequireUser}}})
+		require.EqualError(t, err, fmt.Sprintf("hubactor: HubOptions.Methods[1]: the hub has no method %q", name))
+	}
+	_, err := hubactor.Register(sys, plain(func(actor.Context) {}), hubsys.HubOptions{Name: "test", Methods: []hubsys.Method{{Name: "DO"}}})
+	require.NoError(t, err, "names are compared without regard to case")
 }

@@ -1,7 +1,10 @@
 package jwtauth_test
 
 import (
+	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/rsa"
 	"testing"
 	"time"
@@ -27,6 +30,8 @@ func TestWrongConfigs(t *testing.T) {
 	keys := testKeys()
 	keyfunc := func(*jwt.Token) (any, error) { return secret, nil }
 	var noRSA *rsa.PublicKey
+	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	require.NoError(t, err)
 	for name, test := range map[string]struct {
 		change func(c *jwtauth.Config)
 		want   string
@@ -48,6 +53,12 @@ func TestWrongConfigs(t *testing.T) {
 		"an ECDSA key for Ed25519": {func(c *jwtauth.Config) {
 			c.Secret, c.PublicKey, c.Algorithms = nil, &keys.ecdsa.PublicKey, []string{"EdDSA"}
 		}, `Algorithms has "EdDSA", which a PublicKey of type *ecdsa.PublicKey is not for`},
+		"a P-384 key for ES256": {func(c *jwtauth.Config) {
+			c.Secret, c.PublicKey, c.Algorithms = nil, &p384.PublicKey, []string{"ES384", "ES256"}
+		}, `Algorithms has "ES256", which a PublicKey of type *ecdsa.PublicKey is not for`},
+		"a P-256 key for ES384": {func(c *jwtauth.Config) {
+			c.Secret, c.PublicKey, c.Algorithms = nil, &keys.ecdsa.PublicKey, []string{"ES384"}
+		}, `Algorithms has "ES384", which a PublicKey of type *ecdsa.PublicKey is not for`},
 		"a public key that is a value": {func(c *jwtauth.Config) {
 			c.Secret, c.PublicKey, c.Algorithms = nil, keys.rsa.PublicKey, []string{"RS256"}
 		}, `Algorithms has "RS256", which a PublicKey of type rsa.PublicKey is not for`},

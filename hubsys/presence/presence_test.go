@@ -72,7 +72,7 @@ func inBubble(t *testing.T, f func(t *testing.T, e *env)) {
 		require.NoError(t, err)
 		e.hub, err = hubsys.Register[*room](e.sys, nil, hubsys.HubOptions{})
 		require.NoError(t, err)
-		require.NoError(t, e.hub.Map("/room", hubsys.EndpointOptions{Authenticate: func(r *http.Request) (*hubsys.Principal, error) {
+		require.NoError(t, e.hub.Map("/room", hubsys.EndpointOptions{Refresh: &hubsys.RefreshOptions{AllowUserChange: true}, Authenticate: func(r *http.Request) (*hubsys.Principal, error) {
 			return &hubsys.Principal{UserID: r.URL.Query().Get("user")}, nil
 		}}))
 		server := &http.Server{Handler: e.sys}
@@ -85,16 +85,25 @@ func inBubble(t *testing.T, f func(t *testing.T, e *env)) {
 	})
 }
 
-// open opens a tab of a user, in some groups. It returns when OnConnected has returned.
-func (e *env) open(user, groups string) (closeTab func()) {
-	e.t.Helper()
-	transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
+// transport connects HTTP clients to the server.
+func (e *env) transport() *http.Transport {
+	return &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
 		ours, theirs := net.Pipe()
 		e.pipes <- theirs
 		return ours, nil
 	}}
-	url := fmt.Sprintf("http://pipe/room?user=%s&groups=%s", user, strings.ReplaceAll(groups, " ", "+"))
-	ws, _, err := websocket.Dial(e.t.Context(), url, &websocket.DialOptions{HTTPClient: &http.Client{Transport: transport}})
+}
+
+// open opens a tab of a user, in some groups. It returns when OnConnected has returned.
+func (e *env) open(user, groups string) (closeTab func()) {
+	e.t.Helper()
+	return e.dial(fmt.Sprintf("user=%s&groups=%s", user, strings.ReplaceAll(groups, " ", "+")))
+}
+
+// dial is open for a query.
+func (e *env) dial(query string) (closeTab func()) {
+	e.t.Helper()
+	ws, _, err := websocket.Dial(e.t.Context(), "http://pipe/room?"+query, &websocket.DialOptions{HTTPClient: &http.Client{Transport: e.transport()}})
 	require.NoError(e.t, err)
 	require.NoError(e.t, ws.Write(e.t.Context(), websocket.MessageText, []byte(`{"protocol":"json","version":1}`+"\x1e")))
 	go func() {
@@ -439,5 +448,19 @@ func TestTrackerRacesWithTabs(t *testing.T) {
 				require.Equal(t, slices.Contains(here.Users(group), user), present[group+"/"+user], "%s/%s", group, user)
 			}
 		}
+	})
+}
+
+func TestAWatchEndsWithItsContextInsideTheLoop(t *testing.T) {
+	inBubble(t, func(t *testing.T, e *env) {
+		here := track(e, presence.Options{})
+		e.open("ada", "g h i")
+		ctx, cancel := context.WithCancel(t.Context())
+		n := 0
+		for range here.Watch(ctx) {
+			n++
+			cancel()
+		}
+		require.Equal(t, 1, n)
 	})
 }

@@ -246,12 +246,23 @@ func TestDeclaredNamesAreThoseOfEncodingJSON(t *testing.T) {
 			declaredInner `json:"named"`
 			Chain         *Chain
 		}{inner, &Chain{&Chain{nil, 1}, 2}},
+		struct { // two names that are one in camel case
+			ID  int
+			Id2 int `json:"id"`
+		}{1, 2},
 	} {
 		want, err := json.Marshal(v)
 		require.NoError(t, err)
 		require.Equal(t, string(want), encodedAsDeclared(t, v))
 		require.NotEqual(t, string(want), encoded(t, v)) // the names of the default stay apart
 	}
+}
+
+func TestDeclaredNamesDifferInCaseAlone(t *testing.T) {
+	require.Equal(t, `{"ID":1,"id":2}`, encodedAsDeclared(t, struct {
+		ID  int
+		Id2 int `json:"id"`
+	}{1, 2}))
 }
 
 func TestDeclaredNamesHoldForWholeMessages(t *testing.T) {
