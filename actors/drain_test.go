@@ -60,7 +60,7 @@ func TestLiveWhileTheHeartbeatBeats(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		time.Sleep(time.Minute)
 		assert.True(t, e.sys.IsLive())
-		e.settle() // no tick is under way
+		e.settle()                // no tick is under way
 		e.sys.ticking.Store(true) // no further tick is begun
 		time.Sleep(2 * liveTime)
 		assert.False(t, e.sys.IsLive())

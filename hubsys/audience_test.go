@@ -452,6 +452,7 @@ func TestAWatchEndsWithItsContextInsideTheLoop(t *testing.T) {
 	p := newAudienceFixture(t) // with three groups
 	for name, watch := range map[string]func(context.Context) iter.Seq[hubsys.Change]{"groups": p.hub.Groups().Watch, "all": p.hub.Clients().All().Watch} {
 		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
 		n := 0
 		for range watch(ctx) {
 			n++

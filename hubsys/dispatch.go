@@ -174,7 +174,7 @@ func (h *hub) run(k *actors.Call, dst []byte, m *method, f *callArgs) []byte {
 		return h.answerError(k, dst, err)
 	}
 	if h.filtered {
-		return h.runFiltered(k, dst, &Invocation{hub: h, call: k, name: m.name, value: value, method: m, frame: f})
+		return h.runFiltered(k, dst, &Invocation{call: k, value: value, method: m, frame: f})
 	}
 	result, err := m.call(k, value, f)
 	return h.answer(k, dst, m.streams, result, err)
@@ -218,7 +218,7 @@ func (h *hub) runHandler(k *actors.Call, dst []byte) []byte {
 		return h.appendError(k, dst, refusal)
 	}
 	defer k.RunCleanups(0)
-	value, err := h.handler.Invoke(k, &Invocation{hub: h, call: k, name: name})
+	value, err := h.handler.Invoke(k, &Invocation{call: k})
 	var unbound *unboundError
 	result := reflect.ValueOf(value)
 	streams := result.IsValid() && itemType(result.Type()) != nil

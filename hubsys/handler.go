@@ -51,9 +51,7 @@ type Filter func(next Handler) Handler
 
 // Invocation is a call on its way to its method, as a [Handler] sees it. It must not be used when the call is over.
 type Invocation struct {
-	hub  *hub
 	call *actors.Call
-	name string
 
 	value  Instance // of a hub with methods, as are the next three
 	method *method
@@ -66,7 +64,7 @@ func (in *Invocation) Call() *Call { return (*Call)(in.call) }
 
 // Method returns the name of the method: as the hub declares it, or, for a hub of [RegisterHandler], as HubOptions.Methods has it or else as the
 // client has written it.
-func (in *Invocation) Method() string { return in.name }
+func (in *Invocation) Method() string { return in.call.Method() }
 
 // Hub returns the hub value whose method is called. It is nil for a hub of [RegisterHandler].
 func (in *Invocation) Hub() any { return in.value }
@@ -101,7 +99,7 @@ func (in *Invocation) applyArgs() error {
 		case v.Type().AssignableTo(p.Type()):
 			p.Set(v)
 		default:
-			return fmt.Errorf("hubsys: a filter has put a %s in the place of argument %d of %s, which is a %s", v.Type(), i+1, in.name, p.Type())
+			return fmt.Errorf("hubsys: a filter has put a %s in the place of argument %d of %s, which is a %s", v.Type(), i+1, in.Method(), p.Type())
 		}
 	}
 	return nil
@@ -132,10 +130,11 @@ func (in *Invocation) Bind(args ...any) error {
 			params = append(params, p.Elem())
 		}
 	}
-	if err := in.hub.decode(in.call, in.name, params); err != nil {
+	h := hubOf(in.call.Connection())
+	if err := h.decode(in.call, in.Method(), params); err != nil {
 		return err
 	}
-	return in.hub.bindUploads(in.call, uploads, streams)
+	return h.bindUploads(in.call, uploads, streams)
 }
 
 // bindables are the results of bindable, which is slow.

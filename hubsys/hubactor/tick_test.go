@@ -177,7 +177,9 @@ func TestTicksAreNotDoubledByARestart(t *testing.T) {
 	for range 3 {
 		c.failure("fail", 1)
 		assert.Equal(t, "1", c.result("next"), "it was restarted")
-		eventually(t, func() bool { return len(names(sys.ActorSystem(), "/tick/")) == 1 && goroutines("hubactor.Tick.func") == 1 }, "one ticker")
+		eventually(t, func() bool {
+			return len(names(sys.ActorSystem(), "/tick/")) == 1 && goroutines("hubactor.Tick.func") == 1
+		}, "one ticker")
 	}
 	c.close()
 	require.NoError(t, shutdown(sys))
@@ -200,7 +202,9 @@ func TestTicksAreNotDoubledByARestart(t *testing.T) {
 		to.Tell(func(actor.Context) { panic("the test panics") })
 		_, err := ask[answer](t, to, func(c actor.Context) { c.Respond(answer{}) })
 		require.NoError(t, err)
-		eventually(t, func() bool { return len(names(sys.ActorSystem(), "/tick/")) == 1 && goroutines("hubactor.Tick.func") == 1 }, "one ticker")
+		eventually(t, func() bool {
+			return len(names(sys.ActorSystem(), "/tick/")) == 1 && goroutines("hubactor.Tick.func") == 1
+		}, "one ticker")
 	}
 	c.result("Leave", "a")
 	requireNoTickers(t, sys.ActorSystem())

@@ -456,6 +456,7 @@ func TestAWatchEndsWithItsContextInsideTheLoop(t *testing.T) {
 		here := track(e, presence.Options{})
 		e.open("ada", "g h i")
 		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
 		n := 0
 		for range here.Watch(ctx) {
 			n++
