@@ -57,13 +57,13 @@ func TestAcknowledgementOfWhatWaitsToBeWrittenAgain(t *testing.T) {
 // What is acknowledged while it waits to be written again is written all the same, because the introduction has told the peer of it, and is not
 // kept then.
 func TestAcknowledgementDoesNotDropWhatWaitsToBeWrittenAgain(t *testing.T) {
-	const n = 50
+	const n = 200 // more than a writer takes at once
 	all := make([]int, n)
 	for i := range all {
 		all[i] = i
 	}
-	for drained := range 10 {
-		for _, acknowledged := range []int{1, 7, n - 1, n} {
+	for drained := range 5 {
+		for _, acknowledged := range []int{1, 70, n - 1, n} {
 			inBubble(t, func(t *testing.T, e *env) {
 				b, _ := e.keeping(1_000_000, 1_000_000)
 				for i := range n {
@@ -73,7 +73,7 @@ func TestAcknowledgementDoesNotDropWhatWaitsToBeWrittenAgain(t *testing.T) {
 				b.Detach()
 				s := e.reattach(b, linktest.Full)
 				settle()
-				s.Drain(drained * 500) // some of them have been written
+				s.Drain(drained * 5000) // some of them have been written
 				settle()
 				b.Acknowledge(int64(acknowledged))
 				s.Drain(-1)
