@@ -192,10 +192,10 @@ func TestOlderCredentialsOfAnotherUserAreIgnored(t *testing.T) {
 // Whichever of several refreshes to different users comes last: requests and calls are those of the same user then.
 func TestConcurrentRefreshesToDifferentUsers(t *testing.T) {
 	s := newRefreshServer(t, hubsys.RefreshOptions{AllowUserChange: true}, hubsys.HubOptions{})
-	const users = 4
+	const users = 8
 	header := func(i int) http.Header { return userHeader(fmt.Sprint("user", i)) }
 	p := s.poll(header(0))
-	for round := range 25 {
+	for round := range 150 {
 		var all sync.WaitGroup
 		for i := range users {
 			all.Go(func() {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -272,4 +273,30 @@ func TestRefreshesAreGuarded(t *testing.T) {
 	e.Hosts = nil
 	e.RequestLimit = 1000
 	require.Equal(t, http.StatusRequestHeaderFieldsTooLarge, e.refresh(http.MethodPost, query, strings.Repeat("x", 1000), nil).Code)
+}
+
+// Of two refreshes at once, the one that is answered last sets the user that the connection has then, whoever has asked for it.
+func TestRefreshesThatOvertakeOneAnother(t *testing.T) {
+	e := newRefreshEndpoint(t)
+	query := "?id=" + e.negotiate(t)
+	var user atomic.Value
+	set, proceed, done := make(chan struct{}), make(chan struct{}), make(chan int, 1)
+	e.answer = func(_ *http.Request, _ string, who transport.Identity) (transport.Refreshed, error) {
+		user.Store(who.UserID)
+		if who.UserID == "bob" {
+			close(set)
+			<-proceed
+		}
+		return func() (string, time.Time) { return user.Load().(string), time.Time{} }, nil
+	}
+	go func() { done <- e.refresh(http.MethodPost, query, "bob", nil).Code }()
+	receive(t, set)
+	require.Equal(t, http.StatusOK, e.refresh(http.MethodPost, query, "eve", nil).Code)
+	close(proceed)
+	require.Equal(t, http.StatusOK, receive(t, done))
+	for name, status := range map[string]int{"bob": http.StatusForbidden, "": http.StatusForbidden, "eve": http.StatusOK} {
+		w := httptest.NewRecorder()
+		receive(t, e.serve(t.Context(), w, http.MethodGet, strings.TrimPrefix(query, "?id="), userHeader(name), nil))
+		require.Equal(t, status, w.Code, name)
+	}
 }
