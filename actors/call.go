@@ -7,10 +7,12 @@ import (
 	"reflect"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/troupe-go/troupe/internal/metric"
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
@@ -58,14 +60,14 @@ type Call struct {
 	failed            bool  // for metrics; used by the goroutine that runs the call
 	ended             bool
 	ignoresCancel     bool
-	shutdownsInFlight int16        // calls of Shutdown from inside, during which a shutdown does not end the context
-	process           *callProcess // made when somebody asks for its PID
-	extra             *callExtra
+	shutdownsInFlight int16                     // calls of Shutdown from inside, during which a shutdown does not end the context
+	process           *callProcess              // made when somebody asks for its PID
+	extra             atomic.Pointer[callExtra] // set under the lock; nil: none
 }
 
 // callExtra is what few calls have.
 type callExtra struct {
-	headers  []byte // of the hub message, encoded
+	headers  []byte // of the hub message, encoded; never changed
 	cleanups []func()
 }
 
@@ -143,13 +145,12 @@ func (k *Call) Arguments() []byte {
 
 // Header returns a header of the hub message, or an empty string. Names are compared as they are.
 func (k *Call) Header(name string) string {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.extra == nil || k.extra.headers == nil {
+	extra := k.extra.Load()
+	if extra == nil || extra.headers == nil {
 		return ""
 	}
 	var headers map[string]string
-	if err := k.conn.Protocol().BindValue(k.extra.headers, reflect.ValueOf(&headers).Elem()); err != nil {
+	if err := k.conn.Protocol().BindValue(extra.headers, reflect.ValueOf(&headers).Elem()); err != nil {
 		return ""
 	}
 	return headers[name]
@@ -157,10 +158,12 @@ func (k *Call) Header(name string) string {
 
 // needExtra returns what few calls have. The lock is held.
 func (k *Call) needExtra() *callExtra {
-	if k.extra == nil {
-		k.extra = &callExtra{}
+	extra := k.extra.Load()
+	if extra == nil {
+		extra = &callExtra{}
+		k.extra.Store(extra)
 	}
-	return k.extra
+	return extra
 }
 
 // Bound says that the arguments have been decoded or are not needed: the memory that they came in is used again.
@@ -188,21 +191,22 @@ func (k *Call) Cleanup(f func()) {
 
 // Cleanups returns how many functions Cleanup was given that have not run.
 func (k *Call) Cleanups() int {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.extra == nil {
+	extra := k.extra.Load()
+	if extra == nil {
 		return 0
 	}
-	return len(k.extra.cleanups)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(extra.cleanups)
 }
 
 // RunCleanups runs what Cleanup was given, except for the first ones. The Handler calls it when user code has returned and its result has been
 // encoded.
 func (k *Call) RunCleanups(first int) {
-	for {
+	extra := k.extra.Load()
+	for extra != nil {
 		k.mu.Lock()
-		extra := k.extra
-		if extra == nil || len(extra.cleanups) <= first {
+		if len(extra.cleanups) <= first {
 			k.mu.Unlock()
 			return
 		}
@@ -231,40 +235,48 @@ func (k *Call) panicked(reason any) error {
 	return err
 }
 
-var completions = sync.Pool{New: func() any { b := make([]byte, 0, 512); return &b }}
+// replyBuffer is the memory of one completion, and where the calls that use it are counted: pools belong to processors, which so do not wait for
+// each other.
+type replyBuffer struct {
+	bytes []byte
+	shard metric.Shard
+}
+
+var replyBuffers = sync.Pool{New: func() any { return &replyBuffer{make([]byte, 0, 512), metric.NewShard()} }}
 
 const maxPooled = 64 << 10 // larger buffers are left to the garbage collector
 
-// exec runs an invocation, and appends its completion to the outbox. It returns true if so much is unwritten that it should be written now.
-func (k *Call) exec() (enough bool) {
-	buffer := completions.Get().(*[]byte)
+// exec runs an invocation that begins at a time of the system's clock, and appends its completion to the outbox. It returns when its code has
+// returned, and true if so much is unwritten that it should be written now.
+func (k *Call) exec(begun time.Duration) (ended time.Duration, enough bool) {
+	answer := replyBuffers.Get().(*replyBuffer)
 	returned := false
-	begun := time.Now()
 	defer func() {
-		k.observe(begun)
+		ended = k.conn.hub.sys.now()
+		k.observe(ended-begun, answer.shard)
 		k.Bound()
 		k.conn.calls.forget(k)
 		k.dropUploads()
-		if len(*buffer) > 0 {
-			enough = k.conn.out.Reply(*buffer, false)
+		if len(answer.bytes) > 0 {
+			enough = k.conn.out.Reply(answer.bytes, false)
 		}
 		k.end()
-		if cap(*buffer) <= maxPooled {
-			*buffer = (*buffer)[:0]
-			completions.Put(buffer)
+		if cap(answer.bytes) <= maxPooled {
+			answer.bytes = answer.bytes[:0]
+			replyBuffers.Put(answer)
 		}
 	}()
 	defer func() {
 		if reason := recover(); !returned {
 			k.failed = true
-			*buffer = k.plainFailure((*buffer)[:0])
-			*buffer = k.failure(k.panicked(reason)) // unless that calls runtime.Goexit as well
+			answer.bytes = k.plainFailure(answer.bytes[:0])
+			answer.bytes = k.failure(k.panicked(reason)) // unless that calls runtime.Goexit as well
 		}
 	}()
 	if k.event == refreshed {
 		k.conn.hub.handler.Refreshed(k)
 	} else {
-		*buffer = k.conn.hub.handler.Invoke(k, (*buffer)[:0])
+		answer.bytes = k.conn.hub.handler.Invoke(k, answer.bytes[:0])
 	}
 	returned = true
 	return
@@ -304,7 +316,8 @@ func (k *Call) end() {
 	}
 	k.endContext(ErrReturned)
 	var watchers []*actor.PID
-	process, unclean := k.process, k.extra != nil && len(k.extra.cleanups) > 0
+	process, extra := k.process, k.extra.Load()
+	unclean := extra != nil && len(extra.cleanups) > 0
 	if process != nil {
 		watchers = process.end()
 	}

@@ -1,6 +1,10 @@
 package actors
 
-import "github.com/troupe-go/troupe/actors/outbox"
+import (
+	"time"
+
+	"github.com/troupe-go/troupe/actors/outbox"
+)
 
 // start starts a worker if a call can begin.
 func (c *Connection) start() {
@@ -63,6 +67,9 @@ func (c *Connection) lateTick(onTime, quiet bool) {
 	}
 }
 
+// unread is a time for which the clock has not been read.
+const unread time.Duration = -1
+
 // work runs the calls that wait for this connection, on a worker. It writes the completions itself when no call waits any more, so that the
 // answers to calls that came together leave together.
 func (c *Connection) work() { c.runCalls(nil) }
@@ -71,6 +78,7 @@ func (c *Connection) work() { c.runCalls(nil) }
 func (c *Connection) runCalls(done *Call) {
 	w := outbox.BorrowWriter()
 	var running *Call
+	now := unread
 	defer func() {
 		if running != nil { // runtime.Goexit: the call has been answered, and another worker continues
 			c.hub.sys.workers.do(&goexited{c, running})
@@ -82,10 +90,12 @@ func (c *Connection) runCalls(done *Call) {
 			done = nil
 			c.out.Schedule()
 			c.out.WaitForRoom(nil)
+			now = unread
 		}
 		k, waiting := c.calls.next(done)
 		if k == nil {
 			w.Flush(&c.out)
+			now = unread
 			if done != nil {
 				k, waiting = c.calls.next(nil)
 			}
@@ -99,11 +109,16 @@ func (c *Connection) runCalls(done *Call) {
 		if waiting {
 			c.out.WakeLate()
 		}
+		if now == unread {
+			now = c.hub.sys.now()
+		}
 		running = k
-		enough := k.exec()
+		var enough bool
+		now, enough = k.exec(now) // the next call begins when this one has ended, and the clock is read once
 		running, done = nil, k
 		if enough {
 			w.Flush(&c.out)
+			now = unread
 		}
 	}
 }

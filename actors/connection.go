@@ -250,7 +250,7 @@ func (c *Connection) onMessage(b *batch, m *hubproto.Message) (kept bool) {
 		k := &Call{conn: c, message: m, wantsStream: m.Type == hubproto.StreamInvocation, batch: b}
 		k.id = append(k.idRoom[:0], m.ID...)
 		if m.Headers != nil {
-			k.extra = &callExtra{headers: bytes.Clone(m.Headers)}
+			k.extra.Store(&callExtra{headers: bytes.Clone(m.Headers)})
 		}
 		k.overRate = c.settings.CallRate > 0 && !c.rate.take(c.hub.sys.now(), c.settings.CallRate)
 		return c.calls.add(k, m.StreamIDs)

@@ -104,7 +104,7 @@ func (c *Connection) countClosed() {
 type callTimes [2]*metric.Histogram
 
 // observe counts a call that has returned.
-func (k *Call) observe(begun time.Time) {
+func (k *Call) observe(duration time.Duration, shard metric.Shard) {
 	times := k.conn.hub.calls[k.method]
 	if times == nil {
 		times = k.conn.hub.otherCalls
@@ -113,7 +113,7 @@ func (k *Call) observe(begun time.Time) {
 	if k.failed {
 		failed = 1
 	}
-	times[failed].Observe(time.Since(begun))
+	times[failed].ObserveIn(shard, duration)
 }
 
 func newCallTimes() *callTimes {

@@ -71,11 +71,14 @@ func (h *hub) authorize(k *actors.Call, method string, policy Policy) bool {
 		return true
 	}
 	err := policy.ask(k, sessionOf(k).principal)
+	if err == nil {
+		return true
+	}
 	var panicked *PanicError
 	if errors.As(err, &panicked) {
 		h.log.Error("a policy panicked", "connection", k.Connection().ID(), "method", method, "error", err, "stack", string(panicked.Stack))
-	} else if err != nil {
+	} else {
 		h.log.Debug("a call was refused", "connection", k.Connection().ID(), "method", method, "error", logs.Error(err))
 	}
-	return err == nil
+	return false
 }

@@ -10,10 +10,20 @@ import (
 	"time"
 )
 
-// shards is a power of two, at least the number of processors when the program has started, and 16 at most.
-var shards = 1 << bits.Len(uint(min(runtime.NumCPU(), 16)-1))
+// shards is a power of two: some for each processor, so that those that several processors get are seldom the same.
+var shards = 4 << bits.Len(uint(min(runtime.NumCPU(), 8)-1))
 
-func shard() int { return int(rand.Uint32()) & (shards - 1) }
+// Shard is where a processor counts. What is counted by one processor should be counted in the same shard.
+type Shard uint32
+
+var lastShard atomic.Uint32
+
+// NewShard returns a shard; the next call returns another one, until they have all been returned.
+func NewShard() Shard { return Shard(lastShard.Add(1)) }
+
+func shard() Shard { return Shard(rand.Uint32()) }
+
+func (s Shard) index() int { return int(s) & (shards - 1) }
 
 // cell is a counter on a cache line of its own.
 type cell struct {
@@ -28,7 +38,7 @@ type Counter struct{ cells []cell }
 func NewCounter() *Counter { return &Counter{make([]cell, shards)} }
 
 // Add adds n.
-func (c *Counter) Add(n int64) { c.cells[shard()].n.Add(n) }
+func (c *Counter) Add(n int64) { c.cells[shard().index()].n.Add(n) }
 
 // Value returns the sum.
 func (c *Counter) Value() int64 {
@@ -71,12 +81,15 @@ func NewHistogram(bounds []float64) *Histogram {
 }
 
 // Observe counts a duration.
-func (h *Histogram) Observe(d time.Duration) {
+func (h *Histogram) Observe(d time.Duration) { h.ObserveIn(shard(), d) }
+
+// ObserveIn counts a duration in a shard.
+func (h *Histogram) ObserveIn(shard Shard, d time.Duration) {
 	i := 0
 	for i < len(h.nanos) && int64(d) > h.nanos[i] {
 		i++
 	}
-	s := &h.shards[shard()]
+	s := &h.shards[shard.index()]
 	s.counts[i].Add(1)
 	s.sum.Add(int64(d))
 }
