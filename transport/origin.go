@@ -116,6 +116,9 @@ func (o *Origins) options() cors.Options {
 		options.AllowedOrigins = []string{AnyOrigin}
 	} else {
 		options.AllowOriginVaryRequestFunc = func(r *http.Request, header string) (bool, []string) {
+			if header == "" { // no page's
+				return false, nil
+			}
 			_, listed := o.judge(header, r)
 			return listed, nil
 		}

@@ -338,7 +338,7 @@ func TestAllowOriginIsAskedAboutOtherOrigins(t *testing.T) {
 		return true
 	}, true)
 	require.NoError(t, err)
-	for _, origin := range []string{"https://host", "HTTP://HOST:80", "https://App.example:443", "https://a.sub.example"} {
+	for _, origin := range []string{"", "https://host", "HTTP://HOST:80", "https://App.example:443", "https://a.sub.example"} {
 		socket, _, _, cookie := askOrigin(t, o, origin)
 		require.True(t, socket && cookie, origin)
 	}
