@@ -88,15 +88,15 @@ func (c *Connection) countClosed() {
 	if c.closing != nil {
 		cause = c.closing.cause
 	}
-	status := normalClosure
-	switch index := closeIndex(cause); {
+	index, status := closeIndex(cause), normalClosure
+	switch {
 	case c.hub.sys.closing.Load():
 		status = appShutdown
 	case index >= 1 && index <= 4:
 		status = timedOut
 	}
 	n.active[c.kind].Add(-1)
-	n.closed[closeIndex(cause)].Add(1)
+	n.closed[index].Add(1)
 	n.duration[c.kind][status].Observe(c.hub.sys.now() - time.Duration(c.openedAt)*time.Second)
 }
 

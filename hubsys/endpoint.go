@@ -113,11 +113,7 @@ func (e *endpoint) callAuthenticate(r *http.Request) (p *Principal, err error) {
 	if e.options.Authenticate == nil {
 		return nil, nil
 	}
-	defer func() {
-		if reason := recover(); reason != nil {
-			err = &PanicError{Value: reason, Stack: debug.Stack()}
-		}
-	}()
+	defer recoverAs(&err)
 	return e.options.Authenticate(r)
 }
 

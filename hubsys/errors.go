@@ -3,6 +3,7 @@ package hubsys
 import (
 	"errors"
 	"fmt"
+	"runtime/debug"
 
 	"github.com/troupe-go/troupe/actors"
 )
@@ -89,6 +90,13 @@ func fromRuntime(err error) error {
 		return &runtimeError{err, (*PanicError)(panicked)}
 	}
 	return err
+}
+
+// recoverAs is deferred: it has a panic become an error.
+func recoverAs(err *error) {
+	if reason := recover(); reason != nil {
+		*err = &PanicError{Value: reason, Stack: debug.Stack()}
+	}
 }
 
 // runtimeError is an error of the runtime's in which a panic is found as a PanicError of this package.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"runtime/debug"
 	"strings"
 
 	"github.com/troupe-go/troupe/actors"
@@ -31,11 +30,7 @@ func Invoke[T any](ctx context.Context, client Client, method string, args ...an
 // invoke is Invoke, through the filters. The result is decoded into result.
 func (h *hub) invoke(ctx context.Context, to *actors.Audience, method string, args []any, result reflect.Value) error {
 	bind := func(p hubproto.Protocol, value []byte) (err error) {
-		defer func() {
-			if reason := recover(); reason != nil { // code of the application, which decodes
-				err = &PanicError{Value: reason, Stack: debug.Stack()}
-			}
-		}()
+		defer recoverAs(&err) // code of the application decodes
 		return p.BindValue(value, result)
 	}
 	if h.sender == nil {

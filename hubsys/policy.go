@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"strings"
 
 	"github.com/troupe-go/troupe/actors"
@@ -57,19 +56,12 @@ func both(first, second Policy) Policy {
 
 // ask asks a policy. A panic becomes an error.
 func (policy Policy) ask(ctx context.Context, p *Principal) (err error) {
-	defer func() {
-		if reason := recover(); reason != nil {
-			err = &PanicError{Value: reason, Stack: debug.Stack()}
-		}
-	}()
+	defer recoverAs(&err)
 	return policy(ctx, p)
 }
 
 // authorize asks the policy of a method. It returns false if the call is refused.
 func (h *hub) authorize(k *actors.Call, method string, policy Policy) bool {
-	if policy == nil {
-		return true
-	}
 	err := policy.ask(k, sessionOf(k).principal)
 	if err == nil {
 		return true

@@ -3,7 +3,6 @@ package hubsys
 import (
 	"errors"
 	"net/http"
-	"runtime/debug"
 	"time"
 
 	"github.com/troupe-go/troupe/actors"
@@ -73,10 +72,6 @@ func (o *RefreshOptions) check(r *http.Request, before, after *Principal) (err e
 	if o.Check == nil {
 		return nil
 	}
-	defer func() {
-		if reason := recover(); reason != nil {
-			err = &PanicError{Value: reason, Stack: debug.Stack()}
-		}
-	}()
+	defer recoverAs(&err)
 	return o.Check(r, before, after)
 }

@@ -31,7 +31,7 @@ const newestNegotiation = 1
 func (e *Endpoint) negotiate(w http.ResponseWriter, r *http.Request, who Identity) {
 	version, failure := requestedVersion(r)
 	if failure != "" {
-		answer(w, map[string]string{"error": failure})
+		answer(w, http.StatusOK, map[string]string{"error": failure})
 		return
 	}
 	reserved := e.Tokens.reserve(e, who.UserID, r.RemoteAddr, version == 0)
@@ -49,10 +49,10 @@ func (e *Endpoint) negotiate(w http.ResponseWriter, r *http.Request, who Identit
 	if e.Refreshes && !who.Expires.IsZero() {
 		n.Lifetime = lifetime(who.Expires)
 	}
-	answer(w, n)
+	answer(w, http.StatusOK, n)
 }
 
-func answer(w http.ResponseWriter, body any) {
+func answer(w http.ResponseWriter, status int, body any) {
 	text, err := json.Marshal(body)
 	if err != nil {
 		http.Error(w, "", http.StatusInternalServerError)
@@ -60,6 +60,9 @@ func answer(w http.ResponseWriter, body any) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(text)))
+	if status != http.StatusOK { // which is net/http's own
+		w.WriteHeader(status)
+	}
 	_, _ = w.Write(text)
 }
 

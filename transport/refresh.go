@@ -1,11 +1,9 @@
 package transport
 
 import (
-	"encoding/json"
 	"errors"
 	"math"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -64,7 +62,7 @@ func answerRefresh(w http.ResponseWriter, expires time.Time) {
 	if !expires.IsZero() {
 		body["tokenLifetimeSeconds"] = lifetime(expires)
 	}
-	answer(w, body)
+	answer(w, http.StatusOK, body)
 }
 
 // lifetime returns for how many seconds credentials are valid.
@@ -94,9 +92,5 @@ func (e *Endpoint) refuseRefresh(w http.ResponseWriter, r *http.Request, err err
 
 // refreshFailed answers with the code of an error.
 func refreshFailed(w http.ResponseWriter, status int, code string) {
-	text, _ := json.Marshal(map[string]string{"error": code})
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Content-Length", strconv.Itoa(len(text)))
-	w.WriteHeader(status)
-	_, _ = w.Write(text)
+	answer(w, status, map[string]string{"error": code})
 }
