@@ -12,6 +12,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/troupe-go/troupe/actors/outbox"
 	"github.com/troupe-go/troupe/internal/metric"
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
@@ -26,6 +27,7 @@ import (
 // somebody stops the PID, or the call has returned; context.Cause tells which.
 type Call struct {
 	method  string // as clients know it, or OnConnected and the like
+	times   *CallTimes
 	conn    *Connection
 	id      []byte
 	who     *Identity         // of the connection when the call began
@@ -50,8 +52,8 @@ type Call struct {
 	next        *Call // behind it, while it waits
 	sameID      *Call // the next one in the index by id
 
-	returned chan error // of a lifetime event: gets its error
-	idRoom   [16]byte
+	idRoom [16]byte
+	state  any // see SetState
 
 	mu                sync.Mutex
 	inner             context.Context // made when more than Err is needed
@@ -67,7 +69,8 @@ type Call struct {
 
 // callExtra is what few calls have.
 type callExtra struct {
-	headers  []byte // of the hub message, encoded; never changed
+	headers  []byte     // of the hub message, encoded; never changed
+	returned chan error // of a lifetime event: gets its error; never changed
 	cleanups []func()
 }
 
@@ -123,8 +126,15 @@ func (k *Call) ID() []byte { return k.id }
 // Method returns what SetMethod has set.
 func (k *Call) Method() string { return k.method }
 
-// SetMethod sets the name of the method that runs. The Handler calls it before user code runs.
-func (k *Call) SetMethod(name string) { k.method = name }
+// SetMethod sets the name of the method that runs, and where its calls are counted: nil is with those of other names. The Handler calls it before
+// user code runs.
+func (k *Call) SetMethod(name string, times *CallTimes) { k.method, k.times = name, times }
+
+// SetState has State return something of the Handler's, or nil. It is called on the goroutine that runs the call.
+func (k *Call) SetState(state any) { k.state = state }
+
+// State returns what SetState was given.
+func (k *Call) State() any { return k.state }
 
 // Target returns the name of the method as the client has written it. again reports whether the client has written another one before its
 // arguments. Only valid until Bound.
@@ -247,8 +257,8 @@ var replyBuffers = sync.Pool{New: func() any { return &replyBuffer{make([]byte, 
 const maxPooled = 64 << 10 // larger buffers are left to the garbage collector
 
 // exec runs an invocation that begins at a time of the system's clock, and appends its completion to the outbox. It returns when its code has
-// returned, and true if so much is unwritten that it should be written now.
-func (k *Call) exec(begun time.Duration) (ended time.Duration, enough bool) {
+// returned, and what the outbox looks like then.
+func (k *Call) exec(begun time.Duration) (ended time.Duration, out outbox.Replied) {
 	answer := replyBuffers.Get().(*replyBuffer)
 	returned := false
 	defer func() {
@@ -258,7 +268,9 @@ func (k *Call) exec(begun time.Duration) (ended time.Duration, enough bool) {
 		k.conn.calls.forget(k)
 		k.dropUploads()
 		if len(answer.bytes) > 0 {
-			enough = k.conn.out.Reply(answer.bytes, false)
+			out = k.conn.out.Reply(answer.bytes, false)
+		} else if k.conn.out.IsAboveMark() {
+			out = outbox.AboveItsMark
 		}
 		k.end()
 		if cap(answer.bytes) <= maxPooled {

@@ -8,10 +8,13 @@ import (
 // IgnoreCancel is for a method that takes no context: uploads that it reads go on when its client cancels the call, as in the reference
 // (docs/protocol.md, 6.7). The context of the call ends all the same.
 func (k *Call) IgnoreCancel() {
+	if k.uploads == nil {
+		return
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.ignoresCancel = true
-	if k.uploads != nil && k.uploads.cause == ErrCanceled {
+	if k.uploads.cause == ErrCanceled {
 		k.uploads.cause = nil
 	}
 }

@@ -152,7 +152,7 @@ func (q *runQueue) hasStream(id []byte) bool {
 }
 
 // next begins the next call, for a worker whose call has ended, if it has run one. If there is none, such a worker writes, and asks again with
-// nil: what arrives meanwhile needs no other worker. waiting reports whether another call waits for nothing but the turn.
+// nil: what arrives meanwhile needs no other worker. waiting reports whether something waits for nothing but the turn.
 func (q *runQueue) next(done *Call) (k *Call, waiting bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -160,7 +160,7 @@ func (q *runQueue) next(done *Call) (k *Call, waiting bool) {
 		q.release(done)
 	}
 	if q.turn != nil || !q.canBegin() {
-		return nil, false
+		return nil, q.isTurnAwaited()
 	}
 	q.starting = false
 	k = q.begin()

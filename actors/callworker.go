@@ -78,6 +78,7 @@ func (c *Connection) work() { c.runCalls(nil) }
 func (c *Connection) runCalls(done *Call) {
 	w := outbox.BorrowWriter()
 	var running *Call
+	above, unscheduled := c.out.IsAboveMark(), false
 	now := unread
 	defer func() {
 		if running != nil { // runtime.Goexit: the call has been answered, and another worker continues
@@ -86,7 +87,7 @@ func (c *Connection) runCalls(done *Call) {
 		outbox.ReturnWriter(w)
 	}()
 	for {
-		if c.calls.pause(done, c.out.IsAboveMark()) { // the client gets no further answers meanwhile
+		if c.calls.pause(done, above) { // the client gets no further answers meanwhile
 			done = nil
 			c.out.Schedule()
 			c.out.WaitForRoom(nil)
@@ -99,26 +100,26 @@ func (c *Connection) runCalls(done *Call) {
 			if done != nil {
 				k, waiting = c.calls.next(nil)
 			}
-			if k == nil {
-				c.start()
-				return
-			}
-		} else if done != nil && c.out.HasUnscheduled() {
+		} else if unscheduled {
 			waiting = true
 		}
 		if waiting {
 			c.out.WakeLate()
 		}
+		if k == nil {
+			return
+		}
 		if now == unread {
 			now = c.hub.sys.now()
 		}
 		running = k
-		var enough bool
-		now, enough = k.exec(now) // the next call begins when this one has ended, and the clock is read once
+		var out outbox.Replied
+		now, out = k.exec(now) // the next call begins when this one has ended, and the clock is read once
 		running, done = nil, k
-		if enough {
+		above, unscheduled = out&outbox.AboveItsMark != 0, out&outbox.Unscheduled != 0
+		if out&outbox.Enough != 0 {
 			w.Flush(&c.out)
-			now = unread
+			above, unscheduled, now = c.out.IsAboveMark(), false, unread
 		}
 	}
 }

@@ -325,13 +325,13 @@ func (c *Connection) onStopping() {
 		defer c.hub.sys.alive.Add(-1)
 		if lifetime != nil {
 			lifetime.stop(ErrDisconnected)
-			err := <-lifetime.returned
+			err := <-lifetime.returned()
 			accepted = lifetime.event == connected && err == nil
 		}
 		if accepted {
 			last := c.newLifetime(disconnected)
 			c.hub.sys.workers.do(last)
-			<-last.returned //nolint:errcheck // Disconnected has dealt with it
+			<-last.returned() //nolint:errcheck // Disconnected has dealt with it
 		}
 		c.leaveAll()
 	}()

@@ -59,7 +59,7 @@ func (h *handler) Invoke(k *Call, dst []byte) []byte {
 	if h.bind != nil {
 		h.bind(k)
 	}
-	k.SetMethod(name)
+	k.SetMethod(name, nil)
 	k.Bound()
 	m := h.methods[name]
 	if m == nil {

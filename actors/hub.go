@@ -30,7 +30,7 @@ type Handler interface {
 	Refreshed(call *Call)
 	// Ended says that a connection of the hub has ended.
 	Ended(c *Connection)
-	// Methods lists the names that SetMethod sets for methods of the hub. Calls with other names are counted together.
+	// Methods lists the methods whose calls are counted apart, see Hub.CallTimes. The others are counted together.
 	Methods() []string
 	// Describe returns the text that a client gets of an error. It begins with the generic text.
 	Describe(generic string, err error) string
@@ -69,8 +69,8 @@ type Hub struct {
 	results   results
 	inbox     *actor.PID
 
-	calls      map[string]*callTimes // by method
-	otherCalls *callTimes            // of what is no method
+	calls      map[string]*CallTimes // by method
+	otherCalls *CallTimes            // of what is no method
 }
 
 // NewHub adds a hub. Its name is unique in the system, and it speaks at least one protocol and at most eight.
@@ -81,7 +81,7 @@ func (s *System) NewHub(name string, handler Handler, protocols []hubproto.Proto
 	h := &Hub{sys: s, name: name, handler: handler, protocols: protocols}
 	h.groups = newDirectory(func(g *group) { h.emptied(Groups, g) })
 	h.users = newDirectory(func(g *group) { h.emptied(Users, g) })
-	h.calls, h.otherCalls = map[string]*callTimes{}, newCallTimes()
+	h.calls, h.otherCalls = map[string]*CallTimes{}, newCallTimes()
 	for _, method := range handler.Methods() {
 		h.calls[method] = newCallTimes()
 	}

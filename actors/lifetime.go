@@ -9,8 +9,13 @@ func (c *Connection) runLifetime(e event) {
 }
 
 func (c *Connection) newLifetime(e event) *Call {
-	return &Call{conn: c, who: c.who.Load(), event: e, returned: make(chan error, 1)}
+	k := &Call{conn: c, who: c.who.Load(), event: e}
+	k.extra.Store(&callExtra{returned: make(chan error, 1)})
+	return k
 }
+
+// returned returns a channel that gets the error of a lifetime event when it has returned.
+func (k *Call) returned() chan error { return k.extra.Load().returned }
 
 // work runs a lifetime event on a worker. (Invocations are run by the work of their connection.) The text for the client is made here as well,
 // because code of the application is called for it.
@@ -19,7 +24,7 @@ func (k *Call) work() {
 	returned := false
 	defer func() {
 		k.end()
-		k.returned <- ended.err
+		k.returned() <- ended.err
 		k.conn.post(ended)
 	}()
 	defer func() {

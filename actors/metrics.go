@@ -100,12 +100,15 @@ func (c *Connection) countClosed() {
 	n.duration[c.kind][status].Observe(c.hub.sys.now() - time.Duration(c.openedAt)*time.Second)
 }
 
-// callTimes are the durations of the calls of one method, of those that succeed and of those that fail.
-type callTimes [2]*metric.Histogram
+// CallTimes are the durations of the calls of one method, of those that succeed and of those that fail.
+type CallTimes [2]*metric.Histogram
+
+// CallTimes returns where the calls of a method are counted, or nil if it is not one of Handler.Methods.
+func (h *Hub) CallTimes(method string) *CallTimes { return h.calls[method] }
 
 // observe counts a call that has returned.
 func (k *Call) observe(duration time.Duration, shard metric.Shard) {
-	times := k.conn.hub.calls[k.method]
+	times := k.times
 	if times == nil {
 		times = k.conn.hub.otherCalls
 	}
@@ -116,8 +119,8 @@ func (k *Call) observe(duration time.Duration, shard metric.Shard) {
 	times[failed].ObserveIn(shard, duration)
 }
 
-func newCallTimes() *callTimes {
-	return &callTimes{metric.NewHistogram(metric.ShortBuckets), metric.NewHistogram(metric.ShortBuckets)}
+func newCallTimes() *CallTimes {
+	return &CallTimes{metric.NewHistogram(metric.ShortBuckets), metric.NewHistogram(metric.ShortBuckets)}
 }
 
 // MarkFailed says that the call has failed, for metrics.
@@ -189,7 +192,7 @@ func (s *System) Stats() Stats {
 
 func (h *Hub) stats() HubStats {
 	stats := HubStats{Name: h.name, Groups: int64(len(h.groups.list()))}
-	add := func(method string, times *callTimes) {
+	add := func(method string, times *CallTimes) {
 		stats.Calls = append(stats.Calls, CallStats{method, false, times[0]}, CallStats{method, true, times[1]})
 	}
 	for _, method := range slices.Sorted(maps.Keys(h.calls)) {

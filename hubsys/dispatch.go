@@ -69,7 +69,7 @@ func (h *hub) bind(k *actors.Call) (m *method, f *callArgs, refusal string) {
 		}
 		return nil, nil, unknownMethod(string(target))
 	}
-	k.SetMethod(m.name)
+	k.SetMethod(m.name, m.times)
 	if k.OverRate() {
 		return nil, nil, h.tooOften(m.name)
 	}
@@ -174,24 +174,32 @@ func (h *hub) run(k *actors.Call, dst []byte, m *method, f *callArgs) []byte {
 		return h.answerError(k, dst, err)
 	}
 	if h.filtered {
-		return h.runFiltered(k, dst, &Invocation{call: k, value: value, method: m, frame: f})
+		f.method, f.value = m, value
+		return h.runFiltered(k, dst, f)
 	}
 	result, err := m.call(k, value, f)
 	return h.answer(k, dst, m.streams, result, err)
 }
 
 // runFiltered passes a call of a method to the filters.
-func (h *hub) runFiltered(k *actors.Call, dst []byte, in *Invocation) []byte {
-	result, err := h.handler.Invoke(k, in)
-	return h.answer(k, dst, in.method.streams, reflect.ValueOf(result), err)
+func (h *hub) runFiltered(k *actors.Call, dst []byte, f *callArgs) []byte {
+	k.SetState(f)
+	result, err := h.handler.Invoke(k, (*Invocation)(k))
+	dst = h.answer(k, dst, f.method.streams, reflect.ValueOf(result), err)
+	k.SetState(nil) // f is used again
+	return dst
 }
 
 // invokeMethod is the innermost Handler.Invoke of a hub with methods.
 func (h *hub) invokeMethod(ctx context.Context, in *Invocation) (any, error) {
-	if err := in.applyArgs(); err != nil {
+	f := in.frame()
+	if f == nil {
+		return nil, errors.New("hubsys: a filter has called a method whose call is over")
+	}
+	if err := in.applyArgs(f); err != nil {
 		return nil, err
 	}
-	result, err := in.method.call(ctx, in.value, in.frame)
+	result, err := f.method.call(ctx, f.value, f)
 	if err != nil || !result.IsValid() {
 		return nil, err
 	}
@@ -204,7 +212,7 @@ func (h *hub) runHandler(k *actors.Call, dst []byte) []byte {
 	name := string(target)
 	key := foldName(name)
 	name = cmp.Or(h.named[key], name)
-	k.SetMethod(name)
+	k.SetMethod(name, h.runtime.CallTimes(name))
 	if k.OverRate() {
 		return h.appendError(k, dst, h.tooOften(name))
 	}
@@ -218,7 +226,7 @@ func (h *hub) runHandler(k *actors.Call, dst []byte) []byte {
 		return h.appendError(k, dst, refusal)
 	}
 	defer k.RunCleanups(0)
-	value, err := h.handler.Invoke(k, &Invocation{call: k})
+	value, err := h.handler.Invoke(k, (*Invocation)(k))
 	var unbound *unboundError
 	result := reflect.ValueOf(value)
 	streams := result.IsValid() && itemType(result.Type()) != nil

@@ -50,49 +50,59 @@ func (h Handler) complete() Handler {
 type Filter func(next Handler) Handler
 
 // Invocation is a call on its way to its method, as a [Handler] sees it. It must not be used when the call is over.
-type Invocation struct {
-	call *actors.Call
+type Invocation actors.Call
 
-	value  Instance // of a hub with methods, as are the next three
-	method *method
-	frame  *callArgs
-	args   []any
+func (in *Invocation) runtime() *actors.Call { return (*actors.Call)(in) }
+
+// frame returns the arguments of a method. It is nil for a hub of RegisterHandler, and when the call is over.
+func (in *Invocation) frame() *callArgs {
+	f, _ := in.runtime().State().(*callArgs)
+	return f
 }
 
 // Call returns the call.
-func (in *Invocation) Call() *Call { return (*Call)(in.call) }
+func (in *Invocation) Call() *Call { return (*Call)(in) }
 
 // Method returns the name of the method: as the hub declares it, or, for a hub of [RegisterHandler], as HubOptions.Methods has it or else as the
 // client has written it.
-func (in *Invocation) Method() string { return in.call.Method() }
+func (in *Invocation) Method() string { return in.runtime().Method() }
 
 // Hub returns the hub value whose method is called. It is nil for a hub of [RegisterHandler].
-func (in *Invocation) Hub() any { return in.value }
+func (in *Invocation) Hub() any {
+	if f := in.frame(); f != nil {
+		return f.value
+	}
+	return nil
+}
 
 // Streaming reports whether the client wants a stream.
-func (in *Invocation) Streaming() bool { return in.call.WantsStream() }
+func (in *Invocation) Streaming() bool { return in.runtime().WantsStream() }
 
 // Args returns the arguments of the client, decoded. Elements can be replaced by values that can be assigned to the parameters. Streams,
 // services and the context are not among them; the remaining arguments of a variadic method are one slice. It is nil for a hub of
 // [RegisterHandler], which decodes the arguments itself.
 func (in *Invocation) Args() []any {
-	if in.args == nil && in.frame != nil {
-		params := in.frame.arguments()
-		in.args = make([]any, len(params))
+	f := in.frame()
+	if f == nil {
+		return nil
+	}
+	if f.filtered == nil {
+		params := f.arguments()
+		f.filtered = make([]any, len(params))
 		for i, p := range params {
-			in.args[i] = p.Interface()
+			f.filtered[i] = p.Interface()
 		}
 	}
-	return in.args
+	return f.filtered
 }
 
 // applyArgs passes on what filters have made of the arguments.
-func (in *Invocation) applyArgs() error {
-	if in.args == nil {
+func (in *Invocation) applyArgs(f *callArgs) error {
+	if f.filtered == nil {
 		return nil
 	}
-	for i, p := range in.frame.arguments() {
-		v := reflect.ValueOf(in.args[i])
+	for i, p := range f.arguments() {
+		v := reflect.ValueOf(f.filtered[i])
 		switch {
 		case !v.IsValid():
 			p.SetZero()
@@ -109,7 +119,8 @@ func (in *Invocation) applyArgs() error {
 // the client. It can be called once, on the goroutine of Invoke and before that returns. Its error is to be returned by Invoke: the
 // client gets the text that belongs to it.
 func (in *Invocation) Bind(args ...any) error {
-	if in.frame != nil || in.call.Arguments() == nil {
+	k := in.runtime()
+	if in.frame() != nil || k.Arguments() == nil {
 		return errors.New("hubsys: the arguments have been decoded")
 	}
 	var params, streams []reflect.Value
@@ -130,11 +141,11 @@ func (in *Invocation) Bind(args ...any) error {
 			params = append(params, p.Elem())
 		}
 	}
-	h := hubOf(in.call.Connection())
-	if err := h.decode(in.call, in.Method(), params); err != nil {
+	h := hubOf(k.Connection())
+	if err := h.decode(k, in.Method(), params); err != nil {
 		return err
 	}
-	return h.bindUploads(in.call, uploads, streams)
+	return h.bindUploads(k, uploads, streams)
 }
 
 // bindables are the results of bindable, which is slow.

@@ -177,6 +177,11 @@ func (h *hub) register(sys *System, handler Handler, options HubOptions) (*HubCo
 		sys.releaseName(options.Name)
 		return nil, err
 	}
+	if h.methods != nil {
+		for name, m := range h.methods.exact {
+			m.times = h.runtime.CallTimes(name)
+		}
+	}
 	return &HubContext{sys: sys, hub: h, options: options}, nil
 }
 

@@ -22,7 +22,7 @@ type (
 
 // Connected is part of actors.Handler.
 func (h *hub) Connected(k *actors.Call) error {
-	k.SetMethod("OnConnected")
+	k.SetMethod("OnConnected", nil)
 	defer k.RunCleanups(0)
 	err := h.handler.Connected(k)
 	if err != nil {
@@ -33,7 +33,7 @@ func (h *hub) Connected(k *actors.Call) error {
 
 // Disconnected is part of actors.Handler.
 func (h *hub) Disconnected(k *actors.Call, cause error) {
-	k.SetMethod("OnDisconnected")
+	k.SetMethod("OnDisconnected", nil)
 	defer k.RunCleanups(0)
 	var fromClient *actors.ClientError
 	var disconnected *actors.DisconnectError
@@ -50,7 +50,7 @@ func (h *hub) Disconnected(k *actors.Call, cause error) {
 
 // Refreshed is part of actors.Handler.
 func (h *hub) Refreshed(k *actors.Call) {
-	k.SetMethod("OnAuthenticationRefreshed")
+	k.SetMethod("OnAuthenticationRefreshed", nil)
 	defer k.RunCleanups(0)
 	if err := h.handler.Refreshed(k); err != nil {
 		h.report(k, "a hub method failed", err)

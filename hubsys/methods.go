@@ -12,6 +12,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/troupe-go/troupe/actors"
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
@@ -48,6 +49,7 @@ func foldName(name string) string {
 type method struct {
 	name         string // as clients see it
 	policy       Policy // nil: everybody may call it
+	times        *actors.CallTimes
 	fn           reflect.Value
 	takesContext bool // as its first parameter
 	kinds        []paramKind
@@ -86,6 +88,11 @@ type callArgs struct {
 	uploads  []reflect.Value // those that are streams
 	services []reflect.Value
 	ctx      context.Context
+
+	// While filters run:
+	method   *method
+	value    Instance
+	filtered []any // the arguments as filters see them; nil: none has asked for them
 }
 
 func (m *method) borrow() *callArgs {
@@ -159,7 +166,7 @@ func (m *method) call(ctx context.Context, hub Instance, f *callArgs) (result re
 
 // recycle makes memory available for the next call.
 func (m *method) recycle(f *callArgs) {
-	f.args[0], f.ctx = reflect.Value{}, nil
+	f.args[0], f.ctx, f.method, f.value, f.filtered = reflect.Value{}, nil, nil, nil, nil
 	for _, p := range f.args[1:] {
 		p.SetZero()
 	}

@@ -228,13 +228,12 @@ func (b *Box) Release() {
 }
 
 // Reply appends a message to the box's own last packet: a completion or a stream item. No limit applies, because the client's next call,
-// or the next item, waits for room. Unless now is set, the caller writes it later. Reply returns true if so much is unwritten that the
-// caller should write it at once.
-func (b *Box) Reply(message []byte, now bool) (enough bool) {
+// or the next item, waits for room. Unless now is set, the caller writes it later.
+func (b *Box) Reply(message []byte, now bool) (r Replied) {
 	b.mu.Lock()
 	if b.phase != open {
 		b.mu.Unlock()
-		return false
+		return 0
 	}
 	n := len(b.queue)
 	if n == 0 || !b.queue[n-1].own || b.queue[n-1].messages == maxMerged || len(b.queue[n-1].b)+len(message) > maxMergedBytes {
@@ -246,15 +245,33 @@ func (b *Box) Reply(message []byte, now bool) (enough bool) {
 	p.b = append(p.b, message...)
 	p.messages++
 	b.bytes += len(message)
-	enough = p.messages == maxMerged || b.bytes >= maxMergedBytes
+	if b.state == idle {
+		r |= Unscheduled
+	}
+	if p.messages == maxMerged || b.bytes >= maxMergedBytes {
+		r |= Enough
+	}
+	if b.bytes > b.mark() {
+		r |= AboveItsMark
+	}
 	var c claim
 	if now {
 		c = b.claim()
 	}
 	b.mu.Unlock()
 	b.wake(c, false)
-	return enough
+	return r
 }
+
+// Replied is what a box looks like behind a reply.
+type Replied uint8
+
+// Bits of Replied. A reply to a box that is sealed has none.
+const (
+	Unscheduled  Replied = 1 << iota // nobody is going to write it, unless now was set
+	Enough                           // so much is unwritten that the caller should write it at once
+	AboveItsMark                     // see Box.IsAboveMark
+)
 
 // Schedule hands replies that their caller has not written to the flusher.
 func (b *Box) Schedule() {
@@ -262,13 +279,6 @@ func (b *Box) Schedule() {
 	c := b.claimPending()
 	b.mu.Unlock()
 	b.wake(c, false)
-}
-
-// HasUnscheduled reports whether replies lie in the box that nobody is going to write.
-func (b *Box) HasUnscheduled() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.state == idle && len(b.queue) > 0
 }
 
 // WakeLate has the owner's LateTick called in a millisecond.

@@ -156,7 +156,7 @@ func TestReplies(t *testing.T) {
 		b, s := e.boxOver(1 << 10)
 		assert.False(t, b.HasUnscheduled())
 		for i := range 5 {
-			assert.False(t, b.Reply(text(0, i, 0), false))
+			assert.Equal(t, Unscheduled, b.Reply(text(0, i, 0), false))
 		}
 		settle()
 		assert.True(t, b.HasUnscheduled())
@@ -184,7 +184,7 @@ func TestReplies(t *testing.T) {
 		settle()
 		b.Reply(text(0, 9, 0), false)
 		b.Seal(nil)
-		assert.False(t, b.Reply(text(0, 10, 0), true))
+		assert.Zero(t, b.Reply(text(0, 10, 0), true))
 		settle()
 		all := received(t, s)
 		assert.Equal(t, upTo(10), numbers(t, all[:12])[0])
@@ -195,12 +195,12 @@ func TestReplies(t *testing.T) {
 func TestEnoughReplies(t *testing.T) {
 	b := newEnv(t).box(1 << 10)
 	for i := range 2 * maxMerged {
-		assert.Equal(t, (i+1)%maxMerged == 0, b.Reply(text(0, i, 0), false), "reply %d", i)
+		assert.Equal(t, (i+1)%maxMerged == 0, b.Reply(text(0, i, 0), false)&Enough != 0, "reply %d", i)
 	}
 	assert.Len(t, b.queue, 2)
 	b = newEnv(t).box(1 << 10)
-	assert.False(t, b.Reply(text(0, 0, 40<<10), false))
-	assert.True(t, b.Reply(text(0, 1, 40<<10), false))
+	assert.Zero(t, b.Reply(text(0, 0, 40<<10), false)&Enough)
+	assert.NotZero(t, b.Reply(text(0, 1, 40<<10), false)&Enough)
 	assert.Len(t, b.queue, 2, "both do not fit into one message")
 }
 

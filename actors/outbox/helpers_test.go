@@ -304,3 +304,10 @@ func receivedInPart(t require.TestingT, s *linktest.Socket) (all []string, rest 
 }
 
 func pong(payload string) []byte { return wsframe.Control(wsframe.Pong, []byte(payload)) }
+
+// HasUnscheduled reports whether replies lie in the box that nobody is going to write.
+func (b *Box) HasUnscheduled() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.state == idle && len(b.queue) > 0
+}

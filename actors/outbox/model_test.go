@@ -275,11 +275,11 @@ func (m *model) swapBeside(t *rapid.T, all *sync.WaitGroup) {
 func (m *model) reply(t *rapid.T) {
 	m.rest(t)
 	for range rapid.IntRange(1, 80).Draw(t, "replies") {
-		enough := m.b.Reply(text(inOrder, m.accepted[inOrder], rapid.IntRange(0, 100).Draw(t, "size")), false)
+		enough := Enough & m.b.Reply(text(inOrder, m.accepted[inOrder], rapid.IntRange(0, 100).Draw(t, "size")), false)
 		if !m.sealed {
 			m.accepted[inOrder]++
 		}
-		if enough {
+		if enough != 0 {
 			break
 		}
 	}
