@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/troupe-go/troupe/actors/outbox"
 	"github.com/troupe-go/troupe/proto/hubproto"
 	troupev1 "github.com/troupe-go/troupe/proto/troupe/v1"
 )
@@ -86,7 +87,7 @@ func TestPIDsOfAudiences(t *testing.T) {
 		} {
 			assert.Nil(t, h.PID(to), to)
 		}
-		other, err := e.sys.NewHub("other", e.handler, h.protocols)
+		other, err := e.sys.NewHub("other", e.handler, h.protocols, outbox.Disconnect)
 		require.NoError(t, err)
 		assert.NotEqual(t, h.PID(groupAudience("g")).Id, other.PID(groupAudience("g")).Id)
 		assert.NotEqual(t, c.conn.PID(), other.PID(clientAudience("a")), "a connection of another hub")

@@ -3,6 +3,8 @@ package actors
 import (
 	"fmt"
 	"slices"
+
+	"github.com/troupe-go/troupe/actors/outbox"
 )
 
 // Audience is a set of connections, such as those that a Send goes to.
@@ -15,6 +17,10 @@ type Audience struct {
 	ExceptIDs []string
 	// NoWait says that the sender cannot wait for room.
 	NoWait bool
+	// Policy is what happens to a message for a receiver that is at its limit, if it is not Disconnect: then that of the hub is.
+	Policy outbox.Policy
+	// Key, if it is not empty, has a message take the place of one of the same method and key that a receiver has not been sent yet.
+	Key string
 }
 
 // Kind is what the names of an Audience stand for.

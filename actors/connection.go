@@ -131,6 +131,11 @@ func (c *Connection) closeDone() {
 
 var closedChannel = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
+// messagesDropped says, once, that messages to the client were dropped because it is slow.
+type messagesDropped struct{}
+
+func (*messagesDropped) refuse() {}
+
 // Pong is part of link.SocketSession.
 func (c *Connection) Pong(frame []byte) { c.out.PushPong(frame) }
 
@@ -165,6 +170,8 @@ func (c *Connection) Receive(ctx actor.Context) {
 	case *closingTick:
 		c.onClosingTick(m)
 	case *outputOver:
+	case *messagesDropped:
+		c.hub.sys.log.Warn("messages to a slow client are dropped", "hub", c.hub.name, "connection", c.id)
 	case *resumed:
 		c.onResumed()
 	case *actor.Started:

@@ -62,6 +62,7 @@ type beat struct {
 	taken   uint32
 	state   state
 	losses  uint8 // of sockets, when pause was last set for one; it may wrap
+	dropped bool  // it has been logged that messages were dropped
 }
 
 // millis is a time in milliseconds, of half the size of a time.Duration.
@@ -113,6 +114,10 @@ func (c *Connection) checkProgress(d millis, polls bool) {
 	b, p := &c.beat, c.out.Progress()
 	if b.sealed += d; !p.Sealed {
 		b.sealed = 0
+	}
+	if p.Dropped && !b.dropped {
+		b.dropped = true
+		c.post(&messagesDropped{})
 	}
 	late := b.sealed.exceeds(c.settings.CloseTimeout)
 	if polls && !c.hub.sys.closing.Load() { // the next poll takes the last messages with it

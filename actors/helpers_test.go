@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 
+	"github.com/troupe-go/troupe/actors/outbox"
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
@@ -100,7 +101,7 @@ func newEnv(t *testing.T, foreign *actor.ActorSystem, period time.Duration, prot
 			e.mu.Unlock()
 		}
 	})
-	e.hub, err = e.sys.NewHub("chat", e.handler, protocols)
+	e.hub, err = e.sys.NewHub("chat", e.handler, protocols, outbox.Disconnect)
 	require.NoError(t, err)
 	e.handler.done = e.done
 	t.Cleanup(e.cleanUp)

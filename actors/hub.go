@@ -67,18 +67,20 @@ type Hub struct {
 	groups    *directory
 	users     *directory
 	results   results
+	policy    outbox.Policy
 	inbox     *actor.PID
 
 	calls      map[string]*CallTimes // by method
 	otherCalls *CallTimes            // of what is no method
 }
 
-// NewHub adds a hub. Its name is unique in the system, and it speaks at least one protocol and at most eight.
-func (s *System) NewHub(name string, handler Handler, protocols []hubproto.Protocol) (*Hub, error) {
+// NewHub adds a hub. Its name is unique in the system, and it speaks at least one protocol and at most eight. The policy is that of sends that have
+// none of their own.
+func (s *System) NewHub(name string, handler Handler, protocols []hubproto.Protocol, policy outbox.Policy) (*Hub, error) {
 	if len(protocols) == 0 || len(protocols) > MaxProtocols {
 		return nil, fmt.Errorf("hubsys: hub %q has %d protocols, not 1 to %d", name, len(protocols), MaxProtocols)
 	}
-	h := &Hub{sys: s, name: name, handler: handler, protocols: protocols}
+	h := &Hub{sys: s, name: name, handler: handler, protocols: protocols, policy: policy}
 	h.groups = newDirectory(func(g *group) { h.emptied(Groups, g) })
 	h.users = newDirectory(func(g *group) { h.emptied(Users, g) })
 	h.calls, h.otherCalls = map[string]*CallTimes{}, newCallTimes()

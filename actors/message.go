@@ -12,6 +12,8 @@ type message struct {
 	hub     *Hub
 	id      []byte // of a call that is answered
 	limited bool   // it counts against its receivers' OutboxLimit
+	policy  outbox.Policy
+	key     string
 	target  string
 	args    []any
 	packets [MaxProtocols]*outbox.Packet
@@ -31,7 +33,7 @@ func (m *message) encode(wanted uint32) (err error) {
 			if err != nil {
 				return fmt.Errorf("hubsys: the arguments of %q cannot be encoded: %w", m.target, err)
 			}
-			m.packets[i] = outbox.NewPacket(b, opcodeOf(p), m.limited)
+			m.packets[i] = outbox.NewPacket(b, opcodeOf(p), m.limited).WithPolicy(m.policy, m.key)
 			m.encoded |= bit
 		}
 	}

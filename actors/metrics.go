@@ -136,6 +136,7 @@ type Stats struct {
 	Panics    int64
 	Resumed   int64
 	Pending   int64 // bytes in outboxes
+	Drops     outbox.Drops
 	Running   int64 // calls, and what else runs on workers
 	Hubs      []HubStats
 }
@@ -176,6 +177,11 @@ func (s *System) Stats() Stats {
 	}
 	for i, name := range closeNames {
 		stats.Closed[name] = n.closed[i].Load()
+	}
+	for _, f := range s.flushers {
+		for cause, n := range f.Drops() {
+			stats.Drops[cause] += n
+		}
 	}
 	for _, c := range s.allConnections() {
 		pending, _ := c.out.Pending()

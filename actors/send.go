@@ -23,6 +23,12 @@ func (h *Hub) Send(ctx context.Context, to *Audience, target string, args []any)
 func (h *Hub) send(ctx context.Context, to *Audience, m *message) error {
 	s := outbox.Sending{Waits: !to.NoWait, Direct: to.Kind == Caller || to.Kind == Connections && len(to.Names) == 1}
 	m.limited = to.NoWait || !s.Direct
+	if s.Policy = to.Policy; s.Policy == outbox.Disconnect {
+		s.Policy = h.policy
+	}
+	if m.policy = s.Policy; to.Key != "" {
+		m.key = m.target + "\x00" + to.Key
+	}
 	err := h.deliver(ctx, to, m, &s)
 	if s.MustWait() {
 		beforeWait(ctx)

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/troupe-go/troupe/actors/outbox"
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
@@ -76,13 +77,13 @@ func TestSystemInExistingActorSystem(t *testing.T) {
 
 func TestNewHub(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
-		_, err := e.sys.NewHub("chat", e.handler, e.hub.protocols)
+		_, err := e.sys.NewHub("chat", e.handler, e.hub.protocols, outbox.Disconnect)
 		require.ErrorIs(t, err, actor.ErrNameExists)
-		_, err = e.sys.NewHub("none", e.handler, nil)
+		_, err = e.sys.NewHub("none", e.handler, nil, outbox.Disconnect)
 		require.ErrorContains(t, err, "0 protocols")
-		_, err = e.sys.NewHub("many", e.handler, make([]hubproto.Protocol, MaxProtocols+1))
+		_, err = e.sys.NewHub("many", e.handler, make([]hubproto.Protocol, MaxProtocols+1), outbox.Disconnect)
 		require.ErrorContains(t, err, "9 protocols")
-		other, err := e.sys.NewHub("other", e.handler, e.hub.protocols)
+		other, err := e.sys.NewHub("other", e.handler, e.hub.protocols, outbox.Disconnect)
 		require.NoError(t, err)
 		c := e.open("a", "")
 		assert.Equal(t, []any{e.hub, "a", "", hubproto.JSON}, []any{

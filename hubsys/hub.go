@@ -11,6 +11,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/troupe-go/troupe/actors"
+	"github.com/troupe-go/troupe/actors/outbox"
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
@@ -173,7 +174,7 @@ func (h *hub) register(sys *System, handler Handler, options HubOptions) (*HubCo
 		protocols = []hubproto.Protocol{hubproto.JSON, hubproto.MessagePack}
 	}
 	var err error
-	if h.runtime, err = sys.runtime.NewHub(options.Name, h, protocols); err != nil {
+	if h.runtime, err = sys.runtime.NewHub(options.Name, h, protocols, outbox.Policy(options.SlowClients)); err != nil {
 		sys.releaseName(options.Name)
 		return nil, err
 	}

@@ -36,6 +36,10 @@ func (s *System) Metrics() []metrics.Metric {
 		Name: "troupe.invocation.duration", Unit: "s", Kind: metrics.Histogram,
 		Help: "How long calls of hub methods have taken. The method is empty for what the hub does not have.",
 	}
+	dropped := metrics.Metric{Name: "troupe.messages.dropped", Help: "Messages to slow clients that were dropped, by the reason.", Unit: "{message}"}
+	for cause, n := range stats.Drops {
+		dropped.Samples = append(dropped.Samples, sample(n, metrics.Label{Name: "reason", Value: outbox.DropNames[cause]}))
+	}
 	groups := metrics.Metric{Name: "troupe.groups", Help: "Groups that have members.", Unit: "{group}", Kind: metrics.Gauge}
 	for _, hub := range stats.Hubs {
 		name := metrics.Label{Name: "hub", Value: hub.Name}
@@ -46,7 +50,7 @@ func (s *System) Metrics() []metrics.Metric {
 		}
 	}
 	return []metrics.Metric{
-		active, durations, closed, calls, groups,
+		active, durations, closed, calls, groups, dropped,
 		one("troupe.connections.resumed", "Connections that have gone on over another WebSocket.", "{connection}", metrics.Counter, stats.Resumed),
 		one("troupe.messages.received", "Messages of clients.", "{message}", metrics.Counter, stats.Received),
 		one("troupe.messages.sent", "Messages to clients, each counted for every receiver.", "{message}", metrics.Counter, stats.Sent),

@@ -78,8 +78,13 @@ type HubOptions struct {
 	// times the limit waits for it, because many may have sent to it at once. Only time in which the client's own connection was full counts.
 	//
 	// A Send to one client, and the results of its own calls, wait for it as long as it takes anything within TransportSendTimeout, and do not
-	// count against the limit. Each sender that waits may exceed the limit by one message.
+	// count against the limit. Each sender that waits may exceed the limit by one message. SlowClients says what happens instead of disconnecting.
 	OutboxLimit int
+	// SlowClients is what happens to a client that is slower than the others and at its OutboxLimit, instead of being disconnected. It concerns messages to
+	// several clients, and those of senders that do not wait; never results, streams, or calls whose results are waited for. Drops are counted
+	// (the metric troupe.messages.dropped), and logged once for each connection. [Audience.IfSlow] and [Audience.Latest] say it for a single message.
+	// Default: DisconnectSlow.
+	SlowClients SlowPolicy
 	// InboundLimit is the number of bytes from one client that may wait to be handled. When it is reached, nothing further is read from the
 	// client. Default: 1 MiB.
 	InboundLimit int
@@ -147,6 +152,7 @@ func (o HubOptions) Validate() error {
 	f.check(o.MaximumGroupsPerConnection >= 0, "MaximumGroupsPerConnection is %d: it is at least 1, or 0 for the default", o.MaximumGroupsPerConnection)
 	f.check(o.StreamBufferCapacity >= 0, "StreamBufferCapacity is %d: it is at least 1, or 0 for the default", o.StreamBufferCapacity)
 	f.check(o.OutboxLimit == 0 || o.OutboxLimit >= leastBytes && o.OutboxLimit <= math.MaxInt32, "OutboxLimit is %d: it is at least %d bytes and at most 2 GiB, or 0 for the default", o.OutboxLimit, leastBytes)
+	f.check(o.SlowClients <= DropNewest, "SlowClients is %d: it is DisconnectSlow, DropOldest or DropNewest", uint8(o.SlowClients))
 	f.check(o.DisconnectGrace >= Unlimited, "DisconnectGrace is %s: it is a time, 0 for the default, or Unlimited", o.DisconnectGrace)
 	f.check(o.StatefulReconnectBufferSize >= 0, "StatefulReconnectBufferSize is %d: it is at least 1, or 0 for the default", o.StatefulReconnectBufferSize)
 	f.check(o.MaximumPendingResults >= 0, "MaximumPendingResults is %d: it is at least 1, or 0 for the default", o.MaximumPendingResults)

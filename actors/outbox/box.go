@@ -28,7 +28,7 @@ type Box struct {
 	kept    *kept // nil: messages are forgotten when they have been written
 
 	mu      sync.Mutex
-	queue   []*Packet
+	queue   queue
 	bytes   int // charged, and not taken by the peer yet
 	limited int // of these, what counts against the limit
 	waiting *waitNode
@@ -46,6 +46,7 @@ type Box struct {
 	peerTurn     bool // the peer has to take something before more can be written
 	withheld     bool // the first message must not be written yet
 	overflowed   bool // it was full, and has been sealed for that
+	hasDropped   bool // it has dropped a packet, as the policy of that said
 }
 
 // Owner is told what happens to its box. Its methods are called without the lock of the box.
@@ -90,6 +91,7 @@ const (
 	AboveMark                // queued; the box is above its mark: a sender that can wait does so
 	AboveLimit               // queued; the box was above its limit before
 	Overflow                 // the box was full and has been sealed; its owner is to be told
+	Skipped                  // the box is full, and the packet dropped for that
 )
 
 // Init prepares a box for use. limit is the number of bytes that may wait, each packet charged with 64 more than it has. The box has no
@@ -120,11 +122,16 @@ func (b *Box) add(p *Packet, waits bool) (Result, claim) {
 	}
 	charge, before := p.charge(), b.bytes
 	if p.limited {
-		before = b.limited
-		if !waits && before > 0 && before+charge > int(b.limit) {
-			b.overflow()
-			return Overflow, claim{}
+		b.replace(p)
+		if !waits && !b.makeRoom(charge) {
+			if p.policy == Disconnect {
+				b.overflow()
+				return Overflow, claim{}
+			}
+			b.countDrop(causeOf(p.policy))
+			return Skipped, claim{}
 		}
+		before = b.limited
 		if b.peerTurn && before <= b.mark() && before+charge > b.mark() {
 			b.startHolding()
 		}
@@ -142,7 +149,7 @@ func (b *Box) add(p *Packet, waits bool) (Result, claim) {
 
 // append queues a packet. The lock is held, as in all methods that follow unless they take it.
 func (b *Box) append(p *Packet) {
-	b.queue = append(b.queue, p)
+	b.queue.push(p)
 	b.bytes += p.charge()
 	b.limited += p.limitedCharge()
 }
@@ -175,7 +182,7 @@ func (b *Box) claimPending() claim {
 
 // hasOutput reports whether a message can be written now.
 func (b *Box) hasOutput() bool {
-	return len(b.queue) > 0 && !b.withheld && !b.awaitsAck() || b.kept != nil && b.kept.ack != nil
+	return !b.queue.isEmpty() && !b.withheld && !b.awaitsAck() || b.kept != nil && b.kept.ack != nil
 }
 
 // awaitsAck reports whether nothing may be written before the peer has acknowledged something.
@@ -199,7 +206,7 @@ func (b *Box) wake(c claim, fanout bool) {
 func (b *Box) PushIfIdle(p *Packet) {
 	b.mu.Lock()
 	var c claim
-	if b.phase == open && len(b.queue) == 0 {
+	if b.phase == open && b.queue.isEmpty() {
 		if c = b.claim(); c.claimed {
 			b.append(p)
 		}
@@ -235,13 +242,12 @@ func (b *Box) Reply(message []byte, now bool) (r Replied) {
 		b.mu.Unlock()
 		return 0
 	}
-	n := len(b.queue)
-	if n == 0 || !b.queue[n-1].own || b.queue[n-1].messages == maxMerged || len(b.queue[n-1].b)+len(message) > maxMergedBytes {
-		b.queue = append(b.queue, ownPackets.Get().(*Packet))
+	p := b.queue.last()
+	if p == nil || !p.own || p.messages == maxMerged || len(p.b)+len(message) > maxMergedBytes {
+		p = ownPackets.Get().(*Packet)
+		b.queue.push(p)
 		b.bytes += overhead
-		n++
 	}
-	p := b.queue[n-1]
 	p.b = append(p.b, message...)
 	p.messages++
 	b.bytes += len(message)
@@ -323,42 +329,43 @@ func (b *Box) overflow() {
 
 // discard drops what is queued.
 func (b *Box) discard() {
-	for i, p := range b.queue {
-		b.uncount(p.charge(), p.limitedCharge())
-		p.free()
-		b.queue[i] = nil
+	for _, p := range b.queue.packets {
+		if p != nil {
+			b.uncount(p.charge(), p.limitedCharge())
+			p.free()
+		}
 	}
-	b.queue = b.queue[:0]
+	b.queue.dropFirst(len(b.queue.packets))
 	b.notify()
 }
 
 // take moves packets to dst, which is empty: one turn's worth, or with all everything. A packet that is larger than a turn is taken alone.
 func (b *Box) take(dst []*Packet, all bool) (t taken) {
 	n, messages := 0, 0
-	for n < len(b.queue) && !b.withheld && !b.awaitsAck() {
-		p := b.queue[n]
-		if n > 0 && !all && (messages+p.messages > maxMerged || t.size+len(p.b) > maxMergedBytes) {
+	for n < len(b.queue.packets) && !b.withheld && !b.awaitsAck() {
+		p := b.queue.packets[n]
+		if p == nil {
+			n++
+			continue
+		}
+		if len(dst) > 0 && !all && (messages+p.messages > maxMerged || t.size+len(p.b) > maxMergedBytes) {
 			break
 		}
 		t.size += len(p.b)
 		messages += p.messages
 		t.charge += p.charge()
 		t.limited += p.limitedCharge()
+		dst = append(dst, p)
 		n++
 		if b.kept != nil {
 			b.kept.add(p)
 		}
 	}
-	dst = append(dst, b.queue[:n]...)
 	t.packets = dst
 	if messages < maxMerged { // otherwise in the next turn
 		b.takeAck(&t)
 	}
-	rest := copy(b.queue, b.queue[n:])
-	clear(b.queue[rest:])
-	if b.queue = b.queue[:rest]; rest == 0 && cap(b.queue) > keptQueue {
-		b.queue = nil
-	}
+	b.queue.dropFirst(n)
 	return t
 }
 
@@ -397,6 +404,7 @@ type Progress struct {
 	Full    bool   // stalled, and at the limit
 	Sealed  bool   // nothing can be pushed any more
 	Taken   uint32 // bytes that the peer has taken in all; it may wrap
+	Dropped bool   // packets have been dropped, as their policies said
 }
 
 // Progress returns the present state.
@@ -404,7 +412,7 @@ func (b *Box) Progress() Progress {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	stalled := b.peerTurn && b.bytes > 0 && b.hasLink() && (b.link.fetch == nil || b.state == writing)
-	return Progress{Stalled: stalled, Full: stalled && b.limited >= int(b.limit), Sealed: b.phase != open, Taken: b.taken}
+	return Progress{Stalled: stalled, Full: stalled && b.limited >= int(b.limit), Sealed: b.phase != open, Taken: b.taken, Dropped: b.hasDropped}
 }
 
 // Pending returns the number of bytes that the peer has not taken, and how many of them count against the limit.

@@ -13,7 +13,7 @@ import (
 
 // Each connection has a box, which idle memory depends on.
 func TestSizes(t *testing.T) {
-	assert.LessOrEqual(t, unsafe.Sizeof(Box{}), uintptr(160))
+	assert.LessOrEqual(t, unsafe.Sizeof(Box{}), uintptr(184))
 }
 
 func TestResultsOfAPush(t *testing.T) {
@@ -197,11 +197,11 @@ func TestEnoughReplies(t *testing.T) {
 	for i := range 2 * maxMerged {
 		assert.Equal(t, (i+1)%maxMerged == 0, b.Reply(text(0, i, 0), false)&Enough != 0, "reply %d", i)
 	}
-	assert.Len(t, b.queue, 2)
+	assert.Len(t, b.queue.packets, 2)
 	b = newEnv(t).box(1 << 10)
 	assert.Zero(t, b.Reply(text(0, 0, 40<<10), false)&Enough)
 	assert.NotZero(t, b.Reply(text(0, 1, 40<<10), false)&Enough)
-	assert.Len(t, b.queue, 2, "both do not fit into one message")
+	assert.Len(t, b.queue.packets, 2, "both do not fit into one message")
 }
 
 // What replies were in is used again when it has been written, or delivered, unless it is large.
@@ -212,7 +212,7 @@ func TestOwnPacketsAreUsedAgain(t *testing.T) {
 		for _, size := range []int{0, maxPooled} {
 			for _, b := range []*testBox{written, fetched} {
 				b.Reply(text(0, 0, size), false)
-				own := b.queue[0]
+				own := b.queue.packets[0]
 				b.Schedule()
 				if b == fetched {
 					out, err := poll(b)

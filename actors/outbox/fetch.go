@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"slices"
 	"sync/atomic"
 
 	"github.com/troupe-go/troupe/internal/link"
@@ -126,7 +125,7 @@ func (o *output) Done(delivered bool) {
 		b.setPeerTurn(o.fetch.polls)
 		b.state = queued // the next request looks
 		if !delivered && b.phase != over {
-			b.queue = slices.Concat(o.packets, b.queue)
+			b.queue.putBack(o.packets)
 			return
 		}
 	}

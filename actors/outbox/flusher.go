@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/troupe-go/troupe/internal/counter"
@@ -28,6 +29,8 @@ type Flusher struct {
 	wakeFanout     chan struct{}
 	wakeLate       chan struct{}
 	writer         Writer
+
+	drops [dropCauses]atomic.Int64
 }
 
 const (

@@ -309,5 +309,5 @@ func pong(payload string) []byte { return wsframe.Control(wsframe.Pong, []byte(p
 func (b *Box) HasUnscheduled() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.state == idle && len(b.queue) > 0
+	return b.state == idle && len(b.queue.packets) > 0
 }

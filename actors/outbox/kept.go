@@ -138,7 +138,7 @@ func (b *Box) Reattach(s link.Socket, introduce func(first int64) *Packet) bool 
 		return false
 	}
 	k := b.kept
-	again := make([]*Packet, 0, 1+len(k.packets)+len(b.queue))
+	again := make([]*Packet, 0, 1+len(k.packets))
 	again = append(again, introduce(k.first))
 	for _, p := range k.packets {
 		again = append(again, p.copied(b.opcode))
@@ -146,7 +146,7 @@ func (b *Box) Reattach(s link.Socket, introduce func(first int64) *Packet) bool 
 	for _, p := range again {
 		b.bytes += p.charge()
 	}
-	b.queue = append(again, b.queue...)
+	b.queue.putBack(again)
 	k.packets, k.bytes, k.next = nil, 0, k.first
 	b.dropAck() // the introduction has to be first
 	b.link, b.state = linkState{socket: s}, idle
@@ -162,7 +162,7 @@ func (b *Box) Reattach(s link.Socket, introduce func(first int64) *Packet) bool 
 func (p *Packet) copied(opcode byte) *Packet {
 	if !p.own {
 		again := *p
-		again.limited = false
+		again.limited, again.key = false, ""
 		return &again
 	}
 	one := NewPacket(append(Buffer(len(p.b)), p.b[wsframe.Room:]...), opcode, false) // without the header, which a writer may be writing

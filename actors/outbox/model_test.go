@@ -130,7 +130,7 @@ func (m *model) rest(t *rapid.T) {
 	}
 	m.b.locked(func() {
 		require.Equal(t, m.b.state >= writing, m.b.peerTurn, "what is being written waits for the peer")
-		require.True(t, m.b.state != idle || len(m.b.queue) == 0 || m.withheld || m.unscheduled, "somebody writes what is pending")
+		require.True(t, m.b.state != idle || len(m.b.queue.packets) == 0 || m.withheld || m.unscheduled, "somebody writes what is pending")
 	})
 }
 
@@ -341,7 +341,7 @@ func (m *model) noteTaken(t *rapid.T) {
 		}
 	}
 	m.b.locked(func() {
-		for _, p := range m.b.queue {
+		for _, p := range m.b.queue.packets {
 			for _, message := range strings.Split(strings.TrimSuffix(string(p.b[len(p.b)-p.charge()+overhead:]), "\x1e"), "\x1e") {
 				delete(missing, idOf(t, message))
 			}
@@ -445,7 +445,7 @@ func (m *model) finish(t *rapid.T) {
 	_, rest := receivedInPart(t, current)
 	_, broken, over := m.b.told.counts()
 	require.Equal(t, idle, m.b.stateNow())
-	require.Empty(t, m.b.queue)
+	require.Empty(t, m.b.queue.packets)
 	require.Zero(t, m.e.drainers.Get())
 	require.Equal(t, m.sealed, m.b.Progress().Sealed)
 	if broken == 0 {

@@ -16,6 +16,8 @@ type Packet struct {
 	own      bool
 	limited  bool
 	tracked  bool // the peer acknowledges its messages, if the box keeps them
+	policy   Policy
+	key      string
 	messages int
 }
 

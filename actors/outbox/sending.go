@@ -12,6 +12,8 @@ type Sending struct {
 	Waits bool
 	// Direct says that the message goes to one connection, for which the sender waits as long as it takes anything.
 	Direct bool
+	// Policy is that of the packets.
+	Policy Policy
 
 	reached int
 	above   []aboveMark
@@ -52,7 +54,7 @@ func (s *Sending) Finish(ctx context.Context) {
 		if ctx.Err() != nil { // a sender that gives up waiting cannot exceed a limit again and again
 			for _, a := range s.above {
 				if a.over {
-					a.box.disconnectIf((*Box).isLimitedAboveLimit)
+					a.box.meet(s.Policy, (*Box).isLimitedAboveLimit)
 				}
 			}
 		}
@@ -78,7 +80,7 @@ func (s *Sending) waitForCrowd(ctx context.Context) {
 		}
 		for _, a := range s.above {
 			if a.over {
-				a.box.disconnectIf((*Box).isTooSlow)
+				a.box.meet(s.Policy, (*Box).isTooSlow)
 			}
 		}
 		if len(holding) == 0 {
@@ -124,12 +126,16 @@ func (b *Box) holdsFor() (room bool, left time.Duration) {
 	return false, left
 }
 
-// disconnectIf seals a box for which the condition holds, and tells its owner.
-func (b *Box) disconnectIf(condition func(*Box) bool) {
+// meet has a box for which the condition holds meet the policy of a packet: it drops some, or is sealed, and its owner told.
+func (b *Box) meet(policy Policy, condition func(*Box) bool) {
 	b.mu.Lock()
-	disconnect := b.phase == open && condition(b)
-	if disconnect {
+	tooMuch := b.phase == open && condition(b)
+	disconnect := tooMuch && policy == Disconnect
+	switch {
+	case disconnect:
 		b.overflow()
+	case tooMuch:
+		b.shorten(policy)
 	}
 	b.mu.Unlock()
 	if disconnect {

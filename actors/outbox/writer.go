@@ -14,7 +14,6 @@ import (
 const (
 	maxMerged      = 64
 	maxMergedBytes = 64 << 10
-	keptQueue      = 16 // packets that an empty box keeps room for
 )
 
 // Writer writes for boxes, one after the other. It holds what it has taken from the box that it writes for, and the last merge, whose
@@ -68,7 +67,7 @@ func (w *Writer) take(b *Box) bool {
 	if len(w.packets) == 0 && w.pong == nil {
 		if b.phase != sealed {
 			b.state = idle
-			b.setPeerTurn(len(b.queue) > 0 && b.awaitsAck())
+			b.setPeerTurn(!b.queue.isEmpty() && b.awaitsAck())
 			return false
 		}
 		b.phase, w.last = finishing, true

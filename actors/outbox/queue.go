@@ -1,0 +1,111 @@
+package outbox
+
+import "slices"
+
+// queue is what waits in a box, in its order. Packets can be taken out of its middle.
+type queue struct {
+	packets []*Packet      // nil: taken out; neither the first nor the last one is
+	holes   int            // that are nil
+	first   int            // number of the first one; each has a number, which is one more than that of the one before
+	keyed   map[string]int // numbers of those that have a key
+}
+
+const keptQueue = 16 // packets that an empty queue keeps room for
+
+func (q *queue) isEmpty() bool { return len(q.packets) == 0 }
+
+// last returns the last packet, or nil.
+func (q *queue) last() *Packet {
+	if q.isEmpty() {
+		return nil
+	}
+	return q.packets[len(q.packets)-1]
+}
+
+func (q *queue) push(p *Packet) {
+	if q.holes > max(keptQueue, len(q.packets)/2) {
+		q.compact()
+	}
+	if p.key != "" {
+		if q.keyed == nil {
+			q.keyed = map[string]int{}
+		}
+		q.keyed[p.key] = q.first + len(q.packets)
+	}
+	q.packets = append(q.packets, p)
+}
+
+// putBack puts packets in front that have been taken before. What has a key does not replace them.
+func (q *queue) putBack(packets []*Packet) {
+	q.packets = slices.Concat(packets, q.packets)
+	q.first -= len(packets)
+}
+
+// find returns the index of the packet with a key, or -1.
+func (q *queue) find(key string) int {
+	if number, ok := q.keyed[key]; ok {
+		return number - q.first
+	}
+	return -1
+}
+
+// forget removes a packet from the keys.
+func (q *queue) forget(i int) {
+	if p := q.packets[i]; p != nil && p.key != "" && q.find(p.key) == i {
+		delete(q.keyed, p.key)
+	}
+}
+
+// dropFirst removes the first n packets, which may be holes, and the holes behind them.
+func (q *queue) dropFirst(n int) {
+	for n < len(q.packets) && q.packets[n] == nil {
+		n++
+	}
+	for i := range n {
+		q.forget(i)
+		if q.packets[i] == nil {
+			q.holes--
+		}
+	}
+	rest := copy(q.packets, q.packets[n:])
+	clear(q.packets[rest:])
+	q.packets = q.packets[:rest]
+	q.first += n
+	if rest == 0 {
+		q.keyed = nil
+		if cap(q.packets) > keptQueue {
+			q.packets = nil
+		}
+	}
+}
+
+// remove takes a packet out. Its index remains that of a hole, unless it was at one of the ends.
+func (q *queue) remove(i int) {
+	q.forget(i)
+	q.packets[i] = nil
+	q.holes++
+	first, end := 0, len(q.packets)
+	for first < end && q.packets[first] == nil {
+		first++
+	}
+	for end > first && q.packets[end-1] == nil {
+		end--
+	}
+	q.holes -= first + len(q.packets) - end
+	q.packets, q.first = q.packets[first:end], q.first+first
+}
+
+// compact removes the holes.
+func (q *queue) compact() {
+	packets := q.packets
+	q.packets, q.holes = make([]*Packet, 0, len(packets)-q.holes), 0
+	for i, p := range packets {
+		if p == nil {
+			continue
+		}
+		if p.key != "" && q.find(p.key) == i {
+			q.keyed[p.key] = q.first + len(q.packets)
+		}
+		q.packets = append(q.packets, p)
+	}
+}
