@@ -62,10 +62,15 @@ lint: $(BIN)/golangci-lint $(BIN)/buf ## run the linters, and check that generat
 generate: $(BIN)/buf ## generate the Go code of the protobuf files
 	PATH="$(BIN):$$PATH" $(BIN)/buf generate
 
+.PHONY: vulncheck
+vulncheck: $(BIN)/govulncheck ## look for known vulnerabilities of the dependencies that are called
+	cd tools && $(GO) build -o $(BIN)/vulncheck ./vulncheck
+	$(BIN)/vulncheck $(BIN)/govulncheck
+
 # The tools are a module of their own, so that their dependencies are not ours.
-$(BIN)/golangci-lint $(BIN)/buf: tools/go.mod
+$(BIN)/golangci-lint $(BIN)/buf $(BIN)/govulncheck: tools/go.mod
 	cd tools && $(GO) build -o $(BIN)/ tool
-	touch $(BIN)/golangci-lint $(BIN)/buf
+	touch $(BIN)/golangci-lint $(BIN)/buf $(BIN)/govulncheck
 
 $(SIGNALR): conformance/package-lock.json
 	@echo "Fetching the official clients from npm …"
