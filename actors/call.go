@@ -42,7 +42,7 @@ type Call struct {
 	// Of the run queue, under its lock.
 	duplicateID bool // a stream with its id was running when it began
 	overLimit   bool // MaxStreams were running when it began
-	overRate    bool // the client calls more often than it may
+	overRate    Rate // the client, or its user, calls more often than it may
 	begun       bool // it does not wait any more
 	canceled    bool // as are those behind it in the index
 	released    bool // it has ended, and holds nothing any more

@@ -3,6 +3,8 @@ package actors
 import (
 	"bytes"
 	"sync"
+
+	"github.com/troupe-go/troupe/internal/metric"
 )
 
 // runQueue holds a connection's invocations: those that run, and those that wait, in order of arrival. The connection actor and the workers
@@ -115,7 +117,9 @@ func (q *runQueue) begin() *Call {
 	k.next = nil
 	if k.needsSlot() {
 		k.slot = q.slots.acquire()
-	} else if k.overLimit = q.streams == MaxStreams; !k.overLimit {
+	} else if k.overLimit = q.streams == MaxStreams; k.overLimit {
+		k.conn.hub.sys.counts.limits.Reach(metric.Streams)
+	} else {
 		q.streams++
 		k.duplicateID = duplicate
 	}

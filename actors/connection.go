@@ -11,6 +11,7 @@ import (
 
 	"github.com/troupe-go/troupe/actors/outbox"
 	"github.com/troupe-go/troupe/internal/link"
+	"github.com/troupe-go/troupe/internal/metric"
 	"github.com/troupe-go/troupe/internal/wsframe"
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
@@ -208,6 +209,9 @@ func (c *Connection) onBatch(b *batch) {
 		}
 	}
 	if b.err != nil && c.state == open {
+		if tooLarge := (*hubproto.TooLargeError)(nil); errors.As(b.err, &tooLarge) {
+			c.hub.sys.counts.limits.Reach(metric.MessageSize)
+		}
 		c.enter(failing)
 		c.closing = &closingState{cause: b.err}
 		if c.calls.whenIdle(slotsFree, c.postCallsIdle) {
@@ -259,7 +263,7 @@ func (c *Connection) onMessage(b *batch, m *hubproto.Message) (kept bool) {
 		if m.Headers != nil {
 			k.extra.Store(&callExtra{headers: bytes.Clone(m.Headers)})
 		}
-		k.overRate = c.settings.CallRate > 0 && !c.rate.take(c.hub.sys.now(), c.settings.CallRate)
+		k.overRate = c.overRate()
 		return c.calls.add(k, m.StreamIDs)
 	case hubproto.StreamItem:
 		return c.onItem(b, m)

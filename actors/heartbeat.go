@@ -44,6 +44,9 @@ func (s *System) tick() {
 	for _, c := range s.allConnections() {
 		s.tickOne(c, passed)
 	}
+	for _, h := range s.allHubs() {
+		h.userRates.forgetFull(now)
+	}
 }
 
 // tickOne looks at one connection. If something panics there, such as a log handler, the others get their ticks all the same.
@@ -160,16 +163,24 @@ func (c *Connection) keepAlive(d millis, polls bool) {
 		c.post(&closeRequest{cause: ErrExpired, reason: closeReason{message: true, allowReconnect: true}})
 		return
 	}
+	if age := c.hub.sys.now() - time.Duration(c.openedAt)*time.Second; c.settings.Lifetime > 0 && age > c.settings.Lifetime {
+		c.post(&closeRequest{reason: closeReason{message: true, allowReconnect: true}})
+		return
+	}
 	if polls {
 		if b.pause.exceeds(awayLimit) {
 			c.post(&closeRequest{reason: closeReason{cut: true}})
 		}
 		return
 	}
-	if b.silent += d; c.heard.Swap(false) || c.in.waiting.Load() || !c.pinged.Load() {
-		b.silent = 0 // time in which the reader waits for the server does not count, nor that before the first ping of the client
+	if b.silent += d; c.heard.Swap(false) || c.in.waiting.Load() {
+		b.silent = 0 // time in which the reader waits for the server does not count
 	}
-	if b.silent.exceeds(c.settings.ClientTimeout) {
+	timeout := c.settings.ClientTimeout
+	if !c.pinged.Load() {
+		timeout = c.settings.IdleTimeout
+	}
+	if timeout > 0 && b.silent.exceeds(timeout) {
 		text := c.hub.handler.Describe(connectedText, ErrClientTimeout)
 		c.post(&closeRequest{cause: ErrClientTimeout, reason: closeReason{message: true, text: text, allowReconnect: true}})
 	}

@@ -51,6 +51,10 @@ type Settings struct {
 	DisconnectGrace  time.Duration // for which calls go on when their client has gone; negative: no limit
 	PendingResults   int           // calls of one client that wait for its answers without a slot
 	CallRate         int           // calls of one client in a second, with a burst of two seconds; 0: no limit
+	UserCallRate     int           // the same, of all connections of a user; 0: no limit
+	IdleTimeout      time.Duration // without a message from a client that has never sent a ping; 0: no limit
+	Lifetime         time.Duration // of a connection; 0: no limit
+	InvokeTimeout    time.Duration // of Invoke with a context without a deadline; 0: no limit
 	MaxGroups        int           // that a connection is in
 	KeptLimit        int           // bytes that are kept for a client that may come back, see resumption
 	IgnoreExpiration bool          // connections outlive the credentials of their users
@@ -68,6 +72,7 @@ type Hub struct {
 	users     *directory
 	results   results
 	policy    outbox.Policy
+	userRates userRates
 	inbox     *actor.PID
 
 	calls      map[string]*CallTimes // by method

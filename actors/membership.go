@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+
+	"github.com/troupe-go/troupe/internal/metric"
 )
 
 // ChangeMembership adds all connections of an audience to a group, or removes them, and returns when that is done. Connections that do not
@@ -83,6 +85,7 @@ func (c *Connection) onMembership(m *membershipChange) {
 	if _, ok := c.groups[m.group]; !ok {
 		if len(c.groups) >= c.settings.MaxGroups {
 			m.overLimit.Store(true)
+			c.hub.sys.counts.limits.Reach(metric.Groups)
 			return
 		}
 		if c.groups == nil {

@@ -20,6 +20,7 @@ type counts struct {
 	sent     *metric.Counter // messages to clients, each counted once for every receiver
 	panics   atomic.Int64    // of actors
 	resumed  atomic.Int64    // connections that have gone on over another socket
+	limits   metric.Limits
 }
 
 const kinds = int(outbox.Polls) + 1
@@ -123,6 +124,9 @@ func newCallTimes() *CallTimes {
 	return &CallTimes{metric.NewHistogram(metric.ShortBuckets), metric.NewHistogram(metric.ShortBuckets)}
 }
 
+// Limits counts limits that were reached.
+func (s *System) Limits() *metric.Limits { return &s.counts.limits }
+
 // MarkFailed says that the call has failed, for metrics.
 func (k *Call) MarkFailed() { k.failed = true }
 
@@ -137,7 +141,8 @@ type Stats struct {
 	Resumed   int64
 	Pending   int64 // bytes in outboxes
 	Drops     outbox.Drops
-	Running   int64 // calls, and what else runs on workers
+	Limits    [len(metric.LimitNames)]int64 // how often they were reached
+	Running   int64                         // calls, and what else runs on workers
 	Hubs      []HubStats
 }
 
@@ -187,10 +192,10 @@ func (s *System) Stats() Stats {
 		pending, _ := c.out.Pending()
 		stats.Pending += int64(pending)
 	}
-	s.mu.RLock()
-	hubs := slices.Clone(s.hubs)
-	s.mu.RUnlock()
-	for _, h := range hubs {
+	for i := range stats.Limits {
+		stats.Limits[i] = n.limits[i].Load()
+	}
+	for _, h := range s.allHubs() {
 		stats.Hubs = append(stats.Hubs, h.stats())
 	}
 	return stats

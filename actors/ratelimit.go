@@ -1,6 +1,11 @@
 package actors
 
-import "time"
+import (
+	"sync"
+	"time"
+
+	"github.com/troupe-go/troupe/internal/metric"
+)
 
 // rateLimit is a bucket of the calls that a client may make at once. It is empty until the first call.
 type rateLimit struct {
@@ -24,6 +29,62 @@ func (b *rateLimit) take(now time.Duration, rate int) bool {
 	}
 	b.left--
 	return true
+}
+
+// Rate is a limit of how often calls may be made.
+type Rate uint8
+
+// The limits.
+const (
+	WithinRate Rate = iota
+	ClientRate      // Settings.CallRate
+	UserRate        // Settings.UserCallRate
+)
+
+// overRate counts a call, and returns the limit that it exceeds.
+func (c *Connection) overRate() Rate {
+	s, now := c.settings, c.hub.sys.now
+	if s.CallRate > 0 && !c.rate.take(now(), s.CallRate) {
+		c.hub.sys.counts.limits.Reach(metric.CallRate)
+		return ClientRate
+	}
+	user := c.who.Load().UserID
+	if s.UserCallRate > 0 && user != "" && !c.hub.userRates.take(user, now(), s.UserCallRate) {
+		c.hub.sys.counts.limits.Reach(metric.UserCallRate)
+		return UserRate
+	}
+	return WithinRate
+}
+
+// userRates are the buckets of the users of a hub that have called lately.
+type userRates struct {
+	mu      sync.Mutex
+	buckets map[string]*rateLimit
+}
+
+func (r *userRates) take(user string, now time.Duration, rate int) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	b := r.buckets[user]
+	if b == nil {
+		if r.buckets == nil {
+			r.buckets = map[string]*rateLimit{}
+		}
+		b = &rateLimit{}
+		r.buckets[user] = b
+	}
+	return b.take(now, rate)
+}
+
+// forgetFull forgets the users whose buckets are full again.
+func (r *userRates) forgetFull(now time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for user, b := range r.buckets {
+		if millis(now.Milliseconds())+1-b.filledAt > burst*1000 {
+			delete(r.buckets, user)
+		}
+	}
 }
 
 // burst is for how many seconds' calls a client may make at once.

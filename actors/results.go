@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"sync"
 
+	"github.com/troupe-go/troupe/internal/metric"
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
@@ -47,10 +48,11 @@ func (e *goneError) Is(target error) bool { return target == ErrGone }
 
 // Errors of Hub.Invoke.
 var (
-	ErrGone        = errors.New("hubsys: the connection is gone")
-	ErrUnanswered  = errors.New("Invocation canceled by the server.")
-	ErrInboundFull = errors.New("hubsys: the client's answer lies behind more than twice InboundLimit")
-	ErrNoResult    = errors.New("hubsys: the client has answered without a result")
+	ErrGone          = errors.New("hubsys: the connection is gone")
+	ErrUnanswered    = errors.New("Invocation canceled by the server.")
+	ErrInboundFull   = errors.New("hubsys: the client's answer lies behind more than twice InboundLimit")
+	ErrInvokeTimeout = errors.New("hubsys: the client has not answered within InvokeTimeout")
+	ErrNoResult      = errors.New("hubsys: the client has answered without a result")
 )
 
 // Invoke calls a method of one client, and passes the result to bind. The slot of the hub method that waits, if one does, is free from then on, so
@@ -87,6 +89,11 @@ func (h *Hub) Invoke(ctx context.Context, to *Audience, target string, args []an
 		k.conn.out.Schedule() // what its worker has left unwritten shall not wait as well
 		k.conn.passTurn(k, true)
 	}
+	if _, limited := ctx.Deadline(); !limited && c.settings.InvokeTimeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, c.settings.InvokeTimeout, fmt.Errorf("%w of %s", ErrInvokeTimeout, c.settings.InvokeTimeout))
+		defer cancel()
+	}
 	answers := c.in.awaitAnswer()
 	defer c.in.answerDone(answers)
 	if err := waitToPush(ctx, c); err != nil {
@@ -108,6 +115,7 @@ func (h *Hub) Invoke(ctx context.Context, to *Audience, target string, args []an
 	case ctx.Err() != nil:
 		return fmt.Errorf("%w (%w)", ErrUnanswered, context.Cause(ctx))
 	}
+	h.sys.counts.limits.Reach(metric.Answers)
 	return fmt.Errorf("%w of %d bytes", ErrInboundFull, c.settings.InboundLimit)
 }
 

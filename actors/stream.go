@@ -9,8 +9,8 @@ func (k *Call) DuplicateID() bool { return k.duplicateID }
 // OverLimit reports whether too many calls with streams of the same client were running when the call began.
 func (k *Call) OverLimit() bool { return k.overLimit }
 
-// OverRate reports whether the client calls more often than Settings.CallRate allows.
-func (k *Call) OverRate() bool { return k.overRate }
+// OverRate returns the limit that the client has exceeded by calling too often, or WithinRate.
+func (k *Call) OverRate() Rate { return k.overRate }
 
 // StartStream says that the method has returned a stream, whose items follow. The client's next call may begin.
 func (k *Call) StartStream() {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -163,6 +164,13 @@ func (s *System) allConnections() []*Connection {
 		all = one.appendAll(all)
 	}
 	return all
+}
+
+// allHubs returns the hubs that there are now.
+func (s *System) allHubs() []*Hub {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return slices.Clone(s.hubs)
 }
 
 // refuseConnections lets no connection be added any more.

@@ -55,6 +55,8 @@ func sample(t *testing.T, field reflect.StructField, n int) reflect.Value {
 		switch v.Kind() {
 		case reflect.Bool:
 			v.SetBool(true)
+		case reflect.Uint8:
+			v.SetUint(uint64(n + 1))
 		case reflect.Int, reflect.Int64:
 			v.SetInt(int64(100_000 + n)) // nanoseconds, bytes, or a number
 		default:

@@ -19,15 +19,16 @@ import (
 
 // hub runs the calls of one hub. A call of a method takes three steps: bind, run, answer.
 type hub struct {
-	runtime  *actors.Hub
-	detailed bool
-	limits   *connectionLimits
-	callRate int
-	explain  bool // with detailed: says which argument did not fit
-	log      *slog.Logger
-	handler  Handler  // with its filters; what happens to connections is always its business
-	filtered bool     // calls are its business
-	sender   SendFunc // with its filters; nil: there are none
+	runtime      *actors.Hub
+	detailed     bool
+	limits       *connectionLimits
+	callRate     int
+	userCallRate int
+	explain      bool // with detailed: says which argument did not fit
+	log          *slog.Logger
+	handler      Handler  // with its filters; what happens to connections is always its business
+	filtered     bool     // calls are its business
+	sender       SendFunc // with its filters; nil: there are none
 
 	// Of a hub with methods.
 	methods *methods // nil: it was made by RegisterHandler
@@ -59,8 +60,8 @@ func (h *hub) Invoke(k *actors.Call, dst []byte) []byte {
 func (h *hub) bind(k *actors.Call) (m *method, f *callArgs, refusal string) {
 	target, again := k.Target()
 	m = h.methods.find(target)
-	if m == nil && k.OverRate() {
-		return nil, nil, h.tooOften(string(target))
+	if m == nil && k.OverRate() != actors.WithinRate {
+		return nil, nil, h.tooOften(k, string(target))
 	}
 	if m == nil {
 		h.logUnknown(k, target)
@@ -70,8 +71,8 @@ func (h *hub) bind(k *actors.Call) (m *method, f *callArgs, refusal string) {
 		return nil, nil, unknownMethod(string(target))
 	}
 	k.SetMethod(m.name, m.times)
-	if k.OverRate() {
-		return nil, nil, h.tooOften(m.name)
+	if k.OverRate() != actors.WithinRate {
+		return nil, nil, h.tooOften(k, m.name)
 	}
 	if m.policy != nil && !h.authorize(k, m.name, m.policy) {
 		return nil, nil, unauthorized(m.name)
@@ -110,7 +111,10 @@ func refused(k *actors.Call) string {
 }
 
 // tooOften returns the text of a call of a client that calls more often than it may.
-func (h *hub) tooOften(method string) string {
+func (h *hub) tooOften(k *actors.Call, method string) string {
+	if k.OverRate() == actors.UserRate {
+		return fmt.Sprintf("Failed to invoke '%s' because a user can make at most %d calls per second.", method, h.userCallRate)
+	}
 	return fmt.Sprintf("Failed to invoke '%s' because a client can make at most %d calls per second.", method, h.callRate)
 }
 
@@ -213,8 +217,8 @@ func (h *hub) runHandler(k *actors.Call, dst []byte) []byte {
 	key := foldName(name)
 	name = cmp.Or(h.named[key], name)
 	k.SetMethod(name, h.runtime.CallTimes(name))
-	if k.OverRate() {
-		return h.appendError(k, dst, h.tooOften(name))
+	if k.OverRate() != actors.WithinRate {
+		return h.appendError(k, dst, h.tooOften(k, name))
 	}
 	if h.hidden[key] {
 		return h.appendError(k, dst, unknownMethod(name))

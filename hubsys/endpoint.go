@@ -38,7 +38,7 @@ func newEndpoint(c *HubContext, options EndpointOptions) (*endpoint, error) {
 	e.http = &transport.Endpoint{
 		Acceptor: e, Transports: cmp.Or(transport.Transports(options.Transports), transport.AllTransports), Origins: origins, Tokens: c.sys.tokens, Log: c.sys.log,
 		PollTimeout: cmp.Or(options.PollTimeout, defaultPollTimeout), RequestLimit: cmp.Or(options.RequestHeaderLimit, defaultRequestLimit), Hosts: options.AllowedHosts,
-		Resumes: options.AllowStatefulReconnects, Refreshes: options.Refresh != nil, Subprotocol: options.Subprotocol,
+		Resumes: options.AllowStatefulReconnects, Refreshes: options.Refresh != nil, Subprotocol: options.Subprotocol, Limits: c.sys.runtime.Limits(),
 	}
 	return e, nil
 }

@@ -147,7 +147,7 @@ func embedsPointer(t reflect.Type) bool {
 }
 
 func newHub(sys *System, options HubOptions) *hub {
-	return &hub{detailed: options.EnableDetailedErrors, explain: options.ExplainArguments, limits: sys.limits, callRate: options.MaximumCallsPerSecond, log: sys.log.With("hub", options.Name)}
+	return &hub{detailed: options.EnableDetailedErrors, explain: options.ExplainArguments, limits: sys.limits, callRate: options.MaximumCallsPerSecond, userCallRate: options.MaximumCallsPerSecondOfUser, log: sys.log.With("hub", options.Name)}
 }
 
 // register puts the filters around the hub, and makes it known.

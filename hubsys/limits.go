@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"sync"
 
+	"github.com/troupe-go/troupe/internal/metric"
 	"github.com/troupe-go/troupe/transport"
 )
 
@@ -29,11 +30,11 @@ func (l *connectionLimits) reserve(userID, address string) error {
 	over := func(n, most int) bool { return most != Unlimited && n >= most }
 	switch {
 	case over(l.all, l.most):
-		return &transport.LimitError{Status: http.StatusServiceUnavailable, Text: fmt.Sprintf("The server can have at most %d connections.", l.most)}
+		return &transport.LimitError{Limit: metric.Connections, Status: http.StatusServiceUnavailable, Text: fmt.Sprintf("The server can have at most %d connections.", l.most)}
 	case userID != "" && over(l.byUser[userID], l.perUser):
-		return &transport.LimitError{Status: http.StatusTooManyRequests, Text: fmt.Sprintf("A user can have at most %d connections.", l.perUser)}
+		return &transport.LimitError{Limit: metric.ConnectionsOfUser, Status: http.StatusTooManyRequests, Text: fmt.Sprintf("A user can have at most %d connections.", l.perUser)}
 	case over(l.byAddress[address], l.perAddress):
-		return &transport.LimitError{Status: http.StatusTooManyRequests, Text: fmt.Sprintf("At most %d connections can come from one address.", l.perAddress)}
+		return &transport.LimitError{Limit: metric.ConnectionsOfAddress, Status: http.StatusTooManyRequests, Text: fmt.Sprintf("At most %d connections can come from one address.", l.perAddress)}
 	}
 	l.all++
 	if userID != "" {

@@ -97,6 +97,18 @@ func TestCallsPerSecondAreLimited(t *testing.T) {
 	}
 }
 
+func TestCallsPerSecondOfAUserAreLimited(t *testing.T) {
+	address := serveLimited(t, hubsys.Config{}, hubsys.HubOptions{MaximumCallsPerSecondOfUser: 1})
+	one := dialHandshake(t, address, dialOptions{header: userHeader("ann")})
+	other := dialHandshake(t, address, dialOptions{header: userHeader("ann")})
+	one.invoke("Echo", "a")
+	other.invoke("Echo", "b")
+	refused := "Failed to invoke 'Echo' because a user can make at most 1 calls per second."
+	one.send(invocation("3", "Echo", "c"), invocation("4", "Echo", "d"))
+	assert.Equal(t, refused, *one.awaitCompletion("4").Error)
+	dialWith(t, address, dialOptions{header: userHeader("bob")}).invoke("Echo", "another user")
+}
+
 func TestGroupsOfAConnectionAreLimited(t *testing.T) {
 	address := serveLimited(t, hubsys.Config{}, hubsys.HubOptions{MaximumGroupsPerConnection: 2})
 	c := dialWith(t, address, dialOptions{})

@@ -40,6 +40,10 @@ func (s *System) Metrics() []metrics.Metric {
 	for cause, n := range stats.Drops {
 		dropped.Samples = append(dropped.Samples, sample(n, metrics.Label{Name: "reason", Value: outbox.DropNames[cause]}))
 	}
+	limits := metrics.Metric{Name: "troupe.limits.reached", Help: "How often something was refused because a limit was reached.", Unit: "{refusal}"}
+	for i, n := range stats.Limits {
+		limits.Samples = append(limits.Samples, sample(n, metrics.Label{Name: "limit", Value: metric.LimitNames[i]}))
+	}
 	groups := metrics.Metric{Name: "troupe.groups", Help: "Groups that have members.", Unit: "{group}", Kind: metrics.Gauge}
 	for _, hub := range stats.Hubs {
 		name := metrics.Label{Name: "hub", Value: hub.Name}
@@ -50,7 +54,7 @@ func (s *System) Metrics() []metrics.Metric {
 		}
 	}
 	return []metrics.Metric{
-		active, durations, closed, calls, groups, dropped,
+		active, durations, closed, calls, groups, dropped, limits,
 		one("troupe.connections.resumed", "Connections that have gone on over another WebSocket.", "{connection}", metrics.Counter, stats.Resumed),
 		one("troupe.messages.received", "Messages of clients.", "{message}", metrics.Counter, stats.Received),
 		one("troupe.messages.sent", "Messages to clients, each counted for every receiver.", "{message}", metrics.Counter, stats.Sent),

@@ -49,6 +49,15 @@ type HubOptions struct {
 	// ClientTimeoutInterval is how long a client that has sent a ping may be silent. Default: 30 s. Like all times here, it is checked once a
 	// second.
 	ClientTimeoutInterval time.Duration
+	// IdleTimeout is how long a client that has never sent a ping may be silent. (All official clients send pings.) Default: 10 minutes. Unlimited: no
+	// limit.
+	IdleTimeout time.Duration
+	// MaximumConnectionLifetime is after what time a connection is closed so that its client reconnects, by which it is authenticated anew, and may come
+	// to another server. Default: no limit.
+	MaximumConnectionLifetime time.Duration
+	// InvokeTimeout is how long an [Invoke] with a context that has no deadline waits for the answer of a client. Default: 5 minutes. Unlimited: no
+	// limit.
+	InvokeTimeout time.Duration
 	// MaximumReceiveMessageSize is the number of bytes that one message of a client may have, including its framing. Default: 32768.
 	// Unlimited: no limit.
 	MaximumReceiveMessageSize int
@@ -58,6 +67,8 @@ type HubOptions struct {
 	// Further ones fail before their arguments are decoded. Default: no limit: the calls of a client run one after the other, what waits of them is
 	// bounded, and then nothing further is read.
 	MaximumCallsPerSecond int
+	// MaximumCallsPerSecondOfUser is MaximumCallsPerSecond for all connections of a user together. Default: no limit.
+	MaximumCallsPerSecondOfUser int
 	// MaximumGroupsPerConnection is in how many groups a connection can be. Further ones cannot be joined: [ErrTooManyGroups]. Default: 10,000.
 	MaximumGroupsPerConnection int
 	// StreamBufferCapacity is the number of items of one stream from a client that may wait for the method to take them. When there are
@@ -149,6 +160,10 @@ func (o HubOptions) Validate() error {
 	f.check(o.MaximumReceiveMessageSize >= Unlimited, "MaximumReceiveMessageSize is %d: it is a number of bytes, 0 for the default, or Unlimited", o.MaximumReceiveMessageSize)
 	f.check(o.MaximumParallelInvocationsPerClient >= 0, "MaximumParallelInvocationsPerClient is %d: it is at least 1, or 0 for the default", o.MaximumParallelInvocationsPerClient)
 	f.check(o.MaximumCallsPerSecond >= 0 && o.MaximumCallsPerSecond <= mostCallRate, "MaximumCallsPerSecond is %d: it is at least 1 and at most %d, or 0 for no limit", o.MaximumCallsPerSecond, mostCallRate)
+	f.check(o.MaximumCallsPerSecondOfUser >= 0 && o.MaximumCallsPerSecondOfUser <= mostCallRate, "MaximumCallsPerSecondOfUser is %d: it is at least 1 and at most %d, or 0 for no limit", o.MaximumCallsPerSecondOfUser, mostCallRate)
+	f.check(o.IdleTimeout >= Unlimited, "IdleTimeout is %s: it is a time, 0 for the default, or Unlimited", o.IdleTimeout)
+	f.duration("MaximumConnectionLifetime", o.MaximumConnectionLifetime)
+	f.check(o.InvokeTimeout >= Unlimited, "InvokeTimeout is %s: it is a time, 0 for the default, or Unlimited", o.InvokeTimeout)
 	f.check(o.MaximumGroupsPerConnection >= 0, "MaximumGroupsPerConnection is %d: it is at least 1, or 0 for the default", o.MaximumGroupsPerConnection)
 	f.check(o.StreamBufferCapacity >= 0, "StreamBufferCapacity is %d: it is at least 1, or 0 for the default", o.StreamBufferCapacity)
 	f.check(o.OutboxLimit == 0 || o.OutboxLimit >= leastBytes && o.OutboxLimit <= math.MaxInt32, "OutboxLimit is %d: it is at least %d bytes and at most 2 GiB, or 0 for the default", o.OutboxLimit, leastBytes)
@@ -292,6 +307,10 @@ func settings(h HubOptions, e EndpointOptions) *actors.Settings {
 		SendTimeout:      cmp.Or(e.TransportSendTimeout, 10*time.Second),
 		DisconnectGrace:  cmp.Or(h.DisconnectGrace, 30*time.Second),
 		CallRate:         h.MaximumCallsPerSecond,
+		UserCallRate:     h.MaximumCallsPerSecondOfUser,
+		IdleTimeout:      max(0, cmp.Or(h.IdleTimeout, 10*time.Minute)),
+		Lifetime:         h.MaximumConnectionLifetime,
+		InvokeTimeout:    max(0, cmp.Or(h.InvokeTimeout, 5*time.Minute)),
 		MaxGroups:        cmp.Or(h.MaximumGroupsPerConnection, defaultMaxGroups),
 		KeptLimit:        cmp.Or(h.StatefulReconnectBufferSize, h.OutboxLimit, defaultBytes),
 		PendingResults:   cmp.Or(h.MaximumPendingResults, 100),

@@ -1,13 +1,18 @@
 package transport
 
 import (
+	"errors"
 	"io"
 	"net/http"
+	"os"
 	"time"
+
+	"github.com/troupe-go/troupe/internal/metric"
 )
 
 const (
-	bodyPause = 30 * time.Second // that a client may make within a body
+	bodyPause = 30 * time.Second // for which a client may be waited for within a body, besides the time that bodyRate allows
+	bodyRate  = 240              // bytes per second
 	restPause = 5 * time.Second  // for what is left of a body that nobody reads
 	maxLate   = 64 << 10         // of a body that is still taken in, for nothing, when the connection has ended
 	maxRest   = 64 << 10         // of a body that nobody needs
@@ -16,9 +21,12 @@ const (
 // readBody reads the body of a POST into the session. It returns the status of the answer, and whether the body was read to its end.
 func (q *fetcher) readBody(control *http.ResponseController, r *http.Request) (status int, whole bool) {
 	late := 0 // what came after the end of the connection, which this body itself may have brought about
+	left := bodyPause
 	for {
-		q.setBodyDeadline(control, time.Now().Add(bodyPause)) // time in which the client had to wait does not count
+		start := time.Now()
+		q.setBodyDeadline(control, start.Add(left)) // time in which the client had to wait does not count
 		n, err := r.Body.Read(q.session.Buffer())
+		left = min(bodyPause, left-time.Since(start)+time.Duration(n)*time.Second/bodyRate)
 		if err == nil || err == io.EOF { // net/http may read on, to see whether the client goes away, and must not meet this deadline
 			q.setBodyDeadline(control, time.Time{})
 		}
@@ -39,6 +47,9 @@ func (q *fetcher) readBody(control *http.ResponseController, r *http.Request) (s
 			return http.StatusNotFound, whole
 		case whole:
 			return http.StatusOK, whole
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			q.endpoint.Limits.Reach(metric.BodyRate)
+			return http.StatusRequestTimeout, whole
 		case err != nil:
 			return http.StatusBadRequest, whole
 		}

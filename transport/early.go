@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/troupe-go/troupe/internal/link"
+	"github.com/troupe-go/troupe/internal/metric"
 )
 
 // maxEarly is how many bytes a client may send before it has its transport.
@@ -33,6 +34,7 @@ func (q *fetcher) keepEarly(w http.ResponseWriter, head []byte) (answered, kept 
 	case tokens.transportOf(q.reserved) == WebSockets: // since it was looked at
 		notForWebSockets(w)
 	case len(q.early)+len(head) > maxEarly:
+		q.endpoint.Limits.Reach(metric.EarlyBytes)
 		plain(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("At most %d bytes can be sent before the connection has its transport.", maxEarly))
 	default:
 		q.early = append(q.early, head...)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/troupe-go/troupe/internal/link"
 	"github.com/troupe-go/troupe/internal/logs"
+	"github.com/troupe-go/troupe/internal/metric"
 )
 
 // Identity is who makes a request.
@@ -64,6 +65,7 @@ func (e *Refusal) Unwrap() error { return e.Err }
 
 // LimitError refuses a connection because there are too many.
 type LimitError struct {
+	Limit  metric.Limit
 	Status int // 429 or 503
 	Text   string
 }
@@ -91,6 +93,9 @@ type Endpoint struct {
 	Refreshes bool
 	// Subprotocol chooses among the subprotocols that a WebSocket is asked for with. Nil: none is chosen.
 	Subprotocol func(requested []string) string
+
+	// Limits count what has been refused.
+	Limits *metric.Limits
 
 	refusals logs.Limiter // that are logged
 }
@@ -121,6 +126,7 @@ func (e *Endpoint) guard(w http.ResponseWriter, r *http.Request, next http.Handl
 	LimitBody(w, r) // code that reads the body sets other deadlines
 	switch {
 	case e.RequestLimit > 0 && requestSize(r) > e.RequestLimit:
+		e.Limits.Reach(metric.RequestHeaders)
 		plain(w, http.StatusRequestHeaderFieldsTooLarge, fmt.Sprintf("Headers and query may have %d bytes together.", e.RequestLimit))
 	case !e.isOurs(r.Host):
 		e.logOnce("a request was refused: it asks for a host that is not in AllowedHosts", r.Host, r)
@@ -338,6 +344,7 @@ func (e *Endpoint) reserve(w http.ResponseWriter, r *http.Request, who Identity)
 	var limit *LimitError
 	if errors.As(err, &limit) {
 		status = limit.Status
+		e.Limits.Reach(limit.Limit)
 	}
 	e.logOnce("a connection was refused: "+err.Error(), AddressOf(r.RemoteAddr), r)
 	w.Header().Set("Retry-After", retryAfter)

@@ -22,6 +22,7 @@ type fetcher struct {
 	early   []byte            // what was sent before there was a session; under reading
 	session link.FetchSession // set when opened is closed; nil if the connection was refused
 	opened  chan struct{}
+	posts   atomic.Int32 // that are open
 
 	mu      sync.Mutex
 	ended   bool // nothing is fetched any more

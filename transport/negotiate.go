@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/troupe-go/troupe/internal/metric"
 )
 
 // negotiation is the answer to a negotiate request; its fields are in the order of the reference (docs/protocol.md, 1.3).
@@ -36,6 +38,7 @@ func (e *Endpoint) negotiate(w http.ResponseWriter, r *http.Request, who Identit
 	}
 	reserved := e.Tokens.reserve(e, who.UserID, r.RemoteAddr, version == 0)
 	if reserved == nil {
+		e.Limits.Reach(metric.PendingOfAddress)
 		e.logOnce("a negotiation was refused: too many connections that were negotiated from its address wait for their transport", AddressOf(r.RemoteAddr), r)
 		w.Header().Set("Retry-After", strconv.Itoa(int(e.Tokens.Expiry/time.Second)))
 		plain(w, http.StatusTooManyRequests, fmt.Sprintf("At most %d connections that were negotiated from one address can wait for their transport.", e.Tokens.AddressLimit))

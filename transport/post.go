@@ -1,9 +1,15 @@
 package transport
 
 import (
+	"fmt"
 	"net/http"
 	"time"
+
+	"github.com/troupe-go/troupe/internal/metric"
 )
+
+// maxPosts is how many POSTs of one connection can be open. They are read one after the other; the official clients have one.
+const maxPosts = 100
 
 // post takes what a client sends over an event stream or polling (docs/protocol.md, 2.7). It is answered when all of it has been taken in:
 // a client waits for as long as its connection has enough to do.
@@ -31,6 +37,14 @@ func notForWebSockets(w http.ResponseWriter) {
 
 // take reads the body of a POST.
 func (q *fetcher) take(w http.ResponseWriter, r *http.Request) {
+	if q.posts.Add(1) > maxPosts {
+		q.posts.Add(-1)
+		q.endpoint.Limits.Reach(metric.OpenPosts)
+		w.Header().Set("Retry-After", retryAfter)
+		plain(w, http.StatusTooManyRequests, fmt.Sprintf("At most %d POSTs of a connection can be open.", maxPosts))
+		return
+	}
+	defer q.posts.Add(-1)
 	control := http.NewResponseController(w)
 	whole := false // the body has been read to its end
 	defer func() {
