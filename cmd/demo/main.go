@@ -84,19 +84,18 @@ func run() error {
 	defer stopBackground()
 	go tick(background, stocks)
 	go tellPresent(background, chat)
+	drained := make(chan error, 1)
 	go func() {
 		<-ctx.Done()
 		deadline, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
-		if err := errors.Join(sys.Drain(deadline, time.Second), server.Shutdown(deadline)); err != nil {
-			slog.Error("shutdown", "error", err)
-		}
+		drained <- errors.Join(sys.Drain(deadline, time.Second), server.Shutdown(deadline))
 	}()
 	fmt.Printf("Open http://%s in two windows; Ctrl-C ends the demo.\n", listener.Addr())
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
-	return nil
+	return <-drained // Serve returns as soon as Shutdown begins
 }
 
 // byName takes everybody's word for who they are. A real application would look at a session or a token.
