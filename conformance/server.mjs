@@ -48,12 +48,12 @@ const children = new Set();
 process.on('exit', () => children.forEach(child => child.kill('SIGKILL')));
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1)); // so that there is an 'exit'
 
-/** Starts a program and waits until it accepts connections at port. */
+/** Starts a program and waits until it accepts connections at port. exit and stop give its status, or null if a signal has ended it. */
 export async function start(binary, args, port, options = {}) {
   const child = spawn(binary, args, { stdio: ['ignore', 'inherit', 'inherit'], ...options });
   children.add(child);
   let exited = false;
-  const exit = new Promise(done => child.once('exit', () => { exited = true; children.delete(child); done(); }));
+  const exit = new Promise(done => child.once('exit', status => { exited = true; children.delete(child); done(status); }));
   const until = Date.now() + 60_000;
   while (!(await accepts(port))) {
     if (exited || Date.now() > until) throw new Error(`${binary} does not serve`);

@@ -43,6 +43,8 @@ func newHandler(sys *hubsys.System, bench *hubsys.HubContext) http.Handler {
 		}
 		burst(bench.Clients().Group(*name), w, r)
 	}))
+	mux.Handle("GET /livez", sys.Livez())
+	mux.Handle("GET /readyz", sys.Readyz())
 	laterOrders(mux, sys)
 	return asTheReference(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// Hubs are not behind the mux: it would clean their paths.
