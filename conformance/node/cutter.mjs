@@ -8,6 +8,16 @@ import { until } from './client.mjs';
  */
 const settled = 80;
 
+/** How a WebSocket is cut. Of what has not been read when a socket is reset, nothing is read any more. */
+const cuts = {
+  'by an end': ({ client, server }) => { client.destroy(); server.destroy(); },
+  'by a reset': ({ client, server }) => { client.resetAndDestroy(); server.resetAndDestroy(); },
+  // The server does not learn of it before the client comes back.
+  'on the side of the client': ({ client }) => client.resetAndDestroy(),
+};
+
+export const waysToCut = Object.keys(cuts);
+
 export class Cutter {
   /** How the server has answered each request for a WebSocket. */
   statuses = [];
@@ -24,21 +34,23 @@ export class Cutter {
     await new Promise(done => this.#server.listen(0, '127.0.0.1', done));
     t.after(() => {
       this.#server.close();
-      for (const { client } of this.#sockets) client.destroy();
+      for (const { end } of this.#sockets) end();
     });
     return `http://127.0.0.1:${this.#server.address().port}`;
   }
 
   #accept(client, port) {
     const server = net.connect(port, '127.0.0.1');
-    const socket = { client, opened: 0 };
-    this.#sockets.add(socket);
     const end = () => {
       client.destroy();
       server.destroy();
       this.#sockets.delete(socket);
     };
-    for (const one of [client, server]) one.on('error', end).on('close', end);
+    const socket = { client, server, end, opened: 0 };
+    this.#sockets.add(socket);
+    // Where the client alone is cut off, the server's side stays until the server ends it.
+    client.on('error', end).on('close', () => { if (!socket.cut || server.destroyed) end(); });
+    server.on('error', end).on('close', end);
     if (this.#refuses) return end();
     client.once('data', request => {
       if (!/^upgrade: websocket/im.test(request.toString('latin1'))) return;
@@ -48,8 +60,26 @@ export class Cutter {
         if (status === 101) socket.opened = Date.now();
       });
     });
-    client.pipe(server);
-    server.pipe(client);
+    pass(socket, client, server);
+    pass(socket, server, client);
+  }
+
+  /**
+   * Cuts the WebSocket that there is when so many more bytes have come from 'client' or 'server', wherever in a message that is, and the other
+   * side has been sent them. The client must have received something over it.
+   */
+  cutAfter(bytes, from, how) {
+    const open = [...this.#sockets].filter(({ opened, cut }) => opened && !cut);
+    if (open.length !== 1) throw new Error(`${open.length} WebSockets could be cut`);
+    const [socket] = open;
+    return new Promise(done => {
+      socket.order = {
+        from: socket[from], bytes, carryOut: () => {
+          cuts[how](socket);
+          done();
+        },
+      };
+    });
   }
 
   /** Cuts a WebSocket as soon as there is one that may be. */
@@ -71,4 +101,19 @@ export class Cutter {
   }
 
   accept() { this.#refuses = false; }
+}
+
+/** Passes on what comes from one side, up to where the WebSocket is to be cut. */
+function pass(socket, from, to) {
+  from.on('data', data => {
+    const { order, cut } = socket;
+    if (cut) return;
+    if (order?.from === from && (order.bytes -= data.length) <= 0) {
+      socket.cut = true;
+      to.write(data.subarray(0, data.length + order.bytes), order.carryOut);
+    } else if (!to.write(data)) {
+      from.pause();
+      to.once('drain', () => from.resume());
+    }
+  });
 }
