@@ -38,6 +38,8 @@ type Connection struct {
 	readEnded  bool
 	kind       outbox.Kind // of the first link
 	resumable  bool        // it was negotiated that it may go on over another socket
+	begun      bool        // the actor has seen the message that it is invoked with
+	cutShort   bool        // a panic has cut a batch short
 	panickedAt millis      // plus 1; 0: never
 	rate       rateLimit
 	openedAt   uint32        // in seconds since the system was started
@@ -145,7 +147,12 @@ func (c *Connection) post(m internalMessage) { c.mailbox.PostUserMessage(m) }
 
 // Receive is the actor's behaviour.
 func (c *Connection) Receive(ctx actor.Context) {
-	switch m := ctx.Message().(type) {
+	c.begun = true
+	c.handle(ctx, ctx.Message())
+}
+
+func (c *Connection) handle(ctx actor.Context, message any) {
+	switch m := message.(type) {
 	case *batch:
 		c.onBatch(m)
 	case *membershipChange:
@@ -174,7 +181,7 @@ func (c *Connection) Receive(ctx actor.Context) {
 	case *messagesDropped:
 		c.hub.sys.log.Warn("messages to a slow client are dropped", "hub", c.hub.name, "connection", c.id)
 	case *resumed:
-		c.onResumed()
+		c.onResumed(ctx, m)
 	case *actor.Started:
 		c.pid = ctx.Self()
 	case *actor.Stopping:
@@ -183,6 +190,11 @@ func (c *Connection) Receive(ctx actor.Context) {
 	case *actor.Stopped:
 		c.mailbox.close()
 		return
+	case *actor.Terminated:
+		if c.mailbox.stops > 0 { // it may not have seen that it stops
+			c.onStopping()
+			return
+		}
 	case actor.SystemMessage, actor.AutoReceiveMessage:
 	default:
 		c.onForeign(ctx)
@@ -195,6 +207,7 @@ func (c *Connection) Receive(ctx actor.Context) {
 func (c *Connection) onBatch(b *batch) {
 	left := len(b.messages)
 	c.hub.sys.counts.received.Add(int64(left))
+	c.cutShort = true
 	defer func() {
 		b.done(int32(left) + 1) // after a panic, what has not been handled
 		c.start()
@@ -218,6 +231,7 @@ func (c *Connection) onBatch(b *batch) {
 			c.postCallsIdle()
 		}
 	}
+	c.cutShort = false
 }
 
 func (c *Connection) enter(s state) {
@@ -313,14 +327,22 @@ func (c *Connection) onCompletion(b *batch, m *hubproto.Message) (kept bool, err
 	return false, nil
 }
 
-// onResumed follows a panic: the message is lost, and the connection goes on, unless it happens again at once.
-func (c *Connection) onResumed() {
+// onResumed follows a panic. The connection goes on, unless it happens again at once, or a part of a batch is lost.
+func (c *Connection) onResumed(ctx actor.Context, m *resumed) {
+	lost := m.lost
+	m.lost = nil      // in case of another panic
+	if c.pid == nil { // Started is lost
+		c.pid = ctx.Self()
+	}
 	c.hub.sys.counts.panics.Add(1)
 	now := millis(c.hub.sys.now().Milliseconds()) + 1
 	again := c.panickedAt > 0 && (now-c.panickedAt).duration() < time.Second
 	c.panickedAt = now
-	if again || c.resumption != nil { // whose numbers would not fit any more
+	if again || c.cutShort || c.resumption != nil { // whose numbers would not fit any more
 		c.fail(errActorPanicked)
+	}
+	if lost != nil {
+		c.handle(ctx, lost)
 	}
 }
 

@@ -12,18 +12,20 @@ import (
 // the heartbeat finds it empty.
 //
 // It never blocks a sender. Messages of this package are bounded by their senders (the inbound budget, the callers that wait for an
-// answer). Of foreign messages it takes maxForeign, the next one is a dead letter. After a panic it posts a *resumed, so that the
-// actor can close the connection if that happens again. When the actor has stopped, all messages are refused.
+// answer). Of foreign messages it takes maxForeign, the next one is a dead letter. After a panic it invokes the actor with a *resumed, which
+// has the message if the actor has not seen it. When the actor has stopped, all messages are refused.
 type mailbox struct {
 	mu      sync.Mutex
 	ring    []any
 	head, n int32
-	foreign int32  // foreign messages in the ring
-	system  *[]any // messages of protoactor
+	foreign int16 // foreign messages in the ring
 	started bool
 	running bool
 	waiting bool // suspended, between a panic and its supervisor's answer
 	closed  bool
+	stops   uint8    // panics while the actor stopped; used by whoever runs the mailbox, as is panic
+	system  *[]any   // messages of protoactor
+	panic   *resumed // follows a panic
 
 	invoker actor.MessageInvoker
 	owner   *Connection
@@ -34,13 +36,15 @@ const (
 	maxForeign  = 1024
 	inlineExtra = 64 // messages that the reader runs besides its own
 	maxRun      = 300
+	maxStops    = 3 // panics while an actor stops
 )
 
 // internalMessage is a message of this package. refuse is called instead of Receive when the actor has stopped.
 type internalMessage interface{ refuse() }
 
-// resumed follows a panic of the actor.
-type resumed struct{}
+// resumed follows a panic of the actor. If that was raised before the actor has seen its message, such as by a middleware of protoactor, the
+// message is not lost.
+type resumed struct{ lost internalMessage }
 
 func (*resumed) refuse() {}
 
@@ -155,6 +159,10 @@ func (m *mailbox) close() {
 	}
 	m.closed, m.ring, m.head, m.n, m.foreign = true, nil, 0, 0, 0
 	m.mu.Unlock()
+	if m.panic != nil && m.panic.lost != nil { // its supervisor has not answered yet
+		waiting = append(waiting, m.panic.lost)
+		m.panic.lost = nil
+	}
 	if m.handle != nil {
 		m.handle.pid = m.owner.pid
 		m.handle.mailbox.Store(nil)
@@ -175,7 +183,7 @@ func (m *mailbox) run(budget int) (idle bool) {
 	defer func() {
 		if reason := recover(); reason != nil {
 			m.owner.hub.sys.log.Error("an actor panicked; it goes on without the message", "reason", reason, "message", fmt.Sprintf("%T", current), "stack", string(debug.Stack()))
-			m.invoker.EscalateFailure(reason, current)
+			m.onPanic(reason, current)
 			idle = false
 		}
 	}()
@@ -185,6 +193,7 @@ func (m *mailbox) run(budget int) (idle bool) {
 			return true
 		}
 		current = message
+		m.owner.begun = false
 		switch {
 		case !system:
 			m.invoker.InvokeUserMessage(message)
@@ -193,6 +202,25 @@ func (m *mailbox) run(budget int) (idle bool) {
 		}
 	}
 	return false
+}
+
+// onPanic has protoactor resume the actor. While the actor stops, protoactor would not continue with that.
+func (m *mailbox) onPanic(reason, message any) {
+	_, stop := message.(*actor.Stop)
+	_, again := message.(*actor.Terminated)
+	if (stop || again && m.stops > 0) && m.stops < maxStops {
+		m.stops++
+		m.owner.hub.sys.counts.panics.Add(1)
+		m.PostSystemMessage(&actor.Terminated{Who: &actor.PID{}}) // of no child: it continues
+		return
+	}
+	if lost, ok := message.(internalMessage); ok {
+		m.panic = &resumed{}
+		if !m.owner.begun {
+			m.panic.lost = lost
+		}
+	}
+	m.invoker.EscalateFailure(reason, message)
 }
 
 func (m *mailbox) take() (message any, system, ok bool) {
@@ -240,7 +268,11 @@ func (m *mailbox) control(message any) bool {
 		m.mu.Lock()
 		m.waiting = false
 		m.mu.Unlock()
-		m.invoker.InvokeUserMessage(&resumed{})
+		if m.panic == nil {
+			m.panic = &resumed{}
+		}
+		m.invoker.InvokeUserMessage(m.panic)
+		m.panic = nil
 	default:
 		return false
 	}
