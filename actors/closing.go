@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -191,16 +190,19 @@ func (c *Connection) onStopCalls(m *stopCalls) {
 
 // fail closes the connection because of what its client has sent.
 func (c *Connection) fail(err error) {
-	c.close(err, closeReason{message: true, text: c.hub.handler.Describe(connectedText, err), allowReconnect: true, drop: true})
+	c.close(err, closeReason{message: true, text: c.describe(err), allowReconnect: true, drop: true})
+}
+
+// describe returns the text of a Close that is due to an error that the actor or the heartbeat has found.
+func (c *Connection) describe(err error) (text string) {
+	text = connectedText // if it panics
+	defer c.recoverPanic("describing an error panicked")
+	return c.hub.handler.Describe(connectedText, err)
 }
 
 // closePacket returns the Close message, or nil if the protocol, which may be the application's, panics.
 func (c *Connection) closePacket(reason closeReason) (p *outbox.Packet) {
-	defer func() {
-		if panicked := recover(); panicked != nil {
-			c.hub.sys.logPanic("writing a Close message panicked", c, "", &PanicError{Value: panicked, Stack: debug.Stack()})
-		}
-	}()
+	defer c.recoverPanic("writing a Close message panicked")
 	m := hubproto.Message{Type: hubproto.Close, Error: []byte(reason.text), HasError: reason.text != "", AllowReconnect: reason.allowReconnect}
 	return outbox.NewControl(c.Protocol().Append(outbox.Buffer(64), &m), opcodeOf(c.Protocol()))
 }

@@ -61,7 +61,7 @@ func (g *group) join(c *Connection) bool {
 		return true
 	}
 	if o := g.watchers.observer; o != nil {
-		o.Joined(g.name, c)
+		observe(c, func() { o.Joined(g.name, c) })
 	}
 	g.members = append(g.members, c)
 	if g.everyone {
@@ -129,9 +129,15 @@ func (g *group) leave(c *Connection) (empty bool) {
 	g.emptied = last == 0 && !g.everyone
 	g.watchers.notify(g.nameFor(c), c.member(), false)
 	if o := g.watchers.observer; o != nil {
-		o.Left(g.name, c, g.emptied)
+		observe(c, func() { o.Left(g.name, c, g.emptied) })
 	}
 	return g.emptied
+}
+
+// observe calls an observer. The change is made even if that panics.
+func observe(c *Connection, f func()) {
+	defer c.recoverPanic("the observer of the groups panicked")
+	f()
 }
 
 // appendMembers appends the members to dst.

@@ -181,8 +181,7 @@ func (c *Connection) keepAlive(d millis, polls bool) {
 		timeout = c.settings.IdleTimeout
 	}
 	if timeout > 0 && b.silent.exceeds(timeout) {
-		text := c.hub.handler.Describe(connectedText, ErrClientTimeout)
-		c.post(&closeRequest{cause: ErrClientTimeout, reason: closeReason{message: true, text: text, allowReconnect: true}})
+		c.post(&closeRequest{cause: ErrClientTimeout, reason: closeReason{message: true, text: c.describe(ErrClientTimeout), allowReconnect: true}})
 	}
 }
 

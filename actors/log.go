@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 
 	"github.com/troupe-go/troupe/internal/logs"
 )
@@ -24,6 +25,13 @@ func (s *System) logPanic(what string, c *Connection, method string, err *PanicE
 		args = append(args, "unlogged", missed)
 	}
 	s.log.Error(what, args...)
+}
+
+// recoverPanic logs a panic of the application's code that a connection has called. It is deferred.
+func (c *Connection) recoverPanic(what string) {
+	if reason := recover(); reason != nil {
+		c.hub.sys.logPanic(what, c, "", &PanicError{Value: reason, Stack: debug.Stack()})
+	}
 }
 
 // logClosing logs why a connection is closed, a limited number of times a minute for each kind of cause.

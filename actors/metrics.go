@@ -83,7 +83,8 @@ func (c *Connection) countOpened() {
 
 // countClosed counts a connection that has ended, once.
 func (c *Connection) countClosed() {
-	c.hub.handler.Ended(c)
+	defer c.recoverPanic("the end of a connection panicked")
+	defer c.hub.handler.Ended(c)
 	n := c.hub.sys.counts
 	var cause error
 	if c.closing != nil {

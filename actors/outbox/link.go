@@ -1,6 +1,11 @@
 package outbox
 
-import "github.com/troupe-go/troupe/internal/link"
+import (
+	"fmt"
+	"runtime/debug"
+
+	"github.com/troupe-go/troupe/internal/link"
+)
 
 // linkState is the transport under a box, and what ends with it. Another one can take its place: a writer that has taken output for a link
 // that is no longer the current one drops it.
@@ -63,11 +68,16 @@ func (b *Box) Kind() Kind {
 	return Stream
 }
 
-// Cut ends the link at once.
+// Cut ends the link at once. A panic of the transport, which may be the application's, is logged.
 func (b *Box) Cut() {
 	b.mu.Lock()
 	l := b.link
 	b.mu.Unlock()
+	defer func() {
+		if reason := recover(); reason != nil {
+			b.flusher.log.Error("cutting a link panicked", "reason", fmt.Sprint(reason), "stack", string(debug.Stack()))
+		}
+	}()
 	switch {
 	case l.fetch != nil:
 		l.fetch.fetcher.Cut()
