@@ -10,7 +10,9 @@ import (
 
 // tick is sent to the heartbeat actor once a second. Everything that depends on time is checked then, so that no connection needs a timer: pings,
 // timeouts, stalled sockets, idle workers. The actor owns the beats of the connections, and never blocks.
-type tick struct{}
+type tick struct{ sys *System }
+
+func (t *tick) lost() { t.sys.ticking.Store(false) }
 
 // mostTicks is how many periods one tick counts at most: a process that was stopped for a minute must not time out its clients for that.
 const mostTicks = 2
@@ -27,14 +29,14 @@ func (s *System) runHeartbeat(heart *actor.PID) {
 				return // a tick would be a dead letter
 			}
 			if s.ticking.CompareAndSwap(false, true) { // ticks do not queue behind one that takes long
-				s.actorSystem.Root.Send(heart, &tick{})
+				s.actorSystem.Root.Send(heart, &tick{s})
 			}
 		}
 	}
 }
 
 func (s *System) tick() {
-	defer s.recoverActor("heartbeat")
+	defer s.recoverActor("heartbeat", nil)
 	defer s.ticking.Store(false)
 	now := s.now()
 	passed := min(now-s.ticked, mostTicks*s.period)
@@ -51,7 +53,7 @@ func (s *System) tick() {
 
 // tickOne looks at one connection. If something panics there, such as a log handler, the others get their ticks all the same.
 func (s *System) tickOne(c *Connection, passed time.Duration) {
-	defer s.recoverActor("heartbeat")
+	defer s.recoverActor("heartbeat", nil)
 	c.tick(millis(passed.Milliseconds()))
 }
 

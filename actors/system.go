@@ -108,7 +108,7 @@ func newSystem(system *actor.ActorSystem, log *slog.Logger, clock clock) (*Syste
 // spawnTree spawns the root and the actors that are always under it.
 func (s *System) spawnTree() error {
 	var err error
-	props := actor.PropsFromProducer(func() actor.Actor { return &root{sys: s} }, actor.WithSupervisor(resume{}))
+	props := actor.PropsFromProducer(func() actor.Actor { return &root{sys: s} }, actor.WithSupervisor(resume{}), actor.WithMailbox(s.newRootMailbox))
 	if s.root, err = s.actorSystem.Root.SpawnNamed(props, "hubsys-"+hex.EncodeToString(s.node[:])); err != nil {
 		return err
 	}
