@@ -176,6 +176,7 @@ func (e *env) checkProperty(f func(t *rapid.T)) {
 
 // errorLog is a slog.Handler that records the messages of level error.
 type errorLog struct {
+	before func() // called for each message, if it is not nil
 	mu     sync.Mutex
 	errors []string
 }
@@ -184,6 +185,9 @@ func (b *errorLog) Enabled(_ context.Context, level slog.Level) bool { return le
 func (b *errorLog) WithAttrs([]slog.Attr) slog.Handler               { return b }
 func (b *errorLog) WithGroup(string) slog.Handler                    { return b }
 func (b *errorLog) Handle(_ context.Context, r slog.Record) error {
+	if b.before != nil {
+		b.before()
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.errors = append(b.errors, r.Message)
