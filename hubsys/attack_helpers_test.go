@@ -116,6 +116,7 @@ func serveRequest(h http.Handler, method, target, body string, header http.Heade
 	if address := header.Get(addressHeader); address != "" {
 		r.RemoteAddr = address
 	}
+	suite.noteRequest(r.URL.RawQuery, r.Header)
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
 	return w
@@ -127,6 +128,7 @@ func tokenOf(t testing.TB, w *httptest.ResponseRecorder) string {
 	require.Equal(t, http.StatusOK, w.Code)
 	var n struct{ ConnectionToken string }
 	require.NoError(t, json.Unmarshal(w.Body.Bytes(), &n))
+	suite.note(n.ConnectionToken)
 	return n.ConnectionToken
 }
 

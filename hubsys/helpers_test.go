@@ -103,7 +103,8 @@ func newTestServer(t testing.TB, s testConfig) *testServer {
 	})
 	srv.hub = register(t, srv.sys, func(context.Context) (*testHub, error) { return &testHub{srv: srv}, nil }, s.HubOptions)
 	require.NoError(t, srv.hub.Map("/test", s.EndpointOptions))
-	server := httptest.NewUnstartedServer(srv.sys)
+	server := httptest.NewUnstartedServer(noteSecrets(srv.sys))
+	server.Config.ErrorLog = newSuiteErrorLog()
 	if s.configure != nil {
 		s.configure(server)
 	}
@@ -127,7 +128,7 @@ func (srv *testServer) handle(name string, do hubAction) {
 func newSystem(t testing.TB, config hubsys.Config) *hubsys.System {
 	t.Helper()
 	if config.Logger == nil {
-		config.Logger = slog.New(slog.DiscardHandler)
+		config.Logger = newSuiteLogger()
 	}
 	sys, err := hubsys.New(config)
 	require.NoError(t, err)
@@ -156,7 +157,7 @@ func register[H hubsys.Instance](t testing.TB, sys *hubsys.System, create func(c
 func serve(t testing.TB, sys *hubsys.System, hub *hubsys.HubContext) (url string) {
 	t.Helper()
 	require.NoError(t, hub.Map("/hub", hubsys.EndpointOptions{}))
-	server := httptest.NewServer(sys)
+	server := httptest.NewServer(noteSecrets(sys))
 	t.Cleanup(server.Close)
 	return server.URL + "/hub"
 }
@@ -174,7 +175,7 @@ func (l smallBufferListener) Accept() (net.Conn, error) {
 	return conn, err
 }
 
-// logRecorder records a log as text.
+// logRecorder records a log as text, which is part of that of the suite.
 type logRecorder struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -187,6 +188,7 @@ func (r *logRecorder) logger() *slog.Logger {
 func (r *logRecorder) Write(p []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	_, _ = suite.text.Write(p)
 	return r.buf.Write(p)
 }
 
@@ -478,6 +480,7 @@ func negotiate(t testing.TB, url string, header http.Header) (id, token string) 
 	require.Equal(t, http.StatusOK, status)
 	var n struct{ ConnectionID, ConnectionToken string }
 	require.NoError(t, json.Unmarshal([]byte(body), &n))
+	suite.note(n.ConnectionToken)
 	return n.ConnectionID, n.ConnectionToken
 }
 
