@@ -156,6 +156,7 @@ func readHeaders(s *objectScanner, m *Message) error {
 		if _, ok := h.text(); !ok {
 			return dataErrorf("Expected header '%s' to be of type String.", h.name())
 		}
+		h.name() // notes an error if it is no text
 	}
 	m.Headers = s.value
 	return h.err
