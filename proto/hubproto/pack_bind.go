@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/tinylib/msgp/msgp"
 )
@@ -77,7 +78,7 @@ func unpack(b []byte, v reflect.Value) (rest []byte, err error) {
 	}
 	switch u := v.Addr().Interface().(type) {
 	case *string:
-		*u, rest, err = msgp.ReadStringBytes(b)
+		*u, rest, err = unpackText(b)
 		return rest, err
 	case json.Unmarshaler:
 		return unpackJSON(b, u.UnmarshalJSON)
@@ -118,7 +119,7 @@ func unpack(b []byte, v reflect.Value) (rest []byte, err error) {
 		if t == numberType {
 			return unpackNumber(b, v)
 		}
-		x, rest, err := msgp.ReadStringBytes(b)
+		x, rest, err := unpackText(b)
 		v.SetString(x)
 		return rest, err
 	case reflect.Pointer:
@@ -150,6 +151,15 @@ func unpack(b []byte, v reflect.Value) (rest []byte, err error) {
 		return unpackStruct(b, v)
 	}
 	return b, misfit(b, t)
+}
+
+// unpackText reads a string. Bytes that are not UTF-8 become U+FFFD, as when they are written in JSON: other clients may refuse to read them.
+func unpackText(b []byte) (string, []byte, error) {
+	text, rest, err := msgp.ReadStringBytes(b)
+	if !utf8.ValidString(text) {
+		text = string([]rune(text))
+	}
+	return text, rest, err
 }
 
 func misfit(b []byte, t reflect.Type) error {
@@ -268,7 +278,7 @@ func unpackAny(b []byte) (any, []byte, error) {
 	case msgp.Float32Type, msgp.Float64Type:
 		return boxed(unpackFloat(b))
 	case msgp.StrType:
-		return boxed(msgp.ReadStringBytes(b))
+		return boxed(unpackText(b))
 	case msgp.BinType:
 		return boxed(msgp.ReadBytesBytes(b, []byte{}))
 	case msgp.TimeType:
