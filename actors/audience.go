@@ -88,7 +88,11 @@ func (h *Hub) resolve(to *Audience) []*Connection {
 			}
 		}
 	default:
-		for _, name := range to.Names {
+		names := to.Names
+		if len(names) > 1 { // one that is listed again would take as much memory again as it has members
+			names = slices.Compact(slices.Sorted(slices.Values(names)))
+		}
+		for _, name := range names {
 			if g := h.directory(to.Kind).find(name); g != nil {
 				all = g.appendMembers(all)
 			}
