@@ -66,6 +66,28 @@ func TestTooLargeRequestsAreRejected(t *testing.T) {
 	}
 }
 
+// The limit holds for later requests of a connection as well. They do not affect it.
+func TestTooLargeRequestsToAConnectionAreRejected(t *testing.T) {
+	srv := newTestServer(t, testConfig{EndpointOptions: hubsys.EndpointOptions{
+		Authenticate: principalOf, Refresh: &hubsys.RefreshOptions{}, AllowStatefulReconnects: true, CloseTimeout: quickClose,
+	}})
+	query := startPolling(t, srv.url, "json")
+	for name, request := range requestsByID {
+		for what, large := range map[string][2]string{
+			"header": {largeHeader(defaultHeaderLimit + 500), ""}, "query": {"", "&x=" + strings.Repeat("q", defaultHeaderLimit+500)},
+			"cookies": {strings.Repeat("Cookie: a=b\r\n", 2000), ""},
+		} {
+			p := dialTCP(t, srv.url)
+			p.path += request.path
+			p.mustWrite(p.request(request.method, query+large[1], request.header+large[0]+"Content-Length: 0\r\n"))
+			require.Equal(t, http.StatusRequestHeaderFieldsTooLarge, p.response().StatusCode, "%s of %s", what, name)
+			require.NoError(t, p.conn.Close())
+		}
+	}
+	_, body := doRequest(t, http.MethodGet, srv.url+query, "", nil)
+	require.Equal(t, "{}"+separator, body, "the connection goes on")
+}
+
 // A rejected request does not use up its connection token.
 func TestARejectedRequestDoesNotUseUpItsToken(t *testing.T) {
 	srv := newTestServer(t, testConfig{EndpointOptions: hubsys.EndpointOptions{CloseTimeout: quickClose}})
