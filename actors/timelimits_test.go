@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"encoding/json"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -74,9 +75,10 @@ func (r *userRates) count() int {
 func TestCallRateOfAUser(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		e.settings.UserCallRate = 2
-		rates := map[Rate]int{}
+		var rates [UserRate + 1]atomic.Int32
+		counted := func() []int32 { return []int32{rates[WithinRate].Load(), rates[UserRate].Load()} }
 		e.handler.methods["rate"] = func(k *Call, _ string) (any, error) {
-			rates[k.OverRate()]++
+			rates[k.OverRate()].Add(1)
 			return json.RawMessage("1"), nil
 		}
 		first, second, other, anonymous := e.open("a", "ann"), e.open("b", "ann"), e.open("c", "bob"), e.open("d", "")
@@ -86,16 +88,16 @@ func TestCallRateOfAUser(t *testing.T) {
 			second.send(call("1", "rate"))
 			e.settle()
 		}
-		assert.Equal(t, map[Rate]int{WithinRate: 4, UserRate: 4}, rates)
+		assert.Equal(t, []int32{4, 4}, counted())
 		other.send(call("1", "rate"))
 		anonymous.send(call("1", "rate"))
 		e.settle()
-		assert.Equal(t, map[Rate]int{WithinRate: 6, UserRate: 4}, rates)
+		assert.Equal(t, []int32{6, 4}, counted())
 		assert.Equal(t, 2, e.hub.userRates.count())
 		e.sleep(5 * 1e9)
 		assert.Zero(t, e.hub.userRates.count())
 		first.send(call("1", "rate"))
 		e.settle()
-		assert.Equal(t, 7, rates[WithinRate])
+		assert.Equal(t, []int32{7, 4}, counted())
 	})
 }
