@@ -56,9 +56,10 @@ func (i *injection) at(point string) {
 func (i *injection) receive(next actor.ReceiverFunc) actor.ReceiverFunc {
 	return func(ctx actor.ReceiverContext, envelope *actor.MessageEnvelope) {
 		end := i.actor
-		if end == "" {
+		switch end {
+		case "":
 			end = "/a"
-		} else if end == anyActor {
+		case anyActor:
 			end = ""
 		}
 		// The message is looked at first, because memory of a batch is used again when it has been handled.

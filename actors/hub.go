@@ -106,6 +106,9 @@ func (s *System) NewHub(name string, handler Handler, protocols []hubproto.Proto
 	return h, nil
 }
 
+// Name returns the name of the hub.
+func (h *Hub) Name() string { return h.name }
+
 // Inbox returns the address at which the hub takes a troupe.v1.Send from any actor.
 func (h *Hub) Inbox() *actor.PID { return h.inbox }
 

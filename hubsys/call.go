@@ -53,6 +53,9 @@ func (c *Call) session() *session { return sessionOf(c.runtime()) }
 // or "OnAuthenticationRefreshed".
 func (c *Call) Method() string { return c.runtime().Method() }
 
+// HubName returns the name of the hub: [HubOptions].Name.
+func (c *Call) HubName() string { return c.runtime().Connection().Hub().Name() }
+
 // ConnectionID returns the public id of the connection.
 func (c *Call) ConnectionID() string { return c.runtime().Connection().ID() }
 

@@ -13,7 +13,7 @@ import (
 func TestPackagesLinkOnlyWhatTheyNeed(t *testing.T) {
 	const module = "github.com/troupe-go/troupe/"
 	heavy := []string{
-		"github.com/golang-jwt/jwt", module + "hubsys/prommetrics", module + "hubsys/otelmetrics", "golang.org/x/time", "google.golang.org/grpc", "github.com/asynkron/protoactor-go/remote", "github.com/asynkron/protoactor-go/cluster",
+		"github.com/golang-jwt/jwt", module + "hubsys/prommetrics", module + "hubsys/otelmetrics", module + "hubsys/oteltrace", "golang.org/x/time", "google.golang.org/grpc", "github.com/asynkron/protoactor-go/remote", "github.com/asynkron/protoactor-go/cluster",
 		module + "hubsys/jwtauth", module + "hubsys/hubactor", module + "hubsys/presence",
 	}
 	needed := map[string][]string{
