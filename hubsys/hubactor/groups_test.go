@@ -172,6 +172,15 @@ func TestGroupsWithoutPropsHaveNoActor(t *testing.T) {
 	assert.Len(t, names(sys.ActorSystem(), "/groups/"), 1)
 }
 
+// lastOf returns the last entry of a journal, or an empty string.
+func lastOf(j *journal) string {
+	list := j.read()
+	if len(list) == 0 {
+		return ""
+	}
+	return list[len(list)-1]
+}
+
 func TestAGroupActorThatPanicsIsReplacedAndKnowsTheMembers(t *testing.T) {
 	j := &journal{}
 	groups, url := newRooms(t, newSystem(t, hubsys.Config{}), writing(j))
@@ -183,8 +192,7 @@ func TestAGroupActorThatPanicsIsReplacedAndKnowsTheMembers(t *testing.T) {
 	clients[1].result("Leave", "a")
 	require.NoError(t, groups.Tell("a", "panic"))
 	require.NoError(t, groups.Tell("a", "alive"))
-	last := func() string { list := j.read(); return list[len(list)-1] }
-	eventually(t, func() bool { return last() == "a alive" }, "it goes on")
+	eventually(t, func() bool { return lastOf(j) == "a alive" }, "it goes on")
 	list := j.read()
 	require.Equal(t, "a *actor.Started", list[5])
 	assert.ElementsMatch(t, []string{"a joined " + ids[0], "a joined " + ids[2]}, list[6:8])
@@ -198,7 +206,7 @@ func TestAGroupActorThatPanicsIsReplacedAndKnowsTheMembers(t *testing.T) {
 	for _, c := range clients {
 		c.close()
 	}
-	eventually(t, func() bool { return last() == "a *actor.Stopped" }, "it still stops with the last member")
+	eventually(t, func() bool { return lastOf(j) == "a *actor.Stopped" }, "it still stops with the last member")
 }
 
 func TestAMemberAtWhoseJoinedTheActorPanicsIsForgotten(t *testing.T) {
@@ -239,7 +247,7 @@ func TestAGroupActorThatStopsItselfIsReplacedForTheNextMember(t *testing.T) {
 	require.ErrorIs(t, groups.Tell("a", "nobody"), hubactor.ErrNoActor)
 
 	id := join(next, "a")
-	eventually(t, func() bool { list := j.read(); return list[len(list)-1] == "a joined "+id }, "there is a new one")
+	eventually(t, func() bool { return lastOf(j) == "a joined "+id }, "there is a new one")
 	old.result("Leave", "a")
 	_, ok := groups.Of("a")
 	assert.True(t, ok, "it stays for its member")
