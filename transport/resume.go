@@ -71,7 +71,7 @@ func (e *Endpoint) resume(w http.ResponseWriter, r *http.Request, reserved *rese
 	e.Tokens.carry(reserved, socket)
 	e.Tokens.endResume(reserved) // before the client can lose the new socket
 	if !former.session.Resume(socket) {
-		socket.Cut()
+		socket.drop()
 		return
 	}
 	e.Acceptor.Resumed(Opening{ID: reserved.id, Identity: who, Request: r, Transport: WebSockets, Resumable: true}, former.session)

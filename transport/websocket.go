@@ -96,7 +96,7 @@ func (e *Endpoint) webSocket(w http.ResponseWriter, r *http.Request) {
 		if !socket.Blocks() {
 			_, _ = socket.TryWrite(socket.LastFrame())
 		}
-		socket.Cut()
+		socket.drop()
 		e.Tokens.release(reserved)
 		return
 	}
@@ -469,6 +469,12 @@ func (s *WebSocket) Cut() {
 		conn = c.NetConn()
 	}
 	go closeQuietly(conn)
+}
+
+// drop cuts a socket that nobody reads. A websocket.Conn that is not closed is never freed: it has a finalizer, and refers to itself.
+func (s *WebSocket) drop() {
+	s.Cut()
+	_ = s.ws.CloseNow()
 }
 
 // closeQuietly closes a connection, and survives a panic, because its type may be one of the application.
