@@ -51,6 +51,10 @@ fuzz: ## run each fuzz target for FUZZTIME (default 1m)
 	  done; \
 	done
 
+.PHONY: chaos
+chaos: ## run the chaos test for 3 minutes over 2,000 connections (TROUPE_CHAOS_SEED=...)
+	TROUPE_CHAOS=$(or $(TROUPE_CHAOS),3m) TROUPE_CHAOS_CLIENTS=$(or $(TROUPE_CHAOS_CLIENTS),2000) $(GO) test -count 1 -timeout 30m -run '^TestChaos$$' -v ./conformance/chaos
+
 .PHONY: lint
 lint: $(BIN)/golangci-lint $(BIN)/buf ## run the linters, and check that generated code is current
 	$(BIN)/golangci-lint run ./...
