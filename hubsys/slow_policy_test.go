@@ -35,7 +35,10 @@ func TestSlowClientsMeetTheirPolicy(t *testing.T) {
 			const size, sends = 10_000, 600
 			test.options.OutboxLimit = 256 << 10
 			lost := newDisconnectRecorder(3)
-			srv := newTestServer(t, testConfig{HubOptions: test.options, configure: useLinkBuffers, onDisconnected: lost.disconnected})
+			srv := newTestServer(t, testConfig{
+				HubOptions: test.options, EndpointOptions: hubsys.EndpointOptions{TransportSendTimeout: time.Hour}, // the client is no dead one, however long this takes
+				configure: useLinkBuffers, onDisconnected: lost.disconnected,
+			})
 			fast := []*testClient{dial(t, srv.url), dial(t, srv.url)}
 			l := newThrottledLink(t, srv.url, -1)
 			slow := dialWith(t, srv.url, dialOptions{client: l.client})
@@ -104,7 +107,7 @@ func TestMemoryOfClientsThatStopReading(t *testing.T) {
 	for _, policy := range []hubsys.SlowPolicy{hubsys.DisconnectSlow, hubsys.DropOldest, hubsys.DropNewest} {
 		t.Run(policy.String(), func(t *testing.T) {
 			srv := newTestServer(t, testConfig{
-				HubOptions: hubsys.HubOptions{OutboxLimit: limit}, configure: useLinkBuffers,
+				HubOptions: hubsys.HubOptions{OutboxLimit: limit}, EndpointOptions: hubsys.EndpointOptions{TransportSendTimeout: time.Hour}, configure: useLinkBuffers,
 				Config: hubsys.Config{MaximumConnectionsPerAddress: hubsys.Unlimited, PendingConnectionsPerAddress: hubsys.Unlimited},
 			})
 			l := newThrottledLink(t, srv.url, -1)
