@@ -31,7 +31,7 @@ func (q *runQueue) end(cause error) {
 }
 
 // drop drops the calls that wait.
-func (q *runQueue) drop() {
+func (q *runQueue) drop() (dropped bool) {
 	q.mu.Lock()
 	head := q.head
 	q.head, q.tail = nil, nil
@@ -49,6 +49,7 @@ func (q *runQueue) drop() {
 		k.dropUploads()
 		k.end()
 	}
+	return head != nil
 }
 
 // abort is end and drop.

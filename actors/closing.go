@@ -79,8 +79,8 @@ func (c *Connection) close(cause error, reason closeReason) {
 	} else if disconnect := (*DisconnectError)(nil); errors.As(cause, &disconnect) && c.state == draining && c.closing.cause == nil {
 		c.closing.cause = disconnect // which the client is told; OnDisconnected has not run
 	}
-	if reason.drop {
-		c.calls.drop()
+	if reason.drop && c.calls.drop() && c.state == draining && c.closing.cause == nil {
+		c.closing.cause = cause // OnDisconnected is told why not all was executed
 	}
 	switch {
 	case reason.cut:
@@ -134,6 +134,9 @@ func (c *Connection) advance(ctx actor.Context) {
 		c.enter(closing)
 		if c.accepted {
 			c.accepted = false
+			if c.closing.cause == nil && c.out.HasOverflowed() { // while the client was leaving
+				c.closing.cause = c.tooSlow()
+			}
 			c.runLifetime(disconnected)
 			return
 		}

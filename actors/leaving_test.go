@@ -1,0 +1,58 @@
+package actors
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/troupe-go/troupe/actors/outbox"
+)
+
+// What the client has sent before it leaves is executed, unless OnDisconnected is told why not.
+func TestCallsOfAClientThatLeavesAreDroppedForACause(t *testing.T) {
+	overflow := func(f *fetchClient) {
+		for i := 0; f.conn.out.Push(notePacket(0, i, 1000), true, false) != outbox.Overflow; i++ {
+		}
+	}
+	for name, test := range map[string]struct {
+		leave func(e *env, f *fetchClient)
+		cause error
+	}{
+		"its outbox overflows behind its Close": {func(_ *env, f *fetchClient) {
+			f.send(`{"type":7}`)
+			overflow(f)
+			f.conn.overflowed()
+		}, ErrSlowClient},
+		"its outbox has overflowed, which is not known yet": {func(_ *env, f *fetchClient) {
+			overflow(f)
+			f.conn.calls.abort(ErrDisconnected) // as Overflowed does first
+			f.conn.Leave(nil)
+		}, ErrSlowClient},
+		"it takes nothing behind its Close": {func(e *env, f *fetchClient) {
+			f.send(`{"type":7}`)
+			f.conn.post(&closeRequest{cause: ErrSendTimeout, reason: closeReason{drop: true, cut: true}})
+		}, ErrSendTimeout},
+		"it has time": {func(_ *env, f *fetchClient) { f.send(`{"type":7}`) }, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, e *env) {
+				gate, open := e.gate()
+				e.handler.methods["gate"] = gate
+				e.handler.methods["mark"] = func(*Call, string) (any, error) { e.handler.record("executed"); return nil, nil }
+				var cause error
+				e.handler.disconnected = func(_ *Call, err error) { cause = err }
+				f := e.openFetcher("a", true)
+				f.send(call("1", "gate"), call("2", "mark"))
+				e.settle()
+				test.leave(e, f)
+				e.settle()
+				open()
+				e.sleep(second)
+				f.Cut()
+				e.settle()
+				assert.ErrorIs(t, cause, test.cause)
+				assert.Equal(t, test.cause == nil, len(e.handler.events()) == 3, "%v", e.handler.events())
+			})
+		})
+	}
+}
