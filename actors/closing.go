@@ -131,6 +131,9 @@ func (c *Connection) advance(ctx actor.Context) {
 			c.start() // late ticks for the call that has the turn
 			return
 		}
+		if c.closing.cause == nil && c.out.IsSealedFor() {
+			return // the request that brings the reason is on its way
+		}
 		c.enter(closing)
 		if c.accepted {
 			c.accepted = false
@@ -242,11 +245,10 @@ func (c *Connection) Abort() { c.disconnect("") }
 func (c *Connection) disconnect(text string) {
 	reason := closeReason{message: true, text: text, drop: true}
 	var cause error
-	if text != "" {
+	if text == "" {
+		c.out.Seal(c.closePacket(reason))
+	} else if c.out.SealFor(c.closePacket(reason)) { // otherwise the client is told something else
 		cause = &DisconnectError{text}
-	}
-	if !c.out.Seal(c.closePacket(reason)) {
-		cause = nil // the client is told something else
 	}
 	c.markClosing()
 	c.calls.abort(c.hub.sys.closeCause())

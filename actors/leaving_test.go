@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/troupe-go/troupe/actors/outbox"
 )
@@ -55,4 +56,20 @@ func TestCallsOfAClientThatLeavesAreDroppedForACause(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The client that was told a reason is gone before the actor of its connection knows the reason: OnDisconnected waits for it.
+func TestOnDisconnectedWaitsForTheReasonThatTheClientWasTold(t *testing.T) {
+	inBubble(t, func(t *testing.T, e *env) {
+		c := e.open("a", "")
+		reason := closeReason{message: true, text: "enough", drop: true}
+		require.True(t, c.conn.out.SealFor(c.conn.closePacket(reason))) // as disconnect does first
+		e.hub.Reconnect(&Audience{})
+		e.settle()
+		require.Equal(t, []string{"connected a"}, e.handler.events())
+		c.conn.post(&closeRequest{cause: &DisconnectError{"enough"}, reason: reason}) // and last
+		e.settle()
+		require.Equal(t, []string{"connected a", "disconnected a: enough"}, e.handler.events())
+		require.Contains(t, c.messages(), `{"type":7,"error":"enough"}`)
+	})
 }

@@ -47,6 +47,7 @@ type Box struct {
 	withheld     bool // the first message must not be written yet
 	overflowed   bool // it was full, and has been sealed for that
 	hasDropped   bool // it has dropped a packet, as the policy of that said
+	reasoned     bool // it has been sealed with a reason, see SealFor
 }
 
 // Owner is told what happens to its box. Its methods are called without the lock of the box.
@@ -292,9 +293,22 @@ func (b *Box) WakeLate() { b.flusher.addLate(b) }
 
 // Seal appends the last packet, if there is one, and lets nothing follow. Whoever empties the box then ends the link. It returns false if the box
 // was sealed already.
-func (b *Box) Seal(last *Packet) (first bool) {
+func (b *Box) Seal(last *Packet) (first bool) { return b.seal(last, false) }
+
+// SealFor is Seal, and remembers that the last packet says why, which the owner is told later.
+func (b *Box) SealFor(last *Packet) (first bool) { return b.seal(last, true) }
+
+// IsSealedFor reports whether SealFor has sealed the box.
+func (b *Box) IsSealedFor() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.reasoned
+}
+
+func (b *Box) seal(last *Packet, reasoned bool) (first bool) {
 	b.mu.Lock()
 	first = b.phase == open
+	b.reasoned = b.reasoned || first && reasoned
 	if last != nil && first {
 		b.append(last)
 	}

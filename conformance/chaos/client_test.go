@@ -245,6 +245,7 @@ func (c *client) endSession(abandons bool) {
 		s.violation("the Close of the client was answered, and %d calls and %d streams were not", len(s.waiting), len(s.open))
 	}
 	e.forced = e.forced || s.closing
+	e.toldKick = len(s.open) == 0 && s.closed != nil && s.closed.Error != nil && *s.closed.Error == kicked
 	r := c.w.record(s.id)
 	r.mu.Lock()
 	r.client = e

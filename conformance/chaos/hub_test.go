@@ -44,6 +44,7 @@ type ending struct {
 	answered  int64 // of the last one that was answered
 	graceful  bool  // the client has closed, and the server has answered that
 	forced    bool  // something was done that ends a session
+	toldKick  bool  // the server has said that it disconnects the client, and no stream or question was open, behind which OnDisconnected need not wait
 	trace     string
 }
 

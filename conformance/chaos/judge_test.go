@@ -84,6 +84,9 @@ func (w *world) judgeOne(r *record) error {
 		}
 	}
 	checked[checkCauses].add()
+	if e.toldKick && !isKick(r.cause) {
+		return errors.New("the client was told another reason than the hub")
+	}
 	if hasReason := e.forced || isLimit(r.cause) || isKick(r.cause) || r.kicked && r.cause == nil; !hasReason {
 		return errors.New("the session has ended without a reason")
 	}

@@ -12,10 +12,10 @@ func (c *client) resume() {
 	s := c.session
 	s.link.close()
 	<-s.readEnds
-	s.mu.Lock()
-	away := time.Since(s.lost)
-	s.mu.Unlock()
 	l, err := c.w.openSocket(c.index, s.query)
+	s.mu.Lock()
+	away := time.Since(s.lost) // the request may have taken long
+	s.mu.Unlock()
 	status := statusOf(err)
 	switch {
 	case err == nil:

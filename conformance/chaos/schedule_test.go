@@ -130,7 +130,7 @@ const (
 
 func newPlan(seed uint64, clients int, duration time.Duration) *plan {
 	p := &plan{seed: seed, duration: duration, groups: max(3, clients/25)}
-	pause := max(500*time.Millisecond, time.Duration(clients)*time.Second/2000)
+	pause := max(500*time.Millisecond, time.Duration(clients)*750*time.Microsecond)
 	for i := range clients {
 		random := rand.New(rand.NewPCG(seed, uint64(i)))
 		p.transports = append(p.transports, drawTransport(random))

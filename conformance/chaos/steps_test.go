@@ -283,9 +283,11 @@ func (c *client) performEnd(one step) {
 	s, ctx := c.session, context.Background()
 	switch one.action {
 	case doKick:
+		c.keepBusy(one)
 		c.w.expectKick(func(r *record) bool { return r.id == s.id })
 		_ = c.w.hub.Clients().Client(s.id).Disconnect(ctx, kicked)
 	case doKickUser:
+		c.keepBusy(one)
 		c.w.expectKick(func(r *record) bool { return r.user == c.user() })
 		_ = c.w.hub.Clients().User(c.user()).Disconnect(ctx, kicked)
 	case doReconnect:
