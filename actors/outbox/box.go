@@ -47,7 +47,7 @@ type Box struct {
 	withheld     bool // the first message must not be written yet
 	overflowed   bool // it was full, and has been sealed for that
 	hasDropped   bool // it has dropped a packet, as the policy of that said
-	reasoned     bool // it has been sealed with a reason, see SealFor
+	reasoned     bool // it was sealed with a reason, see SealFor
 }
 
 // Owner is told what happens to its box. Its methods are called without the lock of the box.
