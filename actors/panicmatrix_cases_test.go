@@ -55,8 +55,8 @@ func messagePanics() map[string]*panicCase {
 		"callsIdle, failing":              {injection: on(isA[*callsIdle]), end: "garbage"},
 		"stopCalls":                       {injection: on(isA[*stopCalls]), end: "stop of calls"},
 		"closingTick":                     {injection: on(isA[*closingTick])},
-		"outputOver":                      {injection: on(isA[*outputOver])},
-		"outputOver, polite":              {injection: on(isA[*outputOver]), end: "close"},
+		"outputOver":                      {injection: on(isA[*outputOver]), unseen: true},
+		"outputOver, polite":              {injection: on(isA[*outputOver]), end: "close", unseen: true},
 		"resumed":                         {injection: on(isA[*resumed]), panics: true},
 		"foreign":                         {injection: on(isA[*troupev1.Join])},
 		"Started":                         {injection: on(isA[*actor.Started])},
@@ -74,7 +74,7 @@ func messagePanics() map[string]*panicCase {
 		"closeRequest": isA[*closeRequest], "lifetimeEnded": lifetimeOf(disconnected), "callsIdle": isA[*callsIdle], "readEnd": isA[*readEnd],
 		"outputOver": isA[*outputOver], "Stopping": isA[*actor.Stopping], "Stopped": isA[*actor.Stopped],
 	} {
-		cases["Shutdown, "+name] = &panicCase{injection: on(kind), end: "shutdown"}
+		cases["Shutdown, "+name] = &panicCase{injection: on(kind), end: "shutdown", unseen: name == "outputOver"}
 	}
 	return cases
 }

@@ -31,6 +31,7 @@ type panicCase struct {
 
 	untold bool // the client may not be told that the connection closes, or that it may reconnect
 	unsent bool // sending to a group may fail
+	unseen bool // the connection may have ended before it gets the message
 }
 
 // life is that of a connection that opens, has a user, joins groups, calls, uploads, answers, gets broadcasts, and ends, beside a neighbour.
@@ -90,7 +91,7 @@ func (p *panicCase) run(t *testing.T) {
 		if slices.ContainsFunc(l.outcomes, func(o *outcome) bool { return !o.isOver() }) {
 			e.sleep(callerTime) // they do not outlive the bubble
 		}
-		assert.True(t, p.injection.message == nil || p.injection.hits.Load() == 1, "the message was not received")
+		assert.True(t, p.unseen || p.injection.message == nil || p.injection.hits.Load() == 1, "the message was not received")
 		assert.True(t, p.injection.point == "" || p.injection.points.Load() == 1, "the point was not reached")
 	})
 }

@@ -27,11 +27,11 @@ func requireFreed(t *testing.T, socket weak.Pointer[transport.WebSocket]) {
 // unresumedSession is a session that begins to close when it is to go on over another socket.
 type unresumedSession struct {
 	*resumableSession
-	socket weak.Pointer[transport.WebSocket]
+	sockets chan weak.Pointer[transport.WebSocket]
 }
 
 func (s *unresumedSession) Resume(socket link.Socket) bool {
-	s.socket = weak.Make(socket.(*transport.WebSocket))
+	s.sockets <- weak.Make(socket.(*transport.WebSocket))
 	s.close()
 	return false
 }
@@ -41,7 +41,7 @@ func TestAWebSocketThatComesTooLateIsFreed(t *testing.T) {
 	requireNoLeaks(t)
 	e := newTestEndpoint(t)
 	e.Resumes = true
-	session := &unresumedSession{resumableSession: &resumableSession{testSession: newTestSession()}}
+	session := &unresumedSession{&resumableSession{testSession: newTestSession()}, make(chan weak.Pointer[transport.WebSocket], 1)}
 	e.accept = func(link.Transport) (hubSession, error) { return session, nil }
 	server := httptest.NewServer(http.HandlerFunc(e.Connect))
 	defer server.Close()
@@ -53,16 +53,16 @@ func TestAWebSocketThatComesTooLateIsFreed(t *testing.T) {
 	_, _, err := p.tryRead()
 	require.Error(t, err)
 	require.Eventually(t, func() bool { _, status := r.resume(); return status == http.StatusNotFound }, testTimeout, time.Millisecond)
-	requireFreed(t, session.socket)
+	requireFreed(t, <-session.sockets)
 }
 
 // A WebSocket that comes when the hub takes no further ones is cut, and its memory is freed.
 func TestAWebSocketThatIsNotAcceptedIsFreed(t *testing.T) {
 	requireNoLeaks(t)
 	e := newTestEndpoint(t)
-	var socket weak.Pointer[transport.WebSocket]
+	sockets := make(chan weak.Pointer[transport.WebSocket], 1)
 	e.accept = func(l link.Transport) (hubSession, error) {
-		socket = weak.Make(l.(*transport.WebSocket))
+		sockets <- weak.Make(l.(*transport.WebSocket))
 		return nil, errors.New("closing")
 	}
 	server := httptest.NewServer(http.HandlerFunc(e.Connect))
@@ -73,5 +73,5 @@ func TestAWebSocketThatIsNotAcceptedIsFreed(t *testing.T) {
 	for err := error(nil); err == nil; {
 		_, _, err = p.tryRead()
 	}
-	requireFreed(t, socket)
+	requireFreed(t, <-sockets)
 }

@@ -119,6 +119,7 @@ func TestAcknowledgementInsideAPacketOfReplies(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		b, _ := e.keeping(100_000, 100_000)
 		b.Push(note(0, 0, 10), false, false)
+		settle() // so that no reply leaves with it
 		for i := range 5 {
 			b.Reply(text(1, i, 10), false)
 		}
