@@ -143,6 +143,7 @@ func (c *client) ensure(inTime func() bool) bool {
 // connect opens a session, and waits for its greeting.
 func (c *client) connect(inTime func() bool) error {
 	s := newSession(c, c.transport)
+	s.forced = s.transport != resuming && c.line.cutsNext()
 	c.opened++
 	switch { // how OnDisconnected ends
 	case c.opened%5 == 3:

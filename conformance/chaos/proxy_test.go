@@ -25,6 +25,7 @@ type line struct {
 	mu      sync.Mutex
 	pipes   map[*pipe]bool
 	shapes  [2]shape
+	next    [2]int64      // of the next connection: the bytes after which it is cut; 0: it is not
 	changed chan struct{} // closed when the shapes are cleared
 }
 
@@ -116,6 +117,9 @@ func (p *proxy) serve(near *net.TCPConn) {
 	one := &pipe{near: near, far: far.(*net.TCPConn), done: make(chan struct{})}
 	l.mu.Lock()
 	l.pipes[one] = true
+	one.left[toServer].Store(l.next[toServer])
+	one.left[toClient].Store(l.next[toClient])
+	l.next = [2]int64{}
 	l.mu.Unlock()
 	var both sync.WaitGroup
 	both.Go(func() { l.pump(one, toServer, one.far, near) })
@@ -233,6 +237,20 @@ func (l *line) cutLater(d direction, bytes int) {
 	l.each(func(p *pipe) { p.left[d].Store(int64(bytes)) })
 }
 
+// cutNext cuts the next connection when a number of bytes have passed.
+func (l *line) cutNext(d direction, bytes int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.next[d] = int64(bytes)
+}
+
+// cutsNext reports whether the next connection will be cut.
+func (l *line) cutsNext() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.next != [2]int64{}
+}
+
 // halfClose says to one side that nothing more comes from the other one.
 func (l *line) halfClose(d direction) {
 	l.each(func(p *pipe) {
@@ -266,7 +284,7 @@ func (l *line) throttle(d direction, rate int, length time.Duration) {
 // heal ends all disturbances.
 func (l *line) heal() {
 	l.mu.Lock()
-	l.shapes = [2]shape{}
+	l.shapes, l.next = [2]shape{}, [2]int64{}
 	close(l.changed)
 	l.changed = make(chan struct{})
 	l.mu.Unlock()

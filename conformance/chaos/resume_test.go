@@ -14,7 +14,7 @@ func (c *client) resume() {
 	<-s.readEnds
 	l, err := c.w.openSocket(c.index, s.query)
 	s.mu.Lock()
-	away := time.Since(s.lost) // the request may have taken long
+	away, silent := time.Since(s.lost), time.Since(s.heard) // a client that does not read notices late what the server has noticed at once
 	s.mu.Unlock()
 	status := statusOf(err)
 	switch {
@@ -23,7 +23,7 @@ func (c *client) resume() {
 	case status == http.StatusNoContent || status == http.StatusNotFound || away > longestAway:
 		s.mu.Lock()
 		s.note(fmt.Sprintf("not resumed after %s: %v", away, err))
-		s.over, s.forced = true, s.forced || away > surelyKept
+		s.over, s.forced = true, s.forced || silent > surelyKept
 		s.mu.Unlock()
 	default:
 		s.happened("resuming: " + err.Error())

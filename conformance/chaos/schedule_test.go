@@ -35,6 +35,7 @@ const (
 	// Faults of the network.
 	doCut
 	doCutLater
+	doCutNext
 	doStall
 	doThrottle
 	doDelay
@@ -66,7 +67,8 @@ var actionNames = [actions]string{
 	doCall: "calls", doSend: "calls without an answer", doBurst: "bursts of calls", doSlowCall: "slow calls", doUnknownMethod: "unknown methods",
 	doBadArguments: "arguments that do not fit", doPanic: "panics", doGoexit: "runtime.Goexit", doStream: "streams", doCanceledStream: "canceled streams",
 	doAsk: "client results", doJoin: "group joins", doLeaveGroup: "group leaves", doListGroups: "lists of groups", doSync: "counts of messages",
-	doTell: "messages to a group", doCut: "cuts", doCutLater: "cuts within a message", doStall: "stalls", doThrottle: "throttles", doDelay: "delays",
+	doTell: "messages to a group", doCut: "cuts", doCutLater: "cuts within a message", doCutNext: "cuts of the connection and of the next one while it opens",
+	doStall: "stalls", doThrottle: "throttles", doDelay: "delays",
 	doHalfClose: "half-closes", doBadJSON: "bad JSON", doBadText: "text that is not UTF-8", doBadFrame: "bad frames", doHugeMessage: "huge messages",
 	doUnknownMessage: "messages of an unknown type", doJunk: "junk requests", doStopReading: "pauses of reading", doFlood: "pauses of reading in a flood",
 	doKick: "Disconnect of a client", doKickUser: "Disconnect of a user", doReconnect: "Reconnect", doClose: "Close messages", doCloseFrame: "close frames",
@@ -77,7 +79,7 @@ var actionNames = [actions]string{
 var weights = [actions]int{
 	doCall: 220, doSend: 80, doBurst: 40, doSlowCall: 30, doUnknownMethod: 20, doBadArguments: 20, doPanic: 30, doGoexit: 20, doStream: 50,
 	doCanceledStream: 15, doAsk: 40, doJoin: 100, doLeaveGroup: 45, doListGroups: 30, doSync: 50, doTell: 50,
-	doCut: 40, doCutLater: 35, doStall: 20, doThrottle: 10, doDelay: 15, doHalfClose: 20,
+	doCut: 40, doCutLater: 30, doCutNext: 15, doStall: 20, doThrottle: 10, doDelay: 15, doHalfClose: 20,
 	doBadJSON: 8, doBadText: 4, doBadFrame: 4, doHugeMessage: 4, doUnknownMessage: 8, doJunk: 5, doStopReading: 10, doFlood: 3,
 	doKick: 8, doKickUser: 3, doReconnect: 8, doClose: 15, doCloseFrame: 8, doVanish: 8, doRefused: 4,
 }

@@ -33,7 +33,8 @@ type session struct {
 	readEnds  chan struct{} // closed when nothing more is read from it
 	greeted   bool          // the handshake has been answered
 	known     bool          // Hello has been answered
-	lost      time.Time     // when the link was lost; zero: it was not
+	lost      time.Time     // when it was noticed that the link is lost; zero: it is not
+	heard     time.Time     // when something was last received
 	over      bool
 	partial   bool // the last message was not whole, which only the end of a link excuses
 	sequenced bool // the server has said where it goes on
@@ -149,6 +150,7 @@ func (s *session) attach(l link) {
 	ends := make(chan struct{})
 	s.mu.Lock()
 	s.link, s.readEnds, s.lost, s.partial = l, ends, time.Time{}, false
+	s.heard = time.Now()
 	s.sequenced = !s.greeted // the first link has no Sequence
 	s.mu.Unlock()
 	s.c.all.Go(func() {
@@ -162,6 +164,9 @@ func (s *session) read(l link) {
 		s.c.pauseReading()
 		b, err := l.receive()
 		s.mu.Lock()
+		if len(b) > 0 {
+			s.heard = time.Now()
+		}
 		s.take(b)
 		if err != nil {
 			s.note("the link ends: " + err.Error())

@@ -90,7 +90,7 @@ func (c *client) perform(one step) {
 	switch one.action {
 	case doJoin, doLeaveGroup, doTell:
 		performed = c.performGroup(one)
-	case doCut, doCutLater, doStall, doThrottle, doDelay, doHalfClose:
+	case doCut, doCutLater, doCutNext, doStall, doThrottle, doDelay, doHalfClose:
 		c.performFault(one)
 	case doBadJSON, doBadText, doBadFrame, doHugeMessage, doUnknownMessage, doJunk:
 		c.performGarbage(one)
@@ -211,6 +211,10 @@ func (c *client) performFault(one step) {
 	case doCutLater:
 		s.forceUnlessResumed()
 		c.line.cutLater(d, 1+n%3000)
+	case doCutNext:
+		s.forceUnlessResumed()
+		c.line.cutNext(d, 1+n%800)
+		c.line.cut()
 	case doHalfClose:
 		c.keepBusy(one)
 		s.forceUnlessResumed()
