@@ -21,16 +21,18 @@ type record struct {
 	id   string
 	user string
 
-	mu           sync.Mutex
-	connected    int
-	refused      bool
-	disconnected int
-	cause        error
-	kicked       bool  // the test disconnects it
-	executed     int64 // number of the last call
-	groups       []int
-	told         int64
-	toldGroups   map[int]int64
+	// Not under the lock: a method that waited for it would let the next call of its client begin.
+	executed     atomic.Int64 // number of the last call
+	disconnected atomic.Int32 // how often OnDisconnected has run
+
+	mu         sync.Mutex
+	connected  int
+	refused    bool
+	cause      error
+	kicked     bool // the test disconnects it
+	groups     []int
+	told       int64
+	toldGroups map[int]int64
 
 	client *ending // nil: the client has never known the id, or the session goes on
 }
@@ -176,11 +178,11 @@ func (h *chaosHub) OnConnected(context.Context) error {
 
 func (h *chaosHub) OnDisconnected(_ context.Context, cause error) error {
 	r := h.w.record(h.Call().ConnectionID())
+	times := r.disconnected.Add(1)
 	r.mu.Lock()
-	r.disconnected++
 	r.cause = cause
-	if r.connected != 1 || r.disconnected != 1 || r.refused {
-		h.w.report.violation("session %s: OnDisconnected runs for the %d. time, OnConnected has run %d times, refused %t", r.id, r.disconnected, r.connected, r.refused)
+	if r.connected != 1 || times != 1 || r.refused {
+		h.w.report.violation("session %s: OnDisconnected runs for the %d. time, OnConnected has run %d times, refused %t", r.id, times, r.connected, r.refused)
 	}
 	r.mu.Unlock()
 	return misbehave(h.Call().Request().Query(endQuery))
@@ -190,12 +192,9 @@ func (h *chaosHub) OnDisconnected(_ context.Context, cause error) error {
 func (h *chaosHub) execute(number int64) *record {
 	r, _ := recordItem.Load(h.Call())
 	h.w.report.checked[checkExecuted].add()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if number != r.executed+1 || r.disconnected > 0 {
-		h.w.report.violation("session %s: call %d (%s) is executed behind call %d, OnDisconnected has run %d times", r.id, number, h.Call().Method(), r.executed, r.disconnected)
+	if former, ended := r.executed.Swap(number), r.disconnected.Load(); former != number-1 || ended > 0 {
+		h.w.report.violation("session %s: call %d (%s) is executed behind call %d, OnDisconnected has run %d times", r.id, number, h.Call().Method(), former, ended)
 	}
-	r.executed = number
 	return r
 }
 

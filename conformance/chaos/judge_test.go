@@ -18,7 +18,7 @@ func (w *world) expectKick(which func(*record) bool) {
 	defer w.mu.Unlock()
 	for _, r := range w.records {
 		r.mu.Lock()
-		if r.disconnected == 0 && which(r) {
+		if r.disconnected.Load() == 0 && which(r) {
 			r.kicked = true
 		}
 		r.mu.Unlock()
@@ -34,7 +34,7 @@ func (w *world) judge() {
 				client = fmt.Sprintf("of client %d (%s), sent %d, received %d, answered %d, graceful %t:%s", r.client.client, transportNames[r.client.transport],
 					r.client.sent, r.client.received, r.client.answered, r.client.graceful, r.client.trace)
 			}
-			w.report.violation("session %s, cause %v, executed %d, kicked %t: %v; %s", r.id, r.cause, r.executed, r.kicked, err, client)
+			w.report.violation("session %s, cause %v, executed %d, kicked %t: %v; %s", r.id, r.cause, r.executed.Load(), r.kicked, err, client)
 		}
 	}
 }
@@ -51,15 +51,15 @@ func isKick(cause error) bool {
 
 func (w *world) judgeOne(r *record) error {
 	checked := &w.report.checked
-	if r.connected == 0 && r.disconnected == 0 { // negotiated, or never greeted
+	if r.connected == 0 && r.disconnected.Load() == 0 { // negotiated, or never greeted
 		if r.client != nil && r.client.answered > 0 {
 			return errors.New("calls were answered, and OnConnected has not run")
 		}
 		return nil
 	}
 	checked[checkSessions].add()
-	if r.connected != 1 || !r.refused && r.disconnected != 1 || r.refused && r.disconnected != 0 {
-		return fmt.Errorf("OnConnected has run %d times, OnDisconnected %d times, refused %t", r.connected, r.disconnected, r.refused)
+	if r.connected != 1 || !r.refused && r.disconnected.Load() != 1 || r.refused && r.disconnected.Load() != 0 {
+		return fmt.Errorf("OnConnected has run %d times, OnDisconnected %d times, refused %t", r.connected, r.disconnected.Load(), r.refused)
 	}
 	if isLimit(r.cause) {
 		w.report.slow.add()
@@ -68,18 +68,18 @@ func (w *world) judgeOne(r *record) error {
 	if e == nil || r.refused {
 		return nil
 	}
-	if r.executed > e.sent || e.answered > r.executed {
+	if r.executed.Load() > e.sent || e.answered > r.executed.Load() {
 		return errors.New("calls were executed that were not sent, or answered that were not executed")
 	}
 	if r.cause == nil && !r.kicked {
 		checked[checkReceived].add()
-		if e.received > r.executed {
+		if e.received > r.executed.Load() {
 			return errors.New("calls that were received were not executed")
 		}
 	}
 	if e.graceful && !r.kicked {
 		checked[checkGraceful].add()
-		if e.sent != r.executed || r.cause != nil {
+		if e.sent != r.executed.Load() || r.cause != nil {
 			return errors.New("calls in front of a Close, or a close frame, were not executed")
 		}
 	}

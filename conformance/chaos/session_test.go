@@ -150,7 +150,9 @@ func (s *session) attach(l link) {
 	ends := make(chan struct{})
 	s.mu.Lock()
 	s.link, s.readEnds, s.lost, s.partial = l, ends, time.Time{}, false
-	s.heard = time.Now()
+	if s.heard.IsZero() { // another WebSocket may be answered and be cut at once, because it has come too late
+		s.heard = time.Now()
+	}
 	s.sequenced = !s.greeted // the first link has no Sequence
 	s.mu.Unlock()
 	s.c.all.Go(func() {
