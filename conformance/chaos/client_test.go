@@ -27,7 +27,7 @@ type client struct {
 const (
 	retryPause  = 50 * time.Millisecond
 	pingPause   = 5 * time.Second
-	surelyKept  = 10 * time.Second // for which the server surely keeps a session that has lost its WebSocket
+	surelyKept  = 10 * time.Second // for which the server surely keeps a session that has lost its WebSocket, or that does not poll
 	closeWait   = time.Minute      // for the answer to a Close
 	finishLimit = 3 * time.Minute
 )

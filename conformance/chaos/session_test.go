@@ -166,7 +166,9 @@ func (s *session) read(l link) {
 		s.c.pauseReading()
 		b, err := l.receive()
 		s.mu.Lock()
-		if len(b) > 0 {
+		if err != nil && s.transport == polls && time.Since(s.heard) > surelyKept {
+			s.forced = true // a client that does not poll is disconnected
+		} else if err == nil || len(b) > 0 {
 			s.heard = time.Now()
 		}
 		s.take(b)
