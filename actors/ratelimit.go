@@ -48,10 +48,11 @@ func (c *Connection) overRate() Rate {
 		c.hub.sys.counts.limits.Reach(metric.CallRate)
 		return ClientRate
 	}
-	user := c.who.Load().UserID
-	if s.UserCallRate > 0 && user != "" && !c.hub.userRates.take(user, now(), s.UserCallRate) {
-		c.hub.sys.counts.limits.Reach(metric.UserCallRate)
-		return UserRate
+	if s.UserCallRate > 0 {
+		if user := c.who.Load().UserID; user != "" && !c.hub.userRates.take(user, now(), s.UserCallRate) {
+			c.hub.sys.counts.limits.Reach(metric.UserCallRate)
+			return UserRate
+		}
 	}
 	return WithinRate
 }

@@ -41,10 +41,13 @@ func (b *Box) replace(p *Packet) {
 	}
 }
 
+// makesRoom reports whether a packet may be dropped to make room for others.
+func (p *Packet) makesRoom() bool { return p.limited && p.policy == DropOldest }
+
 // makeRoom drops packets until one more with a charge fits. It returns false if it does not fit even so.
 func (b *Box) makeRoom(charge int) bool {
-	for i := 0; b.limited > 0 && b.limited+charge > int(b.limit) && i < len(b.queue.packets); {
-		if p := b.queue.packets[i]; p == nil || !p.limited || p.policy != DropOldest {
+	for i := 0; b.limited > 0 && b.limited+charge > int(b.limit) && b.queue.oldest > 0; {
+		if p := b.queue.packets[i]; p == nil || !p.makesRoom() {
 			i++
 			continue
 		}

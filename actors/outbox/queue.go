@@ -5,7 +5,8 @@ import "slices"
 // queue is what waits in a box, in its order. Packets can be taken out of its middle.
 type queue struct {
 	packets []*Packet      // nil: taken out; neither the first nor the last one is
-	holes   int            // that are nil
+	holes   int32          // that are nil
+	oldest  int32          // packets that make room for others, see Packet.makesRoom
 	first   int            // number of the first one; each has a number, which is one more than that of the one before
 	keyed   map[string]int // numbers of those that have a key
 }
@@ -23,7 +24,7 @@ func (q *queue) last() *Packet {
 }
 
 func (q *queue) push(p *Packet) {
-	if q.holes > max(keptQueue, len(q.packets)/2) {
+	if int(q.holes) > max(keptQueue, len(q.packets)/2) {
 		q.compact()
 	}
 	if p.key != "" {
@@ -32,11 +33,19 @@ func (q *queue) push(p *Packet) {
 		}
 		q.keyed[p.key] = q.first + len(q.packets)
 	}
+	if p.makesRoom() {
+		q.oldest++
+	}
 	q.packets = append(q.packets, p)
 }
 
 // putBack puts packets in front that have been taken before. What has a key does not replace them.
 func (q *queue) putBack(packets []*Packet) {
+	for _, p := range packets {
+		if p.makesRoom() {
+			q.oldest++
+		}
+	}
 	q.packets = slices.Concat(packets, q.packets)
 	q.first -= len(packets)
 }
@@ -49,10 +58,18 @@ func (q *queue) find(key string) int {
 	return -1
 }
 
-// forget removes a packet from the keys.
+// forget removes a packet that leaves from the keys and the counts.
 func (q *queue) forget(i int) {
-	if p := q.packets[i]; p != nil && p.key != "" && q.find(p.key) == i {
+	p := q.packets[i]
+	if p == nil {
+		q.holes--
+		return
+	}
+	if p.key != "" && q.find(p.key) == i {
 		delete(q.keyed, p.key)
+	}
+	if p.makesRoom() {
+		q.oldest--
 	}
 }
 
@@ -63,9 +80,6 @@ func (q *queue) dropFirst(n int) {
 	}
 	for i := range n {
 		q.forget(i)
-		if q.packets[i] == nil {
-			q.holes--
-		}
 	}
 	rest := copy(q.packets, q.packets[n:])
 	clear(q.packets[rest:])
@@ -91,14 +105,14 @@ func (q *queue) remove(i int) {
 	for end > first && q.packets[end-1] == nil {
 		end--
 	}
-	q.holes -= first + len(q.packets) - end
+	q.holes -= int32(first + len(q.packets) - end)
 	q.packets, q.first = q.packets[first:end], q.first+first
 }
 
 // compact removes the holes.
 func (q *queue) compact() {
 	packets := q.packets
-	q.packets, q.holes = make([]*Packet, 0, len(packets)-q.holes), 0
+	q.packets, q.holes = make([]*Packet, 0, len(packets)-int(q.holes)), 0
 	for i, p := range packets {
 		if p == nil {
 			continue

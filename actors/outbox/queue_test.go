@@ -22,7 +22,10 @@ func TestQueueIsAList(t *testing.T) {
 		}
 		t.Repeat(map[string]func(*rapid.T){
 			"push": func(t *rapid.T) {
-				p := &Packet{key: rapid.SampledFrom([]string{"", "", "a", "b", "c"}).Draw(t, "key")}
+				p := &Packet{
+					key:     rapid.SampledFrom([]string{"", "", "a", "b", "c"}).Draw(t, "key"),
+					limited: rapid.Bool().Draw(t, "limited"), policy: rapid.SampledFrom([]Policy{Disconnect, DropOldest, DropNewest}).Draw(t, "policy"),
+				}
 				if i := q.find(p.key); p.key != "" && i >= 0 {
 					require.Same(t, newest[p.key], q.packets[i])
 					model = slices.DeleteFunc(model, func(one *Packet) bool { return one == newest[p.key] })
@@ -60,7 +63,8 @@ func TestQueueIsAList(t *testing.T) {
 			"": func(t *rapid.T) {
 				left := slices.DeleteFunc(slices.Clone(q.packets), func(p *Packet) bool { return p == nil })
 				require.True(t, slices.Equal(model, left))
-				require.Equal(t, len(q.packets)-len(left), q.holes)
+				require.EqualValues(t, len(q.packets)-len(left), q.holes)
+				require.EqualValues(t, q.oldest, len(slices.DeleteFunc(slices.Clone(left), func(p *Packet) bool { return !p.makesRoom() })))
 				require.Equal(t, len(model) == 0, q.isEmpty())
 				if len(model) > 0 {
 					require.NotNil(t, q.packets[0])
