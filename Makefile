@@ -47,7 +47,7 @@ bench: ## measure, beside baselines and, where it is, the original server (REFER
 fuzz: ## run each fuzz target for FUZZTIME (default 1m)
 	@for package in $$($(GO) list ./...); do \
 	  for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz'); do \
-	    echo "$$package $$target"; $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(or $(FUZZTIME),1m) $$package || exit 1; \
+	    echo "$$package $$target"; $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(or $(FUZZTIME),1m) -fuzzminimizetime 1s $$package || exit 1; \
 	  done; \
 	done
 

@@ -3,7 +3,6 @@ package transport
 import (
 	"io"
 	"net"
-	"sync"
 	"syscall"
 	"unsafe"
 )
@@ -14,7 +13,8 @@ type rawConn struct {
 	rc syscall.RawConn
 
 	// reading, by one goroutine
-	buffer  *rawBuffer
+	buffer  *readBuffer
+	read    int // bytes in buffer
 	readErr error
 	onRead  func(fd uintptr) bool
 
@@ -30,13 +30,6 @@ const (
 	tcpNotSentLowAt = 25 // which package syscall does not have
 	mostUnsent      = 128 << 10
 )
-
-type rawBuffer struct {
-	b    [4096]byte
-	r, w int
-}
-
-var rawBuffers = sync.Pool{New: func() any { return new(rawBuffer) }}
 
 // newRawConn returns nil if the connection is no bare socket. A type that wraps a socket, and so promotes its SyscallConn, may change the
 // bytes, and is not treated as one.
@@ -60,39 +53,35 @@ func newRawConn(conn net.Conn) *rawConn {
 	return c
 }
 
-func (c *rawConn) read(p []byte) (int, error) {
-	if c.buffer == nil {
-		c.readErr = nil
-		if err := c.rc.Read(c.onRead); err != nil {
-			return 0, err
-		}
-		if c.readErr != nil {
-			return 0, c.readErr
-		}
-	}
-	b := c.buffer
-	n := copy(p, b.b[b.r:b.w])
-	if b.r += n; b.r == b.w {
+// receive is part of source. While it waits there is no buffer.
+func (c *rawConn) receive() ([]byte, error) {
+	if b := c.buffer; b != nil {
 		c.buffer = nil
-		rawBuffers.Put(b)
+		readBuffers.Put(b)
 	}
-	return n, nil
+	c.readErr = nil
+	if err := c.rc.Read(c.onRead); err != nil {
+		return nil, err
+	}
+	if c.readErr != nil {
+		return nil, c.readErr
+	}
+	return c.buffer[:c.read], nil
 }
 
 // tryRead returns false if there is nothing to read yet.
 func (c *rawConn) tryRead(fd uintptr) bool {
-	b := rawBuffers.Get().(*rawBuffer)
+	b := readBuffers.Get().(*readBuffer)
 	var n uintptr
 	errno := syscall.EINTR
 	for errno == syscall.EINTR {
-		n, _, errno = syscall.RawSyscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(&b.b[0])), uintptr(len(b.b)))
+		n, _, errno = syscall.RawSyscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(b)), uintptr(len(b)))
 	}
 	if errno == 0 && n > 0 {
-		b.r, b.w = 0, int(n)
-		c.buffer = b
+		c.buffer, c.read = b, int(n)
 		return true
 	}
-	rawBuffers.Put(b)
+	readBuffers.Put(b)
 	switch errno {
 	case syscall.EAGAIN:
 		return false

@@ -9,6 +9,6 @@ type rawConn struct{}
 
 func newRawConn(net.Conn) *rawConn { return nil }
 
-func (*rawConn) read([]byte) (int, error) { panic("unreachable") }
+func (*rawConn) receive() ([]byte, error) { panic("unreachable") }
 
 func (*rawConn) send([]byte, bool) (int, error) { panic("unreachable") }

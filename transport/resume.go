@@ -71,7 +71,7 @@ func (e *Endpoint) resume(w http.ResponseWriter, r *http.Request, reserved *rese
 	e.Tokens.carry(reserved, socket)
 	e.Tokens.endResume(reserved) // before the client can lose the new socket
 	if !former.session.Resume(socket) {
-		socket.drop()
+		socket.Cut()
 		return
 	}
 	e.Acceptor.Resumed(Opening{ID: reserved.id, Identity: who, Request: r, Transport: WebSockets, Resumable: true}, former.session)
@@ -107,7 +107,6 @@ func (s *WebSocket) awaitSuccessor(reserved *reservation) bool {
 		return false
 	}
 	close(s.detached)
-	_ = s.ws.CloseNow()
 	closeQuietly(s.conn)
 	select {
 	case <-s.replaced:

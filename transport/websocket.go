@@ -2,19 +2,14 @@ package transport
 
 import (
 	"bufio"
-	"context"
 	"crypto/tls"
 	"encoding/base64"
-	"encoding/binary"
-	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"unicode/utf8"
 
 	"github.com/coder/websocket"
 
@@ -96,7 +91,7 @@ func (e *Endpoint) webSocket(w http.ResponseWriter, r *http.Request) {
 		if !socket.Blocks() {
 			_, _ = socket.TryWrite(socket.LastFrame())
 		}
-		socket.drop()
+		socket.Cut()
 		e.Tokens.release(reserved)
 		return
 	}
@@ -140,17 +135,15 @@ func (e *Endpoint) upgrade(w http.ResponseWriter, r *http.Request) *WebSocket {
 	return socket
 }
 
-// WebSocket is the socket of one connection. coder/websocket does the upgrade, reads, and handles control frames. Writing is done here: data frames
-// have their header already. Of control frames there are pongs, which the session writes when its socket is free, and one close frame, which
-// ends all output.
+// WebSocket is the socket of one connection. coder/websocket does the upgrade; frames are read by frameReader, and the session writes data frames,
+// which have their header already. Of control frames there are pongs, which the session writes when its socket is free, and one close frame,
+// which ends all output.
 type WebSocket struct {
 	conn    net.Conn
 	raw     *rawConn // nil: the connection can only block
-	ws      *websocket.Conn
+	source  source
 	session link.SocketSession
 	early   []byte // what net/http has read already
-	lost    error  // of the last read
-	probe   [1]byte
 
 	closeCode atomic.Uint32
 	cut       atomic.Bool
@@ -187,16 +180,11 @@ func upgrade(w http.ResponseWriter, r *http.Request, subprotocol func([]string) 
 	ws, err := websocket.Accept(&hijacker{ResponseWriter: w, socket: s}, r, &websocket.AcceptOptions{
 		Subprotocols:       chosen,
 		InsecureSkipVerify: true, // Origins has checked
-		OnPingReceived: func(_ context.Context, payload []byte) bool {
-			s.session.Pong(wsframe.Control(wsframe.Pong, payload))
-			return false
-		},
 	})
 	if err != nil {
 		return nil, err
 	}
-	ws.SetReadLimit(-1) // it would limit a WebSocket message; the limit is for hub messages
-	s.ws = ws
+	_ = ws.CloseNow() // closes no more than its own buffers, see hijackedConn
 	return s, nil
 }
 
@@ -219,7 +207,7 @@ type hijacker struct {
 	socket *WebSocket
 }
 
-// smallBuffer is the minimum of bufio. Raw reads have their own buffer, and what is written through bufio is only inspected.
+// smallBuffer is the minimum of bufio. Nothing is read or written through it.
 const smallBuffer = 16
 
 // Hijack is part of http.Hijacker.
@@ -230,16 +218,17 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	}
 	s := h.socket
 	s.conn, s.raw = conn, newRawConn(conn)
+	if s.raw != nil {
+		s.source = s.raw
+	} else {
+		s.source = &blockingSource{conn: conn}
+	}
 	if n := rw.Reader.Buffered(); n > 0 {
 		early, _ := rw.Peek(n)
 		s.early = append(s.early, early...)
 	}
-	readBuffer := smallBuffer
-	if s.raw == nil {
-		readBuffer = 512
-	}
-	inner := &hijackedConn{Conn: conn, socket: s}
-	return inner, bufio.NewReadWriter(bufio.NewReaderSize(inner, readBuffer), bufio.NewWriterSize(inner, smallBuffer)), nil
+	inner := hijackedConn{conn}
+	return inner, bufio.NewReadWriter(bufio.NewReaderSize(inner, smallBuffer), bufio.NewWriterSize(inner, smallBuffer)), nil
 }
 
 // serve reads until the connection ends, and frees its token then.
@@ -250,15 +239,9 @@ func (s *WebSocket) serve(tokens *Tokens, reserved *reservation) {
 		}
 	}()
 	err := s.readSafely()
-	var closed websocket.CloseError
 	switch {
-	case errors.As(err, &closed): // the client has closed: it is answered behind what is being written
+	case err == errClosedByClient: // it is answered behind what is being written, with 1000, whatever its code was (docs/protocol.md, 2.3)
 		err = checkWhole(s.session)
-		s.closeCode.Store(0) // whatever the code of the client was (docs/protocol.md, 2.3)
-		if !utf8.ValidString(closed.Reason) {
-			s.closeCode.Store(uint32(websocket.StatusProtocolError))
-			err = errReason
-		}
 	case s.closeCode.Load() == 0: // the TCP connection has ended
 		s.Cut()
 		if s.awaitSuccessor(reserved) {
@@ -274,15 +257,9 @@ func (s *WebSocket) serve(tokens *Tokens, reserved *reservation) {
 	if finished {
 		closeQuietly(s.conn)
 	}
-	_ = s.ws.CloseNow()
 }
 
-var (
-	errUTF8   = errors.New("a WebSocket text message is not UTF-8")
-	errReason = errors.New("the reason of a WebSocket close frame is not UTF-8")
-)
-
-// readSafely is read, and survives a panic, because the net.Conn may be of a type of the application.
+// readSafely reads until the client ends the connection, and survives a panic, because the net.Conn may be of a type of the application.
 func (s *WebSocket) readSafely() (err error) {
 	defer func() {
 		if reason := recover(); reason != nil {
@@ -290,137 +267,16 @@ func (s *WebSocket) readSafely() (err error) {
 			err = fmt.Errorf("hubsys: reading a connection panicked: %v", reason)
 		}
 	}()
-	return s.read()
+	frames := frameReader{socket: s, unread: s.early}
+	s.early = nil
+	return frames.run()
 }
 
-func (s *WebSocket) read() error {
-	for {
-		kind, message, err := s.ws.Reader(context.Background())
-		if err != nil {
-			return err
-		}
-		var text utf8Check
-		n := 0 // bytes in probe
-		for err == nil {
-			// The bytes of a frame are committed at once, whether the message ends with it or not. The end is then looked for with a buffer of
-			// one byte, so that no memory is borrowed while that may take long.
-			buffer := s.session.Buffer()
-			copy(buffer, s.probe[:n])
-			var k int
-			if k, err = s.readMessage(message, buffer[n:]); err != nil && err != io.EOF {
-				return err
-			}
-			if kind == websocket.MessageText && !text.add(buffer[:n+k]) {
-				return s.notUTF8()
-			}
-			s.session.Commit(n + k)
-			if n = 0; err == nil {
-				if n, err = s.readMessage(message, s.probe[:]); err != nil && err != io.EOF {
-					return err
-				}
-			}
-		}
-		if text.n > 0 {
-			return s.notUTF8()
-		}
-	}
-}
+// hijackedConn is the net.Conn that coder/websocket upgrades, and closes then.
+type hijackedConn struct{ net.Conn }
 
-// readMessage reads from a message. coder/websocket takes the end of TCP inside a message for the end of the message; here it is an error.
-func (s *WebSocket) readMessage(message io.Reader, b []byte) (int, error) {
-	n, err := message.Read(b)
-	if err == io.EOF && s.lost != nil {
-		err = s.lost
-		if err == io.EOF {
-			err = io.ErrUnexpectedEOF
-		}
-	}
-	return n, err
-}
-
-func (s *WebSocket) notUTF8() error {
-	s.closeCode.Store(uint32(websocket.StatusInvalidFramePayloadData))
-	return errUTF8
-}
-
-// utf8Check checks a text that arrives in pieces.
-type utf8Check struct {
-	part [utf8.UTFMax]byte // a character that has not arrived whole
-	n    int
-}
-
-func (u *utf8Check) add(p []byte) bool {
-	for u.n > 0 && len(p) > 0 {
-		u.part[u.n] = p[0]
-		u.n++
-		p = p[1:]
-		if utf8.FullRune(u.part[:u.n]) {
-			if r, size := utf8.DecodeRune(u.part[:u.n]); r == utf8.RuneError && size <= 1 {
-				return false
-			}
-			u.n = 0
-		}
-	}
-	if utf8.Valid(p) {
-		return true
-	}
-	for i := len(p) - 1; i >= max(0, len(p)-utf8.UTFMax+1); i-- {
-		if utf8.RuneStart(p[i]) {
-			if utf8.FullRune(p[i:]) || !utf8.Valid(p[:i]) {
-				return false
-			}
-			u.n = copy(u.part[:], p[i:])
-			return true
-		}
-	}
-	return false
-}
-
-// hijackedConn is the net.Conn that coder/websocket uses. It has a reading buffer only while there are bytes, so an idle connection has none.
-type hijackedConn struct {
-	net.Conn
-	socket *WebSocket
-	rest   int // bytes of a frame whose beginning has been inspected
-}
-
-// Read is part of net.Conn.
-func (c *hijackedConn) Read(p []byte) (n int, err error) {
-	s := c.socket
-	defer func() { s.lost = err }()
-	if len(s.early) > 0 {
-		n := copy(p, s.early)
-		if s.early = s.early[n:]; len(s.early) == 0 {
-			s.early = nil
-		}
-		return n, nil
-	}
-	if s.raw != nil {
-		return s.raw.read(p)
-	}
-	return c.Conn.Read(p)
-}
-
-// Write is part of net.Conn. It gets only close frames, in pieces of which the first has the code. It stores the code and writes nothing,
-// because a close frame must wait for what is being written.
-func (c *hijackedConn) Write(frame []byte) (int, error) {
-	if c.rest > 0 || len(frame) < 2 {
-		c.rest -= len(frame)
-		return len(frame), nil
-	}
-	c.rest = 2 + int(frame[1]&0x7f) - len(frame)
-	if len(frame) >= 4 && frame[0]&0x0f == wsframe.Close {
-		// coder/websocket echoes the code of the client, or has found an error.
-		switch code := websocket.StatusCode(binary.BigEndian.Uint16(frame[2:])); code {
-		case websocket.StatusProtocolError, websocket.StatusInvalidFramePayloadData, websocket.StatusMessageTooBig:
-			c.socket.closeCode.Store(uint32(code))
-		}
-	}
-	return len(frame), nil
-}
-
-// Close is part of net.Conn. coder/websocket calls it when it considers the close handshake finished. Output may still be pending, so the
-// descriptor is closed elsewhere.
-func (c *hijackedConn) Close() error { return nil }
+// Close is part of net.Conn. The connection goes on, without coder/websocket.
+func (hijackedConn) Close() error { return nil }
 
 var _ link.Socket = (*WebSocket)(nil)
 
@@ -469,12 +325,6 @@ func (s *WebSocket) Cut() {
 		conn = c.NetConn()
 	}
 	go closeQuietly(conn)
-}
-
-// drop cuts a socket that nobody reads. A websocket.Conn that is not closed is never freed: it has a finalizer, and refers to itself.
-func (s *WebSocket) drop() {
-	s.Cut()
-	_ = s.ws.CloseNow()
 }
 
 // closeQuietly closes a connection, and survives a panic, because its type may be one of the application.

@@ -345,7 +345,7 @@ func TestATokenOpensOneSocket(t *testing.T) {
 }
 
 func TestAClientThatVanishes(t *testing.T) {
-	partial := []string{"in a character", "between two fragments", "with half a record"}
+	partial := []string{"in a frame", "in a character", "between two fragments", "with half a record"}
 	for name, end := range map[string]func(p *rawConn){
 		"closes":                      func(p *rawConn) { p.conn.Close() },
 		"resets":                      func(p *rawConn) { _ = p.conn.SetLinger(0); p.conn.Close() },

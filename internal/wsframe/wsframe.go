@@ -7,11 +7,12 @@ import "encoding/binary"
 // Room is what the longest header needs in front of a payload.
 const Room = 10
 
-// Opcodes of the frames that a server writes itself.
+// Opcodes of frames.
 const (
 	Text   = 1
 	Binary = 2
 	Close  = 8
+	Ping   = 9
 	Pong   = 10
 )
 
