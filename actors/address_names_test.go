@@ -7,7 +7,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/troupe-go/troupe/actors/outbox"
 	"github.com/troupe-go/troupe/proto/hubproto"
 	troupev1 "github.com/troupe-go/troupe/proto/troupe/v1"
 )
@@ -38,7 +37,7 @@ func TestHubNamesWithSlashesDoNotCollide(t *testing.T) {
 		audiences := []*Audience{{}, groupAudience("inbox"), groupAudience("g"), groupAudience("groups/g"), userAudience("inbox"), userAudience("g")}
 		hubs, seen := []*Hub{e.hub}, map[string]bool{}
 		for _, name := range []string{"chat/groups", "chat/users", "chat/groups/g", "chat%2Fgroups", "/chat", "chat/", "../chat"} {
-			h, err := e.sys.NewHub(name, e.handler, []hubproto.Protocol{hubproto.JSON}, outbox.Disconnect)
+			h, err := e.sys.NewHub(name, e.handler, []hubproto.Protocol{hubproto.JSON}, HubSettings{MaxNames: 100})
 			require.NoError(t, err, name)
 			hubs = append(hubs, h)
 		}

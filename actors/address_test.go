@@ -11,7 +11,6 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/troupe-go/troupe/actors/outbox"
 	"github.com/troupe-go/troupe/proto/hubproto"
 	troupev1 "github.com/troupe-go/troupe/proto/troupe/v1"
 )
@@ -87,7 +86,7 @@ func TestPIDsOfAudiences(t *testing.T) {
 		} {
 			assert.Nil(t, h.PID(to), to)
 		}
-		other, err := e.sys.NewHub("other", e.handler, h.protocols, outbox.Disconnect)
+		other, err := e.sys.NewHub("other", e.handler, h.protocols, HubSettings{MaxNames: 100})
 		require.NoError(t, err)
 		assert.NotEqual(t, h.PID(groupAudience("g")).Id, other.PID(groupAudience("g")).Id)
 		assert.NotEqual(t, c.conn.PID(), other.PID(clientAudience("a")), "a connection of another hub")

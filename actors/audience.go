@@ -1,10 +1,13 @@
 package actors
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/troupe-go/troupe/actors/outbox"
+	"github.com/troupe-go/troupe/internal/metric"
 )
 
 // Audience is a set of connections, such as those that a Send goes to.
@@ -21,6 +24,21 @@ type Audience struct {
 	Policy outbox.Policy
 	// Key, if it is not empty, has a message take the place of one of the same method and key that a receiver has not been sent yet.
 	Key string
+}
+
+// ErrTooManyNames says that an audience names more connections, groups or users than it may.
+var ErrTooManyNames = errors.New("hubsys: an audience has more names than MaximumNamesPerAudience allows")
+
+// Check returns an error if ctx has ended, or if an audience has too many names.
+func (h *Hub) Check(ctx context.Context, of *Audience) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if len(of.Names) > h.settings.MaxNames || len(of.ExceptIDs) > h.settings.MaxNames {
+		h.sys.counts.limits.Reach(metric.Names)
+		return ErrTooManyNames
+	}
+	return nil
 }
 
 // Kind is what the names of an Audience stand for.

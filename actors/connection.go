@@ -42,6 +42,7 @@ type Connection struct {
 	cutShort   bool        // a panic has cut a batch short
 	panickedAt millis      // plus 1; 0: never
 	rate       rateLimit
+	groupNames int32         // bytes of the names of its groups
 	openedAt   uint32        // in seconds since the system was started
 	lifetime   *Call         // OnConnected or OnDisconnected, while it runs
 	closing    *closingState // set when it fails or begins to close

@@ -114,6 +114,9 @@ func (h *Hub) sendProto(address *Audience, m *troupev1.Send) error {
 	for i, value := range raw {
 		args[i] = value
 	}
+	if err := h.Check(context.Background(), &to); err != nil {
+		return err
+	}
 	return h.send(context.Background(), &to, &message{hub: h, target: m.GetTarget(), args: args})
 }
 

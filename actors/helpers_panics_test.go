@@ -13,7 +13,6 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/stretchr/testify/require"
 
-	"github.com/troupe-go/troupe/actors/outbox"
 	"github.com/troupe-go/troupe/internal/link"
 	"github.com/troupe-go/troupe/internal/linktest"
 	"github.com/troupe-go/troupe/proto/hubproto"
@@ -92,7 +91,7 @@ func inPanicBubble(t *testing.T, i *injection, f func(t *testing.T, e *env)) {
 		e.bubble = true
 		e.log.before = func() { i.at("slog.Handler.Handle") }
 		var err error
-		e.hub, err = e.sys.NewHub("panics", panickyHandler{e.handler, i}, []hubproto.Protocol{protocol}, outbox.Disconnect)
+		e.hub, err = e.sys.NewHub("panics", panickyHandler{e.handler, i}, []hubproto.Protocol{protocol}, HubSettings{MaxNames: 100})
 		require.NoError(t, err)
 		e.hub.ObserveGroups(panickyObserver{i})
 		f(t, e)

@@ -15,7 +15,6 @@ import (
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 
-	"github.com/troupe-go/troupe/actors/outbox"
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
@@ -86,7 +85,7 @@ func newEnv(t *testing.T, foreign *actor.ActorSystem, period time.Duration, prot
 	e.settings = Settings{
 		MaxMessage: 32 << 10, Parallel: 1, OutboxLimit: 64 << 10, InboundLimit: 1 << 20,
 		HandshakeTimeout: 15 * second, KeepAlive: 15 * second, ClientTimeout: 30 * second, CloseTimeout: 5 * second, SendTimeout: 10 * second,
-		DisconnectGrace: 30 * second, PendingResults: 100, StreamBuffer: 10, CallRate: 1_000_000, MaxGroups: 1_000_000,
+		DisconnectGrace: 30 * second, PendingResults: 100, StreamBuffer: 10, CallRate: 1_000_000, MaxGroups: 1_000_000, MaxGroupNames: 1 << 30,
 	}
 	start := time.Now()
 	var err error
@@ -101,7 +100,7 @@ func newEnv(t *testing.T, foreign *actor.ActorSystem, period time.Duration, prot
 			e.mu.Unlock()
 		}
 	})
-	e.hub, err = e.sys.NewHub("chat", e.handler, protocols, outbox.Disconnect)
+	e.hub, err = e.sys.NewHub("chat", e.handler, protocols, HubSettings{MaxNames: 100})
 	require.NoError(t, err)
 	e.handler.done = e.done
 	t.Cleanup(e.cleanUp)

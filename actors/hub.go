@@ -56,8 +56,15 @@ type Settings struct {
 	Lifetime         time.Duration // of a connection; 0: no limit
 	InvokeTimeout    time.Duration // of Invoke with a context without a deadline; 0: no limit
 	MaxGroups        int           // that a connection is in
+	MaxGroupNames    int           // bytes of the names of these groups
 	KeptLimit        int           // bytes that are kept for a client that may come back, see resumption
 	IgnoreExpiration bool          // connections outlive the credentials of their users
+}
+
+// HubSettings is what is the same for all endpoints of a hub.
+type HubSettings struct {
+	Policy   outbox.Policy // for slow clients
+	MaxNames int           // of an audience
 }
 
 // Hub is what the connections of one hub share: their groups, their users, everyone. One hub can have several endpoints.
@@ -71,7 +78,7 @@ type Hub struct {
 	groups    *directory
 	users     *directory
 	results   results
-	policy    outbox.Policy
+	settings  HubSettings
 	userRates userRates
 	inbox     *actor.PID
 
@@ -81,11 +88,11 @@ type Hub struct {
 
 // NewHub adds a hub. Its name is unique in the system, and it speaks at least one protocol and at most eight. The policy is that of sends that have
 // none of their own.
-func (s *System) NewHub(name string, handler Handler, protocols []hubproto.Protocol, policy outbox.Policy) (*Hub, error) {
+func (s *System) NewHub(name string, handler Handler, protocols []hubproto.Protocol, settings HubSettings) (*Hub, error) {
 	if len(protocols) == 0 || len(protocols) > MaxProtocols {
 		return nil, fmt.Errorf("hubsys: hub %q has %d protocols, not 1 to %d", name, len(protocols), MaxProtocols)
 	}
-	h := &Hub{sys: s, name: name, handler: handler, protocols: protocols, policy: policy}
+	h := &Hub{sys: s, name: name, handler: handler, protocols: protocols, settings: settings}
 	h.groups = newDirectory(func(g *group) { h.emptied(Groups, g) })
 	h.users = newDirectory(func(g *group) { h.emptied(Users, g) })
 	h.calls, h.otherCalls = map[string]*CallTimes{}, newCallTimes()

@@ -5,6 +5,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/troupe-go/troupe/internal/metric"
 	troupev1 "github.com/troupe-go/troupe/proto/troupe/v1"
 )
 
@@ -25,6 +26,7 @@ func (i *inbox) PostUserMessage(message any) {
 		i.Mailbox.PostUserMessage(message)
 		return
 	}
+	i.hub.sys.counts.limits.Reach(metric.HubInbox)
 	actors := i.hub.sys.actorSystem
 	if _, _, sender := actor.UnwrapEnvelope(message); sender != nil {
 		actors.Root.Send(sender, &troupev1.SendResult{Error: fmt.Sprintf("hubsys: the inbox of hub %q is full: %d messages wait in it", i.hub.name, maxInboxed)})

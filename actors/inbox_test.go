@@ -2,15 +2,16 @@ package actors
 
 import (
 	"context"
-	"github.com/asynkron/protoactor-go/actor"
 	"strings"
 	"testing"
 
+	"github.com/asynkron/protoactor-go/actor"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/troupe-go/troupe/internal/linktest"
+	"github.com/troupe-go/troupe/internal/metric"
 	troupev1 "github.com/troupe-go/troupe/proto/troupe/v1"
 )
 
@@ -143,6 +144,7 @@ func TestFullInboxRefusesMessages(t *testing.T) {
 		require.Len(t, refused, 10)
 		assert.Contains(t, refused[0].(*troupev1.SendResult).Error, "is full: 1024 messages wait in it")
 		assert.Equal(t, 1, e.deadLetterCount())
+		assert.EqualValues(t, 11, e.sys.counts.limits[metric.HubInbox].Load())
 		e.tellSystem(e.hub.Inbox(), &actor.ResumeMailbox{})
 		e.settle()
 		assert.Len(t, asker.messages(), maxInboxed+10)

@@ -12,8 +12,8 @@ import (
 // ChangeMembership adds all connections of an audience to a group, or removes them, and returns when that is done. Connections that do not
 // exist any more are no error.
 func (h *Hub) ChangeMembership(ctx context.Context, of *Audience, group string, leave bool) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+	if err := h.Check(ctx, of); err != nil {
+		return err
 	}
 	if len(group) > MaxName {
 		return fmt.Errorf("hubsys: the name of a group has %d bytes, more than %d", len(group), MaxName)
@@ -38,8 +38,8 @@ func (h *Hub) ChangeMembership(ctx context.Context, of *Audience, group string, 
 // MaxName is how many bytes the name of a group or a user may have.
 const MaxName = 1024
 
-// ErrTooManyGroups says that a connection is in as many groups as it may be.
-var ErrTooManyGroups = errors.New("hubsys: a connection is in as many groups as MaximumGroupsPerConnection allows")
+// ErrTooManyGroups says that a connection is in as many groups as it may be, or in groups with too long names.
+var ErrTooManyGroups = errors.New("hubsys: a connection is in as many groups as MaximumGroupsPerConnection and MaximumGroupNameBytes allow")
 
 // changeMembership adds connections to a group, or removes them, and calls done when that is done. It does not wait.
 func changeMembership(connections []*Connection, group string, leave bool, done func()) *membershipChange {
@@ -75,6 +75,7 @@ func (c *Connection) onMembership(m *membershipChange) {
 	if m.leave {
 		if _, ok := c.groups[m.group]; ok {
 			delete(c.groups, m.group)
+			c.groupNames -= int32(len(m.group))
 			c.hub.groups.leave(m.group, c)
 		}
 		return
@@ -83,7 +84,7 @@ func (c *Connection) onMembership(m *membershipChange) {
 		return
 	}
 	if _, ok := c.groups[m.group]; !ok {
-		if len(c.groups) >= c.settings.MaxGroups {
+		if len(c.groups) >= c.settings.MaxGroups || int(c.groupNames)+len(m.group) > c.settings.MaxGroupNames {
 			m.overLimit.Store(true)
 			c.hub.sys.counts.limits.Reach(metric.Groups)
 			return
@@ -92,6 +93,7 @@ func (c *Connection) onMembership(m *membershipChange) {
 			c.groups = map[string]struct{}{}
 		}
 		c.groups[m.group] = struct{}{}
+		c.groupNames += int32(len(m.group))
 		c.hub.groups.join(m.group, c)
 	}
 }

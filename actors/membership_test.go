@@ -10,8 +10,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
-
-	"github.com/troupe-go/troupe/actors/outbox"
 )
 
 func TestJoinAndLeave(t *testing.T) {
@@ -33,7 +31,7 @@ func TestJoinAndLeave(t *testing.T) {
 		require.NoError(t, e.hub.Join(ctx, "nobody", "g"))
 		require.NoError(t, e.hub.Leave(ctx, "nobody", "g"))
 
-		other, err := e.sys.NewHub("other", e.handler, e.hub.protocols, outbox.Disconnect)
+		other, err := e.sys.NewHub("other", e.handler, e.hub.protocols, HubSettings{MaxNames: 100})
 		require.NoError(t, err)
 		require.NoError(t, other.Join(ctx, "a", "g"), "a connection of another hub is unknown")
 		assert.Nil(t, other.groups.find("g"))

@@ -15,7 +15,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/troupe-go/troupe/actors/outbox"
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
@@ -132,7 +131,7 @@ func TestAskErrors(t *testing.T) {
 		assert.EqualError(t, err, "Connection 'nobody' does not exist.")
 
 		c := e.open("a", "")
-		other, err := e.sys.NewHub("other", e.handler, e.hub.protocols, outbox.Disconnect)
+		other, err := e.sys.NewHub("other", e.handler, e.hub.protocols, HubSettings{MaxNames: 100})
 		require.NoError(t, err)
 		err = other.Invoke(t.Context(), toConnection("a"), "question", nil, nil)
 		assert.Equal(t, &goneError{id: "a"}, err, "it is a connection of another hub")
@@ -163,7 +162,7 @@ func TestAskErrors(t *testing.T) {
 // Invocation ids of Asks are specific to a hub.
 func TestAnswerBelongsToHub(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
-		other, err := e.sys.NewHub("other", e.handler, e.hub.protocols, outbox.Disconnect)
+		other, err := e.sys.NewHub("other", e.handler, e.hub.protocols, HubSettings{MaxNames: 100})
 		require.NoError(t, err)
 		c := e.open("a", "")
 		hub := e.hub

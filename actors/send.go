@@ -7,11 +7,11 @@ import (
 )
 
 // Send calls a method of clients. It returns when the message is in every outbox, and waits for room in those that are more than half
-// full. If ctx ends then, the wait ends, and Send succeeds. It fails if ctx has ended before, if the arguments cannot be encoded, or with
-// ErrShutdown.
+// full. If ctx ends then, the wait ends, and Send succeeds. It fails if ctx has ended before, if the arguments cannot be encoded, with
+// ErrTooManyNames or with ErrShutdown.
 func (h *Hub) Send(ctx context.Context, to *Audience, target string, args []any) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+	if err := h.Check(ctx, to); err != nil {
+		return err
 	}
 	if h.sys.stopped.Load() {
 		return ErrShutdown
@@ -24,7 +24,7 @@ func (h *Hub) send(ctx context.Context, to *Audience, m *message) error {
 	s := outbox.Sending{Waits: !to.NoWait, Direct: to.Kind == Caller || to.Kind == Connections && len(to.Names) == 1}
 	m.limited = to.NoWait || !s.Direct
 	if s.Policy = to.Policy; s.Policy == outbox.Disconnect {
-		s.Policy = h.policy
+		s.Policy = h.settings.Policy
 	}
 	if m.policy = s.Policy; to.Key != "" {
 		m.key = m.target + "\x00" + to.Key

@@ -11,7 +11,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/troupe-go/troupe/actors/outbox"
 	"github.com/troupe-go/troupe/internal/linktest"
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
@@ -52,7 +51,7 @@ func TestShutdown(t *testing.T) {
 
 		_, err := e.tryConnect("late", "")
 		require.ErrorIs(t, err, ErrShutdown)
-		_, err = e.sys.NewHub("late", e.handler, e.hub.protocols, outbox.Disconnect)
+		_, err = e.sys.NewHub("late", e.handler, e.hub.protocols, HubSettings{MaxNames: 100})
 		require.ErrorIs(t, err, ErrShutdown)
 		require.ErrorIs(t, e.hub.Send(context.Background(), &Audience{}, "x", nil), ErrShutdown)
 		require.NoError(t, e.sys.Shutdown(context.Background()), "a second Shutdown returns nil")

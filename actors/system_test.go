@@ -11,7 +11,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/troupe-go/troupe/actors/outbox"
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
@@ -77,13 +76,13 @@ func TestSystemInExistingActorSystem(t *testing.T) {
 
 func TestNewHub(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
-		_, err := e.sys.NewHub("chat", e.handler, e.hub.protocols, outbox.Disconnect)
+		_, err := e.sys.NewHub("chat", e.handler, e.hub.protocols, HubSettings{MaxNames: 100})
 		require.ErrorIs(t, err, actor.ErrNameExists)
-		_, err = e.sys.NewHub("none", e.handler, nil, outbox.Disconnect)
+		_, err = e.sys.NewHub("none", e.handler, nil, HubSettings{MaxNames: 100})
 		require.ErrorContains(t, err, "0 protocols")
-		_, err = e.sys.NewHub("many", e.handler, make([]hubproto.Protocol, MaxProtocols+1), outbox.Disconnect)
+		_, err = e.sys.NewHub("many", e.handler, make([]hubproto.Protocol, MaxProtocols+1), HubSettings{MaxNames: 100})
 		require.ErrorContains(t, err, "9 protocols")
-		other, err := e.sys.NewHub("other", e.handler, e.hub.protocols, outbox.Disconnect)
+		other, err := e.sys.NewHub("other", e.handler, e.hub.protocols, HubSettings{MaxNames: 100})
 		require.NoError(t, err)
 		c := e.open("a", "")
 		assert.Equal(t, []any{e.hub, "a", "", hubproto.JSON}, []any{

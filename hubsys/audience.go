@@ -63,16 +63,16 @@ func members(of []actors.Member) []Member {
 // Members lists the connections, each once, sorted by id. The error can be a [*PartialError]; then the list is what is known without the nodes
 // that it names.
 func (a Audience) Members(ctx context.Context) ([]Member, error) {
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
+	if err := a.hub.runtime.Check(ctx, &a.to); err != nil {
+		return nil, err
 	}
 	return members(a.hub.runtime.Members(&a.to)), nil
 }
 
 // Count returns the number of the connections. The error is that of Members.
 func (a Audience) Count(ctx context.Context) (int, error) {
-	if ctx.Err() != nil {
-		return 0, context.Cause(ctx)
+	if err := a.hub.runtime.Check(ctx, &a.to); err != nil {
+		return 0, err
 	}
 	return len(a.hub.runtime.Members(&a.to)), nil
 }
@@ -130,8 +130,8 @@ func yieldChanges(ctx context.Context, changes []actors.Change, yield func(Chang
 // wait are dropped, and those that run go on. Clients are told not to reconnect, and get reason as the error if it is not empty; then
 // OnDisconnected gets it as a [*HubError], and otherwise nil.
 func (a Audience) Disconnect(ctx context.Context, reason string) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+	if err := a.hub.runtime.Check(ctx, &a.to); err != nil {
+		return err
 	}
 	a.hub.runtime.Disconnect(&a.to, reason)
 	return nil
@@ -140,8 +140,8 @@ func (a Audience) Disconnect(ctx context.Context, reason string) error {
 // Reconnect closes the connections so that their clients connect again, by which they are authenticated anew. What was received is still
 // executed, and what was sent is delivered.
 func (a Audience) Reconnect(ctx context.Context) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+	if err := a.hub.runtime.Check(ctx, &a.to); err != nil {
+		return err
 	}
 	a.hub.runtime.Reconnect(&a.to)
 	return nil

@@ -46,8 +46,10 @@ var (
 	// ErrForbidden is for Authenticate: the user is known, and may not connect. The request is answered with status 403.
 	ErrForbidden = errors.New("hubsys: forbidden")
 
-	// ErrTooManyGroups says that a connection is in as many groups as HubOptions.MaximumGroupsPerConnection allows.
+	// ErrTooManyGroups says that a connection is in as many groups as MaximumGroupsPerConnection and MaximumGroupNameBytes of HubOptions allow.
 	ErrTooManyGroups = actors.ErrTooManyGroups
+	// ErrTooManyNames says that an audience has more names than HubOptions.MaximumNamesPerAudience allows.
+	ErrTooManyNames = actors.ErrTooManyNames
 
 	// ErrNoMethod is for [Handler].Invoke: the hub has no method of that name.
 	ErrNoMethod = errors.New("hubsys: no such method")

@@ -174,7 +174,9 @@ func (h *hub) register(sys *System, handler Handler, options HubOptions) (*HubCo
 		protocols = []hubproto.Protocol{hubproto.JSON, hubproto.MessagePack}
 	}
 	var err error
-	if h.runtime, err = sys.runtime.NewHub(options.Name, h, protocols, outbox.Policy(options.SlowClients)); err != nil {
+	if h.runtime, err = sys.runtime.NewHub(options.Name, h, protocols, actors.HubSettings{
+		Policy: outbox.Policy(options.SlowClients), MaxNames: cmp.Or(options.MaximumNamesPerAudience, defaultMaxNames),
+	}); err != nil {
 		sys.releaseName(options.Name)
 		return nil, err
 	}

@@ -18,6 +18,10 @@ import (
 
 type limitedHub struct{ hubsys.Hub }
 
+func (h *limitedHub) Leave(ctx context.Context, group string) error {
+	return h.Groups().Leave(ctx, group)
+}
+
 func (h *limitedHub) Join(ctx context.Context, group string) error {
 	err := h.Groups().Join(ctx, group)
 	if err != nil {
@@ -116,6 +120,37 @@ func TestGroupsOfAConnectionAreLimited(t *testing.T) {
 		c.invoke("Join", fmt.Sprint(i))
 	}
 	c.invoke("Join", "1") // it is a member already
-	assert.Contains(t, c.invokeError("Join", "2"), "as many groups as MaximumGroupsPerConnection allows")
+	assert.Contains(t, c.invokeError("Join", "2"), "as many groups as MaximumGroupsPerConnection and MaximumGroupNameBytes allow")
 	assert.Contains(t, c.invokeError("Join", strings.Repeat("x", 1025)), "the name of a group has 1025 bytes, more than 1024")
+}
+
+func TestBytesOfGroupNamesAreLimited(t *testing.T) {
+	address := serveLimited(t, hubsys.Config{}, hubsys.HubOptions{MaximumGroupNameBytes: 10})
+	c := dialWith(t, address, dialOptions{})
+	c.invoke("Join", "12345")
+	c.invoke("Join", "67890")
+	assert.Contains(t, c.invokeError("Join", "x"), "as many groups as MaximumGroupsPerConnection and MaximumGroupNameBytes allow")
+	c.invoke("Leave", "67890")
+	c.invoke("Join", "x")
+}
+
+func TestNamesOfAnAudienceAreLimited(t *testing.T) {
+	srv := newTestServer(t, testConfig{HubOptions: hubsys.HubOptions{MaximumNamesPerAudience: 2}})
+	clients, three := srv.hub.Clients(), []string{"a", "b", "c"}
+	for name, audience := range map[string]hubsys.Audience{
+		"clients": clients.Clients(three...), "groups": clients.Groups(three...), "users": clients.Users(three...), "all but": clients.AllExcept(three...),
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.ErrorIs(t, audience.Send(t.Context(), "m"), hubsys.ErrTooManyNames)
+			require.ErrorIs(t, audience.Join(t.Context(), "group"), hubsys.ErrTooManyNames)
+			require.ErrorIs(t, audience.Leave(t.Context(), "group"), hubsys.ErrTooManyNames)
+			require.ErrorIs(t, audience.Disconnect(t.Context(), ""), hubsys.ErrTooManyNames)
+			require.ErrorIs(t, audience.Reconnect(t.Context()), hubsys.ErrTooManyNames)
+			_, err := audience.Members(t.Context())
+			require.ErrorIs(t, err, hubsys.ErrTooManyNames)
+			_, err = audience.Count(t.Context())
+			require.ErrorIs(t, err, hubsys.ErrTooManyNames)
+		})
+	}
+	require.NoError(t, clients.Groups("a", "b").Send(t.Context(), "m"))
 }

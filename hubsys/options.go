@@ -71,6 +71,11 @@ type HubOptions struct {
 	MaximumCallsPerSecondOfUser int
 	// MaximumGroupsPerConnection is in how many groups a connection can be. Further ones cannot be joined: [ErrTooManyGroups]. Default: 10,000.
 	MaximumGroupsPerConnection int
+	// MaximumGroupNameBytes is how many bytes the names of these groups may have together. Default: 1 MiB.
+	MaximumGroupNameBytes int
+	// MaximumNamesPerAudience is how many connections, groups or users an [Audience] can name, and how many connections it can leave out. With
+	// more its methods fail: [ErrTooManyNames]. Default: 100,000.
+	MaximumNamesPerAudience int
 	// StreamBufferCapacity is the number of items of one stream from a client that may wait for the method to take them. When there are
 	// more, nothing further is read from the client. Default: 10. (Calls with streams, in either direction, do not count as parallel
 	// invocations; 1,000 of one client can run at once.)
@@ -137,6 +142,7 @@ const (
 
 	mostCallRate     = 1_000_000
 	defaultMaxGroups = 10_000
+	defaultMaxNames  = 100_000
 
 	defaultKeepAlive     = 15 * time.Second
 	defaultClientTimeout = 30 * time.Second
@@ -165,6 +171,8 @@ func (o HubOptions) Validate() error {
 	f.duration("MaximumConnectionLifetime", o.MaximumConnectionLifetime)
 	f.check(o.InvokeTimeout >= Unlimited, "InvokeTimeout is %s: it is a time, 0 for the default, or Unlimited", o.InvokeTimeout)
 	f.check(o.MaximumGroupsPerConnection >= 0, "MaximumGroupsPerConnection is %d: it is at least 1, or 0 for the default", o.MaximumGroupsPerConnection)
+	f.check(o.MaximumGroupNameBytes >= 0 && o.MaximumGroupNameBytes <= math.MaxInt32, "MaximumGroupNameBytes is %d: it is at least 1 and less than 2 GiB, or 0 for the default", o.MaximumGroupNameBytes)
+	f.check(o.MaximumNamesPerAudience >= 0, "MaximumNamesPerAudience is %d: it is at least 1, or 0 for the default", o.MaximumNamesPerAudience)
 	f.check(o.StreamBufferCapacity >= 0, "StreamBufferCapacity is %d: it is at least 1, or 0 for the default", o.StreamBufferCapacity)
 	f.check(o.OutboxLimit == 0 || o.OutboxLimit >= leastBytes && o.OutboxLimit <= math.MaxInt32, "OutboxLimit is %d: it is at least %d bytes and at most 2 GiB, or 0 for the default", o.OutboxLimit, leastBytes)
 	f.check(o.SlowClients <= DropNewest, "SlowClients is %d: it is DisconnectSlow, DropOldest or DropNewest", uint8(o.SlowClients))
@@ -312,6 +320,7 @@ func settings(h HubOptions, e EndpointOptions) *actors.Settings {
 		Lifetime:         h.MaximumConnectionLifetime,
 		InvokeTimeout:    max(0, cmp.Or(h.InvokeTimeout, 5*time.Minute)),
 		MaxGroups:        cmp.Or(h.MaximumGroupsPerConnection, defaultMaxGroups),
+		MaxGroupNames:    cmp.Or(h.MaximumGroupNameBytes, defaultBytes),
 		KeptLimit:        cmp.Or(h.StatefulReconnectBufferSize, h.OutboxLimit, defaultBytes),
 		PendingResults:   cmp.Or(h.MaximumPendingResults, 100),
 		IgnoreExpiration: e.IgnoreExpiration,
