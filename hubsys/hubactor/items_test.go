@@ -3,6 +3,7 @@ package hubactor_test
 import (
 	"fmt"
 	"iter"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -166,10 +167,12 @@ func TestAClientWaitsWhileItsItemsAreNotHandled(t *testing.T) {
 	}
 	c := dial(t, serveHub(t, hub, hubsys.HubOptions{StreamBufferCapacity: capacity}))
 	c.send(upload("u", "sum", "s"))
-	// One is being handled, and capacity wait. The next one is not taken from the connection, nor is what is behind it.
+	// One is being handled, and capacity wait. Behind the next one nothing is taken from the connection, but what the same read has brought: so
+	// there is a ping that does not fit into one read.
 	for n := range capacity + 2 {
 		c.send(item("s", fmt.Sprint(n)))
 	}
+	c.send(`{"type":6` + strings.Repeat(" ", 16<<10) + `}`)
 	c.send(invocation("no", "no such method"))
 	read := make(chan serverMessage, 1)
 	go func() {
