@@ -24,6 +24,8 @@ type Audience struct {
 	Policy outbox.Policy
 	// Key, if it is not empty, has a message take the place of one of the same method and key that a receiver has not been sent yet.
 	Key string
+	// State is what a call of the Caller changes of the state of a client of SignalR 2.
+	State map[string]any
 }
 
 // ErrTooManyNames says that an audience names more connections, groups or users than it may.

@@ -72,6 +72,7 @@ type callExtra struct {
 	headers  []byte     // of the hub message, encoded; never changed
 	returned chan error // of a lifetime event: gets its error; never changed
 	cleanups []func()
+	attached any
 }
 
 // event is the cause of a call.
@@ -82,6 +83,7 @@ const (
 	connected
 	disconnected
 	refreshed
+	reconnected
 )
 
 const maxInbox = 64
@@ -156,7 +158,7 @@ func (k *Call) Arguments() []byte {
 // Header returns a header of the hub message, or an empty string. Names are compared as they are.
 func (k *Call) Header(name string) string {
 	extra := k.extra.Load()
-	if extra == nil || extra.headers == nil {
+	if extra == nil || extra.headers == nil || k.conn.IsPart() {
 		return ""
 	}
 	var headers map[string]string
@@ -164,6 +166,25 @@ func (k *Call) Header(name string) string {
 		return ""
 	}
 	return headers[name]
+}
+
+// RawHeaders returns the headers of the hub message, encoded; nil: there are none.
+func (k *Call) RawHeaders() []byte {
+	if extra := k.extra.Load(); extra != nil {
+		return extra.headers
+	}
+	return nil
+}
+
+// Attached returns what is attached to the call, which create makes if there is nothing yet.
+func (k *Call) Attached(create func() any) any {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	extra := k.needExtra()
+	if extra.attached == nil && create != nil {
+		extra.attached = create()
+	}
+	return extra.attached
 }
 
 // needExtra returns what few calls have. The lock is held.
@@ -285,9 +306,12 @@ func (k *Call) exec(begun time.Duration) (ended time.Duration, out outbox.Replie
 			answer.bytes = k.failure(k.panicked(reason)) // unless that calls runtime.Goexit as well
 		}
 	}()
-	if k.event == refreshed {
+	switch k.event {
+	case refreshed:
 		k.conn.hub.handler.Refreshed(k)
-	} else {
+	case reconnected:
+		k.conn.reportReconnected(k)
+	default:
 		answer.bytes = k.conn.hub.handler.Invoke(k, answer.bytes[:0])
 	}
 	returned = true

@@ -66,7 +66,8 @@ type Connection struct {
 	pinged          atomic.Bool   // the client has sent a ping
 	beat            beat
 
-	resumption *resumption // nil: it cannot go on over another socket
+	resumption *resumption  // nil: it cannot go on over another socket
+	part       *sessionPart // nil: it is no part of a session of SignalR 2
 }
 
 var (
@@ -183,6 +184,8 @@ func (c *Connection) handle(ctx actor.Context, message any) {
 		c.hub.sys.log.Warn("messages to a slow client are dropped", "hub", c.hub.name, "connection", c.id)
 	case *resumed:
 		c.onResumed(ctx, m)
+	case *reconnection:
+		c.onReconnection()
 	case *actor.Started:
 		c.pid = ctx.Self()
 	case *actor.Stopping:

@@ -60,7 +60,7 @@ func TestInvocationsWaitForOnConnected(t *testing.T) {
 		gate, open := e.gate()
 		e.handler.connected = func(k *Call) error {
 			assert.NotEmpty(t, k.PID().Id)
-			assert.Same(t, k.Connection(), e.sys.connections.find("a"))
+			assert.Same(t, k.Connection(), e.hub.Connection("a"))
 			e.send(&Audience{Kind: Users, Names: []string{"bob"}}, "hello")
 			require.NoError(t, e.hub.Join(k, "a", "g"))
 			_, _ = gate(k, "")
@@ -147,7 +147,7 @@ func TestCloseDuringOnConnected(t *testing.T) {
 			c.send(call("1", "echo"), `{"type":7,"error":"bye"}`)
 			e.sleep(second)
 			assert.Equal(t, []string{"connected a"}, e.handler.events(), "OnDisconnected waits for OnConnected")
-			assert.NotNil(t, e.sys.connections.find("a"))
+			assert.NotNil(t, e.hub.Connection("a"))
 			open()
 			e.settle()
 			require.NoError(t, cause, "it is not canceled")

@@ -88,40 +88,46 @@ func (s *directoryShard) remove(name string, g *group) {
 	}
 }
 
-// connections finds a connection by its id.
+// connections finds a connection by its hub and id.
 type connections struct {
 	seed   maphash.Seed
 	shards [64]struct {
 		mu   sync.RWMutex
-		byID map[string]*Connection
+		byID map[connectionKey]*Connection
 	}
+}
+
+// connectionKey names a connection. A client of SignalR 2 has one in each of its hubs, with the same id.
+type connectionKey struct {
+	hub *Hub
+	id  string
 }
 
 func newConnections() *connections {
 	cs := &connections{seed: maphash.MakeSeed()}
 	for i := range cs.shards {
-		cs.shards[i].byID = map[string]*Connection{}
+		cs.shards[i].byID = map[connectionKey]*Connection{}
 	}
 	return cs
 }
 
-func (cs *connections) find(id string) *Connection {
+func (cs *connections) find(h *Hub, id string) *Connection {
 	s := &cs.shards[maphash.String(cs.seed, id)%uint64(len(cs.shards))]
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.byID[id]
+	return s.byID[connectionKey{h, id}]
 }
 
 func (cs *connections) add(c *Connection) {
 	s := &cs.shards[maphash.String(cs.seed, c.id)%uint64(len(cs.shards))]
 	s.mu.Lock()
-	s.byID[c.id] = c
+	s.byID[connectionKey{c.hub, c.id}] = c
 	s.mu.Unlock()
 }
 
 func (cs *connections) remove(c *Connection) {
 	s := &cs.shards[maphash.String(cs.seed, c.id)%uint64(len(cs.shards))]
 	s.mu.Lock()
-	delete(s.byID, c.id)
+	delete(s.byID, connectionKey{c.hub, c.id})
 	s.mu.Unlock()
 }

@@ -39,7 +39,7 @@ func TestClientThatKeepsReadingIsNotSlow(t *testing.T) {
 					require.Empty(t, e.handler.events()[1:], "message %d", i)
 				}
 				e.sleep(5 * second)
-				e.sys.connections.find("a").Abort()
+				e.hub.Connection("a").Abort()
 				e.sleep(second)
 				require.Equal(t, lifetimeEvents("a", nil), e.handler.events())
 			})

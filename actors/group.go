@@ -23,13 +23,14 @@ type group struct {
 	index     map[*Connection]int // of a group that is not small
 	everyone  bool                // the members know their indexes themselves; it is never emptied
 	emptied   bool                // its last member has left: nobody can join any more
-	count     [MaxProtocols]int   // members of each protocol
+	count     [encodings]int      // members of each protocol
 	protocols atomic.Uint32       // the protocols with members, a bit each
 }
 
 const (
-	// MaxProtocols is how many protocols one hub may speak.
-	MaxProtocols = 8
+	// MaxProtocols is how many protocols one hub may speak, besides HubSettings.Members.
+	MaxProtocols = 7
+	encodings    = MaxProtocols + 1
 	smallGroup   = 8 // members that need no index, and whose messages go out before fan-outs
 )
 

@@ -21,11 +21,14 @@ func (c *Connection) handshake(record []byte, err error) *handshake {
 	if err != nil {
 		return &handshake{failure: handshakeCanceled}
 	}
+	if c.part != nil {
+		return &handshake{index: uint8(h.offered)}
+	}
 	request, err := hubproto.ParseHandshake(record)
 	if err != nil {
 		return &handshake{failure: h.handler.Describe("An unexpected error occurred during connection handshake.", err)}
 	}
-	index := slices.IndexFunc(h.protocols, func(p hubproto.Protocol) bool { return strings.EqualFold(p.Name(), request.Protocol) })
+	index := slices.IndexFunc(h.protocols[:h.offered], func(p hubproto.Protocol) bool { return strings.EqualFold(p.Name(), request.Protocol) })
 	if index < 0 {
 		return &handshake{failure: "The protocol '" + request.Protocol + "' is not supported."}
 	}

@@ -191,7 +191,7 @@ func (c *client) panicActor() { c.env.tell(c.conn.PID(), (*closeRequest)(nil)) }
 func (c *client) assertRemoved(t *testing.T) {
 	t.Helper()
 	sys, conn := c.env.sys, c.conn
-	assert.Nil(t, sys.connections.find(conn.id))
+	assert.Nil(t, conn.hub.Connection(conn.id))
 	_, ok := sys.actorSystem.ProcessRegistry.Get(conn.PID())
 	assert.False(t, ok, "the actor is not registered")
 	assert.NotContains(t, sys.allConnections(), conn)

@@ -102,6 +102,11 @@ func (h *handler) Ended(*Connection) {}
 
 func (h *handler) Methods() []string { return nil }
 
+func (h *handler) Reconnected(k *Call) error {
+	h.record("reconnected %s", k.Connection().ID())
+	return nil
+}
+
 func (h *handler) Refreshed(k *Call) {
 	h.record("refreshed %s %s", k.Connection().ID(), k.Identity().UserID)
 }

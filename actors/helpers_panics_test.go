@@ -197,6 +197,11 @@ func (h panickyHandler) Disconnected(k *Call, cause error) {
 	}
 }
 
+func (h panickyHandler) Reconnected(k *Call) error {
+	h.at("Handler.Reconnected")
+	return h.handler.Reconnected(k)
+}
+
 func (h panickyHandler) Refreshed(k *Call) {
 	h.handler.Refreshed(k)
 	h.at("Handler.Refreshed")

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -28,6 +29,8 @@ type Handler interface {
 	Disconnected(call *Call, cause error)
 	// Refreshed runs OnAuthenticationRefreshed.
 	Refreshed(call *Call)
+	// Reconnected runs OnReconnected, of a session of SignalR 2.
+	Reconnected(call *Call) error
 	// Ended says that a connection of the hub has ended.
 	Ended(c *Connection)
 	// Methods lists the methods whose calls are counted apart, see Hub.CallTimes. The others are counted together.
@@ -63,8 +66,9 @@ type Settings struct {
 
 // HubSettings is what is the same for all endpoints of a hub.
 type HubSettings struct {
-	Policy   outbox.Policy // for slow clients
-	MaxNames int           // of an audience
+	Policy   outbox.Policy     // for slow clients
+	MaxNames int               // of an audience
+	Members  hubproto.Protocol // of the connections that ConnectMember opens; nil: there are none
 }
 
 // Hub is what the connections of one hub share: their groups, their users, everyone. One hub can have several endpoints.
@@ -73,6 +77,7 @@ type Hub struct {
 	name      string
 	handler   Handler
 	protocols []hubproto.Protocol
+	offered   int // how many of them clients can ask for
 	pings     []*outbox.Packet
 	everyone  group
 	groups    *directory
@@ -92,7 +97,11 @@ func (s *System) NewHub(name string, handler Handler, protocols []hubproto.Proto
 	if len(protocols) == 0 || len(protocols) > MaxProtocols {
 		return nil, fmt.Errorf("hubsys: hub %q has %d protocols, not 1 to %d", name, len(protocols), MaxProtocols)
 	}
-	h := &Hub{sys: s, name: name, handler: handler, protocols: protocols, settings: settings}
+	offered := len(protocols)
+	if settings.Members != nil {
+		protocols = append(slices.Clip(protocols), settings.Members)
+	}
+	h := &Hub{sys: s, name: name, handler: handler, protocols: protocols, offered: offered, settings: settings}
 	h.groups = newDirectory(func(g *group) { h.emptied(Groups, g) })
 	h.users = newDirectory(func(g *group) { h.emptied(Users, g) })
 	h.calls, h.otherCalls = map[string]*CallTimes{}, newCallTimes()
@@ -145,10 +154,7 @@ func (h *Hub) Handler() Handler { return h.handler }
 
 // Connection returns the open connection with an id, or nil.
 func (h *Hub) Connection(id string) *Connection {
-	if c := h.sys.connections.find(id); c != nil && c.hub == h {
-		return c
-	}
-	return nil
+	return h.sys.connections.find(h, id)
 }
 
 // ConnectSocket opens a connection over a socket. Its reading half may be used at once. If it is resumable, and its client knows how, it can go on over

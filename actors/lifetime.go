@@ -39,14 +39,16 @@ func (k *Call) work() {
 		}
 	}()
 	if k.event == disconnected {
-		k.conn.hub.handler.Disconnected(k, k.conn.closing.cause)
+		if k.conn.part.hasEvents() {
+			k.conn.hub.handler.Disconnected(k, k.conn.closing.cause)
+		}
 		ended.err, returned = nil, true
 		return
 	}
 	w := outbox.BorrowWriter() // the answer to the handshake leaves before user code runs
 	w.Flush(&k.conn.out)
 	outbox.ReturnWriter(w)
-	ended.err = k.conn.hub.handler.Connected(k)
+	ended.err = k.conn.openingEvent(k)
 	returned = true
 }
 
@@ -84,5 +86,6 @@ func (c *Connection) onLifetimeEnded(m *lifetimeEnded) {
 		c.calls.setOpen()
 		c.start()
 		c.calls.checkIdle() // if there were only streams
+		c.part.opened()
 	}
 }

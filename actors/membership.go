@@ -77,6 +77,7 @@ func (c *Connection) onMembership(m *membershipChange) {
 			delete(c.groups, m.group)
 			c.groupNames -= int32(len(m.group))
 			c.hub.groups.leave(m.group, c)
+			c.part.left(m.group)
 		}
 		return
 	}
@@ -95,5 +96,6 @@ func (c *Connection) onMembership(m *membershipChange) {
 		c.groups[m.group] = struct{}{}
 		c.groupNames += int32(len(m.group))
 		c.hub.groups.join(m.group, c)
+		c.part.joined(m.group)
 	}
 }

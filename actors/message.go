@@ -5,6 +5,7 @@ import (
 	"runtime/debug"
 
 	"github.com/troupe-go/troupe/actors/outbox"
+	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
 // message is a call of client methods on its way: encoded once for each protocol that has receivers.
@@ -16,8 +17,19 @@ type message struct {
 	key     string
 	target  string
 	args    []any
-	packets [MaxProtocols]*outbox.Packet
+	state   map[string]any // of a client of SignalR 2, which the call changes
+	packets [encodings]*outbox.Packet
 	encoded uint32
+}
+
+// append encodes the call.
+func (m *message) append(p hubproto.Protocol) ([]byte, error) {
+	if classic, ok := p.(interface {
+		AppendCallOfClient(dst []byte, target string, args []any, state map[string]any) ([]byte, error)
+	}); ok && m.state != nil {
+		return classic.AppendCallOfClient(outbox.Buffer(128), m.target, m.args, m.state)
+	}
+	return p.AppendInvocation(outbox.Buffer(128), m.id, m.target, m.args)
 }
 
 // encode makes the encodings that are wanted and not there yet. No lock may be held, because the application's marshalers run in it.
@@ -29,7 +41,7 @@ func (m *message) encode(wanted uint32) (err error) {
 	}()
 	for i, p := range m.hub.protocols {
 		if bit := uint32(1) << i; wanted&^m.encoded&bit != 0 {
-			b, err := p.AppendInvocation(outbox.Buffer(128), m.id, m.target, m.args)
+			b, err := m.append(p)
 			if err != nil {
 				return fmt.Errorf("hubsys: the arguments of %q cannot be encoded: %w", m.target, err)
 			}

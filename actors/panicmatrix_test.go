@@ -382,7 +382,7 @@ func (l *life) checkEnd() {
 			assert.NoError(t, o.err, o.name)
 		}
 	}
-	assert.True(t, e.sys.connections.find("a") == nil, "the connection is known")
+	assert.True(t, e.hub.Connection("a") == nil, "the connection is known")
 	_, registered := e.sys.actorSystem.ProcessRegistry.GetLocal(conn.supervisor.pid.Id + "/a")
 	assert.False(t, registered, "the actor is registered")
 	assert.False(t, slices.Contains(e.sys.allConnections(), conn), "the connection is listed")

@@ -66,8 +66,8 @@ func (h *Hub) Invoke(ctx context.Context, to *Audience, target string, args []an
 	}
 	c := to.Conn
 	if to.Kind == Connections {
-		c = h.sys.connections.find(to.Names[0])
-		if c == nil || c.hub != h {
+		c = h.Connection(to.Names[0])
+		if c == nil {
 			return &goneError{id: to.Names[0]}
 		}
 	}

@@ -16,7 +16,7 @@ func (h *Hub) Send(ctx context.Context, to *Audience, target string, args []any)
 	if h.sys.stopped.Load() {
 		return ErrShutdown
 	}
-	return h.send(ctx, to, &message{hub: h, target: target, args: args})
+	return h.send(ctx, to, &message{hub: h, target: target, args: args, state: to.State})
 }
 
 // send delivers a message, and waits for room unless the audience says otherwise.

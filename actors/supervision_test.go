@@ -140,7 +140,7 @@ func TestStopDuringOnDisconnected(t *testing.T) {
 		e.settle()
 		e.sys.actorSystem.Root.Stop(c.conn.PID())
 		e.settle()
-		assert.NotNil(t, e.sys.connections.find("a"))
+		assert.NotNil(t, e.hub.Connection("a"))
 		open()
 		e.settle()
 		assert.Equal(t, []string{"connected a", "disconnected a: <nil>"}, e.handler.events())

@@ -157,7 +157,7 @@ func (s *connectionSupervisor) Receive(ctx actor.Context) {
 		s.props = actor.PropsFromProducer(func() actor.Actor { return s.next }, actor.WithMailbox(func() actor.Mailbox { return s.next.mailbox.newHandle() }))
 	}
 	s.next = m.conn
-	if _, err := ctx.SpawnNamed(s.props, m.conn.id); err != nil {
+	if _, err := ctx.SpawnNamed(s.props, m.conn.actorName()); err != nil {
 		s.sys.log.Error("a connection could not become an actor", "connection", m.conn.id, "error", err)
 		s.refuse(m.conn)
 	}

@@ -27,6 +27,7 @@ type session struct {
 	request   *Request
 	first     *session // nil: it is the first one
 	items     sync.Map // of the first one
+	detailed  bool     // its client gets the texts of all errors
 }
 
 // newSession makes the session of a connection that had another one before, unless former is nil.

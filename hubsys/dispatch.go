@@ -20,6 +20,7 @@ import (
 // hub runs the calls of one hub. A call of a method takes three steps: bind, run, answer.
 type hub struct {
 	runtime      *actors.Hub
+	hasOwnName   bool // HubOptions.Name was given
 	detailed     bool
 	limits       *connectionLimits
 	callRate     int
@@ -68,14 +69,15 @@ func (h *hub) bind(k *actors.Call) (m *method, f *callArgs, refusal string) {
 		if again { // what the reference says when the name was known until it was given again behind the arguments
 			return nil, nil, "Unknown hub method '" + string(target) + "'"
 		}
-		return nil, nil, unknownMethod(string(target))
+		return nil, nil, unknownMethod(k, string(target))
 	}
+	m = m.taking(k)
 	k.SetMethod(m.name, m.times)
 	if k.OverRate() != actors.WithinRate {
 		return nil, nil, h.tooOften(k, m.name)
 	}
 	if m.policy != nil && !h.authorize(k, m.name, m.policy) {
-		return nil, nil, unauthorized(m.name)
+		return nil, nil, unauthorized(k, m.name)
 	}
 	f = m.borrow()
 	if m.variadic {
@@ -122,11 +124,17 @@ func (h *hub) logUnknown(k *actors.Call, target []byte) {
 	h.log.Debug("an unknown method was called", "connection", k.Connection().ID(), "method", logs.Clip(string(target)))
 }
 
-func unknownMethod(target string) string {
+func unknownMethod(k *actors.Call, target string) string {
+	if k.Connection().IsPart() {
+		return "'" + target + "' method could not be resolved. No method found with that name."
+	}
 	return "Failed to invoke '" + target + "' due to an error on the server. HubException: Method does not exist."
 }
 
-func unauthorized(target string) string {
+func unauthorized(k *actors.Call, target string) string {
+	if k.Connection().IsPart() {
+		return "Caller is not authorized to invoke the " + target + " method on " + k.Connection().Hub().Name() + "."
+	}
 	return "Failed to invoke '" + target + "' because user is unauthorized"
 }
 
@@ -173,6 +181,7 @@ func (h *hub) run(k *actors.Call, dst []byte, m *method, f *callArgs) []byte {
 	if err := h.makeServices(k, m, f); err != nil {
 		return h.answerError(k, dst, err)
 	}
+	f.setProgress(k)
 	value, err := h.open(k, k)
 	if err != nil {
 		return h.answerError(k, dst, err)
@@ -221,10 +230,10 @@ func (h *hub) runHandler(k *actors.Call, dst []byte) []byte {
 		return h.appendError(k, dst, h.tooOften(k, name))
 	}
 	if h.hidden[key] {
-		return h.appendError(k, dst, unknownMethod(name))
+		return h.appendError(k, dst, unknownMethod(k, name))
 	}
 	if policy := h.policies[key]; policy != nil && !h.authorize(k, name, policy) {
-		return h.appendError(k, dst, unauthorized(name))
+		return h.appendError(k, dst, unauthorized(k, name))
 	}
 	if refusal := refused(k); refusal != "" {
 		return h.appendError(k, dst, refusal)
@@ -237,7 +246,7 @@ func (h *hub) runHandler(k *actors.Call, dst []byte) []byte {
 	switch {
 	case errors.Is(err, ErrNoMethod):
 		h.logUnknown(k, []byte(name))
-		return h.appendError(k, dst, unknownMethod(name))
+		return h.appendError(k, dst, unknownMethod(k, name))
 	case errors.As(err, &unbound):
 		return h.appendError(k, dst, h.describeUnbound(name, unbound.error))
 	case err == nil && k.WantsStream() && !streams:
@@ -298,7 +307,7 @@ func (h *hub) answer(k *actors.Call, dst []byte, streams bool, result reflect.Va
 	if result.IsValid() {
 		value = result.Interface()
 	}
-	completion, err := k.Connection().Protocol().AppendResult(dst, k.ID(), value)
+	completion, err := appendResult(k, dst, value)
 	if err != nil {
 		return h.answerError(k, dst, err)
 	}
@@ -307,6 +316,9 @@ func (h *hub) answer(k *actors.Call, dst []byte, streams bool, result reflect.Va
 
 // appendError appends the completion of a call that does not reach its method, or that fails.
 func (h *hub) appendError(k *actors.Call, dst []byte, text string) []byte {
+	if p := classicProtocol(k); p != nil {
+		return h.appendClassicError(k, p, dst, text, nil)
+	}
 	k.MarkFailed()
 	if len(k.ID()) == 0 {
 		return dst
@@ -317,11 +329,17 @@ func (h *hub) appendError(k *actors.Call, dst []byte, text string) []byte {
 // answerError appends the completion of a call whose method has failed.
 func (h *hub) answerError(k *actors.Call, dst []byte, err error) []byte {
 	h.report(k, "a hub method failed", err)
+	if p := classicProtocol(k); p != nil {
+		return h.appendClassicError(k, p, dst, "", err)
+	}
 	return h.appendError(k, dst, h.Describe("An unexpected error occurred invoking '"+k.Method()+"' on the server.", err))
 }
 
 // Panicked is part of actors.Handler.
 func (h *hub) Panicked(k *actors.Call, dst []byte, err error) []byte {
+	if p := classicProtocol(k); p != nil {
+		return h.appendClassicError(k, p, dst, "", err)
+	}
 	if k.IsStreaming() {
 		return h.appendError(k, dst, h.Describe(streamText, err))
 	}

@@ -45,13 +45,23 @@ func newEndpoint(c *HubContext, options EndpointOptions) (*endpoint, error) {
 
 // Authenticate is part of transport.Acceptor.
 func (e *endpoint) Authenticate(r *http.Request) (transport.Identity, error) {
+	who, err := authenticate(r, e.options.Authenticate, e.policy, e.hub.log)
+	if err != nil {
+		return who, err
+	}
+	principal := e.limited(who.Value.(*Principal))
+	return transport.Identity{UserID: principal.UserID, Expires: principal.Expires, Value: principal}, nil
+}
+
+// authenticate asks the application who makes a request, and a policy, if there is one, whether that may be.
+func authenticate(r *http.Request, ask func(*http.Request) (*Principal, error), policy Policy, log *slog.Logger) (transport.Identity, error) {
 	principal := anonymous
 	refusal := func(status int, err error) (transport.Identity, error) {
 		return transport.Identity{}, &transport.Refusal{Status: status, Err: err}
 	}
-	p, err := e.callAuthenticate(r)
+	p, err := callAuthenticate(r, ask)
 	switch {
-	case e.logPanic("Authenticate panicked", r, err):
+	case logRequestPanic(log, "Authenticate panicked", r, err):
 		return refusal(http.StatusInternalServerError, err)
 	case errors.Is(err, ErrForbidden):
 		return refusal(http.StatusForbidden, err)
@@ -63,10 +73,10 @@ func (e *endpoint) Authenticate(r *http.Request) (transport.Identity, error) {
 	if len(principal.UserID) > actors.MaxName {
 		return refusal(http.StatusForbidden, fmt.Errorf("hubsys: the UserID has %d bytes, more than %d", len(principal.UserID), actors.MaxName))
 	}
-	if e.policy != nil {
-		err := e.policy.ask(r.Context(), principal)
+	if policy != nil {
+		err := policy.ask(r.Context(), principal)
 		switch {
-		case e.logPanic("a policy panicked", r, err):
+		case logRequestPanic(log, "a policy panicked", r, err):
 			return refusal(http.StatusInternalServerError, err)
 		case err != nil && principal.Authenticated():
 			return refusal(http.StatusForbidden, err)
@@ -74,7 +84,6 @@ func (e *endpoint) Authenticate(r *http.Request) (transport.Identity, error) {
 			return refusal(http.StatusUnauthorized, err)
 		}
 	}
-	principal = e.limited(principal)
 	return transport.Identity{UserID: principal.UserID, Expires: principal.Expires, Value: principal}, nil
 }
 
@@ -99,22 +108,22 @@ func (o *EndpointOptions) guardFunctions(log *slog.Logger) {
 	}
 }
 
-// logPanic reports whether err is a panic, and logs it then.
-func (e *endpoint) logPanic(what string, r *http.Request, err error) bool {
+// logRequestPanic reports whether err is a panic, and logs it then.
+func logRequestPanic(log *slog.Logger, what string, r *http.Request, err error) bool {
 	var panicked *PanicError
 	if !errors.As(err, &panicked) {
 		return false
 	}
-	e.hub.log.Error(what, "path", r.URL.Path, "error", err, "stack", string(panicked.Stack))
+	log.Error(what, "path", r.URL.Path, "error", err, "stack", string(panicked.Stack))
 	return true
 }
 
-func (e *endpoint) callAuthenticate(r *http.Request) (p *Principal, err error) {
-	if e.options.Authenticate == nil {
+func callAuthenticate(r *http.Request, ask func(*http.Request) (*Principal, error)) (p *Principal, err error) {
+	if ask == nil {
 		return nil, nil
 	}
 	defer recoverAs(&err)
-	return e.options.Authenticate(r)
+	return ask(r)
 }
 
 // Reserve is part of transport.Acceptor.

@@ -17,6 +17,7 @@ import (
 type HubError struct {
 	Message string
 	Err     error // the cause, if there is one; clients do not see it
+	Data    any   // goes to a client of SignalR 2 beside the message; other clients do not get it
 }
 
 // Errorf makes a [HubError]. All of its text goes to the client, including what %w prints: for a cause that the client must not see there is

@@ -21,6 +21,8 @@ type Handler struct {
 	Connected func(ctx context.Context) error
 	// Disconnected is called once for each connection for which Connected succeeded, as OnDisconnected is, see [Hub].
 	Disconnected func(ctx context.Context, cause error) error
+	// Reconnected is called when a client of SignalR 2 has connected again, in order with its calls.
+	Reconnected func(ctx context.Context) error
 	// Refreshed is called when a client has refreshed its credentials, in order with its calls.
 	Refreshed func(ctx context.Context) error
 }
@@ -32,6 +34,9 @@ func (h Handler) complete() Handler {
 	}
 	if h.Disconnected == nil {
 		h.Disconnected = func(context.Context, error) error { return nil }
+	}
+	if h.Reconnected == nil {
+		h.Reconnected = func(context.Context) error { return nil }
 	}
 	if h.Refreshed == nil {
 		h.Refreshed = func(context.Context) error { return nil }
@@ -181,6 +186,11 @@ func (o *Outgoing) To() string { return o.to.String() }
 
 // send sends a message, through the filters.
 func (h *hub) send(ctx context.Context, to *actors.Audience, method string, args []any) error {
+	if to.Kind == actors.Caller && to.Conn.IsPart() {
+		changed := *to
+		changed.State = stateChanges(actors.CallOf(ctx))
+		to = &changed
+	}
 	if h.sender == nil {
 		return fromRuntime(h.runtime.Send(ctx, to, method, args))
 	}

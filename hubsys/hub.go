@@ -12,6 +12,7 @@ import (
 
 	"github.com/troupe-go/troupe/actors"
 	"github.com/troupe-go/troupe/actors/outbox"
+	classicproto "github.com/troupe-go/troupe/proto/classic"
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
@@ -87,12 +88,13 @@ func Register[H Instance](sys *System, create func(ctx context.Context) (H, erro
 	if err != nil {
 		return nil, err
 	}
+	hasOwnName := options.Name != ""
 	options.Name = cmp.Or(options.Name, t.Elem().Name())
 	if options.Name == "" {
 		return nil, fmt.Errorf("hubsys: %s has no name, and HubOptions.Name is empty", t)
 	}
 	h := newHub(sys, options)
-	h.methods, h.filtered = methods, len(options.Filters) > 0
+	h.methods, h.filtered, h.hasOwnName = methods, len(options.Filters) > 0, hasOwnName
 	h.create = func(ctx context.Context) (Instance, error) {
 		if create == nil {
 			return reflect.New(t.Elem()).Interface().(Instance), nil
@@ -176,6 +178,7 @@ func (h *hub) register(sys *System, handler Handler, options HubOptions) (*HubCo
 	var err error
 	if h.runtime, err = sys.runtime.NewHub(options.Name, h, protocols, actors.HubSettings{
 		Policy: outbox.Policy(options.SlowClients), MaxNames: cmp.Or(options.MaximumNamesPerAudience, defaultMaxNames),
+		Members: classicproto.NewProtocol(options.Name),
 	}); err != nil {
 		sys.releaseName(options.Name)
 		return nil, err
@@ -183,9 +186,16 @@ func (h *hub) register(sys *System, handler Handler, options HubOptions) (*HubCo
 	if h.methods != nil {
 		for name, m := range h.methods.exact {
 			m.times = h.runtime.CallTimes(name)
+			for _, one := range m.overloads {
+				one.times = m.times
+			}
 		}
 	}
-	return &HubContext{sys: sys, hub: h, options: options}, nil
+	c := &HubContext{sys: sys, hub: h, options: options}
+	sys.mu.Lock()
+	sys.contexts[options.Name] = c
+	sys.mu.Unlock()
+	return c, nil
 }
 
 // Name returns the name of the hub.

@@ -15,6 +15,9 @@ type (
 	onDisconnected interface {
 		OnDisconnected(ctx context.Context, cause error) error
 	}
+	onReconnected interface {
+		OnReconnected(ctx context.Context) error
+	}
 	onRefreshed interface {
 		OnAuthenticationRefreshed(ctx context.Context) error
 	}
@@ -57,6 +60,17 @@ func (h *hub) Refreshed(k *actors.Call) {
 	}
 }
 
+// Reconnected is part of actors.Handler.
+func (h *hub) Reconnected(k *actors.Call) error {
+	k.SetMethod("OnReconnected", nil)
+	defer k.RunCleanups(0)
+	err := h.handler.Reconnected(k)
+	if err != nil {
+		h.report(k, "a hub method failed", err)
+	}
+	return err
+}
+
 // Ended is part of actors.Handler.
 func (h *hub) Ended(c *actors.Connection) {
 	s := sessionNow(c)
@@ -82,6 +96,14 @@ func (h *hub) methodHandler() Handler {
 			return h.withValue(ctx, func(value Instance) error {
 				if hub, ok := value.(onDisconnected); ok {
 					return hub.OnDisconnected(ctx, cause)
+				}
+				return nil
+			})
+		},
+		Reconnected: func(ctx context.Context) error {
+			return h.withValue(ctx, func(value Instance) error {
+				if hub, ok := value.(onReconnected); ok {
+					return hub.OnReconnected(ctx)
 				}
 				return nil
 			})

@@ -93,8 +93,11 @@ func (f *methodFinder) add(rm reflect.Method) {
 		f.fault("method %s: %w", rm.Name, err)
 		return
 	}
-	m.name, m.policy = cmp.Or(option.Name, rm.Name), option.Policy
+	m.name, m.hasOwnName, m.policy = cmp.Or(option.Name, rm.Name), option.Name != "", option.Policy
 	key := foldName(m.name)
+	if first := f.found.folded[key]; first != nil && (m.hasOwnName || first.hasOwnName) && first.overload(m) {
+		return
+	}
 	if other, ok := f.declared[key]; ok {
 		f.fault("method %s: clients cannot tell it from %s: both are called %q", rm.Name, other, m.name)
 		return
@@ -113,6 +116,10 @@ func (f *methodFinder) isLifetime(rm reflect.Method) bool {
 	case "OnDisconnected":
 		if !f.hub.Implements(reflect.TypeFor[onDisconnected]()) {
 			f.fault("method %s: its signature is not OnDisconnected(context.Context, error) error", rm.Name)
+		}
+	case "OnReconnected":
+		if !f.hub.Implements(reflect.TypeFor[onReconnected]()) {
+			f.fault("method %s: its signature is not OnReconnected(context.Context) error", rm.Name)
 		}
 	case "OnAuthenticationRefreshed":
 		if !f.hub.Implements(reflect.TypeFor[onRefreshed]()) {

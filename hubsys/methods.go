@@ -31,6 +31,32 @@ func (ms *methods) find(name []byte) *method {
 	return ms.folded[foldName(string(name))]
 }
 
+// overload adds another method of the same name, which clients tell apart by the number of arguments. It returns false if they cannot.
+func (m *method) overload(other *method) bool {
+	for _, one := range append([]*method{m}, m.overloads...) {
+		if len(one.params) == len(other.params) || one.variadic || other.variadic {
+			return false
+		}
+	}
+	other.name = m.name
+	m.overloads = append(m.overloads, other)
+	return true
+}
+
+// taking returns the overload that takes the arguments of a call, or m if none does.
+func (m *method) taking(k *actors.Call) *method {
+	if len(m.overloads) == 0 {
+		return m
+	}
+	n := k.Connection().Protocol().CountArguments(k.Arguments())
+	for _, one := range m.overloads {
+		if len(one.params) == n {
+			return one
+		}
+	}
+	return m
+}
+
 // foldName returns the form in which names of methods are compared.
 // It is the same for all names that strings.EqualFold takes for equal.
 func foldName(name string) string {
@@ -47,8 +73,10 @@ func foldName(name string) string {
 
 // method is a hub method as it is called: found once, when the hub is registered.
 type method struct {
-	name         string // as clients see it
-	policy       Policy // nil: everybody may call it
+	name         string    // as clients see it
+	hasOwnName   bool      // it is that of Method.Name
+	overloads    []*method // of the same name, with other numbers of arguments
+	policy       Policy    // nil: everybody may call it
 	times        *actors.CallTimes
 	fn           reflect.Value
 	takesContext bool // as its first parameter
@@ -57,6 +85,7 @@ type method struct {
 	variadic     bool           // the last of them takes the remaining arguments
 	uploads      []uploadParam  // those that the client streams
 	services     []serviceParam // those that Services provide
+	reports      []reflect.Type // those that are a Progress
 	returnsValue bool
 	streams      bool // the value is a stream
 	returnsError bool
@@ -70,6 +99,7 @@ const (
 	argument paramKind = iota
 	upload
 	service
+	report // a Progress
 )
 
 // serviceParam is a parameter that Services provide.
@@ -87,6 +117,7 @@ type callArgs struct {
 	rest     reflect.Value   // that takes these; not valid if the method is not variadic
 	uploads  []reflect.Value // those that are streams
 	services []reflect.Value
+	progress []reflect.Value
 	ctx      context.Context
 
 	// While filters run:
@@ -115,6 +146,9 @@ func (m *method) borrow() *callArgs {
 		case service:
 			p = reflect.New(m.services[len(f.services)].param).Elem()
 			f.services = append(f.services, p)
+		case report:
+			p = reflect.New(m.reports[len(f.progress)]).Elem()
+			f.progress = append(f.progress, p)
 		}
 		f.args = append(f.args, p)
 	}
@@ -232,6 +266,10 @@ func (m *method) addParam(t reflect.Type, services Services, implicit, rest bool
 		if wanted != nil {
 			return fmt.Errorf("HubOptions.Services provide no %s", wanted)
 		}
+	}
+	if isProgress(t) {
+		m.reports, m.kinds = append(m.reports, t), append(m.kinds, report)
+		return nil
 	}
 	if item := itemType(t); item != nil {
 		if err := bindable(item); err != nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/troupe-go/troupe/actors"
 	"github.com/troupe-go/troupe/internal/logs"
 	"github.com/troupe-go/troupe/transport"
+	"github.com/troupe-go/troupe/transport/classic"
 )
 
 // Config is the configuration of a [System]. The zero value is ready for use.
@@ -45,6 +46,11 @@ type Config struct {
 	// a proxy, middleware must put the client's address into http.Request.RemoteAddr. Default: 10,000. Unlimited: no limit.
 	MaximumConnectionsPerAddress int
 
+	// Keys protect the tokens of clients of SignalR 2, see [System.MapClassic]: the first one protects, all of them are believed, so that keys can be
+	// changed. Each has 32 random bytes. All nodes have the same, and so has a server that is started again: otherwise its clients cannot reconnect.
+	// Nil: a random one.
+	Keys [][]byte
+
 	// HubDefaults are options of all hubs. What is zero in the options of a hub is taken from here, field by field: a bool that is true here is
 	// true for all. Filters of both apply, these around those of the hub; policies of both must allow. Name and Methods stay empty.
 	HubDefaults HubOptions
@@ -61,6 +67,9 @@ func (c Config) Validate() error {
 		"MaximumConnections": c.MaximumConnections, "MaximumConnectionsPerUser": c.MaximumConnectionsPerUser, "MaximumConnectionsPerAddress": c.MaximumConnectionsPerAddress,
 	} {
 		f.check(n >= Unlimited, "%s is %d: it is at least 1, 0 for the default, or Unlimited", name, n)
+	}
+	for i, key := range c.Keys {
+		f.check(len(key) == classic.KeySize, "Keys[%d] has %d bytes, not %d", i, len(key), classic.KeySize)
 	}
 	f.check(c.HubDefaults.Name == "" && len(c.HubDefaults.Methods) == 0, "HubDefaults has a Name or Methods, which are options of one hub")
 	f.add("HubDefaults", c.HubDefaults.Validate())
@@ -82,7 +91,10 @@ type System struct {
 	mu        sync.RWMutex
 	closing   bool
 	hubs      map[string]bool
+	contexts  map[string]*HubContext // of hubs that are there
 	endpoints map[string]*endpoint
+	classic   map[string]*classicEndpoint
+	keys      *classic.Keys // of tokens of SignalR 2; nil: none are needed yet
 }
 
 // New starts a system. It runs until [System.Shutdown].
@@ -95,6 +107,13 @@ func New(config Config) (*System, error) {
 		log = slog.Default()
 	}
 	log = slog.New(logs.Safe(log.Handler())) // a handler that panics ends nobody's connection
+	var keys *classic.Keys
+	if len(config.Keys) > 0 {
+		var err error
+		if keys, err = classic.NewKeys(config.Keys...); err != nil {
+			return nil, err
+		}
+	}
 	runtime, err := actors.NewSystem(config.ActorSystem, log)
 	if err != nil {
 		return nil, err
@@ -107,7 +126,7 @@ func New(config Config) (*System, error) {
 		limits: newConnectionLimits(cmp.Or(config.MaximumConnections, 100_000), cmp.Or(config.MaximumConnectionsPerUser, 1000),
 			cmp.Or(config.MaximumConnectionsPerAddress, 10_000)),
 		hubDefaults: config.HubDefaults, endpointDefaults: config.EndpointDefaults,
-		hubs: map[string]bool{}, endpoints: map[string]*endpoint{},
+		hubs: map[string]bool{}, contexts: map[string]*HubContext{}, endpoints: map[string]*endpoint{}, classic: map[string]*classicEndpoint{}, keys: keys,
 	}, nil
 }
 
@@ -140,6 +159,15 @@ func (s *System) close() {
 // cleaned or decoded again, so that decisions of a mux or a proxy in front by the path hold here as well.
 func (s *System) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e, suffix := s.find(r.URL.Path)
+	if e == nil {
+		s.mu.RLock()
+		classic := s.findClassic(r.URL.Path)
+		s.mu.RUnlock()
+		if classic != nil {
+			classic.http.ServeHTTP(w, r)
+			return
+		}
+	}
 	switch {
 	case e == nil || hasEncodedSlash(r.URL.RawPath):
 		transport.LimitBody(w, r)
@@ -186,7 +214,7 @@ func hasEncodedSlash(rawPath string) bool {
 }
 
 // Patterns returns the patterns that a mux has to route to the System, for all paths that hubs are mapped to now, in sorted order: two for each
-// path, and a third one where EndpointOptions.Refresh is set. That of the path "/" is "/{$}".
+// path, and a third one where EndpointOptions.Refresh is set. That of the path "/" is "/{$}". A path of MapClassic has one, which ends in a slash.
 //
 //	for _, pattern := range sys.Patterns() {
 //		mux.Handle(pattern, sys)
@@ -210,17 +238,17 @@ func (s *System) Patterns() []string {
 			}
 		}
 	}
+	for path := range s.classic {
+		patterns = append(patterns, strings.TrimSuffix(path, "/")+"/")
+	}
 	slices.Sort(patterns)
 	return patterns
 }
 
 // mapEndpoint adds an endpoint.
 func (s *System) mapEndpoint(path string, e *endpoint) error {
-	if path != "/" && (!strings.HasPrefix(path, "/") || strings.HasSuffix(path, "/") || pathpkg.Clean(path) != path) {
-		return fmt.Errorf("hubsys: %q is not the path of an endpoint: it begins with a slash, and has no empty parts, no dot segments, and no slash at its end", path)
-	}
-	if strings.ContainsAny(path, "?#{}% \t") {
-		return fmt.Errorf("hubsys: %q is not the path of an endpoint: it is not encoded, and has no query, fragment, wildcard or space", path)
+	if err := checkPath(path); err != nil {
+		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -237,7 +265,21 @@ func (s *System) mapEndpoint(path string, e *endpoint) error {
 			return fmt.Errorf("hubsys: %q cannot be the path of an endpoint: it is, or has, what another endpoint has at %q", path, "{path}"+suffix)
 		}
 	}
+	if s.findClassic(path) != nil {
+		return fmt.Errorf("hubsys: %q cannot be the path of an endpoint: it is below a path of MapClassic", path)
+	}
 	s.endpoints[path] = e
+	return nil
+}
+
+// checkPath checks that a path is in the form in which requests are compared.
+func checkPath(path string) error {
+	if path != "/" && (!strings.HasPrefix(path, "/") || strings.HasSuffix(path, "/") || pathpkg.Clean(path) != path) {
+		return fmt.Errorf("hubsys: %q is not the path of an endpoint: it begins with a slash, and has no empty parts, no dot segments, and no slash at its end", path)
+	}
+	if strings.ContainsAny(path, "?#{}% \t") {
+		return fmt.Errorf("hubsys: %q is not the path of an endpoint: it is not encoded, and has no query, fragment, wildcard or space", path)
+	}
 	return nil
 }
 

@@ -139,6 +139,9 @@ func (e *Endpoint) guard(w http.ResponseWriter, r *http.Request, next http.Handl
 	}
 }
 
+// RequestSize is about how many bytes of headers and query a request has.
+func RequestSize(r *http.Request) int { return requestSize(r) }
+
 // requestSize is about how many bytes of headers and query a request has.
 func requestSize(r *http.Request) int {
 	n := len(r.URL.RawQuery) + len(r.URL.Path) + len(r.Host)

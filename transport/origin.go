@@ -126,6 +126,14 @@ func (o *Origins) options() cors.Options {
 	return options
 }
 
+// Guard is guard, for endpoints of other dialects.
+func (o *Origins) Guard(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+	o.guard(w, r, next)
+}
+
+// Allows reports whether a page of the request's origin may connect.
+func (o *Origins) Allows(r *http.Request) bool { return o.allows(r) }
+
 // guard answers preflights, sets the headers of CORS for pages of allowed origins, and hides credentials that are not allowed.
 func (o *Origins) guard(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
 	r = o.hideCredentials(r)

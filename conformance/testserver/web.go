@@ -10,12 +10,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/troupe-go/troupe/conformance/testserver/classichubs"
 	"github.com/troupe-go/troupe/hubsys"
 	"github.com/troupe-go/troupe/hubsys/typed"
 )
 
 // newHandler serves the hubs, and beside them the paths that are no hubs.
-func newHandler(sys *hubsys.System, bench *hubsys.HubContext) http.Handler {
+func newHandler(sys *hubsys.System, bench *hubsys.HubContext, injected *panics, classic *classichubs.Server) http.Handler {
 	mux := http.NewServeMux()
 	get := func(path string, answer func(w http.ResponseWriter, r *http.Request)) {
 		mux.Handle(path, only(http.MethodGet, answer))
@@ -46,10 +47,18 @@ func newHandler(sys *hubsys.System, bench *hubsys.HubContext) http.Handler {
 	mux.Handle("GET /livez", sys.Livez())
 	mux.Handle("GET /readyz", sys.Readyz())
 	laterOrders(mux, sys)
+	classic.Orders(mux)
+	if *panicking {
+		injected.orders(mux)
+	}
 	return asTheReference(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// Hubs are not behind the mux: it would clean their paths.
 		if handler, pattern := mux.Handler(r); pattern != "" {
 			handler.ServeHTTP(w, r)
+			return
+		}
+		if classic.Has(r.URL.Path) {
+			classic.Sys.ServeHTTP(w, r)
 			return
 		}
 		sys.ServeHTTP(w, r)

@@ -60,6 +60,16 @@ type Output interface {
 	Done(delivered bool)
 }
 
+// Observer is told what becomes of a connection that is part of a session of SignalR 2. Its methods are called by the connection's actor, and
+// must not block.
+type Observer interface {
+	// Opened says that OnConnected or OnReconnected has succeeded.
+	Opened()
+	// Joined and Left say that the connection has joined or left a group.
+	Joined(group string)
+	Left(group string)
+}
+
 // Transport carries a connection.
 type Transport interface {
 	// Cut ends the transport at once; reading and writing then fail. It does not block, and can be called by any goroutine.

@@ -46,6 +46,33 @@ func Header(opcode byte, n int) []byte {
 	}
 }
 
+// Cut cuts the first frame off b, which a server has written. It returns false if the frame is not whole.
+func Cut(b []byte) (payload, rest []byte, ok bool) {
+	if len(b) < 2 {
+		return nil, b, false
+	}
+	header, n := 2, uint64(b[1]&0x7f)
+	switch n {
+	case 126:
+		header = 4
+	case 127:
+		header = Room
+	}
+	if len(b) < header {
+		return nil, b, false
+	}
+	switch n {
+	case 126:
+		n = uint64(binary.BigEndian.Uint16(b[2:]))
+	case 127:
+		n = binary.BigEndian.Uint64(b[2:])
+	}
+	if uint64(len(b)-header) < n {
+		return nil, b, false
+	}
+	return b[header : uint64(header)+n], b[uint64(header)+n:], true
+}
+
 // Control returns a control frame. Its payload has at most 125 bytes.
 func Control(opcode byte, payload []byte) []byte {
 	return append([]byte{0x80 | opcode, byte(len(payload))}, payload...)

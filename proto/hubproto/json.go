@@ -313,3 +313,30 @@ func appendCallHead[T string | []byte](dst []byte, t Type, headers, id []byte, t
 	dst = appendString(append(dst, `,"target":`...), target)
 	return append(dst, `,"arguments":`...)
 }
+
+// AppendValue appends a value that stands in a message.
+func (o JSONOptions) AppendValue(dst []byte, v any) ([]byte, error) {
+	values := camelWriter
+	if o.DeclaredNames {
+		values = declaredWriter
+	}
+	return values.append(dst, v, 2)
+}
+
+// AppendString appends a text as JSON.
+func AppendString(dst []byte, text string) []byte { return appendString(dst, text) }
+
+// Unquote returns the text of a JSON string, and false if raw is none.
+func Unquote(raw []byte) ([]byte, bool) {
+	if len(raw) < 2 || raw[0] != '"' || skipString(raw, 0) != len(raw) {
+		return nil, false
+	}
+	return unescape(raw[1 : len(raw)-1])
+}
+
+// Elements returns the elements of a JSON array that has been checked.
+func Elements(array []byte) [][]byte {
+	elements := make([][]byte, splitElements(array, nil))
+	splitElements(array, elements)
+	return elements
+}

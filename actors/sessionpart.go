@@ -1,0 +1,96 @@
+package actors
+
+import (
+	"net/url"
+
+	"github.com/troupe-go/troupe/internal/link"
+)
+
+// Opening says what a connection opens with.
+type Opening uint8
+
+// The ways to open.
+const (
+	WithConnected   Opening = iota // OnConnected runs
+	WithReconnected                // OnReconnected runs: the client was connected to a server that has lost it
+	WithoutEvents                  // neither runs, and OnDisconnected does not: the client has not listed the hub
+)
+
+// sessionPart is what a connection has that is part of a session of SignalR 2. Nil: it is none.
+type sessionPart struct {
+	observer link.Observer
+	opening  Opening
+}
+
+// ConnectMember opens a connection that is the part of a session of SignalR 2 in this hub. Its protocol is HubSettings.Members; it opens when
+// it gets a handshake, whatever that asks for. The ids of connections of several hubs may be the same.
+func (h *Hub) ConnectMember(id string, who *Identity, socket link.Socket, settings *Settings, observer link.Observer, opening Opening) (*Connection, error) {
+	c := h.newConnection(id, who, settings)
+	c.part = &sessionPart{observer, opening}
+	return c, h.sys.connect(c, func() { c.out.AttachSocket(socket) })
+}
+
+// IsPart reports whether the connection is part of a session of SignalR 2.
+func (c *Connection) IsPart() bool { return c.part != nil }
+
+// Join adds the connection to a group, in order with what was committed before.
+func (c *Connection) Join(group string) {
+	changeMembership([]*Connection{c}, group, false, func() {})
+}
+
+// Reconnected runs OnReconnected, in order with the calls of the client.
+func (c *Connection) Reconnected() { c.post(&reconnection{}) }
+
+// reconnection says that a client of SignalR 2 has connected again.
+type reconnection struct{}
+
+func (*reconnection) refuse() {}
+
+func (c *Connection) onReconnection() {
+	if c.state == open && c.part.hasEvents() {
+		c.calls.add(&Call{conn: c, event: reconnected}, nil)
+		c.start()
+	}
+}
+
+// reportReconnected runs OnReconnected. Its errors end nothing: they are logged by the handler.
+func (c *Connection) reportReconnected(k *Call) { _ = c.hub.handler.Reconnected(k) }
+
+// openingEvent runs the event that the connection opens with.
+func (c *Connection) openingEvent(k *Call) error {
+	switch {
+	case !c.part.hasEvents():
+		return nil
+	case c.part != nil && c.part.opening == WithReconnected:
+		return c.hub.handler.Reconnected(k)
+	}
+	return c.hub.handler.Connected(k)
+}
+
+// actorName returns the name of the connection's actor.
+func (c *Connection) actorName() string {
+	if c.part != nil {
+		return c.id + "-" + url.PathEscape(c.hub.name)
+	}
+	return c.id
+}
+
+func (m *sessionPart) hasEvents() bool { return m == nil || m.opening != WithoutEvents }
+
+func (m *sessionPart) opened() {
+	if m != nil {
+		m.observer.Opened()
+	}
+}
+
+func (m *sessionPart) joined(group string) {
+	if m != nil {
+		m.observer.Joined(group)
+	}
+}
+
+func (m *sessionPart) left(group string) {
+	if m != nil {
+		m.observer.Left(group)
+	}
+}

@@ -1,0 +1,275 @@
+package hubsys
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"maps"
+	"math"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/troupe-go/troupe/actors"
+	"github.com/troupe-go/troupe/internal/link"
+	"github.com/troupe-go/troupe/transport"
+	"github.com/troupe-go/troupe/transport/classic"
+)
+
+// ClassicOptions are the options of a path for clients of ASP.NET SignalR 2. The zero value is ready for use, and has the defaults of SignalR 2.
+type ClassicOptions struct {
+	// Hubs are those that clients can connect to. Default: all hubs of the System, also those that are registered later.
+	Hubs []*HubContext
+	// Authenticate tells who makes a request, as [EndpointOptions].Authenticate does. It is called for each request.
+	Authenticate func(*http.Request) (*Principal, error)
+
+	// AllowedOrigins and AllowCredentials are those of [EndpointOptions]. The client of SignalR 2 sends credentials to other origins unless it was
+	// started with withCredentials: false.
+	AllowedOrigins   []string
+	AllowCredentials bool
+
+	// EnableDetailedErrors tells clients of this path the texts of all errors, as [HubOptions].EnableDetailedErrors does for those of a hub.
+	EnableDetailedErrors bool
+	// EnableJSONP lets pages of every origin connect by scripts, whatever AllowedOrigins says. Default: false.
+	EnableJSONP bool
+	// DisableProxies serves no script with proxies at {path}/hubs. Default: false.
+	DisableProxies bool
+
+	// KeepAlive is the time between two messages that tell a client that it is connected: at least 2 s, and at most a third of DisconnectTimeout.
+	// Default: a third of DisconnectTimeout, 10 s. Unlimited: none are sent.
+	KeepAlive time.Duration
+	// DisconnectTimeout is how long a client that has lost its connection tries to reconnect. 5 s later it is taken to have gone. At least 6 s.
+	// Default: 30 s.
+	DisconnectTimeout time.Duration
+	// ConnectionTimeout is how long a poll waits for something to send. Default: 110 s.
+	ConnectionTimeout time.Duration
+	// TransportConnectTimeout is how long a client waits for a transport to connect. Default: 5 s.
+	TransportConnectTimeout time.Duration
+	// LongPollDelay is how long a client waits between two polls. Default: 0.
+	LongPollDelay time.Duration
+	// TransportSendTimeout is how long a client may take nothing of what is sent to it, before it has to connect again. Default: 10 s.
+	TransportSendTimeout time.Duration
+
+	// MaximumMessageSize is the number of bytes that a message of a client may have. Default: 64 KiB.
+	MaximumMessageSize int
+	// ReplayLimit is how many of its last messages are kept for a client, so that it gets them when it reconnects; they have at most
+	// [HubOptions].OutboxLimit bytes. Default: 1,000.
+	ReplayLimit int
+	// RequestHeaderLimit is that of [EndpointOptions].
+	RequestHeaderLimit int
+}
+
+// Validate reports everything that is wrong with the options.
+func (o ClassicOptions) Validate() error {
+	var f faults
+	for i, hub := range o.Hubs {
+		f.check(hub != nil, "Hubs[%d] is nil", i)
+	}
+	disconnect := cmp.Or(o.DisconnectTimeout, defaultDisconnect)
+	f.check(disconnect >= 6*time.Second, "DisconnectTimeout is %s: it is at least 6 s, or 0 for the default", o.DisconnectTimeout)
+	f.check(o.KeepAlive == 0 || o.KeepAlive == Unlimited || o.KeepAlive >= 2*time.Second && o.KeepAlive <= disconnect/3,
+		"KeepAlive is %s: it is at least 2 s and at most a third of DisconnectTimeout, %s, or 0 for the default, or Unlimited", o.KeepAlive, disconnect/3)
+	f.duration("ConnectionTimeout", o.ConnectionTimeout)
+	f.duration("TransportConnectTimeout", o.TransportConnectTimeout)
+	f.duration("LongPollDelay", o.LongPollDelay)
+	f.duration("TransportSendTimeout", o.TransportSendTimeout)
+	f.check(o.MaximumMessageSize >= 0 && o.MaximumMessageSize <= math.MaxInt32, "MaximumMessageSize is %d: it is at least 1 and less than 2 GiB, or 0 for the default", o.MaximumMessageSize)
+	f.check(o.ReplayLimit >= 0, "ReplayLimit is %d: it is at least 1, or 0 for the default", o.ReplayLimit)
+	f.check(o.RequestHeaderLimit >= 0, "RequestHeaderLimit is %d: it is a number of bytes, or 0 for the default", o.RequestHeaderLimit)
+	_, err := o.endpoint().origins()
+	f.add("AllowedOrigins", err)
+	return f.join("ClassicOptions")
+}
+
+const defaultDisconnect = 30 * time.Second
+
+// endpoint returns the options that endpoints of both dialects have.
+func (o ClassicOptions) endpoint() EndpointOptions {
+	return EndpointOptions{Authenticate: o.Authenticate, AllowedOrigins: o.AllowedOrigins, AllowCredentials: o.AllowCredentials}
+}
+
+// MapClassic serves hubs to clients of ASP.NET SignalR 2 at all paths below path, such as "/signalr". It fails if the path is in use, or if it
+// is not in the form that [HubContext.Map] describes.
+func (s *System) MapClassic(path string, options ClassicOptions) error {
+	if err := options.Validate(); err != nil {
+		return err
+	}
+	shared := options.endpoint()
+	shared.guardFunctions(s.log)
+	origins, err := shared.origins()
+	if err != nil {
+		return err
+	}
+	keys, err := s.classicKeys()
+	if err != nil {
+		return err
+	}
+	e := &classicEndpoint{sys: s, options: options}
+	disconnect := cmp.Or(options.DisconnectTimeout, defaultDisconnect)
+	e.http = classic.NewEndpoint(e, classic.Options{
+		Transports: classic.AllTransports, Origins: origins, Keys: keys, JSONP: options.EnableJSONP, NoProxies: options.DisableProxies,
+		KeepAlive: cmp.Or(options.KeepAlive, disconnect/3), DisconnectTimeout: disconnect,
+		ConnectionTimeout:       cmp.Or(options.ConnectionTimeout, 110*time.Second),
+		TransportConnectTimeout: cmp.Or(options.TransportConnectTimeout, 5*time.Second),
+		LongPollDelay:           options.LongPollDelay,
+		SendTimeout:             cmp.Or(options.TransportSendTimeout, 10*time.Second),
+		MaximumMessageSize:      cmp.Or(options.MaximumMessageSize, 64<<10),
+		ReplayMessages:          cmp.Or(options.ReplayLimit, 1000), ReplayBytes: defaultBytes,
+		RequestLimit: cmp.Or(options.RequestHeaderLimit, defaultRequestLimit),
+	}, s.log)
+	return s.mapClassic(path, e)
+}
+
+// classicKeys returns the keys of tokens. Without Config.Keys they are random, which ends the sessions of a server that is started again.
+func (s *System) classicKeys() (*classic.Keys, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.keys == nil {
+		s.log.Warn("there are no Config.Keys: clients of SignalR 2 cannot reconnect to a server that is started again, nor to another one")
+		secret := make([]byte, classic.KeySize)
+		_, _ = rand.Read(secret) // does not fail
+		var err error
+		if s.keys, err = classic.NewKeys(secret); err != nil {
+			return nil, err
+		}
+	}
+	return s.keys, nil
+}
+
+// mapClassic adds an endpoint for all paths below a path.
+func (s *System) mapClassic(path string, e *classicEndpoint) error {
+	if err := checkPath(path); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return errClosing
+	}
+	for other := range s.classic {
+		if isBelow(path, other) || isBelow(other, path) {
+			return fmt.Errorf("hubsys: %q cannot be the path of an endpoint: there is one for SignalR 2 at %q", path, other)
+		}
+	}
+	for other := range s.endpoints {
+		if isBelow(other, path) {
+			return fmt.Errorf("hubsys: %q cannot be the path of an endpoint for SignalR 2: there is one at %q", path, other)
+		}
+	}
+	s.classic[path] = e
+	return nil
+}
+
+// isBelow reports whether a path is a prefix, or below it.
+func isBelow(path, prefix string) bool {
+	rest, ok := strings.CutPrefix(path, strings.TrimSuffix(prefix, "/"))
+	return ok && (rest == "" || rest[0] == '/')
+}
+
+// findClassic returns the endpoint that a path is below, or nil. The lock is held.
+func (s *System) findClassic(path string) *classicEndpoint {
+	for prefix, e := range s.classic {
+		if isBelow(path, prefix) {
+			return e
+		}
+	}
+	return nil
+}
+
+// classicEndpoint joins the HTTP side of a path for SignalR 2 with the hubs.
+type classicEndpoint struct {
+	sys     *System
+	options ClassicOptions
+	http    *classic.Endpoint
+}
+
+var _ classic.Acceptor = (*classicEndpoint)(nil)
+
+// Authenticate is part of classic.Acceptor.
+func (e *classicEndpoint) Authenticate(r *http.Request) (transport.Identity, error) {
+	return authenticate(r, e.options.Authenticate, nil, e.sys.log)
+}
+
+// Hubs is part of classic.Acceptor.
+func (e *classicEndpoint) Hubs() []classic.Hub {
+	contexts := e.options.Hubs
+	if contexts == nil {
+		e.sys.mu.RLock()
+		contexts = slices.Collect(maps.Values(e.sys.contexts))
+		e.sys.mu.RUnlock()
+	}
+	hubs := make([]classic.Hub, len(contexts))
+	for i, c := range contexts {
+		hubs[i] = classicHub{c, e}
+	}
+	slices.SortFunc(hubs, func(a, b classic.Hub) int { return strings.Compare(a.Name(), b.Name()) })
+	return hubs
+}
+
+// IsClosing is part of classic.Acceptor.
+func (e *classicEndpoint) IsClosing() bool { return e.sys.isClosing() }
+
+// classicHub is a hub at an endpoint. It is comparable, and the same hub at the same endpoint is equal.
+type classicHub struct {
+	*HubContext
+	endpoint *classicEndpoint
+}
+
+// Proxy is part of classic.Hub.
+func (c classicHub) Proxy() string {
+	if c.hub.named == nil && c.hub.methods != nil && !c.hub.hasOwnName {
+		return classic.CamelCase(c.Name())
+	}
+	return c.Name()
+}
+
+// Methods is part of classic.Hub.
+func (c classicHub) Methods() []classic.Method {
+	var methods []classic.Method
+	for _, name := range c.hub.Methods() {
+		proxy := name
+		if m := c.hub.methods; m == nil || !m.exact[name].hasOwnName {
+			proxy = classic.CamelCase(name)
+		}
+		methods = append(methods, classic.Method{Name: name, Proxy: proxy})
+	}
+	return methods
+}
+
+// Authorize is part of classic.Hub.
+func (c classicHub) Authorize(ctx context.Context, who transport.Identity) error {
+	if c.options.Policy == nil {
+		return nil
+	}
+	return c.options.Policy.ask(ctx, who.Value.(*Principal))
+}
+
+// Connect is part of classic.Hub.
+func (c classicHub) Connect(o transport.Opening, socket link.Socket, observer link.Observer, opening actors.Opening) (classic.Connection, error) {
+	if err := c.hub.limits.reserve(o.Identity.UserID, transport.AddressOf(o.Request.RemoteAddr)); err != nil {
+		return nil, err
+	}
+	session := newSession(o.Identity.Value.(*Principal), newRequest(o.Request, Transports(o.Transport)), nil)
+	session.detailed = c.endpoint.options.EnableDetailedErrors
+	conn, err := c.hub.runtime.ConnectMember(o.ID, &session.identity, socket, c.endpoint.settings(c.HubContext), observer, opening)
+	if err != nil {
+		c.hub.limits.release(o.Identity.UserID, transport.AddressOf(o.Request.RemoteAddr))
+		return nil, err
+	}
+	return conn, nil
+}
+
+// settings are those of the connections of a hub. The session sees to keep-alives and timeouts, and bounds what waits for its client.
+func (e *classicEndpoint) settings(c *HubContext) *actors.Settings {
+	s := settings(c.options, EndpointOptions{})
+	s.HandshakeTimeout = cmp.Or(e.options.DisconnectTimeout, defaultDisconnect) + time.Minute
+	s.KeepAlive, s.ClientTimeout, s.IdleTimeout = math.MaxInt64/4, math.MaxInt64/4, 0
+	s.MaxMessage = 0 // the session has checked it
+	s.Parallel = cmp.Or(c.options.MaximumParallelInvocationsPerClient, classicParallel)
+	return s
+}
+
+// classicParallel is how many calls of a client of SignalR 2 run at once by default. The original has no limit.
+const classicParallel = 100

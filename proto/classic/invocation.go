@@ -1,0 +1,127 @@
+package classic
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+)
+
+// MaxState is how many bytes the state may have that a client sends with a call.
+const MaxState = 4096
+
+// Invocation is a call of a hub method.
+type Invocation struct {
+	Hub, Method string // as the client has written them
+	Arguments   []byte // a JSON array
+	State       []byte // a JSON object; empty: there is none
+	ID          *string
+}
+
+// ErrState says that the state of a call is too long.
+var ErrState = fmt.Errorf("the state of a call has more than %d bytes", MaxState)
+
+// ParseInvocation reads what a client sends to call a hub method.
+func ParseInvocation(text []byte) (*Invocation, error) {
+	if !utf8.Valid(text) {
+		return nil, errors.New("the text of a call is not UTF-8")
+	}
+	var raw struct {
+		H, M    string
+		A, I, S json.RawMessage
+	}
+	if err := json.Unmarshal(text, &raw); err != nil {
+		return nil, err
+	}
+	in := &Invocation{Hub: raw.H, Method: raw.M, Arguments: []byte("[]")}
+	if len(raw.A) > 0 && string(raw.A) != "null" {
+		if raw.A[0] != '[' {
+			return nil, errors.New("the arguments of a call are no array")
+		}
+		in.Arguments = raw.A
+	}
+	if len(raw.S) > MaxState {
+		return nil, ErrState
+	}
+	if len(raw.S) > 0 && raw.S[0] == '{' {
+		in.State = raw.S
+	}
+	if id := string(raw.I); id != "" && id != "null" {
+		if id[0] == '"' {
+			if err := json.Unmarshal(raw.I, &id); err != nil {
+				return nil, err
+			}
+		}
+		if len(id) > 256 || strings.ContainsAny(id, "\x1e\x1f") {
+			return nil, errors.New("the id of a call has more than 256 bytes, or control characters")
+		}
+		in.ID = &id
+	}
+	return in, nil
+}
+
+// Names reads connectionData: the hubs that a client has listed. As Json.NET does, it takes names without quotes or in single quotes.
+func Names(connectionData string) ([]string, error) {
+	if strings.TrimSpace(connectionData) == "" {
+		return nil, nil
+	}
+	var hubs []struct{ Name string }
+	if err := json.Unmarshal([]byte(strict(connectionData)), &hubs); err != nil {
+		return nil, fmt.Errorf("connectionData is no list of hubs: %w", err)
+	}
+	names := make([]string, len(hubs))
+	for i, hub := range hubs {
+		names[i] = hub.Name
+		for _, other := range names[:i] {
+			if strings.EqualFold(other, hub.Name) {
+				return nil, fmt.Errorf("connectionData lists the hub %q twice", hub.Name)
+			}
+		}
+	}
+	return names, nil
+}
+
+// strict returns a text with keys that have double quotes, and single quotes replaced by double ones.
+func strict(text string) string {
+	var out strings.Builder
+	for i := 0; i < len(text); {
+		switch c := text[i]; {
+		case c == '"' || c == '\'':
+			end := i + 1
+			for end < len(text) && text[end] != c {
+				if text[end] == '\\' {
+					end++
+				}
+				end++
+			}
+			end = min(end, len(text))
+			out.WriteByte('"')
+			if c == '"' {
+				out.WriteString(text[i+1 : end])
+			} else {
+				out.WriteString(strings.ReplaceAll(strings.ReplaceAll(text[i+1:end], `\'`, `'`), `"`, `\"`))
+			}
+			if end < len(text) {
+				out.WriteByte('"')
+			}
+			i = end + 1
+		case c == '_' || c == '$' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z':
+			end := i
+			for end < len(text) && (text[end] == '_' || text[end] == '$' || text[end] >= '0' && text[end] <= '9' || text[end]|0x20 >= 'a' && text[end]|0x20 <= 'z') {
+				end++
+			}
+			word := text[i:end]
+			if word == "null" || word == "true" || word == "false" {
+				out.WriteString(word)
+			} else {
+				out.WriteString(`"` + word + `"`)
+			}
+			i = end
+		default:
+			out.WriteByte(c)
+			i++
+		}
+	}
+	return out.String()
+}

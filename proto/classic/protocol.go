@@ -1,0 +1,226 @@
+package classic
+
+import (
+	"bytes"
+	"errors"
+	"reflect"
+
+	"github.com/troupe-go/troupe/proto/hubproto"
+)
+
+// Records of a [Protocol] begin with their kind and end with a separator, which JSON cannot contain.
+const (
+	Separator = 0x1e
+	field     = 0x1f // between the fields of a call
+
+	// MessageRecord is something for the M of an envelope: a call of a client method, or the progress of a call.
+	MessageRecord = 'M'
+	// AnswerRecord is the answer to a call: the number of the call, a blank, and the object for the client.
+	AnswerRecord = 'R'
+	// CloseRecord says that the server closes the connection; an 'r' behind it says that the client may connect again.
+	CloseRecord = 'C'
+)
+
+// ErrNoResults says that a client cannot be asked for a result.
+var ErrNoResults = errors.New("hubsys: the client speaks SignalR 2, which has no client results")
+
+// Protocol is what the connections of one hub speak with the sessions that they are part of. It is a hubproto.Protocol, so that a message to
+// clients of both dialects is encoded once for each. Values are written with the names that they are declared with, as Json.NET does, and read
+// as leniently as the hubs of SignalR 2 read them.
+type Protocol struct {
+	hub    []byte // the name as JSON
+	values hubproto.Protocol
+}
+
+var _ hubproto.Protocol = (*Protocol)(nil)
+
+var declared = hubproto.JSONOptions{DeclaredNames: true}
+
+// NewProtocol returns the protocol of a hub.
+func NewProtocol(hub string) *Protocol {
+	return &Protocol{hub: hubproto.AppendString(nil, hub), values: declared.Protocol()}
+}
+
+// Name is part of hubproto.Protocol, as are the methods that follow.
+func (p *Protocol) Name() string { return "signalr2" }
+
+// Binary reports that records are text.
+func (p *Protocol) Binary() bool { return false }
+
+// Next cuts a record.
+func (p *Protocol) Next(buf []byte, searched, limit int) (int, error) {
+	return hubproto.JSON.Next(buf, searched, limit)
+}
+
+// AppendCall appends the record of a call. answer is the number under which its answer will come; spelled is the name of the hub as the client
+// has written it.
+func AppendCall(dst []byte, answer []byte, spelled string, in *Invocation) []byte {
+	dst = append(dst, answer...)
+	if in.ID != nil {
+		dst = append(append(dst, ' '), *in.ID...)
+	}
+	dst = hubproto.AppendString(append(dst, field), in.Method)
+	dst = hubproto.AppendString(append(dst, field), spelled)
+	dst = append(append(dst, field), in.State...)
+	dst = append(append(dst, field), in.Arguments...)
+	return append(dst, Separator)
+}
+
+// Parse reads the record of a call. The names as the client has written them and the state are its headers, see [Headers].
+func (p *Protocol) Parse(record []byte, m *hubproto.Message) error {
+	*m = hubproto.Message{StreamIDs: m.StreamIDs[:0]}
+	parts := bytes.SplitN(bytes.TrimSuffix(record, []byte{Separator}), []byte{field}, 5)
+	if len(parts) != 5 {
+		return &hubproto.DataError{Text: "a record of a SignalR 2 session is malformed"}
+	}
+	target, ok := hubproto.Unquote(parts[1])
+	if !ok {
+		return &hubproto.DataError{Text: "a method name of a SignalR 2 session is malformed"}
+	}
+	m.Type, m.ID, m.Target, m.Arguments = hubproto.Invocation, parts[0], target, parts[4]
+	m.Headers = record[len(parts[0])+1:][:len(parts[1])+len(parts[2])+len(parts[3])+2]
+	return nil
+}
+
+// Headers takes the headers of a call apart: the names as the client has written them, and the state.
+func Headers(headers []byte) (hub, method string, state []byte) {
+	parts := bytes.SplitN(headers, []byte{field}, 3)
+	if len(parts) != 3 {
+		return "", "", nil
+	}
+	name, _ := hubproto.Unquote(parts[1])
+	target, _ := hubproto.Unquote(parts[0])
+	return string(name), string(target), parts[2]
+}
+
+// CountArguments returns the number of the arguments of a call.
+func (p *Protocol) CountArguments(arguments []byte) int { return p.values.CountArguments(arguments) }
+
+// BindArguments decodes arguments.
+func (p *Protocol) BindArguments(arguments []byte, params []reflect.Value) error {
+	if err := p.values.BindArguments(arguments, params); err == nil || p.values.CountArguments(arguments) != len(params) {
+		return err
+	}
+	return p.values.BindArguments(lenient(arguments, params), params)
+}
+
+// BindValue decodes a value.
+func (p *Protocol) BindValue(value []byte, v reflect.Value) error {
+	return p.values.BindValue(value, v)
+}
+
+// AppendInvocation appends a call of a client method.
+func (p *Protocol) AppendInvocation(dst, id []byte, target string, args []any) ([]byte, error) {
+	if len(id) > 0 {
+		return dst, ErrNoResults
+	}
+	return p.AppendCallOfClient(dst, target, args, nil)
+}
+
+// AppendCallOfClient appends a call of a client method that brings changes of the client's state.
+func (p *Protocol) AppendCallOfClient(dst []byte, target string, args []any, state map[string]any) (_ []byte, err error) {
+	start := len(dst)
+	dst = append(append(append(dst, MessageRecord), `{"H":`...), p.hub...)
+	dst = hubproto.AppendString(append(dst, `,"M":`...), target)
+	dst = append(dst, `,"A":[`...)
+	for i, arg := range args {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		if dst, err = declared.AppendValue(dst, arg); err != nil {
+			return dst[:start], err
+		}
+	}
+	dst = append(dst, ']')
+	if len(state) > 0 {
+		if dst, err = declared.AppendValue(append(dst, `,"S":`...), state); err != nil {
+			return dst[:start], err
+		}
+	}
+	return append(dst, '}', Separator), nil
+}
+
+// AppendResult appends the answer to a call that has returned.
+func (p *Protocol) AppendResult(dst, id []byte, result any) ([]byte, error) {
+	return p.AppendAnswer(dst, id, &Answer{Result: result})
+}
+
+// AppendError appends the answer to a call that has failed.
+func (p *Protocol) AppendError(dst, id []byte, text string) []byte {
+	dst, _ = p.AppendAnswer(dst, id, &Answer{Error: text})
+	return dst
+}
+
+// Answer is the outcome of a call.
+type Answer struct {
+	State  map[string]any // that has changed
+	Result any
+	Error  string // empty: it has succeeded
+	ForHub bool   // the error is one that the hub means for its client
+	Data   any    // of such an error
+}
+
+// AppendAnswer appends the answer to a call. What is absent is left out, because clients look for what is there.
+func (p *Protocol) AppendAnswer(dst, id []byte, a *Answer) (_ []byte, err error) {
+	start := len(dst)
+	number, own, hasID := bytes.Cut(id, []byte{' '})
+	dst = append(append(append(dst, AnswerRecord), number...), ' ', '{')
+	if len(a.State) > 0 {
+		if dst, err = declared.AppendValue(append(dst, `"S":`...), a.State); err != nil {
+			return dst[:start], err
+		}
+		dst = append(dst, ',')
+	}
+	if a.Result != nil {
+		before := len(dst)
+		if dst, err = declared.AppendValue(append(dst, `"R":`...), a.Result); err != nil {
+			return dst[:start], err
+		}
+		if string(dst[before:]) == `"R":null` {
+			dst = dst[:before]
+		} else {
+			dst = append(dst, ',')
+		}
+	}
+	if hasID {
+		dst = hubproto.AppendString(append(dst, `"I":`...), string(own))
+	} else {
+		dst = append(dst, `"I":null`...)
+	}
+	if a.Error != "" {
+		if a.ForHub {
+			dst = append(dst, `,"H":true`...)
+		}
+		dst = hubproto.AppendString(append(dst, `,"E":`...), a.Error)
+		if a.Data != nil {
+			if dst, err = declared.AppendValue(append(dst, `,"D":`...), a.Data); err != nil {
+				return dst[:start], err
+			}
+		}
+	}
+	return append(dst, '}', Separator), nil
+}
+
+// AppendItem appends the progress of a call.
+func (p *Protocol) AppendItem(dst, id []byte, item any) (_ []byte, err error) {
+	start := len(dst)
+	_, own, _ := bytes.Cut(id, []byte{' '})
+	dst = hubproto.AppendString(append(append(dst, MessageRecord), `{"I":`...), "P|"+string(own))
+	dst = hubproto.AppendString(append(dst, `,"P":{"I":`...), string(own))
+	if dst, err = declared.AppendValue(append(dst, `,"D":`...), item); err != nil {
+		return dst[:start], err
+	}
+	return append(dst, '}', '}', Separator), nil
+}
+
+// Append appends what is no call: nothing but the end of a connection matters to a session.
+func (p *Protocol) Append(dst []byte, m *hubproto.Message) []byte {
+	if m.Type != hubproto.Close {
+		return append(dst, ' ', Separator)
+	}
+	dst = append(dst, CloseRecord)
+	if m.AllowReconnect {
+		dst = append(dst, 'r')
+	}
+	return append(dst, Separator)
+}

@@ -1,0 +1,403 @@
+package classic
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/troupe-go/troupe/actors"
+	"github.com/troupe-go/troupe/internal/link"
+	"github.com/troupe-go/troupe/proto/classic"
+	"github.com/troupe-go/troupe/transport"
+)
+
+// Transports are what a client can receive over.
+type Transports uint8
+
+// The transports.
+const (
+	WebSockets Transports = 1 << iota
+	ServerSentEvents
+	ForeverFrame
+	LongPolling
+
+	AllTransports = WebSockets | ServerSentEvents | ForeverFrame | LongPolling
+)
+
+var transportNames = map[string]Transports{
+	"websockets": WebSockets, "serversentevents": ServerSentEvents, "foreverframe": ForeverFrame, "longpolling": LongPolling,
+}
+
+// Connection is the part of a session in one hub.
+type Connection interface {
+	link.SocketSession
+	// Join adds it to a group, in order with what is committed.
+	Join(group string)
+	// Reconnected runs OnReconnected, in the same order.
+	Reconnected()
+}
+
+// Hub is a hub, as an endpoint sees it.
+type Hub interface {
+	// Name is its name in Go, and what clients are told.
+	Name() string
+	// Authorize returns nil if a principal may connect to it.
+	Authorize(ctx context.Context, who transport.Identity) error
+	// Connect makes a connection. It begins when it gets a handshake.
+	Connect(o transport.Opening, socket link.Socket, observer link.Observer, opening actors.Opening) (Connection, error)
+	// Methods are what its proxy has, by name.
+	Methods() []Method
+	// Proxy is the name of its proxy.
+	Proxy() string
+}
+
+// Method is a method of a proxy.
+type Method struct{ Name, Proxy string }
+
+// Acceptor is what an endpoint asks of the owner of the hubs.
+type Acceptor interface {
+	// Authenticate tells who makes a request. An error refuses the request, see transport.Refusal.
+	Authenticate(r *http.Request) (transport.Identity, error)
+	// Hubs are all hubs, by name.
+	Hubs() []Hub
+	// IsClosing reports whether new sessions are refused.
+	IsClosing() bool
+}
+
+// Options are the options of an Endpoint. All of them are set.
+type Options struct {
+	Transports              Transports
+	Origins                 *transport.Origins
+	Keys                    *Keys
+	JSONP                   bool
+	NoProxies               bool
+	KeepAlive               time.Duration // negative: none
+	DisconnectTimeout       time.Duration
+	ConnectionTimeout       time.Duration
+	TransportConnectTimeout time.Duration
+	LongPollDelay           time.Duration
+	SendTimeout             time.Duration // without a receiver taking anything
+	MaximumMessageSize      int
+	ReplayMessages          int
+	ReplayBytes             int
+	RequestLimit            int
+}
+
+// Endpoint serves the paths below a prefix.
+type Endpoint struct {
+	Options
+	acceptor Acceptor
+	log      *slog.Logger
+	epoch    uint32 // of cursors
+
+	mu       sync.Mutex
+	sessions map[string]*session
+	janitor  *time.Timer
+}
+
+// NewEndpoint returns an endpoint.
+func NewEndpoint(acceptor Acceptor, options Options, log *slog.Logger) *Endpoint {
+	return &Endpoint{Options: options, acceptor: acceptor, log: log, epoch: newEpoch(), sessions: map[string]*session{}}
+}
+
+// request is a request whose sender is known.
+type request struct {
+	*http.Request
+	who       transport.Identity
+	hubs      []Hub // that the client has listed and may connect to
+	transport Transports
+	id        string // of the session
+	version   classic.Version
+	callback  string // of JSONP; empty: none
+}
+
+// failure is a request that is refused.
+type failure struct {
+	status int
+	text   string
+	err    error // for the log
+}
+
+func (f *failure) Error() string { return f.text }
+
+func fail(status int, text string, err error) *failure { return &failure{status, text, err} }
+
+// ServeHTTP serves a request. The path is looked at from its end, as in the original.
+func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	transport.LimitBody(w, r)
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	if e.RequestLimit > 0 && transport.RequestSize(r) > e.RequestLimit {
+		w.WriteHeader(http.StatusRequestHeaderFieldsTooLarge)
+		return
+	}
+	e.Origins.Guard(w, r, e.serve)
+}
+
+func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request) {
+	var refused *failure
+	if err := e.route(w, r); errors.As(err, &refused) {
+		if refused.err != nil {
+			e.log.Debug("a request of a SignalR 2 client was refused", "path", r.URL.Path, "status", refused.status, "error", refused.err)
+		}
+		w.Header()["Content-Type"] = nil
+		w.WriteHeader(refused.status)
+		_, _ = w.Write([]byte(refused.text))
+	}
+}
+
+func (e *Endpoint) route(w http.ResponseWriter, r *http.Request) error {
+	in := &request{Request: r, callback: r.URL.Query().Get("callback")}
+	path := strings.ToLower(strings.TrimRight(r.URL.Path, "/"))
+	switch {
+	case in.callback != "" && !e.JSONP:
+		return fail(http.StatusForbidden, "", errors.New("JSONP is disabled"))
+	case in.callback != "" && !isCallback(in.callback):
+		return fail(http.StatusInternalServerError, "", errors.New("the callback of JSONP is no name"))
+	}
+	if err := e.admit(in); err != nil {
+		return err
+	}
+	switch {
+	case strings.HasSuffix(path, "/hubs"), strings.HasSuffix(path, "/js"):
+		return e.proxies(w, in)
+	case strings.HasSuffix(path, "/negotiate"):
+		return e.negotiate(w, in)
+	case strings.HasSuffix(path, "/ping"):
+		return e.answer(w, in, []byte(`{ "Response": "pong" }`))
+	}
+	in.transport = transportNames[strings.ToLower(r.URL.Query().Get("transport"))]
+	if in.transport&e.Transports == 0 {
+		return fail(http.StatusBadRequest, "Protocol error: Unknown transport.", nil)
+	}
+	if err := e.identify(in); err != nil {
+		return err
+	}
+	switch {
+	case strings.HasSuffix(path, "/start"):
+		return e.start(w, in)
+	case strings.HasSuffix(path, "/send") && in.transport != WebSockets:
+		return e.send(w, in)
+	case strings.HasSuffix(path, "/abort"):
+		return e.abort(w, in)
+	}
+	return e.receive(w, in, path)
+}
+
+// admit finds out who makes a request, and to which hubs.
+func (e *Endpoint) admit(in *request) error {
+	who, err := e.acceptor.Authenticate(in.Request)
+	var refusal *transport.Refusal
+	switch {
+	case errors.As(err, &refusal):
+		return fail(refusal.Status, "", err)
+	case err != nil:
+		return fail(http.StatusUnauthorized, "", err)
+	}
+	in.who = who
+	in.version = classic.ParseVersion(in.URL.Query().Get("clientProtocol"))
+	names, err := classic.Names(in.URL.Query().Get("connectionData"))
+	if err != nil {
+		return fail(http.StatusInternalServerError, "", err)
+	}
+	for _, name := range names {
+		hub := e.find(name)
+		if hub == nil {
+			return fail(http.StatusInternalServerError, "", errors.New("a hub could not be resolved"))
+		}
+		if err = hub.Authorize(in.Context(), who); err == nil {
+			in.hubs = append(in.hubs, hub)
+		}
+	}
+	if len(names) > 0 && len(in.hubs) == 0 {
+		if who.UserID != "" {
+			return fail(http.StatusForbidden, "", err)
+		}
+		return fail(http.StatusUnauthorized, "", err)
+	}
+	return nil
+}
+
+// find returns the hub with a name in any case, or nil.
+func (e *Endpoint) find(name string) Hub {
+	for _, hub := range e.acceptor.Hubs() {
+		if strings.EqualFold(hub.Name(), name) {
+			return hub
+		}
+	}
+	return nil
+}
+
+// identify reads the token of a request.
+func (e *Endpoint) identify(in *request) error {
+	token := in.URL.Query().Get("connectionToken")
+	if token == "" {
+		return fail(http.StatusBadRequest, "Protocol error: Missing connection token.", nil)
+	}
+	text, err := e.Keys.unprotect(connectionPurpose, token)
+	id, user, ok := strings.Cut(text, ":")
+	if err != nil || !ok || id == "" {
+		return fail(http.StatusBadRequest, "The ConnectionId is in the incorrect format.", err)
+	}
+	if !strings.EqualFold(user, in.who.UserID) {
+		return fail(http.StatusForbidden, "Unrecognized user identity.  The user identity cannot change during an active SignalR connection.", nil)
+	}
+	in.id = id
+	return nil
+}
+
+// answer writes a JSON object, as JSONP if that is wanted.
+func (e *Endpoint) answer(w http.ResponseWriter, in *request, object []byte) error {
+	setType(w, in)
+	_, _ = w.Write(in.wrap(object))
+	return nil
+}
+
+func setType(w http.ResponseWriter, in *request) {
+	w.Header().Set("Cache-Control", "no-cache, no-store")
+	if in.callback != "" {
+		w.Header().Set("Content-Type", "application/javascript; charset=UTF-8")
+	} else {
+		w.Header().Set("Content-Type", "application/json; charset=UTF-8")
+	}
+}
+
+func (in *request) wrap(object []byte) []byte {
+	if in.callback == "" {
+		return object
+	}
+	return slices.Concat([]byte(in.callback), []byte("("), object, []byte(");"))
+}
+
+var callbackName = regexp.MustCompile(`^[\p{L}$_][\p{L}\p{Nd}$_]*(\.[\p{L}$_][\p{L}\p{Nd}$_]*)*$`)
+
+var reservedWords = strings.Fields(`abstract boolean break byte case catch char class const continue debugger default delete do double else enum export extends
+	false final finally float for function goto if implements import in instanceof int interface long native new null package private protected
+	public return short static super switch synchronized this throw throws transient true try typeof var volatile void while with
+	NaN Infinity undefined`)
+
+// isCallback reports whether a name can be called in JavaScript: identifiers joined by dots.
+func isCallback(name string) bool {
+	if len(name) > 256 || !callbackName.MatchString(name) {
+		return false
+	}
+	return !slices.ContainsFunc(strings.Split(name, "."), func(part string) bool { return slices.Contains(reservedWords, part) })
+}
+
+// negotiate answers with a new id and the times of the endpoint. Nothing is remembered.
+func (e *Endpoint) negotiate(w http.ResponseWriter, in *request) error {
+	if e.acceptor.IsClosing() {
+		return e.closing(w)
+	}
+	id := newID()
+	token := e.Keys.protect(connectionPurpose, id+":"+in.who.UserID)
+	var keepAlive *seconds
+	if e.KeepAlive > 0 {
+		timeout := seconds(2 * e.KeepAlive.Seconds())
+		keepAlive = &timeout
+	}
+	object, err := json.Marshal(struct {
+		URL                     string `json:"Url"`
+		ConnectionToken         string
+		ConnectionID            string `json:"ConnectionId"`
+		KeepAliveTimeout        *seconds
+		DisconnectTimeout       seconds
+		ConnectionTimeout       seconds
+		TryWebSockets           bool
+		ProtocolVersion         string
+		TransportConnectTimeout seconds
+		LongPollDelay           seconds
+	}{
+		strings.Replace(strings.TrimRight(pathOf(in.Request), "/"), "/negotiate", "", 1), token, id, keepAlive, seconds(e.DisconnectTimeout.Seconds()),
+		seconds(e.ConnectionTimeout.Seconds()), e.Transports&WebSockets != 0, in.version.String(), seconds(e.TransportConnectTimeout.Seconds()),
+		seconds(e.LongPollDelay.Seconds()),
+	})
+	if err != nil {
+		return fail(http.StatusInternalServerError, "", err)
+	}
+	return e.answer(w, in, object)
+}
+
+// pathOf returns the path that the client has asked for, without what a prefix that was stripped has taken away.
+func pathOf(r *http.Request) string {
+	path, _, _ := strings.Cut(r.RequestURI, "?")
+	if strings.HasPrefix(path, "/") {
+		return path
+	}
+	return r.URL.Path
+}
+
+func (e *Endpoint) closing(w http.ResponseWriter) error {
+	w.Header().Set("Retry-After", "1")
+	return fail(http.StatusServiceUnavailable, "", errors.New("the server is shutting down"))
+}
+
+// session returns the session of a request, or nil.
+func (e *Endpoint) session(id string) *session {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.sessions[id]
+}
+
+// open returns the session of a request, which it makes if there is none.
+func (e *Endpoint) open(in *request, opening actors.Opening) (s *session, isNew bool, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if s = e.sessions[in.id]; s != nil {
+		return s, false, nil
+	}
+	if e.acceptor.IsClosing() {
+		return nil, false, fail(http.StatusServiceUnavailable, "", errors.New("the server is shutting down"))
+	}
+	s = newSession(e, in)
+	for _, hub := range in.hubs {
+		if err := s.addMember(in, hub, opening); err != nil {
+			s.close(nil)
+			return nil, false, fail(http.StatusServiceUnavailable, "", err)
+		}
+	}
+	e.sessions[in.id] = s
+	if e.janitor == nil {
+		e.janitor = time.AfterFunc(janitorPeriod, e.sweep)
+	}
+	return s, true, nil
+}
+
+func (e *Endpoint) forget(s *session) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.sessions[s.id] == s {
+		delete(e.sessions, s.id)
+	}
+}
+
+const janitorPeriod = time.Second
+
+// sweep ends sessions whose clients have been away for too long.
+func (e *Endpoint) sweep() {
+	e.mu.Lock()
+	all := make([]*session, 0, len(e.sessions))
+	for _, s := range e.sessions {
+		all = append(all, s)
+	}
+	if len(all) > 0 {
+		e.janitor.Reset(janitorPeriod)
+	} else {
+		e.janitor = nil
+	}
+	e.mu.Unlock()
+	for _, s := range all {
+		if s.isAway(e.DisconnectTimeout + awayGrace) {
+			s.close(actors.ErrClientTimeout)
+		}
+	}
+}
+
+// awayGrace is how much longer than DisconnectTimeout a client may be away.
+const awayGrace = 5 * time.Second

@@ -1,0 +1,270 @@
+package classic
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/troupe-go/troupe/actors"
+	"github.com/troupe-go/troupe/proto/classic"
+)
+
+// receiver is a request that receives the messages of a session.
+type receiver struct {
+	sent        uint64 // number of the last message
+	initializes bool   // it has to say that the session is there
+
+	wake chan struct{}
+	once sync.Once
+	over chan struct{} // closed when another request receives
+}
+
+func newReceiver(initializes bool) *receiver {
+	return &receiver{initializes: initializes, wake: make(chan struct{}, 1), over: make(chan struct{})}
+}
+
+func (r *receiver) end() { r.once.Do(func() { close(r.over) }) }
+
+// receive serves a request that receives messages: one that connects, one that reconnects, or a poll.
+func (e *Endpoint) receive(w http.ResponseWriter, in *request, path string) error {
+	connects := strings.HasSuffix(path, "/connect")
+	reconnects := !connects && (in.transport != LongPolling || strings.HasSuffix(path, "/reconnect"))
+	if in.transport == WebSockets && !strings.EqualFold(in.Header.Get("Upgrade"), "websocket") {
+		return fail(http.StatusBadRequest, "Not a valid web socket request.", nil)
+	}
+	if in.transport == WebSockets && !e.Origins.Allows(in.Request) {
+		return fail(http.StatusForbidden, "", errors.New("the origin is not allowed"))
+	}
+	if in.transport == ForeverFrame {
+		if _, err := strconv.ParseUint(in.URL.Query().Get("frameId"), 10, 32); err != nil {
+			return fail(http.StatusInternalServerError, "", errors.New("The supplied frameId is in the incorrect format."))
+		}
+	}
+	if in.transport == LongPolling {
+		if err := e.readForm(in); err != nil {
+			return err
+		}
+	}
+	opening := actors.WithReconnected
+	if connects {
+		opening = actors.WithConnected
+	}
+	s, isNew, err := e.open(in, opening)
+	switch {
+	case err != nil:
+		return err
+	case isNew && !connects:
+		s.rejoin(e.groupsOf(in))
+	case reconnects:
+		for _, m := range s.allMembers() {
+			m.conn.Reconnected()
+		}
+	case connects && in.version.Before(classic.DelayedStart):
+		if !s.start(in.Context().Done()) {
+			return fail(http.StatusInternalServerError, "", errors.New("a hub has refused the connection"))
+		}
+	}
+	r := newReceiver(connects)
+	cursor, ok := classic.ParseCursor(in.value("messageId"))
+	if !s.attach(r, func(s *session) uint64 {
+		if connects || isNew {
+			return s.delivered
+		}
+		return s.ring.position(cursor, e.epoch, ok)
+	}) {
+		return fail(http.StatusInternalServerError, "", errOver)
+	}
+	defer s.detach(r)
+	switch in.transport {
+	case WebSockets:
+		return e.webSocket(w, in, s, r)
+	case LongPolling:
+		return e.poll(w, in, s, r)
+	case ForeverFrame:
+		return e.stream(w, in, s, r, foreverFrame(in))
+	default:
+		return e.stream(w, in, s, r, eventStream)
+	}
+}
+
+// wait waits until there may be something to send. It returns false at the end of the receiver, and idle when it is time for a keep-alive.
+func (r *receiver) wait(ctx context.Context, keepAlive <-chan time.Time) (idle, ok bool) {
+	select {
+	case <-r.wake:
+		return false, true
+	case <-keepAlive:
+		return true, true
+	case <-r.over:
+	case <-ctx.Done():
+	}
+	return false, false
+}
+
+// pump sends what a receiver gets, until it is over. The frames of send are envelopes, answers and keep-alives.
+func (e *Endpoint) pump(ctx context.Context, s *session, r *receiver, send func(frame []byte) error) error {
+	ticker := time.NewTicker(max(e.KeepAlive, time.Second))
+	defer ticker.Stop()
+	keepAlive := ticker.C
+	if e.KeepAlive < 0 {
+		keepAlive = nil
+	}
+	var buffer []byte
+	for {
+		envelope, answer, ok := s.next(r)
+		var err error
+		switch {
+		case envelope != nil:
+			buffer = envelope.Append(buffer[:0])
+			err = send(buffer)
+		case answer != nil:
+			err = send(answer)
+		case !ok:
+			return nil
+		default:
+			idle, ok := r.wait(ctx, keepAlive)
+			if !ok {
+				return nil
+			}
+			if idle {
+				err = send([]byte("{}"))
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (e *Endpoint) webSocket(w http.ResponseWriter, in *request, s *session, r *receiver) error {
+	ws, err := websocket.Accept(w, in.Request, &websocket.AcceptOptions{InsecureSkipVerify: true}) // Origins have been checked
+	if err != nil {
+		return nil // it has been answered
+	}
+	defer func() { _ = ws.CloseNow() }()
+	ws.SetReadLimit(int64(e.MaximumMessageSize))
+	ctx, cancel := context.WithCancel(context.WithoutCancel(in.Context()))
+	defer cancel()
+	go func() {
+		defer cancel()
+		for {
+			kind, text, err := ws.Read(ctx)
+			if err != nil || kind != websocket.MessageText {
+				return
+			}
+			if _, err := e.call(in, s, text, &waiter{receiver: r}); err != nil {
+				e.log.Debug("a call of a SignalR 2 client was not understood", "session", s.id, "error", err)
+			}
+		}
+	}()
+	err = e.pump(ctx, s, r, func(frame []byte) error {
+		timeout, done := context.WithTimeout(ctx, e.SendTimeout)
+		defer done()
+		return ws.Write(timeout, websocket.MessageText, frame)
+	})
+	if err == nil && ctx.Err() == nil {
+		_ = ws.Close(websocket.StatusNormalClosure, "")
+	}
+	return nil
+}
+
+// framing is how messages stand in a stream.
+type framing struct {
+	contentType   string
+	prologue      string
+	before, after string
+	keepAlive     string
+	escapesAngles bool
+}
+
+var eventStream = framing{contentType: "text/event-stream", prologue: "data: initialized\n\n", before: "data: ", after: "\n\n", keepAlive: "data: {}\n\n"}
+
+func foreverFrame(in *request) framing {
+	id := in.URL.Query().Get("frameId")
+	return framing{
+		contentType: "text/html; charset=UTF-8",
+		prologue: "<!DOCTYPE html><html><head><title>SignalR Forever Frame Transport Stream</title>\r\n<script>\r\n" +
+			"var $ = window.parent.jQuery, ff = $ ? $.signalR.transports.foreverFrame : null, c = ff ? ff.getConnection('" + id + "') : null, r = ff ? ff.receive : null;\r\n" +
+			"if (ff) { ff.started(c); }\r\n</script></head><body>\r\n",
+		before: "<script>r(c, ", after: ");</script>\r\n", keepAlive: "<script>r(c, {});</script>\n\n", escapesAngles: true,
+	}
+}
+
+// stream sends messages in a response that does not end.
+func (e *Endpoint) stream(w http.ResponseWriter, in *request, s *session, r *receiver, f framing) error {
+	control := http.NewResponseController(w)
+	h := w.Header()
+	h.Set("Content-Type", f.contentType)
+	h.Set("Cache-Control", "no-cache, no-store")
+	h.Set("X-Accel-Buffering", "no")
+	write := func(parts ...[]byte) error {
+		_ = control.SetWriteDeadline(time.Now().Add(e.SendTimeout))
+		for _, part := range parts {
+			if _, err := w.Write(part); err != nil {
+				return err
+			}
+		}
+		return control.Flush()
+	}
+	if err := write([]byte(f.prologue)); err != nil {
+		return nil
+	}
+	_ = e.pump(in.Context(), s, r, func(frame []byte) error {
+		if string(frame) == "{}" {
+			return write([]byte(f.keepAlive))
+		}
+		if f.escapesAngles {
+			frame = bytes.ReplaceAll(bytes.ReplaceAll(frame, []byte("<"), []byte(`\u003c`)), []byte(">"), []byte(`\u003e`))
+		}
+		return write([]byte(f.before), frame, []byte(f.after))
+	})
+	return nil
+}
+
+// poll answers with the first messages, or with none when ConnectionTimeout is over. While it waits it sends blanks.
+func (e *Endpoint) poll(w http.ResponseWriter, in *request, s *session, r *receiver) error {
+	control := http.NewResponseController(w)
+	setType(w, in)
+	w.Header().Set("X-Accel-Buffering", "no")
+	_ = control.SetWriteDeadline(time.Time{})
+	ctx, cancel := context.WithTimeout(in.Context(), e.ConnectionTimeout)
+	defer cancel()
+	ticker := time.NewTicker(max(e.KeepAlive, time.Second))
+	defer ticker.Stop()
+	keepAlive := ticker.C
+	if e.KeepAlive < 0 || in.callback != "" {
+		keepAlive = nil
+	}
+	if !r.initializes && in.callback == "" {
+		_ = control.Flush()
+	}
+	for {
+		envelope, _, ok := s.next(r)
+		if envelope == nil && ok {
+			var idle bool
+			if idle, ok = r.wait(ctx, keepAlive); idle {
+				_, _ = w.Write([]byte(" "))
+				_ = control.Flush()
+			}
+			if ok {
+				continue
+			}
+		}
+		if envelope == nil {
+			envelope = s.final(r)
+		}
+		envelope.LongPoll = int(e.LongPollDelay.Milliseconds())
+		_, err := w.Write(in.wrap(envelope.Append(nil)))
+		if err != nil {
+			return fmt.Errorf("a poll was not answered: %w", err)
+		}
+		return nil
+	}
+}

@@ -1,0 +1,135 @@
+package classic
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/troupe-go/troupe/actors"
+	"github.com/troupe-go/troupe/proto/classic"
+)
+
+// value returns a parameter of the query, or else of the form.
+func (in *request) value(name string) string {
+	if v := in.URL.Query().Get(name); v != "" {
+		return v
+	}
+	return in.PostForm.Get(name)
+}
+
+// readForm reads the body of a request that may have a form.
+func (e *Endpoint) readForm(in *request) error {
+	if in.Body == nil || in.PostForm != nil {
+		return nil
+	}
+	limit := int64(3*e.MaximumMessageSize + 16<<10) // what is escaped has three times its size; tokens come besides
+	body, err := io.ReadAll(http.MaxBytesReader(nil, in.Body, limit))
+	if err != nil {
+		return fail(http.StatusRequestEntityTooLarge, "", err)
+	}
+	in.PostForm, err = url.ParseQuery(string(body))
+	if err != nil {
+		return fail(http.StatusBadRequest, "", err)
+	}
+	return nil
+}
+
+// start has the connections of a session begin, which runs OnConnected, and answers when that has returned.
+func (e *Endpoint) start(w http.ResponseWriter, in *request) error {
+	s, _, err := e.open(in, actors.WithConnected)
+	if err != nil {
+		return err
+	}
+	if !s.start(in.Context().Done()) {
+		return fail(http.StatusInternalServerError, "", errors.New("a hub has refused the connection"))
+	}
+	return e.answer(w, in, []byte(`{ "Response": "started" }`))
+}
+
+// send executes a call that comes with a request of its own, and answers with the result.
+func (e *Endpoint) send(w http.ResponseWriter, in *request) error {
+	if err := e.readForm(in); err != nil {
+		return err
+	}
+	data := in.PostForm.Get("data")
+	if data == "" {
+		data = in.URL.Query().Get("data")
+	}
+	if len(data) > e.MaximumMessageSize {
+		return fail(http.StatusRequestEntityTooLarge, "", errors.New("the message is longer than MaximumMessageSize"))
+	}
+	s, _, err := e.open(in, actors.WithReconnected)
+	if err != nil {
+		return err
+	}
+	wait := &waiter{answer: make(chan []byte, 1)}
+	call, err := e.call(in, s, []byte(data), wait)
+	if err != nil {
+		return fail(http.StatusInternalServerError, "", err)
+	}
+	defer s.forget(call)
+	select {
+	case object, ok := <-wait.answer:
+		if !ok {
+			return fail(http.StatusInternalServerError, "", errOver)
+		}
+		return e.answer(w, in, object)
+	case <-in.Context().Done():
+		return nil
+	}
+}
+
+// call passes a call to the connection of its hub.
+func (e *Endpoint) call(in *request, s *session, text []byte, w *waiter) (number uint64, err error) {
+	invocation, err := classic.ParseInvocation(text)
+	if err != nil {
+		return 0, err
+	}
+	hub := e.find(invocation.Hub)
+	if hub == nil {
+		return 0, errors.New("a hub could not be resolved")
+	}
+	m, err := s.member(in, hub)
+	if err != nil {
+		return 0, err
+	}
+	if number, err = s.await(w); err != nil {
+		return 0, err
+	}
+	record := classic.AppendCall(nil, strconv.AppendUint(nil, number, 10), invocation.Hub, invocation)
+	if err := m.feed(record); err != nil {
+		s.forget(number)
+		return 0, err
+	}
+	return number, nil
+}
+
+// abort ends a session at once.
+func (e *Endpoint) abort(w http.ResponseWriter, in *request) error {
+	if s := e.session(in.id); s != nil {
+		s.close(nil)
+	}
+	w.Header().Set("Content-Type", "text/plain")
+	w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+// proxies answers with the script that gives a page the hubs as objects.
+func (e *Endpoint) proxies(w http.ResponseWriter, in *request) error {
+	w.Header().Set("Content-Type", "application/javascript; charset=UTF-8")
+	if e.NoProxies {
+		_, _ = w.Write([]byte("throw new Error('SignalR: JavaScript Hub proxy generation has been disabled.');"))
+		return nil
+	}
+	path := strings.TrimRight(pathOf(in.Request), "/")
+	var script bytes.Buffer
+	if err := WriteProxies(&script, path[:strings.LastIndexByte(path, '/')], e.acceptor.Hubs()); err != nil {
+		return fail(http.StatusInternalServerError, "", err)
+	}
+	_, _ = w.Write(script.Bytes())
+	return nil
+}

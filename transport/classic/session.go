@@ -1,0 +1,309 @@
+package classic
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/troupe-go/troupe/actors"
+	"github.com/troupe-go/troupe/proto/classic"
+	"github.com/troupe-go/troupe/transport"
+)
+
+// session is what a client has with the hubs that it has listed. It lives until the client aborts it, the server closes a connection of it, or
+// the client has been away for too long.
+type session struct {
+	endpoint *Endpoint
+	id       string
+
+	mu         sync.Mutex
+	members    map[Hub]*member
+	ring       ring
+	delivered  uint64    // number of the last message that a receiver was given
+	receiver   *receiver // nil: the client is away
+	awaySince  time.Time
+	groups     map[string]struct{} // names with that of their hub in front
+	sentGroups string              // the token's text that was sent last
+	calls      uint64              // number of the last call
+	waiting    map[uint64]*waiter  // for the answers to calls
+	closed     bool
+	goingAway  bool // its client has to connect again
+}
+
+// waiter waits for the answer to a call.
+type waiter struct {
+	receiver *receiver   // the WebSocket that gets it; nil: a POST does
+	answer   chan []byte // of a POST; closed if there will be none
+}
+
+func newSession(e *Endpoint, in *request) *session {
+	return &session{
+		endpoint: e, id: in.id, members: map[Hub]*member{}, ring: ring{first: 1, messages: e.ReplayMessages, size: e.ReplayBytes},
+		groups: map[string]struct{}{}, waiting: map[uint64]*waiter{}, sentGroups: "[]", awaySince: time.Now(),
+	}
+}
+
+// addMember makes the connection of a hub.
+func (s *session) addMember(in *request, hub Hub, opening actors.Opening) error {
+	m := &member{session: s, hub: hub, quiet: opening == actors.WithoutEvents, opened: make(chan struct{})}
+	conn, err := hub.Connect(transport.Opening{ID: s.id, Identity: in.who, Request: in.Request, Transport: in.transport.ofCore()}, m, m, opening)
+	if err != nil {
+		return err
+	}
+	m.conn = conn
+	s.members[hub] = m
+	return nil
+}
+
+// ofCore returns the transport of ASP.NET Core SignalR that is the most similar.
+func (t Transports) ofCore() transport.Transports {
+	switch t {
+	case WebSockets:
+		return transport.WebSockets
+	case LongPolling:
+		return transport.LongPolling
+	}
+	return transport.ServerSentEvents
+}
+
+// member returns the connection of a hub. It makes one without events if the client calls a hub that it has not listed.
+func (s *session) member(in *request, hub Hub) (*member, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if m := s.members[hub]; m != nil {
+		return m, nil
+	}
+	if s.closed {
+		return nil, errOver
+	}
+	if err := s.addMember(in, hub, actors.WithoutEvents); err != nil {
+		return nil, err
+	}
+	return s.members[hub], nil
+}
+
+func (s *session) allMembers() []*member {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Values(s.members))
+}
+
+// start has all connections begin, and waits until they have. It returns false if one was refused.
+func (s *session) start(done <-chan struct{}) bool {
+	members := s.allMembers()
+	for _, m := range members {
+		m.begin()
+	}
+	for _, m := range members {
+		select {
+		case <-m.opened:
+		case <-done:
+			return false
+		}
+		if m.over.Load() {
+			return false
+		}
+	}
+	return true
+}
+
+// rejoin puts the connections of a session that was lost into the groups that the client's token says, and has them begin.
+func (s *session) rejoin(groups []string) {
+	for _, m := range s.allMembers() {
+		m.begin()
+		prefix := m.hub.Name() + "."
+		for _, group := range groups {
+			if len(group) > len(prefix) && strings.EqualFold(group[:len(prefix)], prefix) {
+				m.conn.Join(group[len(prefix):])
+			}
+		}
+	}
+}
+
+// deliver takes records that the connection of a hub writes, and keeps their memory.
+func (s *session) deliver(m *member, records []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(records) > 0 {
+		record, rest, _ := bytes.Cut(records, []byte{classic.Separator})
+		records = rest
+		if len(record) == 0 {
+			continue
+		}
+		switch record[0] {
+		case classic.MessageRecord:
+			if !m.quiet || bytes.HasPrefix(record[1:], []byte(`{"I"`)) { // a client fails at a call for a hub that it has not listed
+				s.ring.push(entry{data: record[1:]})
+			}
+		case classic.AnswerRecord:
+			s.deliverAnswer(record[1:])
+		case classic.CloseRecord:
+			s.goingAway = len(record) > 1
+		}
+	}
+	s.wake()
+}
+
+func (s *session) deliverAnswer(record []byte) {
+	number, object, _ := bytes.Cut(record, []byte{' '})
+	n, err := strconv.ParseUint(string(number), 10, 64)
+	w := s.waiting[n]
+	if err != nil || w == nil {
+		return
+	}
+	delete(s.waiting, n)
+	if w.receiver != nil {
+		s.ring.push(entry{data: object, answer: w.receiver})
+	} else {
+		w.answer <- object
+	}
+}
+
+// wake tells the receiver that there is something to send.
+func (s *session) wake() {
+	if s.receiver != nil {
+		select {
+		case s.receiver.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// await returns the number of a new call, whose answer goes to w.
+func (s *session) await(w *waiter) (number uint64, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return 0, errOver
+	}
+	s.calls++
+	s.waiting[s.calls] = w
+	return s.calls, nil
+}
+
+func (s *session) forget(call uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.waiting, call)
+}
+
+// attach has a request receive what the client has not seen, in place of another one.
+func (s *session) attach(r *receiver, position func(*session) uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	if s.receiver != nil {
+		s.receiver.end()
+	}
+	r.sent = position(s)
+	s.receiver = r
+	s.awaySince = time.Time{}
+	return true
+}
+
+// detach says that a request has ended.
+func (s *session) detach(r *receiver) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.receiver == r {
+		s.receiver, s.awaySince = nil, time.Now()
+	}
+	for number, w := range s.waiting { // answers that nobody gets any more
+		if w.receiver == r {
+			delete(s.waiting, number)
+		}
+	}
+}
+
+// isAway reports whether the client has been away for longer than a time.
+func (s *session) isAway(limit time.Duration) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.receiver == nil && time.Since(s.awaySince) > limit
+}
+
+// next returns what a receiver has to send: an envelope, or the answer to a call. It returns nothing if there is nothing, and false if the
+// receiver is over.
+func (s *session) next(r *receiver) (envelope *classic.Envelope, answer []byte, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.receiver != r {
+		return nil, nil, false
+	}
+	messages, answer, last := s.ring.after(r.sent, r)
+	r.sent = last
+	s.delivered = max(s.delivered, last)
+	if answer != nil {
+		return nil, answer, true
+	}
+	groups := s.changedGroups()
+	if len(messages) == 0 && groups == nil && !r.initializes {
+		return nil, nil, !s.closed && !s.goingAway
+	}
+	envelope = &classic.Envelope{Cursor: classic.Cursor{Epoch: s.endpoint.epoch, Number: last}, Initialized: r.initializes, Groups: groups, Messages: messages}
+	r.initializes = false
+	return envelope, nil, true
+}
+
+// final is the envelope of a poll that has nothing to send.
+func (s *session) final(r *receiver) *classic.Envelope {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return &classic.Envelope{Cursor: classic.Cursor{Epoch: s.endpoint.epoch, Number: r.sent}, GoingAway: s.goingAway}
+}
+
+// changedGroups returns a token of the groups if they are not those that were sent last.
+func (s *session) changedGroups() *string {
+	names := slices.Sorted(maps.Keys(s.groups))
+	if names == nil {
+		names = []string{}
+	}
+	text, err := json.Marshal(names)
+	if err != nil || string(text) == s.sentGroups {
+		return nil
+	}
+	token := s.endpoint.Keys.protect(groupsPurpose, s.id+":"+string(text))
+	s.sentGroups = string(text)
+	return &token
+}
+
+// groupsOf returns the groups of a client's token, which are none if it is not a token of this session.
+func (e *Endpoint) groupsOf(in *request) []string {
+	text, err := e.Keys.unprotect(groupsPurpose, in.value("groupsToken"))
+	id, list, ok := strings.Cut(text, ":")
+	var groups []string
+	if err != nil || !ok || !strings.EqualFold(id, in.id) || json.Unmarshal([]byte(list), &groups) != nil {
+		return nil
+	}
+	return groups
+}
+
+// close ends the session and its connections. A cause says that the client has not ended it.
+func (s *session) close(cause error) {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return
+	}
+	s.closed = true
+	members := slices.Collect(maps.Values(s.members))
+	for _, w := range s.waiting {
+		if w.receiver == nil {
+			close(w.answer)
+		}
+	}
+	clear(s.waiting)
+	s.wake()
+	s.mu.Unlock()
+	s.endpoint.forget(s)
+	for _, m := range members {
+		m.end(cause)
+	}
+}
