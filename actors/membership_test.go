@@ -119,7 +119,7 @@ func TestGroupModel(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"": func(t *rapid.T) {
 				require.Len(t, g.members, len(members))
-				count := [MaxProtocols]int{}
+				count := [encodings]int{}
 				for _, c := range all {
 					require.Equal(t, members[c], g.find(c) >= 0)
 					if members[c] {

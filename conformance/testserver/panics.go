@@ -60,7 +60,7 @@ func (p *panics) hits(id, message string) (hit, behind bool) {
 }
 
 // orders are /panics/seen, which lists the types of messages, /panics/arm?at=TYPE&behind=BOOL&spare=ID, and /panics/due, which says at which
-// type a panic is still due, and takes the order back.
+// type a panic is still due; a POST takes the order back.
 func (p *panics) orders(mux *http.ServeMux) {
 	mux.HandleFunc("GET /panics/seen", func(w http.ResponseWriter, _ *http.Request) {
 		p.mu.Lock()
@@ -77,6 +77,11 @@ func (p *panics) orders(mux *http.ServeMux) {
 		defer p.mu.Unlock()
 		query := r.URL.Query()
 		p.next, p.behind, p.spared = query.Get("at"), query.Get("behind") == "true", query.Get("spare")
+	})
+	mux.HandleFunc("GET /panics/due", func(w http.ResponseWriter, _ *http.Request) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		fmt.Fprint(w, p.next)
 	})
 	mux.HandleFunc("POST /panics/due", func(w http.ResponseWriter, _ *http.Request) {
 		p.mu.Lock()
