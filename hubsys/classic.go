@@ -10,10 +10,12 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/troupe-go/troupe/actors"
 	"github.com/troupe-go/troupe/internal/link"
+	classicproto "github.com/troupe-go/troupe/proto/classic"
 	"github.com/troupe-go/troupe/transport"
 	"github.com/troupe-go/troupe/transport/classic"
 )
@@ -93,6 +95,22 @@ func (o ClassicOptions) endpoint() EndpointOptions {
 // MapClassic serves hubs to clients of ASP.NET SignalR 2 at all paths below path, such as "/signalr". It fails if the path is in use, or if it
 // is not in the form that [HubContext.Map] describes.
 func (s *System) MapClassic(path string, options ClassicOptions) error {
+	return s.mapSessions(path, options, nil)
+}
+
+// MapRaw serves the hub to clients of ASP.NET SignalR 2 that call no methods, as a PersistentConnection of SignalR 2 does. What such a client
+// sends goes to the hub's method OnReceived(ctx context.Context, data string) error; of a call of client methods it gets the first argument,
+// whatever the method. options.Hubs stay empty.
+func (c *HubContext) MapRaw(path string, options ClassicOptions) error {
+	if c.hub.methods != nil && c.hub.methods.find([]byte(classicproto.Received)) == nil {
+		return fmt.Errorf("hubsys: hub %q has no method %s, which raw connections need", c.Name(), classicproto.Received)
+	}
+	options.Hubs = []*HubContext{c}
+	return c.sys.mapSessions(path, options, c)
+}
+
+// mapSessions maps hubs, or one hub for raw connections.
+func (s *System) mapSessions(path string, options ClassicOptions, raw *HubContext) error {
 	if err := options.Validate(); err != nil {
 		return err
 	}
@@ -107,6 +125,10 @@ func (s *System) MapClassic(path string, options ClassicOptions) error {
 		return err
 	}
 	e := &classicEndpoint{sys: s, options: options}
+	var rawHub classic.Hub
+	if raw != nil {
+		rawHub = classicHub{raw, e}
+	}
 	disconnect := cmp.Or(options.DisconnectTimeout, defaultDisconnect)
 	e.http = classic.NewEndpoint(e, classic.Options{
 		Transports: classic.AllTransports, Origins: origins, Keys: keys, JSONP: options.EnableJSONP, NoProxies: options.DisableProxies,
@@ -117,7 +139,7 @@ func (s *System) MapClassic(path string, options ClassicOptions) error {
 		SendTimeout:             cmp.Or(options.TransportSendTimeout, 10*time.Second),
 		MaximumMessageSize:      cmp.Or(options.MaximumMessageSize, 64<<10),
 		ReplayMessages:          cmp.Or(options.ReplayLimit, 1000), ReplayBytes: defaultBytes,
-		RequestLimit: cmp.Or(options.RequestHeaderLimit, defaultRequestLimit),
+		RequestLimit: cmp.Or(options.RequestHeaderLimit, defaultRequestLimit), Raw: rawHub, Limits: s.runtime.Limits(),
 	}, s.log)
 	return s.mapClassic(path, e)
 }
@@ -183,6 +205,7 @@ type classicEndpoint struct {
 	sys     *System
 	options ClassicOptions
 	http    *classic.Endpoint
+	found   sync.Map // hubs by name in lower case
 }
 
 var _ classic.Acceptor = (*classicEndpoint)(nil)
@@ -190,6 +213,30 @@ var _ classic.Acceptor = (*classicEndpoint)(nil)
 // Authenticate is part of classic.Acceptor.
 func (e *classicEndpoint) Authenticate(r *http.Request) (transport.Identity, error) {
 	return authenticate(r, e.options.Authenticate, nil, e.sys.log)
+}
+
+// Hub is part of classic.Acceptor.
+func (e *classicEndpoint) Hub(name string) classic.Hub {
+	key := strings.ToLower(name)
+	if hub, ok := e.found.Load(key); ok {
+		return hub.(classic.Hub)
+	}
+	for _, hub := range e.Hubs() {
+		if strings.EqualFold(hub.Name(), name) {
+			e.found.Store(strings.ToLower(hub.Name()), hub)
+			return hub
+		}
+	}
+	return nil
+}
+
+// Refuse is part of classic.Acceptor.
+func (e *classicEndpoint) Refuse(in *classicproto.Invocation) []byte {
+	text := "Caller is not authorized to invoke the " + in.Method + " method on " + in.Hub + "."
+	if !e.options.EnableDetailedErrors {
+		text = genericText(in.Hub, in.Method)
+	}
+	return classicproto.AppendFailure(nil, in, text)
 }
 
 // Hubs is part of classic.Acceptor.

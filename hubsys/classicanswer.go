@@ -13,6 +13,11 @@ func classicProtocol(k *actors.Call) *classicproto.Protocol {
 	return p
 }
 
+// genericText is what a client gets of an error, with the names as it has written them.
+func genericText(hub, method string) string {
+	return "There was an error invoking Hub method '" + hub + "." + method + "'."
+}
+
 // appendResult appends the answer to a call that has returned.
 func appendResult(k *actors.Call, dst []byte, value any) ([]byte, error) {
 	if p := classicProtocol(k); p != nil {
@@ -34,7 +39,7 @@ func (h *hub) appendClassicError(k *actors.Call, p *classicproto.Protocol, dst [
 		answer.Error, answer.ForHub, answer.Data = forClient.Message, true, forClient.Data
 	case !h.detailed && !sessionOf(k).detailed:
 		hub, method, _ := classicproto.Headers(k.RawHeaders())
-		answer.Error = "There was an error invoking Hub method '" + hub + "." + method + "'."
+		answer.Error = genericText(hub, method)
 	}
 	if answer.Error == "" { // which clients would take for success
 		answer.Error = "An error occurred on the server."

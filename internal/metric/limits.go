@@ -22,6 +22,7 @@ const (
 	Groups
 	Names
 	HubInbox
+	Replay
 	Answers
 	limits
 )
@@ -29,7 +30,7 @@ const (
 // LimitNames are the names of limits.
 var LimitNames = [limits]string{
 	"connections", "connections_of_user", "connections_of_address", "pending_of_address", "request_headers", "early_bytes", "open_posts", "body_rate",
-	"message_size", "calls_per_second", "calls_per_second_of_user", "streams", "groups", "names_per_audience", "hub_inbox", "inbound_before_answer",
+	"message_size", "calls_per_second", "calls_per_second_of_user", "streams", "groups", "names_per_audience", "hub_inbox", "replay", "inbound_before_answer",
 }
 
 // Limits count how often limits were reached. Nil counts nothing.

@@ -201,6 +201,17 @@ func (p *Protocol) AppendAnswer(dst, id []byte, a *Answer) (_ []byte, err error)
 	return append(dst, '}', Separator), nil
 }
 
+// AppendFailure appends the object that says to a client that a call has failed.
+func AppendFailure(dst []byte, in *Invocation, text string) []byte {
+	dst = append(dst, `{"I":`...)
+	if in.ID != nil {
+		dst = hubproto.AppendString(dst, *in.ID)
+	} else {
+		dst = append(dst, "null"...)
+	}
+	return append(hubproto.AppendString(append(dst, `,"E":`...), text), '}')
+}
+
 // AppendItem appends the progress of a call.
 func (p *Protocol) AppendItem(dst, id []byte, item any) (_ []byte, err error) {
 	start := len(dst)

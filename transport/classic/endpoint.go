@@ -14,6 +14,7 @@ import (
 
 	"github.com/troupe-go/troupe/actors"
 	"github.com/troupe-go/troupe/internal/link"
+	"github.com/troupe-go/troupe/internal/metric"
 	"github.com/troupe-go/troupe/proto/classic"
 	"github.com/troupe-go/troupe/transport"
 )
@@ -65,10 +66,14 @@ type Method struct{ Name, Proxy string }
 type Acceptor interface {
 	// Authenticate tells who makes a request. An error refuses the request, see transport.Refusal.
 	Authenticate(r *http.Request) (transport.Identity, error)
+	// Hub returns the hub with a name, in any case, or nil.
+	Hub(name string) Hub
 	// Hubs are all hubs, by name.
 	Hubs() []Hub
 	// IsClosing reports whether new sessions are refused.
 	IsClosing() bool
+	// Refuse returns the answer to a call of a client that may not use the hub.
+	Refuse(in *classic.Invocation) []byte
 }
 
 // Options are the options of an Endpoint. All of them are set.
@@ -88,6 +93,8 @@ type Options struct {
 	ReplayMessages          int
 	ReplayBytes             int
 	RequestLimit            int
+	Raw                     Hub // the only hub, whose clients speak without calls (a PersistentConnection); nil: there are hubs
+	Limits                  *metric.Limits
 }
 
 // Endpoint serves the paths below a prefix.
@@ -165,7 +172,7 @@ func (e *Endpoint) route(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	switch {
-	case strings.HasSuffix(path, "/hubs"), strings.HasSuffix(path, "/js"):
+	case e.Raw == nil && (strings.HasSuffix(path, "/hubs") || strings.HasSuffix(path, "/js")):
 		return e.proxies(w, in)
 	case strings.HasSuffix(path, "/negotiate"):
 		return e.negotiate(w, in)
@@ -202,12 +209,19 @@ func (e *Endpoint) admit(in *request) error {
 	}
 	in.who = who
 	in.version = classic.ParseVersion(in.URL.Query().Get("clientProtocol"))
+	if e.Raw != nil {
+		if err := e.Raw.Authorize(in.Context(), who); err != nil {
+			return unauthorized(who, err)
+		}
+		in.hubs = []Hub{e.Raw}
+		return nil
+	}
 	names, err := classic.Names(in.URL.Query().Get("connectionData"))
 	if err != nil {
 		return fail(http.StatusInternalServerError, "", err)
 	}
 	for _, name := range names {
-		hub := e.find(name)
+		hub := e.acceptor.Hub(name)
 		if hub == nil {
 			return fail(http.StatusInternalServerError, "", errors.New("a hub could not be resolved"))
 		}
@@ -216,22 +230,16 @@ func (e *Endpoint) admit(in *request) error {
 		}
 	}
 	if len(names) > 0 && len(in.hubs) == 0 {
-		if who.UserID != "" {
-			return fail(http.StatusForbidden, "", err)
-		}
-		return fail(http.StatusUnauthorized, "", err)
+		return unauthorized(who, err)
 	}
 	return nil
 }
 
-// find returns the hub with a name in any case, or nil.
-func (e *Endpoint) find(name string) Hub {
-	for _, hub := range e.acceptor.Hubs() {
-		if strings.EqualFold(hub.Name(), name) {
-			return hub
-		}
+func unauthorized(who transport.Identity, err error) error {
+	if who.UserID != "" {
+		return fail(http.StatusForbidden, "", err)
 	}
-	return nil
+	return fail(http.StatusUnauthorized, "", err)
 }
 
 // identify reads the token of a request.

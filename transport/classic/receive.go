@@ -265,6 +265,7 @@ func (e *Endpoint) poll(w http.ResponseWriter, in *request, s *session, r *recei
 		if err != nil {
 			return fmt.Errorf("a poll was not answered: %w", err)
 		}
+		s.written(r)
 		return nil
 	}
 }

@@ -66,18 +66,26 @@ func (e *Endpoint) send(w http.ResponseWriter, in *request) error {
 	if err != nil {
 		return err
 	}
-	wait := &waiter{answer: make(chan []byte, 1)}
+	wait := &waiter{answer: make(chan answer, 1)}
 	call, err := e.call(in, s, []byte(data), wait)
 	if err != nil {
 		return fail(http.StatusInternalServerError, "", err)
 	}
 	defer s.forget(call)
 	select {
-	case object, ok := <-wait.answer:
+	case answer, ok := <-wait.answer:
 		if !ok {
 			return fail(http.StatusInternalServerError, "", errOver)
 		}
-		return e.answer(w, in, object)
+		s.awaitDelivery(answer.behind, in.Context().Done())
+		switch {
+		case e.Raw == nil:
+			return e.answer(w, in, answer.object)
+		case classic.HasFailed(answer.object):
+			return fail(http.StatusInternalServerError, "", errors.New("OnReceived has failed"))
+		}
+		w.Header()["Content-Type"] = nil
+		return nil
 	case <-in.Context().Done():
 		return nil
 	}
@@ -85,15 +93,14 @@ func (e *Endpoint) send(w http.ResponseWriter, in *request) error {
 
 // call passes a call to the connection of its hub.
 func (e *Endpoint) call(in *request, s *session, text []byte, w *waiter) (number uint64, err error) {
-	invocation, err := classic.ParseInvocation(text)
+	invocation, hub, err := e.parse(text)
 	if err != nil {
 		return 0, err
 	}
-	hub := e.find(invocation.Hub)
-	if hub == nil {
-		return 0, errors.New("a hub could not be resolved")
-	}
 	m, err := s.member(in, hub)
+	if errors.Is(err, errUnauthorized) {
+		return s.answerItself(w, e.acceptor.Refuse(invocation))
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -106,6 +113,22 @@ func (e *Endpoint) call(in *request, s *session, text []byte, w *waiter) (number
 		return 0, err
 	}
 	return number, nil
+}
+
+// parse reads what a client has sent: a call, or, if there are no calls, what the method OnReceived gets.
+func (e *Endpoint) parse(text []byte) (*classic.Invocation, Hub, error) {
+	if e.Raw != nil {
+		return classic.RawInvocation(text), e.Raw, nil
+	}
+	invocation, err := classic.ParseInvocation(text)
+	if err != nil {
+		return nil, nil, err
+	}
+	hub := e.acceptor.Hub(invocation.Hub)
+	if hub == nil {
+		return nil, nil, errors.New("a hub could not be resolved")
+	}
+	return invocation, hub, nil
 }
 
 // abort ends a session at once.

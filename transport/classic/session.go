@@ -3,6 +3,7 @@ package classic
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"maps"
 	"slices"
 	"strconv"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/troupe-go/troupe/actors"
+	"github.com/troupe-go/troupe/internal/metric"
 	"github.com/troupe-go/troupe/proto/classic"
 	"github.com/troupe-go/troupe/transport"
 )
@@ -25,6 +27,7 @@ type session struct {
 	members    map[Hub]*member
 	ring       ring
 	delivered  uint64    // number of the last message that a receiver was given
+	watchers   []watcher // of that
 	receiver   *receiver // nil: the client is away
 	awaySince  time.Time
 	groups     map[string]struct{} // names with that of their hub in front
@@ -38,8 +41,17 @@ type session struct {
 // waiter waits for the answer to a call.
 type waiter struct {
 	receiver *receiver   // the WebSocket that gets it; nil: a POST does
-	answer   chan []byte // of a POST; closed if there will be none
+	answer   chan answer // of a POST; closed if there will be none
 }
+
+// answer is the answer to a call.
+type answer struct {
+	object []byte
+	behind uint64 // number of the last message that was sent before it
+}
+
+// errUnauthorized says that the client may not use a hub.
+var errUnauthorized = errors.New("the client may not use the hub")
 
 func newSession(e *Endpoint, in *request) *session {
 	return &session{
@@ -80,6 +92,9 @@ func (s *session) member(in *request, hub Hub) (*member, error) {
 	}
 	if s.closed {
 		return nil, errOver
+	}
+	if hub.Authorize(in.Context(), in.who) != nil {
+		return nil, errUnauthorized
 	}
 	if err := s.addMember(in, hub, actors.WithoutEvents); err != nil {
 		return nil, err
@@ -138,7 +153,7 @@ func (s *session) deliver(m *member, records []byte) {
 		switch record[0] {
 		case classic.MessageRecord:
 			if !m.quiet || bytes.HasPrefix(record[1:], []byte(`{"I"`)) { // a client fails at a call for a hub that it has not listed
-				s.ring.push(entry{data: record[1:]})
+				s.push(record[1:])
 			}
 		case classic.AnswerRecord:
 			s.deliverAnswer(record[1:])
@@ -157,11 +172,89 @@ func (s *session) deliverAnswer(record []byte) {
 		return
 	}
 	delete(s.waiting, n)
-	if w.receiver != nil {
+	s.giveAnswer(w, object)
+}
+
+// giveAnswer passes an answer on. A raw connection gets none over its WebSocket.
+func (s *session) giveAnswer(w *waiter, object []byte) {
+	switch {
+	case w.receiver == nil:
+		w.answer <- answer{object, s.ring.last()}
+	case s.endpoint.Raw == nil:
 		s.ring.push(entry{data: object, answer: w.receiver})
-	} else {
-		w.answer <- object
 	}
+}
+
+// push keeps a message for the client.
+func (s *session) push(message []byte) {
+	if s.endpoint.Raw != nil {
+		message = classic.RawValue(message)
+	}
+	dropped := s.ring.dropped
+	s.ring.push(entry{data: message})
+	for range s.ring.dropped - dropped {
+		s.endpoint.Limits.Reach(metric.Replay)
+	}
+}
+
+// answerItself answers a call that does not reach its hub.
+func (s *session) answerItself(w *waiter, object []byte) (number uint64, err error) {
+	if number, err = s.await(w); err != nil {
+		return 0, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.waiting, number)
+	s.giveAnswer(w, object)
+	s.wake()
+	return number, nil
+}
+
+// deliveryTime is how long an answer that comes with a request of its own waits for the messages that were sent before it.
+const deliveryTime = 100 * time.Millisecond
+
+// awaitDelivery waits until messages up to a number have been given to the client, if it is there.
+func (s *session) awaitDelivery(number uint64, done <-chan struct{}) {
+	s.mu.Lock()
+	if s.delivered >= number || s.receiver == nil {
+		s.mu.Unlock()
+		return
+	}
+	moved := make(chan struct{})
+	s.watchers = append(s.watchers, watcher{number, moved})
+	s.mu.Unlock()
+	timer := time.NewTimer(deliveryTime)
+	defer timer.Stop()
+	select {
+	case <-moved:
+	case <-timer.C:
+	case <-done:
+	}
+}
+
+// watcher waits until a message has been given to the client.
+type watcher struct {
+	number uint64
+	moved  chan struct{}
+}
+
+// written says that everything that a receiver was given has been written.
+func (s *session) written(r *receiver) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.noteDelivery(r.sent)
+}
+
+// noteDelivery says that messages up to a number have been given to the client.
+func (s *session) noteDelivery(number uint64) {
+	s.delivered = max(s.delivered, number)
+	s.watchers = slices.DeleteFunc(s.watchers, func(w watcher) bool {
+		if w.number <= s.delivered {
+			close(w.moved)
+			return true
+		}
+		return false
+	})
 }
 
 // wake tells the receiver that there is something to send.
@@ -238,8 +331,8 @@ func (s *session) next(r *receiver) (envelope *classic.Envelope, answer []byte, 
 		return nil, nil, false
 	}
 	messages, answer, last := s.ring.after(r.sent, r)
+	s.noteDelivery(r.sent) // which has been written
 	r.sent = last
-	s.delivered = max(s.delivered, last)
 	if answer != nil {
 		return nil, answer, true
 	}

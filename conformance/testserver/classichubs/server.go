@@ -69,7 +69,8 @@ func New(sys *hubsys.System, times Times) (*Server, error) {
 	err := errors.Join(
 		add(hubsys.Register[*TestHub](sys, nil, test)), add(hubsys.Register[*OtherHub](sys, nil, options)), add(hubsys.Register[*NamedHub](sys, nil, named)),
 		add(hubsys.Register[*TypedHub](sys, nil, options)), add(hubsys.Register[*SecretHub](sys, nil, secret)), add(hubsys.Register[*MixedHub](sys, nil, mixed)),
-		add(hubsys.Register[*EventHub](sys, nil, options)),
+		add(hubsys.Register[*EventHub](sys, nil, options)), add(hubsys.Register[*Raw](sys, nil, options)), add(hubsys.Register[*RawGroups](sys, nil, options)),
+		add(hubsys.Register[*RawSecret](sys, nil, secret)),
 	)
 	if err != nil {
 		return nil, err
@@ -81,6 +82,8 @@ func New(sys *hubsys.System, times Times) (*Server, error) {
 	noProxy.DisableProxies = true
 	return s, errors.Join(
 		sys.MapClassic("/signalr", classic), sys.MapClassic("/detailed", detailed), sys.MapClassic("/noproxy", noProxy),
+		s.hubs["Raw"].MapRaw("/raw", classic), s.hubs["Raw"].MapRaw("/rawjsonp", detailed), s.hubs["RawGroups"].MapRaw("/rawgroups", classic),
+		s.hubs["RawSecret"].MapRaw("/rawsecret", classic),
 		s.hubs["TestHub"].Map("/classichub", hubsys.EndpointOptions{Authenticate: authenticate}),
 	)
 }
@@ -101,9 +104,11 @@ func authenticate(r *http.Request) (*hubsys.Principal, error) {
 	return p, nil
 }
 
+var paths = []string{"/signalr", "/detailed", "/noproxy", "/classichub", "/raw", "/rawjsonp", "/rawgroups", "/rawsecret"}
+
 // Has reports whether a path is one of the hubs'.
 func (s *Server) Has(path string) bool {
-	for _, prefix := range []string{"/signalr", "/detailed", "/noproxy", "/classichub"} {
+	for _, prefix := range paths {
 		if rest, ok := strings.CutPrefix(path, prefix); ok && (rest == "" || rest[0] == '/') {
 			return true
 		}
@@ -141,6 +146,17 @@ func (s *Server) Orders(mux *http.ServeMux) {
 			report(w, audience(hub.Clients(), q).Send(r.Context(), method, q.Get("text")))
 		})
 	}
+	mux.HandleFunc("/classic/raw", func(w http.ResponseWriter, r *http.Request) {
+		q, clients := r.URL.Query(), s.hubs["Raw"].Clients()
+		to := clients.AllExcept(q["except"]...)
+		if ids := q["id"]; len(ids) > 0 {
+			to = clients.Clients(ids...)
+		}
+		report(w, to.Send(r.Context(), "", q.Get("text")))
+	})
+	mux.HandleFunc("/classic/rawgroup", func(w http.ResponseWriter, r *http.Request) {
+		report(w, s.hubs["RawGroups"].Clients().Group(r.URL.Query().Get("group")).Send(r.Context(), "", r.URL.Query().Get("text")))
+	})
 	mux.HandleFunc("/classic/join", func(w http.ResponseWriter, r *http.Request) {
 		q := r.URL.Query()
 		report(w, s.hub(q.Get("hub")).Groups().Add(r.Context(), q.Get("id"), q.Get("group")))
