@@ -41,7 +41,7 @@ func TestProtocolsThatAreNone(t *testing.T) {
 		"Protocols[0] is nil or has no name":                           {unnamedProtocol{text}},
 		"Protocols has two that clients would call the same: number 2": {text, pack, text},
 		"Protocols has two that clients would call the same: number 1": {RenamedJSON{text}, RenamedJSON{pack}},
-		"Protocols has 9 elements, more than 8":                        {text, text, text, text, text, text, text, text, text},
+		"Protocols has 9 elements, more than 7":                        {text, text, text, text, text, text, text, text, text},
 	} {
 		require.ErrorContains(t, hubsys.HubOptions{Protocols: protocols}.Validate(), fault)
 	}
