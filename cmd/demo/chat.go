@@ -13,9 +13,9 @@ import (
 
 // Line is something that was said.
 type Line struct {
-	From string
-	Text string
-	At   time.Time
+	From string    `json:"from"` // the same for clients of both dialects
+	Text string    `json:"text"`
+	At   time.Time `json:"at"`
 }
 
 // What the page can be told.

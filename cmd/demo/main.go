@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -27,8 +28,9 @@ import (
 var web embed.FS
 
 var (
-	addr   = flag.String("addr", "127.0.0.1:8080", "where to serve")
-	client = flag.String("client", "conformance/node_modules/@microsoft/signalr/dist/browser/signalr.min.js", "the official JavaScript client, signalr.min.js")
+	addr    = flag.String("addr", "127.0.0.1:8080", "where to serve")
+	client  = flag.String("client", "conformance/node_modules/@microsoft/signalr/dist/browser/signalr.min.js", "the official JavaScript client, signalr.min.js")
+	modules = flag.String("modules", "conformance/node_modules", "where npm has put jquery and signalr, for the page with ?classic")
 )
 
 func main() {
@@ -49,7 +51,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	chat, err := hubsys.Register[*Chat](sys, nil, hubsys.HubOptions{})
+	chat, err := hubsys.Register[*Chat](sys, nil, hubsys.HubOptions{Policy: hubsys.RequireUser})
 	if err != nil {
 		return err
 	}
@@ -60,6 +62,7 @@ func run() error {
 	if err := errors.Join(
 		chat.Map("/hubs/chat", hubsys.EndpointOptions{Authenticate: byName}),
 		stocks.Map("/hubs/stocks", hubsys.EndpointOptions{}),
+		sys.MapClassic("/signalr", hubsys.ClassicOptions{Authenticate: byNameIfAny}),
 	); err != nil {
 		return err
 	}
@@ -71,7 +74,11 @@ func run() error {
 	mux := http.NewServeMux()
 	mux.Handle("/", http.FileServerFS(pages))
 	mux.HandleFunc("GET /signalr.min.js", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, *client) })
+	for path, file := range map[string]string{"jquery.min.js": "jquery/dist/jquery.min.js", "jquery.signalR.min.js": "signalr/jquery.signalR.min.js"} {
+		mux.HandleFunc("GET /"+path, func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, filepath.Join(*modules, file)) })
+	}
 	mux.Handle("/hubs/", sys)
+	mux.Handle("/signalr/", sys)
 	mux.Handle("GET /livez", sys.Livez())
 	mux.Handle("GET /readyz", sys.Readyz())
 
@@ -91,11 +98,19 @@ func run() error {
 		defer cancel()
 		drained <- errors.Join(sys.Drain(deadline, time.Second), server.Shutdown(deadline))
 	}()
-	fmt.Printf("Open http://%s in two windows; Ctrl-C ends the demo.\n", listener.Addr())
+	fmt.Printf("Open http://%s in two windows, one of them with ?classic for the client of SignalR 2; Ctrl-C ends the demo.\n", listener.Addr())
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return <-drained // Serve returns as soon as Shutdown begins
+}
+
+// byNameIfAny is byName for paths with hubs that need no name.
+func byNameIfAny(r *http.Request) (*hubsys.Principal, error) {
+	if r.URL.Query().Get("name") == "" {
+		return nil, nil
+	}
+	return byName(r)
 }
 
 // byName takes everybody's word for who they are. A real application would look at a session or a token.

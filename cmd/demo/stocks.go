@@ -13,9 +13,9 @@ import (
 
 // Stock is what the ticker shows.
 type Stock struct {
-	Symbol string
-	Price  float64
-	Change float64 // since the market was opened, in percent
+	Symbol string  `json:"symbol"`
+	Price  float64 `json:"price"`
+	Change float64 `json:"change"` // since the market was opened, in percent
 }
 
 var prices = typed.Message1[[]Stock]("prices")

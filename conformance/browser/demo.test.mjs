@@ -9,7 +9,8 @@ import { clientFile, launch } from './browser.mjs';
 let browser, port, demo;
 
 async function startDemo() {
-  demo = await start(build('cmd/demo'), ['-addr', `127.0.0.1:${port}`, '-client', clientFile], port, { stdio: 'ignore' });
+  const modules = join(import.meta.dirname, '../node_modules');
+  demo = await start(build('cmd/demo'), ['-addr', `127.0.0.1:${port}`, '-client', clientFile, '-modules', modules], port, { stdio: 'ignore' });
 }
 
 before(async () => {
@@ -24,18 +25,18 @@ after(async () => {
 });
 
 /** A tab of its own, before anybody has entered. */
-async function visit(viewport = { width: 1100, height: 720 }) {
+async function visit(viewport = { width: 1100, height: 720 }, query = '') {
   const context = await browser.newContext({ viewport });
   const page = await context.newPage();
   page.on('pageerror', error => assert.fail(`the page: ${error.message}`));
   page.setDefaultTimeout(patience);
-  await page.goto(`http://127.0.0.1:${port}/`);
+  await page.goto(`http://127.0.0.1:${port}/${query}`);
   return page;
 }
 
 /** A tab with somebody in a room. */
-async function enter(name, room = 'lobby', viewport = undefined) {
-  const page = await visit(viewport);
+async function enter(name, room = 'lobby', viewport = undefined, query = '') {
+  const page = await visit(viewport, query);
   await page.fill('#name', name);
   await page.fill('#first-room', room);
   await page.click('#login button');
@@ -61,6 +62,22 @@ test('before anybody has entered', async () => {
   await startDemo();
   await page.locator('#state[data-state=connected]').waitFor();
   await page.context().close();
+});
+
+test('clients of both dialects talk, and come back', async () => {
+  const ada = await enter('Ada', 'both', undefined, '?classic'), bob = await enter('Bob', 'both');
+  await say(ada, 'from SignalR 2');
+  await say(bob, 'from ASP.NET Core SignalR');
+  for (const page of [ada, bob]) {
+    await line(page, 'from SignalR 2').waitFor();
+    await line(page, 'from ASP.NET Core SignalR').waitFor();
+  }
+  await ada.locator('#stocks li').nth(3).waitFor();
+  await ada.locator('#people button', { hasText: 'Bob' }).click();
+  await say(ada, 'for Bob alone');
+  await line(bob, 'for Bob alone').waitFor();
+  await ada.context().close();
+  await bob.context().close();
 });
 
 test('nobody enters while the server is away', async () => {

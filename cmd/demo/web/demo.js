@@ -9,17 +9,12 @@ function show(state) {
   for (const control of $('chat').querySelectorAll('input, button')) control.disabled = state !== 'connected';
 }
 
-const patiently = { nextRetryDelayInMilliseconds: () => 1000 };
-
-function connect(path, handlers) {
-  const connection = new signalR.HubConnectionBuilder().withUrl(path).withAutomaticReconnect(patiently).configureLogging(signalR.LogLevel.Error).build();
-  for (const [name, handler] of Object.entries(handlers)) connection.on(name, handler);
-  return connection;
-}
+// The same page for clients of both dialects: "?classic" takes that of SignalR 2.
+const { connect } = await import(new URLSearchParams(location.search).has('classic') ? './classic.js' : './core.js');
 
 // The ticker needs no name. Until somebody enters, its connection is the one to see.
 let ticker;
-const stocks = connect('hubs/stocks', { prices: showPrices });
+const stocks = connect('stocks', {}, { prices: showPrices });
 function showStocks(state) {
   ticker = state;
   if (!chat) show(ticker);
@@ -47,7 +42,7 @@ $('login').addEventListener('submit', async event => {
   me = $('name').value.trim();
   room = $('first-room').value.trim();
   if (!me || !room) return;
-  chat = connect(`hubs/chat?name=${encodeURIComponent(me)}`, {
+  chat = connect('chat', { name: me }, {
     said: (where, line) => where === room && showLine(line),
     whispered: (other, line) => showLine(line, other),
     present: (where, names) => where === room && showPeople(names),
