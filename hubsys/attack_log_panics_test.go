@@ -34,7 +34,7 @@ func TestALogHandlerThatPanicsAffectsNoConnection(t *testing.T) {
 		left := make(chan error, 100)
 		srv := newTestServer(t, testConfig{
 			Config:          hubsys.Config{Logger: slog.New(panickingLogHandler{&records})},
-			HubOptions:      hubsys.HubOptions{HandshakeTimeout: time.Second, KeepAliveInterval: 100 * time.Millisecond, MaximumReceiveMessageSize: 1000},
+			HubOptions:      hubsys.HubOptions{HandshakeTimeout: 4 * time.Second, KeepAliveInterval: 100 * time.Millisecond, MaximumReceiveMessageSize: 1000},
 			EndpointOptions: hubsys.EndpointOptions{Authenticate: authenticateOrFail, CloseTimeout: time.Second},
 			onConnected: func(_ context.Context, h *testHub) error {
 				switch h.Call().Request().Query("do") {
