@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"runtime"
@@ -171,6 +173,9 @@ func (g *generator) connect() error {
 	}
 	g.byFD = map[int32]*client{}
 	body := strings.Repeat(`{"type":1,"invocationId":"1","target":"Echo","arguments":["hello^"]}`+"\x1e", max(1, g.load.perMessage))
+	if g.load.classic && !isBaseline(g.server.name) {
+		body = `{"H":"BenchHub","M":"Echo","A":["hello^"],"I":"1"}`
+	}
 	g.call = maskedFrame([]byte(body))
 	var mu sync.Mutex
 	var group sync.WaitGroup
@@ -215,17 +220,36 @@ func (g *generator) dial() (fd int, err error) {
 		return 0, err
 	}
 	_ = syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1)
-	request := "GET /bench HTTP/1.1\r\nHost: " + g.server.addr + "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n" +
+	classic := g.load.classic && !isBaseline(g.server.name)
+	path := "/bench"
+	var query string
+	if classic {
+		if query, err = g.negotiate(); err != nil {
+			return 0, err
+		}
+		path = "/benchclassic/connect?" + query
+	}
+	request := "GET " + path + " HTTP/1.1\r\nHost: " + g.server.addr + "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n" +
 		"Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n" + fmt.Sprintf(browserHeaders, g.server.addr) + "\r\n"
 	if _, err := syscall.Write(fd, []byte(request)); err != nil {
 		return 0, err
 	}
-	answer, err := readUntil(fd, "\r\n\r\n")
+	end := "\r\n\r\n"
+	if classic {
+		end = `"M":[]}` // the first message, which comes unasked
+	}
+	answer, err := readUntil(fd, end)
 	if err == nil && !strings.HasPrefix(answer, "HTTP/1.1 101") {
 		err = errors.New("refused")
 	}
 	if err != nil {
 		return 0, fmt.Errorf("upgrade: %w: %q", err, answer)
+	}
+	if classic {
+		if answer := g.server.get("/benchclassic/start?" + query); !strings.Contains(answer, "started") {
+			return 0, fmt.Errorf("start: %q", answer)
+		}
+		return fd, syscall.SetNonblock(fd, true)
 	}
 	protocol := "json"
 	if g.load.packed && !isBaseline(g.server.name) {
@@ -238,6 +262,18 @@ func (g *generator) dial() (fd int, err error) {
 		return 0, fmt.Errorf("handshake: %w %q", err, answer)
 	}
 	return fd, syscall.SetNonblock(fd, true)
+}
+
+// negotiate returns the query of a connection of SignalR 2.
+func (g *generator) negotiate() (string, error) {
+	hubs := url.Values{"clientProtocol": {"2.1"}, "connectionData": {`[{"name":"benchhub"}]`}}
+	var answer struct{ ConnectionToken string }
+	if err := json.Unmarshal([]byte(g.server.get("/benchclassic/negotiate?"+hubs.Encode())), &answer); err != nil {
+		return "", err
+	}
+	hubs.Set("transport", "webSockets")
+	hubs.Set("connectionToken", answer.ConnectionToken)
+	return hubs.Encode(), nil
 }
 
 func readUntil(fd int, end string) (string, error) {

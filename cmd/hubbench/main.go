@@ -56,7 +56,7 @@ type server struct {
 	addr    string
 	control string
 	pid     int
-	warm    bool // it compiles itself while it runs, and has no MessagePack: the original
+	warm    bool // it compiles itself while it runs, and has neither MessagePack nor the protocol of SignalR 2: the original
 }
 
 // scenario is one way to use a server.
@@ -74,6 +74,7 @@ type load struct {
 	depth       int           // calls of a connection that are under way
 	perMessage  int           // calls in one WebSocket message
 	packed      bool          // in MessagePack
+	classic     bool          // in the protocol of SignalR 2
 	lazy        time.Duration // between two looks at the sockets: makes the clients cheap, and latency coarse
 }
 
@@ -90,9 +91,13 @@ var scenarios = []scenario{
 	{"broadcast 1,000 × 2,000/s", "raw loop", load{kind: broadcast, connections: 1000, rate: 2000, lazy: time.Millisecond}},
 	{"broadcast 1,000 × 50/s, MessagePack", "raw loop", load{kind: broadcast, connections: 1000, rate: 50, lazy: time.Millisecond, packed: true}},
 	{"broadcast 1,000 × 2,000/s, MessagePack", "raw loop", load{kind: broadcast, connections: 1000, rate: 2000, lazy: time.Millisecond, packed: true}},
+	{"broadcast 1,000 × 50/s, SignalR 2", "raw loop", load{kind: broadcast, connections: 1000, rate: 50, lazy: time.Millisecond, classic: true}},
+	{"broadcast 1,000 × 2,000/s, SignalR 2", "raw loop", load{kind: broadcast, connections: 1000, rate: 2000, lazy: time.Millisecond, classic: true}},
 	{"echo, depth 1, 200", "bare echo", load{kind: echo, connections: 200, depth: 1, perMessage: 1}},
 	{"echo, 8 per message, 200", "bare echo", load{kind: echo, connections: 200, depth: 8, perMessage: 8}},
+	{"echo, depth 1, 200, SignalR 2", "bare echo", load{kind: echo, connections: 200, depth: 1, perMessage: 1, classic: true}},
 	{"idle, 10,000", "bare echo", load{kind: idle, connections: 10000}},
+	{"idle, 10,000, SignalR 2", "bare echo", load{kind: idle, connections: 10000, classic: true}},
 }
 
 func main() {
@@ -124,7 +129,7 @@ func measureAll() error {
 		var order []string
 		for round := range *rounds {
 			for _, s := range servers {
-				if isBaseline(s.name) && s.name != sc.baseline || sc.load.packed && s.warm {
+				if isBaseline(s.name) && s.name != sc.baseline || (sc.load.packed || sc.load.classic) && s.warm {
 					continue
 				}
 				f, err := measure(s, sc.load)
