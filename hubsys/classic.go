@@ -206,6 +206,7 @@ type classicEndpoint struct {
 	options ClassicOptions
 	http    *classic.Endpoint
 	found   sync.Map // hubs by name in lower case
+	made    sync.Map // settings by hub
 }
 
 var _ classic.Acceptor = (*classicEndpoint)(nil)
@@ -294,18 +295,40 @@ func (c classicHub) Authorize(ctx context.Context, who transport.Identity) error
 }
 
 // Connect is part of classic.Hub.
-func (c classicHub) Connect(o transport.Opening, socket link.Socket, observer link.Observer, opening actors.Opening) (classic.Connection, error) {
-	if err := c.hub.limits.reserve(o.Identity.UserID, transport.AddressOf(o.Request.RemoteAddr)); err != nil {
+func (c classicHub) Connect(id string, snapshot any, socket link.Socket, observer link.Observer, opening actors.Opening) (classic.Connection, error) {
+	opened := snapshot.(*classicOpening)
+	user, address := opened.principal.UserID, transport.AddressOf(opened.request.remoteAddr)
+	if err := c.hub.limits.reserve(user, address); err != nil {
 		return nil, err
 	}
-	session := newSession(o.Identity.Value.(*Principal), newRequest(o.Request, Transports(o.Transport)), nil)
+	session := newSession(opened.principal, opened.request, nil)
 	session.detailed = c.endpoint.options.EnableDetailedErrors
-	conn, err := c.hub.runtime.ConnectMember(o.ID, &session.identity, socket, c.endpoint.settings(c.HubContext), observer, opening)
+	conn, err := c.hub.runtime.ConnectMember(id, &session.identity, socket, c.endpoint.settingsOf(c.HubContext), observer, opening)
 	if err != nil {
-		c.hub.limits.release(o.Identity.UserID, transport.AddressOf(o.Request.RemoteAddr))
+		c.hub.limits.release(user, address)
 		return nil, err
 	}
 	return conn, nil
+}
+
+// classicOpening is who has opened a session, and the request.
+type classicOpening struct {
+	principal *Principal
+	request   *Request
+}
+
+// Snapshot is part of classic.Acceptor.
+func (e *classicEndpoint) Snapshot(o transport.Opening) any {
+	return &classicOpening{o.Identity.Value.(*Principal), newRequest(o.Request, Transports(o.Transport))}
+}
+
+// settingsOf returns the settings of the connections of a hub, which are made once.
+func (e *classicEndpoint) settingsOf(c *HubContext) *actors.Settings {
+	if made, ok := e.made.Load(c); ok {
+		return made.(*actors.Settings)
+	}
+	made, _ := e.made.LoadOrStore(c, e.settings(c))
+	return made.(*actors.Settings)
 }
 
 // settings are those of the connections of a hub. The session sees to keep-alives and timeouts, and bounds what waits for its client.

@@ -16,6 +16,7 @@ import (
 // read, so that an idle connection has neither a buffer here nor one of the session.
 type frameReader struct {
 	socket *WebSocket
+	sink   frameSink
 	unread []byte // from the socket
 
 	buffer []byte // of the session; nil: none has been asked for
@@ -23,6 +24,14 @@ type frameReader struct {
 
 	message byte // opcode of the message that has begun; 0: none
 	text    utf8Check
+	ended   func(binary bool) // nil: where messages end does not matter
+}
+
+// frameSink is the part of a session that reading needs.
+type frameSink interface {
+	Buffer() []byte
+	Commit(n int) bool
+	Pong(frame []byte)
 }
 
 const (
@@ -104,10 +113,14 @@ func (r *frameReader) frame() error {
 		return err
 	}
 	if fin {
-		r.message = 0
 		if r.text.n > 0 {
 			return r.fail(websocket.StatusInvalidFramePayloadData, errUTF8)
 		}
+		if r.ended != nil {
+			r.commit()
+			r.ended(r.message == wsframe.Binary)
+		}
+		r.message = 0
 	}
 	return nil
 }
@@ -121,7 +134,7 @@ func (r *frameReader) data(length int64, mask uint32) error {
 			}
 		}
 		if r.buffer == nil {
-			r.buffer = r.socket.session.Buffer()
+			r.buffer = r.sink.Buffer()
 		}
 		k := int(min(length, int64(min(len(r.unread), len(r.buffer)-r.n))))
 		payload := r.buffer[r.n : r.n+k]
@@ -147,7 +160,7 @@ func (r *frameReader) control(opcode byte, length int, mask uint32) error {
 	unmask(payload, b, mask)
 	switch opcode {
 	case wsframe.Ping:
-		r.socket.session.Pong(wsframe.Control(wsframe.Pong, payload))
+		r.sink.Pong(wsframe.Control(wsframe.Pong, payload))
 	case wsframe.Close:
 		if length == 0 {
 			return errClosedByClient
@@ -208,7 +221,7 @@ func (r *frameReader) receive() (err error) {
 func (r *frameReader) commit() {
 	if n := r.n; n > 0 {
 		r.buffer, r.n = nil, 0
-		r.socket.session.Commit(n)
+		r.sink.Commit(n)
 	}
 }
 

@@ -71,7 +71,7 @@ func maskedFrame(first byte, mask uint32, payload []byte) []byte {
 func readFrames(source source) (*collector, *WebSocket, error) {
 	session := &collector{}
 	socket := &WebSocket{session: session, source: source}
-	return session, socket, (&frameReader{socket: socket}).run()
+	return session, socket, (&frameReader{socket: socket, sink: session}).run()
 }
 
 // Whatever the frames, and wherever the reads cut them: the payloads of data frames arrive as one stream, and each ping is answered.

@@ -267,7 +267,11 @@ func (s *WebSocket) readSafely() (err error) {
 			err = fmt.Errorf("hubsys: reading a connection panicked: %v", reason)
 		}
 	}()
-	frames := frameReader{socket: s, unread: s.early}
+	return s.read(s.session, nil)
+}
+
+func (s *WebSocket) read(sink frameSink, ended func(binary bool)) error {
+	frames := frameReader{socket: s, sink: sink, unread: s.early, ended: ended}
 	s.early = nil
 	return frames.run()
 }

@@ -51,8 +51,8 @@ type Hub interface {
 	Name() string
 	// Authorize returns nil if a principal may connect to it.
 	Authorize(ctx context.Context, who transport.Identity) error
-	// Connect makes a connection. It begins when it gets a handshake.
-	Connect(o transport.Opening, socket link.Socket, observer link.Observer, opening actors.Opening) (Connection, error)
+	// Connect makes a connection for a session that was opened as snapshot says. It begins when it gets a handshake.
+	Connect(id string, snapshot any, socket link.Socket, observer link.Observer, opening actors.Opening) (Connection, error)
 	// Methods are what its proxy has, by name.
 	Methods() []Method
 	// Proxy is the name of its proxy.
@@ -66,6 +66,8 @@ type Method struct{ Name, Proxy string }
 type Acceptor interface {
 	// Authenticate tells who makes a request. An error refuses the request, see transport.Refusal.
 	Authenticate(r *http.Request) (transport.Identity, error)
+	// Snapshot returns what the connections of a session have to know of the request that has opened it.
+	Snapshot(o transport.Opening) any
 	// Hub returns the hub with a name, in any case, or nil.
 	Hub(name string) Hub
 	// Hubs are all hubs, by name.
@@ -355,6 +357,13 @@ func (e *Endpoint) session(id string) *session {
 
 // open returns the session of a request, which it makes if there is none.
 func (e *Endpoint) open(in *request, opening actors.Opening) (s *session, isNew bool, err error) {
+	if s, isNew, err = e.openLocked(in, opening); err != nil && s != nil {
+		s.close(nil)
+	}
+	return s, isNew, err
+}
+
+func (e *Endpoint) openLocked(in *request, opening actors.Opening) (s *session, isNew bool, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if s = e.sessions[in.id]; s != nil {
@@ -365,9 +374,8 @@ func (e *Endpoint) open(in *request, opening actors.Opening) (s *session, isNew 
 	}
 	s = newSession(e, in)
 	for _, hub := range in.hubs {
-		if err := s.addMember(in, hub, opening); err != nil {
-			s.close(nil)
-			return nil, false, fail(http.StatusServiceUnavailable, "", err)
+		if err := s.addMember(hub, opening); err != nil {
+			return s, false, fail(http.StatusServiceUnavailable, "", err)
 		}
 	}
 	e.sessions[in.id] = s
@@ -400,9 +408,12 @@ func (e *Endpoint) sweep() {
 		e.janitor = nil
 	}
 	e.mu.Unlock()
+	now := time.Now()
 	for _, s := range all {
 		if s.isAway(e.DisconnectTimeout + awayGrace) {
 			s.close(actors.ErrClientTimeout)
+		} else {
+			s.beat(now)
 		}
 	}
 }

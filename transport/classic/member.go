@@ -131,11 +131,14 @@ func (m *member) Left(group string) { m.session.setGroup(m.hub.Name()+"."+group,
 
 func (s *session) setGroup(name string, in bool) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
+	if s.groups == nil {
+		s.groups = map[string]struct{}{}
+	}
 	if in {
 		s.groups[name] = struct{}{}
 	} else {
 		delete(s.groups, name)
 	}
-	s.wake()
+	s.changed = true
 }

@@ -8,13 +8,11 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
-
-	"github.com/coder/websocket"
 
 	"github.com/troupe-go/troupe/actors"
 	"github.com/troupe-go/troupe/proto/classic"
+	"github.com/troupe-go/troupe/transport"
 )
 
 // receiver is a request that receives the messages of a session.
@@ -22,22 +20,37 @@ type receiver struct {
 	sent        uint64 // number of the last message
 	initializes bool   // it has to say that the session is there
 
-	wake chan struct{}
-	once sync.Once
-	over chan struct{} // closed when another request receives
+	socket *socket       // nil: a request that waits
+	wake   chan struct{} // of such a request
+	over   chan struct{} // closed when another one receives
 }
 
 func newReceiver(initializes bool) *receiver {
 	return &receiver{initializes: initializes, wake: make(chan struct{}, 1), over: make(chan struct{})}
 }
 
-func (r *receiver) end() { r.once.Do(func() { close(r.over) }) }
+// wakeUp tells a request that waits that there may be something to send.
+func (r *receiver) wakeUp() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// end says that another request receives. The lock of the session is held.
+func (r *receiver) end() {
+	if r.socket != nil {
+		r.socket.replaced()
+	} else {
+		close(r.over)
+	}
+}
 
 // receive serves a request that receives messages: one that connects, one that reconnects, or a poll.
 func (e *Endpoint) receive(w http.ResponseWriter, in *request, path string) error {
 	connects := strings.HasSuffix(path, "/connect")
 	reconnects := !connects && (in.transport != LongPolling || strings.HasSuffix(path, "/reconnect"))
-	if in.transport == WebSockets && !strings.EqualFold(in.Header.Get("Upgrade"), "websocket") {
+	if in.transport == WebSockets && !transport.IsUpgrade(in.Request) {
 		return fail(http.StatusBadRequest, "Not a valid web socket request.", nil)
 	}
 	if in.transport == WebSockets && !e.Origins.Allows(in.Request) {
@@ -72,20 +85,28 @@ func (e *Endpoint) receive(w http.ResponseWriter, in *request, path string) erro
 			return fail(http.StatusInternalServerError, "", errors.New("a hub has refused the connection"))
 		}
 	}
+	var k *socket
 	r := newReceiver(connects)
+	if in.transport == WebSockets {
+		if k = e.openSocket(w, in, s, connects); k == nil {
+			return nil
+		}
+		r = &k.receiver
+	}
 	cursor, ok := classic.ParseCursor(in.value("messageId"))
-	if !s.attach(r, func(s *session) uint64 {
+	if attached := s.attach(r, func(s *session) uint64 {
 		if connects || isNew {
 			return s.delivered
 		}
 		return s.ring.position(cursor, e.epoch, ok)
-	}) {
+	}); k != nil {
+		go k.serve(attached) // not on this goroutine, which holds the stack and the buffers of the HTTP server
+		return nil
+	} else if !attached {
 		return fail(http.StatusInternalServerError, "", errOver)
 	}
 	defer s.detach(r)
 	switch in.transport {
-	case WebSockets:
-		return e.webSocket(w, in, s, r)
 	case LongPolling:
 		return e.poll(w, in, s, r)
 	case ForeverFrame:
@@ -141,38 +162,6 @@ func (e *Endpoint) pump(ctx context.Context, s *session, r *receiver, send func(
 			return err
 		}
 	}
-}
-
-func (e *Endpoint) webSocket(w http.ResponseWriter, in *request, s *session, r *receiver) error {
-	ws, err := websocket.Accept(w, in.Request, &websocket.AcceptOptions{InsecureSkipVerify: true}) // Origins have been checked
-	if err != nil {
-		return nil // it has been answered
-	}
-	defer func() { _ = ws.CloseNow() }()
-	ws.SetReadLimit(int64(e.MaximumMessageSize))
-	ctx, cancel := context.WithCancel(context.WithoutCancel(in.Context()))
-	defer cancel()
-	go func() {
-		defer cancel()
-		for {
-			kind, text, err := ws.Read(ctx)
-			if err != nil || kind != websocket.MessageText {
-				return
-			}
-			if _, err := e.call(in, s, text, &waiter{receiver: r}); err != nil {
-				e.log.Debug("a call of a SignalR 2 client was not understood", "session", s.id, "error", err)
-			}
-		}
-	}()
-	err = e.pump(ctx, s, r, func(frame []byte) error {
-		timeout, done := context.WithTimeout(ctx, e.SendTimeout)
-		defer done()
-		return ws.Write(timeout, websocket.MessageText, frame)
-	})
-	if err == nil && ctx.Err() == nil {
-		_ = ws.Close(websocket.StatusNormalClosure, "")
-	}
-	return nil
 }
 
 // framing is how messages stand in a stream.

@@ -67,7 +67,7 @@ func (e *Endpoint) send(w http.ResponseWriter, in *request) error {
 		return err
 	}
 	wait := &waiter{answer: make(chan answer, 1)}
-	call, err := e.call(in, s, []byte(data), wait)
+	call, err := e.call(s, []byte(data), wait)
 	if err != nil {
 		return fail(http.StatusInternalServerError, "", err)
 	}
@@ -92,12 +92,12 @@ func (e *Endpoint) send(w http.ResponseWriter, in *request) error {
 }
 
 // call passes a call to the connection of its hub.
-func (e *Endpoint) call(in *request, s *session, text []byte, w *waiter) (number uint64, err error) {
+func (e *Endpoint) call(s *session, text []byte, w *waiter) (number uint64, err error) {
 	invocation, hub, err := e.parse(text)
 	if err != nil {
 		return 0, err
 	}
-	m, err := s.member(in, hub)
+	m, err := s.member(hub)
 	if errors.Is(err, errUnauthorized) {
 		return s.answerItself(w, e.acceptor.Refuse(invocation))
 	}

@@ -2,6 +2,7 @@ package classic
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"maps"
@@ -22,9 +23,11 @@ import (
 type session struct {
 	endpoint *Endpoint
 	id       string
+	who      transport.Identity
+	snapshot any // of the request that has opened it
 
 	mu         sync.Mutex
-	members    map[Hub]*member
+	members    []*member
 	ring       ring
 	delivered  uint64    // number of the last message that a receiver was given
 	watchers   []watcher // of that
@@ -36,6 +39,7 @@ type session struct {
 	waiting    map[uint64]*waiter  // for the answers to calls
 	closed     bool
 	goingAway  bool // its client has to connect again
+	changed    bool // there may be something to write: see unlock
 }
 
 // waiter waits for the answer to a call.
@@ -55,20 +59,42 @@ var errUnauthorized = errors.New("the client may not use the hub")
 
 func newSession(e *Endpoint, in *request) *session {
 	return &session{
-		endpoint: e, id: in.id, members: map[Hub]*member{}, ring: ring{first: 1, messages: e.ReplayMessages, size: e.ReplayBytes},
-		groups: map[string]struct{}{}, waiting: map[uint64]*waiter{}, sentGroups: "[]", awaySince: time.Now(),
+		endpoint: e, id: in.id, ring: ring{first: 1, messages: e.ReplayMessages, size: e.ReplayBytes}, sentGroups: noGroups, awaySince: time.Now(), who: in.who,
+		snapshot: e.acceptor.Snapshot(transport.Opening{ID: in.id, Identity: in.who, Request: in.Request, Transport: in.transport.ofCore()}),
+	}
+}
+
+const noGroups = "[]"
+
+// unlock releases the lock, and writes to the WebSocket of the client if there may be something to write and nobody does it already.
+func (s *session) unlock() {
+	var k *socket
+	if s.changed && s.receiver != nil {
+		if k = s.receiver.socket; k != nil && k.writing {
+			k = nil
+		}
+		if k != nil {
+			k.writing = true
+		} else if s.receiver.socket == nil {
+			s.receiver.wakeUp()
+		}
+	}
+	s.changed = false
+	s.mu.Unlock()
+	if k != nil {
+		k.flush()
 	}
 }
 
 // addMember makes the connection of a hub.
-func (s *session) addMember(in *request, hub Hub, opening actors.Opening) error {
+func (s *session) addMember(hub Hub, opening actors.Opening) error {
 	m := &member{session: s, hub: hub, quiet: opening == actors.WithoutEvents, opened: make(chan struct{})}
-	conn, err := hub.Connect(transport.Opening{ID: s.id, Identity: in.who, Request: in.Request, Transport: in.transport.ofCore()}, m, m, opening)
+	conn, err := hub.Connect(s.id, s.snapshot, m, m, opening)
 	if err != nil {
 		return err
 	}
 	m.conn = conn
-	s.members[hub] = m
+	s.members = append(s.members, m)
 	return nil
 }
 
@@ -84,28 +110,30 @@ func (t Transports) ofCore() transport.Transports {
 }
 
 // member returns the connection of a hub. It makes one without events if the client calls a hub that it has not listed.
-func (s *session) member(in *request, hub Hub) (*member, error) {
+func (s *session) member(hub Hub) (*member, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if m := s.members[hub]; m != nil {
-		return m, nil
+	for _, m := range s.members {
+		if m.hub == hub {
+			return m, nil
+		}
 	}
 	if s.closed {
 		return nil, errOver
 	}
-	if hub.Authorize(in.Context(), in.who) != nil {
+	if hub.Authorize(context.Background(), s.who) != nil {
 		return nil, errUnauthorized
 	}
-	if err := s.addMember(in, hub, actors.WithoutEvents); err != nil {
+	if err := s.addMember(hub, actors.WithoutEvents); err != nil {
 		return nil, err
 	}
-	return s.members[hub], nil
+	return s.members[len(s.members)-1], nil
 }
 
 func (s *session) allMembers() []*member {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Collect(maps.Values(s.members))
+	return slices.Clone(s.members)
 }
 
 // start has all connections begin, and waits until they have. It returns false if one was refused.
@@ -143,7 +171,7 @@ func (s *session) rejoin(groups []string) {
 // deliver takes records that the connection of a hub writes, and keeps their memory.
 func (s *session) deliver(m *member, records []byte) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	for len(records) > 0 {
 		record, rest, _ := bytes.Cut(records, []byte{classic.Separator})
 		records = rest
@@ -161,7 +189,7 @@ func (s *session) deliver(m *member, records []byte) {
 			s.goingAway = len(record) > 1
 		}
 	}
-	s.wake()
+	s.changed = true
 }
 
 func (s *session) deliverAnswer(record []byte) {
@@ -203,10 +231,10 @@ func (s *session) answerItself(w *waiter, object []byte) (number uint64, err err
 		return 0, err
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	delete(s.waiting, number)
 	s.giveAnswer(w, object)
-	s.wake()
+	s.changed = true
 	return number, nil
 }
 
@@ -257,16 +285,6 @@ func (s *session) noteDelivery(number uint64) {
 	})
 }
 
-// wake tells the receiver that there is something to send.
-func (s *session) wake() {
-	if s.receiver != nil {
-		select {
-		case s.receiver.wake <- struct{}{}:
-		default:
-		}
-	}
-}
-
 // await returns the number of a new call, whose answer goes to w.
 func (s *session) await(w *waiter) (number uint64, err error) {
 	s.mu.Lock()
@@ -275,6 +293,9 @@ func (s *session) await(w *waiter) (number uint64, err error) {
 		return 0, errOver
 	}
 	s.calls++
+	if s.waiting == nil {
+		s.waiting = map[uint64]*waiter{}
+	}
 	s.waiting[s.calls] = w
 	return s.calls, nil
 }
@@ -288,7 +309,7 @@ func (s *session) forget(call uint64) {
 // attach has a request receive what the client has not seen, in place of another one.
 func (s *session) attach(r *receiver, position func(*session) uint64) bool {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	if s.closed {
 		return false
 	}
@@ -298,6 +319,7 @@ func (s *session) attach(r *receiver, position func(*session) uint64) bool {
 	r.sent = position(s)
 	s.receiver = r
 	s.awaySince = time.Time{}
+	s.changed = true
 	return true
 }
 
@@ -327,6 +349,10 @@ func (s *session) isAway(limit time.Duration) bool {
 func (s *session) next(r *receiver) (envelope *classic.Envelope, answer []byte, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.nextLocked(r)
+}
+
+func (s *session) nextLocked(r *receiver) (envelope *classic.Envelope, answer []byte, ok bool) {
 	if s.receiver != r {
 		return nil, nil, false
 	}
@@ -354,6 +380,9 @@ func (s *session) final(r *receiver) *classic.Envelope {
 
 // changedGroups returns a token of the groups if they are not those that were sent last.
 func (s *session) changedGroups() *string {
+	if len(s.groups) == 0 && s.sentGroups == noGroups {
+		return nil
+	}
 	names := slices.Sorted(maps.Keys(s.groups))
 	if names == nil {
 		names = []string{}
@@ -386,15 +415,15 @@ func (s *session) close(cause error) {
 		return
 	}
 	s.closed = true
-	members := slices.Collect(maps.Values(s.members))
+	members := slices.Clone(s.members)
 	for _, w := range s.waiting {
 		if w.receiver == nil {
 			close(w.answer)
 		}
 	}
 	clear(s.waiting)
-	s.wake()
-	s.mu.Unlock()
+	s.changed = true
+	s.unlock()
 	s.endpoint.forget(s)
 	for _, m := range members {
 		m.end(cause)

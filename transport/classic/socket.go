@@ -1,0 +1,249 @@
+package classic
+
+import (
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/troupe-go/troupe/internal/wsframe"
+	"github.com/troupe-go/troupe/transport"
+)
+
+// socket is a WebSocket that receives the messages of a session. Whoever has something for the client writes it, as long as the kernel takes it;
+// what it does not take is written by a goroutine. An idle socket has one goroutine, which reads, and no buffers.
+type socket struct {
+	receiver
+	session *session
+	ws      *transport.WebSocket
+	in      *[]byte // what has been read of a message; nil: nothing
+
+	// Under the lock of the session:
+	writing bool
+	pong    []byte    // that is to be written
+	alive   bool      // a keep-alive is to be written
+	last    time.Time // when something was written
+	blocked time.Time // since when the kernel takes nothing; zero: it does
+	ended   bool      // nothing more is written
+}
+
+// openSocket upgrades a request. It returns nil if that failed, and the request has been answered.
+func (e *Endpoint) openSocket(w http.ResponseWriter, in *request, s *session, initializes bool) *socket {
+	ws := transport.OpenWebSocket(w, in.Request, e.log)
+	if ws == nil {
+		return nil
+	}
+	k := &socket{session: s, ws: ws, last: time.Now()}
+	k.receiver = receiver{initializes: initializes, socket: k}
+	return k
+}
+
+// serve reads what the client sends, until its connection ends.
+func (k *socket) serve(attached bool) {
+	if attached {
+		k.ws.ReadMessages(k)
+		k.session.detach(&k.receiver)
+	}
+	k.session.mu.Lock()
+	free := !k.writing && !k.ended
+	k.ended = true
+	k.session.mu.Unlock()
+	if free && !k.ws.Blocks() {
+		_, _ = k.ws.TryWrite(k.ws.LastFrame())
+	}
+	k.ws.Close()
+}
+
+var messageBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 2048); return &b }}
+
+// leastRead is how much room there is at least for a read.
+const leastRead = 512
+
+// Buffer is part of transport.MessageSink, as are the methods that follow.
+func (k *socket) Buffer() []byte {
+	if k.in == nil {
+		k.in = messageBuffers.Get().(*[]byte)
+	}
+	*k.in = slices.Grow(*k.in, leastRead)
+	return (*k.in)[len(*k.in):cap(*k.in)]
+}
+
+// Commit takes a part of a message.
+func (k *socket) Commit(n int) bool {
+	*k.in = (*k.in)[:len(*k.in)+n]
+	if len(*k.in) > k.session.endpoint.MaximumMessageSize {
+		k.ws.Cut()
+		*k.in = (*k.in)[:0]
+	}
+	return true
+}
+
+// EndMessage executes the call that a message is. A binary one ends the connection.
+func (k *socket) EndMessage(binary bool) {
+	var text []byte
+	if k.in != nil {
+		text = *k.in
+	}
+	if binary {
+		k.ws.Cut()
+	} else if _, err := k.session.endpoint.call(k.session, text, &waiter{receiver: &k.receiver}); err != nil {
+		k.session.endpoint.log.Debug("a call of a SignalR 2 client was not understood", "session", k.session.id, "error", err)
+	}
+	if k.in != nil {
+		if cap(text) <= 64<<10 {
+			*k.in = text[:0]
+			messageBuffers.Put(k.in)
+		}
+		k.in = nil
+	}
+}
+
+// Pong queues the answer to a ping.
+func (k *socket) Pong(frame []byte) {
+	k.session.mu.Lock()
+	defer k.session.unlock()
+	k.pong = frame
+	k.session.changed = true
+}
+
+// replaced ends the socket, because another request receives. The lock of the session is held.
+func (k *socket) replaced() {
+	if !k.writing {
+		k.writing = true
+		go k.write()
+	}
+}
+
+// flush writes what there is. The socket is marked as being written.
+func (k *socket) flush() {
+	if k.ws.Blocks() {
+		go k.write()
+	} else {
+		k.write()
+	}
+}
+
+var frameBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b }}
+
+// write writes until there is nothing more, or until the kernel takes nothing: then a goroutine goes on.
+func (k *socket) write() {
+	buffer := frameBuffers.Get().(*[]byte)
+	defer frameBuffers.Put(buffer)
+	for {
+		frame, ok := k.next(buffer)
+		if frame == nil {
+			if !ok {
+				k.finish()
+			}
+			return
+		}
+		n := 0
+		if !k.ws.Blocks() {
+			var err error
+			if n, err = k.ws.TryWrite(frame); err != nil {
+				k.fail()
+				return
+			}
+		}
+		if n < len(frame) {
+			go k.writeRest(slices.Clone(frame[n:]))
+			return
+		}
+	}
+}
+
+// writeRest waits until the kernel has taken a frame.
+func (k *socket) writeRest(rest []byte) {
+	k.setBlocked(time.Now())
+	for len(rest) > 0 {
+		n, err := k.ws.Write(rest)
+		if err != nil {
+			k.fail()
+			return
+		}
+		rest = rest[n:]
+		k.setBlocked(time.Now())
+	}
+	k.setBlocked(time.Time{})
+	k.write()
+}
+
+func (k *socket) setBlocked(since time.Time) {
+	k.session.mu.Lock()
+	k.blocked = since
+	k.session.mu.Unlock()
+}
+
+// next returns the next frame, in buffer. If there is none, the socket is not being written any more, and ok reports whether it goes on.
+func (k *socket) next(buffer *[]byte) (frame []byte, ok bool) {
+	s := k.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if k.ended {
+		k.writing = false
+		return nil, true
+	}
+	if frame = k.pong; frame != nil {
+		k.pong = nil
+		return frame, true
+	}
+	envelope, answer, ok := s.nextLocked(&k.receiver)
+	b := append((*buffer)[:0], make([]byte, wsframe.Room)...)
+	switch {
+	case envelope != nil:
+		b = envelope.Append(b)
+	case answer != nil:
+		b = append(b, answer...)
+	case !ok:
+		k.ended = true
+		return nil, false
+	case k.alive:
+		b = append(b, "{}"...)
+	default:
+		k.writing = false
+		return nil, true
+	}
+	k.alive, k.last = false, time.Now()
+	if cap(b) <= 64<<10 {
+		*buffer = b
+	}
+	return wsframe.Put(b, wsframe.Text), true
+}
+
+// finish ends the connection politely. The client's answer ends the reader.
+func (k *socket) finish() {
+	last := k.ws.LastFrame()
+	if k.ws.Blocks() {
+		_, _ = k.ws.Write(last)
+	} else {
+		_, _ = k.ws.TryWrite(last)
+	}
+	time.AfterFunc(closeTime, k.ws.Cut)
+}
+
+// closeTime is how long a client may take to answer a close frame.
+const closeTime = 250 * time.Millisecond
+
+func (k *socket) fail() {
+	k.session.mu.Lock()
+	k.ended, k.writing = true, false
+	k.session.mu.Unlock()
+	k.ws.Cut()
+}
+
+// beat is called once a second: it sends keep-alives, and cuts off a client that takes nothing.
+func (s *session) beat(now time.Time) {
+	s.mu.Lock()
+	defer s.unlock()
+	if s.receiver == nil || s.receiver.socket == nil {
+		return
+	}
+	k := s.receiver.socket
+	e := s.endpoint
+	if !k.blocked.IsZero() && now.Sub(k.blocked) > e.SendTimeout {
+		k.ws.Cut()
+	}
+	if e.KeepAlive > 0 && now.Sub(k.last) >= e.KeepAlive-janitorPeriod/2 {
+		k.alive, s.changed = true, true
+	}
+}
