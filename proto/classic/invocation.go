@@ -82,6 +82,9 @@ func Names(connectionData string) ([]string, error) {
 	return names, nil
 }
 
+// doubleQuoted turns what stands in single quotes into what stands in double ones.
+var doubleQuoted = strings.NewReplacer(`\\`, `\\`, `\'`, `'`, `\"`, `\"`, `"`, `\"`)
+
 // strict returns a text with keys that have double quotes, and single quotes replaced by double ones.
 func strict(text string) string {
 	var out strings.Builder
@@ -100,7 +103,7 @@ func strict(text string) string {
 			if c == '"' {
 				out.WriteString(text[i+1 : end])
 			} else {
-				out.WriteString(strings.ReplaceAll(strings.ReplaceAll(text[i+1:end], `\'`, `'`), `"`, `\"`))
+				out.WriteString(doubleQuoted.Replace(text[i+1 : end]))
 			}
 			if end < len(text) {
 				out.WriteByte('"')

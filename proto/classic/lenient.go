@@ -1,6 +1,7 @@
 package classic
 
 import (
+	"encoding/json"
 	"reflect"
 
 	"github.com/troupe-go/troupe/proto/hubproto"
@@ -21,9 +22,9 @@ func lenient(arguments []byte, params []reflect.Value) []byte {
 		}
 		quoted := len(raw) >= 2 && raw[0] == '"'
 		switch kind := t.Kind(); {
-		case quoted && (kind >= reflect.Int && kind <= reflect.Uint64 || kind == reflect.Float32 || kind == reflect.Float64 || kind == reflect.Bool):
+		case quoted && kind == reflect.Bool && isBool(raw[1:len(raw)-1]), quoted && isNumeric(kind) && isNumber(raw[1:len(raw)-1]):
 			out = append(out, raw[1:len(raw)-1]...)
-		case !quoted && kind == reflect.String && len(raw) > 0 && (raw[0] == '-' || raw[0] >= '0' && raw[0] <= '9' || raw[0] == 't' || raw[0] == 'f'):
+		case !quoted && kind == reflect.String && (isNumber(raw) || isBool(raw)):
 			out = append(append(append(out, '"'), raw...), '"')
 		default:
 			out = append(out, raw...)
@@ -31,3 +32,13 @@ func lenient(arguments []byte, params []reflect.Value) []byte {
 	}
 	return append(out, ']')
 }
+
+func isNumeric(kind reflect.Kind) bool {
+	return kind >= reflect.Int && kind <= reflect.Uint64 || kind == reflect.Float32 || kind == reflect.Float64
+}
+
+func isNumber(raw []byte) bool {
+	return len(raw) > 0 && (raw[0] == '-' || raw[0] >= '0' && raw[0] <= '9') && json.Valid(raw)
+}
+
+func isBool(raw []byte) bool { return string(raw) == "true" || string(raw) == "false" }

@@ -188,7 +188,7 @@ func (k *socket) next(buffer *[]byte) (frame []byte, ok bool) {
 		return frame, true
 	}
 	envelope, answer, ok := s.nextLocked(&k.receiver)
-	b := append((*buffer)[:0], make([]byte, wsframe.Room)...)
+	b := (*buffer)[:wsframe.Room] // the header comes in front
 	switch {
 	case envelope != nil:
 		b = envelope.Append(b)
