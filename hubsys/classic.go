@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"io"
 	"maps"
 	"math"
 	"net/http"
@@ -107,6 +108,17 @@ func (c *HubContext) MapRaw(path string, options ClassicOptions) error {
 	}
 	options.Hubs = []*HubContext{c}
 	return c.sys.mapSessions(path, options, c)
+}
+
+// WriteClassicProxies writes the script that {path}/hubs serves, for a path of MapClassic: for pages that load it from a file.
+func (s *System) WriteClassicProxies(w io.Writer, path string) error {
+	s.mu.RLock()
+	e := s.classic[path]
+	s.mu.RUnlock()
+	if e == nil {
+		return fmt.Errorf("hubsys: there is no path %q of MapClassic", path)
+	}
+	return classic.WriteProxies(w, path, e.Hubs())
 }
 
 // mapSessions maps hubs, or one hub for raw connections.

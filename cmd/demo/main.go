@@ -30,6 +30,7 @@ var web embed.FS
 var (
 	addr    = flag.String("addr", "127.0.0.1:8080", "where to serve")
 	client  = flag.String("client", "conformance/node_modules/@microsoft/signalr/dist/browser/signalr.min.js", "the official JavaScript client, signalr.min.js")
+	proxies = flag.String("proxies", "", "write the proxies of the hubs for the client of SignalR 2 to this file, and end")
 	modules = flag.String("modules", "conformance/node_modules", "where npm has put jquery and signalr, for the page with ?classic")
 )
 
@@ -65,6 +66,10 @@ func run() error {
 		sys.MapClassic("/signalr", hubsys.ClassicOptions{Authenticate: byNameIfAny}),
 	); err != nil {
 		return err
+	}
+
+	if *proxies != "" {
+		return writeProxies(sys, *proxies)
 	}
 
 	pages, err := fs.Sub(web, "web")
@@ -103,6 +108,15 @@ func run() error {
 		return err
 	}
 	return <-drained // Serve returns as soon as Shutdown begins
+}
+
+// writeProxies writes the proxies of the hubs for the client of SignalR 2 to a file.
+func writeProxies(sys *hubsys.System, name string) error {
+	file, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(sys.WriteClassicProxies(file, "/signalr"), file.Close())
 }
 
 // byNameIfAny is byName for paths with hubs that need no name.
