@@ -1,8 +1,8 @@
 package classic
 
 import (
+	"bytes"
 	"errors"
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -86,19 +86,34 @@ func (m *member) Blocks() bool { return false }
 
 // TryWrite takes records, which are in frames of the WebSocket that a socket of the other dialect is.
 func (m *member) TryWrite(b []byte) (int, error) {
-	kept := slices.Concat(m.partial, b) // for as long as one of its messages is kept
-	m.partial = nil
+	kept := keep(b) // for as long as one of its messages is kept
+	if m.partial != nil {
+		kept, m.partial = append(m.partial, b...), nil
+	}
 	for {
 		records, rest, ok := wsframe.Cut(kept)
 		if !ok {
 			if len(rest) > 0 {
-				m.partial = rest
+				m.partial = bytes.Clone(rest)
 			}
 			return len(b), nil
 		}
 		m.session.deliver(m, records)
 		kept = rest
 	}
+}
+
+// lastKept are the bytes that were kept last, by processor.
+var lastKept = sync.Pool{New: func() any { return new([]byte) }}
+
+// keep returns a copy of b, which is the same memory for all sessions that are sent the same one after the other.
+func keep(b []byte) []byte {
+	last := lastKept.Get().(*[]byte)
+	defer lastKept.Put(last)
+	if !bytes.Equal(*last, b) {
+		*last = bytes.Clone(b)
+	}
+	return *last
 }
 
 // Write takes records.
