@@ -71,6 +71,9 @@ func (h *Hub) Invoke(ctx context.Context, to *Audience, target string, args []an
 			return &goneError{id: to.Names[0]}
 		}
 	}
+	if c.IsPart() {
+		return ErrNotSupported
+	}
 	if c.isClosing.Load() {
 		return &goneError{id: c.id, existed: true}
 	}

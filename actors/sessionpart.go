@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"errors"
 	"net/url"
 
 	"github.com/troupe-go/troupe/internal/link"
@@ -29,6 +30,9 @@ func (h *Hub) ConnectMember(id string, who *Identity, socket link.Socket, settin
 	c.part = &sessionPart{observer, opening}
 	return c, h.sys.connect(c, func() { c.out.AttachSocket(socket) })
 }
+
+// ErrNotSupported says that a client speaks SignalR 2, which has no client results.
+var ErrNotSupported = errors.New("hubsys: the client speaks SignalR 2, which has no client results")
 
 // IsPart reports whether the connection is part of a session of SignalR 2.
 func (c *Connection) IsPart() bool { return c.part != nil }

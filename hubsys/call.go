@@ -72,6 +72,9 @@ func (c *Call) Principal() *Principal { return c.session().principal }
 // Request returns the request that has opened the connection: the GET of its transport, not the negotiation.
 func (c *Call) Request() *Request { return c.session().request }
 
+// IsClassic reports whether the client speaks SignalR 2, see [System.MapClassic].
+func (c *Call) IsClassic() bool { return c.runtime().Connection().IsPart() }
+
 // Items belong to the connection, and live as long as it does.
 func (c *Call) Items() *sync.Map {
 	s := c.session()

@@ -21,8 +21,7 @@ const (
 	CloseRecord = 'C'
 )
 
-// ErrNoResults says that a client cannot be asked for a result.
-var ErrNoResults = errors.New("hubsys: the client speaks SignalR 2, which has no client results")
+var errNoResults = errors.New("a client of SignalR 2 cannot be asked for a result")
 
 // Protocol is what the connections of one hub speak with the sessions that they are part of. It is a hubproto.Protocol, so that a message to
 // clients of both dialects is encoded once for each. Values are written with the names that they are declared with, as Json.NET does, and read
@@ -112,7 +111,7 @@ func (p *Protocol) BindValue(value []byte, v reflect.Value) error {
 // AppendInvocation appends a call of a client method.
 func (p *Protocol) AppendInvocation(dst, id []byte, target string, args []any) ([]byte, error) {
 	if len(id) > 0 {
-		return dst, ErrNoResults
+		return dst, errNoResults
 	}
 	return p.AppendCallOfClient(dst, target, args, nil)
 }

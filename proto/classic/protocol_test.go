@@ -181,7 +181,7 @@ func TestCallsOfClients(t *testing.T) {
 
 func TestClientsCannotBeAskedForResults(t *testing.T) {
 	got, err := classic.NewProtocol("Hub").AppendInvocation([]byte("before"), []byte("1"), "m", nil)
-	require.ErrorIs(t, err, classic.ErrNoResults)
+	require.Error(t, err)
 	require.Equal(t, "before", string(got))
 }
 
