@@ -7,6 +7,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"embed"
 	"errors"
 	"flag"
@@ -48,7 +49,9 @@ func run() error {
 	if _, err := os.Stat(*client); err != nil {
 		return fmt.Errorf("the JavaScript client is not there (make demo fetches it): %w", err)
 	}
-	sys, err := hubsys.New(hubsys.Config{Logger: slog.Default()})
+	// A real application has secret keys. With the same ones after a restart, pages with ?classic go on.
+	key := sha256.Sum256([]byte("everybody knows the key of the demo"))
+	sys, err := hubsys.New(hubsys.Config{Logger: slog.Default(), Keys: [][]byte{key[:]}})
 	if err != nil {
 		return err
 	}
