@@ -261,6 +261,7 @@ func (c *Connection) onHandshake(h *handshake) {
 	c.hub.sys.connections.add(c)
 	c.hub.everyone.join(c)
 	c.joinUser()
+	c.rejoin()
 	c.out.Release()
 	c.runLifetime(connected)
 }

@@ -128,6 +128,8 @@ func (cs *connections) add(c *Connection) {
 func (cs *connections) remove(c *Connection) {
 	s := &cs.shards[maphash.String(cs.seed, c.id)%uint64(len(cs.shards))]
 	s.mu.Lock()
-	delete(s.byID, connectionKey{c.hub, c.id})
+	if key := (connectionKey{c.hub, c.id}); s.byID[key] == c { // a session of SignalR 2 may have been opened again with its id
+		delete(s.byID, key)
+	}
 	s.mu.Unlock()
 }

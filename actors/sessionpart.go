@@ -2,6 +2,7 @@ package actors
 
 import (
 	"errors"
+	"fmt"
 	"net/url"
 
 	"github.com/troupe-go/troupe/internal/link"
@@ -21,13 +22,14 @@ const (
 type sessionPart struct {
 	observer link.Observer
 	opening  Opening
+	groups   []string // that it joins when it opens
 }
 
 // ConnectMember opens a connection that is the part of a session of SignalR 2 in this hub. Its protocol is HubSettings.Members; it opens when
 // it gets a handshake, whatever that asks for. The ids of connections of several hubs may be the same.
 func (h *Hub) ConnectMember(id string, who *Identity, socket link.Socket, settings *Settings, observer link.Observer, opening Opening) (*Connection, error) {
 	c := h.newConnection(id, who, settings)
-	c.part = &sessionPart{observer, opening}
+	c.part = &sessionPart{observer: observer, opening: opening}
 	return c, h.sys.connect(c, func() { c.out.AttachSocket(socket) })
 }
 
@@ -37,10 +39,21 @@ var ErrNotSupported = errors.New("hubsys: the client speaks SignalR 2, which has
 // IsPart reports whether the connection is part of a session of SignalR 2.
 func (c *Connection) IsPart() bool { return c.part != nil }
 
-// Join adds the connection to a group, in order with what was committed before.
-func (c *Connection) Join(group string) {
-	changeMembership([]*Connection{c}, group, false, func() {})
+// Rejoin says which groups the connection joins when it opens, before OnReconnected. It is called before anything is committed.
+func (c *Connection) Rejoin(groups []string) { c.part.groups = groups }
+
+// rejoin joins these groups.
+func (c *Connection) rejoin() {
+	if c.part != nil {
+		for _, group := range c.part.groups {
+			c.onMembership(&membershipChange{group: group, done: func() {}})
+		}
+		c.part.groups = nil
+	}
 }
+
+// Close begins to close the connection. End has to follow, for which the reader need not be free before.
+func (c *Connection) Close(cause error) { c.post(&closeRequest{cause: cause}) }
 
 // Reconnected runs OnReconnected, in order with the calls of the client.
 func (c *Connection) Reconnected() { c.post(&reconnection{}) }
@@ -74,7 +87,8 @@ func (c *Connection) openingEvent(k *Call) error {
 // actorName returns the name of the connection's actor.
 func (c *Connection) actorName() string {
 	if c.part != nil {
-		return c.id + "-" + url.PathEscape(c.hub.name)
+		// With a number, because a session can be opened again with its id while calls of the former one run.
+		return fmt.Sprintf("%s-%s-%d", c.id, url.PathEscape(c.hub.name), c.hub.sys.parts.Add(1))
 	}
 	return c.id
 }

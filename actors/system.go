@@ -46,6 +46,7 @@ type System struct {
 	quit        chan struct{}
 	lastCall    atomic.Uint64 // number of the last call that has got a PID
 	opened      atomic.Uint64 // connections, which are spread over supervisors and flushers by it
+	parts       atomic.Uint64 // of sessions of SignalR 2 that have become actors
 	panics      logs.Limiter  // of the application's code, that are logged
 	stacks      logs.Limiter  // of these
 	closings    logs.Limiter  // causes of closing, that are logged

@@ -39,10 +39,12 @@ var transportNames = map[string]Transports{
 // Connection is the part of a session in one hub.
 type Connection interface {
 	link.SocketSession
-	// Join adds it to a group, in order with what is committed.
-	Join(group string)
+	// Rejoin says in which groups it is when it opens. It is called before anything is committed.
+	Rejoin(groups []string)
 	// Reconnected runs OnReconnected, in the same order.
 	Reconnected()
+	// Close begins to close it. It does not wait, and may be called while something is committed.
+	Close(cause error)
 }
 
 // Hub is a hub, as an endpoint sees it.
@@ -156,6 +158,9 @@ func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request) {
 			e.log.Debug("a request of a SignalR 2 client was refused", "path", r.URL.Path, "status", refused.status, "error", refused.err)
 		}
 		w.Header()["Content-Type"] = nil
+		if refused.status == http.StatusServiceUnavailable {
+			w.Header().Set("Retry-After", "1")
+		}
 		w.WriteHeader(refused.status)
 		_, _ = w.Write([]byte(refused.text))
 	}
@@ -303,7 +308,7 @@ func isCallback(name string) bool {
 // negotiate answers with a new id and the times of the endpoint. Nothing is remembered.
 func (e *Endpoint) negotiate(w http.ResponseWriter, in *request) error {
 	if e.acceptor.IsClosing() {
-		return e.closing(w)
+		return errClosing
 	}
 	id := newID()
 	token := e.Keys.protect(connectionPurpose, id+":"+in.who.UserID)
@@ -343,10 +348,7 @@ func pathOf(r *http.Request) string {
 	return r.URL.Path
 }
 
-func (e *Endpoint) closing(w http.ResponseWriter) error {
-	w.Header().Set("Retry-After", "1")
-	return fail(http.StatusServiceUnavailable, "", errors.New("the server is shutting down"))
-}
+var errClosing = fail(http.StatusServiceUnavailable, "", errors.New("the server is shutting down"))
 
 // session returns the session of a request, or nil.
 func (e *Endpoint) session(id string) *session {
@@ -370,12 +372,12 @@ func (e *Endpoint) openLocked(in *request, opening actors.Opening) (s *session, 
 		return s, false, nil
 	}
 	if e.acceptor.IsClosing() {
-		return nil, false, fail(http.StatusServiceUnavailable, "", errors.New("the server is shutting down"))
+		return nil, false, errClosing
 	}
 	s = newSession(e, in)
 	for _, hub := range in.hubs {
 		if err := s.addMember(hub, opening); err != nil {
-			return s, false, fail(http.StatusServiceUnavailable, "", err)
+			return s, false, refusal(err)
 		}
 	}
 	e.sessions[in.id] = s
@@ -383,6 +385,15 @@ func (e *Endpoint) openLocked(in *request, opening actors.Opening) (s *session, 
 		e.janitor = time.AfterFunc(janitorPeriod, e.sweep)
 	}
 	return s, true, nil
+}
+
+// refusal is the answer to a request that cannot open a session.
+func refusal(err error) error {
+	var limit *transport.LimitError
+	if errors.As(err, &limit) {
+		return fail(limit.Status, limit.Text, err)
+	}
+	return fail(http.StatusServiceUnavailable, "", err)
 }
 
 func (e *Endpoint) forget(s *session) {
@@ -408,10 +419,12 @@ func (e *Endpoint) sweep() {
 		e.janitor = nil
 	}
 	e.mu.Unlock()
-	now := time.Now()
+	now, closing := time.Now(), e.acceptor.IsClosing()
 	for _, s := range all {
 		if s.isAway(e.DisconnectTimeout + awayGrace) {
 			s.close(actors.ErrClientTimeout)
+		} else if closing && len(s.allMembers()) == 0 { // no connection tells it
+			s.goAway()
 		} else {
 			s.beat(now)
 		}

@@ -51,6 +51,16 @@ func (m *member) beginLocked() {
 	}
 }
 
+// beginIn is begin, with the groups that the connection is in from then on.
+func (m *member) beginIn(groups []string) {
+	m.reading.Lock()
+	defer m.reading.Unlock()
+	if !m.begun {
+		m.conn.Rejoin(groups)
+	}
+	m.beginLocked()
+}
+
 // feed sends the record of a call.
 func (m *member) feed(record []byte) error {
 	m.reading.Lock()
@@ -71,9 +81,20 @@ func (m *member) commit(record []byte) {
 	}
 }
 
-// end ends the connection, unless that is done.
+// end ends the connection, unless that is done. It does not wait for a reader that waits for the connection.
 func (m *member) end(cause error) {
-	m.reading.Lock()
+	if m.reading.TryLock() {
+		m.endLocked(cause)
+		return
+	}
+	m.conn.Close(cause) // the reader does not wait any longer then
+	go func() {
+		m.reading.Lock()
+		m.endLocked(cause)
+	}()
+}
+
+func (m *member) endLocked(cause error) {
 	defer m.reading.Unlock()
 	if !m.ended {
 		m.ended = true

@@ -71,11 +71,13 @@ func (e *Endpoint) receive(w http.ResponseWriter, in *request, path string) erro
 		opening = actors.WithConnected
 	}
 	s, isNew, err := e.open(in, opening)
+	groups := e.groupsOf(in)
 	switch {
 	case err != nil:
 		return err
-	case isNew && !connects:
-		s.rejoin(e.groupsOf(in))
+	case (s.isFresh() || isNew) && !connects:
+		isNew = true
+		s.rejoin(in.hubs, groups)
 	case reconnects:
 		for _, m := range s.allMembers() {
 			m.conn.Reconnected()
@@ -94,7 +96,7 @@ func (e *Endpoint) receive(w http.ResponseWriter, in *request, path string) erro
 		r = &k.receiver
 	}
 	cursor, ok := classic.ParseCursor(in.value("messageId"))
-	if attached := s.attach(r, func(s *session) uint64 {
+	if attached := s.attach(r, groups, func(s *session) uint64 {
 		if connects || isNew {
 			return s.delivered
 		}

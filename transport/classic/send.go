@@ -62,9 +62,14 @@ func (e *Endpoint) send(w http.ResponseWriter, in *request) error {
 	if len(data) > e.MaximumMessageSize {
 		return fail(http.StatusRequestEntityTooLarge, "", errors.New("the message is longer than MaximumMessageSize"))
 	}
-	s, _, err := e.open(in, actors.WithReconnected)
+	s, isNew, err := e.open(in, actors.WithReconnected)
 	if err != nil {
 		return err
+	}
+	if isNew {
+		s.mu.Lock()
+		s.unreceived = true
+		s.mu.Unlock()
 	}
 	wait := &waiter{answer: make(chan answer, 1)}
 	call, err := e.call(s, []byte(data), wait)

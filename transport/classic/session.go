@@ -39,6 +39,7 @@ type session struct {
 	waiting    map[uint64]*waiter  // for the answers to calls
 	closed     bool
 	goingAway  bool // its client has to connect again
+	unreceived bool // it was opened by a call: the groups and hubs of the client are not there yet
 	changed    bool // there may be something to write: see unlock
 }
 
@@ -155,16 +156,22 @@ func (s *session) start(done <-chan struct{}) bool {
 	return true
 }
 
-// rejoin puts the connections of a session that was lost into the groups that the client's token says, and has them begin.
-func (s *session) rejoin(groups []string) {
+// rejoin opens the connections of a session that was lost, in the hubs that the client has listed and in the groups that its token says.
+func (s *session) rejoin(hubs []Hub, groups []string) {
+	for _, hub := range hubs { // those that are there already are found
+		if _, err := s.member(hub); err != nil {
+			s.endpoint.log.Debug("a session of SignalR 2 could not be opened again in a hub", "session", s.id, "hub", hub.Name(), "error", err)
+		}
+	}
 	for _, m := range s.allMembers() {
-		m.begin()
 		prefix := m.hub.Name() + "."
+		var own []string
 		for _, group := range groups {
 			if len(group) > len(prefix) && strings.EqualFold(group[:len(prefix)], prefix) {
-				m.conn.Join(group[len(prefix):])
+				own = append(own, group[len(prefix):])
 			}
 		}
+		m.beginIn(own)
 	}
 }
 
@@ -306,8 +313,26 @@ func (s *session) forget(call uint64) {
 	delete(s.waiting, call)
 }
 
+// goAway ends a session that has no connections, because the server shuts down.
+func (s *session) goAway() {
+	s.mu.Lock()
+	s.goingAway, s.changed = true, true
+	s.unlock()
+	s.close(nil)
+}
+
+// isFresh reports whether a request that receives is the first one of a session that was opened by a call.
+func (s *session) isFresh() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fresh := s.unreceived
+	s.unreceived = false
+	return fresh
+}
+
 // attach has a request receive what the client has not seen, in place of another one.
-func (s *session) attach(r *receiver, position func(*session) uint64) bool {
+// known are the groups that its token says.
+func (s *session) attach(r *receiver, known []string, position func(*session) uint64) bool {
 	s.mu.Lock()
 	defer s.unlock()
 	if s.closed {
@@ -317,6 +342,7 @@ func (s *session) attach(r *receiver, position func(*session) uint64) bool {
 		s.receiver.end()
 	}
 	r.sent = position(s)
+	s.sentGroups = groupsText(known)
 	s.receiver = r
 	s.awaySince = time.Time{}
 	s.changed = true
@@ -383,17 +409,22 @@ func (s *session) changedGroups() *string {
 	if len(s.groups) == 0 && s.sentGroups == noGroups {
 		return nil
 	}
-	names := slices.Sorted(maps.Keys(s.groups))
-	if names == nil {
-		names = []string{}
-	}
-	text, err := json.Marshal(names)
-	if err != nil || string(text) == s.sentGroups {
+	text := groupsText(slices.Collect(maps.Keys(s.groups)))
+	if text == s.sentGroups {
 		return nil
 	}
-	token := s.endpoint.Keys.protect(groupsPurpose, s.id+":"+string(text))
-	s.sentGroups = string(text)
+	token := s.endpoint.Keys.protect(groupsPurpose, s.id+":"+text)
+	s.sentGroups = text
 	return &token
+}
+
+// groupsText returns groups as they are in a token.
+func groupsText(groups []string) string {
+	if len(groups) == 0 {
+		return noGroups
+	}
+	text, _ := json.Marshal(slices.Sorted(slices.Values(groups))) // strings
+	return string(text)
 }
 
 // groupsOf returns the groups of a client's token, which are none if it is not a token of this session.
