@@ -75,12 +75,13 @@ func (q *runQueue) add(k *Call, streamIDs [][]byte) bool {
 	return true
 }
 
-// addRefreshed appends the event of refreshed credentials, unless one waits already: it sees the newest ones when it begins.
-func (q *runQueue) addRefreshed(k *Call) {
+// addEvent appends the event of refreshed credentials, or of a client that has connected again, unless one waits already: it sees the newest
+// credentials when it begins.
+func (q *runQueue) addEvent(k *Call) {
 	q.mu.Lock()
 	waits := false
 	for one := q.head; one != nil && !waits; one = one.next {
-		waits = one.event == refreshed
+		waits = one.event == k.event
 	}
 	q.mu.Unlock()
 	if !waits {

@@ -90,7 +90,7 @@ func (c *Connection) onRefresh(who *Identity) error {
 	default:
 		c.identify(who)
 	}
-	c.calls.addRefreshed(&Call{conn: c, event: refreshed})
+	c.calls.addEvent(&Call{conn: c, event: refreshed})
 	c.start()
 	return nil
 }

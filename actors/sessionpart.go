@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"sync/atomic"
 
 	"github.com/troupe-go/troupe/internal/link"
 )
@@ -13,23 +14,25 @@ type Opening uint8
 
 // The ways to open.
 const (
-	WithConnected   Opening = iota // OnConnected runs
-	WithReconnected                // OnReconnected runs: the client was connected to a server that has lost it
-	WithoutEvents                  // neither runs, and OnDisconnected does not: the client has not listed the hub
+	WithConnected    Opening = iota // OnConnected runs
+	WithReconnected                 // OnReconnected runs: the client was connected to a server that has lost it
+	WithoutEvents                   // neither runs, and OnDisconnected does not: the client has not listed the hub
+	WithoutEventsYet                // the same, until Reconnected is called
 )
 
 // sessionPart is what a connection has that is part of a session of SignalR 2. Nil: it is none.
 type sessionPart struct {
 	observer link.Observer
-	opening  Opening
-	groups   []string // that it joins when it opens
+	opening  atomic.Uint32 // an Opening
+	groups   []string      // that it joins when it opens
 }
 
 // ConnectMember opens a connection that is the part of a session of SignalR 2 in this hub. Its protocol is HubSettings.Members; it opens when
 // it gets a handshake, whatever that asks for. The ids of connections of several hubs may be the same.
 func (h *Hub) ConnectMember(id string, who *Identity, socket link.Socket, settings *Settings, observer link.Observer, opening Opening) (*Connection, error) {
 	c := h.newConnection(id, who, settings)
-	c.part = &sessionPart{observer: observer, opening: opening}
+	c.part = &sessionPart{observer: observer}
+	c.part.opening.Store(uint32(opening))
 	return c, h.sys.connect(c, func() { c.out.AttachSocket(socket) })
 }
 
@@ -64,8 +67,11 @@ type reconnection struct{}
 func (*reconnection) refuse() {}
 
 func (c *Connection) onReconnection() {
+	if c.state == open {
+		c.part.opening.CompareAndSwap(uint32(WithoutEventsYet), uint32(WithReconnected))
+	}
 	if c.state == open && c.part.hasEvents() {
-		c.calls.add(&Call{conn: c, event: reconnected}, nil)
+		c.calls.addEvent(&Call{conn: c, event: reconnected})
 		c.start()
 	}
 }
@@ -78,7 +84,7 @@ func (c *Connection) openingEvent(k *Call) error {
 	switch {
 	case !c.part.hasEvents():
 		return nil
-	case c.part != nil && c.part.opening == WithReconnected:
+	case c.part != nil && c.part.opening.Load() == uint32(WithReconnected):
 		return c.hub.handler.Reconnected(k)
 	}
 	return c.hub.handler.Connected(k)
@@ -93,7 +99,7 @@ func (c *Connection) actorName() string {
 	return c.id
 }
 
-func (m *sessionPart) hasEvents() bool { return m == nil || m.opening != WithoutEvents }
+func (m *sessionPart) hasEvents() bool { return m == nil || m.opening.Load() < uint32(WithoutEvents) }
 
 func (m *sessionPart) opened() {
 	if m != nil {

@@ -1,6 +1,6 @@
 // Runs the tests, as far as this machine can, shows how far they are, and says at the end what ran and what was left out.
 //
-//   node run.mjs [go] [clients] [node] [browser] [proxies] [java] [node/users] [java/CloseTest] ...
+//   node run.mjs [go] [clients] [node] [classic] [browser] [proxies] [java] [node/users] [java/CloseTest] ...
 //
 // go are the tests in Go; clients, which nothing else means, are all suites with the official clients. A single file or class can be named.
 // TROUPE_REQUIRE=chromium,java,nginx,haproxy,race makes it a failure that there is no browser, no Java, no such proxy, or no race detector.
@@ -15,7 +15,7 @@ import { runJava, whyNoJava } from './runner/java.mjs';
 import { runFiles } from './runner/node.mjs';
 
 const here = import.meta.dirname, root = resolve(here, '..');
-const clients = ['node', 'browser', 'proxies', 'java'];
+const clients = ['node', 'classic', 'browser', 'proxies', 'java'];
 const leftOut = [];
 const lacking = [];
 
@@ -63,7 +63,7 @@ if (chosen.has('go')) {
 if (clients.some(name => chosen.has(name))) await prepareClients();
 
 async function prepareClients() {
-  if (!existsSync(join(here, 'node_modules', '@microsoft', 'signalr-protocol-msgpack'))) {
+  if (!existsSync(join(here, 'node_modules', '@microsoft', 'signalr-protocol-msgpack')) || !existsSync(join(here, 'node_modules', 'jsdom'))) {
     console.log('The official clients are fetched from npm.');
     const { status, output } = await run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund'], { cwd: here });
     if (status !== 0) {
@@ -102,6 +102,7 @@ async function prepareClients() {
   };
 
   files('Node clients', 'node');
+  if (!reference) files('SignalR 2 clients', 'classic'); // the original of these tests has nothing for them
 
   let browser = false;
   if (chosen.has('browser') || chosen.has('proxies')) {

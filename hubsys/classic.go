@@ -23,7 +23,8 @@ import (
 
 // ClassicOptions are the options of a path for clients of ASP.NET SignalR 2. The zero value is ready for use, and has the defaults of SignalR 2.
 type ClassicOptions struct {
-	// Hubs are those that clients can connect to. Default: all hubs of the System, also those that are registered later.
+	// Hubs are those that clients can connect to. Default: all hubs of the System, also those that are registered later. Hubs whose names have a
+	// dot are left out.
 	Hubs []*HubContext
 	// Authenticate tells who makes a request, as [EndpointOptions].Authenticate does. It is called for each request.
 	Authenticate func(*http.Request) (*Principal, error)
@@ -260,9 +261,11 @@ func (e *classicEndpoint) Hubs() []classic.Hub {
 		contexts = slices.Collect(maps.Values(e.sys.contexts))
 		e.sys.mu.RUnlock()
 	}
-	hubs := make([]classic.Hub, len(contexts))
-	for i, c := range contexts {
-		hubs[i] = classicHub{c, e}
+	hubs := make([]classic.Hub, 0, len(contexts))
+	for _, c := range contexts {
+		if !strings.Contains(c.Name(), ".") { // a dot separates names of hubs and groups
+			hubs = append(hubs, classicHub{c, e})
+		}
 	}
 	slices.SortFunc(hubs, func(a, b classic.Hub) int { return strings.Compare(a.Name(), b.Name()) })
 	return hubs
@@ -329,6 +332,18 @@ type classicOpening struct {
 	request   *Request
 }
 
+// Reserve is part of classic.Acceptor.
+func (e *classicEndpoint) Reserve(snapshot any) error {
+	opened := snapshot.(*classicOpening)
+	return e.sys.limits.reserve(opened.principal.UserID, transport.AddressOf(opened.request.remoteAddr))
+}
+
+// Release is part of classic.Acceptor.
+func (e *classicEndpoint) Release(snapshot any) {
+	opened := snapshot.(*classicOpening)
+	e.sys.limits.release(opened.principal.UserID, transport.AddressOf(opened.request.remoteAddr))
+}
+
 // Snapshot is part of classic.Acceptor.
 func (e *classicEndpoint) Snapshot(o transport.Opening) any {
 	return &classicOpening{o.Identity.Value.(*Principal), newRequest(o.Request, Transports(o.Transport))}
@@ -348,7 +363,8 @@ func (e *classicEndpoint) settings(c *HubContext) *actors.Settings {
 	s := settings(c.options, EndpointOptions{})
 	s.HandshakeTimeout = cmp.Or(e.options.DisconnectTimeout, defaultDisconnect) + time.Minute
 	s.KeepAlive, s.ClientTimeout, s.IdleTimeout = math.MaxInt64/4, math.MaxInt64/4, 0
-	s.MaxMessage = 0 // the session has checked it
+	s.MaxMessage = 0          // the session has checked it
+	s.SendTimeout = time.Hour // the session knows a client that takes nothing
 	s.Parallel = cmp.Or(c.options.MaximumParallelInvocationsPerClient, classicParallel)
 	return s
 }

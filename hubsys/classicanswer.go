@@ -1,7 +1,9 @@
 package hubsys
 
 import (
+	"context"
 	"errors"
+	"strings"
 
 	"github.com/troupe-go/troupe/actors"
 	classicproto "github.com/troupe-go/troupe/proto/classic"
@@ -18,6 +20,26 @@ func genericText(hub, method string) string {
 	return "There was an error invoking Hub method '" + hub + "." + method + "'."
 }
 
+// unresolved returns the text of a call of a client of SignalR 2 with a number of arguments that no method takes, as the original words it.
+func (m *method) unresolved(k *actors.Call) string {
+	if classicProtocol(k) == nil || m.variadic || k.Connection().Protocol().CountArguments(k.Arguments()) == len(m.params) {
+		return ""
+	}
+	name, _ := k.Target()
+	if string(name) != m.name {
+		return unknownMethod(k, string(name))
+	}
+	text := "'" + m.name + "' method could not be resolved. Potential candidates are: "
+	for _, one := range append([]*method{m}, m.overloads...) {
+		params := make([]string, len(one.params))
+		for i, t := range one.params {
+			params[i] = t.String()
+		}
+		text += "\n" + m.name + "(" + strings.Join(params, ", ") + ")"
+	}
+	return text
+}
+
 // appendResult appends the answer to a call that has returned.
 func appendResult(k *actors.Call, dst []byte, value any) ([]byte, error) {
 	if p := classicProtocol(k); p != nil {
@@ -31,6 +53,9 @@ func (h *hub) appendClassicError(k *actors.Call, p *classicproto.Protocol, dst [
 	k.MarkFailed()
 	if err != nil {
 		text = err.Error()
+	}
+	if errors.Is(err, context.Canceled) {
+		text = "The operation was canceled."
 	}
 	var forClient *HubError
 	answer := &classicproto.Answer{State: stateChanges(k), Error: text}

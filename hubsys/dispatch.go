@@ -79,6 +79,9 @@ func (h *hub) bind(k *actors.Call) (m *method, f *callArgs, refusal string) {
 	if m.policy != nil && !h.authorize(k, m.name, m.policy) {
 		return nil, nil, unauthorized(k, m.name)
 	}
+	if refusal = m.unresolved(k); refusal != "" {
+		return nil, nil, refusal
+	}
 	f = m.borrow()
 	if m.variadic {
 		f.setRest(k.Connection().Protocol().CountArguments(k.Arguments()))

@@ -188,7 +188,9 @@ func (o *Outgoing) To() string { return o.to.String() }
 func (h *hub) send(ctx context.Context, to *actors.Audience, method string, args []any) error {
 	if to.Kind == actors.Caller && to.Conn.IsPart() {
 		changed := *to
-		changed.State = stateChanges(actors.CallOf(ctx))
+		if k := actors.CallOf(ctx); k != nil && k.Connection() == to.Conn {
+			changed.State = stateChanges(k)
+		}
 		to = &changed
 	}
 	if h.sender == nil {

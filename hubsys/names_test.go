@@ -109,7 +109,7 @@ func TestLongNamesOfMethodsAreLookedUpInLinearTime(t *testing.T) {
 // A client may be able to choose the names of an audience, and list one again and again. What it costs to find the members grows with the sum of the
 // numbers of names and of members, not with their product.
 func TestNamesThatAreListedAgainCostLittle(t *testing.T) {
-	const members, names = 200, 8000 // which fit into one message
+	const members, names = 80, 8000 // which fit into one message
 	srv := newTestServer(t, testConfig{
 		EndpointOptions: hubsys.EndpointOptions{Authenticate: principalOf, TransportSendTimeout: time.Hour, CloseTimeout: quickClose},
 	})

@@ -262,6 +262,9 @@ func TestAConnectionThatBeginsToCloseIsNotResumed(t *testing.T) {
 	p.write(text, true, invocationJSON("1", "Wait"))
 	receive(t, s.waiting)
 	p.write(text, true, hubClose)
+	p.write(ping, true, "")
+	opcode, _ := p.read() // what the server has not read when another socket takes over is lost
+	require.EqualValues(t, pong, opcode)
 	s.eventually("it has begun to close", func() bool {
 		status := c.resumeStatus()
 		require.NotEqual(t, http.StatusNotFound, status)

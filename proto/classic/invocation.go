@@ -61,6 +61,9 @@ func ParseInvocation(text []byte) (*Invocation, error) {
 	return in, nil
 }
 
+// mostHubs is how many hubs a client may list.
+const mostHubs = 100
+
 // Names reads connectionData: the hubs that a client has listed. As Json.NET does, it takes names without quotes or in single quotes.
 func Names(connectionData string) ([]string, error) {
 	if strings.TrimSpace(connectionData) == "" {
@@ -69,6 +72,9 @@ func Names(connectionData string) ([]string, error) {
 	var hubs []struct{ Name string }
 	if err := json.Unmarshal([]byte(strict(connectionData)), &hubs); err != nil {
 		return nil, fmt.Errorf("connectionData is no list of hubs: %w", err)
+	}
+	if len(hubs) > mostHubs {
+		return nil, fmt.Errorf("connectionData lists %d hubs, more than %d", len(hubs), mostHubs)
 	}
 	names := make([]string, len(hubs))
 	for i, hub := range hubs {

@@ -2,6 +2,7 @@ package classic_test
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -41,7 +42,7 @@ func FuzzLenient(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, arguments string) {
 		var elements []any
-		if json.Unmarshal([]byte(arguments), &elements) != nil || elements == nil || arguments[0] != '[' {
+		if json.Unmarshal([]byte(arguments), &elements) != nil || elements == nil || strings.TrimSpace(arguments) != arguments {
 			return
 		}
 		if got, err := bind(arguments, 0, "", true, 1.5); err == nil {

@@ -33,11 +33,9 @@ type Protocol struct {
 
 var _ hubproto.Protocol = (*Protocol)(nil)
 
-var declared = hubproto.JSONOptions{DeclaredNames: true}
-
 // NewProtocol returns the protocol of a hub.
 func NewProtocol(hub string) *Protocol {
-	return &Protocol{hub: hubproto.AppendString(nil, hub), values: declared.Protocol()}
+	return &Protocol{hub: hubproto.AppendString(nil, hub), values: hubproto.JSONOptions{DeclaredNames: true}.Protocol()}
 }
 
 // Name is part of hubproto.Protocol, as are the methods that follow.
@@ -126,13 +124,13 @@ func (p *Protocol) AppendCallOfClient(dst []byte, target string, args []any, sta
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		if dst, err = declared.AppendValue(dst, arg); err != nil {
+		if dst, err = hubproto.AppendJSONNet(dst, arg); err != nil {
 			return dst[:start], err
 		}
 	}
 	dst = append(dst, ']')
 	if len(state) > 0 {
-		if dst, err = declared.AppendValue(append(dst, `,"S":`...), state); err != nil {
+		if dst, err = hubproto.AppendJSONNet(append(dst, `,"S":`...), state); err != nil {
 			return dst[:start], err
 		}
 	}
@@ -165,14 +163,14 @@ func (p *Protocol) AppendAnswer(dst, id []byte, a *Answer) (_ []byte, err error)
 	number, own, hasID := bytes.Cut(id, []byte{' '})
 	dst = append(append(append(dst, AnswerRecord), number...), ' ', '{')
 	if len(a.State) > 0 {
-		if dst, err = declared.AppendValue(append(dst, `"S":`...), a.State); err != nil {
+		if dst, err = hubproto.AppendJSONNet(append(dst, `"S":`...), a.State); err != nil {
 			return dst[:start], err
 		}
 		dst = append(dst, ',')
 	}
 	if a.Result != nil {
 		before := len(dst)
-		if dst, err = declared.AppendValue(append(dst, `"R":`...), a.Result); err != nil {
+		if dst, err = hubproto.AppendJSONNet(append(dst, `"R":`...), a.Result); err != nil {
 			return dst[:start], err
 		}
 		if string(dst[before:]) == `"R":null` {
@@ -192,7 +190,7 @@ func (p *Protocol) AppendAnswer(dst, id []byte, a *Answer) (_ []byte, err error)
 		}
 		dst = hubproto.AppendString(append(dst, `,"E":`...), a.Error)
 		if a.Data != nil {
-			if dst, err = declared.AppendValue(append(dst, `,"D":`...), a.Data); err != nil {
+			if dst, err = hubproto.AppendJSONNet(append(dst, `,"D":`...), a.Data); err != nil {
 				return dst[:start], err
 			}
 		}
@@ -217,7 +215,7 @@ func (p *Protocol) AppendItem(dst, id []byte, item any) (_ []byte, err error) {
 	_, own, _ := bytes.Cut(id, []byte{' '})
 	dst = hubproto.AppendString(append(append(dst, MessageRecord), `{"I":`...), "P|"+string(own))
 	dst = hubproto.AppendString(append(dst, `,"P":{"I":`...), string(own))
-	if dst, err = declared.AppendValue(append(dst, `,"D":`...), item); err != nil {
+	if dst, err = hubproto.AppendJSONNet(append(dst, `,"D":`...), item); err != nil {
 		return dst[:start], err
 	}
 	return append(dst, '}', '}', Separator), nil

@@ -1,6 +1,7 @@
 package hubproto
 
 import (
+	"bytes"
 	"cmp"
 	"encoding"
 	"encoding/base64"
@@ -19,10 +20,11 @@ import (
 // writer writes values as JSON. It stands in for json.Marshal because that cannot name fields in camel case.
 type writer struct {
 	declared bool     // fields without a name in their tag have their declared names
+	jsonNet  bool     // floats have a fraction or an exponent always, and those that are not finite are texts
 	funcs    sync.Map // reflect.Type → encodeFunc
 }
 
-var camelWriter, declaredWriter = &writer{}, &writer{declared: true}
+var camelWriter, declaredWriter, jsonNetWriter = &writer{}, &writer{declared: true}, &writer{declared: true, jsonNet: true}
 
 // append appends v. depth counts the arrays and objects that the value is nested in.
 func (w *writer) append(dst []byte, v any, depth int) ([]byte, error) {
@@ -40,7 +42,7 @@ func (w *writer) append(dst []byte, v any, depth int) ([]byte, error) {
 	case int32:
 		return appendInt(dst, int64(v)), nil
 	case float64:
-		return appendFloat(dst, v, 64)
+		return w.float(dst, v, 64)
 	}
 	rv := reflect.ValueOf(v)
 	return w.of(rv.Type())(dst, rv, depth)
@@ -112,7 +114,7 @@ func (w *writer) kind(t reflect.Type) encodeFunc {
 			return strconv.AppendUint(dst, v.Uint(), 10), nil
 		}
 	case reflect.Float32, reflect.Float64:
-		return func(dst []byte, v reflect.Value, _ int) ([]byte, error) { return appendFloat(dst, v.Float(), t.Bits()) }
+		return func(dst []byte, v reflect.Value, _ int) ([]byte, error) { return w.float(dst, v.Float(), t.Bits()) }
 	case reflect.String:
 		if t == numberType {
 			return encodeMarshaler
@@ -355,6 +357,27 @@ func zeroTest(t reflect.Type) func(reflect.Value) bool {
 }
 
 var errNotFinite = errors.New("NaN and infinities have no form in JSON")
+
+// float writes a float.
+func (w *writer) float(dst []byte, f float64, bits int) ([]byte, error) {
+	if !w.jsonNet {
+		return appendFloat(dst, f, bits)
+	}
+	switch {
+	case math.IsNaN(f):
+		return append(dst, `"NaN"`...), nil
+	case math.IsInf(f, 1):
+		return append(dst, `"Infinity"`...), nil
+	case math.IsInf(f, -1):
+		return append(dst, `"-Infinity"`...), nil
+	}
+	start := len(dst)
+	dst, _ = appendFloat(dst, f, bits) // it is finite
+	if !bytes.ContainsAny(dst[start:], ".e") {
+		dst = append(dst, ".0"...)
+	}
+	return dst, nil
+}
 
 // appendFloat writes the shortest form that reads back as f, with an exponent where that form is long.
 func appendFloat(dst []byte, f float64, bits int) ([]byte, error) {

@@ -314,14 +314,9 @@ func appendCallHead[T string | []byte](dst []byte, t Type, headers, id []byte, t
 	return append(dst, `,"arguments":`...)
 }
 
-// AppendValue appends a value that stands in a message.
-func (o JSONOptions) AppendValue(dst []byte, v any) ([]byte, error) {
-	values := camelWriter
-	if o.DeclaredNames {
-		values = declaredWriter
-	}
-	return values.append(dst, v, 2)
-}
+// AppendJSONNet appends a value that stands in a message as Json.NET writes it by default: with declared names, a fraction in each float, and
+// texts for floats that are not finite. SignalR 2 has values in this form.
+func AppendJSONNet(dst []byte, v any) ([]byte, error) { return jsonNetWriter.append(dst, v, 2) }
 
 // AppendString appends a text as JSON.
 func AppendString(dst []byte, text string) []byte { return appendString(dst, text) }

@@ -74,6 +74,10 @@ type Acceptor interface {
 	Hub(name string) Hub
 	// Hubs are all hubs, by name.
 	Hubs() []Hub
+	// Reserve makes room for a session without connections, which Release gives up. It fails with a *transport.LimitError.
+	Reserve(snapshot any) error
+	// Release gives up what Reserve has reserved.
+	Release(snapshot any)
 	// IsClosing reports whether new sessions are refused.
 	IsClosing() bool
 	// Refuse returns the answer to a call of a client that may not use the hub.
@@ -121,6 +125,7 @@ func NewEndpoint(acceptor Acceptor, options Options, log *slog.Logger) *Endpoint
 // request is a request whose sender is known.
 type request struct {
 	*http.Request
+	params    map[string]string // of the query, by name in lower case
 	who       transport.Identity
 	hubs      []Hub // that the client has listed and may connect to
 	transport Transports
@@ -144,12 +149,21 @@ func fail(status int, text string, err error) *failure { return &failure{status,
 func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	transport.LimitBody(w, r)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	if e.RequestLimit > 0 && transport.RequestSize(r) > e.RequestLimit {
+	if e.RequestLimit > 0 && transport.RequestSize(r)-groupsTokenSize(r) > e.RequestLimit {
 		w.WriteHeader(http.StatusRequestHeaderFieldsTooLarge)
 		return
 	}
 	e.Origins.Guard(w, r, e.serve)
 }
+
+// groupsTokenSize is how many bytes of a request are its groups token, which grows with the groups and has a limit of its own.
+func groupsTokenSize(r *http.Request) int {
+	_, rest, _ := strings.Cut(r.URL.RawQuery, "groupsToken=")
+	token, _, _ := strings.Cut(rest, "&")
+	return min(len(token), mostGroupsToken)
+}
+
+const mostGroupsToken = 256 << 10
 
 func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request) {
 	var refused *failure
@@ -167,7 +181,11 @@ func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request) {
 }
 
 func (e *Endpoint) route(w http.ResponseWriter, r *http.Request) error {
-	in := &request{Request: r, callback: r.URL.Query().Get("callback")}
+	in := &request{Request: r, params: map[string]string{}}
+	for name, values := range r.URL.Query() { // names are compared without regard to case
+		in.params[strings.ToLower(name)] = values[0]
+	}
+	in.callback = in.params["callback"]
 	path := strings.ToLower(strings.TrimRight(r.URL.Path, "/"))
 	switch {
 	case in.callback != "" && !e.JSONP:
@@ -186,7 +204,7 @@ func (e *Endpoint) route(w http.ResponseWriter, r *http.Request) error {
 	case strings.HasSuffix(path, "/ping"):
 		return e.answer(w, in, []byte(`{ "Response": "pong" }`))
 	}
-	in.transport = transportNames[strings.ToLower(r.URL.Query().Get("transport"))]
+	in.transport = transportNames[strings.ToLower(in.params["transport"])]
 	if in.transport&e.Transports == 0 {
 		return fail(http.StatusBadRequest, "Protocol error: Unknown transport.", nil)
 	}
@@ -215,7 +233,7 @@ func (e *Endpoint) admit(in *request) error {
 		return fail(http.StatusUnauthorized, "", err)
 	}
 	in.who = who
-	in.version = classic.ParseVersion(in.URL.Query().Get("clientProtocol"))
+	in.version = classic.ParseVersion(in.params["clientprotocol"])
 	if e.Raw != nil {
 		if err := e.Raw.Authorize(in.Context(), who); err != nil {
 			return unauthorized(who, err)
@@ -223,7 +241,7 @@ func (e *Endpoint) admit(in *request) error {
 		in.hubs = []Hub{e.Raw}
 		return nil
 	}
-	names, err := classic.Names(in.URL.Query().Get("connectionData"))
+	names, err := classic.Names(in.params["connectiondata"])
 	if err != nil {
 		return fail(http.StatusInternalServerError, "", err)
 	}
@@ -251,7 +269,7 @@ func unauthorized(who transport.Identity, err error) error {
 
 // identify reads the token of a request.
 func (e *Endpoint) identify(in *request) error {
-	token := in.URL.Query().Get("connectionToken")
+	token := in.params["connectiontoken"]
 	if token == "" {
 		return fail(http.StatusBadRequest, "Protocol error: Missing connection token.", nil)
 	}
@@ -375,6 +393,14 @@ func (e *Endpoint) openLocked(in *request, opening actors.Opening) (s *session, 
 		return nil, false, errClosing
 	}
 	s = newSession(e, in)
+	if len(in.hubs) == 0 {
+		if err := e.acceptor.Reserve(s.snapshot); err != nil {
+			return nil, false, refusal(err)
+		}
+		s.reserved = true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, hub := range in.hubs {
 		if err := s.addMember(hub, opening); err != nil {
 			return s, false, refusal(err)
@@ -385,6 +411,21 @@ func (e *Endpoint) openLocked(in *request, opening actors.Opening) (s *session, 
 		e.janitor = time.AfterFunc(janitorPeriod, e.sweep)
 	}
 	return s, true, nil
+}
+
+// checkMembers asks the policies of the hubs that a session has connections in, and that the request has not listed. If one refuses, the session
+// is over.
+func (e *Endpoint) checkMembers(in *request, s *session) error {
+	for _, m := range s.allMembers() {
+		if slices.Contains(in.hubs, m.hub) {
+			continue
+		}
+		if err := m.hub.Authorize(in.Context(), in.who); err != nil {
+			s.close(nil)
+			return unauthorized(in.who, err)
+		}
+	}
+	return nil
 }
 
 // refusal is the answer to a request that cannot open a session.

@@ -3,6 +3,7 @@ package classic
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -107,9 +108,25 @@ func (m *member) Blocks() bool { return false }
 
 // TryWrite takes records, which are in frames of the WebSocket that a socket of the other dialect is.
 func (m *member) TryWrite(b []byte) (int, error) {
+	if !m.session.awaitRoom(false) {
+		return 0, nil
+	}
+	m.take(b)
+	return len(b), nil
+}
+
+// Write takes records when there is room for them.
+func (m *member) Write(b []byte) (int, error) {
+	m.session.awaitRoom(true)
+	m.take(b)
+	return len(b), nil
+}
+
+func (m *member) take(b []byte) {
 	kept := keep(b) // for as long as one of its messages is kept
 	if m.partial != nil {
-		kept, m.partial = append(m.partial, b...), nil
+		kept = slices.Concat(m.partial, b)
+		m.partial = nil
 	}
 	for {
 		records, rest, ok := wsframe.Cut(kept)
@@ -117,7 +134,7 @@ func (m *member) TryWrite(b []byte) (int, error) {
 			if len(rest) > 0 {
 				m.partial = bytes.Clone(rest)
 			}
-			return len(b), nil
+			return
 		}
 		m.session.deliver(m, records)
 		kept = rest
@@ -137,9 +154,6 @@ func keep(b []byte) []byte {
 	return *last
 }
 
-// Write takes records.
-func (m *member) Write(records []byte) (int, error) { return m.TryWrite(records) }
-
 // LastFrame returns nothing: the end of a connection has a record.
 func (m *member) LastFrame() []byte { return nil }
 
@@ -150,6 +164,8 @@ func (m *member) Finished() { m.gone.Do(func() { go m.leave() }) }
 func (m *member) Cut() { m.Finished() }
 
 func (m *member) leave() {
+	m.reading.Lock()   // Connect has returned
+	m.reading.Unlock() //nolint:staticcheck // nothing more is needed
 	m.over.Store(true)
 	m.opening.Do(func() { close(m.opened) })
 	m.end(nil)
@@ -176,5 +192,5 @@ func (s *session) setGroup(name string, in bool) {
 	} else {
 		delete(s.groups, name)
 	}
-	s.changed = true
+	s.regrouped, s.changed = true, true
 }

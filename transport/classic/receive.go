@@ -57,21 +57,29 @@ func (e *Endpoint) receive(w http.ResponseWriter, in *request, path string) erro
 		return fail(http.StatusForbidden, "", errors.New("the origin is not allowed"))
 	}
 	if in.transport == ForeverFrame {
-		if _, err := strconv.ParseUint(in.URL.Query().Get("frameId"), 10, 32); err != nil {
+		if _, err := strconv.ParseUint(in.params["frameid"], 10, 32); err != nil {
 			return fail(http.StatusInternalServerError, "", errors.New("The supplied frameId is in the incorrect format."))
 		}
 	}
 	if in.transport == LongPolling {
-		if err := e.readForm(in); err != nil {
+		if err := e.readForm(w, in); err != nil {
 			return err
 		}
 	}
 	opening := actors.WithReconnected
-	if connects {
+	switch {
+	case connects:
 		opening = actors.WithConnected
+	case !reconnects: // a poll: an event comes when the client reconnects
+		opening = actors.WithoutEventsYet
 	}
 	s, isNew, err := e.open(in, opening)
 	groups := e.groupsOf(in)
+	if err == nil && !isNew {
+		if err := e.checkMembers(in, s); err != nil {
+			return err
+		}
+	}
 	switch {
 	case err != nil:
 		return err
@@ -98,7 +106,7 @@ func (e *Endpoint) receive(w http.ResponseWriter, in *request, path string) erro
 	cursor, ok := classic.ParseCursor(in.value("messageId"))
 	if attached := s.attach(r, groups, func(s *session) uint64 {
 		if connects || isNew {
-			return s.delivered
+			return s.ring.delivered
 		}
 		return s.ring.position(cursor, e.epoch, ok)
 	}); k != nil {
@@ -178,7 +186,7 @@ type framing struct {
 var eventStream = framing{contentType: "text/event-stream", prologue: "data: initialized\n\n", before: "data: ", after: "\n\n", keepAlive: "data: {}\n\n"}
 
 func foreverFrame(in *request) framing {
-	id := in.URL.Query().Get("frameId")
+	id := in.params["frameid"]
 	return framing{
 		contentType: "text/html; charset=UTF-8",
 		prologue: "<!DOCTYPE html><html><head><title>SignalR Forever Frame Transport Stream</title>\r\n<script>\r\n" +
@@ -202,7 +210,9 @@ func (e *Endpoint) stream(w http.ResponseWriter, in *request, s *session, r *rec
 				return err
 			}
 		}
-		return control.Flush()
+		err := control.Flush()
+		_ = control.SetWriteDeadline(time.Time{}) // over HTTP/2 it ends a stream that waits
+		return err
 	}
 	if err := write([]byte(f.prologue)); err != nil {
 		return nil
@@ -241,6 +251,7 @@ func (e *Endpoint) poll(w http.ResponseWriter, in *request, s *session, r *recei
 		if envelope == nil && ok {
 			var idle bool
 			if idle, ok = r.wait(ctx, keepAlive); idle {
+				_ = control.SetWriteDeadline(time.Now().Add(e.SendTimeout))
 				_, _ = w.Write([]byte(" "))
 				_ = control.Flush()
 			}
@@ -252,6 +263,7 @@ func (e *Endpoint) poll(w http.ResponseWriter, in *request, s *session, r *recei
 			envelope = s.final(r)
 		}
 		envelope.LongPoll = int(e.LongPollDelay.Milliseconds())
+		_ = control.SetWriteDeadline(time.Now().Add(e.SendTimeout))
 		_, err := w.Write(in.wrap(envelope.Append(nil)))
 		if err != nil {
 			return fmt.Errorf("a poll was not answered: %w", err)

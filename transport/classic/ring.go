@@ -5,12 +5,14 @@ import "github.com/troupe-go/troupe/proto/classic"
 // ring holds the last messages of a session, numbered from 1, so that a client that comes back gets what it has missed. When there are too many,
 // the oldest go.
 type ring struct {
-	entries  []entry
-	first    uint64 // number of entries[0]
-	bytes    int
-	messages int // at most
-	size     int // bytes at most
-	dropped  int64
+	entries   []entry
+	first     uint64 // number of entries[0]
+	bytes     int
+	delivered uint64 // number of the last message that was written to the client
+	waiting   int    // bytes of those behind it
+	messages  int    // at most
+	size      int    // bytes at most
+	dropped   int64  // messages that the client has not been given
 }
 
 // entry is a message, or the answer to a call over a WebSocket, which only that WebSocket gets.
@@ -19,17 +21,41 @@ type entry struct {
 	answer *receiver
 }
 
-func (r *ring) push(e entry) {
+// push adds an entry. If keep is set, what the client has not been given yet is not dropped for it.
+func (r *ring) push(e entry, keep bool) {
 	r.entries = append(r.entries, e)
 	r.bytes += len(e.data)
-	for len(r.entries) > r.messages || r.bytes > r.size && len(r.entries) > 1 {
-		r.bytes -= len(r.entries[0].data)
-		if r.entries[0].answer == nil {
-			r.dropped++
+	r.waiting += len(e.data)
+	for len(r.entries) > 1 && (len(r.entries) > r.messages || r.bytes > r.size) {
+		if r.first > r.delivered {
+			if keep {
+				return
+			}
+			if r.entries[0].answer == nil {
+				r.dropped++
+			}
+			r.waiting -= len(r.entries[0].data)
+			r.delivered = r.first
 		}
+		r.bytes -= len(r.entries[0].data)
 		r.entries[0] = entry{}
 		r.entries = r.entries[1:]
 		r.first++
+	}
+}
+
+// isFull reports whether as much waits for the client as is kept for it.
+func (r *ring) isFull() bool {
+	return r.last()-r.delivered >= uint64(r.messages) && r.last() > r.delivered || r.waiting >= r.size
+}
+
+// deliver says that the client was written everything up to a number.
+func (r *ring) deliver(number uint64) {
+	for r.delivered < min(number, r.last()) {
+		r.delivered++
+		if r.delivered >= r.first {
+			r.waiting -= len(r.entries[r.delivered-r.first].data)
+		}
 	}
 }
 

@@ -27,7 +27,7 @@ func TestAnEmptyRing(t *testing.T) {
 func TestOneFrameHasLimits(t *testing.T) {
 	r := ring{first: 1, messages: 10_000, size: 10 << 20}
 	for range mostMessages + 1 {
-		r.push(entry{data: []byte("1")})
+		r.push(entry{data: []byte("1")}, false)
 	}
 	messages, _, last := r.after(0, nil)
 	require.Len(t, messages, mostMessages)
@@ -37,9 +37,9 @@ func TestOneFrameHasLimits(t *testing.T) {
 
 	large := bytes.Repeat([]byte("x"), mostBytes+1)
 	for range 2 {
-		r.push(entry{data: large})
+		r.push(entry{data: large}, false)
 	}
-	r.push(entry{data: []byte("1")})
+	r.push(entry{data: []byte("1")}, false)
 	for range 2 {
 		messages, _, last = r.after(last, nil)
 		require.Equal(t, [][]byte{large}, messages, "a message that is too large for a frame with others has one of its own")
@@ -50,14 +50,14 @@ func TestOneFrameHasLimits(t *testing.T) {
 
 func TestTheNewestMessageIsKeptWhateverItsSize(t *testing.T) {
 	r := ring{first: 1, messages: 3, size: 10}
-	r.push(entry{data: []byte("small")})
-	r.push(entry{data: bytes.Repeat([]byte("x"), 100)})
+	r.push(entry{data: []byte("small")}, false)
+	r.push(entry{data: bytes.Repeat([]byte("x"), 100)}, false)
 	messages, _, last := r.after(0, nil)
 	require.Len(t, messages, 1)
 	require.Len(t, messages[0], 100)
 	require.EqualValues(t, 2, last)
 	require.EqualValues(t, 1, r.dropped)
-	r.push(entry{data: []byte("small")})
+	r.push(entry{data: []byte("small")}, false)
 	messages, _, _ = r.after(0, nil)
 	require.Equal(t, [][]byte{[]byte("small")}, messages)
 	require.Equal(t, len("small"), r.bytes)
@@ -66,7 +66,7 @@ func TestTheNewestMessageIsKeptWhateverItsSize(t *testing.T) {
 func TestWhereAClientGoesOn(t *testing.T) {
 	r := ring{first: 1, messages: 2, size: 100}
 	for range 5 {
-		r.push(entry{data: []byte("1")})
+		r.push(entry{data: []byte("1")}, false)
 	}
 	const epoch = 7
 	for _, test := range []struct {
@@ -141,13 +141,13 @@ func TestTheRingIsLikeItsModel(t *testing.T) {
 					text := fmt.Sprint(len(m.all)+1, " ")
 					e := entry{data: []byte(text), answer: to}
 					m.push(e, r.messages, r.size)
-					r.push(e)
+					r.push(e, false)
 				}
 			},
 			"push a large one": func(t *rapid.T) {
 				e := entry{data: []byte(strings.Repeat("x", rapid.SampledFrom([]int{1, 99, 5001, mostBytes - 1, mostBytes, mostBytes + 1}).Draw(t, "bytes")))}
 				m.push(e, r.messages, r.size)
-				r.push(e)
+				r.push(e, false)
 			},
 			"read": func(t *rapid.T) {
 				number := rapid.Uint64Range(0, uint64(len(m.all))+2).Draw(t, "behind")

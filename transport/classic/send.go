@@ -2,12 +2,14 @@ package classic
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/troupe-go/troupe/actors"
 	"github.com/troupe-go/troupe/proto/classic"
@@ -15,21 +17,29 @@ import (
 
 // value returns a parameter of the query, or else of the form.
 func (in *request) value(name string) string {
-	if v := in.URL.Query().Get(name); v != "" {
+	if v := in.params[strings.ToLower(name)]; v != "" {
 		return v
 	}
 	return in.PostForm.Get(name)
 }
 
+// bodyTime is how long the body of a request may take.
+const bodyTime = 30 * time.Second
+
 // readForm reads the body of a request that may have a form.
-func (e *Endpoint) readForm(in *request) error {
+func (e *Endpoint) readForm(w http.ResponseWriter, in *request) error {
 	if in.Body == nil || in.PostForm != nil {
 		return nil
 	}
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
 	limit := int64(3*e.MaximumMessageSize + 16<<10) // what is escaped has three times its size; tokens come besides
 	body, err := io.ReadAll(http.MaxBytesReader(nil, in.Body, limit))
-	if err != nil {
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
 		return fail(http.StatusRequestEntityTooLarge, "", err)
+	case err != nil:
+		return fail(http.StatusRequestTimeout, "", err)
 	}
 	in.PostForm, err = url.ParseQuery(string(body))
 	if err != nil {
@@ -40,6 +50,7 @@ func (e *Endpoint) readForm(in *request) error {
 
 // start has the connections of a session begin, which runs OnConnected, and answers when that has returned.
 func (e *Endpoint) start(w http.ResponseWriter, in *request) error {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // OnConnected takes its time
 	s, _, err := e.open(in, actors.WithConnected)
 	if err != nil {
 		return err
@@ -52,18 +63,25 @@ func (e *Endpoint) start(w http.ResponseWriter, in *request) error {
 
 // send executes a call that comes with a request of its own, and answers with the result.
 func (e *Endpoint) send(w http.ResponseWriter, in *request) error {
-	if err := e.readForm(in); err != nil {
+	if err := e.readForm(w, in); err != nil {
 		return err
 	}
 	data := in.PostForm.Get("data")
 	if data == "" {
-		data = in.URL.Query().Get("data")
+		data = in.params["data"]
 	}
 	if len(data) > e.MaximumMessageSize {
 		return fail(http.StatusRequestEntityTooLarge, "", errors.New("the message is longer than MaximumMessageSize"))
 	}
+	if _, _, err := e.parse([]byte(data)); err != nil { // no session is opened for it
+		return fail(http.StatusInternalServerError, "", err)
+	}
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // the method takes its time
 	s, isNew, err := e.open(in, actors.WithReconnected)
 	if err != nil {
+		return err
+	}
+	if err := e.checkMembers(in, s); err != nil {
 		return err
 	}
 	if isNew {
@@ -102,7 +120,7 @@ func (e *Endpoint) call(s *session, text []byte, w *waiter) (number uint64, err 
 	if err != nil {
 		return 0, err
 	}
-	m, err := s.member(hub)
+	m, err := s.member(context.Background(), hub)
 	if errors.Is(err, errUnauthorized) {
 		return s.answerItself(w, e.acceptor.Refuse(invocation))
 	}
@@ -154,8 +172,9 @@ func (e *Endpoint) proxies(w http.ResponseWriter, in *request) error {
 		return nil
 	}
 	path := strings.TrimRight(pathOf(in.Request), "/")
+	path = path[:max(0, strings.LastIndexByte(path, '/'))]
 	var script bytes.Buffer
-	if err := WriteProxies(&script, path[:strings.LastIndexByte(path, '/')], e.acceptor.Hubs()); err != nil {
+	if err := WriteProxies(&script, path, e.acceptor.Hubs()); err != nil {
 		return fail(http.StatusInternalServerError, "", err)
 	}
 	_, _ = w.Write(script.Bytes())

@@ -29,16 +29,18 @@ type session struct {
 	mu         sync.Mutex
 	members    []*member
 	ring       ring
-	delivered  uint64    // number of the last message that a receiver was given
-	watchers   []watcher // of that
-	receiver   *receiver // nil: the client is away
+	watchers   []watcher     // of what has been delivered
+	room       chan struct{} // closed when the ring may have room again; nil: nobody waits
+	receiver   *receiver     // nil: the client is away
 	awaySince  time.Time
 	groups     map[string]struct{} // names with that of their hub in front
+	regrouped  bool                // they may not be what the client knows
 	sentGroups string              // the token's text that was sent last
 	calls      uint64              // number of the last call
 	waiting    map[uint64]*waiter  // for the answers to calls
 	closed     bool
 	goingAway  bool // its client has to connect again
+	reserved   bool // it counts as a connection, because it has none
 	unreceived bool // it was opened by a call: the groups and hubs of the client are not there yet
 	changed    bool // there may be something to write: see unlock
 }
@@ -87,9 +89,11 @@ func (s *session) unlock() {
 	}
 }
 
-// addMember makes the connection of a hub.
+// addMember makes the connection of a hub. The lock is held.
 func (s *session) addMember(hub Hub, opening actors.Opening) error {
 	m := &member{session: s, hub: hub, quiet: opening == actors.WithoutEvents, opened: make(chan struct{})}
+	m.reading.Lock() // the connection may end before Connect returns
+	defer m.reading.Unlock()
 	conn, err := hub.Connect(s.id, s.snapshot, m, m, opening)
 	if err != nil {
 		return err
@@ -111,24 +115,40 @@ func (t Transports) ofCore() transport.Transports {
 }
 
 // member returns the connection of a hub. It makes one without events if the client calls a hub that it has not listed.
-func (s *session) member(hub Hub) (*member, error) {
+func (s *session) member(ctx context.Context, hub Hub) (*member, error) {
+	if m := s.find(hub); m != nil {
+		return m, nil
+	}
+	if hub.Authorize(ctx, s.who) != nil { // which may take its time
+		return nil, errUnauthorized
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, m := range s.members {
-		if m.hub == hub {
-			return m, nil
-		}
+	if m := s.findLocked(hub); m != nil {
+		return m, nil
 	}
 	if s.closed {
 		return nil, errOver
-	}
-	if hub.Authorize(context.Background(), s.who) != nil {
-		return nil, errUnauthorized
 	}
 	if err := s.addMember(hub, actors.WithoutEvents); err != nil {
 		return nil, err
 	}
 	return s.members[len(s.members)-1], nil
+}
+
+func (s *session) find(hub Hub) *member {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.findLocked(hub)
+}
+
+func (s *session) findLocked(hub Hub) *member {
+	for _, m := range s.members {
+		if m.hub == hub {
+			return m
+		}
+	}
+	return nil
 }
 
 func (s *session) allMembers() []*member {
@@ -158,16 +178,20 @@ func (s *session) start(done <-chan struct{}) bool {
 
 // rejoin opens the connections of a session that was lost, in the hubs that the client has listed and in the groups that its token says.
 func (s *session) rejoin(hubs []Hub, groups []string) {
-	for _, hub := range hubs { // those that are there already are found
-		if _, err := s.member(hub); err != nil {
-			s.endpoint.log.Debug("a session of SignalR 2 could not be opened again in a hub", "session", s.id, "hub", hub.Name(), "error", err)
+	s.mu.Lock()
+	for _, hub := range hubs {
+		if s.findLocked(hub) == nil && !s.closed {
+			if err := s.addMember(hub, actors.WithReconnected); err != nil {
+				s.endpoint.log.Debug("a session of SignalR 2 could not be opened again in a hub", "session", s.id, "hub", hub.Name(), "error", err)
+			}
 		}
 	}
+	s.mu.Unlock()
 	for _, m := range s.allMembers() {
 		prefix := m.hub.Name() + "."
 		var own []string
 		for _, group := range groups {
-			if len(group) > len(prefix) && strings.EqualFold(group[:len(prefix)], prefix) {
+			if len(group) > len(prefix) && group[:len(prefix)] == prefix {
 				own = append(own, group[len(prefix):])
 			}
 		}
@@ -179,6 +203,8 @@ func (s *session) rejoin(hubs []Hub, groups []string) {
 func (s *session) deliver(m *member, records []byte) {
 	s.mu.Lock()
 	defer s.unlock()
+	// What is kept keeps its frame. Answers are not kept, so messages beside them get memory of their own.
+	shared := records[0] != classic.AnswerRecord && !bytes.Contains(records, []byte{classic.Separator, classic.AnswerRecord})
 	for len(records) > 0 {
 		record, rest, _ := bytes.Cut(records, []byte{classic.Separator})
 		records = rest
@@ -188,12 +214,16 @@ func (s *session) deliver(m *member, records []byte) {
 		switch record[0] {
 		case classic.MessageRecord:
 			if !m.quiet || bytes.HasPrefix(record[1:], []byte(`{"I"`)) { // a client fails at a call for a hub that it has not listed
-				s.push(record[1:])
+				message := record[1:]
+				if !shared {
+					message = bytes.Clone(message)
+				}
+				s.push(message)
 			}
 		case classic.AnswerRecord:
 			s.deliverAnswer(record[1:])
 		case classic.CloseRecord:
-			s.goingAway = len(record) > 1
+			s.goingAway = s.goingAway || len(record) > 1
 		}
 	}
 	s.changed = true
@@ -216,7 +246,7 @@ func (s *session) giveAnswer(w *waiter, object []byte) {
 	case w.receiver == nil:
 		w.answer <- answer{object, s.ring.last()}
 	case s.endpoint.Raw == nil:
-		s.ring.push(entry{data: object, answer: w.receiver})
+		s.ring.push(entry{data: bytes.Clone(object), answer: w.receiver}, s.isPresent())
 	}
 }
 
@@ -226,7 +256,7 @@ func (s *session) push(message []byte) {
 		message = classic.RawValue(message)
 	}
 	dropped := s.ring.dropped
-	s.ring.push(entry{data: message})
+	s.ring.push(entry{data: message}, s.isPresent())
 	for range s.ring.dropped - dropped {
 		s.endpoint.Limits.Reach(metric.Replay)
 	}
@@ -239,6 +269,9 @@ func (s *session) answerItself(w *waiter, object []byte) (number uint64, err err
 	}
 	s.mu.Lock()
 	defer s.unlock()
+	if s.waiting[number] == nil { // the session has ended since
+		return 0, errOver
+	}
 	delete(s.waiting, number)
 	s.giveAnswer(w, object)
 	s.changed = true
@@ -251,7 +284,7 @@ const deliveryTime = 100 * time.Millisecond
 // awaitDelivery waits until messages up to a number have been given to the client, if it is there.
 func (s *session) awaitDelivery(number uint64, done <-chan struct{}) {
 	s.mu.Lock()
-	if s.delivered >= number || s.receiver == nil {
+	if s.ring.delivered >= number || s.receiver == nil {
 		s.mu.Unlock()
 		return
 	}
@@ -262,8 +295,54 @@ func (s *session) awaitDelivery(number uint64, done <-chan struct{}) {
 	defer timer.Stop()
 	select {
 	case <-moved:
+		return
 	case <-timer.C:
 	case <-done:
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.watchers = slices.DeleteFunc(s.watchers, func(w watcher) bool { return w.moved == moved })
+}
+
+// presentTime is how long after its last request a client still is there: polls follow each other.
+const presentTime = 2 * time.Second
+
+// isPresent reports whether the client takes messages: then none is dropped that it has not been given, and who sends waits instead.
+func (s *session) isPresent() bool {
+	return !s.closed && (s.receiver != nil || time.Since(s.awaySince) < presentTime)
+}
+
+// awaitRoom waits while as much waits for a client that is there as is kept for it. It returns false at once if it would wait and must not.
+func (s *session) awaitRoom(mayWait bool) bool {
+	for {
+		s.mu.Lock()
+		if !s.isPresent() || !s.ring.isFull() {
+			s.mu.Unlock()
+			return true
+		}
+		if !mayWait {
+			s.mu.Unlock()
+			return false
+		}
+		if s.room == nil {
+			s.room = make(chan struct{})
+		}
+		room := s.room
+		s.mu.Unlock()
+		timer := time.NewTimer(presentTime / 4)
+		select {
+		case <-room:
+		case <-timer.C: // it may have gone
+		}
+		timer.Stop()
+	}
+}
+
+// noteRoom says that the ring may have room again.
+func (s *session) noteRoom() {
+	if s.room != nil {
+		close(s.room)
+		s.room = nil
 	}
 }
 
@@ -282,9 +361,13 @@ func (s *session) written(r *receiver) {
 
 // noteDelivery says that messages up to a number have been given to the client.
 func (s *session) noteDelivery(number uint64) {
-	s.delivered = max(s.delivered, number)
+	s.ring.deliver(number)
+	s.noteRoom()
+	if len(s.watchers) == 0 {
+		return
+	}
 	s.watchers = slices.DeleteFunc(s.watchers, func(w watcher) bool {
-		if w.number <= s.delivered {
+		if w.number <= s.ring.delivered {
 			close(w.moved)
 			return true
 		}
@@ -342,7 +425,7 @@ func (s *session) attach(r *receiver, known []string, position func(*session) ui
 		s.receiver.end()
 	}
 	r.sent = position(s)
-	s.sentGroups = groupsText(known)
+	s.sentGroups, s.regrouped = groupsText(known), true
 	s.receiver = r
 	s.awaySince = time.Time{}
 	s.changed = true
@@ -355,6 +438,7 @@ func (s *session) detach(r *receiver) {
 	defer s.mu.Unlock()
 	if s.receiver == r {
 		s.receiver, s.awaySince = nil, time.Now()
+		s.noteRoom()
 	}
 	for number, w := range s.waiting { // answers that nobody gets any more
 		if w.receiver == r {
@@ -406,9 +490,10 @@ func (s *session) final(r *receiver) *classic.Envelope {
 
 // changedGroups returns a token of the groups if they are not those that were sent last.
 func (s *session) changedGroups() *string {
-	if len(s.groups) == 0 && s.sentGroups == noGroups {
+	if !s.regrouped {
 		return nil
 	}
+	s.regrouped = false
 	text := groupsText(slices.Collect(maps.Keys(s.groups)))
 	if text == s.sentGroups {
 		return nil
@@ -453,9 +538,17 @@ func (s *session) close(cause error) {
 		}
 	}
 	clear(s.waiting)
+	s.noteRoom()
+	if s.receiver != nil && s.receiver.socket != nil {
+		s.receiver.socket.cutLater()
+	}
+	reserved := s.reserved
 	s.changed = true
 	s.unlock()
 	s.endpoint.forget(s)
+	if reserved {
+		s.endpoint.acceptor.Release(s.snapshot)
+	}
 	for _, m := range members {
 		m.end(cause)
 	}

@@ -48,8 +48,8 @@ func (k *socket) serve(attached bool) {
 	free := !k.writing && !k.ended
 	k.ended = true
 	k.session.mu.Unlock()
-	if free && !k.ws.Blocks() {
-		_, _ = k.ws.TryWrite(k.ws.LastFrame())
+	if free {
+		k.finish()
 	}
 	k.ws.Close()
 }
@@ -108,11 +108,15 @@ func (k *socket) Pong(frame []byte) {
 
 // replaced ends the socket, because another request receives. The lock of the session is held.
 func (k *socket) replaced() {
+	k.cutLater()
 	if !k.writing {
 		k.writing = true
 		go k.write()
 	}
 }
+
+// cutLater ends the connection of a client that takes nothing.
+func (k *socket) cutLater() { time.AfterFunc(k.session.endpoint.SendTimeout, k.ws.Cut) }
 
 // flush writes what there is. The socket is marked as being written.
 func (k *socket) flush() {
@@ -125,11 +129,18 @@ func (k *socket) flush() {
 
 var frameBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b }}
 
+// mostFrames is how many frames are written at a time by a goroutine that is not the socket's.
+const mostFrames = 64
+
 // write writes until there is nothing more, or until the kernel takes nothing: then a goroutine goes on.
 func (k *socket) write() {
 	buffer := frameBuffers.Get().(*[]byte)
 	defer frameBuffers.Put(buffer)
-	for {
+	for frames := 0; ; frames++ {
+		if frames == mostFrames { // whoever has begun has something else to do
+			go k.write()
+			return
+		}
 		frame, ok := k.next(buffer)
 		if frame == nil {
 			if !ok {
@@ -212,13 +223,13 @@ func (k *socket) next(buffer *[]byte) (frame []byte, ok bool) {
 
 // finish ends the connection politely. The client's answer ends the reader.
 func (k *socket) finish() {
+	time.AfterFunc(closeTime, k.ws.Cut)
 	last := k.ws.LastFrame()
 	if k.ws.Blocks() {
 		_, _ = k.ws.Write(last)
 	} else {
 		_, _ = k.ws.TryWrite(last)
 	}
-	time.AfterFunc(closeTime, k.ws.Cut)
 }
 
 // closeTime is how long a client may take to answer a close frame.
@@ -229,6 +240,7 @@ func (k *socket) fail() {
 	k.ended, k.writing = true, false
 	k.session.mu.Unlock()
 	k.ws.Cut()
+	k.session.detach(&k.receiver) // the reader may wait for the connection of a hub
 }
 
 // beat is called once a second: it sends keep-alives, and cuts off a client that takes nothing.

@@ -52,7 +52,13 @@ func New(sys *hubsys.System, times Times) (*Server, error) {
 	}
 	options := hubsys.HubOptions{}
 	declared := hubproto.JSONOptions{DeclaredNames: true}.Protocol()
-	test := hubsys.HubOptions{Protocols: []hubproto.Protocol{declared}, Methods: []hubsys.Method{
+	denied := func(_ context.Context, p *hubsys.Principal) error {
+		if p.Value == "TestHub" {
+			return hubsys.ErrForbidden
+		}
+		return nil
+	}
+	test := hubsys.HubOptions{Policy: denied, Protocols: []hubproto.Protocol{declared}, Methods: []hubsys.Method{
 		{Func: (*TestHub).OverloadOne, Name: "Overload"}, {Func: (*TestHub).OverloadTwo, Name: "Overload"},
 	}}
 	named := hubsys.HubOptions{Name: "StrangeName", Methods: []hubsys.Method{{Func: (*NamedHub).Say, Name: "SayIt"}}}
@@ -67,10 +73,12 @@ func New(sys *hubsys.System, times Times) (*Server, error) {
 		}},
 	}}
 	err := errors.Join(
-		add(hubsys.Register[*TestHub](sys, nil, test)), add(hubsys.Register[*OtherHub](sys, nil, options)), add(hubsys.Register[*NamedHub](sys, nil, named)),
+		add(hubsys.Register(sys, newTestHub, test)), add(hubsys.Register[*OtherHub](sys, nil, options)), add(hubsys.Register[*NamedHub](sys, nil, named)),
 		add(hubsys.Register[*TypedHub](sys, nil, options)), add(hubsys.Register[*SecretHub](sys, nil, secret)), add(hubsys.Register[*MixedHub](sys, nil, mixed)),
-		add(hubsys.Register[*EventHub](sys, nil, options)), add(hubsys.Register[*Raw](sys, nil, options)), add(hubsys.Register[*RawGroups](sys, nil, options)),
-		add(hubsys.Register[*RawSecret](sys, nil, secret)),
+		add(hubsys.Register[*EventHub](sys, nil, hubsys.HubOptions{Filters: []hubsys.Filter{pipeline}})), add(hubsys.Register[*Raw](sys, nil, options)), add(hubsys.Register[*RawGroups](sys, nil, options)),
+		add(hubsys.Register[*RawSecret](sys, nil, secret)), add(hubsys.Register[*PipeHub](sys, nil, hubsys.HubOptions{
+			Filters: []hubsys.Filter{pipeline}, SendFilters: []func(hubsys.SendFunc) hubsys.SendFunc{dropping},
+		})), add(hubsys.Register[*InvokeSecretHub](sys, nil, hubsys.HubOptions{Methods: []hubsys.Method{{Func: (*InvokeSecretHub).Name, Policy: hubsys.RequireUser}}})),
 	)
 	if err != nil {
 		return nil, err
@@ -94,10 +102,11 @@ func authenticate(r *http.Request) (*hubsys.Principal, error) {
 	if cookie, err := r.Cookie("user"); user == "" && err == nil {
 		user = cookie.Value
 	}
-	if user == "" {
+	deny := r.URL.Query().Get("deny") // a hub that the client may not use
+	if user == "" && deny == "" {
 		return nil, nil
 	}
-	p := &hubsys.Principal{UserID: user}
+	p := &hubsys.Principal{UserID: user, Value: deny}
 	if roles := r.URL.Query().Get("role"); roles != "" {
 		p.Roles = strings.Split(roles, ",")
 	}
@@ -146,6 +155,10 @@ func (s *Server) Orders(mux *http.ServeMux) {
 			report(w, audience(hub.Clients(), q).Send(r.Context(), method, q.Get("text")))
 		})
 	}
+	mux.HandleFunc("/classic/shutdown", func(w http.ResponseWriter, _ *http.Request) {
+		go func() { _ = s.Sys.Shutdown(context.Background()) }()
+		report(w, nil)
+	})
 	mux.HandleFunc("/classic/raw", func(w http.ResponseWriter, r *http.Request) {
 		q, clients := r.URL.Query(), s.hubs["Raw"].Clients()
 		to := clients.AllExcept(q["except"]...)
