@@ -1,0 +1,497 @@
+package hubsys_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// classicClient is a client of SignalR 2 that can send anything. It does nothing by itself: the test says when it connects, polls and goes.
+type classicClient struct {
+	t         testing.TB
+	address   string // of the endpoint
+	transport string
+	version   string
+	hubs      string // connectionData
+	header    http.Header
+	query     url.Values // of the application's own
+
+	id, token string
+	cursor    string         // the last one
+	groups    string         // the last token
+	stream    *classicStream // nil: it receives nothing
+	messages  []string       // those that were received and not yet read
+	answers   map[string]classicAnswer
+	lastID    int
+}
+
+// classicFrame is what a client is sent at once.
+type classicFrame struct {
+	C       *string
+	S, T, L json.RawMessage
+	G       *string
+	M       []json.RawMessage
+	I       json.RawMessage // of an answer
+	raw     string
+}
+
+// classicAnswer is the answer to a call.
+type classicAnswer struct {
+	S, R, D json.RawMessage
+	I, E    *string
+	H       bool
+	raw     string
+}
+
+// newClassicClient returns a client of the hub Chat that has not negotiated.
+func newClassicClient(t testing.TB, address, transport string) *classicClient {
+	return &classicClient{
+		t: t, address: address, transport: transport, version: "2.1", hubs: `[{"name":"chat"}]`, header: http.Header{}, query: url.Values{}, answers: map[string]classicAnswer{},
+	}
+}
+
+// dialClassic returns a client of the hub Chat that has started.
+func dialClassic(t testing.TB, srv *classicServer, transport string) *classicClient {
+	t.Helper()
+	c := newClassicClient(t, srv.address, transport)
+	c.negotiate()
+	c.connect()
+	c.start()
+	return c
+}
+
+// again returns a client that goes on with the connection of c, as a page does that has lost it.
+func (c *classicClient) again(address string) *classicClient {
+	other := *c
+	other.address, other.stream, other.messages, other.answers = address, nil, nil, map[string]classicAnswer{}
+	return &other
+}
+
+// request makes a request, and returns the response. The query has what every request has, and what values say.
+func (c *classicClient) do(ctx context.Context, method, what string, values url.Values, form url.Values) *http.Response {
+	c.t.Helper()
+	query := url.Values{"clientProtocol": {c.version}, "connectionData": {c.hubs}}
+	if what != "/negotiate" && what != "/ping" {
+		query.Set("transport", c.transport)
+		query.Set("connectionToken", c.token)
+	}
+	maps.Copy(query, c.query)
+	maps.Copy(query, values)
+	r, err := http.NewRequestWithContext(ctx, method, c.address+what+"?"+query.Encode(), strings.NewReader(form.Encode()))
+	require.NoError(c.t, err)
+	maps.Copy(r.Header, c.header)
+	if method == http.MethodPost {
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded; charset=UTF-8")
+	}
+	response, err := http.DefaultClient.Do(r)
+	require.NoError(c.t, err)
+	return response
+}
+
+// request makes a request that is answered at once.
+func (c *classicClient) request(method, what string, values, form url.Values) (status int, body string) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
+	defer cancel()
+	response := c.do(ctx, method, what, values, form)
+	defer response.Body.Close()
+	b, err := io.ReadAll(response.Body)
+	require.NoError(c.t, err)
+	return response.StatusCode, string(b)
+}
+
+// negotiate gets an id and a token.
+func (c *classicClient) negotiate() {
+	c.t.Helper()
+	status, body := c.request(http.MethodGet, "/negotiate", nil, nil)
+	require.Equal(c.t, http.StatusOK, status)
+	var n struct{ ConnectionID, ConnectionToken string }
+	require.NoError(c.t, json.Unmarshal([]byte(body), &n))
+	c.id, c.token = n.ConnectionID, n.ConnectionToken
+}
+
+// connect opens the transport, and waits until it is initialized.
+func (c *classicClient) connect() {
+	c.t.Helper()
+	c.open("/connect", nil)
+	frame, ok := c.tryFrame()
+	require.True(c.t, ok, "the connection has ended")
+	require.Equal(c.t, "1", string(frame.S), frame.raw)
+}
+
+// start has OnConnected run.
+func (c *classicClient) start() {
+	c.t.Helper()
+	status, body := c.request(http.MethodGet, "/start", nil, nil)
+	require.Equal(c.t, http.StatusOK, status)
+	require.Equal(c.t, `{ "Response": "started" }`, body)
+}
+
+// reconnect opens the transport again, with what the client has seen last.
+func (c *classicClient) reconnect() {
+	c.t.Helper()
+	c.open("/reconnect", c.position())
+}
+
+// position says what a client has seen last.
+func (c *classicClient) position() url.Values {
+	values := url.Values{}
+	if c.cursor != "" {
+		values.Set("messageId", c.cursor)
+	}
+	if c.groups != "" {
+		values.Set("groupsToken", c.groups)
+	}
+	return values
+}
+
+// poll begins a poll.
+func (c *classicClient) poll() {
+	c.t.Helper()
+	c.open("/poll", nil)
+}
+
+// abort ends the session.
+func (c *classicClient) abort() {
+	c.t.Helper()
+	status, body := c.request(http.MethodPost, "/abort", nil, nil)
+	require.Equal(c.t, http.StatusOK, status)
+	require.Empty(c.t, body)
+}
+
+// drop closes the transport, as a network does.
+func (c *classicClient) drop() {
+	if c.stream != nil {
+		c.stream.cut()
+		c.stream = nil
+	}
+}
+
+// classicStream is a request that receives.
+type classicStream struct {
+	frames chan string // closed at its end
+	code   chan websocket.StatusCode
+	cut    func()
+	ws     *websocket.Conn
+}
+
+func (c *classicClient) open(what string, values url.Values) {
+	c.t.Helper()
+	status, body := c.tryOpen(what, values)
+	require.Equal(c.t, http.StatusOK, status, body)
+}
+
+// tryOpen opens the transport. If it is refused, the body says why.
+func (c *classicClient) tryOpen(what string, values url.Values) (status int, body string) {
+	c.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	c.t.Cleanup(cancel)
+	s := &classicStream{frames: make(chan string, 1<<16), code: make(chan websocket.StatusCode, 1), cut: cancel}
+	if values == nil {
+		values = url.Values{}
+	}
+	if c.transport == "webSockets" {
+		return c.openSocket(ctx, s, what, values)
+	}
+	method, form := http.MethodGet, url.Values(nil)
+	switch c.transport {
+	case "foreverFrame":
+		values.Set("frameId", "7")
+	case "longPolling":
+		method, form = http.MethodPost, c.position()
+	}
+	response := c.do(ctx, method, what, values, form)
+	if response.StatusCode != http.StatusOK {
+		defer response.Body.Close()
+		b, err := io.ReadAll(response.Body)
+		require.NoError(c.t, err)
+		return response.StatusCode, string(b)
+	}
+	c.stream = s
+	go func() {
+		defer close(s.frames)
+		defer response.Body.Close()
+		switch c.transport {
+		case "longPolling":
+			if b, err := io.ReadAll(response.Body); err == nil {
+				s.frames <- string(b)
+			}
+		case "serverSentEvents":
+			readEvents(c.t, response.Body, s.frames)
+		default:
+			readFrames(c.t, response.Body, s.frames)
+		}
+	}()
+	return http.StatusOK, ""
+}
+
+func (c *classicClient) openSocket(ctx context.Context, s *classicStream, what string, values url.Values) (status int, body string) {
+	query := url.Values{"clientProtocol": {c.version}, "connectionData": {c.hubs}, "transport": {c.transport}, "connectionToken": {c.token}}
+	maps.Copy(query, c.query)
+	maps.Copy(query, values)
+	dialing, done := context.WithTimeout(ctx, testTimeout)
+	defer done()
+	ws, response, err := websocket.Dial(dialing, c.address+what+"?"+query.Encode(), &websocket.DialOptions{HTTPHeader: c.header})
+	if err != nil {
+		require.NotNil(c.t, response, "%v", err)
+		b, _ := io.ReadAll(response.Body)
+		return response.StatusCode, string(b)
+	}
+	ws.SetReadLimit(-1)
+	s.ws = ws
+	s.cut = func() { _ = ws.CloseNow() }
+	c.t.Cleanup(s.cut)
+	c.stream = s
+	go func() {
+		defer close(s.frames)
+		for {
+			kind, b, err := ws.Read(ctx)
+			if err != nil {
+				s.code <- websocket.CloseStatus(err)
+				return
+			}
+			assert.Equal(c.t, websocket.MessageText, kind)
+			if string(b) != "{}" {
+				s.frames <- string(b)
+			}
+		}
+	}()
+	return http.StatusOK, ""
+}
+
+// readEvents reads an event stream. Keep-alives are left out.
+func readEvents(t testing.TB, body io.Reader, frames chan<- string) {
+	lines := bufio.NewReader(body)
+	first := true
+	for {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			return
+		}
+		data, ok := strings.CutPrefix(line, "data: ")
+		blank, err := lines.ReadString('\n')
+		if err != nil {
+			return
+		}
+		assert.True(t, ok && blank == "\n", "%q", line+blank)
+		data = strings.TrimSuffix(data, "\n")
+		assert.Equal(t, first, data == "initialized")
+		if !first && data != "{}" {
+			frames <- data
+		}
+		first = false
+	}
+}
+
+var foreverFrame = regexp.MustCompile(`^<script>r\(c, (.*)\);</script>\r?$`)
+
+// readFrames reads the document of a forever frame. Keep-alives are left out.
+func readFrames(t testing.TB, body io.Reader, frames chan<- string) {
+	lines := bufio.NewReader(body)
+	for prologue := true; ; {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			return
+		}
+		line = strings.TrimSuffix(line, "\n")
+		switch match := foreverFrame.FindStringSubmatch(line); {
+		case match != nil:
+			prologue = false
+			assert.NotContains(t, match[1], "<")
+			assert.NotContains(t, match[1], ">")
+			if match[1] != "{}" {
+				frames <- match[1]
+			}
+		default:
+			assert.True(t, prologue || line == "", "%q", line)
+		}
+	}
+}
+
+// tryFrame returns the next frame, and false if the transport has ended. A client that polls begins a poll if none is under way.
+func (c *classicClient) tryFrame() (frame classicFrame, ok bool) {
+	c.t.Helper()
+	for {
+		if c.stream == nil {
+			require.Equal(c.t, "longPolling", c.transport, "the client receives nothing")
+			c.poll()
+		}
+		select {
+		case text, ok := <-c.stream.frames:
+			if ok {
+				return c.read(text), true
+			}
+			if c.transport != "longPolling" {
+				return classicFrame{}, false
+			}
+			c.stream = nil
+		case <-time.After(testTimeout):
+			require.FailNow(c.t, "nothing was received")
+		}
+	}
+}
+
+// read takes a frame apart.
+func (c *classicClient) read(text string) classicFrame {
+	c.t.Helper()
+	f := classicFrame{raw: text}
+	require.NoError(c.t, json.Unmarshal([]byte(text), &f), "%s", text)
+	if f.I != nil {
+		var a classicAnswer
+		require.NoError(c.t, json.Unmarshal([]byte(text), &a), "%s", text)
+		a.raw = text
+		require.NotNil(c.t, a.I, text)
+		require.NotContains(c.t, c.answers, *a.I, "a call is answered once")
+		c.answers[*a.I] = a
+		return f
+	}
+	require.True(c.t, f.C != nil && *f.C != "" && f.M != nil, text)
+	c.cursor = *f.C
+	if f.G != nil {
+		c.groups = *f.G
+	}
+	for _, m := range f.M {
+		c.messages = append(c.messages, string(m))
+	}
+	return f
+}
+
+// next returns the next message: a call of a method, or progress.
+func (c *classicClient) next() string {
+	c.t.Helper()
+	for len(c.messages) == 0 {
+		_, ok := c.tryFrame()
+		require.True(c.t, ok, "the transport has ended")
+	}
+	m := c.messages[0]
+	c.messages = c.messages[1:]
+	return m
+}
+
+// requireCall requires that the next message is this call of a method of the hub Chat.
+func (c *classicClient) requireCall(method string, args ...any) {
+	c.t.Helper()
+	require.Equal(c.t, classicCall("Chat", method, args...), c.next())
+}
+
+// classicCall returns a call of a client as the server encodes it.
+func classicCall(hub, method string, args ...any) string {
+	if args == nil {
+		args = []any{}
+	}
+	b, err := json.Marshal(args)
+	if err != nil {
+		panic(err)
+	}
+	return fmt.Sprintf(`{"H":%q,"M":%q,"A":%s}`, hub, method, b)
+}
+
+// awaitGroups waits until the client has been given a token other than the one that it has.
+func (c *classicClient) awaitGroups() {
+	c.t.Helper()
+	for before := c.groups; c.groups == before; {
+		_, ok := c.tryFrame()
+		require.True(c.t, ok, "the transport has ended")
+	}
+}
+
+// awaitEnd waits until the server has ended the transport, and returns the last frame.
+func (c *classicClient) awaitEnd() (last classicFrame) {
+	c.t.Helper()
+	for {
+		select {
+		case text, ok := <-c.stream.frames:
+			if !ok {
+				return last
+			}
+			last = c.read(text)
+		case <-time.After(testTimeout):
+			require.FailNow(c.t, "the transport does not end")
+		}
+	}
+}
+
+// callText returns a call of the hub Chat as a client writes it.
+func (c *classicClient) callText(method string, args ...any) (id, text string) {
+	c.lastID++
+	if args == nil {
+		args = []any{}
+	}
+	b, err := json.Marshal(map[string]any{"H": "chat", "M": method, "A": args, "I": c.lastID})
+	require.NoError(c.t, err)
+	return strconv.Itoa(c.lastID), string(b)
+}
+
+// invoke calls a method of the hub Chat, and returns the answer.
+func (c *classicClient) invoke(method string, args ...any) classicAnswer {
+	c.t.Helper()
+	id, text := c.callText(method, args...)
+	return c.invokeText(id, text)
+}
+
+// invokeText sends a call, and returns the answer.
+func (c *classicClient) invokeText(id, text string) classicAnswer {
+	c.t.Helper()
+	if c.transport == "webSockets" {
+		c.write(text)
+		return c.awaitAnswer(id)
+	}
+	status, body := c.send(text)
+	require.Equal(c.t, http.StatusOK, status, body)
+	a := classicAnswer{raw: body}
+	require.NoError(c.t, json.Unmarshal([]byte(body), &a), "%s", body)
+	require.NotNil(c.t, a.I)
+	require.Equal(c.t, id, *a.I)
+	return a
+}
+
+// send sends a message by a request of its own.
+func (c *classicClient) send(text string) (status int, body string) {
+	c.t.Helper()
+	return c.request(http.MethodPost, "/send", nil, url.Values{"data": {text}})
+}
+
+// write sends a message over the WebSocket.
+func (c *classicClient) write(text string) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
+	defer cancel()
+	require.NoError(c.t, c.stream.ws.Write(ctx, websocket.MessageText, []byte(text)))
+}
+
+func (c *classicClient) awaitAnswer(id string) classicAnswer {
+	c.t.Helper()
+	for {
+		if a, ok := c.answers[id]; ok {
+			delete(c.answers, id)
+			return a
+		}
+		_, ok := c.tryFrame()
+		require.True(c.t, ok, "the WebSocket has ended")
+	}
+}
+
+// run has the server run an action, and returns the result.
+func (c *classicClient) run(name string, args ...any) string {
+	c.t.Helper()
+	if args == nil {
+		args = []any{}
+	}
+	a := c.invoke("Do", name, args)
+	require.Nil(c.t, a.E, a.raw)
+	return string(a.R)
+}
