@@ -33,6 +33,8 @@ type classicClient struct {
 	id, token string
 	cursor    string         // the last one
 	groups    string         // the last token
+	tokens    int            // how many tokens of groups have come, and
+	expected  int            // how many of them the test has waited for
 	stream    *classicStream // nil: it receives nothing
 	messages  []string       // those that were received and not yet read
 	answers   map[string]classicAnswer
@@ -363,6 +365,7 @@ func (c *classicClient) read(text string) classicFrame {
 	c.cursor = *f.C
 	if f.G != nil {
 		c.groups = *f.G
+		c.tokens++
 	}
 	for _, m := range f.M {
 		c.messages = append(c.messages, string(m))
@@ -393,20 +396,23 @@ func classicCall(hub, method string, args ...any) string {
 	if args == nil {
 		args = []any{}
 	}
-	b, err := json.Marshal(args)
-	if err != nil {
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(args); err != nil {
 		panic(err)
 	}
-	return fmt.Sprintf(`{"H":%q,"M":%q,"A":%s}`, hub, method, b)
+	return fmt.Sprintf(`{"H":%q,"M":%q,"A":%s}`, hub, method, strings.TrimSpace(b.String()))
 }
 
-// awaitGroups waits until the client has been given a token other than the one that it has.
+// awaitGroups waits until the client has been given another token than those that were waited for.
 func (c *classicClient) awaitGroups() {
 	c.t.Helper()
-	for before := c.groups; c.groups == before; {
+	for c.tokens == c.expected {
 		_, ok := c.tryFrame()
 		require.True(c.t, ok, "the transport has ended")
 	}
+	c.expected = c.tokens
 }
 
 // awaitEnd waits until the server has ended the transport, and returns the last frame.
