@@ -501,3 +501,15 @@ func (c *classicClient) run(name string, args ...any) string {
 	require.Nil(c.t, a.E, a.raw)
 	return string(a.R)
 }
+
+// escaped returns a text as it stands in a query.
+func escaped(text string) string { return url.QueryEscape(text) }
+
+// messagesOf returns the messages of a frame as they were sent.
+func messagesOf(f classicFrame) string {
+	b, err := json.Marshal(f.M)
+	if err != nil {
+		panic(err)
+	}
+	return string(b)
+}
