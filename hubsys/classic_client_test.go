@@ -1,7 +1,6 @@
 package hubsys_test
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -9,20 +8,17 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strconv"
 	"strings"
-	"testing"
 	"time"
 
 	"github.com/coder/websocket"
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
 // classicClient is a client of SignalR 2 that can send anything. It does nothing by itself: the test says when it connects, polls and goes.
 type classicClient struct {
-	t         testing.TB
+	t         classicT
 	address   string // of the endpoint
 	transport string
 	version   string
@@ -59,15 +55,22 @@ type classicAnswer struct {
 	raw     string
 }
 
+// classicT is what a client needs of a testing.TB, which tests of package rapid have as well.
+type classicT interface {
+	require.TestingT
+	Helper()
+	Cleanup(func())
+}
+
 // newClassicClient returns a client of the hub Chat that has not negotiated.
-func newClassicClient(t testing.TB, address, transport string) *classicClient {
+func newClassicClient(t classicT, address, transport string) *classicClient {
 	return &classicClient{
 		t: t, address: address, transport: transport, version: "2.1", hubs: `[{"name":"chat"}]`, header: http.Header{}, query: url.Values{}, answers: map[string]classicAnswer{},
 	}
 }
 
 // dialClassic returns a client of the hub Chat that has started.
-func dialClassic(t testing.TB, srv *classicServer, transport string) *classicClient {
+func dialClassic(t classicT, srv *classicServer, transport string) *classicClient {
 	t.Helper()
 	c := newClassicClient(t, srv.address, transport)
 	c.negotiate()
@@ -180,147 +183,6 @@ func (c *classicClient) drop() {
 	if c.stream != nil {
 		c.stream.cut()
 		c.stream = nil
-	}
-}
-
-// classicStream is a request that receives.
-type classicStream struct {
-	frames chan string // closed at its end
-	code   chan websocket.StatusCode
-	cut    func()
-	ws     *websocket.Conn
-}
-
-func (c *classicClient) open(what string, values url.Values) {
-	c.t.Helper()
-	status, body := c.tryOpen(what, values)
-	require.Equal(c.t, http.StatusOK, status, body)
-}
-
-// tryOpen opens the transport. If it is refused, the body says why.
-func (c *classicClient) tryOpen(what string, values url.Values) (status int, body string) {
-	c.t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	c.t.Cleanup(cancel)
-	s := &classicStream{frames: make(chan string, 1<<16), code: make(chan websocket.StatusCode, 1), cut: cancel}
-	if values == nil {
-		values = url.Values{}
-	}
-	if c.transport == "webSockets" {
-		return c.openSocket(ctx, s, what, values)
-	}
-	method, form := http.MethodGet, url.Values(nil)
-	switch c.transport {
-	case "foreverFrame":
-		values.Set("frameId", "7")
-	case "longPolling":
-		method, form = http.MethodPost, c.position()
-	}
-	response := c.do(ctx, method, what, values, form)
-	if response.StatusCode != http.StatusOK {
-		defer response.Body.Close()
-		b, err := io.ReadAll(response.Body)
-		require.NoError(c.t, err)
-		return response.StatusCode, string(b)
-	}
-	c.stream = s
-	go func() {
-		defer close(s.frames)
-		defer response.Body.Close()
-		switch c.transport {
-		case "longPolling":
-			if b, err := io.ReadAll(response.Body); err == nil {
-				s.frames <- string(b)
-			}
-		case "serverSentEvents":
-			readEvents(c.t, response.Body, s.frames)
-		default:
-			readFrames(c.t, response.Body, s.frames)
-		}
-	}()
-	return http.StatusOK, ""
-}
-
-func (c *classicClient) openSocket(ctx context.Context, s *classicStream, what string, values url.Values) (status int, body string) {
-	query := url.Values{"clientProtocol": {c.version}, "connectionData": {c.hubs}, "transport": {c.transport}, "connectionToken": {c.token}}
-	maps.Copy(query, c.query)
-	maps.Copy(query, values)
-	dialing, done := context.WithTimeout(ctx, testTimeout)
-	defer done()
-	ws, response, err := websocket.Dial(dialing, c.address+what+"?"+query.Encode(), &websocket.DialOptions{HTTPHeader: c.header})
-	if err != nil {
-		require.NotNil(c.t, response, "%v", err)
-		b, _ := io.ReadAll(response.Body)
-		return response.StatusCode, string(b)
-	}
-	ws.SetReadLimit(-1)
-	s.ws = ws
-	s.cut = func() { _ = ws.CloseNow() }
-	c.t.Cleanup(s.cut)
-	c.stream = s
-	go func() {
-		defer close(s.frames)
-		for {
-			kind, b, err := ws.Read(ctx)
-			if err != nil {
-				s.code <- websocket.CloseStatus(err)
-				return
-			}
-			assert.Equal(c.t, websocket.MessageText, kind)
-			if string(b) != "{}" {
-				s.frames <- string(b)
-			}
-		}
-	}()
-	return http.StatusOK, ""
-}
-
-// readEvents reads an event stream. Keep-alives are left out.
-func readEvents(t testing.TB, body io.Reader, frames chan<- string) {
-	lines := bufio.NewReader(body)
-	first := true
-	for {
-		line, err := lines.ReadString('\n')
-		if err != nil {
-			return
-		}
-		data, ok := strings.CutPrefix(line, "data: ")
-		blank, err := lines.ReadString('\n')
-		if err != nil {
-			return
-		}
-		assert.True(t, ok && blank == "\n", "%q", line+blank)
-		data = strings.TrimSuffix(data, "\n")
-		assert.Equal(t, first, data == "initialized")
-		if !first && data != "{}" {
-			frames <- data
-		}
-		first = false
-	}
-}
-
-var foreverFrame = regexp.MustCompile(`^<script>r\(c, (.*)\);</script>\r?$`)
-
-// readFrames reads the document of a forever frame. Keep-alives are left out.
-func readFrames(t testing.TB, body io.Reader, frames chan<- string) {
-	lines := bufio.NewReader(body)
-	for prologue := true; ; {
-		line, err := lines.ReadString('\n')
-		if err != nil {
-			return
-		}
-		line = strings.TrimSuffix(line, "\n")
-		switch match := foreverFrame.FindStringSubmatch(line); {
-		case match != nil:
-			prologue = false
-			assert.NotContains(t, match[1], "<")
-			assert.NotContains(t, match[1], ">")
-			if match[1] != "{}" {
-				frames <- match[1]
-			}
-		default:
-			assert.True(t, prologue || line == "", "%q", line)
-		}
 	}
 }
 
