@@ -75,16 +75,21 @@ func (q *runQueue) add(k *Call, streamIDs [][]byte) bool {
 	return true
 }
 
-// addEvent appends the event of refreshed credentials, or of a client that has connected again, unless one waits already: it sees the newest
-// credentials when it begins.
+// maxReconnects is how many events of a client that connects again and again may wait.
+const maxReconnects = 16
+
+// addEvent appends the event of refreshed credentials, unless one waits already: it sees the newest ones when it begins; or that of a client that
+// has connected again.
 func (q *runQueue) addEvent(k *Call) {
 	q.mu.Lock()
-	waits := false
-	for one := q.head; one != nil && !waits; one = one.next {
-		waits = one.event == k.event
+	waiting := 0
+	for one := q.head; one != nil; one = one.next {
+		if one.event == k.event {
+			waiting++
+		}
 	}
 	q.mu.Unlock()
-	if !waits {
+	if waiting == 0 || k.event == reconnected && waiting < maxReconnects {
 		q.add(k, nil)
 	}
 }

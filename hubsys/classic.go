@@ -22,6 +22,8 @@ import (
 )
 
 // ClassicOptions are the options of a path for clients of ASP.NET SignalR 2. The zero value is ready for use, and has the defaults of SignalR 2.
+// Where they are zero, Authenticate, AllowedOrigins, AllowCredentials, TransportSendTimeout and RequestHeaderLimit are those of
+// Config.EndpointDefaults, whose other options have no meaning here.
 type ClassicOptions struct {
 	// Hubs are those that clients can connect to. Default: all hubs of the System, also those that are registered later. Hubs whose names have a
 	// dot are left out.
@@ -59,7 +61,7 @@ type ClassicOptions struct {
 	// MaximumMessageSize is the number of bytes that a message of a client may have. Default: 64 KiB.
 	MaximumMessageSize int
 	// ReplayLimit is how many of its last messages are kept for a client, so that it gets them when it reconnects; they have at most
-	// [HubOptions].OutboxLimit bytes. Default: 1,000.
+	// 1 MiB. Default: 1,000.
 	ReplayLimit int
 	// RequestHeaderLimit is that of [EndpointOptions].
 	RequestHeaderLimit int
@@ -124,6 +126,16 @@ func (s *System) WriteClassicProxies(w io.Writer, path string) error {
 
 // mapSessions maps hubs, or one hub for raw connections.
 func (s *System) mapSessions(path string, options ClassicOptions, raw *HubContext) error {
+	// What is zero is taken from the defaults of all endpoints.
+	defaults := s.endpointDefaults
+	if options.Authenticate == nil {
+		options.Authenticate = defaults.Authenticate
+	}
+	if options.AllowedOrigins == nil {
+		options.AllowedOrigins, options.AllowCredentials = defaults.AllowedOrigins, options.AllowCredentials || defaults.AllowCredentials
+	}
+	options.TransportSendTimeout = cmp.Or(options.TransportSendTimeout, defaults.TransportSendTimeout)
+	options.RequestHeaderLimit = cmp.Or(options.RequestHeaderLimit, defaults.RequestHeaderLimit)
 	if err := options.Validate(); err != nil {
 		return err
 	}
@@ -229,6 +241,11 @@ func (e *classicEndpoint) Authenticate(r *http.Request) (transport.Identity, err
 	return authenticate(r, e.options.Authenticate, nil, e.sys.log)
 }
 
+// IsAnonymous is part of classic.Acceptor.
+func (e *classicEndpoint) IsAnonymous(who transport.Identity) bool {
+	return !who.Value.(*Principal).Authenticated()
+}
+
 // Hub is part of classic.Acceptor.
 func (e *classicEndpoint) Hub(name string) classic.Hub {
 	key := strings.ToLower(name)
@@ -292,6 +309,9 @@ func (c classicHub) Proxy() string {
 func (c classicHub) Methods() []classic.Method {
 	var methods []classic.Method
 	for _, name := range c.hub.Methods() {
+		if c.hub.hidden[foldName(name)] {
+			continue
+		}
 		proxy := name
 		if m := c.hub.methods; m == nil || !m.exact[name].hasOwnName {
 			proxy = classic.CamelCase(name)

@@ -57,7 +57,7 @@ func TestErrorsOfClassicCalls(t *testing.T) {
 	for _, test := range []struct{ method, args, generic, detailed string }{
 		{"Do", `"plain"`, generic, `{"I":"7","E":"secret reason"}`},
 		{"dO", `"plain"`, generic, `{"I":"7","E":"secret reason"}`},
-		{"Do", `"canceled"`, generic, `{"I":"7","E":"context canceled"}`},
+		{"Do", `"canceled"`, generic, `{"I":"7","E":"The operation was canceled."}`},
 		{"Do", `"hub"`, `{"I":"7","H":true,"E":"for you"}`, `{"I":"7","H":true,"E":"for you"}`},
 		{"Do", `"data"`, `{"I":"7","H":true,"E":"for you","D":{"User":"ada"}}`, `{"I":"7","H":true,"E":"for you","D":{"User":"ada"}}`},
 		{"Do", `"bad data"`, `{"I":"7","H":true,"E":"for you"}`, `{"I":"7","H":true,"E":"for you"}`},

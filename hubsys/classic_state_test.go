@@ -26,7 +26,7 @@ func TestStateOfClassicClients(t *testing.T) {
 	})
 	srv.handle("write", func(_ context.Context, h *classicHub, _ []json.RawMessage) (any, error) {
 		s := h.Call().State()
-		n, _ := s.Get("n").(float64)
+		n, _ := s.Get("n").(int64)
 		s.Set("n", n+1)
 		s.Set("Other", struct{ X int }{1})
 		s.Set("same", "x")

@@ -7,6 +7,7 @@ import (
 
 	"github.com/troupe-go/troupe/actors"
 	classicproto "github.com/troupe-go/troupe/proto/classic"
+	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
 // classicProtocol returns the protocol of a call of a client of SignalR 2, or nil.
@@ -18,6 +19,15 @@ func classicProtocol(k *actors.Call) *classicproto.Protocol {
 // genericText is what a client gets of an error, with the names as it has written them.
 func genericText(hub, method string) string {
 	return "There was an error invoking Hub method '" + hub + "." + method + "'."
+}
+
+// unboundText is what a client of SignalR 2 with detailed errors gets of arguments that do not fit.
+func unboundText(err error) string {
+	var why *hubproto.BindError
+	if errors.As(err, &why) && why.Cause != nil {
+		return why.Text + " " + why.Cause.Error()
+	}
+	return err.Error()
 }
 
 // unresolved returns the text of a call of a client of SignalR 2 with a number of arguments that no method takes, as the original words it.
@@ -54,7 +64,7 @@ func (h *hub) appendClassicError(k *actors.Call, p *classicproto.Protocol, dst [
 	if err != nil {
 		text = err.Error()
 	}
-	if errors.Is(err, context.Canceled) {
+	if err == context.Canceled { //nolint:errorlint // alone, without more to say
 		text = "The operation was canceled."
 	}
 	var forClient *HubError

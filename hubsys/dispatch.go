@@ -87,6 +87,9 @@ func (h *hub) bind(k *actors.Call) (m *method, f *callArgs, refusal string) {
 		f.setRest(k.Connection().Protocol().CountArguments(k.Arguments()))
 	}
 	if err := h.decode(k, m.name, f.params); err != nil {
+		if classicProtocol(k) != nil {
+			return nil, nil, unboundText(err)
+		}
 		return nil, nil, h.describeUnbound(m.name, err)
 	}
 	switch {
@@ -250,6 +253,8 @@ func (h *hub) runHandler(k *actors.Call, dst []byte) []byte {
 	case errors.Is(err, ErrNoMethod):
 		h.logUnknown(k, []byte(name))
 		return h.appendError(k, dst, unknownMethod(k, name))
+	case errors.As(err, &unbound) && classicProtocol(k) != nil:
+		return h.appendError(k, dst, unboundText(unbound.error))
 	case errors.As(err, &unbound):
 		return h.appendError(k, dst, h.describeUnbound(name, unbound.error))
 	case err == nil && k.WantsStream() && !streams:

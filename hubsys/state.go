@@ -1,7 +1,6 @@
 package hubsys
 
 import (
-	"encoding/json"
 	"maps"
 	"reflect"
 	"sync"
@@ -29,12 +28,14 @@ func (c *Call) State() *State {
 func newState(k *actors.Call) *State {
 	s := &State{values: map[string]any{}, changed: map[string]any{}, part: k.Connection().IsPart()}
 	if _, _, raw := classicproto.Headers(k.RawHeaders()); s.part && len(raw) > 0 {
-		_ = json.Unmarshal(raw, &s.values) // it has been checked to be an object
+		if values, ok := classicproto.Decode(raw).(map[string]any); ok {
+			s.values = values
+		}
 	}
 	return s
 }
 
-// Get returns a value as encoding/json decodes it into an any, or nil.
+// Get returns a value as encoding/json decodes it into an any, except that a number without a fraction is an int64, or nil.
 func (s *State) Get(name string) any {
 	s.mu.Lock()
 	defer s.mu.Unlock()

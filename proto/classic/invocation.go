@@ -8,7 +8,7 @@ import (
 	"unicode/utf8"
 )
 
-// MaxState is how many bytes the state may have that a client sends with a call.
+// MaxState is how many characters the state may have that a client sends with a call.
 const MaxState = 4096
 
 // Invocation is a call of a hub method.
@@ -20,7 +20,7 @@ type Invocation struct {
 }
 
 // ErrState says that the state of a call is too long.
-var ErrState = fmt.Errorf("the state of a call has more than %d bytes", MaxState)
+var ErrState = fmt.Errorf("the state of a call has more than %d characters", MaxState)
 
 // ParseInvocation reads what a client sends to call a hub method.
 func ParseInvocation(text []byte) (*Invocation, error) {
@@ -41,7 +41,7 @@ func ParseInvocation(text []byte) (*Invocation, error) {
 		}
 		in.Arguments = raw.A
 	}
-	if len(raw.S) > MaxState {
+	if utf8.RuneCount(raw.S) > MaxState {
 		return nil, ErrState
 	}
 	if len(raw.S) > 0 && raw.S[0] == '{' {

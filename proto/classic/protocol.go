@@ -95,10 +95,14 @@ func (p *Protocol) CountArguments(arguments []byte) int { return p.values.CountA
 
 // BindArguments decodes arguments.
 func (p *Protocol) BindArguments(arguments []byte, params []reflect.Value) error {
-	if err := p.values.BindArguments(arguments, params); err == nil || p.values.CountArguments(arguments) != len(params) {
-		return err
+	err := p.values.BindArguments(arguments, params)
+	if err != nil && p.values.CountArguments(arguments) == len(params) {
+		err = p.values.BindArguments(lenient(arguments, params), params)
 	}
-	return p.values.BindArguments(lenient(arguments, params), params)
+	if err == nil {
+		bindIntegers(arguments, params)
+	}
+	return err
 }
 
 // BindValue decodes a value.

@@ -68,6 +68,8 @@ type Method struct{ Name, Proxy string }
 type Acceptor interface {
 	// Authenticate tells who makes a request. An error refuses the request, see transport.Refusal.
 	Authenticate(r *http.Request) (transport.Identity, error)
+	// IsAnonymous reports whether that is nobody in particular.
+	IsAnonymous(who transport.Identity) bool
 	// Snapshot returns what the connections of a session have to know of the request that has opened it.
 	Snapshot(o transport.Opening) any
 	// Hub returns the hub with a name, in any case, or nil.
@@ -236,7 +238,7 @@ func (e *Endpoint) admit(in *request) error {
 	in.version = classic.ParseVersion(in.params["clientprotocol"])
 	if e.Raw != nil {
 		if err := e.Raw.Authorize(in.Context(), who); err != nil {
-			return unauthorized(who, err)
+			return e.unauthorized(who, err)
 		}
 		in.hubs = []Hub{e.Raw}
 		return nil
@@ -255,16 +257,16 @@ func (e *Endpoint) admit(in *request) error {
 		}
 	}
 	if len(names) > 0 && len(in.hubs) == 0 {
-		return unauthorized(who, err)
+		return e.unauthorized(who, err)
 	}
 	return nil
 }
 
-func unauthorized(who transport.Identity, err error) error {
-	if who.UserID != "" {
-		return fail(http.StatusForbidden, "", err)
+func (e *Endpoint) unauthorized(who transport.Identity, err error) error {
+	if e.acceptor.IsAnonymous(who) {
+		return fail(http.StatusUnauthorized, "", err)
 	}
-	return fail(http.StatusUnauthorized, "", err)
+	return fail(http.StatusForbidden, "", err)
 }
 
 // identify reads the token of a request.
@@ -422,7 +424,7 @@ func (e *Endpoint) checkMembers(in *request, s *session) error {
 		}
 		if err := m.hub.Authorize(in.Context(), in.who); err != nil {
 			s.close(nil)
-			return unauthorized(in.who, err)
+			return e.unauthorized(in.who, err)
 		}
 	}
 	return nil

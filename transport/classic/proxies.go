@@ -39,8 +39,9 @@ func WriteProxies(w io.Writer, url string, hubs []Hub) error {
 	objects.WriteString("\n    }")
 	var address bytes.Buffer
 	writeJSON(&address, url)
-	script := bytes.Replace(proxiesScript, []byte("$.each(HUBS,"), append(append([]byte("$.each("), objects.Bytes()...), ','), 1)
-	script = bytes.Replace(script, []byte("(URL,"), append(append([]byte{'('}, address.Bytes()...), ','), 1)
+	before, rest, _ := bytes.Cut(proxiesScript, []byte("HUBS"))
+	between, after, _ := bytes.Cut(rest, []byte("URL"))
+	script := slices.Concat(before, objects.Bytes(), between, address.Bytes(), after)
 	_, err := w.Write(script)
 	return err
 }

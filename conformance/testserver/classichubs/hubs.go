@@ -236,7 +236,7 @@ func (h *TestHub) ReadCaller() string {
 func (h *TestHub) WriteState(k string, v any) { h.Call().State().Set(k, v) }
 
 func (h *TestHub) CountState() int {
-	n, _ := h.Call().State().Get("counter").(float64)
+	n, _ := h.Call().State().Get("counter").(int64)
 	h.Call().State().Set("counter", int(n)+1)
 	return int(n) + 1
 }
