@@ -126,7 +126,6 @@ type classicConfig struct {
 	hubsys.ClassicOptions
 	hub   hubsys.HubOptions // of Chat
 	other hubsys.HubOptions
-	name  string // of Chat; Other has "Other"
 
 	connected, reconnected, disconnected func(ctx context.Context, h *classicHub) error
 }

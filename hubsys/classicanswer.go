@@ -64,7 +64,7 @@ func (h *hub) appendClassicError(k *actors.Call, p *classicproto.Protocol, dst [
 	if err != nil {
 		text = err.Error()
 	}
-	if err == context.Canceled { //nolint:errorlint // alone, without more to say
+	if err == context.Canceled {
 		text = "The operation was canceled."
 	}
 	var forClient *HubError
