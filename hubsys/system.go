@@ -159,7 +159,7 @@ func (s *System) close() {
 // cleaned or decoded again, so that decisions of a mux or a proxy in front by the path hold here as well.
 func (s *System) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e, suffix := s.find(r.URL.Path)
-	if e == nil {
+	if e == nil && !hasEncodedSlash(r.URL.RawPath) {
 		s.mu.RLock()
 		classic := s.findClassic(r.URL.Path)
 		s.mu.RUnlock()

@@ -196,13 +196,21 @@ func foreverFrame(in *request) framing {
 	}
 }
 
+// unbuffered asks proxies not to wait for more: some would to compress, and nginx to send.
+func unbuffered(h http.Header) {
+	if h.Get("Content-Encoding") == "" { // middleware that compresses flushes as well, and has named its encoding
+		h.Set("Content-Encoding", "identity")
+	}
+	h.Set("X-Accel-Buffering", "no")
+}
+
 // stream sends messages in a response that does not end.
 func (e *Endpoint) stream(w http.ResponseWriter, in *request, s *session, r *receiver, f framing) error {
 	control := http.NewResponseController(w)
 	h := w.Header()
+	unbuffered(h)
 	h.Set("Content-Type", f.contentType)
 	h.Set("Cache-Control", "no-cache, no-store")
-	h.Set("X-Accel-Buffering", "no")
 	write := func(parts ...[]byte) error {
 		_ = control.SetWriteDeadline(time.Now().Add(e.SendTimeout))
 		for _, part := range parts {
@@ -233,7 +241,7 @@ func (e *Endpoint) stream(w http.ResponseWriter, in *request, s *session, r *rec
 func (e *Endpoint) poll(w http.ResponseWriter, in *request, s *session, r *receiver) error {
 	control := http.NewResponseController(w)
 	setType(w, in)
-	w.Header().Set("X-Accel-Buffering", "no")
+	unbuffered(w.Header())
 	_ = control.SetWriteDeadline(time.Time{})
 	ctx, cancel := context.WithTimeout(in.Context(), e.ConnectionTimeout)
 	defer cancel()
