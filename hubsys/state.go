@@ -1,8 +1,9 @@
 package hubsys
 
 import (
+	"bytes"
+	"encoding/json"
 	"maps"
-	"reflect"
 	"sync"
 
 	"github.com/troupe-go/troupe/actors"
@@ -49,10 +50,17 @@ func (s *State) Set(name string, value any) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if before, ok := s.values[name]; ok && reflect.DeepEqual(before, value) {
+	if before, ok := s.values[name]; ok && isSame(before, value) {
 		return
 	}
 	s.values[name], s.changed[name] = value, value
+}
+
+// isSame reports whether two values are the same for a client: an int and a float64 can be.
+func isSame(a, b any) bool {
+	one, err := json.Marshal(a)
+	other, otherErr := json.Marshal(b)
+	return err == nil && otherErr == nil && bytes.Equal(one, other)
 }
 
 // stateChanges returns what a call has changed of the state of its client, or nil.
