@@ -200,6 +200,7 @@ func TestKeepAlivesOfClassicClients(t *testing.T) {
 func TestCredentialsOfClassicClientsExpire(t *testing.T) {
 	t.Parallel()
 	srv := newClassicServer(t, classicConfig{ClassicOptions: hubsys.ClassicOptions{Authenticate: principalOf}})
+	var all []*classicClient
 	for _, transport := range classicTransports {
 		c := newClassicClient(t, srv.address, transport)
 		c.header = userHeader("ada")
@@ -210,8 +211,11 @@ func TestCredentialsOfClassicClientsExpire(t *testing.T) {
 		if transport == "longPolling" {
 			c.poll()
 		}
+		all = append(all, c)
+	}
+	for _, c := range all {
 		last := c.awaitEnd()
-		if transport == "longPolling" {
+		if c.transport == "longPolling" {
 			require.Equal(t, "1", string(last.T), last.raw)
 		}
 		srv.awaitEvents(c.id, "Chat connected", "Chat disconnected: "+hubsys.ErrExpired.Error())
