@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -26,7 +28,8 @@ import (
 // fakeHub notes what its connections are told.
 type fakeHub struct {
 	Hub
-	name string
+	name   string
+	refuse func(link.Socket) error // is asked for each connection, unless it is nil
 
 	mu    sync.Mutex
 	conns []*fakeConn
@@ -35,10 +38,15 @@ type fakeHub struct {
 func (h *fakeHub) Name() string                                        { return h.name }
 func (h *fakeHub) Authorize(context.Context, transport.Identity) error { return nil }
 
-func (h *fakeHub) Connect(o transport.Opening, _ link.Socket, _ link.Observer, opening actors.Opening) (Connection, error) {
+func (h *fakeHub) Connect(id string, _ any, socket link.Socket, _ link.Observer, opening actors.Opening) (Connection, error) {
+	if h.refuse != nil {
+		if err := h.refuse(socket); err != nil {
+			return nil, err
+		}
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	c := &fakeConn{id: o.ID, opening: opening}
+	c := &fakeConn{id: id, opening: opening}
 	h.conns = append(h.conns, c)
 	return c, nil
 }
@@ -46,31 +54,45 @@ func (h *fakeHub) Connect(o transport.Opening, _ link.Socket, _ link.Observer, o
 // fakeConn is a connection that reads everything, a few bytes at a time.
 type fakeConn struct {
 	link.SocketSession
-	id      string
-	opening actors.Opening
-	buffer  [7]byte
-	read    bytes.Buffer
-	joined  []string
-	ends    []error
+	id       string
+	opening  actors.Opening
+	buffer   [7]byte
+	read     bytes.Buffer
+	rejoined []string
+
+	mu   sync.Mutex
+	ends []error
 }
 
-func (c *fakeConn) Buffer() []byte    { return c.buffer[:] }
-func (c *fakeConn) Commit(n int) bool { c.read.Write(c.buffer[:n]); return true }
-func (c *fakeConn) End(err error)     { c.ends = append(c.ends, err) }
-func (c *fakeConn) Join(group string) { c.joined = append(c.joined, group) }
-func (c *fakeConn) Reconnected()      {}
+func (c *fakeConn) Buffer() []byte         { return c.buffer[:] }
+func (c *fakeConn) Commit(n int) bool      { c.read.Write(c.buffer[:n]); return true }
+func (c *fakeConn) Rejoin(groups []string) { c.rejoined = groups }
+func (c *fakeConn) Reconnected()           {}
+func (c *fakeConn) Close(error)            {}
+
+func (c *fakeConn) End(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ends = append(c.ends, err)
+}
+
+func (c *fakeConn) ended() []error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.ends)
+}
 
 // fakeAcceptor has some hubs, and knows nobody.
 type fakeAcceptor struct {
-	hubs    []Hub
-	closing bool
+	Acceptor
+	hubs     []Hub
+	reserved int
 }
 
-func (a *fakeAcceptor) Authenticate(*http.Request) (transport.Identity, error) {
-	return transport.Identity{}, nil
-}
-func (a *fakeAcceptor) Hubs() []Hub     { return a.hubs }
-func (a *fakeAcceptor) IsClosing() bool { return a.closing }
+func (a *fakeAcceptor) Snapshot(transport.Opening) any { return nil }
+func (a *fakeAcceptor) Reserve(any) error              { a.reserved++; return nil }
+func (a *fakeAcceptor) Release(any)                    { a.reserved-- }
+func (a *fakeAcceptor) IsClosing() bool                { return false }
 
 // newFakeEndpoint returns an endpoint with two hubs.
 func newFakeEndpoint(t *testing.T) (e *Endpoint, one, two *fakeHub) {
@@ -121,12 +143,12 @@ func TestRecordsAreTakenAsTheyCome(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		n++
 		s := e.openFake(t, fmt.Sprint(n), actors.WithConnected, one)
-		m := s.members[one]
+		m := s.find(one)
 		var written []byte
 		var want []string
 		for range rapid.IntRange(1, 20).Draw(r, "frames") {
 			var records strings.Builder
-			for range rapid.IntRange(0, 3).Draw(r, "records") {
+			for range rapid.IntRange(1, 3).Draw(r, "records") {
 				text := strings.Repeat("x", rapid.SampledFrom([]int{1, 10, 125, 126, 300, 70_000}).Draw(r, "bytes")) + fmt.Sprint(len(want))
 				want = append(want, text)
 				records.WriteString("M" + text + "\x1e")
@@ -167,22 +189,21 @@ func TestRecordsAreTakenAsTheyCome(t *testing.T) {
 func TestAQuietMemberHasNoCallsForTheClient(t *testing.T) {
 	e, one, two := newFakeEndpoint(t)
 	s := e.openFake(t, "a", actors.WithConnected, one)
-	in := &request{Request: httptest.NewRequest(http.MethodGet, "/", nil), id: "a", transport: ServerSentEvents}
-	quiet, err := s.member(in, two)
+	quiet, err := s.member(t.Context(), two)
 	require.NoError(t, err)
-	again, err := s.member(in, two)
+	again, err := s.member(t.Context(), two)
 	require.NoError(t, err)
 	require.Same(t, quiet, again)
 	require.Equal(t, actors.WithConnected, one.conns[0].opening)
 	require.Equal(t, actors.WithoutEvents, two.conns[0].opening)
-	for _, m := range []*member{s.members[one], quiet} {
+	for _, m := range []*member{s.find(one), quiet} {
 		_, err := m.Write(framed("M{\"H\":\"" + m.hub.Name() + "\"}\x1e" + "M{\"I\":\"P|1\"}\x1e" + " \x1e"))
 		require.NoError(t, err)
 	}
 	require.Equal(t, []string{`{"H":"One"}`, `{"I":"P|1"}`, `{"I":"P|1"}`}, s.messages())
 	s.close(nil)
-	require.Equal(t, []error{nil}, two.conns[0].ends)
-	_, err = s.member(in, &fakeHub{name: "Three"})
+	require.Equal(t, []error{nil}, two.conns[0].ended())
+	_, err = s.member(t.Context(), &fakeHub{name: "Three"})
 	require.ErrorIs(t, err, errOver)
 }
 
@@ -190,7 +211,7 @@ func TestAQuietMemberHasNoCallsForTheClient(t *testing.T) {
 func TestAMemberBeginsOnce(t *testing.T) {
 	e, one, _ := newFakeEndpoint(t)
 	s := e.openFake(t, "a", actors.WithConnected, one)
-	m := s.members[one]
+	m := s.find(one)
 	long := strings.Repeat("x", 100)
 	require.NoError(t, m.feed([]byte("first"+long+"\x1e")))
 	m.begin()
@@ -199,9 +220,9 @@ func TestAMemberBeginsOnce(t *testing.T) {
 	m.end(nil)
 	m.end(errOver)
 	require.ErrorIs(t, m.feed([]byte("third\x1e")), errOver)
-	require.Equal(t, []error{nil}, one.conns[0].ends)
+	require.Equal(t, []error{nil}, one.conns[0].ended())
 	s.close(nil)
-	require.Equal(t, []error{nil}, one.conns[0].ends)
+	require.Equal(t, []error{nil}, one.conns[0].ended())
 }
 
 // A session is over when its client has been away for DisconnectTimeout and a grace, and not as long as it receives.
@@ -209,7 +230,7 @@ func TestClientsThatAreAwayForTooLong(t *testing.T) {
 	e, one, two := newFakeEndpoint(t)
 	away, back, lately := e.openFake(t, "away", actors.WithConnected, one, two), e.openFake(t, "back", actors.WithConnected, one), e.openFake(t, "lately", actors.WithConnected, one)
 	r := newReceiver(false)
-	require.True(t, back.attach(r, func(*session) uint64 { return 0 }))
+	require.True(t, back.attach(r, nil, func(*session) uint64 { return 0 }))
 	for s, since := range map[*session]time.Duration{away: 36 * time.Second, back: 36 * time.Second, lately: 34 * time.Second} {
 		s.mu.Lock()
 		s.awaySince = time.Now().Add(-since)
@@ -218,12 +239,12 @@ func TestClientsThatAreAwayForTooLong(t *testing.T) {
 	e.sweep()
 	for _, conn := range []*fakeConn{one.conns[0], two.conns[0]} {
 		require.Equal(t, "away", conn.id)
-		require.Equal(t, []error{actors.ErrClientTimeout}, conn.ends)
+		require.Equal(t, []error{actors.ErrClientTimeout}, conn.ended())
 	}
 	require.Nil(t, e.session("away"))
 	require.Same(t, back, e.session("back"))
 	require.Same(t, lately, e.session("lately"))
-	require.False(t, away.attach(newReceiver(false), func(*session) uint64 { return 0 }))
+	require.False(t, away.attach(newReceiver(false), nil, func(*session) uint64 { return 0 }))
 
 	back.detach(newReceiver(false)) // another one
 	require.False(t, back.isAway(0))
@@ -245,8 +266,8 @@ func TestTheTokenOfChangedGroups(t *testing.T) {
 	s := e.openFake(t, "An-ID", actors.WithConnected, one)
 	defer s.close(nil)
 	r := newReceiver(true)
-	require.True(t, s.attach(r, func(*session) uint64 { return 0 }))
-	m := s.members[one]
+	require.True(t, s.attach(r, nil, func(*session) uint64 { return 0 }))
+	m := s.find(one)
 	next := func() *classic.Envelope {
 		envelope, answer, ok := s.next(r)
 		require.True(t, ok)
@@ -279,14 +300,82 @@ func TestTheTokenOfChangedGroups(t *testing.T) {
 	m.Left("a,\"")
 	require.Empty(t, groupsIn(next().Groups))
 	require.Nil(t, next())
+
+	m.Joined("d")
+	for _, known := range [][]string{nil, {"One.a"}, {"One.d", "One.e"}} { // the last token was lost
+		r = newReceiver(false)
+		require.True(t, s.attach(r, known, func(*session) uint64 { return 0 }))
+		require.Equal(t, []string{"One.d"}, groupsIn(next().Groups))
+	}
+	r = newReceiver(false)
+	require.True(t, s.attach(r, []string{"One.d"}, func(*session) uint64 { return 0 }))
+	require.Nil(t, next(), "the client knows it")
+}
+
+// A session that was lost is opened again in the groups of its hubs, whose names are those that they had.
+func TestALostSessionIsOpenedAgain(t *testing.T) {
+	e, one, two := newFakeEndpoint(t)
+	s := e.openFake(t, "a", actors.WithReconnected, one)
+	defer s.close(nil)
+	s.rejoin([]Hub{one, two}, []string{"One.a", "One.", "one.b", "Two.c.d", "Three.e", "One.f", "", "."})
+	require.Equal(t, []string{"a", "f"}, one.conns[0].rejoined)
+	require.Equal(t, []string{"c.d"}, two.conns[0].rejoined)
+	for _, hub := range []*fakeHub{one, two} {
+		require.Len(t, hub.conns, 1)
+		require.Equal(t, actors.WithReconnected, hub.conns[0].opening)
+		require.Equal(t, "{}\x1e", hub.conns[0].read.String())
+	}
+}
+
+// A hub that refuses a connection ends the session that it would be part of, and nothing else.
+func TestAHubThatRefusesAConnection(t *testing.T) {
+	e, one, two := newFakeEndpoint(t)
+	for _, err := range []error{errors.New("no"), &transport.LimitError{Status: http.StatusTooManyRequests, Text: "too many"}} {
+		two.refuse = func(link.Socket) error { return err }
+		in := &request{Request: httptest.NewRequest(http.MethodGet, "/", nil), id: "a", hubs: []Hub{one, two}, transport: LongPolling}
+		_, _, err := e.open(in, actors.WithConnected)
+		var refused *failure
+		require.ErrorAs(t, err, &refused)
+		require.Contains(t, []int{http.StatusServiceUnavailable, http.StatusTooManyRequests}, refused.status)
+		require.Nil(t, e.session("a"))
+		require.Equal(t, []error{nil}, one.conns[len(one.conns)-1].ended())
+	}
+	require.Empty(t, two.conns)
+	two.refuse = nil
+	e.openFake(t, "a", actors.WithConnected, one, two).close(nil)
+}
+
+// A connection may have ended before it is known.
+func TestAConnectionThatEndsAtOnce(t *testing.T) {
+	e, one, _ := newFakeEndpoint(t)
+	one.refuse = func(socket link.Socket) error {
+		socket.Cut()
+		time.Sleep(10 * time.Millisecond) // so that the session would be told
+		return nil
+	}
+	s := e.openFake(t, "a", actors.WithConnected, one)
+	require.False(t, s.start(nil))
+	require.Eventually(t, func() bool { return e.session("a") == nil && len(one.conns[0].ended()) == 1 }, 20*time.Second, time.Millisecond)
+}
+
+// A session without hubs counts as a connection as long as it is there.
+func TestASessionWithoutHubsCounts(t *testing.T) {
+	e, one, _ := newFakeEndpoint(t)
+	a := e.acceptor.(*fakeAcceptor)
+	none, some := e.openFake(t, "a", actors.WithConnected), e.openFake(t, "b", actors.WithConnected, one)
+	require.Equal(t, 1, a.reserved)
+	none.close(nil)
+	none.close(nil)
+	some.close(nil)
+	require.Zero(t, a.reserved)
 }
 
 // The answer to a call goes to whoever waits for it, or to nobody.
 func TestAnswersGoToWhoeverWaits(t *testing.T) {
 	e, one, _ := newFakeEndpoint(t)
 	s := e.openFake(t, "a", actors.WithConnected, one)
-	m := s.members[one]
-	ws, post, gone := newReceiver(false), &waiter{answer: make(chan []byte, 1)}, &waiter{answer: make(chan []byte, 1)}
+	m := s.find(one)
+	ws, post, gone := newReceiver(false), &waiter{answer: make(chan answer, 1)}, &waiter{answer: make(chan answer, 1)}
 	var numbers []uint64
 	for _, w := range []*waiter{{receiver: ws}, post, gone, {receiver: ws}} {
 		n, err := s.await(w)
@@ -297,15 +386,15 @@ func TestAnswersGoToWhoeverWaits(t *testing.T) {
 	s.forget(3)
 	_, err := m.Write(framed("R1 {\"I\":\"a\"}\x1eR2 {\"I\":\"b c\"}\x1eR3 {}\x1eR1 {\"again\":1}\x1eR99 {}\x1eRx {}\x1eR\x1e"))
 	require.NoError(t, err)
-	require.Equal(t, `{"I":"b c"}`, string(<-post.answer))
+	require.Equal(t, `{"I":"b c"}`, string((<-post.answer).object))
 	require.Empty(t, gone.answer)
 	require.Equal(t, []string{`{"I":"a"}`}, s.messages())
-	messages, answer, _ := s.ring.after(0, ws)
+	messages, object, _ := s.ring.after(0, ws)
 	require.Empty(t, messages)
-	require.Equal(t, `{"I":"a"}`, string(answer))
+	require.Equal(t, `{"I":"a"}`, string(object))
 	s.detach(ws)
 	require.Empty(t, s.waiting, "answers for a WebSocket that has gone")
-	late := &waiter{answer: make(chan []byte, 1)}
+	late := &waiter{answer: make(chan answer, 1)}
 	_, err = s.await(late)
 	require.NoError(t, err)
 	s.close(nil)
