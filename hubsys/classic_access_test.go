@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -238,5 +239,88 @@ func TestOriginsOfClassicClients(t *testing.T) {
 		} else {
 			require.Equal(t, http.StatusOK, status)
 		}
+	}
+}
+
+// The policy of a hub decides about calls as well, also of clients that have not listed the hub.
+func TestPolicyOfAHubThatIsNotListed(t *testing.T) {
+	overClassicTransports(t, func(t *testing.T, transport string) {
+		srv := newClassicServer(t, classicConfig{
+			ClassicOptions: hubsys.ClassicOptions{Authenticate: principalOf}, other: hubsys.HubOptions{Policy: hubsys.RequireRole("member")},
+		})
+		var runs atomic.Int32
+		srv.handle("run", func(context.Context, *classicHub, []json.RawMessage) (any, error) { runs.Add(1); return "secret", nil })
+		const call = `{"H":"other","M":"Do","A":["run",[]],"I":"7"}`
+		for _, hubs := range []string{`[{"name":"chat"}]`, bothHubs, `[]`} {
+			c := newClassicClient(t, srv.address, transport)
+			c.header, c.hubs = userHeader("ada"), hubs
+			c.negotiate()
+			c.connect()
+			c.start()
+			if transport == "webSockets" {
+				c.write(call)
+			} else {
+				_, body := c.send(call)
+				require.NotContains(t, body, "secret")
+			}
+			require.NotContains(t, strings.Join(srv.eventsOf(c.id), " "), "Other")
+		}
+		member := newClassicClient(t, srv.address, transport)
+		member.header = userHeader("ada", "member")
+		member.negotiate()
+		member.connect()
+		member.start()
+		require.Equal(t, `{"R":"secret","I":"7"}`, member.invokeText("7", call).raw)
+		require.EqualValues(t, 1, runs.Load())
+	})
+}
+
+// A user without an id is no anonymous one.
+func TestAUserWithoutAnIDIsForbidden(t *testing.T) {
+	srv := newClassicServer(t, classicConfig{
+		ClassicOptions: hubsys.ClassicOptions{Authenticate: func(*http.Request) (*hubsys.Principal, error) {
+			return &hubsys.Principal{Roles: []string{"guest"}}, nil
+		}},
+		hub: hubsys.HubOptions{Policy: hubsys.RequireRole("member")},
+	})
+	status, _ := newClassicClient(t, srv.address, "longPolling").request(http.MethodGet, "/negotiate", nil, nil)
+	require.Equal(t, http.StatusForbidden, status)
+}
+
+// A client that is over a limit is refused, and nobody else notices.
+func TestClassicClientsOverALimit(t *testing.T) {
+	for name, test := range map[string]struct {
+		config hubsys.Config
+		status int
+	}{
+		"of all":        {hubsys.Config{MaximumConnections: 3}, http.StatusServiceUnavailable},
+		"of a user":     {hubsys.Config{MaximumConnectionsPerUser: 3}, http.StatusTooManyRequests},
+		"of an address": {hubsys.Config{MaximumConnectionsPerAddress: 3}, http.StatusTooManyRequests},
+	} {
+		t.Run(name, func(t *testing.T) {
+			srv := newClassicServer(t, classicConfig{Config: test.config, ClassicOptions: hubsys.ClassicOptions{Authenticate: principalOf}})
+			dialUser := func() *classicClient {
+				c := newClassicClient(t, srv.address, "serverSentEvents")
+				c.header, c.hubs = userHeader("ada"), bothHubs
+				c.negotiate()
+				return c
+			}
+			first := dialUser()
+			first.connect()
+			first.start()
+			second := dialUser() // whose first hub is the third connection, and whose second hub is one too many
+			for _, what := range []string{"/connect", "/start", "/reconnect"} {
+				status, body := second.request(http.MethodGet, what, nil, nil)
+				require.Equal(t, test.status, status, what)
+				require.Contains(t, body, "connections", "it says which limit that is")
+			}
+			require.Equal(t, `{"R":1,"I":"1"}`, first.invoke("Echo", 1).raw)
+			first.abort()
+			eventually(t, func() bool {
+				status, _ := second.request(http.MethodGet, "/start", nil, nil)
+				return status == http.StatusOK
+			}, "there is room again")
+			require.ElementsMatch(t, []string{"Chat connected", "Other connected"}, srv.eventsOf(second.id))
+		})
 	}
 }

@@ -249,3 +249,15 @@ func TestMethodsOfHTTPDoNotMatterToClassicCalls(t *testing.T) {
 		require.Equal(t, `{"R":"+","I":"7"}`, body)
 	}
 }
+
+// Who gets detailed errors is told why arguments do not fit.
+func TestDetailedErrorsOfClassicArguments(t *testing.T) {
+	for _, config := range []classicConfig{{ClassicOptions: hubsys.ClassicOptions{EnableDetailedErrors: true}}, {hub: hubsys.HubOptions{EnableDetailedErrors: true}}} {
+		srv := newClassicServer(t, config)
+		c := dialClassic(t, srv, "longPolling")
+		assert.Contains(t, *c.invoke("Add", "x", 1).E, "Error binding arguments")
+		assert.Contains(t, *c.invoke("Add", 1).E, "'Add' method could not be resolved. Potential candidates are: \nAdd(int, int)")
+		assert.Contains(t, *c.invoke("ADD", 1).E, "'ADD' method could not be resolved. No method found with that name.")
+		assert.Contains(t, *c.invoke("Over", 1, 2, 3).E, "Potential candidates are: \nOver()\nOver(string)\nOver(string, int)")
+	}
+}

@@ -254,3 +254,57 @@ func TestLogsHoldNoSecretsOfClassicClients(t *testing.T) {
 	}
 	require.Empty(t, findSecrets([]byte(srv.log.String()), secrets))
 }
+
+// A client without hubs is told as well that the server goes.
+func TestShutdownWithClassicClientsWithoutHubs(t *testing.T) {
+	overClassicTransports(t, func(t *testing.T, transport string) {
+		requireNoLeaks(t)
+		srv := newClassicServer(t, classicConfig{})
+		c := newClassicClient(t, srv.address, transport)
+		c.hubs = `[]`
+		c.negotiate()
+		c.connect()
+		c.start()
+		if transport == "longPolling" {
+			c.poll()
+		}
+		defer c.drop() // so that a failure does not hold up the server of the test
+		require.NoError(t, shutdown(srv.sys))
+		last := c.awaitEnd()
+		if transport == "longPolling" {
+			require.Equal(t, "1", string(last.T), last.raw)
+		}
+	})
+}
+
+// A client that has called more than its methods take can be aborted, and ends.
+func TestAnAbortOfAClientWithAFullInbox(t *testing.T) {
+	srv := newClassicServer(t, classicConfig{hub: hubsys.HubOptions{InboundLimit: 64 << 10, MaximumParallelInvocationsPerClient: 1, DisconnectGrace: time.Second}})
+	ended := make(chan struct{}, 10)
+	srv.handle("wait", func(ctx context.Context, _ *classicHub, _ []json.RawMessage) (any, error) {
+		<-ctx.Done()
+		ended <- struct{}{}
+		return nil, nil
+	})
+	c := dialClassic(t, srv, "serverSentEvents")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	sent := make(chan struct{}, 10)
+	for range 5 {
+		go func() {
+			defer func() { sent <- struct{}{} }()
+			body := `{"H":"chat","M":"Do","A":["wait",["` + strings.Repeat("x", 50_000) + `"]],"I":"x"}`
+			r, _ := http.NewRequestWithContext(ctx, http.MethodPost, c.address+"/send?transport=serverSentEvents&connectionToken="+escaped(c.token), strings.NewReader("data="+escaped(body)))
+			if response, err := http.DefaultClient.Do(r); err == nil {
+				response.Body.Close()
+			}
+		}()
+	}
+	time.Sleep(200 * time.Millisecond) // the inbox fills up; a test that is early passes
+	c.abort()
+	receive(t, ended)
+	srv.awaitEvents(c.id, "Chat connected", "Chat disconnected")
+	for range 5 {
+		receive(t, sent)
+	}
+}

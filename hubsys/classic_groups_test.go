@@ -255,3 +255,21 @@ func TestAServerWithOtherKeysDoesNotKnowTheClient(t *testing.T) {
 	}
 	require.Empty(t, two.eventsOf(c.id))
 }
+
+// What was lost with an answer is sent again, also a token of groups.
+func TestATokenOfGroupsThatWasLost(t *testing.T) {
+	srv := newClassicServer(t, classicConfig{})
+	c := dialClassic(t, srv, "longPolling")
+	before := c.again(srv.address)
+	c.invoke("Join", "g")
+	c.awaitGroups()
+	for _, again := range []func(){func() { before.reconnect() }, func() { before.poll() }} {
+		again()
+		c.invoke("CallMe", 1)
+		for len(before.messages) == 0 {
+			before.tryFrame()
+		}
+		require.NotEmpty(t, before.groups)
+		before.messages, before.groups = nil, ""
+	}
+}

@@ -62,3 +62,13 @@ func TestTheScriptOfProxiesOfAnEndpoint(t *testing.T) {
 	require.NotContains(t, one, "proxyHub")
 	require.Equal(t, `throw new Error('SignalR: JavaScript Hub proxy generation has been disabled.');`, script("/none/hubs"))
 }
+
+func TestHiddenMethodsOfAHandlerHaveNoProxies(t *testing.T) {
+	sys := newSystem(t, hubsys.Config{})
+	_, err := hubsys.RegisterHandler(sys, hubsys.Handler{Invoke: func(context.Context, *hubsys.Invocation) (any, error) { return nil, nil }},
+		hubsys.HubOptions{Name: "Scripted", Methods: []hubsys.Method{{Name: "RunIt"}, {Name: "Hide", Hidden: true}}})
+	require.NoError(t, err)
+	require.NoError(t, sys.MapClassic("/signalr", hubsys.ClassicOptions{}))
+	_, body := classicGet(t, http.MethodGet, serveSystem(t, sys)+"/signalr/hubs", nil)
+	require.Contains(t, body, `"Scripted": {"runIt": "RunIt"}`)
+}

@@ -263,3 +263,13 @@ func TestFormsOfClassicClients(t *testing.T) {
 		require.JSONEq(t, classicCall("Chat", "called", text), c.next())
 	}
 }
+
+// An encoded slash is part of a segment.
+func TestAnEncodedSlashIsNoPathOfClassicClients(t *testing.T) {
+	srv := newClassicServer(t, classicConfig{})
+	for _, path := range []string{"/signalr%2Fnegotiate", "/signalr%2fping", "/signalr/x%2Fhubs"} {
+		w := httptest.NewRecorder()
+		srv.sys.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		assert.Equal(t, http.StatusNotFound, w.Code, path)
+	}
+}
