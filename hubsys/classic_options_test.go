@@ -206,3 +206,64 @@ func TestHeadersOfClassicRequestsAreLimited(t *testing.T) {
 		c.query.Del("x")
 	}
 }
+
+// The defaults of endpoints are those of paths for SignalR 2 as well, so that nobody is let in who is not let in elsewhere.
+func TestDefaultsOfEndpointsOfClassicClients(t *testing.T) {
+	srv := newClassicServer(t, classicConfig{Config: hubsys.Config{EndpointDefaults: hubsys.EndpointOptions{
+		Authenticate: func(r *http.Request) (*hubsys.Principal, error) {
+			if p, err := principalOf(r); p != nil || err != nil {
+				return p, err
+			}
+			return nil, hubsys.ErrForbidden
+		},
+		AllowedOrigins: []string{"https://app.example"}, AllowCredentials: true, RequestHeaderLimit: 2000,
+	}}})
+	require.NoError(t, srv.sys.MapClassic("/own", hubsys.ClassicOptions{
+		Authenticate:   func(*http.Request) (*hubsys.Principal, error) { return nil, nil },
+		AllowedOrigins: []string{"https://other.example"}, RequestHeaderLimit: 4000,
+	}))
+	negotiate := func(path, origin string, size int, header http.Header) (status int, allowed http.Header) {
+		header = with(header, "Origin", origin)
+		response, _ := classicGet(t, http.MethodGet, srv.http.URL+path+"/negotiate?x="+strings.Repeat("x", size), header)
+		return response.StatusCode, response.Header
+	}
+	const app, other = "https://app.example", "https://other.example"
+	for _, test := range []struct {
+		path, origin string
+		size         int
+		header       http.Header
+		status       int
+		allowed      string
+		credentials  string
+	}{
+		{"/signalr", app, 0, userHeader("ada"), http.StatusOK, app, "true"},
+		{"/signalr", app, 0, nil, http.StatusForbidden, app, "true"},
+		{"/signalr", other, 0, userHeader("ada"), http.StatusOK, "", ""},
+		{"/signalr", app, 2000, userHeader("ada"), http.StatusRequestHeaderFieldsTooLarge, "", ""},
+		{"/own", other, 0, nil, http.StatusOK, other, ""},
+		{"/own", other, 2000, nil, http.StatusOK, other, ""},
+		{"/own", app, 0, nil, http.StatusOK, "", ""},
+	} {
+		status, header := negotiate(test.path, test.origin, test.size, test.header)
+		assert.Equal(t, test.status, status, "%+v", test)
+		assert.Equal(t, test.allowed, header.Get("Access-Control-Allow-Origin"), "%+v", test)
+		assert.Equal(t, test.credentials, header.Get("Access-Control-Allow-Credentials"), "%+v", test)
+	}
+}
+
+// Proxies must neither compress what is streamed nor keep it.
+func TestStreamsOfClassicClientsPassProxies(t *testing.T) {
+	srv := newClassicServer(t, classicConfig{})
+	for _, transport := range []string{"serverSentEvents", "foreverFrame", "longPolling"} {
+		c := newClassicClient(t, srv.address, transport)
+		c.negotiate()
+		response := c.do(t.Context(), http.MethodPost, "/connect", map[string][]string{"frameId": {"1"}}, nil)
+		require.Equal(t, http.StatusOK, response.StatusCode)
+		assert.Equal(t, "no", response.Header.Get("X-Accel-Buffering"), transport)
+		assert.Contains(t, response.Header.Get("Cache-Control"), "no-cache", transport)
+		if transport != "longPolling" {
+			assert.Equal(t, "identity", response.Header.Get("Content-Encoding"), transport)
+		}
+		response.Body.Close()
+	}
+}
