@@ -3,7 +3,9 @@ package hubsys_test
 import (
 	"context"
 	"encoding/json"
+	"math/rand/v2"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 
@@ -99,5 +101,70 @@ func TestAnotherLifeOfAClassicClient(t *testing.T) {
 				eventually(t, func() bool { return len(srv.eventsOf(c.id)) == 4 }, "both lives have ended")
 			}
 		})
+	}
+}
+
+// Whatever clients do, in whatever order, the server ends, each of their lives has an end, and nothing is left.
+func TestRandomLivesOfClassicClients(t *testing.T) {
+	requireNoLeaks(t)
+	srv := newClassicServer(t, classicConfig{})
+	var clients sync.WaitGroup
+	ids := make([]string, 12)
+	for i := range ids {
+		transport := classicTransports[i%len(classicTransports)]
+		first := newClassicClient(t, srv.address, transport)
+		first.hubs = []string{bothHubs, `[{"name":"chat"}]`, `[]`}[i%3]
+		first.negotiate()
+		ids[i] = first.id
+		random := rand.New(rand.NewPCG(1, uint64(i)))
+		for range 2 { // of the same id
+			seed := random.Uint64()
+			clients.Go(func() {
+				c, random := first.again(srv.address), rand.New(rand.NewPCG(2, seed))
+				for range 40 {
+					switch random.IntN(10) {
+					case 0:
+						c.tryOpen("/connect", nil)
+					case 1:
+						c.request(http.MethodGet, "/start", nil, nil)
+					case 2, 3:
+						c.tryOpen("/reconnect", c.position())
+					case 4:
+						c.drop()
+					case 5:
+						c.abort()
+					case 6:
+						c.send(`{"H":"other","M":"Join","A":["g"],"I":1}`)
+					case 7:
+						c.send(`{"H":"chat","M":"CallAll","A":[1],"I":1}`)
+					case 8:
+						_ = srv.other.Clients().Group("g").Send(context.Background(), "called")
+					case 9:
+						_ = srv.chat.Clients().Client(c.id).Disconnect(context.Background(), "random")
+					}
+				}
+			})
+		}
+	}
+	clients.Wait()
+	require.NoError(t, shutdown(srv.sys))
+	for _, id := range ids {
+		for _, hub := range []string{"Chat", "Other"} {
+			begins, connects, ends := 0, 0, 0
+			for _, event := range srv.eventsOf(id) {
+				switch rest, ok := strings.CutPrefix(event, hub+" "); {
+				case !ok:
+				case rest == "connected":
+					connects++
+					begins++
+				case rest == "reconnected":
+					begins++
+				default:
+					ends++
+				}
+			}
+			require.True(t, connects <= ends && ends <= begins, "%d connects and %d other begins, %d ends: %v", connects, begins-connects, ends, srv.eventsOf(id))
+			require.Equal(t, begins > 0, ends > 0)
+		}
 	}
 }
