@@ -45,6 +45,11 @@ func (c *Connection) IsPart() bool { return c.part != nil }
 // Rejoin says which groups the connection joins when it opens, before OnReconnected. It is called before anything is committed.
 func (c *Connection) Rejoin(groups []string) { c.part.groups = groups }
 
+// Join adds the connection to a group, behind what was committed.
+func (c *Connection) Join(group string) {
+	changeMembership([]*Connection{c}, group, false, func() {})
+}
+
 // rejoin joins these groups.
 func (c *Connection) rejoin() {
 	if c.part != nil {

@@ -58,6 +58,10 @@ func (m *member) beginIn(groups []string) {
 	defer m.reading.Unlock()
 	if !m.begun {
 		m.conn.Rejoin(groups)
+	} else if c, ok := m.conn.(interface{ Join(group string) }); ok { // a call has come first
+		for _, group := range groups {
+			c.Join(group)
+		}
 	}
 	m.beginLocked()
 }
