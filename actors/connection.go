@@ -186,6 +186,8 @@ func (c *Connection) handle(ctx actor.Context, message any) {
 		c.onResumed(ctx, m)
 	case *reconnection:
 		c.onReconnection()
+	case *rejoining:
+		c.onRejoining(m)
 	case *actor.Started:
 		c.pid = ctx.Self()
 	case *actor.Stopping:

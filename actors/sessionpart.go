@@ -24,7 +24,7 @@ const (
 type sessionPart struct {
 	observer link.Observer
 	opening  atomic.Uint32 // an Opening
-	groups   []string      // that it joins when it opens
+	groups   []string      // that it has to join
 }
 
 // ConnectMember opens a connection that is the part of a session of SignalR 2 in this hub. Its protocol is HubSettings.Members; it opens when
@@ -42,15 +42,21 @@ var ErrNotSupported = errors.New("hubsys: the client speaks SignalR 2, which has
 // IsPart reports whether the connection is part of a session of SignalR 2.
 func (c *Connection) IsPart() bool { return c.part != nil }
 
-// Rejoin says which groups the connection joins when it opens, before OnReconnected. It is called before anything is committed.
-func (c *Connection) Rejoin(groups []string) { c.part.groups = groups }
+// Rejoin puts the connection into groups: before OnReconnected, if it has not opened.
+func (c *Connection) Rejoin(groups []string) { c.post(&rejoining{groups}) }
 
-// Join adds the connection to a group, behind what was committed.
-func (c *Connection) Join(group string) {
-	changeMembership([]*Connection{c}, group, false, func() {})
+// rejoining says which groups a client of SignalR 2 is in.
+type rejoining struct{ groups []string }
+
+func (*rejoining) refuse() {}
+
+func (c *Connection) onRejoining(m *rejoining) {
+	if c.part.groups = m.groups; c.state != handshaking {
+		c.rejoin()
+	}
 }
 
-// rejoin joins these groups.
+// rejoin joins the groups that the connection has to be in.
 func (c *Connection) rejoin() {
 	if c.part != nil {
 		for _, group := range c.part.groups {

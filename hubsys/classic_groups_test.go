@@ -273,3 +273,33 @@ func TestATokenOfGroupsThatWasLost(t *testing.T) {
 		before.messages, before.groups = nil, ""
 	}
 }
+
+// A client that calls before it has reconnected to a server that was started again is in its groups, and in its hubs.
+func TestACallBeforeAReconnect(t *testing.T) {
+	for _, transport := range []string{"serverSentEvents", "foreverFrame", "longPolling"} {
+		t.Run(transport, func(t *testing.T) {
+			before, after := twoServers(t, classicConfig{})
+			c := newClassicClient(t, before.address, transport)
+			c.hubs = bothHubs
+			c.negotiate()
+			c.connect()
+			c.start()
+			c.invoke("Join", "g")
+			c.awaitGroups()
+			c.drop()
+			d := c.again(after.address)
+			require.Equal(t, `{"R":1,"I":"7"}`, d.invokeText("7", `{"H":"chat","M":"Echo","A":[1],"I":7}`).raw)
+			d.reconnect()
+			eventually(t, func() bool {
+				groups, err := after.chat.Clients().Client(c.id).Groups(t.Context())
+				return err == nil && len(groups) == 1
+			}, "the client is in its group")
+			eventually(t, func() bool { n, err := after.other.Clients().All().Count(t.Context()); return err == nil && n == 1 }, "the other hub has the client")
+			require.NoError(t, after.chat.Clients().Group("g").Send(t.Context(), "called", 1))
+			require.NoError(t, after.other.Clients().All().Send(t.Context(), "called", 2))
+			require.ElementsMatch(t, []string{classicCall("Chat", "called", 1), classicCall("Other", "called", 2)}, []string{d.next(), d.next()})
+			require.Subset(t, after.eventsOf(c.id), []string{"Chat reconnected", "Other reconnected"})
+			require.NotContains(t, after.eventsOf(c.id), "Chat connected")
+		})
+	}
+}

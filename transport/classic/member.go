@@ -56,13 +56,7 @@ func (m *member) beginLocked() {
 func (m *member) beginIn(groups []string) {
 	m.reading.Lock()
 	defer m.reading.Unlock()
-	if !m.begun {
-		m.conn.Rejoin(groups)
-	} else if c, ok := m.conn.(interface{ Join(group string) }); ok { // a call has come first
-		for _, group := range groups {
-			c.Join(group)
-		}
-	}
+	m.conn.Rejoin(groups)
 	m.beginLocked()
 }
 
