@@ -4,7 +4,7 @@ import { after, before, describe } from 'node:test';
 import { setTimeout as pass } from 'node:timers/promises';
 import { startServer } from '../server.mjs';
 import { within } from '../node/client.mjs';
-import { Inbox } from './inbox.mjs';
+import { Inbox } from '../inbox.mjs';
 import { current, openPage } from './page.mjs';
 
 export { upTo, within } from '../node/client.mjs';

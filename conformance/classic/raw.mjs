@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import http from 'node:http';
 import WebSocket from 'ws';
 import { within } from '../node/client.mjs';
-import { Inbox } from './inbox.mjs';
+import { Inbox } from '../inbox.mjs';
 
 /** connectionData for these hubs. */
 export const dataFor = (...hubs) => JSON.stringify(hubs.map(name => ({ name })));

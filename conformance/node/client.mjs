@@ -2,7 +2,11 @@
 import { after, before, describe } from 'node:test';
 import { HttpTransportType, HubConnectionBuilder, JsonHubProtocol, LogLevel, MessageType } from '@microsoft/signalr';
 import { MessagePackHubProtocol } from '@microsoft/signalr-protocol-msgpack';
+import { Inbox } from '../inbox.mjs';
+import { within } from '../patience.mjs';
 import { reference, startServer } from '../server.mjs';
+
+export { patience, within } from '../patience.mjs';
 
 /** The numbers from 0 up to count, without that. */
 export const upTo = count => Array.from({ length: count }, (_, i) => i);
@@ -83,54 +87,6 @@ export const canceled = { message: 'Invocation canceled due to the underlying co
 
 /** What a call is told when the server has vanished. */
 export const cutOff = way => (way.cut ? { message: way.cut } : canceled);
-
-/**
- * How long, in milliseconds, what is to come may take on a machine that has much else to do. It is less than the 90 s for which a poll
- * waits: what has to end a poll is seen to do it.
- */
-export const patience = 60_000;
-
-/** What promise resolves to, unless that takes too long. */
-export function within(promise, what) {
-  const late = new Error(`${what}: not within ${patience} ms`);
-  let timer;
-  const deadline = new Promise((_, reject) => { timer = setTimeout(reject, patience, late); });
-  return Promise.race([promise, deadline]).finally(() => clearTimeout(timer));
-}
-
-/** What has arrived, in order. */
-class Inbox {
-  #what;
-  #items = [];
-  #arrived = () => {};
-
-  constructor(what) { this.#what = what; }
-
-  push(item) {
-    this.#items.push(item);
-    this.#arrived();
-  }
-
-  get size() { return this.#items.length; }
-
-  async #filled(count) {
-    while (this.#items.length < count) await new Promise(arrived => { this.#arrived = arrived; });
-  }
-
-  async take(count) {
-    await within(this.#filled(count), `${count} × ${this.#what}`);
-    return this.#items.splice(0, count);
-  }
-
-  async next() { return (await this.take(1))[0]; }
-
-  /** Everything that came before mark. */
-  async upTo(mark) {
-    const items = [];
-    for (let item; (item = await this.next()) !== mark;) items.push(item);
-    return items;
-  }
-}
 
 /** A connection of the official client that remembers what reaches it. */
 class Client {
