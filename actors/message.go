@@ -24,10 +24,12 @@ type message struct {
 
 // append encodes the call.
 func (m *message) append(p hubproto.Protocol) ([]byte, error) {
-	if classic, ok := p.(interface {
-		AppendCallOfClient(dst []byte, target string, args []any, state map[string]any) ([]byte, error)
-	}); ok && m.state != nil {
-		return classic.AppendCallOfClient(outbox.Buffer(128), m.target, m.args, m.state)
+	if m.state != nil { // which only a client of SignalR 2 has
+		if classic, ok := p.(interface {
+			AppendCallOfClient(dst []byte, target string, args []any, state map[string]any) ([]byte, error)
+		}); ok {
+			return classic.AppendCallOfClient(outbox.Buffer(128), m.target, m.args, m.state)
+		}
 	}
 	return p.AppendInvocation(outbox.Buffer(128), m.id, m.target, m.args)
 }

@@ -139,9 +139,7 @@ func (s *System) mapSessions(path string, options ClassicOptions, raw *HubContex
 	if err := options.Validate(); err != nil {
 		return err
 	}
-	shared := options.endpoint()
-	shared.guardFunctions(s.log)
-	origins, err := shared.origins()
+	origins, err := options.endpoint().origins()
 	if err != nil {
 		return err
 	}
@@ -263,7 +261,7 @@ func (e *classicEndpoint) Hub(name string) classic.Hub {
 
 // Refuse is part of classic.Acceptor.
 func (e *classicEndpoint) Refuse(in *classicproto.Invocation) []byte {
-	text := "Caller is not authorized to invoke the " + in.Method + " method on " + in.Hub + "."
+	text := classicUnauthorized(in.Hub, in.Method)
 	if !e.options.EnableDetailedErrors {
 		text = genericText(in.Hub, in.Method)
 	}
@@ -275,12 +273,12 @@ func (e *classicEndpoint) Hubs() []classic.Hub {
 	contexts := e.options.Hubs
 	if contexts == nil {
 		e.sys.mu.RLock()
-		contexts = slices.Collect(maps.Values(e.sys.contexts))
+		contexts = slices.Collect(maps.Values(e.sys.hubs))
 		e.sys.mu.RUnlock()
 	}
 	hubs := make([]classic.Hub, 0, len(contexts))
 	for _, c := range contexts {
-		if !strings.Contains(c.Name(), ".") { // a dot separates names of hubs and groups
+		if c != nil && !strings.Contains(c.Name(), ".") { // nil is being registered; a dot separates names of hubs and groups
 			hubs = append(hubs, classicHub{c, e})
 		}
 	}
@@ -331,16 +329,15 @@ func (c classicHub) Authorize(ctx context.Context, who transport.Identity) error
 
 // Connect is part of classic.Hub.
 func (c classicHub) Connect(id string, snapshot any, socket link.Socket, observer link.Observer, opening actors.Opening) (classic.Connection, error) {
-	opened := snapshot.(*classicOpening)
-	user, address := opened.principal.UserID, transport.AddressOf(opened.request.remoteAddr)
-	if err := c.hub.limits.reserve(user, address); err != nil {
+	if err := c.endpoint.Reserve(snapshot); err != nil {
 		return nil, err
 	}
+	opened := snapshot.(*classicOpening)
 	session := newSession(opened.principal, opened.request, nil)
 	session.detailed = c.endpoint.options.EnableDetailedErrors
 	conn, err := c.hub.runtime.ConnectMember(id, &session.identity, socket, c.endpoint.settingsOf(c.HubContext), observer, opening)
 	if err != nil {
-		c.hub.limits.release(user, address)
+		c.endpoint.Release(snapshot)
 		return nil, err
 	}
 	return conn, nil

@@ -7,7 +7,6 @@ import (
 
 	"github.com/troupe-go/troupe/actors"
 	classicproto "github.com/troupe-go/troupe/proto/classic"
-	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
 // classicProtocol returns the protocol of a call of a client of SignalR 2, or nil.
@@ -21,13 +20,9 @@ func genericText(hub, method string) string {
 	return "There was an error invoking Hub method '" + hub + "." + method + "'."
 }
 
-// unboundText is what a client of SignalR 2 with detailed errors gets of arguments that do not fit.
-func unboundText(err error) string {
-	var why *hubproto.BindError
-	if errors.As(err, &why) && why.Cause != nil {
-		return why.Text + " " + why.Cause.Error()
-	}
-	return err.Error()
+// classicUnauthorized is what a client that gets detailed errors is told of a method that it may not call.
+func classicUnauthorized(hub, method string) string {
+	return "Caller is not authorized to invoke the " + method + " method on " + hub + "."
 }
 
 // unresolved returns the text of a call of a client of SignalR 2 with a number of arguments that no method takes, as the original words it.

@@ -87,10 +87,7 @@ func (h *hub) bind(k *actors.Call) (m *method, f *callArgs, refusal string) {
 		f.setRest(k.Connection().Protocol().CountArguments(k.Arguments()))
 	}
 	if err := h.decode(k, m.name, f.params); err != nil {
-		if classicProtocol(k) != nil {
-			return nil, nil, unboundText(err)
-		}
-		return nil, nil, h.describeUnbound(m.name, err)
+		return nil, nil, h.describeUnbound(k, m.name, err)
 	}
 	switch {
 	case k.WantsStream() && !m.streams:
@@ -139,7 +136,7 @@ func unknownMethod(k *actors.Call, target string) string {
 
 func unauthorized(k *actors.Call, target string) string {
 	if k.Connection().IsPart() {
-		return "Caller is not authorized to invoke the " + target + " method on " + k.Connection().Hub().Name() + "."
+		return classicUnauthorized(k.Connection().Hub().Name(), target)
 	}
 	return "Failed to invoke '" + target + "' because user is unauthorized"
 }
@@ -169,10 +166,14 @@ func (h *hub) decode(k *actors.Call, method string, params []reflect.Value) erro
 }
 
 // describeUnbound returns the text that a client gets of arguments that do not fit.
-func (h *hub) describeUnbound(method string, err error) string {
+func (h *hub) describeUnbound(k *actors.Call, method string, err error) string {
+	isClassic := k.Connection().IsPart()
 	var why *hubproto.BindError
-	if h.explain && errors.As(err, &why) && why.Cause != nil {
+	if (h.explain || isClassic) && errors.As(err, &why) && why.Cause != nil {
 		err = fmt.Errorf("%s %w", why.Text, why.Cause)
+	}
+	if isClassic {
+		return err.Error()
 	}
 	return h.Describe("Failed to invoke '"+method+"' due to an error on the server.", err)
 }
@@ -253,10 +254,8 @@ func (h *hub) runHandler(k *actors.Call, dst []byte) []byte {
 	case errors.Is(err, ErrNoMethod):
 		h.logUnknown(k, []byte(name))
 		return h.appendError(k, dst, unknownMethod(k, name))
-	case errors.As(err, &unbound) && classicProtocol(k) != nil:
-		return h.appendError(k, dst, unboundText(unbound.error))
 	case errors.As(err, &unbound):
-		return h.appendError(k, dst, h.describeUnbound(name, unbound.error))
+		return h.appendError(k, dst, h.describeUnbound(k, name, unbound.error))
 	case err == nil && k.WantsStream() && !streams:
 		return h.appendError(k, dst, notStreaming(name))
 	case err == nil && !k.WantsStream() && streams:

@@ -193,7 +193,7 @@ func (h *hub) register(sys *System, handler Handler, options HubOptions) (*HubCo
 	}
 	c := &HubContext{sys: sys, hub: h, options: options}
 	sys.mu.Lock()
-	sys.contexts[options.Name] = c
+	sys.hubs[options.Name] = c
 	sys.mu.Unlock()
 	return c, nil
 }

@@ -90,8 +90,7 @@ type System struct {
 
 	mu        sync.RWMutex
 	closing   bool
-	hubs      map[string]bool
-	contexts  map[string]*HubContext // of hubs that are there
+	hubs      map[string]*HubContext // nil: the name is taken by one that is being registered
 	endpoints map[string]*endpoint
 	classic   map[string]*classicEndpoint
 	keys      *classic.Keys // of tokens of SignalR 2; nil: none are needed yet
@@ -126,7 +125,7 @@ func New(config Config) (*System, error) {
 		limits: newConnectionLimits(cmp.Or(config.MaximumConnections, 100_000), cmp.Or(config.MaximumConnectionsPerUser, 1000),
 			cmp.Or(config.MaximumConnectionsPerAddress, 10_000)),
 		hubDefaults: config.HubDefaults, endpointDefaults: config.EndpointDefaults,
-		hubs: map[string]bool{}, contexts: map[string]*HubContext{}, endpoints: map[string]*endpoint{}, classic: map[string]*classicEndpoint{}, keys: keys,
+		hubs: map[string]*HubContext{}, endpoints: map[string]*endpoint{}, classic: map[string]*classicEndpoint{}, keys: keys,
 	}, nil
 }
 
@@ -299,10 +298,10 @@ func (s *System) claimName(name string) error {
 	if s.closing {
 		return errClosing
 	}
-	if s.hubs[name] {
+	if _, taken := s.hubs[name]; taken {
 		return fmt.Errorf("hubsys: there is a hub named %q already; HubOptions.Name gives this one another name", name)
 	}
-	s.hubs[name] = true
+	s.hubs[name] = nil
 	return nil
 }
 

@@ -125,25 +125,22 @@ func (e *Endpoint) Connect(w http.ResponseWriter, r *http.Request) {
 func (e *Endpoint) guard(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
 	LimitBody(w, r) // code that reads the body sets other deadlines
 	switch {
-	case e.RequestLimit > 0 && requestSize(r) > e.RequestLimit:
+	case e.RequestLimit > 0 && RequestSize(r) > e.RequestLimit:
 		e.Limits.Reach(metric.RequestHeaders)
 		plain(w, http.StatusRequestHeaderFieldsTooLarge, fmt.Sprintf("Headers and query may have %d bytes together.", e.RequestLimit))
 	case !e.isOurs(r.Host):
 		e.logOnce("a request was refused: it asks for a host that is not in AllowedHosts", r.Host, r)
 		plain(w, http.StatusMisdirectedRequest, "The host is not one of this server's.")
 	default:
-		if e.Origins.cors != nil && !e.Origins.allows(r) {
+		if e.Origins.cors != nil && !e.Origins.Allows(r) {
 			e.logOrigin(r)
 		}
-		e.Origins.guard(w, r, next)
+		e.Origins.Guard(w, r, next)
 	}
 }
 
 // RequestSize is about how many bytes of headers and query a request has.
-func RequestSize(r *http.Request) int { return requestSize(r) }
-
-// requestSize is about how many bytes of headers and query a request has.
-func requestSize(r *http.Request) int {
+func RequestSize(r *http.Request) int {
 	n := len(r.URL.RawQuery) + len(r.URL.Path) + len(r.Host)
 	for name, values := range r.Header {
 		for _, value := range values {
@@ -197,12 +194,12 @@ func (e *Endpoint) connect(w http.ResponseWriter, r *http.Request) {
 
 func (e *Endpoint) get(w http.ResponseWriter, r *http.Request) {
 	switch {
-	case !isUpgrade(r) && !discardBody(r):
+	case !IsUpgrade(r) && !discardBody(r):
 		w.Header().Set("Connection", "close")
 		plain(w, http.StatusBadRequest, "")
 	case acceptsEvents(r):
 		e.events(w, r)
-	case isUpgrade(r):
+	case IsUpgrade(r):
 		e.webSocket(w, r)
 	default:
 		h := w.Header()

@@ -30,11 +30,7 @@ func (e *Endpoint) events(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-cache,no-store")
 	h.Set("Pragma", "no-cache")
-	// Some proxies would wait for more to compress, and nginx for more to send.
-	if h.Get("Content-Encoding") == "" { // middleware that compresses flushes as well, and has named its encoding
-		h.Set("Content-Encoding", "identity")
-	}
-	h.Set("X-Accel-Buffering", "no")
+	DoNotBuffer(h)
 	if err := f.open(ctx, w); err != nil {
 		return
 	}
@@ -43,6 +39,14 @@ func (e *Endpoint) events(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+}
+
+// DoNotBuffer asks proxies to pass on what they get: some would wait for more to compress, and nginx for more to send.
+func DoNotBuffer(h http.Header) {
+	if h.Get("Content-Encoding") == "" { // middleware that compresses flushes as well, and has named its encoding
+		h.Set("Content-Encoding", "identity")
+	}
+	h.Set("X-Accel-Buffering", "no")
 }
 
 // open writes a comment, by which the client sees that the stream is open.

@@ -20,20 +20,12 @@ type MessageSink interface {
 // OpenWebSocket upgrades a request of another dialect, whose origin has been checked. It returns nil if that failed; the request has been answered
 // then.
 func OpenWebSocket(w http.ResponseWriter, r *http.Request, log *slog.Logger) *WebSocket {
-	return (&Endpoint{Log: log}).upgrade(w, r)
+	return openWebSocket(w, r, nil, log)
 }
-
-// IsUpgrade reports whether a request asks for a WebSocket in a form that can be granted.
-func IsUpgrade(r *http.Request) bool { return isUpgrade(r) }
 
 // ReadMessages reads until the connection ends, and reports whether the client has closed it. What the client has done wrong is in LastFrame then.
 func (s *WebSocket) ReadMessages(sink MessageSink) (closed bool) {
-	defer func() {
-		if recover() != nil { // of a net.Conn of the application
-			closed = false
-		}
-	}()
-	return s.read(sink, sink.EndMessage) == errClosedByClient
+	return s.readSafely(sink, sink.EndMessage) == errClosedByClient
 }
 
 // Close closes the descriptor. It may block.

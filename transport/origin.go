@@ -126,16 +126,8 @@ func (o *Origins) options() cors.Options {
 	return options
 }
 
-// Guard is guard, for endpoints of other dialects.
+// Guard answers preflights, sets the headers of CORS for pages of allowed origins, and hides credentials that are not allowed.
 func (o *Origins) Guard(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
-	o.guard(w, r, next)
-}
-
-// Allows reports whether a page of the request's origin may connect.
-func (o *Origins) Allows(r *http.Request) bool { return o.allows(r) }
-
-// guard answers preflights, sets the headers of CORS for pages of allowed origins, and hides credentials that are not allowed.
-func (o *Origins) guard(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
 	r = o.hideCredentials(r)
 	if o.cors == nil {
 		next(w, r)
@@ -167,8 +159,8 @@ func (o *Origins) judge(header string, r *http.Request) (own, listed bool) {
 	return own, o.contains(origin) || !own && o.lists(r, header, origin)
 }
 
-// allows reports whether the page that makes a request may connect.
-func (o *Origins) allows(r *http.Request) bool {
+// Allows reports whether the page that makes a request may connect.
+func (o *Origins) Allows(r *http.Request) bool {
 	header := r.Header.Get("Origin")
 	if header == "" {
 		return true

@@ -59,9 +59,9 @@ func TestWhichOriginsAreAllowed(t *testing.T) {
 		if test.origin != "" {
 			r.Header.Set("Origin", test.origin)
 		}
-		require.Equal(t, test.same, nobody.allows(r), "%s from %s", test.host, test.origin)
-		require.Equal(t, test.listed, allowed.allows(r), "%s from %s", test.host, test.origin)
-		require.True(t, anybody.allows(r))
+		require.Equal(t, test.same, nobody.Allows(r), "%s from %s", test.host, test.origin)
+		require.Equal(t, test.listed, allowed.Allows(r), "%s from %s", test.host, test.origin)
+		require.True(t, anybody.Allows(r))
 	}
 }
 
@@ -138,7 +138,7 @@ func TestPatternsOfOrigins(t *testing.T) {
 		o, err := NewOrigins([]string{test.pattern}, nil, false)
 		require.NoError(t, err)
 		allows := func(origin string) bool {
-			return o.allows(&http.Request{Host: "host.example", Header: http.Header{"Origin": {origin}}})
+			return o.Allows(&http.Request{Host: "host.example", Header: http.Header{"Origin": {origin}}})
 		}
 		for _, origin := range test.allowed {
 			require.True(t, allows(origin), "%s: %s", test.pattern, origin)
@@ -152,7 +152,7 @@ func TestPatternsOfOrigins(t *testing.T) {
 	o, err := NewOrigins([]string{"https://*.example.com", "https://example.com", "https://*.other.example:81"}, nil, true)
 	require.NoError(t, err)
 	for origin, allowed := range map[string]bool{"https://example.com": true, "https://a.example.com": true, "https://a.other.example:81": true, "https://a.other.example": false} {
-		require.Equal(t, allowed, o.allows(&http.Request{Header: http.Header{"Origin": {origin}}}), origin)
+		require.Equal(t, allowed, o.Allows(&http.Request{Header: http.Header{"Origin": {origin}}}), origin)
 	}
 }
 
@@ -163,9 +163,9 @@ func TestTheNullOrigin(t *testing.T) {
 	}{{nil, false}, {[]string{"https://app.example", "https://*.example.com"}, false}, {[]string{"null"}, true}, {[]string{"*"}, true}} {
 		o, err := NewOrigins(test.allowed, nil, false)
 		require.NoError(t, err)
-		require.Equal(t, test.want, o.allows(&http.Request{Host: "null", Header: http.Header{"Origin": {"null"}}}), "%q", test.allowed)
+		require.Equal(t, test.want, o.Allows(&http.Request{Host: "null", Header: http.Header{"Origin": {"null"}}}), "%q", test.allowed)
 		for _, origin := range []string{"NULL", "Null", "null ", "null://", "https://null.example"} {
-			require.Equal(t, len(test.allowed) == 1 && test.allowed[0] == "*", o.allows(&http.Request{Host: "host", Header: http.Header{"Origin": {origin}}}), "%q: %q", test.allowed, origin)
+			require.Equal(t, len(test.allowed) == 1 && test.allowed[0] == "*", o.Allows(&http.Request{Host: "host", Header: http.Header{"Origin": {origin}}}), "%q: %q", test.allowed, origin)
 		}
 	}
 }
@@ -314,7 +314,7 @@ func FuzzOrigin(f *testing.F) {
 		decide := func(host, origin string) (allowed, same, cookies bool) {
 			r := &http.Request{Host: host, Header: http.Header{"Origin": {origin}, "Cookie": {"a=b"}}}
 			nobody, _ := NewOrigins(nil, nil, false)
-			return o.allows(r), nobody.allows(r), o.hideCredentials(r).Header.Get("Cookie") != ""
+			return o.Allows(r), nobody.Allows(r), o.hideCredentials(r).Header.Get("Cookie") != ""
 		}
 		allowed, same, cookies := decide(host, origin)
 		if len(list) == 2 {

@@ -62,7 +62,7 @@ func (e *Endpoint) resume(w http.ResponseWriter, r *http.Request, reserved *rese
 		e.Tokens.endResume(reserved)
 		return
 	}
-	socket := e.upgrade(w, r)
+	socket := openWebSocket(w, r, e.Subprotocol, e.Log)
 	if socket == nil {
 		e.Tokens.endResume(reserved)
 		return

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"encoding/base64"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -18,9 +19,9 @@ import (
 	"github.com/troupe-go/troupe/internal/wsframe"
 )
 
-// isUpgrade reports whether a request asks for a WebSocket in a form that can be granted. A wrong key or version makes it an
+// IsUpgrade reports whether a request asks for a WebSocket in a form that can be granted. A wrong key or version makes it an
 // ordinary GET, as in the reference (docs/protocol.md, 2.1).
-func isUpgrade(r *http.Request) bool {
+func IsUpgrade(r *http.Request) bool {
 	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(r.Header.Get("Sec-WebSocket-Key")))
 	return r.Method == http.MethodGet && r.ProtoAtLeast(1, 1) && hasToken(r.Header, "Connection", "upgrade") && hasToken(r.Header, "Upgrade", "websocket") &&
 		r.Header.Get("Sec-WebSocket-Version") == "13" && err == nil && len(key) == 16 && len(r.Header.Values("Sec-WebSocket-Key")) == 1
@@ -28,7 +29,7 @@ func isUpgrade(r *http.Request) bool {
 
 // CannotSetHeaders reports whether a request is of a kind whose headers browsers cannot set: a WebSocket or an event stream.
 func CannotSetHeaders(r *http.Request) bool {
-	return isUpgrade(r) || r.Method == http.MethodGet && acceptsEvents(r)
+	return IsUpgrade(r) || r.Method == http.MethodGet && acceptsEvents(r)
 }
 
 func hasToken(h http.Header, name, token string) bool {
@@ -81,7 +82,7 @@ func (e *Endpoint) webSocket(w http.ResponseWriter, r *http.Request) {
 	} else {
 		opening.ID = e.Tokens.NewID()
 	}
-	socket := e.upgrade(w, r)
+	socket := openWebSocket(w, r, e.Subprotocol, e.Log)
 	if socket == nil {
 		e.Tokens.release(reserved)
 		return
@@ -107,7 +108,7 @@ func (e *Endpoint) webSocket(w http.ResponseWriter, r *http.Request) {
 
 // admitWebSocket returns who opens a WebSocket. If it returns false, the request has been answered.
 func (e *Endpoint) admitWebSocket(w http.ResponseWriter, r *http.Request, reserved *reservation) (who Identity, ok bool) {
-	if !e.Origins.allows(r) {
+	if !e.Origins.Allows(r) {
 		if e.Origins.cors == nil { // otherwise it has been logged already
 			e.logOrigin(r)
 		}
@@ -120,16 +121,16 @@ func (e *Endpoint) admitWebSocket(w http.ResponseWriter, r *http.Request, reserv
 	return who, true
 }
 
-// upgrade opens a WebSocket. If it returns nil, the request has been answered.
-func (e *Endpoint) upgrade(w http.ResponseWriter, r *http.Request) *WebSocket {
+// openWebSocket opens a WebSocket. If it returns nil, the request has been answered.
+func openWebSocket(w http.ResponseWriter, r *http.Request, subprotocol func([]string) string, log *slog.Logger) *WebSocket {
 	if !supports[http.Hijacker](w) {
-		e.Log.Error("a WebSocket cannot be opened: the http.ResponseWriter is no http.Hijacker, and does not unwrap to one", "path", r.URL.Path)
+		log.Error("a WebSocket cannot be opened: the http.ResponseWriter is no http.Hijacker, and does not unwrap to one", "path", r.URL.Path)
 		plain(w, http.StatusInternalServerError, "")
 		return nil
 	}
-	socket, err := upgrade(w, r, e.Subprotocol)
+	socket, err := upgrade(w, r, subprotocol)
 	if err != nil {
-		e.Log.Debug("a WebSocket could not be opened", "remote", r.RemoteAddr, "error", err)
+		log.Debug("a WebSocket could not be opened", "remote", r.RemoteAddr, "error", err)
 		return nil
 	}
 	return socket
@@ -238,7 +239,7 @@ func (s *WebSocket) serve(tokens *Tokens, reserved *reservation) {
 			tokens.release(reserved)
 		}
 	}()
-	err := s.readSafely()
+	err := s.readSafely(s.session, nil)
 	switch {
 	case err == errClosedByClient: // it is answered behind what is being written, with 1000, whatever its code was (docs/protocol.md, 2.3)
 		err = checkWhole(s.session)
@@ -260,17 +261,14 @@ func (s *WebSocket) serve(tokens *Tokens, reserved *reservation) {
 }
 
 // readSafely reads until the client ends the connection, and survives a panic, because the net.Conn may be of a type of the application.
-func (s *WebSocket) readSafely() (err error) {
+// ended, unless it is nil, is called at the end of each message.
+func (s *WebSocket) readSafely(sink frameSink, ended func(binary bool)) (err error) {
 	defer func() {
 		if reason := recover(); reason != nil {
 			s.closeCode.Store(0)
 			err = fmt.Errorf("hubsys: reading a connection panicked: %v", reason)
 		}
 	}()
-	return s.read(s.session, nil)
-}
-
-func (s *WebSocket) read(sink frameSink, ended func(binary bool)) error {
 	frames := frameReader{socket: s, sink: sink, unread: s.early, ended: ended}
 	s.early = nil
 	return frames.run()

@@ -39,7 +39,7 @@ var transportNames = map[string]Transports{
 // Connection is the part of a session in one hub.
 type Connection interface {
 	link.SocketSession
-	// Rejoin says in which groups it is when it opens. It is called before anything is committed.
+	// Rejoin puts it into groups, in order with what is committed: in front of the handshake, before OnReconnected.
 	Rejoin(groups []string)
 	// Reconnected runs OnReconnected, in the same order.
 	Reconnected()
@@ -394,7 +394,7 @@ func (e *Endpoint) openLocked(in *request, opening actors.Opening) (s *session, 
 	if e.acceptor.IsClosing() {
 		return nil, false, errClosing
 	}
-	s = newSession(e, in)
+	s = newSession(e, in, opening)
 	if len(in.hubs) == 0 {
 		if err := e.acceptor.Reserve(s.snapshot); err != nil {
 			return nil, false, refusal(err)

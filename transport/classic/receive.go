@@ -73,18 +73,17 @@ func (e *Endpoint) receive(w http.ResponseWriter, in *request, path string) erro
 	case !reconnects: // a poll: an event comes when the client reconnects
 		opening = actors.WithoutEventsYet
 	}
-	s, isNew, err := e.open(in, opening)
-	groups := e.groupsOf(in)
-	if err == nil && !isNew {
-		if err := e.checkMembers(in, s); err != nil {
-			return err
-		}
-	}
-	switch {
-	case err != nil:
+	s, _, err := e.open(in, opening)
+	if err != nil {
 		return err
-	case (s.isFresh() || isNew) && !connects:
-		isNew = true
+	}
+	if err := e.checkMembers(in, s); err != nil {
+		return err
+	}
+	groups := e.groupsOf(in)
+	fresh := s.isFresh()
+	switch {
+	case fresh && !connects:
 		s.rejoin(in.hubs, groups)
 	case reconnects:
 		for _, m := range s.allMembers() {
@@ -105,7 +104,7 @@ func (e *Endpoint) receive(w http.ResponseWriter, in *request, path string) erro
 	}
 	cursor, ok := classic.ParseCursor(in.value("messageId"))
 	if attached := s.attach(r, groups, func(s *session) uint64 {
-		if connects || isNew {
+		if connects || fresh {
 			return s.ring.delivered
 		}
 		return s.ring.position(cursor, e.epoch, ok)
@@ -139,39 +138,13 @@ func (r *receiver) wait(ctx context.Context, keepAlive <-chan time.Time) (idle, 
 	return false, false
 }
 
-// pump sends what a receiver gets, until it is over. The frames of send are envelopes, answers and keep-alives.
-func (e *Endpoint) pump(ctx context.Context, s *session, r *receiver, send func(frame []byte) error) error {
+// beats returns when keep-alives are due, if they are wanted, and what ends that.
+func (e *Endpoint) beats(wanted bool) (beats <-chan time.Time, stop func()) {
+	if !wanted || e.KeepAlive < 0 {
+		return nil, func() {}
+	}
 	ticker := time.NewTicker(max(e.KeepAlive, time.Second))
-	defer ticker.Stop()
-	keepAlive := ticker.C
-	if e.KeepAlive < 0 {
-		keepAlive = nil
-	}
-	var buffer []byte
-	for {
-		envelope, answer, ok := s.next(r)
-		var err error
-		switch {
-		case envelope != nil:
-			buffer = envelope.Append(buffer[:0])
-			err = send(buffer)
-		case answer != nil:
-			err = send(answer)
-		case !ok:
-			return nil
-		default:
-			idle, ok := r.wait(ctx, keepAlive)
-			if !ok {
-				return nil
-			}
-			if idle {
-				err = send([]byte("{}"))
-			}
-		}
-		if err != nil {
-			return err
-		}
-	}
+	return ticker.C, ticker.Stop
 }
 
 // framing is how messages stand in a stream.
@@ -196,19 +169,11 @@ func foreverFrame(in *request) framing {
 	}
 }
 
-// unbuffered asks proxies not to wait for more: some would to compress, and nginx to send.
-func unbuffered(h http.Header) {
-	if h.Get("Content-Encoding") == "" { // middleware that compresses flushes as well, and has named its encoding
-		h.Set("Content-Encoding", "identity")
-	}
-	h.Set("X-Accel-Buffering", "no")
-}
-
 // stream sends messages in a response that does not end.
 func (e *Endpoint) stream(w http.ResponseWriter, in *request, s *session, r *receiver, f framing) error {
 	control := http.NewResponseController(w)
 	h := w.Header()
-	unbuffered(h)
+	transport.DoNotBuffer(h)
 	h.Set("Content-Type", f.contentType)
 	h.Set("Cache-Control", "no-cache, no-store")
 	write := func(parts ...[]byte) error {
@@ -225,32 +190,41 @@ func (e *Endpoint) stream(w http.ResponseWriter, in *request, s *session, r *rec
 	if err := write([]byte(f.prologue)); err != nil {
 		return nil
 	}
-	_ = e.pump(in.Context(), s, r, func(frame []byte) error {
-		if string(frame) == "{}" {
-			return write([]byte(f.keepAlive))
+	keepAlive, stop := e.beats(true)
+	defer stop()
+	var frame []byte
+	for {
+		envelope, _, ok := s.next(r)
+		var err error
+		switch {
+		case envelope != nil:
+			frame = envelope.Append(frame[:0])
+			if f.escapesAngles {
+				frame = bytes.ReplaceAll(bytes.ReplaceAll(frame, []byte("<"), []byte(`\u003c`)), []byte(">"), []byte(`\u003e`))
+			}
+			err = write([]byte(f.before), frame, []byte(f.after))
+		case ok:
+			var idle bool
+			if idle, ok = r.wait(in.Context(), keepAlive); idle {
+				err = write([]byte(f.keepAlive))
+			}
 		}
-		if f.escapesAngles {
-			frame = bytes.ReplaceAll(bytes.ReplaceAll(frame, []byte("<"), []byte(`\u003c`)), []byte(">"), []byte(`\u003e`))
+		if !ok || err != nil {
+			return nil
 		}
-		return write([]byte(f.before), frame, []byte(f.after))
-	})
-	return nil
+	}
 }
 
 // poll answers with the first messages, or with none when ConnectionTimeout is over. While it waits it sends blanks.
 func (e *Endpoint) poll(w http.ResponseWriter, in *request, s *session, r *receiver) error {
 	control := http.NewResponseController(w)
 	setType(w, in)
-	unbuffered(w.Header())
+	transport.DoNotBuffer(w.Header())
 	_ = control.SetWriteDeadline(time.Time{})
 	ctx, cancel := context.WithTimeout(in.Context(), e.ConnectionTimeout)
 	defer cancel()
-	ticker := time.NewTicker(max(e.KeepAlive, time.Second))
-	defer ticker.Stop()
-	keepAlive := ticker.C
-	if e.KeepAlive < 0 || in.callback != "" {
-		keepAlive = nil
-	}
+	keepAlive, stop := e.beats(in.callback == "")
+	defer stop()
 	if !r.initializes && in.callback == "" {
 		_ = control.Flush()
 	}

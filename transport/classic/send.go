@@ -73,24 +73,20 @@ func (e *Endpoint) send(w http.ResponseWriter, in *request) error {
 	if len(data) > e.MaximumMessageSize {
 		return fail(http.StatusRequestEntityTooLarge, "", errors.New("the message is longer than MaximumMessageSize"))
 	}
-	if _, _, err := e.parse([]byte(data)); err != nil { // no session is opened for it
+	invocation, hub, err := e.parse([]byte(data))
+	if err != nil { // no session is opened for it
 		return fail(http.StatusInternalServerError, "", err)
 	}
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // the method takes its time
-	s, isNew, err := e.open(in, actors.WithReconnected)
+	s, _, err := e.open(in, actors.WithReconnected)
 	if err != nil {
 		return err
 	}
 	if err := e.checkMembers(in, s); err != nil {
 		return err
 	}
-	if isNew {
-		s.mu.Lock()
-		s.unreceived = true
-		s.mu.Unlock()
-	}
 	wait := &waiter{answer: make(chan answer, 1)}
-	call, err := e.call(s, []byte(data), wait)
+	call, err := s.call(invocation, hub, wait)
 	if err != nil {
 		return fail(http.StatusInternalServerError, "", err)
 	}
@@ -115,14 +111,10 @@ func (e *Endpoint) send(w http.ResponseWriter, in *request) error {
 }
 
 // call passes a call to the connection of its hub.
-func (e *Endpoint) call(s *session, text []byte, w *waiter) (number uint64, err error) {
-	invocation, hub, err := e.parse(text)
-	if err != nil {
-		return 0, err
-	}
+func (s *session) call(invocation *classic.Invocation, hub Hub, w *waiter) (number uint64, err error) {
 	m, err := s.member(context.Background(), hub)
 	if errors.Is(err, errUnauthorized) {
-		return s.answerItself(w, e.acceptor.Refuse(invocation))
+		return s.answerItself(w, s.endpoint.acceptor.Refuse(invocation))
 	}
 	if err != nil {
 		return 0, err

@@ -41,7 +41,7 @@ type session struct {
 	closed     bool
 	goingAway  bool // its client has to connect again
 	reserved   bool // it counts as a connection, because it has none
-	unreceived bool // it was opened by a call: the groups and hubs of the client are not there yet
+	unreceived bool // it was not opened by /connect or /start, and has had no receiver: the groups of the client, and perhaps hubs, are not there yet
 	changed    bool // there may be something to write: see unlock
 }
 
@@ -60,10 +60,11 @@ type answer struct {
 // errUnauthorized says that the client may not use a hub.
 var errUnauthorized = errors.New("the client may not use the hub")
 
-func newSession(e *Endpoint, in *request) *session {
+func newSession(e *Endpoint, in *request, opening actors.Opening) *session {
 	return &session{
 		endpoint: e, id: in.id, ring: ring{first: 1, messages: e.ReplayMessages, size: e.ReplayBytes}, sentGroups: noGroups, awaySince: time.Now(), who: in.who,
-		snapshot: e.acceptor.Snapshot(transport.Opening{ID: in.id, Identity: in.who, Request: in.Request, Transport: in.transport.ofCore()}),
+		unreceived: opening != actors.WithConnected,
+		snapshot:   e.acceptor.Snapshot(transport.Opening{ID: in.id, Identity: in.who, Request: in.Request, Transport: in.transport.ofCore()}),
 	}
 }
 
@@ -307,7 +308,7 @@ func (s *session) goAway() {
 	s.close(nil)
 }
 
-// isFresh reports whether a request that receives is the first one of a session that was opened by a call.
+// isFresh reports whether a request that receives is the first one of a session that the client takes for one that it had before.
 func (s *session) isFresh() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

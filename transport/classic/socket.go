@@ -86,7 +86,7 @@ func (k *socket) EndMessage(binary bool) {
 	}
 	if binary {
 		k.ws.Cut()
-	} else if _, err := k.session.endpoint.call(k.session, text, &waiter{receiver: &k.receiver}); err != nil {
+	} else if err := k.call(text); err != nil {
 		k.session.endpoint.log.Debug("a call of a SignalR 2 client was not understood", "session", k.session.id, "error", err)
 	}
 	if k.in != nil {
@@ -96,6 +96,14 @@ func (k *socket) EndMessage(binary bool) {
 		}
 		k.in = nil
 	}
+}
+
+func (k *socket) call(text []byte) error {
+	invocation, hub, err := k.session.endpoint.parse(text)
+	if err == nil {
+		_, err = k.session.call(invocation, hub, &waiter{receiver: &k.receiver})
+	}
+	return err
 }
 
 // Pong queues the answer to a ping.
