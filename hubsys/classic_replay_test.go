@@ -47,7 +47,7 @@ func TestATransportThatIsReplaced(t *testing.T) {
 	})
 }
 
-// A new client gets nothing that was sent before it was there, and one that connects once more nothing twice.
+// A new client gets nothing that was sent before it was there, and one that connects once more what was not written to it yet.
 func TestWhatAConnectBrings(t *testing.T) {
 	overClassicTransports(t, func(t *testing.T, transport string) {
 		srv := newClassicServer(t, classicConfig{})
@@ -58,7 +58,11 @@ func TestWhatAConnectBrings(t *testing.T) {
 		c.start()
 		for i := range 3 {
 			require.NoError(t, srv.chat.Clients().All().Send(t.Context(), "called", i))
-			c.requireCall("called", i)
+			message := c.next()
+			if i > 0 && message == classicCall("Chat", "called", i-1) { // the client had it before the server knew that it was written
+				message = c.next()
+			}
+			require.Equal(t, classicCall("Chat", "called", i), message)
 			c.connect() // which has no cursor
 		}
 	})

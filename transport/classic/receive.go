@@ -94,6 +94,7 @@ func (e *Endpoint) receive(w http.ResponseWriter, in *request, path string) erro
 			return fail(http.StatusInternalServerError, "", errors.New("a hub has refused the connection"))
 		}
 	}
+	position := s.position(in.value("messageId")) // what is sent from now on is for the request, even before it is upgraded
 	var k *socket
 	r := newReceiver(connects)
 	if in.transport == WebSockets {
@@ -102,13 +103,7 @@ func (e *Endpoint) receive(w http.ResponseWriter, in *request, path string) erro
 		}
 		r = &k.receiver
 	}
-	cursor, ok := classic.ParseCursor(in.value("messageId"))
-	if attached := s.attach(r, groups, func(s *session) uint64 {
-		if connects || fresh {
-			return s.ring.delivered
-		}
-		return s.ring.position(cursor, e.epoch, ok)
-	}); k != nil {
+	if attached := s.attach(r, groups, position, connects || fresh); k != nil {
 		go k.serve(attached) // not on this goroutine, which holds the stack and the buffers of the HTTP server
 		return nil
 	} else if !attached {

@@ -205,7 +205,7 @@ func (s *session) deliver(m *member, records []byte) {
 	s.mu.Lock()
 	defer s.unlock()
 	// What is kept keeps its frame. Answers are not kept, so messages beside them get memory of their own.
-	shared := records[0] != classic.AnswerRecord && !bytes.Contains(records, []byte{classic.Separator, classic.AnswerRecord})
+	shared := !bytes.HasPrefix(records, []byte{classic.AnswerRecord}) && !bytes.Contains(records, []byte{classic.Separator, classic.AnswerRecord})
 	for len(records) > 0 {
 		record, rest, _ := bytes.Cut(records, []byte{classic.Separator})
 		records = rest
@@ -317,9 +317,17 @@ func (s *session) isFresh() bool {
 	return fresh
 }
 
-// attach has a request receive what the client has not seen, in place of another one.
-// known are the groups that its token says.
-func (s *session) attach(r *receiver, known []string, position func(*session) uint64) bool {
+// position returns the number behind which a client goes on that has seen a cursor.
+func (s *session) position(text string) uint64 {
+	cursor, ok := classic.ParseCursor(text)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ring.position(cursor, s.endpoint.epoch, ok)
+}
+
+// attach has a request receive what the client has not seen, in place of another one: what is behind a position or, if it connects, what
+// was not written to it yet. known are the groups that its token says.
+func (s *session) attach(r *receiver, known []string, position uint64, connects bool) bool {
 	s.mu.Lock()
 	defer s.unlock()
 	if s.closed {
@@ -328,7 +336,10 @@ func (s *session) attach(r *receiver, known []string, position func(*session) ui
 	if s.receiver != nil {
 		s.receiver.end()
 	}
-	r.sent = position(s)
+	r.sent = position
+	if connects {
+		r.sent = s.ring.delivered
+	}
 	s.sentGroups, s.regrouped = groupsText(known), true
 	s.receiver = r
 	s.awaySince = time.Time{}
