@@ -72,6 +72,13 @@ func (*closingTick) refuse()  {}
 
 func (c *Connection) postCallsIdle() { c.post(&callsIdle{}) }
 
+// askToClose has the server close the connection. What is received from now on is refused, because the actor may not get it before the request.
+func (c *Connection) askToClose(cause error, reason closeReason) {
+	c.askedToClose.Store(true)
+	c.markClosing()
+	c.post(&closeRequest{cause: cause, reason: reason})
+}
+
 // close begins to close the connection, or closes it faster if that has begun.
 func (c *Connection) close(cause error, reason closeReason) {
 	if c.state < draining {

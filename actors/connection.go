@@ -53,9 +53,10 @@ type Connection struct {
 	in      input
 	calls   runQueue
 
-	expires   atomic.Uint32                 // when the credentials do, in seconds since the system was started; 0: never
-	isClosing atomic.Bool                   // the connection has begun to close
-	done      atomic.Pointer[chan struct{}] // the same as a channel, made when somebody needs it
+	expires      atomic.Uint32                 // when the credentials do, in seconds since the system was started; 0: never
+	isClosing    atomic.Bool                   // the connection has begun to close, or is about to
+	askedToClose atomic.Bool                   // by the server: what is committed from now on may not be executed
+	done         atomic.Pointer[chan struct{}] // the same as a channel, made when somebody needs it
 
 	// What the heartbeat looks at.
 	supervisor      *connectionSupervisor

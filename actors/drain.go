@@ -28,7 +28,7 @@ func (s *System) Drain(ctx context.Context, pace time.Duration) error {
 				return s.Shutdown(ctx)
 			}
 		}
-		c.post(&closeRequest{reason: closeReason{message: true, allowReconnect: true}})
+		c.askToClose(nil, closeReason{message: true, allowReconnect: true})
 	}
 	return s.Shutdown(ctx)
 }

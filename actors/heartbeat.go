@@ -162,16 +162,16 @@ func (c *Connection) keepAlive(d millis, polls bool) {
 	}
 	c.ping(d, polls)
 	if c.hasExpired() {
-		c.post(&closeRequest{cause: ErrExpired, reason: closeReason{message: true, allowReconnect: true}})
+		c.askToClose(ErrExpired, closeReason{message: true, allowReconnect: true})
 		return
 	}
 	if age := c.hub.sys.now() - time.Duration(c.openedAt)*time.Second; c.settings.Lifetime > 0 && age > c.settings.Lifetime {
-		c.post(&closeRequest{reason: closeReason{message: true, allowReconnect: true}})
+		c.askToClose(nil, closeReason{message: true, allowReconnect: true})
 		return
 	}
 	if polls {
 		if b.pause.exceeds(awayLimit) {
-			c.post(&closeRequest{reason: closeReason{cut: true}})
+			c.askToClose(nil, closeReason{cut: true})
 		}
 		return
 	}
@@ -183,7 +183,7 @@ func (c *Connection) keepAlive(d millis, polls bool) {
 		timeout = c.settings.IdleTimeout
 	}
 	if timeout > 0 && b.silent.exceeds(timeout) {
-		c.post(&closeRequest{cause: ErrClientTimeout, reason: closeReason{message: true, text: c.describe(ErrClientTimeout), allowReconnect: true}})
+		c.askToClose(ErrClientTimeout, closeReason{message: true, text: c.describe(ErrClientTimeout), allowReconnect: true})
 	}
 }
 
@@ -199,7 +199,7 @@ func (c *Connection) awaitSocket(d millis) bool {
 		b.losses, b.pause, b.silent = losses, 0, 0
 	}
 	if b.pause += d; b.pause.exceeds(awayLimit) {
-		c.post(&closeRequest{reason: closeReason{cut: true}})
+		c.askToClose(nil, closeReason{cut: true})
 	}
 	return true
 }

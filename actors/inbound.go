@@ -88,7 +88,7 @@ func (c *Connection) commit(n int, inline bool) (taken bool) {
 			} else if in.piece == nil {
 				p.recycle()
 			}
-			return taken
+			return taken && !c.askedToClose.Load()
 		}
 		c.heard.Store(true)
 		b.piece = p
@@ -114,7 +114,7 @@ func (c *Connection) commit(n int, inline bool) (taken bool) {
 			c.mailbox.PostUserMessage(b)
 		}
 		if !more {
-			return taken
+			return taken && !c.askedToClose.Load()
 		}
 	}
 }

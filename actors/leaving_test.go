@@ -73,3 +73,25 @@ func TestOnDisconnectedWaitsForTheReasonThatTheClientWasTold(t *testing.T) {
 		require.Contains(t, c.messages(), `{"type":7,"error":"enough"}`)
 	})
 }
+
+// What is committed behind a request to close is refused, also while the actor does not know of the request yet: a POST that is answered with 200
+// has brought calls that are executed.
+func TestWhatIsReceivedBehindARequestToCloseIsRefused(t *testing.T) {
+	inBubble(t, func(t *testing.T, e *env) {
+		e.handler.methods["mark"] = func(_ *Call, text string) (any, error) { e.handler.record("%s", text); return nil, nil }
+		f := e.openFetcher("a", true)
+		release := make(chan struct{})
+		f.conn.post(&membershipChange{group: "g", done: func() { <-release }})
+		e.settle()
+		commit := func(id, text string) bool {
+			return f.conn.CommitLast(copy(f.conn.Buffer(), call(id, "mark", text)+"\x1e"))
+		}
+		require.True(t, commit("1", "in front"))
+		e.hub.Reconnect(&Audience{})
+		require.False(t, commit("2", "behind"))
+		close(release)
+		f.Cut()
+		e.sleep(second)
+		require.Equal(t, []string{"connected a", `["in front"]`, "disconnected a: <nil>"}, e.handler.events())
+	})
+}

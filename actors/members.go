@@ -69,7 +69,7 @@ func (h *Hub) Disconnect(of *Audience, reason string) {
 // Reconnect closes the connections of an audience so that their clients connect again. Calls that have been received are executed.
 func (h *Hub) Reconnect(of *Audience) {
 	for _, m := range h.Members(of) {
-		m.Conn.post(&closeRequest{reason: closeReason{message: true, allowReconnect: true}})
+		m.Conn.askToClose(nil, closeReason{message: true, allowReconnect: true})
 	}
 }
 

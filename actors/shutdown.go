@@ -97,7 +97,7 @@ func (s *System) stopCalls() {
 func (s *System) stop(ctx context.Context) error {
 	s.refuseConnections()
 	for _, c := range s.allConnections() {
-		c.post(&closeRequest{reason: closeReason{message: true, allowReconnect: true}})
+		c.askToClose(nil, closeReason{message: true, allowReconnect: true})
 	}
 	cancel := s.stopCallsBefore(ctx)
 	connections := s.alive.Wait(ctx)

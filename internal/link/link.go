@@ -11,7 +11,7 @@ type Session interface {
 	// Buffer returns memory to read into, at least 512 bytes.
 	Buffer() []byte
 	// Commit says that n bytes have been read into Buffer. It may wait until the connection has handled what came before, which slows the
-	// client down. It returns false if the connection has ended.
+	// client down. It returns false if the connection has ended, or is about to: then what was committed may not be handled.
 	Commit(n int) bool
 	// CommitLast is Commit for the end of a request that is to be answered soon: what it brings is not handled on the caller's goroutine.
 	CommitLast(n int) bool
