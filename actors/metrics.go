@@ -76,7 +76,9 @@ func newCounts() *counts {
 
 // countOpened counts a connection that has its link.
 func (c *Connection) countOpened() {
-	c.kind = c.out.Kind()
+	if c.kind = c.out.Kind(); c.part != nil {
+		c.kind = c.part.kind
+	}
 	c.openedAt = uint32(c.hub.sys.now() / time.Second)
 	c.hub.sys.counts.active[c.kind].Add(1)
 }

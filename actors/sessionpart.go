@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"sync/atomic"
 
+	"github.com/troupe-go/troupe/actors/outbox"
 	"github.com/troupe-go/troupe/internal/link"
 )
 
@@ -23,15 +24,16 @@ const (
 // sessionPart is what a connection has that is part of a session of SignalR 2. Nil: it is none.
 type sessionPart struct {
 	observer link.Observer
+	kind     outbox.Kind   // what the client receives over
 	opening  atomic.Uint32 // an Opening
 	groups   []string      // that it has to join
 }
 
 // ConnectMember opens a connection that is the part of a session of SignalR 2 in this hub. Its protocol is HubSettings.Members; it opens when
-// it gets a handshake, whatever that asks for. The ids of connections of several hubs may be the same.
-func (h *Hub) ConnectMember(id string, who *Identity, socket link.Socket, settings *Settings, observer link.Observer, opening Opening) (*Connection, error) {
+// it gets a handshake, whatever that asks for. Metrics name kind as its transport. The ids of connections of several hubs may be the same.
+func (h *Hub) ConnectMember(id string, who *Identity, socket link.Socket, kind outbox.Kind, settings *Settings, observer link.Observer, opening Opening) (*Connection, error) {
 	c := h.newConnection(id, who, settings)
-	c.part = &sessionPart{observer: observer}
+	c.part = &sessionPart{observer: observer, kind: kind}
 	c.part.opening.Store(uint32(opening))
 	return c, h.sys.connect(c, func() { c.out.AttachSocket(socket) })
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/troupe-go/troupe/actors"
+	"github.com/troupe-go/troupe/actors/outbox"
 	"github.com/troupe-go/troupe/internal/link"
 	classicproto "github.com/troupe-go/troupe/proto/classic"
 	"github.com/troupe-go/troupe/transport"
@@ -335,12 +336,22 @@ func (c classicHub) Connect(id string, snapshot any, socket link.Socket, observe
 	opened := snapshot.(*classicOpening)
 	session := newSession(opened.principal, opened.request, nil)
 	session.detailed = c.endpoint.options.EnableDetailedErrors
-	conn, err := c.hub.runtime.ConnectMember(id, &session.identity, socket, c.endpoint.settingsOf(c.HubContext), observer, opening)
+	conn, err := c.hub.runtime.ConnectMember(id, &session.identity, socket, kindOf(opened.request.Transport()), c.endpoint.settingsOf(c.HubContext), observer, opening)
 	if err != nil {
 		c.endpoint.Release(snapshot)
 		return nil, err
 	}
 	return conn, nil
+}
+
+func kindOf(t Transports) outbox.Kind {
+	switch t {
+	case WebSockets:
+		return outbox.Socket
+	case LongPolling:
+		return outbox.Polls
+	}
+	return outbox.Stream
 }
 
 // classicOpening is who has opened a session, and the request.

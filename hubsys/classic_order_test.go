@@ -11,11 +11,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/troupe-go/troupe/hubsys"
+	troupev1 "github.com/troupe-go/troupe/proto/troupe/v1"
 )
 
 // Clients of both dialects, over each transport, see the messages to their group in one order.
 func TestClientsOfBothDialectsSeeOneOrder(t *testing.T) {
-	const senders, each = 4, 50
+	const senders, each = 5, 50
 	srv := newClassicServer(t, classicConfig{})
 	var classics []*classicClient
 	for _, transport := range classicTransports {
@@ -31,13 +32,15 @@ func TestClientsOfBothDialectsSeeOneOrder(t *testing.T) {
 	}
 	var all sync.WaitGroup
 	for sender := range senders {
-		all.Go(func() { // from outside, and by a call of each kind of client
+		all.Go(func() { // from outside, by an actor, and by a call of each kind of client
 			for i := range each {
 				text := fmt.Sprint(sender, ":", i)
 				switch sender {
 				case 0:
 					assert.Nil(t, cores[0].invoke("ToGroup", "g", text).Error)
 				case 1:
+					srv.sys.ActorSystem().Root.Send(srv.chat.Clients().Group("g").PID(), &troupev1.Send{Target: "called", Arguments: []byte(`["` + text + `"]`)})
+				case 2:
 					status, _ := classics[1].send(`{"H":"chat","M":"ToGroup","A":["g","` + text + `"],"I":1}`)
 					assert.Equal(t, 200, status)
 				default:

@@ -82,10 +82,6 @@ func (m *replayModel) comeBack(state replayState) {
 	}
 	if !m.knows(state.cursor) { // it gets what is new
 		m.next = m.sent
-		if m.c.transport == "webSockets" {
-			m.c.invoke("Nothing") // the WebSocket is open before it is known from which message on it receives
-			m.kept--              // the answer takes the place of a message
-		}
 	}
 	m.isBack, m.latest = true, max(m.next, m.sent-m.kept)
 }

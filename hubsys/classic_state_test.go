@@ -140,6 +140,7 @@ func (h *progressHub) Work(ctx context.Context, n int, p hubsys.Progress[any]) (
 }
 
 func (h *progressHub) Object(ctx context.Context, p hubsys.Progress[point]) error {
+	h.Call().State().Set("at", 1)
 	return p.Report(ctx, point{X: 1})
 }
 
@@ -172,8 +173,8 @@ func TestProgressOfClassicCalls(t *testing.T) {
 		}
 		require.ErrorContains(t, receive(t, late), "progress of a call was reported that has returned")
 
-		require.Equal(t, `{"I":"a"}`, c.invokeText("a", `{"H":"chat","M":"Object","A":[],"I":"a"}`).raw)
-		require.Equal(t, `{"I":"P|a","P":{"I":"a","D":{"X":1,"Y":0}}}`, c.next())
+		require.Equal(t, `{"S":{"at":1},"I":"a"}`, c.invokeText("a", `{"H":"chat","M":"Object","A":[],"I":"a"}`).raw)
+		require.Equal(t, `{"I":"P|a","P":{"I":"a","D":{"X":1,"Y":0}},"S":{"at":1}}`, c.next(), "with what has changed of the state so far")
 
 		a := c.invokeText("8", `{"H":"chat","M":"Fails","I":8}`)
 		require.NotNil(t, a.E)

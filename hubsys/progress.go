@@ -26,7 +26,7 @@ func (p Progress[T]) Report(ctx context.Context, value T) error {
 	case classicProtocol(p.call) == nil || len(p.call.ID()) == 0:
 		return nil
 	}
-	item, err := classicProtocol(p.call).AppendItem(nil, p.call.ID(), value)
+	item, err := classicProtocol(p.call).AppendProgress(nil, p.call.ID(), value, stateChanges(p.call))
 	if err != nil {
 		return err
 	}

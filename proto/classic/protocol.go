@@ -167,7 +167,7 @@ func (p *Protocol) AppendAnswer(dst, id []byte, a *Answer) (_ []byte, err error)
 	number, own, hasID := bytes.Cut(id, []byte{' '})
 	dst = append(append(append(dst, AnswerRecord), number...), ' ', '{')
 	if len(a.State) > 0 {
-		if dst, err = hubproto.AppendJSONNet(append(dst, `"S":`...), a.State); err != nil {
+		if dst, err = appendState(dst, a.State); err != nil {
 			return dst[:start], err
 		}
 		dst = append(dst, ',')
@@ -202,6 +202,11 @@ func (p *Protocol) AppendAnswer(dst, id []byte, a *Answer) (_ []byte, err error)
 	return append(dst, '}', Separator), nil
 }
 
+// appendState appends the member with the state of a client.
+func appendState(dst []byte, state map[string]any) ([]byte, error) {
+	return hubproto.AppendJSONNet(append(dst, `"S":`...), state)
+}
+
 // AppendFailure appends the object that says to a client that a call has failed.
 func AppendFailure(dst []byte, in *Invocation, text string) []byte {
 	dst = append(dst, `{"I":`...)
@@ -214,7 +219,12 @@ func AppendFailure(dst []byte, in *Invocation, text string) []byte {
 }
 
 // AppendItem appends the progress of a call.
-func (p *Protocol) AppendItem(dst, id []byte, item any) (_ []byte, err error) {
+func (p *Protocol) AppendItem(dst, id []byte, item any) ([]byte, error) {
+	return p.AppendProgress(dst, id, item, nil)
+}
+
+// AppendProgress appends the progress of a call, with what it has changed of the state of its client.
+func (p *Protocol) AppendProgress(dst, id []byte, item any, state map[string]any) (_ []byte, err error) {
 	start := len(dst)
 	_, own, _ := bytes.Cut(id, []byte{' '})
 	dst = hubproto.AppendString(append(append(dst, MessageRecord), `{"I":`...), "P|"+string(own))
@@ -222,7 +232,13 @@ func (p *Protocol) AppendItem(dst, id []byte, item any) (_ []byte, err error) {
 	if dst, err = hubproto.AppendJSONNet(append(dst, `,"D":`...), item); err != nil {
 		return dst[:start], err
 	}
-	return append(dst, '}', '}', Separator), nil
+	dst = append(dst, '}')
+	if len(state) > 0 {
+		if dst, err = appendState(append(dst, ','), state); err != nil {
+			return dst[:start], err
+		}
+	}
+	return append(dst, '}', Separator), nil
 }
 
 // Append appends what is no call: nothing but the end of a connection matters to a session.

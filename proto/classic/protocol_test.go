@@ -1,6 +1,7 @@
 package classic_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -242,4 +243,17 @@ func TestWhatCannotBeWrittenLeavesTheBuffer(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestAnAnswerThatSaysThatItsCallHasFailed(t *testing.T) {
+	var p classic.Protocol
+	answer := func(a *classic.Answer) []byte {
+		record, err := p.AppendAnswer(nil, []byte("1 0"), a)
+		require.NoError(t, err)
+		_, object, _ := bytes.Cut(bytes.TrimSuffix(record, []byte{classic.Separator}), []byte{' '})
+		return object
+	}
+	require.True(t, classic.HasFailed(answer(&classic.Answer{Error: "no"})))
+	require.False(t, classic.HasFailed(answer(&classic.Answer{})))
+	require.False(t, classic.HasFailed(answer(&classic.Answer{Result: map[string]any{"A": 1, "E": "not an error"}})))
 }

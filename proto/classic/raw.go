@@ -28,4 +28,7 @@ func RawValue(call []byte) []byte {
 }
 
 // HasFailed reports whether an answer says that its call has failed.
-func HasFailed(answer []byte) bool { return bytes.Contains(answer, []byte(`,"E":`)) }
+func HasFailed(answer []byte) bool {
+	var members struct{ E *string }
+	return json.Unmarshal(answer, &members) != nil || members.E != nil
+}

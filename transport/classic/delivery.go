@@ -43,7 +43,7 @@ func (s *session) isPresent() bool {
 func (s *session) awaitRoom(mayWait bool) bool {
 	for {
 		s.mu.Lock()
-		if !s.isPresent() || !s.ring.isFull() {
+		if !s.isPresent() || !s.isFull() {
 			s.mu.Unlock()
 			return true
 		}
@@ -63,6 +63,11 @@ func (s *session) awaitRoom(mayWait bool) bool {
 		}
 		timer.Stop()
 	}
+}
+
+// isFull reports whether as much waits for the client as is kept for it.
+func (s *session) isFull() bool {
+	return s.ring.isFull() || s.receiver != nil && (len(s.receiver.answers) >= s.ring.messages || s.receiver.waiting >= s.ring.size)
 }
 
 // noteRoom says that the ring may have room again.

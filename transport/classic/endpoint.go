@@ -111,8 +111,12 @@ type Options struct {
 type Endpoint struct {
 	Options
 	acceptor Acceptor
-	log      *slog.Logger
 	epoch    uint32 // of cursors
+
+	// What the trace sources of the original are:
+	log       *slog.Logger // of requests
+	heartbeat *slog.Logger
+	hubs      *slog.Logger
 
 	mu       sync.Mutex
 	sessions map[string]*session
@@ -121,7 +125,10 @@ type Endpoint struct {
 
 // NewEndpoint returns an endpoint.
 func NewEndpoint(acceptor Acceptor, options Options, log *slog.Logger) *Endpoint {
-	return &Endpoint{Options: options, acceptor: acceptor, log: log, epoch: newEpoch(), sessions: map[string]*session{}}
+	return &Endpoint{
+		Options: options, acceptor: acceptor, epoch: newEpoch(), sessions: map[string]*session{},
+		log: log.WithGroup("transport"), heartbeat: log.WithGroup("heartbeat"), hubs: log.WithGroup("hubs"),
+	}
 }
 
 // request is a request whose sender is known.
@@ -465,6 +472,7 @@ func (e *Endpoint) sweep() {
 	now, closing := time.Now(), e.acceptor.IsClosing()
 	for _, s := range all {
 		if s.isAway(e.DisconnectTimeout + awayGrace) {
+			e.heartbeat.Debug("a client of SignalR 2 has been away for too long", "session", s.id)
 			s.close(actors.ErrClientTimeout)
 		} else if closing && len(s.allMembers()) == 0 { // no connection tells it
 			s.goAway()

@@ -20,9 +20,12 @@ type receiver struct {
 	sent        uint64 // number of the last message
 	initializes bool   // it has to say that the session is there
 
-	socket *socket       // nil: a request that waits
-	wake   chan struct{} // of such a request
-	over   chan struct{} // closed when another one receives
+	socket  *socket  // nil: a request that waits
+	answers []answer // that the socket has to write
+	waiting int      // their bytes
+
+	wake chan struct{} // of a request that waits
+	over chan struct{} // closed when another one receives
 }
 
 func newReceiver(initializes bool) *receiver {
@@ -44,6 +47,20 @@ func (r *receiver) end() {
 	} else {
 		close(r.over)
 	}
+}
+
+func (r *receiver) addAnswer(a answer) {
+	r.answers = append(r.answers, a)
+	r.waiting += len(a.object)
+}
+
+func (r *receiver) takeAnswer() []byte {
+	object := r.answers[0].object
+	r.waiting -= len(object)
+	if r.answers = r.answers[1:]; len(r.answers) == 0 {
+		r.answers = nil
+	}
+	return object
 }
 
 // receive serves a request that receives messages: one that connects, one that reconnects, or a poll.
@@ -94,6 +111,7 @@ func (e *Endpoint) receive(w http.ResponseWriter, in *request, path string) erro
 			return fail(http.StatusInternalServerError, "", errors.New("a hub has refused the connection"))
 		}
 	}
+	e.log.Debug("a client of SignalR 2 receives", "session", s.id, "transport", in.params["transport"], "path", path)
 	position := s.position(in.value("messageId")) // what is sent from now on is for the request, even before it is upgraded
 	var k *socket
 	r := newReceiver(connects)

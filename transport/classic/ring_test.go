@@ -17,9 +17,8 @@ func TestAnEmptyRing(t *testing.T) {
 	r := ring{first: 1, messages: 3, size: 100}
 	require.Zero(t, r.last())
 	for _, number := range []uint64{0, 1} {
-		messages, answer, last := r.after(number, nil)
+		messages, last := r.after(number, math.MaxUint64)
 		require.Empty(t, messages)
-		require.Nil(t, answer)
 		require.Equal(t, number, last)
 	}
 }
@@ -27,38 +26,38 @@ func TestAnEmptyRing(t *testing.T) {
 func TestOneFrameHasLimits(t *testing.T) {
 	r := ring{first: 1, messages: 10_000, size: 10 << 20}
 	for range mostMessages + 1 {
-		r.push(entry{data: []byte("1")}, false)
+		r.push([]byte("1"), false)
 	}
-	messages, _, last := r.after(0, nil)
+	messages, last := r.after(0, math.MaxUint64)
 	require.Len(t, messages, mostMessages)
 	require.EqualValues(t, mostMessages, last)
-	messages, _, last = r.after(last, nil)
+	messages, last = r.after(last, math.MaxUint64)
 	require.Len(t, messages, 1)
 
 	large := bytes.Repeat([]byte("x"), mostBytes+1)
 	for range 2 {
-		r.push(entry{data: large}, false)
+		r.push(large, false)
 	}
-	r.push(entry{data: []byte("1")}, false)
+	r.push([]byte("1"), false)
 	for range 2 {
-		messages, _, last = r.after(last, nil)
+		messages, last = r.after(last, math.MaxUint64)
 		require.Equal(t, [][]byte{large}, messages, "a message that is too large for a frame with others has one of its own")
 	}
-	messages, _, _ = r.after(last, nil)
+	messages, _ = r.after(last, math.MaxUint64)
 	require.Equal(t, [][]byte{[]byte("1")}, messages)
 }
 
 func TestTheNewestMessageIsKeptWhateverItsSize(t *testing.T) {
 	r := ring{first: 1, messages: 3, size: 10}
-	r.push(entry{data: []byte("small")}, false)
-	r.push(entry{data: bytes.Repeat([]byte("x"), 100)}, false)
-	messages, _, last := r.after(0, nil)
+	r.push([]byte("small"), false)
+	r.push(bytes.Repeat([]byte("x"), 100), false)
+	messages, last := r.after(0, math.MaxUint64)
 	require.Len(t, messages, 1)
 	require.Len(t, messages[0], 100)
 	require.EqualValues(t, 2, last)
 	require.EqualValues(t, 1, r.dropped)
-	r.push(entry{data: []byte("small")}, false)
-	messages, _, _ = r.after(0, nil)
+	r.push([]byte("small"), false)
+	messages, _ = r.after(0, math.MaxUint64)
 	require.Equal(t, [][]byte{[]byte("small")}, messages)
 	require.Equal(t, len("small"), r.bytes)
 }
@@ -66,7 +65,7 @@ func TestTheNewestMessageIsKeptWhateverItsSize(t *testing.T) {
 func TestWhereAClientGoesOn(t *testing.T) {
 	r := ring{first: 1, messages: 2, size: 100}
 	for range 5 {
-		r.push(entry{data: []byte("1")}, false)
+		r.push([]byte("1"), false)
 	}
 	const epoch = 7
 	for _, test := range []struct {
@@ -85,77 +84,69 @@ func TestWhereAClientGoesOn(t *testing.T) {
 	} {
 		require.Equal(t, test.want, r.position(test.cursor, epoch, test.ok), test.name)
 	}
-	messages, _, last := r.after(0, nil)
+	messages, last := r.after(0, math.MaxUint64)
 	require.Len(t, messages, 2, "what is no longer kept is left out")
 	require.EqualValues(t, 5, last)
 }
 
-// ringModel is what a ring is, written down as simply as possible: all entries ever, and how many of the first have gone.
+// ringModel is what a ring is, written down as simply as possible: all messages ever, and how many of the first have gone.
 type ringModel struct {
-	all  []entry
+	all  [][]byte
 	gone int
 }
 
-func (m *ringModel) push(e entry, messages, size int) {
-	m.all = append(m.all, e)
+func (m *ringModel) push(message []byte, messages, size int) {
+	m.all = append(m.all, message)
 	for len(m.all)-m.gone > messages || m.bytes() > size && len(m.all)-m.gone > 1 {
 		m.gone++
 	}
 }
 
 func (m *ringModel) bytes() (n int) {
-	for _, e := range m.all[m.gone:] {
-		n += len(e.data)
+	for _, message := range m.all[m.gone:] {
+		n += len(message)
 	}
 	return n
 }
 
 // brief tells messages apart that are numbered, or of different lengths.
-func brief(data []byte) string { return fmt.Sprintf("%.8s %d", data, len(data)) }
+func brief(message []byte) string { return fmt.Sprintf("%.8s %d", message, len(message)) }
 
-// visible returns what a receiver gets that goes on behind a number: messages as they are, answers with a mark.
-func (m *ringModel) visible(number uint64, to *receiver) []string {
+// visible returns the messages that follow a number, up to another one.
+func (m *ringModel) visible(number, end uint64) []string {
 	var texts []string
-	for i, e := range m.all {
-		switch {
-		case i < m.gone || uint64(i) < number:
-		case e.answer == nil:
-			texts = append(texts, brief(e.data))
-		case e.answer == to:
-			texts = append(texts, "answer "+brief(e.data))
+	for i, message := range m.all {
+		if i >= m.gone && uint64(i) >= number && uint64(i) < end {
+			texts = append(texts, brief(message))
 		}
 	}
 	return texts
 }
 
 func TestTheRingIsLikeItsModel(t *testing.T) {
-	receivers := []*receiver{nil, newReceiver(false), newReceiver(false)}
 	rapid.Check(t, func(t *rapid.T) {
 		r := ring{first: 1, messages: rapid.IntRange(1, 150).Draw(t, "messages"), size: rapid.SampledFrom([]int{1, 100, 5000, 10 * mostBytes}).Draw(t, "size")}
 		m := &ringModel{}
 		t.Repeat(map[string]func(*rapid.T){
 			"push": func(t *rapid.T) {
-				n := rapid.IntRange(1, 100).Draw(t, "n")
-				to := rapid.SampledFrom(receivers).Draw(t, "to")
-				for range n {
-					text := fmt.Sprint(len(m.all)+1, " ")
-					e := entry{data: []byte(text), answer: to}
-					m.push(e, r.messages, r.size)
-					r.push(e, false)
+				for range rapid.IntRange(1, 100).Draw(t, "n") {
+					message := []byte(fmt.Sprint(len(m.all)+1, " "))
+					m.push(message, r.messages, r.size)
+					r.push(message, false)
 				}
 			},
 			"push a large one": func(t *rapid.T) {
-				e := entry{data: []byte(strings.Repeat("x", rapid.SampledFrom([]int{1, 99, 5001, mostBytes - 1, mostBytes, mostBytes + 1}).Draw(t, "bytes")))}
-				m.push(e, r.messages, r.size)
-				r.push(e, false)
+				message := []byte(strings.Repeat("x", rapid.SampledFrom([]int{1, 99, 5001, mostBytes - 1, mostBytes, mostBytes + 1}).Draw(t, "bytes")))
+				m.push(message, r.messages, r.size)
+				r.push(message, false)
 			},
 			"read": func(t *rapid.T) {
 				number := rapid.Uint64Range(0, uint64(len(m.all))+2).Draw(t, "behind")
-				to := rapid.SampledFrom(receivers).Draw(t, "to")
-				want := m.visible(number, to)
+				end := rapid.Uint64Range(number, uint64(len(m.all))+3).Draw(t, "up to")
+				want := m.visible(number, end)
 				var got []string
-				for number < r.last() {
-					messages, answer, last := r.after(number, to)
+				for number < min(end, r.last()) {
+					messages, last := r.after(number, end)
 					require.Greater(t, last, number, "it goes on")
 					require.LessOrEqual(t, last, r.last())
 					size := 0
@@ -163,18 +154,13 @@ func TestTheRingIsLikeItsModel(t *testing.T) {
 						got, size = append(got, brief(message)), size+len(message)
 					}
 					require.LessOrEqual(t, len(messages), mostMessages)
-					require.True(t, len(messages) == 1 || size <= mostBytes)
-					if answer != nil {
-						require.Empty(t, messages)
-						got = append(got, "answer "+brief(answer))
-					}
+					require.True(t, len(messages) <= 1 || size <= mostBytes)
 					number = last
 				}
 				require.Equal(t, want, got)
-				messages, answer, last := r.after(number, to)
+				messages, last := r.after(number, end)
 				require.Empty(t, messages)
-				require.Nil(t, answer)
-				require.Equal(t, number, last)
+				require.Equal(t, max(number, r.first-1), last)
 			},
 			"go on": func(t *rapid.T) {
 				c := classic.Cursor{Epoch: rapid.Uint32Range(1, 2).Draw(t, "epoch"), Number: rapid.Uint64Range(0, uint64(len(m.all))+3).Draw(t, "number")}
@@ -188,14 +174,8 @@ func TestTheRingIsLikeItsModel(t *testing.T) {
 			"": func(t *rapid.T) {
 				require.EqualValues(t, len(m.all), r.last())
 				require.EqualValues(t, m.gone+1, r.first)
-				dropped := 0
-				for _, e := range m.all[:m.gone] {
-					if e.answer == nil {
-						dropped++
-					}
-				}
 				require.Equal(t, m.bytes(), r.bytes)
-				require.EqualValues(t, dropped, r.dropped)
+				require.EqualValues(t, m.gone, r.dropped)
 			},
 		})
 	})

@@ -183,7 +183,7 @@ func (s *session) rejoin(hubs []Hub, groups []string) {
 	for _, hub := range hubs {
 		if s.findLocked(hub) == nil && !s.closed {
 			if err := s.addMember(hub, actors.WithReconnected); err != nil {
-				s.endpoint.log.Debug("a session of SignalR 2 could not be opened again in a hub", "session", s.id, "hub", hub.Name(), "error", err)
+				s.endpoint.hubs.Debug("a session of SignalR 2 could not be opened again in a hub", "session", s.id, "hub", hub.Name(), "error", err)
 			}
 		}
 	}
@@ -241,13 +241,13 @@ func (s *session) deliverAnswer(record []byte) {
 	s.giveAnswer(w, object)
 }
 
-// giveAnswer passes an answer on. A raw connection gets none over its WebSocket.
+// giveAnswer passes an answer on. A raw connection gets none over its WebSocket, and a WebSocket that was replaced gets none at all.
 func (s *session) giveAnswer(w *waiter, object []byte) {
 	switch {
 	case w.receiver == nil:
 		w.answer <- answer{object, s.ring.last()}
-	case s.endpoint.Raw == nil:
-		s.ring.push(entry{data: bytes.Clone(object), answer: w.receiver}, s.isPresent())
+	case s.endpoint.Raw == nil && s.receiver == w.receiver:
+		w.receiver.addAnswer(answer{bytes.Clone(object), s.ring.last()})
 	}
 }
 
@@ -257,7 +257,7 @@ func (s *session) push(message []byte) {
 		message = classic.RawValue(message)
 	}
 	dropped := s.ring.dropped
-	s.ring.push(entry{data: message}, s.isPresent())
+	s.ring.push(message, s.isPresent())
 	for range s.ring.dropped - dropped {
 		s.endpoint.Limits.Reach(metric.Replay)
 	}
@@ -381,11 +381,15 @@ func (s *session) nextLocked(r *receiver) (envelope *classic.Envelope, answer []
 	if s.receiver != r {
 		return nil, nil, false
 	}
-	messages, answer, last := s.ring.after(r.sent, r)
+	end := s.ring.last()
+	if len(r.answers) > 0 {
+		end = r.answers[0].behind
+	}
+	messages, last := s.ring.after(r.sent, end)
 	s.noteDelivery(r.sent) // which has been written
 	r.sent = last
-	if answer != nil {
-		return nil, answer, true
+	if len(messages) == 0 && len(r.answers) > 0 {
+		return nil, r.takeAnswer(), true
 	}
 	groups := s.changedGroups()
 	if len(messages) == 0 && groups == nil && !r.initializes {

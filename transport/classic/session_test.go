@@ -130,8 +130,8 @@ func framed(records string) []byte {
 func (s *session) messages() (texts []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, e := range s.ring.entries {
-		texts = append(texts, string(e.data))
+	for _, message := range s.ring.kept {
+		texts = append(texts, string(message))
 	}
 	return texts
 }
@@ -392,22 +392,37 @@ func TestAnswersGoToWhoeverWaits(t *testing.T) {
 	s := e.openFake(t, "a", actors.WithConnected, one)
 	m := s.find(one)
 	ws, post, gone := newReceiver(false), &waiter{answer: make(chan answer, 1)}, &waiter{answer: make(chan answer, 1)}
+	require.True(t, s.attach(ws, nil, 0, true))
 	var numbers []uint64
-	for _, w := range []*waiter{{receiver: ws}, post, gone, {receiver: ws}} {
+	for _, w := range []*waiter{{receiver: ws}, post, gone, {receiver: ws}, {receiver: newReceiver(false)}} {
 		n, err := s.await(w)
 		require.NoError(t, err)
 		numbers = append(numbers, n)
 	}
-	require.Equal(t, []uint64{1, 2, 3, 4}, numbers)
+	require.Equal(t, []uint64{1, 2, 3, 4, 5}, numbers)
 	s.forget(3)
-	_, err := m.Write(framed("R1 {\"I\":\"a\"}\x1eR2 {\"I\":\"b c\"}\x1eR3 {}\x1eR1 {\"again\":1}\x1eR99 {}\x1eRx {}\x1eR\x1e"))
+	_, err := m.Write(framed("M1\x1eR1 {\"I\":\"a\"}\x1eM2\x1eR2 {\"I\":\"b c\"}\x1eR3 {}\x1eR1 {\"again\":1}\x1eR5 {}\x1eR99 {}\x1eRx {}\x1eR\x1e"))
 	require.NoError(t, err)
 	require.Equal(t, `{"I":"b c"}`, string((<-post.answer).object))
 	require.Empty(t, gone.answer)
-	require.Equal(t, []string{`{"I":"a"}`}, s.messages())
-	messages, object, _ := s.ring.after(0, ws)
+	require.Equal(t, []string{"1", "2"}, s.messages())
+	next := func() (messages [][]byte, object string) {
+		envelope, answer, ok := s.next(ws)
+		require.True(t, ok)
+		if envelope != nil {
+			messages = envelope.Messages
+		}
+		return messages, string(answer)
+	}
+	messages, object := next()
+	require.Equal(t, [][]byte{[]byte("1")}, messages, "what was sent before it comes before it")
+	require.Empty(t, object)
+	messages, object = next()
 	require.Empty(t, messages)
-	require.Equal(t, `{"I":"a"}`, string(object))
+	require.Equal(t, `{"I":"a"}`, object)
+	messages, object = next()
+	require.Equal(t, [][]byte{[]byte("2")}, messages)
+	require.Empty(t, object)
 	s.detach(ws)
 	require.Empty(t, s.waiting, "answers for a WebSocket that has gone")
 	late := &waiter{answer: make(chan answer, 1)}

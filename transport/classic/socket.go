@@ -261,6 +261,7 @@ func (s *session) beat(now time.Time) {
 	k := s.receiver.socket
 	e := s.endpoint
 	if !k.blocked.IsZero() && now.Sub(k.blocked) > e.SendTimeout {
+		e.heartbeat.Debug("the WebSocket of a client of SignalR 2 is cut, because it takes nothing", "session", s.id)
 		k.ws.Cut()
 	}
 	if e.KeepAlive > 0 && now.Sub(k.last) >= e.KeepAlive-janitorPeriod/2 {
