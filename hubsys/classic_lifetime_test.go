@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -174,8 +176,9 @@ func TestReconnectsOfClassicClients(t *testing.T) {
 			require.Equal(t, `{"R":1,"I":"7"}`, c.invokeText("7", `{"H":"chat","M":"Echo","A":[1],"I":7}`).raw)
 		}
 		eventually(t, func() bool { return len(srv.eventsOf(c.id)) == 8 }, "two connects and three reconnects of both hubs")
-		for i, want := range []string{"connected", "reconnected", "reconnected", "reconnected"} {
-			require.ElementsMatch(t, []string{"Chat " + want, "Other " + want}, srv.eventsOf(c.id)[2*i:2*i+2])
+		for _, hub := range []string{"Chat ", "Other "} { // each in an order of its own
+			own := slices.DeleteFunc(srv.eventsOf(c.id), func(event string) bool { return !strings.HasPrefix(event, hub) })
+			require.Equal(t, []string{hub + "connected", hub + "reconnected", hub + "reconnected", hub + "reconnected"}, own)
 		}
 		require.NoError(t, srv.chat.Clients().All().Send(t.Context(), "called"))
 		frame, ok := c.tryFrame()
