@@ -1,0 +1,34 @@
+package hubsys_test
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/troupe-go/troupe/hubsys"
+)
+
+// ScoreHub has no methods: the program sends to its clients.
+type ScoreHub struct{ hubsys.Hub }
+
+// What Register returns reaches the clients of a hub from everywhere in a program, as the context of a hub does that the ConnectionManager of
+// SignalR 2 returns.
+func ExampleClients() {
+	sys := must(hubsys.New(hubsys.Config{}))
+	scores := must(hubsys.Register[*ScoreHub](sys, nil, hubsys.HubOptions{}))
+	check(sys.MapClassic("/signalr", hubsys.ClassicOptions{}))
+	address, stop := listen(sys)
+	defer stop()
+	home, away := openPage(address+"/signalr", "scoreHub"), openPage(address+"/signalr", "scoreHub")
+
+	ctx := context.Background()
+	check(scores.Groups().Add(ctx, home.client.id, "home"))
+	check(scores.Clients().Group("home").Send(ctx, "cheer"))
+	check(scores.Clients().AllExcept(home.client.id).Send(ctx, "wait"))
+	check(scores.Clients().All().Send(ctx, "score", 1, 0))
+
+	fmt.Println(home.receive(), home.receive())
+	fmt.Println(away.receive(), away.receive())
+	// Output:
+	// ScoreHub.cheer[] ScoreHub.score[1,0]
+	// ScoreHub.wait[] ScoreHub.score[1,0]
+}
