@@ -42,7 +42,7 @@ func ExampleCallerClients() {
 	must(hubsys.Register[*NewsHub](sys, nil, hubsys.HubOptions{}))
 	check(sys.MapClassic("/signalr", hubsys.ClassicOptions{
 		Authenticate: func(r *http.Request) (*hubsys.Principal, error) {
-			return &hubsys.Principal{UserID: r.Header.Get("User")}, nil
+			return &hubsys.Principal{UserID: r.Header.Get("User")}, nil // which a proxy in front has set
 		},
 	}))
 	address, stop := listen(sys)
