@@ -4,7 +4,7 @@
 // It runs hubs through [Handler], talks to transports through the interfaces of internal/link, and knows neither reflection nor HTTP. The
 // tree of actors:
 //
-//	hubsys-<node>                     one root per System
+//	hubsys-<node>                     one root per System; hubsys, where there are other nodes
 //	├── connections/<n>               each supervises a part of the connections
 //	│   └── <connection id>           Connection
 //	│       └── call/<n>              Call: one per invocation; an actor that costs no more than a struct
@@ -27,6 +27,7 @@
 //	runQueue → Call → counter, and the process registry of protoactor
 //	runQueue → mailbox
 //
-// No other lock is taken under that of a shard of the directory, of results, of workers, of an input, of a mailbox or of a Box. Nothing that
+// Locks of a Backplane, whose Subscribe and Unsubscribe are called with a shard of the directory or of the connections locked, stand right of all
+// others. No other lock is taken under that of a shard of the directory, of results, of workers, of an input, of a mailbox or of a Box. Nothing that
 // runs under a lock blocks, encodes, logs or runs user code, except for what a GroupObserver does under the lock of a group.
 package actors

@@ -55,7 +55,7 @@ type Member struct{ ConnectionID, UserID string }
 func members(of []actors.Member) []Member {
 	list := make([]Member, len(of))
 	for i, m := range of {
-		list[i] = Member{ConnectionID: m.Conn.ID(), UserID: m.UserID}
+		list[i] = Member{ConnectionID: m.ID(), UserID: m.UserID}
 	}
 	return list
 }
@@ -66,7 +66,12 @@ func (a Audience) Members(ctx context.Context) ([]Member, error) {
 	if err := a.hub.runtime.Check(ctx, &a.to); err != nil {
 		return nil, err
 	}
-	return members(a.hub.runtime.Members(&a.to)), nil
+	all, missing, err := a.hub.runtime.Members(ctx, &a.to)
+	list := make([]Member, len(all))
+	for i, m := range all {
+		list[i] = Member{ConnectionID: m.ID, UserID: m.UserID}
+	}
+	return list, partial(missing, err)
 }
 
 // Count returns the number of the connections. The error is that of Members.
@@ -74,7 +79,17 @@ func (a Audience) Count(ctx context.Context) (int, error) {
 	if err := a.hub.runtime.Check(ctx, &a.to); err != nil {
 		return 0, err
 	}
-	return len(a.hub.runtime.Members(&a.to)), nil
+	n, missing, err := a.hub.runtime.Count(ctx, &a.to)
+	return n, partial(missing, err)
+}
+
+// partial returns the error of a list that lacks what some nodes know.
+func partial(missing []string, err error) error {
+	if err != nil || len(missing) == 0 {
+		return fromRuntime(err)
+	}
+	slices.Sort(missing)
+	return &PartialError{Missing: missing}
 }
 
 // Change is what has changed in an audience.
@@ -88,7 +103,7 @@ type Change struct {
 // not been taken yet are merged, so a slow reader gets fewer and larger ones, and does not see who came and went meanwhile.
 func (a Audience) Watch(ctx context.Context) iter.Seq[Change] {
 	return func(yield func(Change) bool) {
-		w := a.hub.runtime.Watch(&a.to)
+		w := a.hub.runtime.WatchEverywhere(ctx, &a.to)
 		defer w.Stop()
 		first := w.Take()
 		if len(first) == 0 {
@@ -103,7 +118,7 @@ func (a Audience) Watch(ctx context.Context) iter.Seq[Change] {
 // Watch yields who is in which group, and then who comes and goes, as [Audience.Watch] does. Each change is one of one group.
 func (g groups) Watch(ctx context.Context) iter.Seq[Change] {
 	return func(yield func(Change) bool) {
-		w := g.hub.runtime.WatchGroups()
+		w := g.hub.runtime.WatchEverywhere(ctx, nil)
 		defer w.Stop()
 		if yieldChanges(ctx, w.Take(), yield) {
 			watch(ctx, w, yield)

@@ -46,6 +46,9 @@ func newEndpoint(c *HubContext, options EndpointOptions) (*endpoint, error) {
 
 // Authenticate is part of transport.Acceptor.
 func (e *endpoint) Authenticate(r *http.Request) (transport.Identity, error) {
+	if who, ok := relayedIdentity(r); ok {
+		return who, nil
+	}
 	who, err := authenticate(r, e.options.Authenticate, e.policy, e.hub.log)
 	if err != nil {
 		return who, err
@@ -150,7 +153,11 @@ func (e *endpoint) AcceptFetcher(o transport.Opening, fetcher link.Fetcher) (lin
 // Resumed is part of transport.Acceptor.
 func (e *endpoint) Resumed(o transport.Opening, session link.SocketSession) {
 	conn := session.(*actors.Connection)
-	conn.SetIdentity(e.identityOf(o, sessionNow(conn)))
+	former := sessionNow(conn)
+	if o.Identity.Relayed {
+		o.Identity.Value = former.principal
+	}
+	conn.SetIdentity(e.identityOf(o, former))
 }
 
 func (e *endpoint) identityOf(o transport.Opening, former *session) *actors.Identity {
