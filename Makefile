@@ -2,18 +2,19 @@
 
 export GO ?= go
 BIN := $(CURDIR)/bin
-SIGNALR := conformance/node_modules/@microsoft/signalr/dist/browser/signalr.min.js
+CLIENT := conformance/node_modules/@microsoft/signalr/dist/browser/signalr.min.js
 ORACLE ?= ../shared/oracle
 REFERENCE ?= ../shared/reference
+SIGNALR ?= ../SignalR
 
 .PHONY: help
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: $(SIGNALR) ## start the demo on http://127.0.0.1:8080
+demo: $(CLIENT) ## start the demo on http://127.0.0.1:8080
 	@echo "Building the demo …"
-	@$(GO) run ./cmd/demo -client $(SIGNALR)
+	@$(GO) run ./cmd/demo -client $(CLIENT)
 
 .PHONY: test
 test: ## run all tests that this machine can run; a summary says at the end what ran and what was left out
@@ -32,8 +33,12 @@ conformance-reference: ## run the same suites against the original server, to pr
 	TROUPE_REFERENCE=$(abspath $(REFERENCE))/run.sh node conformance/run.mjs clients
 
 .PHONY: differential
-differential: $(SIGNALR) ## play random scenarios on the server and the original side by side, and compare (REFERENCE=... SEED=... SCENARIOS=...)
+differential: $(CLIENT) ## play random scenarios on the server and the original side by side, and compare (REFERENCE=... SEED=... SCENARIOS=...)
 	node conformance/differential/differential.mjs $(REFERENCE)/run.sh $(if $(SEED),--seed $(SEED)) --scenarios $(or $(SCENARIOS),200)
+
+.PHONY: qunit
+qunit: $(CLIENT) ## run the QUnit suites of the client of SignalR 2, from a checkout of SignalR/SignalR (SIGNALR=...)
+	node conformance/qunit/qunit.mjs $(SIGNALR)
 
 .PHONY: oracle
 oracle: ## compare the server with the recorded answers of the original, where they are (ORACLE=...)
@@ -76,7 +81,7 @@ $(BIN)/golangci-lint $(BIN)/buf $(BIN)/govulncheck: tools/go.mod
 	cd tools && $(GO) build -o $(BIN)/ tool
 	touch $(BIN)/golangci-lint $(BIN)/buf $(BIN)/govulncheck
 
-$(SIGNALR): conformance/package-lock.json
+$(CLIENT): conformance/package-lock.json
 	@echo "Fetching the official clients from npm …"
 	@npm ci --prefix conformance --ignore-scripts --no-audit --no-fund >/dev/null
 	@touch $@

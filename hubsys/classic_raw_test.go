@@ -33,6 +33,10 @@ func (h *rawHub) OnReceived(ctx context.Context, data string) error {
 		return h.Clients().Group("g").Send(ctx, "", rest)
 	case "several":
 		return h.Clients().Caller().Send(ctx, "a method", map[string]any{"first": rest}, 2, 3)
+	case "wait":
+		h.events.add("waiting")
+		<-h.Call().Aborted()
+		return nil
 	case "nothing":
 		return h.Clients().Caller().Send(ctx, "a method")
 	}
@@ -103,8 +107,12 @@ func TestRawConnections(t *testing.T) {
 		require.Empty(t, c.answers)
 		c.reconnect()
 		eventually(t, func() bool { return events.String() == "connected reconnected" }, "it has reconnected")
+		answered := make(chan int, 1)
+		go func() { answered <- c.sendRaw("wait") }()
+		eventually(t, func() bool { return events.String() == "connected reconnected waiting" }, "it waits")
 		c.abort()
-		eventually(t, func() bool { return events.String() == "connected reconnected disconnected" }, "it has ended")
+		require.Equal(t, http.StatusOK, receive(t, answered))
+		eventually(t, func() bool { return events.String() == "connected reconnected waiting disconnected" }, "it has ended")
 	})
 }
 

@@ -38,11 +38,11 @@ async function candidates() {
   return list;
 }
 
-/** Starts a browser, or returns nothing if none can be started. */
-export async function launch() {
+/** Starts a browser, with more arguments if there are any, or returns nothing if none can be started. */
+export async function launch(more = []) {
   for (const { executablePath, args } of await candidates()) {
     try {
-      return await chromium.launch({ executablePath, args, chromiumSandbox: process.getuid?.() !== 0 && !args.includes('--no-sandbox') });
+      return await chromium.launch({ executablePath, args: [...args, ...more], chromiumSandbox: process.getuid?.() !== 0 && !args.includes('--no-sandbox') });
     } catch (error) {
       console.log(`${executablePath} does not start: ${error.message.split('\n')[0]}`);
     }

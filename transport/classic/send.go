@@ -94,10 +94,12 @@ func (e *Endpoint) send(w http.ResponseWriter, in *request) error {
 	defer s.forget(call)
 	select {
 	case answer, ok := <-wait.answer:
-		if !ok {
-			return fail(http.StatusInternalServerError, "", errOver)
+		switch {
+		case ok:
+			s.awaitDelivery(answer.behind, in.Context().Done())
+		case e.Raw == nil: // a client that has aborted the session would report a request that fails
+			answer.object = classic.AppendFailure(nil, invocation, "The connection ended before the call returned.")
 		}
-		s.awaitDelivery(answer.behind, in.Context().Done())
 		switch {
 		case e.Raw == nil:
 			return e.answer(w, in, answer.object)
