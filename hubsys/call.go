@@ -106,7 +106,7 @@ func hubOf(c *actors.Connection) *hub { return c.Hub().Handler().(*hub) }
 func (c *Call) Aborted() <-chan struct{} { return c.runtime().Connection().Done() }
 
 // Abort closes the connection. What was sent to it before is still delivered. Nothing that follows is, including the result of this call;
-// calls that wait are dropped, and those that run go on. The client is told not to reconnect; one of SignalR 2 cannot be told.
+// calls that wait are dropped, and those that run go on. The client is told not to reconnect; one of SignalR 2 is refused when it tries.
 func (c *Call) Abort() { c.runtime().Connection().Abort() }
 
 // PID returns the address of this call in the actor system. The call is an actor that lives until it returns: what is sent to it arrives in

@@ -314,3 +314,25 @@ func TestAnAbortOfAClientWithAFullInbox(t *testing.T) {
 		return returned == 5
 	}, "every POST has returned")
 }
+
+// A client that the server has disconnected cannot come back with its token; one that is to reconnect can.
+func TestADisconnectedClassicClientDoesNotComeBack(t *testing.T) {
+	overClassicTransports(t, func(t *testing.T, transport string) {
+		srv := newClassicServer(t, classicConfig{})
+		c := dialClassic(t, srv, transport)
+		require.NoError(t, srv.chat.Clients().Client(c.id).Reconnect(t.Context()))
+		srv.awaitEvents(c.id, "Chat connected", "Chat disconnected")
+		c.drop()
+		c.reconnect()
+		srv.awaitEvents(c.id, "Chat connected", "Chat disconnected", "Chat reconnected")
+
+		require.NoError(t, srv.chat.Clients().Client(c.id).Disconnect(t.Context(), "enough"))
+		srv.awaitEvents(c.id, "Chat connected", "Chat disconnected", "Chat reconnected", "Chat disconnected: enough")
+		c.drop()
+		for _, path := range []string{"/reconnect", "/connect", "/poll"} {
+			eventually(t, func() bool { status, _ := c.tryOpen(path, c.position()); return status == http.StatusForbidden }, "its session has ended")
+		}
+		again := dialClassic(t, srv, transport)
+		require.Equal(t, `{"R":1,"I":"1"}`, again.invoke("Echo", 1).raw)
+	})
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"regexp"
 	"slices"
@@ -126,15 +127,16 @@ type Endpoint struct {
 	heartbeat *slog.Logger
 	hubs      *slog.Logger
 
-	mu       sync.Mutex
-	sessions map[string]*session
-	janitor  *time.Timer
+	mu        sync.Mutex
+	sessions  map[string]*session
+	dismissed map[string]time.Time // ids of those that a hub has closed for good, and until when
+	janitor   *time.Timer
 }
 
 // NewEndpoint returns an endpoint.
 func NewEndpoint(acceptor Acceptor, options Options, log *slog.Logger) *Endpoint {
 	return &Endpoint{
-		Options: options, acceptor: acceptor, epoch: newEpoch(), sessions: map[string]*session{},
+		Options: options, acceptor: acceptor, epoch: newEpoch(), sessions: map[string]*session{}, dismissed: map[string]time.Time{},
 		log: log.WithGroup("transport"), heartbeat: log.WithGroup("heartbeat"), hubs: log.WithGroup("hubs"),
 	}
 }
@@ -434,6 +436,9 @@ func (e *Endpoint) openLocked(in *request, opening actors.Opening) (s *session, 
 	if e.acceptor.IsClosing() {
 		return nil, false, errClosing
 	}
+	if time.Now().Before(e.dismissed[in.id]) {
+		return nil, false, fail(http.StatusForbidden, "", errors.New("the server has closed the session"))
+	}
 	if in.who.Relayed {
 		return nil, false, fail(http.StatusNotFound, "", errors.New("the session has ended since the request was relayed"))
 	}
@@ -483,9 +488,13 @@ func refusal(err error) error {
 	return fail(http.StatusServiceUnavailable, "", err)
 }
 
-func (e *Endpoint) forget(s *session) {
+// forget removes a session. One that was dismissed is not opened again: its client tries to reconnect for DisconnectTimeout.
+func (e *Endpoint) forget(s *session, dismissed bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if dismissed {
+		e.dismissed[s.id] = time.Now().Add(e.DisconnectTimeout + awayGrace)
+	}
 	if e.sessions[s.id] == s {
 		delete(e.sessions, s.id)
 		e.acceptor.Closed(s.id)
@@ -501,7 +510,8 @@ func (e *Endpoint) sweep() {
 	for _, s := range e.sessions {
 		all = append(all, s)
 	}
-	if len(all) > 0 {
+	maps.DeleteFunc(e.dismissed, func(_ string, until time.Time) bool { return time.Now().After(until) })
+	if len(all)+len(e.dismissed) > 0 {
 		e.janitor.Reset(janitorPeriod)
 	} else {
 		e.janitor = nil

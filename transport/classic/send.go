@@ -103,7 +103,7 @@ func (e *Endpoint) send(w http.ResponseWriter, in *request) error {
 		switch {
 		case e.Raw == nil:
 			return e.answer(w, in, answer.object)
-		case classic.HasFailed(answer.object):
+		case ok && classic.HasFailed(answer.object):
 			return fail(http.StatusInternalServerError, "", errors.New("OnReceived has failed"))
 		}
 		w.Header()["Content-Type"] = nil

@@ -42,6 +42,7 @@ type session struct {
 	waiting    map[uint64]*waiter  // for the answers to calls
 	closed     bool
 	goingAway  bool // its client has to connect again
+	dismissed  bool // its client has to start anew, if it may
 	reserved   bool // it counts as a connection, because it has none
 	unreceived bool // it was not opened by /connect or /start, and has had no receiver: the groups of the client, and perhaps hubs, are not there yet
 	changed    bool // there may be something to write: see unlock
@@ -227,6 +228,7 @@ func (s *session) deliver(m *member, records []byte) {
 			s.deliverAnswer(record[1:])
 		case classic.CloseRecord:
 			s.goingAway = s.goingAway || len(record) > 1
+			s.dismissed = s.dismissed || len(record) == 1
 		}
 	}
 	s.changed = true
@@ -455,10 +457,10 @@ func (s *session) close(cause error) {
 	if s.receiver != nil && s.receiver.socket != nil {
 		s.receiver.socket.cutLater()
 	}
-	reserved := s.reserved
+	reserved, dismissed := s.reserved, s.dismissed && !s.goingAway
 	s.changed = true
 	s.unlock()
-	s.endpoint.forget(s)
+	s.endpoint.forget(s, dismissed)
 	if reserved {
 		s.endpoint.acceptor.Release(s.snapshot)
 	}
