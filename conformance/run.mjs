@@ -5,7 +5,7 @@
 // go are the tests in Go; clients, which nothing else means, are all suites with the official clients. A single file or class can be named.
 // TROUPE_REQUIRE=chromium,java,nginx,haproxy,race makes it a failure that there is no browser, no Java, no such proxy, or no race detector.
 // TROUPE_REFERENCE=path/to/run.sh runs the suites with clients against the original server instead of ours.
-import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join, resolve } from 'node:path';
 import { killAll, run } from './runner/command.mjs';
@@ -63,7 +63,8 @@ if (chosen.has('go')) {
 if (clients.some(name => chosen.has(name))) await prepareClients();
 
 async function prepareClients() {
-  if (!existsSync(join(here, 'node_modules', '@microsoft', 'signalr-protocol-msgpack')) || !existsSync(join(here, 'node_modules', 'jsdom'))) {
+  const { dependencies, devDependencies } = JSON.parse(readFileSync(join(here, 'package.json'), 'utf8'));
+  if (!Object.keys({ ...dependencies, ...devDependencies }).every(name => existsSync(join(here, 'node_modules', name)))) {
     console.log('The official clients are fetched from npm.');
     const { status, output } = await run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund'], { cwd: here });
     if (status !== 0) {
