@@ -71,7 +71,7 @@ func TestWatchedPIDIsNotTerminatedAfterItsGroupWasFilledAgain(t *testing.T) {
 		require.True(t, g.leave(e.clients[0].conn)) // what directory.leave does, with a pause in the middle
 		require.NoError(t, e.hub.Join(ctx, "b", "g"))
 		late.watch(e, pid)
-		e.hub.groups.shard("g").remove("g", g)
+		e.hub.groups.remove("g", g)
 		e.hub.groups.onEmpty(g)
 		e.settle()
 		assert.Equal(t, []string{pid.Id}, early.terminated())

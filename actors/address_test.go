@@ -198,7 +198,7 @@ func TestJoinAndLeaveByPID(t *testing.T) {
 			assert.Empty(t, sender.askResult(e, pid, &troupev1.Join{ConnectionId: "nobody"}))
 			e.tell(pid, &troupev1.Join{ConnectionId: "b"})
 			e.settle()
-			require.Len(t, e.hub.Members(groupAudience("g")), 2)
+			require.Len(t, e.hub.membersHere(groupAudience("g")), 2)
 		}
 		groups, err := e.hub.GroupsOf(context.Background(), clientAudience("a"))
 		require.NoError(t, err)
@@ -208,7 +208,7 @@ func TestJoinAndLeaveByPID(t *testing.T) {
 			assert.Empty(t, sender.askResult(e, pid, &troupev1.Leave{ConnectionId: "nobody"}))
 			e.tell(pid, &troupev1.Leave{ConnectionId: "b"})
 			e.settle()
-			require.Empty(t, e.hub.Members(groupAudience("g")))
+			require.Empty(t, e.hub.membersHere(groupAudience("g")))
 		}
 		for _, to := range []*Audience{{}, userAudience("ann"), clientAudience("a")} {
 			for _, m := range []proto.Message{&troupev1.Join{ConnectionId: "a"}, &troupev1.Leave{ConnectionId: "a"}} {
@@ -219,7 +219,7 @@ func TestJoinAndLeaveByPID(t *testing.T) {
 		e.settle()
 		assert.Empty(t, e.hub.groups.list())
 		e.clients[0].messages() // the connection goes on
-		assert.Len(t, e.hub.Members(&Audience{}), 2)
+		assert.Len(t, e.hub.membersHere(&Audience{}), 2)
 		assert.Empty(t, e.log.errors)
 	})
 }
@@ -278,7 +278,7 @@ func TestPIDsRefuseOtherMessages(t *testing.T) {
 				process.Stop(pid)
 			}
 		}
-		assert.Len(t, e.hub.Members(&Audience{}), 1, "the connection goes on")
+		assert.Len(t, e.hub.membersHere(&Audience{}), 1, "the connection goes on")
 		assert.Empty(t, sender.askResult(e, e.hub.PID(groupAudience("g")), &troupev1.Send{Target: "x"}), "nobody can stop a group")
 	})
 }

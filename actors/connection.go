@@ -261,11 +261,13 @@ func (c *Connection) onHandshake(h *handshake) {
 	answer := hubproto.AppendHandshakeResponse(outbox.Buffer(3), "")
 	c.out.Withhold(outbox.NewControl(answer, opcodeOf(c.Protocol())))
 	c.enter(open) // from here on the heartbeat may send pings
-	c.hub.sys.connections.add(c)
+	known := c.announce()
 	c.hub.everyone.join(c)
-	c.joinUser()
+	if user := c.joinUser(); user != nil {
+		known = append(known, user)
+	}
 	c.rejoin()
-	c.out.Release()
+	c.releaseWhenKnown(known)
 	c.runLifetime(connected)
 }
 

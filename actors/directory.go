@@ -13,6 +13,9 @@ import (
 type directory struct {
 	watchers watchers
 	onEmpty  func(*group) // is called when a group has been emptied
+	// Where there are other nodes, these are called for names that get a group, and that have none any more, with the shard locked.
+	subscribe   func(name string) (known <-chan struct{})
+	unsubscribe func(name string)
 	seed     maphash.Seed
 	shards   [16]directoryShard
 }
@@ -42,8 +45,8 @@ func (d *directory) find(name string) *group {
 	return s.groups[name]
 }
 
-// join puts c into the group of a name, which it makes if there is none.
-func (d *directory) join(name string, c *Connection) {
+// join puts c into the group of a name, which it makes if there is none. known is closed when other nodes know of the group; nil: they do.
+func (d *directory) join(name string, c *Connection) (known <-chan struct{}) {
 	s := d.shard(name)
 	for {
 		s.mu.Lock()
@@ -51,19 +54,22 @@ func (d *directory) join(name string, c *Connection) {
 		if g == nil {
 			g = &group{name: name, watchers: &d.watchers}
 			s.groups[name] = g
+			if d.subscribe != nil {
+				g.known = d.subscribe(name)
+			}
 		}
 		s.mu.Unlock()
 		if g.join(c) {
-			return
+			return g.known
 		}
-		s.remove(name, g) // it has been emptied since: a new one takes its place
+		d.remove(name, g) // it has been emptied since: a new one takes its place
 	}
 }
 
 // leave removes c from the group of a name, which is removed if it is empty then.
 func (d *directory) leave(name string, c *Connection) {
 	if g := d.find(name); g != nil && g.leave(c) {
-		d.shard(name).remove(name, g)
+		d.remove(name, g)
 		d.onEmpty(g)
 	}
 }
@@ -80,11 +86,15 @@ func (d *directory) list() []*group {
 	return all
 }
 
-func (s *directoryShard) remove(name string, g *group) {
+func (d *directory) remove(name string, g *group) {
+	s := d.shard(name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.groups[name] == g {
 		delete(s.groups, name)
+		if d.unsubscribe != nil {
+			d.unsubscribe(name)
+		}
 	}
 }
 
@@ -118,11 +128,17 @@ func (cs *connections) find(h *Hub, id string) *Connection {
 	return s.byID[connectionKey{h, id}]
 }
 
-func (cs *connections) add(c *Connection) {
+// add adds a connection. known is closed when other nodes know where it is; nil: they do.
+func (cs *connections) add(c *Connection) (known <-chan struct{}) {
 	s := &cs.shards[maphash.String(cs.seed, c.id)%uint64(len(cs.shards))]
+	key := connectionKey{c.hub, c.id}
 	s.mu.Lock()
-	s.byID[connectionKey{c.hub, c.id}] = c
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	if n := c.hub.sys.nodes; n != nil && s.byID[key] == nil {
+		known = n.plane.Subscribe(c.hub.topic(Connections, c.id))
+	}
+	s.byID[key] = c
+	return known
 }
 
 func (cs *connections) remove(c *Connection) {
@@ -130,6 +146,9 @@ func (cs *connections) remove(c *Connection) {
 	s.mu.Lock()
 	if key := (connectionKey{c.hub, c.id}); s.byID[key] == c { // a session of SignalR 2 may have been opened again with its id
 		delete(s.byID, key)
+		if n := c.hub.sys.nodes; n != nil {
+			n.plane.Unsubscribe(c.hub.topic(Connections, c.id))
+		}
 	}
 	s.mu.Unlock()
 }

@@ -38,11 +38,7 @@ func (h *Hub) handleForeign(to *Audience, address *actor.PID, m any, sender *act
 	case *troupev1.Send:
 		finish(h.sendProto(to, m))
 	case *troupev1.ListMembers:
-		members := &troupev1.Members{}
-		for _, m := range h.Members(to) {
-			members.Members = append(members.Members, &troupev1.Member{ConnectionId: m.Conn.id, UserId: m.UserID})
-		}
-		respond(members)
+		h.listForeign(to, respond)
 	case *troupev1.Disconnect:
 		if m.GetAllowReconnect() {
 			h.Reconnect(to)
@@ -62,28 +58,51 @@ func (h *Hub) handleForeign(to *Audience, address *actor.PID, m any, sender *act
 	}
 }
 
+// listForeign answers with the connections of an audience.
+func (h *Hub) listForeign(of *Audience, respond func(proto.Message)) {
+	list := func(ctx context.Context) {
+		members, _, _ := h.Members(ctx, of)
+		answer := &troupev1.Members{}
+		for _, m := range members {
+			answer.Members = append(answer.Members, &troupev1.Member{ConnectionId: m.ID, UserId: m.UserID})
+		}
+		respond(answer)
+	}
+	if n := h.sys.nodes; n != nil {
+		n.begin(func() { list(n.ctx) })
+	} else {
+		list(context.Background())
+	}
+}
+
 // changeForeign adds a connection to a group, or removes it, and calls finish when that is done.
 func (h *Hub) changeForeign(to *Audience, id string, leave, isGroup bool, finish func(error)) {
 	if !isGroup {
 		finish(errors.New("hubsys: only the PID of a group takes Join and Leave"))
 		return
 	}
-	members := h.resolve(&Audience{Kind: Connections, Names: []string{id}})
-	if len(members) == 0 {
+	c, n := h.Connection(id), h.sys.nodes
+	if c == nil && n == nil {
 		finish(nil) // connections that do not exist any more are no error
 		return
 	}
-	var m *membershipChange
-	made := make(chan struct{})
-	m = changeMembership(members, to.Names[0], leave, func() {
-		<-made
-		if m.overLimit.Load() {
-			finish(ErrTooManyGroups)
-		} else {
-			finish(nil)
-		}
-	})
-	close(made)
+	if c == nil {
+		n.begin(func() {
+			finish(h.ChangeMembership(n.ctx, &Audience{Kind: Connections, Names: []string{id}}, to.Names[0], leave))
+		})
+		return
+	}
+	m := &membershipChange{group: to.Names[0], leave: leave}
+	m.done = func() {
+		n.whenKnown(m.known(), func() {
+			if m.overLimit.Load() {
+				finish(ErrTooManyGroups)
+			} else {
+				finish(nil)
+			}
+		})
+	}
+	m.ask([]*Connection{c})
 }
 
 var (

@@ -17,6 +17,7 @@ import (
 // blocks, because a push to an outbox does not. Its size is bounded by the number of connections.
 type group struct {
 	name      string
+	known     <-chan struct{} // closed when other nodes know that it has members; nil: they do, or there are none
 	watchers  *watchers
 	mu        sync.Mutex
 	members   []*Connection
@@ -177,8 +178,8 @@ func (g *group) fanOut(m *message, except *exception, s *outbox.Sending) (done b
 	fanout := len(g.members) > smallGroup
 	m.hub.sys.counts.sent.Add(int64(len(g.members)))
 	for _, c := range g.members {
-		if except == nil || !except.has(c) {
-			s.Push(&c.out, m.packets[c.protocol], fanout)
+		if p := m.packets[c.protocol]; p != nil && (except == nil || !except.has(c)) {
+			s.Push(&c.out, p, fanout)
 		}
 	}
 	return true, nil

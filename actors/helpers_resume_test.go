@@ -92,15 +92,6 @@ func (c *returning) resume(change ...func(*linktest.Socket)) bool {
 	return true
 }
 
-func isClosed(done <-chan struct{}) bool {
-	select {
-	case <-done:
-		return true
-	default:
-		return false
-	}
-}
-
 // mustResume requires that the client can come back.
 func (c *returning) mustResume(change ...func(*linktest.Socket)) {
 	c.env.t.Helper()

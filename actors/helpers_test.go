@@ -89,7 +89,7 @@ func newEnv(t *testing.T, foreign *actor.ActorSystem, period time.Duration, prot
 	}
 	start := time.Now()
 	var err error
-	e.sys, err = newSystem(foreign, slog.New(e.log), clock{
+	e.sys, err = newSystem(foreign, slog.New(e.log), nil, nil, clock{
 		now: func() time.Duration { return time.Since(start) }, period: period, isQuiet: func() bool { return !e.busy.Load() },
 	})
 	require.NoError(t, err)

@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/url"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -87,6 +88,12 @@ type Hub struct {
 	userRates userRates
 	inbox     *actor.PID
 
+	// Where there are other nodes. What is closed when they know:
+	wanted     <-chan struct{} // that this node has the hub
+	announcing sync.Mutex
+	announced  [encodings]bool // protocols
+	spoken     [encodings]<-chan struct{}
+
 	calls      map[string]*CallTimes // by method
 	otherCalls *CallTimes            // of what is no method
 }
@@ -111,6 +118,9 @@ func (s *System) NewHub(name string, handler Handler, protocols []hubproto.Proto
 	h.everyone.everyone, h.everyone.watchers = true, &watchers{}
 	for _, p := range protocols {
 		h.pings = append(h.pings, outbox.NewControl(p.Append(outbox.Buffer(16), &hubproto.Message{Type: hubproto.Ping}), opcodeOf(p)))
+	}
+	if s.nodes != nil {
+		s.nodes.addHub(h)
 	}
 	var err error
 	if h.inbox, err = s.spawn(h.path()+"inbox", actor.PropsFromFunc(h.receive, actor.WithMailbox(h.newInbox))); err != nil {

@@ -40,10 +40,11 @@ func (c *Connection) hasExpired() bool {
 	return at > 0 && c.hub.sys.now() >= time.Duration(at)*time.Second
 }
 
-func (c *Connection) joinUser() {
+func (c *Connection) joinUser() (known <-chan struct{}) {
 	if user := c.who.Load().UserID; user != "" {
-		c.hub.users.join(user, c)
+		known = c.hub.users.join(user, c)
 	}
+	return known
 }
 
 func (c *Connection) leaveUser() {

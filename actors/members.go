@@ -1,13 +1,52 @@
 package actors
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
+
+	nodev1 "github.com/troupe-go/troupe/proto/troupe/node/v1"
 )
 
-// Members returns the connections of an audience, each once, sorted by id.
-func (h *Hub) Members(of *Audience) []Member {
+// Person is a connection, wherever it is, and the user that it belongs to.
+type Person struct{ ID, UserID string }
+
+// Members returns the connections of an audience, each once, sorted by id, and the names of nodes that have not said which they have.
+func (h *Hub) Members(ctx context.Context, of *Audience) (all []Person, missing []string, err error) {
+	here := h.membersHere(of)
+	all = make([]Person, len(here))
+	for i, m := range here {
+		all[i] = Person{m.Conn.id, m.UserID}
+	}
+	if h.sys.nodes == nil || of.Kind == Caller {
+		return all, nil, nil
+	}
+	answers, missing, err := h.gather(ctx, &nodev1.Request{Kind: &nodev1.Request_List{List: &nodev1.List{Of: of.toNode()}}}, gatherTime)
+	for _, a := range answers {
+		for _, m := range a.GetMembers() {
+			all = append(all, Person{m.GetConnectionId(), m.GetUserId()})
+		}
+	}
+	slices.SortFunc(all, func(a, b Person) int { return cmp.Compare(a.ID, b.ID) })
+	return all, missing, err
+}
+
+// Count returns the number of the connections of an audience, and the names of nodes that have not said how many they have.
+func (h *Hub) Count(ctx context.Context, of *Audience) (n int, missing []string, err error) {
+	n = len(h.membersHere(of))
+	if h.sys.nodes == nil || of.Kind == Caller {
+		return n, nil, nil
+	}
+	answers, missing, err := h.gather(ctx, &nodev1.Request{Kind: &nodev1.Request_List{List: &nodev1.List{Of: of.toNode(), CountOnly: true}}}, gatherTime)
+	for _, a := range answers {
+		n += int(a.GetCount())
+	}
+	return n, missing, err
+}
+
+// membersHere returns the connections of an audience that this node has, each once, sorted by id.
+func (h *Hub) membersHere(of *Audience) []Member {
 	connections := h.resolve(of)
 	if of.Kind == Caller && h.Connection(of.Conn.id) == nil {
 		connections = nil
@@ -30,7 +69,14 @@ func (h *Hub) GroupsOf(ctx context.Context, to *Audience) ([]string, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	members := h.Members(to)
+	members := h.membersHere(to)
+	if len(members) == 0 && to.Kind == Connections {
+		a, err := h.askOwner(ctx, to.Names[0], &nodev1.Request{Kind: &nodev1.Request_ListGroups{ListGroups: &nodev1.ListGroups{}}})
+		if err == nil && a.GetKind() != nodev1.Answer_KIND_DONE {
+			err = ErrGone
+		}
+		return a.GetGroups(), err
+	}
 	if len(members) == 0 {
 		return nil, ErrGone
 	}
@@ -61,14 +107,24 @@ func (c *Connection) onGroupsRequest(m *groupsRequest) {
 // delivered. Calls that wait are dropped, and those that run go on. Clients are told not to reconnect, and get the reason as the error if it is
 // not empty; then it is the cause for OnDisconnected as well, as a *DisconnectError.
 func (h *Hub) Disconnect(of *Audience, reason string) {
-	for _, m := range h.Members(of) {
+	h.publishEnd(of, reason, false)
+	h.disconnectHere(of, reason)
+}
+
+func (h *Hub) disconnectHere(of *Audience, reason string) {
+	for _, m := range h.membersHere(of) {
 		m.Conn.disconnect(reason)
 	}
 }
 
 // Reconnect closes the connections of an audience so that their clients connect again. Calls that have been received are executed.
 func (h *Hub) Reconnect(of *Audience) {
-	for _, m := range h.Members(of) {
+	h.publishEnd(of, "", true)
+	h.reconnectHere(of)
+}
+
+func (h *Hub) reconnectHere(of *Audience) {
+	for _, m := range h.membersHere(of) {
 		m.Conn.askToClose(nil, closeReason{message: true, allowReconnect: true})
 	}
 }

@@ -41,7 +41,7 @@ func connectionsOf(members []Member) []*Connection {
 // listIDs returns the ids of the members of an audience.
 func (e *env) listIDs(of *Audience) string {
 	var ids []string
-	for _, m := range e.hub.Members(of) {
+	for _, m := range e.hub.membersHere(of) {
 		ids = append(ids, m.Conn.id)
 	}
 	return strings.Join(ids, " ")
@@ -381,8 +381,8 @@ func TestGroupObserverSeesAllChangesInOrder(t *testing.T) {
 		all.Wait()
 		e.settle()
 		for _, group := range modelGroups {
-			assert.Len(t, l.in[group], len(e.hub.Members(groupAudience(group))), group)
-			for _, c := range connectionsOf(e.hub.Members(groupAudience(group))) {
+			assert.Len(t, l.in[group], len(e.hub.membersHere(groupAudience(group))), group)
+			for _, c := range connectionsOf(e.hub.membersHere(groupAudience(group))) {
 				assert.True(t, l.in[group][c])
 			}
 		}

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"github.com/troupe-go/troupe/internal/metric"
+	nodev1 "github.com/troupe-go/troupe/proto/troupe/node/v1"
 )
 
 // ChangeMembership adds all connections of an audience to a group, or removes them, and returns when that is done. Connections that do not
@@ -19,20 +21,55 @@ func (h *Hub) ChangeMembership(ctx context.Context, of *Audience, group string, 
 		return fmt.Errorf("hubsys: the name of a group has %d bytes, more than %d", len(group), MaxName)
 	}
 	connections := h.resolve(of)
-	if len(connections) == 0 {
-		return nil
-	}
 	done := make(chan struct{})
-	m := changeMembership(connections, group, leave, func() { close(done) })
-	select {
-	case <-done:
-		if m.overLimit.Load() {
-			return ErrTooManyGroups
-		}
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	m := &membershipChange{group: group, leave: leave, done: func() { close(done) }}
+	if len(connections) > 0 {
+		m.ask(connections)
 	}
+	overLimit, err := h.changeElsewhere(ctx, of, group, leave)
+	if err != nil {
+		return err
+	}
+	var known <-chan struct{}
+	if len(connections) > 0 {
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		overLimit, known = overLimit || m.overLimit.Load(), m.known()
+	}
+	if known != nil {
+		select {
+		case <-known:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	if overLimit {
+		return ErrTooManyGroups
+	}
+	return nil
+}
+
+// changeElsewhere is ChangeMembership for the connections that other nodes have.
+func (h *Hub) changeElsewhere(ctx context.Context, of *Audience, group string, leave bool) (overLimit bool, err error) {
+	if h.sys.nodes == nil || of.Kind == Caller {
+		return false, nil
+	}
+	r := &nodev1.Request{Kind: &nodev1.Request_Change{Change: &nodev1.Change{Of: of.toNode(), Group: group, Leave: leave}}}
+	if of.Kind != Connections || len(of.Names) != 1 {
+		answers, _, err := h.gather(ctx, r, 0)
+		for _, a := range answers {
+			overLimit = overLimit || a.GetKind() == nodev1.Answer_KIND_TOO_MANY_GROUPS
+		}
+		return overLimit, err
+	}
+	if h.Connection(of.Names[0]) != nil || slices.Contains(of.ExceptIDs, of.Names[0]) {
+		return false, nil
+	}
+	a, err := h.askOwner(ctx, of.Names[0], r)
+	return a.GetKind() == nodev1.Answer_KIND_TOO_MANY_GROUPS, err
 }
 
 // MaxName is how many bytes the name of a group or a user may have.
@@ -41,24 +78,31 @@ const MaxName = 1024
 // ErrTooManyGroups says that a connection is in as many groups as it may be, or in groups with too long names.
 var ErrTooManyGroups = errors.New("hubsys: a connection is in as many groups as MaximumGroupsPerConnection and MaximumGroupNameBytes allow")
 
-// changeMembership adds connections to a group, or removes them, and calls done when that is done. It does not wait.
-func changeMembership(connections []*Connection, group string, leave bool, done func()) *membershipChange {
-	m := &membershipChange{group: group, leave: leave, done: done}
-	m.left.Store(int32(len(connections)))
-	for _, c := range connections {
-		c.post(m)
-	}
-	return m
-}
-
-// membershipChange asks connections to join or leave a group.
+// membershipChange asks connections to join or leave a group, and calls done when they have.
 type membershipChange struct {
 	group string
 	leave bool
 	left  atomic.Int32 // connections that have not done it
 	done  func()
 
-	overLimit atomic.Bool // some connection could not join
+	overLimit atomic.Bool                     // some connection could not join
+	unknown   atomic.Pointer[<-chan struct{}] // closed when other nodes know of the group; nil: they do
+}
+
+// ask asks at least one connection. It does not wait.
+func (m *membershipChange) ask(connections []*Connection) {
+	m.left.Store(int32(len(connections)))
+	for _, c := range connections {
+		c.post(m)
+	}
+}
+
+// known returns what is closed when other nodes know of the group, or nil if they do.
+func (m *membershipChange) known() <-chan struct{} {
+	if known := m.unknown.Load(); known != nil {
+		return *known
+	}
+	return nil
 }
 
 func (m *membershipChange) refuse() { m.finish() }
@@ -95,7 +139,9 @@ func (c *Connection) onMembership(m *membershipChange) {
 		}
 		c.groups[m.group] = struct{}{}
 		c.groupNames += int32(len(m.group))
-		c.hub.groups.join(m.group, c)
+		if known := c.hub.groups.join(m.group, c); known != nil {
+			m.unknown.Store(&known)
+		}
 		c.part.joined(m.group)
 	}
 }

@@ -20,6 +20,10 @@ type message struct {
 	state   map[string]any // of a client of SignalR 2, which the call changes
 	packets [encodings]*outbox.Packet
 	encoded uint32
+
+	received bool              // from another node, which has encoded it
+	envelope []byte            // for other nodes
+	rooms    []<-chan struct{} // of nodes that are slow
 }
 
 // append encodes the call.
@@ -36,6 +40,10 @@ func (m *message) append(p hubproto.Protocol) ([]byte, error) {
 
 // encode makes the encodings that are wanted and not there yet. No lock may be held, because the application's marshalers run in it.
 func (m *message) encode(wanted uint32) (err error) {
+	if m.received {
+		m.encoded |= wanted
+		return nil
+	}
 	defer func() {
 		if reason := recover(); reason != nil {
 			err = fmt.Errorf("hubsys: the arguments of %q cannot be encoded: %w", m.target, &PanicError{Value: reason, Stack: debug.Stack()})

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
+	"github.com/troupe-go/troupe/actors/outbox"
 	"github.com/troupe-go/troupe/internal/metric"
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
@@ -14,8 +16,8 @@ import (
 // results are the calls of clients' methods whose results somebody waits for (docs/protocol.md, 7.2). One counter for the hub numbers them, so that
 // an answer that comes from another connection is seen.
 type results struct {
+	last    atomic.Uint64
 	mu      sync.Mutex
-	last    uint64
 	waiting map[string]*pendingResult
 }
 
@@ -67,6 +69,9 @@ func (h *Hub) Invoke(ctx context.Context, to *Audience, target string, args []an
 	c := to.Conn
 	if to.Kind == Connections {
 		c = h.Connection(to.Names[0])
+		if c == nil && h.sys.nodes != nil {
+			return h.invokeElsewhere(ctx, to.Names[0], target, args, bind)
+		}
 		if c == nil {
 			return &goneError{id: to.Names[0]}
 		}
@@ -87,12 +92,27 @@ func (h *Hub) Invoke(ctx context.Context, to *Audience, target string, args []an
 	if err := m.encode(1 << c.protocol); err != nil {
 		return err
 	}
-	k := CallOf(ctx)
-	if k != nil {
+	passSlot(ctx)
+	_, limited := ctx.Deadline()
+	a, err := h.await(ctx, r, id, m.packets[c.protocol], limited)
+	if err != nil {
+		return err
+	}
+	return r.take(a, bind)
+}
+
+// passSlot frees the slot of the call that is going to wait for an answer, if there is one.
+func passSlot(ctx context.Context) {
+	if k := CallOf(ctx); k != nil {
 		k.conn.out.Schedule() // what its worker has left unwritten shall not wait as well
 		k.conn.passTurn(k, true)
 	}
-	if _, limited := ctx.Deadline(); !limited && c.settings.InvokeTimeout > 0 {
+}
+
+// await sends a client a call, and waits for the answer. If no time was set, InvokeTimeout holds. The result has been added, and is to be removed.
+func (h *Hub) await(ctx context.Context, r *pendingResult, id string, call *outbox.Packet, limited bool) (none answer, err error) {
+	c := r.conn
+	if !limited && c.settings.InvokeTimeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, c.settings.InvokeTimeout, fmt.Errorf("%w of %s", ErrInvokeTimeout, c.settings.InvokeTimeout))
 		defer cancel()
@@ -100,26 +120,26 @@ func (h *Hub) Invoke(ctx context.Context, to *Audience, target string, args []an
 	answers := c.in.awaitAnswer()
 	defer c.in.answerDone(answers)
 	if err := waitToPush(ctx, c); err != nil {
-		return fmt.Errorf("%w (%w)", ErrUnanswered, err)
+		return none, fmt.Errorf("%w (%w)", ErrUnanswered, err)
 	}
-	c.out.Push(m.packets[c.protocol], false, true) // whoever waits for the answer does not wait for room
+	c.out.Push(call, false, true) // whoever waits for the answer does not wait for room
 	select {
 	case a := <-r.answer:
-		return r.take(a, bind)
+		return a, nil
 	case <-answers.failed:
 	case <-c.Done():
 	case <-ctx.Done():
 	}
 	switch {
 	case h.results.remove(id) == nil: // the answer came before
-		return r.take(<-r.answer, bind)
+		return <-r.answer, nil
 	case c.isClosing.Load():
-		return &goneError{id: c.id, existed: true}
+		return none, &goneError{id: c.id, existed: true}
 	case ctx.Err() != nil:
-		return fmt.Errorf("%w (%w)", ErrUnanswered, context.Cause(ctx))
+		return none, fmt.Errorf("%w (%w)", ErrUnanswered, context.Cause(ctx))
 	}
 	h.sys.counts.limits.Reach(metric.Answers)
-	return fmt.Errorf("%w of %d bytes", ErrInboundFull, c.settings.InboundLimit)
+	return none, fmt.Errorf("%w of %d bytes", ErrInboundFull, c.settings.InboundLimit)
 }
 
 func (r *pendingResult) take(a answer, bind func(hubproto.Protocol, []byte) error) error {
@@ -134,15 +154,19 @@ func (r *pendingResult) take(a answer, bind func(hubproto.Protocol, []byte) erro
 }
 
 func (rs *results) add(r *pendingResult) (id string) {
+	id = "s" + strconv.FormatUint(rs.last.Add(1), 10)
+	rs.addAs(id, r)
+	return id
+}
+
+// addAs adds a result whose id another node has made.
+func (rs *results) addAs(id string, r *pendingResult) {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
-	rs.last++
-	id = "s" + strconv.FormatUint(rs.last, 10)
 	if rs.waiting == nil {
 		rs.waiting = map[string]*pendingResult{}
 	}
 	rs.waiting[id] = r
-	return id
 }
 
 // remove ends the wait for a result. It returns nil if that has ended already.

@@ -235,7 +235,7 @@ func TestSlotModel(t *testing.T) {
 				<-released
 				mu.Lock()
 				e.hub.results.mu.Lock()
-				askIDs[id] = "s" + strconv.FormatUint(e.hub.results.last+1, 10)
+				askIDs[id] = "s" + strconv.FormatUint(e.hub.results.last.Load()+1, 10)
 				e.hub.results.mu.Unlock()
 				mu.Unlock()
 				_, _ = e.ask(k, &Audience{Kind: Caller, Conn: k.Connection()})

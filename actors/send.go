@@ -34,6 +34,7 @@ func (h *Hub) send(ctx context.Context, to *Audience, m *message) error {
 		beforeWait(ctx)
 	}
 	s.Finish(ctx)
+	m.waitForNodes(ctx)
 	return err
 }
 
@@ -41,6 +42,9 @@ func (h *Hub) deliver(ctx context.Context, to *Audience, m *message, s *outbox.S
 	except := newException(to)
 	switch to.Kind {
 	case All:
+		if err := h.publish(All, "", except, m, s); err != nil {
+			return err
+		}
 		return h.everyone.send(m, except, s)
 	case Caller:
 		if except != nil && except.has(to.Conn) {
@@ -51,6 +55,9 @@ func (h *Hub) deliver(ctx context.Context, to *Audience, m *message, s *outbox.S
 		return h.deliverToIDs(ctx, to.Names, except, m, s)
 	}
 	for _, name := range to.Names {
+		if err := h.publish(to.Kind, name, except, m, s); err != nil {
+			return err
+		}
 		if g := h.directory(to.Kind).find(name); g != nil {
 			if err := g.send(m, except, s); err != nil {
 				return err
@@ -62,17 +69,23 @@ func (h *Hub) deliver(ctx context.Context, to *Audience, m *message, s *outbox.S
 
 // deliverToIDs delivers to connections, to each of them once.
 func (h *Hub) deliverToIDs(ctx context.Context, ids []string, except *exception, m *message, s *outbox.Sending) error {
-	var seen map[*Connection]bool
+	var seen map[string]bool
 	if len(ids) > 1 {
-		seen = make(map[*Connection]bool, min(len(ids), 1024))
+		seen = make(map[string]bool, min(len(ids), 1024))
 	}
 	for _, id := range ids {
 		c := h.Connection(id)
-		if c == nil || seen[c] || except != nil && except.has(c) {
+		if seen[id] || c == nil && h.sys.nodes == nil || except != nil && (except.ids[id] || c != nil && c == except.conn) {
 			continue
 		}
 		if seen != nil {
-			seen[c] = true
+			seen[id] = true
+		}
+		if c == nil {
+			if err := h.publish(Connections, id, except, m, s); err != nil {
+				return err
+			}
+			continue
 		}
 		if err := h.deliverTo(ctx, c, m, s, len(ids) > smallGroup); err != nil {
 			return err
@@ -90,8 +103,10 @@ func (h *Hub) deliverTo(ctx context.Context, c *Connection, m *message, s *outbo
 			return err
 		}
 	}
-	h.sys.counts.sent.Add(1)
-	s.Push(&c.out, m.packets[c.protocol], fanout)
+	if p := m.packets[c.protocol]; p != nil { // nil: another node has not encoded it
+		h.sys.counts.sent.Add(1)
+		s.Push(&c.out, p, fanout)
+	}
 	return nil
 }
 

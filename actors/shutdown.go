@@ -116,15 +116,20 @@ func (s *System) stop(ctx context.Context) error {
 	for _, f := range s.beforeStop {
 		f(ctx)
 	}
+	var left error
+	if s.nodes != nil {
+		left = s.nodes.leave(ctx)
+	}
 	s.stopTree(ctx)
 	s.addresses.remove(s.actorSystem)
 	close(s.quit)
 	s.services.Wait()
-	if s.owned {
-		s.actorSystem.Shutdown()
-	}
+	s.shutdownActors()
 	if connections != nil || calls != nil {
 		return fmt.Errorf("hubsys: shutdown was cut short: %d connections cut off, %d calls abandoned: %w", cut, abandoned, context.Cause(ctx))
+	}
+	if left != nil {
+		return fmt.Errorf("hubsys: the cluster was not left in order: %w", left)
 	}
 	if s.drainers.Wait(ctx) != nil { // a net.Conn of the application's whose Close does not end its Write
 		return fmt.Errorf("hubsys: shutdown was cut short: %d sockets are still being written: %w", s.drainers.Get(), context.Cause(ctx))

@@ -2,10 +2,10 @@ package actors
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
+	"net/http"
 	"runtime"
 	"slices"
 	"sync"
@@ -15,13 +15,14 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/troupe-go/troupe/actors/outbox"
+	"github.com/troupe-go/troupe/hubsys/backplane"
 	"github.com/troupe-go/troupe/internal/counter"
 	"github.com/troupe-go/troupe/internal/logs"
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
 // NodeID names the node that a System is: in the name of its root actor, and at the head of connection ids.
-type NodeID [4]byte
+type NodeID = backplane.NodeID
 
 // System is the runtime of all hubs of a program: the root of their actors, the goroutines that write, and those that run calls.
 type System struct {
@@ -36,6 +37,7 @@ type System struct {
 	supervisors []*connectionSupervisor
 	flushers    []*outbox.Flusher
 	workers     workers
+	nodes       *nodes // nil: there is one node
 	connections *connections
 	addresses   addresses
 	counts      *counts
@@ -73,20 +75,28 @@ type clock struct {
 
 // NewSystem starts the runtime, under a root of its own in system, or in a new actor system if that is nil. Nothing else in an actor system
 // that was passed is touched, then or later.
-func NewSystem(system *actor.ActorSystem, log *slog.Logger) (*System, error) {
+//
+// If plane is not nil, the System joins the cluster of plane, whose nodes relay requests to serve.
+func NewSystem(system *actor.ActorSystem, log *slog.Logger, plane backplane.Backplane, serve http.HandlerFunc) (*System, error) {
 	start := time.Now()
-	return newSystem(system, log, clock{now: func() time.Duration { return time.Since(start) }, period: time.Second})
+	return newSystem(system, log, plane, serve, clock{now: func() time.Duration { return time.Since(start) }, period: time.Second})
 }
 
-func newSystem(system *actor.ActorSystem, log *slog.Logger, clock clock) (*System, error) {
+func newSystem(system *actor.ActorSystem, log *slog.Logger, plane backplane.Backplane, serve http.HandlerFunc, clock clock) (*System, error) {
 	log = slog.New(logs.Safe(log.Handler()))
 	s := &System{
 		actorSystem: system, owned: system == nil, log: log, clock: clock, connections: newConnections(), counts: newCounts(), dispatcher: actor.NewDefaultDispatcher(maxRun),
 		panics: logs.Limiter{Most: 10}, closings: logs.Limiter{Most: 100}, quit: make(chan struct{}), refusing: make(chan struct{}), finished: make(chan struct{}),
 	}
-	rand.Read(s.node[:])
+	s.node = NodeID(rand.Uint32())
 	if s.owned {
 		s.actorSystem = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return slog.New(logs.InfoAsDebug(log.Handler())) }))
+	}
+	if plane != nil {
+		if err := s.join(plane, serve); err != nil {
+			s.shutdownActors()
+			return nil, err
+		}
 	}
 	for range runtime.GOMAXPROCS(0) {
 		isQuiet := clock.isQuiet
@@ -97,6 +107,10 @@ func newSystem(system *actor.ActorSystem, log *slog.Logger, clock clock) (*Syste
 		s.supervisors = append(s.supervisors, &connectionSupervisor{sys: s})
 	}
 	if err := s.spawnTree(); err != nil {
+		if s.nodes != nil {
+			_ = s.nodes.leave(context.Background())
+		}
+		s.shutdownActors()
 		return nil, err
 	}
 	for _, f := range s.flushers {
@@ -106,11 +120,26 @@ func newSystem(system *actor.ActorSystem, log *slog.Logger, clock clock) (*Syste
 	return s, nil
 }
 
+// shutdownActors ends the actor system, if it was made here.
+func (s *System) shutdownActors() {
+	if s.owned {
+		s.actorSystem.Shutdown()
+	}
+}
+
+// rootName returns the name of the root. Where there are other nodes, these know it.
+func (s *System) rootName() string {
+	if s.nodes != nil {
+		return "hubsys"
+	}
+	return "hubsys-" + fmt.Sprintf("%08x", uint32(s.node))
+}
+
 // spawnTree spawns the root and the actors that are always under it.
 func (s *System) spawnTree() error {
 	var err error
 	props := actor.PropsFromProducer(func() actor.Actor { return &root{sys: s} }, actor.WithSupervisor(resume{}), actor.WithMailbox(s.newRootMailbox))
-	if s.root, err = s.actorSystem.Root.SpawnNamed(props, "hubsys-"+hex.EncodeToString(s.node[:])); err != nil {
+	if s.root, err = s.actorSystem.Root.SpawnNamed(props, s.rootName()); err != nil {
 		return err
 	}
 	for i, one := range s.supervisors {

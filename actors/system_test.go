@@ -96,7 +96,7 @@ func TestNewHub(t *testing.T) {
 }
 
 func TestNewSystem(t *testing.T) {
-	sys, err := NewSystem(nil, slog.New(slog.DiscardHandler))
+	sys, err := NewSystem(nil, slog.New(slog.DiscardHandler), nil, nil)
 	require.NoError(t, err)
 	requireReturns(t, func() { require.NoError(t, sys.Shutdown(context.Background())) })
 }

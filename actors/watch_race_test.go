@@ -62,7 +62,7 @@ func TestWatchesRaceWithJoinsAndLeaves(t *testing.T) {
 			if r.audience.to == nil {
 				assert.Len(t, r.known, len(r.inside))
 			} else {
-				members := e.hub.Members(r.audience.to)
+				members := e.hub.membersHere(r.audience.to)
 				assert.Len(t, r.known, len(members), r.audience.name)
 				for _, c := range members {
 					assert.Contains(t, r.known, membership{"", c}, r.audience.name)

@@ -153,7 +153,7 @@ func (m *watchModel) requireKnown(t require.TestingT, r *watchReader) {
 	if r.audience.to == nil {
 		return
 	}
-	listed := m.e.hub.Members(r.audience.to)
+	listed := m.e.hub.membersHere(r.audience.to)
 	require.Len(t, listed, len(r.known), r.audience.name)
 	for _, c := range listed {
 		require.Contains(t, r.known, membership{"", c}, r.audience.name)

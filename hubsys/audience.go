@@ -66,7 +66,12 @@ func (a Audience) Members(ctx context.Context) ([]Member, error) {
 	if err := a.hub.runtime.Check(ctx, &a.to); err != nil {
 		return nil, err
 	}
-	return members(a.hub.runtime.Members(&a.to)), nil
+	all, missing, err := a.hub.runtime.Members(ctx, &a.to)
+	list := make([]Member, len(all))
+	for i, m := range all {
+		list[i] = Member{ConnectionID: m.ID, UserID: m.UserID}
+	}
+	return list, partial(missing, err)
 }
 
 // Count returns the number of the connections. The error is that of Members.
@@ -74,7 +79,17 @@ func (a Audience) Count(ctx context.Context) (int, error) {
 	if err := a.hub.runtime.Check(ctx, &a.to); err != nil {
 		return 0, err
 	}
-	return len(a.hub.runtime.Members(&a.to)), nil
+	n, missing, err := a.hub.runtime.Count(ctx, &a.to)
+	return n, partial(missing, err)
+}
+
+// partial returns the error of a list that lacks what some nodes know.
+func partial(missing []string, err error) error {
+	if err != nil || len(missing) == 0 {
+		return fromRuntime(err)
+	}
+	slices.Sort(missing)
+	return &PartialError{Missing: missing}
 }
 
 // Change is what has changed in an audience.

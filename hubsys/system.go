@@ -15,6 +15,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/troupe-go/troupe/actors"
+	"github.com/troupe-go/troupe/hubsys/backplane"
 	"github.com/troupe-go/troupe/internal/logs"
 	"github.com/troupe-go/troupe/transport"
 	"github.com/troupe-go/troupe/transport/classic"
@@ -25,6 +26,9 @@ type Config struct {
 	// ActorSystem is an actor system of the application. All actors of the System run in it, under one whose name begins with "hubsys-". Nothing
 	// else in it is touched, and it is not shut down. Nil: the System has one of its own.
 	ActorSystem *actor.ActorSystem
+	// Backplane joins the System with those of other processes, so that clients of all of them are reached by each: one of package cluster. Nil: the
+	// System is alone.
+	Backplane backplane.Backplane
 	// Logger gets errors of user code, and why connections are refused or closed. Secrets are never logged, texts that clients have chosen are cut
 	// to 256 bytes, and events that clients can cause at will are logged a few times a minute, and counted. Nil: slog.Default().
 	Logger *slog.Logger
@@ -113,20 +117,21 @@ func New(config Config) (*System, error) {
 			return nil, err
 		}
 	}
-	runtime, err := actors.NewSystem(config.ActorSystem, log)
-	if err != nil {
-		return nil, err
-	}
-	tokens := transport.NewTokens(runtime.Node())
-	tokens.Limit = cmp.Or(config.PendingConnections, tokens.Limit)
-	tokens.AddressLimit = cmp.Or(config.PendingConnectionsPerAddress, tokens.AddressLimit)
-	return &System{
-		runtime: runtime, log: log, tokens: tokens,
+	s := &System{
+		log: log,
 		limits: newConnectionLimits(cmp.Or(config.MaximumConnections, 100_000), cmp.Or(config.MaximumConnectionsPerUser, 1000),
 			cmp.Or(config.MaximumConnectionsPerAddress, 10_000)),
 		hubDefaults: config.HubDefaults, endpointDefaults: config.EndpointDefaults,
 		hubs: map[string]*HubContext{}, endpoints: map[string]*endpoint{}, classic: map[string]*classicEndpoint{}, keys: keys,
-	}, nil
+	}
+	var err error
+	if s.runtime, err = actors.NewSystem(config.ActorSystem, log, config.Backplane, s.serve); err != nil {
+		return nil, err
+	}
+	s.tokens = transport.NewTokens(s.runtime.Node().Bytes())
+	s.tokens.Limit = cmp.Or(config.PendingConnections, s.tokens.Limit)
+	s.tokens.AddressLimit = cmp.Or(config.PendingConnectionsPerAddress, s.tokens.AddressLimit)
+	return s, nil
 }
 
 // ActorSystem returns the actor system that everything runs in.
@@ -157,6 +162,11 @@ func (s *System) close() {
 // ServeHTTP serves the endpoints that hubs are mapped to, with their negotiations and refreshes. Paths are compared as they are, including case, and are not
 // cleaned or decoded again, so that decisions of a mux or a proxy in front by the path hold here as well.
 func (s *System) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.serve(w, r)
+}
+
+// serve serves a request of a client, or one that another node has relayed.
+func (s *System) serve(w http.ResponseWriter, r *http.Request) {
 	e, suffix := s.find(r.URL.Path)
 	if e == nil && !hasEncodedSlash(r.URL.RawPath) {
 		s.mu.RLock()

@@ -50,6 +50,9 @@ func NewControl(b []byte, opcode byte) *Packet {
 	return &Packet{b: b, messages: 1}
 }
 
+// Message returns the message that a packet was made of.
+func (p *Packet) Message() []byte { return p.b[wsframe.Room:] }
+
 var ownPackets = sync.Pool{New: func() any { return &Packet{b: Buffer(502), own: true, tracked: true} }}
 
 const maxPooled = 64 << 10 // larger buffers are left to the garbage collector

@@ -21,7 +21,14 @@ type NodeID uint32
 
 // String returns the id as it is written in ids of connections, topics and logs.
 func (n NodeID) String() string {
-	return base64.RawURLEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, uint32(n)))
+	b := n.Bytes()
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}
+
+// Bytes returns the id as it stands in ids of connections.
+func (n NodeID) Bytes() (b [4]byte) {
+	binary.BigEndian.PutUint32(b[:], uint32(n))
+	return b
 }
 
 // Node is a node of the cluster, as another one sees it.

@@ -1,0 +1,112 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/troupe-go/troupe/proto/hubproto"
+	nodev1 "github.com/troupe-go/troupe/proto/troupe/node/v1"
+)
+
+// invokeElsewhere is Invoke for a client of another node, which waits for the answer there.
+func (h *Hub) invokeElsewhere(ctx context.Context, id, target string, args []any, bind func(hubproto.Protocol, []byte) error) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("%w (%w)", ErrUnanswered, context.Cause(ctx))
+	}
+	m := &message{hub: h, target: target, args: args, id: []byte("s" + h.sys.node.String() + "-" + strconv.FormatUint(h.results.last.Add(1), 10))}
+	encodings, err := m.encodings()
+	if err != nil {
+		return err
+	}
+	_, limited := ctx.Deadline()
+	passSlot(ctx)
+	a, err := h.askOwner(ctx, id, &nodev1.Request{Kind: &nodev1.Request_Invoke{Invoke: &nodev1.Invoke{Id: string(m.id), Encodings: encodings, HasDeadline: limited}}})
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return fmt.Errorf("%w (%w)", ErrUnanswered, err)
+	case err != nil:
+		return err
+	case a == nil:
+		return &goneError{id: id}
+	}
+	switch a.GetKind() {
+	case nodev1.Answer_KIND_DONE:
+		for _, p := range h.protocols {
+			if p.Name() == a.GetResult().GetProtocol() {
+				return bind(p, a.GetResult().GetMessage())
+			}
+		}
+		return fmt.Errorf("hubsys: the result of %q is in a protocol that this node does not speak: %s", target, a.GetResult().GetProtocol())
+	case nodev1.Answer_KIND_CLIENT_FAILED:
+		return &ClientError{Text: a.GetText()}
+	case nodev1.Answer_KIND_NO_RESULT:
+		return ErrNoResult
+	case nodev1.Answer_KIND_NOT_SUPPORTED:
+		return ErrNotSupported
+	case nodev1.Answer_KIND_UNANSWERED:
+		return fmt.Errorf("%w (%w)", ErrUnanswered, ErrInvokeTimeout)
+	case nodev1.Answer_KIND_INBOUND_FULL:
+		return ErrInboundFull
+	}
+	return &goneError{id: id, existed: true}
+}
+
+// serveInvoke calls a method of a client for another node.
+func (h *Hub) serveInvoke(key nodeRequest, conn *Connection, in *nodev1.Invoke, reply func(*nodev1.Answer)) {
+	n := h.sys.nodes
+	switch {
+	case conn == nil || conn.isClosing.Load():
+		reply(&nodev1.Answer{Kind: nodev1.Answer_KIND_GONE})
+		return
+	case conn.IsPart():
+		reply(&nodev1.Answer{Kind: nodev1.Answer_KIND_NOT_SUPPORTED})
+		return
+	}
+	call := h.receivedMessage(in.GetEncodings(), false, 0, "").packets[conn.protocol]
+	if call == nil { // its protocol was announced before the sender could know of the connection
+		reply(&nodev1.Answer{Kind: nodev1.Answer_KIND_NOT_SUPPORTED})
+		return
+	}
+	r := &pendingResult{conn: conn, answer: make(chan answer, 1)}
+	h.results.addAs(in.GetId(), r)
+	ctx, cancel := context.WithCancel(n.ctx)
+	n.mu.Lock()
+	n.invoked[key] = cancel
+	n.mu.Unlock()
+	n.begin(func() {
+		defer func() {
+			cancel()
+			h.results.remove(in.GetId())
+			n.mu.Lock()
+			delete(n.invoked, key)
+			n.mu.Unlock()
+		}()
+		a, err := h.await(ctx, r, in.GetId(), call, in.GetHasDeadline())
+		if err != nil {
+			reply(&nodev1.Answer{Kind: kindOf(err)})
+			return
+		}
+		defer a.batch.done(1)
+		switch m := a.message; {
+		case m.HasError:
+			reply(&nodev1.Answer{Kind: nodev1.Answer_KIND_CLIENT_FAILED, Text: string(m.Error)})
+		case m.Value == nil:
+			reply(&nodev1.Answer{Kind: nodev1.Answer_KIND_NO_RESULT})
+		default:
+			reply(&nodev1.Answer{Kind: nodev1.Answer_KIND_DONE, Result: &nodev1.Encoding{Protocol: conn.Protocol().Name(), Message: m.Value}})
+		}
+	})
+}
+
+// kindOf returns what another node is told of an error of await.
+func kindOf(err error) nodev1.Answer_Kind {
+	switch {
+	case errors.Is(err, ErrInboundFull):
+		return nodev1.Answer_KIND_INBOUND_FULL
+	case errors.Is(err, ErrUnanswered):
+		return nodev1.Answer_KIND_UNANSWERED
+	}
+	return nodev1.Answer_KIND_GONE
+}

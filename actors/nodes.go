@@ -1,0 +1,279 @@
+package actors
+
+import (
+	"context"
+	"net/http"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/troupe-go/troupe/hubsys/backplane"
+	nodev1 "github.com/troupe-go/troupe/proto/troupe/node/v1"
+)
+
+// nodes is the side of a System that faces other nodes.
+//
+// What is for connections of other nodes is published on a topic that names them, and delivered there as it would be here: a node wants the
+// topics of its groups, its users, its connections and its hubs. What one goroutine publishes arrives at each node in that order, whatever the
+// topics; so a sender and a receiver see the same order on many nodes as on one.
+type nodes struct {
+	sys   *System
+	plane backplane.Backplane
+	self  backplane.NodeID
+	serve http.HandlerFunc
+
+	ctx    context.Context // until the System is shut down
+	cancel context.CancelFunc
+	work   sync.WaitGroup // goroutines that wait for what another node has asked for
+
+	ignored atomic.Int64 // messages of other nodes
+
+	mu       sync.Mutex
+	left     bool // no work begins any more
+	hubs     map[string]*Hub
+	last     uint64 // number of the last request
+	requests map[uint64]chan nodeAnswer
+	invoked  map[nodeRequest]context.CancelFunc // invocations of clients of this node
+	pressed  map[string]<-chan struct{}         // topics whose receivers have no room
+}
+
+// nodeRequest names a request of another node.
+type nodeRequest struct {
+	from   backplane.NodeID
+	number uint64
+}
+
+// joinTime is how long joining a cluster may take.
+const joinTime = 30 * time.Second
+
+// join joins the cluster. Nothing may have been spawned in the actor system before.
+func (s *System) join(plane backplane.Backplane, serve http.HandlerFunc) error {
+	n := &nodes{
+		sys: s, plane: plane, serve: serve, hubs: map[string]*Hub{}, requests: map[uint64]chan nodeAnswer{},
+		invoked: map[nodeRequest]context.CancelFunc{}, pressed: map[string]<-chan struct{}{},
+	}
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	ctx, cancel := context.WithTimeout(n.ctx, joinTime)
+	defer cancel()
+	var err error
+	if n.self, err = plane.Start(ctx, n); err != nil {
+		n.cancel()
+		return err
+	}
+	s.node, s.nodes = n.self, n
+	if known := plane.Subscribe(nodeTopic(n.self)); known != nil {
+		select {
+		case <-known:
+		case <-ctx.Done():
+		}
+	}
+	return nil
+}
+
+// leave leaves the cluster, when what was published has been delivered.
+func (n *nodes) leave(ctx context.Context) error {
+	n.mu.Lock()
+	n.left = true
+	n.mu.Unlock()
+	n.cancel()
+	n.work.Wait()
+	return n.plane.Stop(ctx)
+}
+
+// begin has a goroutine do what has to be waited for. It returns false if the System is being shut down.
+func (n *nodes) begin(work func()) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.left {
+		n.work.Go(work)
+	}
+	return !n.left
+}
+
+// isUp reports whether another node can be reached.
+func (n *nodes) isUp(id backplane.NodeID) bool {
+	for _, node := range n.plane.Nodes() {
+		if node.ID == id {
+			return node.Up
+		}
+	}
+	return false
+}
+
+// Topics. The first letter says what the rest names.
+func nodeTopic(id backplane.NodeID) string { return "n/" + id.String() }
+
+var topicKinds = map[Kind]string{All: "a/", Connections: "c/", Groups: "g/", Users: "u/"}
+
+func (h *Hub) topic(kind Kind, name string) string {
+	if kind == All {
+		return topicKinds[All] + h.name
+	}
+	return topicKinds[kind] + h.name + "/" + name
+}
+
+// protocolTopic is wanted by nodes that have connections of a protocol.
+func (h *Hub) protocolTopic(index int) string { return "p/" + h.name + "/" + h.protocols[index].Name() }
+
+// audienceOf returns the audience that a topic names, or nil.
+func (h *Hub) audienceOf(topic string) *Audience {
+	for kind, prefix := range topicKinds {
+		rest, ok := strings.CutPrefix(topic, prefix+h.name)
+		switch {
+		case !ok:
+		case kind == All && rest == "":
+			return &Audience{}
+		case kind != All && strings.HasPrefix(rest, "/"):
+			return &Audience{Kind: kind, Names: []string{rest[1:]}}
+		}
+	}
+	return nil
+}
+
+// ActorSystem is part of backplane.Host.
+func (n *nodes) ActorSystem() *actor.ActorSystem { return n.sys.actorSystem }
+
+// Serve is part of backplane.Host.
+func (n *nodes) Serve(w http.ResponseWriter, r *http.Request) { n.serve(w, r) }
+
+// Changed is part of backplane.Host. Whoever waits for a node looks by himself whether it is there.
+func (n *nodes) Changed(node backplane.Node) {
+	n.sys.log.Info("a node of the cluster has changed", "node", node.ID.String(), "name", node.Name, "up", node.Up)
+	if !node.Up {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		for key, cancel := range n.invoked {
+			if key.from == node.ID {
+				cancel()
+			}
+		}
+	}
+}
+
+// Receive is part of backplane.Host. It does not wait.
+func (n *nodes) Receive(from backplane.NodeID, topic string, message []byte) (room <-chan struct{}) {
+	defer func() {
+		if reason := recover(); reason != nil {
+			n.sys.log.Error("a message of another node panicked", "node", from.String(), "topic", topic, "reason", reason, "stack", string(debug.Stack()))
+		}
+	}()
+	var m nodev1.Message
+	if err := proto.Unmarshal(message, &m); err != nil {
+		n.refuse(from, "it cannot be read")
+		return nil
+	}
+	if kind, ok := m.GetKind().(*nodev1.Message_Answer); ok {
+		n.answered(from, kind.Answer)
+		return nil
+	}
+	n.mu.Lock()
+	h := n.hubs[m.GetHub()]
+	n.mu.Unlock()
+	if h == nil {
+		n.refuse(from, "there is no hub of its name: "+m.GetHub())
+		return nil
+	}
+	to := h.audienceOf(topic) // nil: the topic of the node
+	switch kind := m.GetKind().(type) {
+	case *nodev1.Message_Call:
+		return h.receiveCall(topic, to, kind.Call)
+	case *nodev1.Message_End:
+		h.receiveEnd(to, kind.End)
+	case *nodev1.Message_Request:
+		h.serveRequest(from, to, kind.Request)
+	case *nodev1.Message_Cancel:
+		n.mu.Lock()
+		cancel := n.invoked[nodeRequest{from, kind.Cancel}]
+		n.mu.Unlock()
+		if cancel != nil {
+			cancel()
+		}
+	default:
+		n.refuse(from, "its kind is not known")
+	}
+	return nil
+}
+
+// refuse counts a message of another node that is ignored, such as one of a newer version.
+func (n *nodes) refuse(from backplane.NodeID, why string) {
+	n.ignored.Add(1)
+	n.sys.log.Debug("a message of another node was ignored", "node", from.String(), "cause", why)
+}
+
+// addHub makes a hub known to other nodes.
+func (n *nodes) addHub(h *Hub) {
+	n.mu.Lock()
+	n.hubs[h.name] = h
+	n.mu.Unlock()
+	for kind, d := range map[Kind]*directory{Groups: h.groups, Users: h.users} {
+		d.subscribe = func(name string) <-chan struct{} { return n.plane.Subscribe(h.topic(kind, name)) }
+		d.unsubscribe = func(name string) { n.plane.Unsubscribe(h.topic(kind, name)) }
+	}
+	h.wanted = n.plane.Subscribe(h.topic(All, ""))
+}
+
+// announce adds a connection to those that are found by their ids, here and by other nodes. It returns what is closed when they know.
+func (c *Connection) announce() (known []<-chan struct{}) {
+	here := c.hub.sys.connections.add(c)
+	if c.hub.sys.nodes == nil {
+		return nil
+	}
+	return []<-chan struct{}{here, c.hub.wanted, c.hub.announceProtocol(int(c.protocol))}
+}
+
+// releaseWhenKnown lets the answer to the handshake be written when other nodes send here what is for the client.
+func (c *Connection) releaseWhenKnown(known []<-chan struct{}) {
+	known = slices.DeleteFunc(known, func(one <-chan struct{}) bool { return one == nil || isClosed(one) })
+	if len(known) == 0 {
+		c.out.Release()
+		return
+	}
+	if !c.hub.sys.nodes.begin(func() {
+		defer c.out.Release()
+		for _, one := range known {
+			select {
+			case <-one:
+			case <-c.Done():
+				return
+			}
+		}
+	}) {
+		c.out.Release()
+	}
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// announceProtocol has other nodes encode their messages for a protocol, from its first connection on.
+func (h *Hub) announceProtocol(index int) <-chan struct{} {
+	h.announcing.Lock()
+	defer h.announcing.Unlock()
+	if !h.announced[index] {
+		h.announced[index] = true
+		h.spoken[index] = h.sys.nodes.plane.Subscribe(h.protocolTopic(index))
+	}
+	return h.spoken[index]
+}
+
+// spokenElsewhere returns the protocols that connections of other nodes may speak, a bit each.
+func (h *Hub) spokenElsewhere() (protocols uint32) {
+	for i := range h.protocols {
+		if h.sys.nodes.plane.Wanted(h.protocolTopic(i)) {
+			protocols |= 1 << i
+		}
+	}
+	return protocols
+}
