@@ -108,14 +108,15 @@ func (h *Hub) askOwner(ctx context.Context, id string, r *nodev1.Request) (*node
 // gatherTime is how long nodes have to answer with what they know.
 const gatherTime = 2 * time.Second
 
-// gather asks all other nodes, and returns their answers, and the names of those that have not answered in time; zero: ctx alone bounds it. A node
-// that goes meanwhile is not waited for.
+// gather asks all other nodes, see ask.
 func (h *Hub) gather(ctx context.Context, r *nodev1.Request, most time.Duration) (answers []*nodev1.Answer, missing []string, err error) {
+	return h.ask(ctx, r, h.sys.nodes.plane.Nodes(), most)
+}
+
+// ask asks nodes, and returns their answers, and the names of those that have not answered in time; zero: ctx alone bounds it. A node that goes
+// meanwhile is not waited for.
+func (h *Hub) ask(ctx context.Context, r *nodev1.Request, all []backplane.Node, most time.Duration) (answers []*nodev1.Answer, missing []string, err error) {
 	n := h.sys.nodes
-	if n == nil {
-		return nil, nil, nil
-	}
-	all := n.plane.Nodes()
 	waiting := map[backplane.NodeID]string{}
 	got := n.newRequest(r, len(all))
 	defer n.endRequest(r)
@@ -158,6 +159,29 @@ func (h *Hub) gather(ctx context.Context, r *nodev1.Request, most time.Duration)
 	return answers, missing, nil
 }
 
+// Locate finds the node that has a connection, of which the token says who has issued it. The answer is nil if nobody knows.
+func (h *Hub) Locate(ctx context.Context, id string, issuer NodeID, l *nodev1.Locate) (*nodev1.Answer, error) {
+	n := h.sys.nodes
+	r := &nodev1.Request{Kind: &nodev1.Request_Locate{Locate: l}}
+	a, err := h.askOwner(ctx, id, r)
+	switch {
+	case err != nil || a.GetKind() == nodev1.Answer_KIND_DONE:
+		return a, err
+	case issuer == n.self:
+		return n.front.Locate(n.self, l), nil
+	}
+	for _, node := range n.plane.Nodes() {
+		if node.ID == issuer {
+			answers, _, err := h.ask(ctx, r, []backplane.Node{node}, gatherTime)
+			if err != nil || len(answers) == 0 {
+				return nil, err
+			}
+			return answers[0], nil
+		}
+	}
+	return nil, nil
+}
+
 // serveRequest does what another node asks for. to is what the topic names, or nil if it is the node.
 func (h *Hub) serveRequest(from backplane.NodeID, to *Audience, r *nodev1.Request) {
 	n := h.sys.nodes
@@ -186,6 +210,12 @@ func (h *Hub) serveRequest(from backplane.NodeID, to *Audience, r *nodev1.Reques
 		answer(h.serveList(kind.List))
 	case *nodev1.Request_ListGroups:
 		h.serveListGroups(conn, answer)
+	case *nodev1.Request_Locate:
+		if conn != nil {
+			answer(&nodev1.Answer{Kind: nodev1.Answer_KIND_DONE, Node: uint32(n.self)})
+		} else {
+			answer(n.front.Locate(from, kind.Locate))
+		}
 	case *nodev1.Request_Invoke:
 		h.serveInvoke(nodeRequest{from, r.GetNumber()}, conn, kind.Invoke, answer)
 	default:

@@ -26,7 +26,7 @@ type nodes struct {
 	sys   *System
 	plane backplane.Backplane
 	self  backplane.NodeID
-	serve http.HandlerFunc
+	front Front
 
 	ctx    context.Context // until the System is shut down
 	cancel context.CancelFunc
@@ -49,13 +49,21 @@ type nodeRequest struct {
 	number uint64
 }
 
+// Front is the HTTP side of a System, as other nodes see it.
+type Front interface {
+	// ServeRelayed answers a request that another node has relayed.
+	ServeRelayed(w http.ResponseWriter, r *http.Request)
+	// Locate says where a connection is that was negotiated here, and gives it away. It does not wait.
+	Locate(from backplane.NodeID, l *nodev1.Locate) *nodev1.Answer
+}
+
 // joinTime is how long joining a cluster may take.
 const joinTime = 30 * time.Second
 
 // join joins the cluster. Nothing may have been spawned in the actor system before.
-func (s *System) join(plane backplane.Backplane, serve http.HandlerFunc) error {
+func (s *System) join(plane backplane.Backplane, front Front) error {
 	n := &nodes{
-		sys: s, plane: plane, serve: serve, hubs: map[string]*Hub{}, requests: map[uint64]chan nodeAnswer{},
+		sys: s, plane: plane, front: front, hubs: map[string]*Hub{}, requests: map[uint64]chan nodeAnswer{},
 		invoked: map[nodeRequest]context.CancelFunc{}, pressed: map[string]<-chan struct{}{},
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
@@ -140,7 +148,12 @@ func (h *Hub) audienceOf(topic string) *Audience {
 func (n *nodes) ActorSystem() *actor.ActorSystem { return n.sys.actorSystem }
 
 // Serve is part of backplane.Host.
-func (n *nodes) Serve(w http.ResponseWriter, r *http.Request) { n.serve(w, r) }
+func (n *nodes) Serve(w http.ResponseWriter, r *http.Request) { n.front.ServeRelayed(w, r) }
+
+// Relay has another node answer a request.
+func (s *System) Relay(to NodeID, w http.ResponseWriter, r *http.Request) error {
+	return s.nodes.plane.Relay(to, w, r)
+}
 
 // Changed is part of backplane.Host. Whoever waits for a node looks by himself whether it is there.
 func (n *nodes) Changed(node backplane.Node) {

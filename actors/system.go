@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"net/http"
 	"runtime"
 	"slices"
 	"sync"
@@ -76,13 +75,13 @@ type clock struct {
 // NewSystem starts the runtime, under a root of its own in system, or in a new actor system if that is nil. Nothing else in an actor system
 // that was passed is touched, then or later.
 //
-// If plane is not nil, the System joins the cluster of plane, whose nodes relay requests to serve.
-func NewSystem(system *actor.ActorSystem, log *slog.Logger, plane backplane.Backplane, serve http.HandlerFunc) (*System, error) {
+// If plane is not nil, the System joins the cluster of plane, whose nodes ask front for connections that are not of one hub.
+func NewSystem(system *actor.ActorSystem, log *slog.Logger, plane backplane.Backplane, front Front) (*System, error) {
 	start := time.Now()
-	return newSystem(system, log, plane, serve, clock{now: func() time.Duration { return time.Since(start) }, period: time.Second})
+	return newSystem(system, log, plane, front, clock{now: func() time.Duration { return time.Since(start) }, period: time.Second})
 }
 
-func newSystem(system *actor.ActorSystem, log *slog.Logger, plane backplane.Backplane, serve http.HandlerFunc, clock clock) (*System, error) {
+func newSystem(system *actor.ActorSystem, log *slog.Logger, plane backplane.Backplane, front Front, clock clock) (*System, error) {
 	log = slog.New(logs.Safe(log.Handler()))
 	s := &System{
 		actorSystem: system, owned: system == nil, log: log, clock: clock, connections: newConnections(), counts: newCounts(), dispatcher: actor.NewDefaultDispatcher(maxRun),
@@ -93,7 +92,7 @@ func newSystem(system *actor.ActorSystem, log *slog.Logger, plane backplane.Back
 		s.actorSystem = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return slog.New(logs.InfoAsDebug(log.Handler())) }))
 	}
 	if plane != nil {
-		if err := s.join(plane, serve); err != nil {
+		if err := s.join(plane, front); err != nil {
 			s.shutdownActors()
 			return nil, err
 		}

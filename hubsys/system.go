@@ -85,6 +85,7 @@ func (c Config) Validate() error {
 // middleware; a mux needs two patterns for each path, see [System.Patterns]. Its methods can be used concurrently.
 type System struct {
 	runtime *actors.System
+	plane   backplane.Backplane // nil: there is one node
 	log     *slog.Logger
 	tokens  *transport.Tokens
 	limits  *connectionLimits
@@ -125,10 +126,13 @@ func New(config Config) (*System, error) {
 		hubs: map[string]*HubContext{}, endpoints: map[string]*endpoint{}, classic: map[string]*classicEndpoint{}, keys: keys,
 	}
 	var err error
-	if s.runtime, err = actors.NewSystem(config.ActorSystem, log, config.Backplane, s.serve); err != nil {
+	if s.runtime, err = actors.NewSystem(config.ActorSystem, log, config.Backplane, s); err != nil {
 		return nil, err
 	}
 	s.tokens = transport.NewTokens(s.runtime.Node().Bytes())
+	if s.plane = config.Backplane; s.plane != nil {
+		s.tokens.Join(nil)
+	}
 	s.tokens.Limit = cmp.Or(config.PendingConnections, s.tokens.Limit)
 	s.tokens.AddressLimit = cmp.Or(config.PendingConnectionsPerAddress, s.tokens.AddressLimit)
 	return s, nil
@@ -162,7 +166,9 @@ func (s *System) close() {
 // ServeHTTP serves the endpoints that hubs are mapped to, with their negotiations and refreshes. Paths are compared as they are, including case, and are not
 // cleaned or decoded again, so that decisions of a mux or a proxy in front by the path hold here as well.
 func (s *System) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s.serve(w, r)
+	if s.plane == nil || !s.relay(w, r) {
+		s.serve(w, r)
+	}
 }
 
 // serve serves a request of a client, or one that another node has relayed.

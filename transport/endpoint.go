@@ -355,6 +355,12 @@ func (e *Endpoint) reserve(w http.ResponseWriter, r *http.Request, who Identity)
 // retryAfter is when a client that was refused by a limit may come again, in seconds.
 const retryAfter = "10"
 
+// Identify returns who makes a request that another node is going to answer. If it returns false, the request has been answered.
+func (e *Endpoint) Identify(w http.ResponseWriter, r *http.Request) (who Identity, ok bool) {
+	e.guard(w, r, func(w http.ResponseWriter, r *http.Request) { who, ok = e.identify(w, r) })
+	return who, ok
+}
+
 // identify returns who makes a request. If it returns false, the request has been answered.
 func (e *Endpoint) identify(w http.ResponseWriter, r *http.Request) (Identity, bool) {
 	who, err := e.Acceptor.Authenticate(r)

@@ -21,14 +21,17 @@ type Tokens struct {
 	// AddressLimit is how many may wait at once that were negotiated from one remote address. Negative: no limit.
 	AddressLimit int
 
-	node [4]byte
-	now  func() time.Time
+	node   [4]byte
+	joined bool   // there are other nodes, see Join
+	key    []byte // authenticates tokens for them; nil: nothing does
+	now    func() time.Time
 
 	mu        sync.Mutex
 	byToken   map[string]*reservation
 	waiting   []*reservation // by age; those that do not wait any more are skipped
 	count     int            // of those that wait
 	byAddress map[string]int // count by remote address
+	given     []given        // to other nodes, by age
 	sweeping  bool           // a timer will call sweep
 }
 
@@ -69,7 +72,8 @@ func (t *Tokens) random(n int) string {
 // reserve returns nil if too many connections wait that were negotiated from the same address.
 func (t *Tokens) reserve(e *Endpoint, userID, remoteAddr string, idIsToken bool) *reservation {
 	now := t.now()
-	r := &reservation{id: t.NewID(), token: t.random(16), address: AddressOf(remoteAddr), endpoint: e, userID: userID, born: now}
+	id := t.NewID()
+	r := &reservation{id: id, token: t.newToken(id), address: AddressOf(remoteAddr), endpoint: e, userID: userID, born: now}
 	if idIsToken {
 		r.token = r.id
 	}
@@ -82,15 +86,24 @@ func (t *Tokens) reserve(e *Endpoint, userID, remoteAddr string, idIsToken bool)
 	for t.count >= t.Limit {
 		t.expire(t.waiting[0].born.Add(t.Expiry + 1))
 	}
+	t.add(r)
+	return r
+}
+
+// add adds a connection that waits for its transport. The lock is held.
+func (t *Tokens) add(r *reservation) {
 	t.byToken[r.token] = r
 	t.waiting = append(t.waiting, r)
 	t.count++
 	t.byAddress[r.address]++
+	t.sweepLater()
+}
+
+func (t *Tokens) sweepLater() {
 	if !t.sweeping {
 		t.sweeping = true
 		time.AfterFunc(t.Expiry, t.sweep)
 	}
-	return r
 }
 
 // AddressOf returns the part of a remote address by which clients are told apart: the host, or of IPv6 the /64 network.
@@ -111,7 +124,7 @@ func (t *Tokens) sweep() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.expire(t.now())
-	if t.sweeping = t.count > 0; t.sweeping {
+	if t.sweeping = t.count > 0 || len(t.given) > 0; t.sweeping {
 		time.AfterFunc(max(t.Expiry/16, time.Second), t.sweep)
 	}
 }
@@ -127,6 +140,10 @@ func (t *Tokens) expire(now time.Time) {
 		n++
 	}
 	t.waiting = t.waiting[n:]
+	for len(t.given) > 0 && now.Sub(t.given[0].at) > givenTime {
+		t.given[0] = given{}
+		t.given = t.given[1:]
+	}
 }
 
 func (r *reservation) waits() bool { return r.transport == 0 && !r.gone }

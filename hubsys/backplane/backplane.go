@@ -31,6 +31,9 @@ func (n NodeID) Bytes() (b [4]byte) {
 	return b
 }
 
+// NodeIDFrom is the inverse of Bytes.
+func NodeIDFrom(b [4]byte) NodeID { return NodeID(binary.BigEndian.Uint32(b[:])) }
+
 // Node is a node of the cluster, as another one sees it.
 type Node struct {
 	ID   NodeID

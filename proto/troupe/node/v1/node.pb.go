@@ -156,7 +156,7 @@ func (x Answer_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Answer_Kind.Descriptor instead.
 func (Answer_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{10, 0}
+	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{12, 0}
 }
 
 // Message is what is published.
@@ -516,6 +516,7 @@ type Request struct {
 	//	*Request_List
 	//	*Request_ListGroups
 	//	*Request_Invoke
+	//	*Request_Locate
 	Kind          isRequest_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -601,6 +602,15 @@ func (x *Request) GetInvoke() *Invoke {
 	return nil
 }
 
+func (x *Request) GetLocate() *Locate {
+	if x != nil {
+		if x, ok := x.Kind.(*Request_Locate); ok {
+			return x.Locate
+		}
+	}
+	return nil
+}
+
 type isRequest_Kind interface {
 	isRequest_Kind()
 }
@@ -621,6 +631,10 @@ type Request_Invoke struct {
 	Invoke *Invoke `protobuf:"bytes,5,opt,name=invoke,proto3,oneof"`
 }
 
+type Request_Locate struct {
+	Locate *Locate `protobuf:"bytes,6,opt,name=locate,proto3,oneof"`
+}
+
 func (*Request_Change) isRequest_Kind() {}
 
 func (*Request_List) isRequest_Kind() {}
@@ -628,6 +642,8 @@ func (*Request_List) isRequest_Kind() {}
 func (*Request_ListGroups) isRequest_Kind() {}
 
 func (*Request_Invoke) isRequest_Kind() {}
+
+func (*Request_Locate) isRequest_Kind() {}
 
 // Audience says which connections of the receiving node are meant.
 type Audience struct {
@@ -905,6 +921,148 @@ func (x *Invoke) GetHasDeadline() bool {
 	return false
 }
 
+// Locate asks for the node that has a connection: the node that has it, or the one that has issued its token.
+type Locate struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The path of the endpoint.
+	Path  string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	Token string `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	// If the connection waits for its transport, it is given to the asking node.
+	Claim         bool `protobuf:"varint,3,opt,name=claim,proto3" json:"claim,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Locate) Reset() {
+	*x = Locate{}
+	mi := &file_troupe_node_v1_node_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Locate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Locate) ProtoMessage() {}
+
+func (x *Locate) ProtoReflect() protoreflect.Message {
+	mi := &file_troupe_node_v1_node_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Locate.ProtoReflect.Descriptor instead.
+func (*Locate) Descriptor() ([]byte, []int) {
+	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Locate) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *Locate) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *Locate) GetClaim() bool {
+	if x != nil {
+		return x.Claim
+	}
+	return false
+}
+
+// Claimed is a connection that a node gives to another one.
+type Claimed struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Id     string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	UserId string                 `protobuf:"bytes,2,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// The remote address that it was negotiated from.
+	Address   string `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
+	Resumable bool   `protobuf:"varint,4,opt,name=resumable,proto3" json:"resumable,omitempty"`
+	// What the client has sent already.
+	Early         []byte `protobuf:"bytes,5,opt,name=early,proto3" json:"early,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Claimed) Reset() {
+	*x = Claimed{}
+	mi := &file_troupe_node_v1_node_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Claimed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Claimed) ProtoMessage() {}
+
+func (x *Claimed) ProtoReflect() protoreflect.Message {
+	mi := &file_troupe_node_v1_node_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Claimed.ProtoReflect.Descriptor instead.
+func (*Claimed) Descriptor() ([]byte, []int) {
+	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Claimed) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Claimed) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+func (x *Claimed) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *Claimed) GetResumable() bool {
+	if x != nil {
+		return x.Resumable
+	}
+	return false
+}
+
+func (x *Claimed) GetEarly() []byte {
+	if x != nil {
+		return x.Early
+	}
+	return nil
+}
+
 // Answer answers a Request.
 type Answer struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -917,14 +1075,17 @@ type Answer struct {
 	// Of a ListGroups.
 	Groups []string `protobuf:"bytes,5,rep,name=groups,proto3" json:"groups,omitempty"`
 	// Of an Invoke: the result, in a protocol.
-	Result        *Encoding `protobuf:"bytes,6,opt,name=result,proto3" json:"result,omitempty"`
+	Result *Encoding `protobuf:"bytes,6,opt,name=result,proto3" json:"result,omitempty"`
+	// Of a Locate: the node that has the connection, or the connection.
+	Node          uint32   `protobuf:"fixed32,8,opt,name=node,proto3" json:"node,omitempty"`
+	Claimed       *Claimed `protobuf:"bytes,9,opt,name=claimed,proto3" json:"claimed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_troupe_node_v1_node_proto_msgTypes[10]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -936,7 +1097,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_troupe_node_v1_node_proto_msgTypes[10]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -949,7 +1110,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{10}
+	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Answer) GetNumber() uint64 {
@@ -1001,6 +1162,20 @@ func (x *Answer) GetResult() *Encoding {
 	return nil
 }
 
+func (x *Answer) GetNode() uint32 {
+	if x != nil {
+		return x.Node
+	}
+	return 0
+}
+
+func (x *Answer) GetClaimed() *Claimed {
+	if x != nil {
+		return x.Claimed
+	}
+	return nil
+}
+
 // Member is a connection, and the user that it belongs to.
 type Member struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1012,7 +1187,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_troupe_node_v1_node_proto_msgTypes[11]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1024,7 +1199,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_troupe_node_v1_node_proto_msgTypes[11]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1037,7 +1212,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{11}
+	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Member) GetConnectionId() string {
@@ -1080,14 +1255,15 @@ const file_troupe_node_v1_node_proto_rawDesc = "" +
 	"\x03End\x12\x16\n" +
 	"\x06except\x18\x01 \x03(\tR\x06except\x12\x1c\n" +
 	"\treconnect\x18\x02 \x01(\bR\treconnect\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xf8\x01\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xaa\x02\n" +
 	"\aRequest\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x120\n" +
 	"\x06change\x18\x02 \x01(\v2\x16.troupe.node.v1.ChangeH\x00R\x06change\x12*\n" +
 	"\x04list\x18\x03 \x01(\v2\x14.troupe.node.v1.ListH\x00R\x04list\x12=\n" +
 	"\vlist_groups\x18\x04 \x01(\v2\x1a.troupe.node.v1.ListGroupsH\x00R\n" +
 	"listGroups\x120\n" +
-	"\x06invoke\x18\x05 \x01(\v2\x16.troupe.node.v1.InvokeH\x00R\x06invokeB\x06\n" +
+	"\x06invoke\x18\x05 \x01(\v2\x16.troupe.node.v1.InvokeH\x00R\x06invoke\x120\n" +
+	"\x06locate\x18\x06 \x01(\v2\x16.troupe.node.v1.LocateH\x00R\x06locateB\x06\n" +
 	"\x04kind\"\xce\x01\n" +
 	"\bAudience\x121\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1d.troupe.node.v1.Audience.KindR\x04kind\x12\x14\n" +
@@ -1113,7 +1289,17 @@ const file_troupe_node_v1_node_proto_rawDesc = "" +
 	"\x06Invoke\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x126\n" +
 	"\tencodings\x18\x02 \x03(\v2\x18.troupe.node.v1.EncodingR\tencodings\x12!\n" +
-	"\fhas_deadline\x18\x03 \x01(\bR\vhasDeadline\"\xe3\x03\n" +
+	"\fhas_deadline\x18\x03 \x01(\bR\vhasDeadline\"H\n" +
+	"\x06Locate\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x14\n" +
+	"\x05token\x18\x02 \x01(\tR\x05token\x12\x14\n" +
+	"\x05claim\x18\x03 \x01(\bR\x05claim\"\x80\x01\n" +
+	"\aClaimed\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x17\n" +
+	"\auser_id\x18\x02 \x01(\tR\x06userId\x12\x18\n" +
+	"\aaddress\x18\x03 \x01(\tR\aaddress\x12\x1c\n" +
+	"\tresumable\x18\x04 \x01(\bR\tresumable\x12\x14\n" +
+	"\x05early\x18\x05 \x01(\fR\x05early\"\xaa\x04\n" +
 	"\x06Answer\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12/\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x1b.troupe.node.v1.Answer.KindR\x04kind\x12\x12\n" +
@@ -1121,7 +1307,9 @@ const file_troupe_node_v1_node_proto_rawDesc = "" +
 	"\amembers\x18\x04 \x03(\v2\x16.troupe.node.v1.MemberR\amembers\x12\x14\n" +
 	"\x05count\x18\a \x01(\x04R\x05count\x12\x16\n" +
 	"\x06groups\x18\x05 \x03(\tR\x06groups\x120\n" +
-	"\x06result\x18\x06 \x01(\v2\x18.troupe.node.v1.EncodingR\x06result\"\xe9\x01\n" +
+	"\x06result\x18\x06 \x01(\v2\x18.troupe.node.v1.EncodingR\x06result\x12\x12\n" +
+	"\x04node\x18\b \x01(\aR\x04node\x121\n" +
+	"\aclaimed\x18\t \x01(\v2\x17.troupe.node.v1.ClaimedR\aclaimed\"\xe9\x01\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tKIND_DONE\x10\x01\x12\x11\n" +
@@ -1152,7 +1340,7 @@ func file_troupe_node_v1_node_proto_rawDescGZIP() []byte {
 }
 
 var file_troupe_node_v1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_troupe_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_troupe_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_troupe_node_v1_node_proto_goTypes = []any{
 	(Audience_Kind)(0), // 0: troupe.node.v1.Audience.Kind
 	(Answer_Kind)(0),   // 1: troupe.node.v1.Answer.Kind
@@ -1166,31 +1354,35 @@ var file_troupe_node_v1_node_proto_goTypes = []any{
 	(*List)(nil),       // 9: troupe.node.v1.List
 	(*ListGroups)(nil), // 10: troupe.node.v1.ListGroups
 	(*Invoke)(nil),     // 11: troupe.node.v1.Invoke
-	(*Answer)(nil),     // 12: troupe.node.v1.Answer
-	(*Member)(nil),     // 13: troupe.node.v1.Member
+	(*Locate)(nil),     // 12: troupe.node.v1.Locate
+	(*Claimed)(nil),    // 13: troupe.node.v1.Claimed
+	(*Answer)(nil),     // 14: troupe.node.v1.Answer
+	(*Member)(nil),     // 15: troupe.node.v1.Member
 }
 var file_troupe_node_v1_node_proto_depIdxs = []int32{
 	3,  // 0: troupe.node.v1.Message.call:type_name -> troupe.node.v1.Call
 	5,  // 1: troupe.node.v1.Message.end:type_name -> troupe.node.v1.End
 	6,  // 2: troupe.node.v1.Message.request:type_name -> troupe.node.v1.Request
-	12, // 3: troupe.node.v1.Message.answer:type_name -> troupe.node.v1.Answer
+	14, // 3: troupe.node.v1.Message.answer:type_name -> troupe.node.v1.Answer
 	4,  // 4: troupe.node.v1.Call.encodings:type_name -> troupe.node.v1.Encoding
 	8,  // 5: troupe.node.v1.Request.change:type_name -> troupe.node.v1.Change
 	9,  // 6: troupe.node.v1.Request.list:type_name -> troupe.node.v1.List
 	10, // 7: troupe.node.v1.Request.list_groups:type_name -> troupe.node.v1.ListGroups
 	11, // 8: troupe.node.v1.Request.invoke:type_name -> troupe.node.v1.Invoke
-	0,  // 9: troupe.node.v1.Audience.kind:type_name -> troupe.node.v1.Audience.Kind
-	7,  // 10: troupe.node.v1.Change.of:type_name -> troupe.node.v1.Audience
-	7,  // 11: troupe.node.v1.List.of:type_name -> troupe.node.v1.Audience
-	4,  // 12: troupe.node.v1.Invoke.encodings:type_name -> troupe.node.v1.Encoding
-	1,  // 13: troupe.node.v1.Answer.kind:type_name -> troupe.node.v1.Answer.Kind
-	13, // 14: troupe.node.v1.Answer.members:type_name -> troupe.node.v1.Member
-	4,  // 15: troupe.node.v1.Answer.result:type_name -> troupe.node.v1.Encoding
-	16, // [16:16] is the sub-list for method output_type
-	16, // [16:16] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	12, // 9: troupe.node.v1.Request.locate:type_name -> troupe.node.v1.Locate
+	0,  // 10: troupe.node.v1.Audience.kind:type_name -> troupe.node.v1.Audience.Kind
+	7,  // 11: troupe.node.v1.Change.of:type_name -> troupe.node.v1.Audience
+	7,  // 12: troupe.node.v1.List.of:type_name -> troupe.node.v1.Audience
+	4,  // 13: troupe.node.v1.Invoke.encodings:type_name -> troupe.node.v1.Encoding
+	1,  // 14: troupe.node.v1.Answer.kind:type_name -> troupe.node.v1.Answer.Kind
+	15, // 15: troupe.node.v1.Answer.members:type_name -> troupe.node.v1.Member
+	4,  // 16: troupe.node.v1.Answer.result:type_name -> troupe.node.v1.Encoding
+	13, // 17: troupe.node.v1.Answer.claimed:type_name -> troupe.node.v1.Claimed
+	18, // [18:18] is the sub-list for method output_type
+	18, // [18:18] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_troupe_node_v1_node_proto_init() }
@@ -1210,6 +1402,7 @@ func file_troupe_node_v1_node_proto_init() {
 		(*Request_List)(nil),
 		(*Request_ListGroups)(nil),
 		(*Request_Invoke)(nil),
+		(*Request_Locate)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1217,7 +1410,7 @@ func file_troupe_node_v1_node_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_troupe_node_v1_node_proto_rawDesc), len(file_troupe_node_v1_node_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   12,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

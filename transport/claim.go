@@ -1,0 +1,131 @@
+package transport
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"time"
+)
+
+// How a connection is opened by another node than the one that it was negotiated with. It lives where the request arrives that opens it: the node
+// that has issued its token gives it away, once.
+
+// given is a connection that another node has opened.
+type given struct {
+	token string
+	to    [4]byte
+	at    time.Time
+}
+
+// givenTime is how long a node remembers whom it has given a connection: until all nodes know where it is, which is when its handshake is answered.
+const givenTime = time.Minute
+
+// Sizes of the parts of a token that other nodes understand.
+const (
+	idSize     = 16
+	secretSize = 16
+	macSize    = 8
+)
+
+// Join has tokens name their connections, so that other nodes can find these. key, which all nodes have, authenticates tokens; nil: nothing does, and a
+// token that was made up costs a question to another node.
+func (t *Tokens) Join(key []byte) { t.joined, t.key = true, key }
+
+// newToken returns a secret token for a connection.
+func (t *Tokens) newToken(id string) string {
+	if !t.joined {
+		return t.random(secretSize)
+	}
+	b := make([]byte, idSize+secretSize, idSize+secretSize+macSize)
+	_, _ = base64.RawURLEncoding.Decode(b[:idSize], []byte(id))
+	rand.Read(b[idSize:])
+	return base64.RawURLEncoding.EncodeToString(append(b, t.mac(b)...))
+}
+
+func (t *Tokens) mac(b []byte) []byte {
+	if t.key == nil {
+		return nil
+	}
+	h := hmac.New(sha256.New, t.key)
+	h.Write(b)
+	return h.Sum(nil)[:macSize]
+}
+
+// Read returns the id of the connection that a token names, and the node that has issued it. It returns false for what is no token of the cluster.
+// A token of version 0 of the negotiation is the id.
+func (t *Tokens) Read(token string) (id string, issuer [4]byte, ok bool) {
+	b, err := base64.RawURLEncoding.DecodeString(token)
+	if err != nil || len(b) < idSize {
+		return "", issuer, false
+	}
+	if len(b) != idSize {
+		mac := b[min(len(b), idSize+secretSize):]
+		if want := t.mac(b[:len(b)-len(mac)]); len(b)-len(mac) != idSize+secretSize || !hmac.Equal(mac, want) {
+			return "", issuer, false
+		}
+	}
+	return base64.RawURLEncoding.EncodeToString(b[:idSize]), [4]byte(b), true
+}
+
+// Has reports whether a connection is here, at whatever endpoint.
+func (t *Tokens) Has(token string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.byToken[token] != nil
+}
+
+// Claimed is a connection that was negotiated with another node.
+type Claimed struct {
+	ID, UserID string
+	Address    string // that it was negotiated from
+	Resumable  bool
+	Early      []byte // what its client has sent already
+}
+
+// Claim gives a connection that waits for its transport to another node, if that wants to have it. Otherwise it returns the node that has the
+// connection, and false if none is known.
+func (e *Endpoint) Claim(token string, wants bool, to [4]byte) (claimed *Claimed, has [4]byte, ok bool) {
+	t := e.Tokens
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.expire(t.now())
+	for _, g := range t.given {
+		if g.token == token {
+			return nil, g.to, true
+		}
+	}
+	r := t.byToken[token]
+	if r == nil || r.endpoint != e {
+		return nil, has, false
+	}
+	if !wants || !r.waits() {
+		return nil, t.node, true
+	}
+	c := &Claimed{ID: r.id, UserID: r.userID, Address: r.address, Resumable: r.resumable}
+	if q := r.fetcher; q != nil {
+		select {
+		case q.reading <- struct{}{}:
+			c.Early = q.early
+			<-q.reading
+		default: // a POST is being read
+			return nil, t.node, true
+		}
+	}
+	t.forget(r)
+	t.given = append(t.given, given{token, to, t.now()})
+	t.sweepLater()
+	return c, has, true
+}
+
+// Adopt adds a connection that another node has given to this one.
+func (e *Endpoint) Adopt(token string, c Claimed) {
+	t := e.Tokens
+	r := &reservation{id: c.ID, token: token, address: c.Address, endpoint: e, userID: c.UserID, born: t.now(), resumable: c.Resumable}
+	if len(c.Early) > 0 {
+		t.fetcherOf(r).early = c.Early
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.add(r)
+}
