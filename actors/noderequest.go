@@ -45,8 +45,8 @@ func (n *nodes) answered(from backplane.NodeID, a *nodev1.Answer) {
 	}
 }
 
-func (n *nodes) publishRequest(topic string, h *Hub, r *nodev1.Request) error {
-	b, err := proto.Marshal(&nodev1.Message{Hub: h.name, Kind: &nodev1.Message_Request{Request: r}})
+func (n *nodes) publishRequest(topic, hub string, r *nodev1.Request) error {
+	b, err := proto.Marshal(&nodev1.Message{Hub: hub, Kind: &nodev1.Message_Request{Request: r}})
 	if err == nil {
 		_, err = n.plane.Publish(topic, b)
 	}
@@ -61,14 +61,26 @@ const (
 
 // askOwner asks the node that has a connection. The answer is nil if no node has it.
 func (h *Hub) askOwner(ctx context.Context, id string, r *nodev1.Request) (*nodev1.Answer, error) {
-	n := h.sys.nodes
-	topic := h.topic(Connections, id)
-	if n == nil || !n.plane.Wanted(topic) {
+	if h.sys.nodes == nil {
+		return nil, nil
+	}
+	return h.sys.nodes.askOwner(ctx, h.name, h.topic(Connections, id), r)
+}
+
+// FindOwner returns the node that has what a topic names.
+func (s *System) FindOwner(ctx context.Context, topic string, l *nodev1.Locate) (node NodeID, ok bool) {
+	a, err := s.nodes.askOwner(ctx, "", topic, &nodev1.Request{Kind: &nodev1.Request_Locate{Locate: l}})
+	return NodeID(a.GetNode()), err == nil && a.GetKind() == nodev1.Answer_KIND_DONE
+}
+
+// askOwner asks the node that wants a topic which one node wants. The answer is nil if none does.
+func (n *nodes) askOwner(ctx context.Context, hub, topic string, r *nodev1.Request) (*nodev1.Answer, error) {
+	if !n.plane.Wanted(topic) {
 		return nil, nil
 	}
 	answers := n.newRequest(r, ownerSends)
 	defer n.endRequest(r)
-	if err := n.publishRequest(topic, h, r); err != nil {
+	if err := n.publishRequest(topic, hub, r); err != nil {
 		return nil, err
 	}
 	beforeWait(ctx)
@@ -95,7 +107,7 @@ func (h *Hub) askOwner(ctx context.Context, id string, r *nodev1.Request) (*node
 				return nil, nil
 			}
 		case <-ctx.Done():
-			if b, err := proto.Marshal(&nodev1.Message{Hub: h.name, Kind: &nodev1.Message_Cancel{Cancel: r.GetNumber()}}); err == nil {
+			if b, err := proto.Marshal(&nodev1.Message{Hub: hub, Kind: &nodev1.Message_Cancel{Cancel: r.GetNumber()}}); err == nil {
 				_, _ = n.plane.Publish(topic, b)
 			}
 			return nil, context.Cause(ctx)
@@ -125,7 +137,7 @@ func (h *Hub) ask(ctx context.Context, r *nodev1.Request, all []backplane.Node, 
 			missing = append(missing, node.Name)
 			continue
 		}
-		if err := n.publishRequest(nodeTopic(node.ID), h, r); err != nil {
+		if err := n.publishRequest(nodeTopic(node.ID), h.name, r); err != nil {
 			return nil, nil, err
 		}
 		waiting[node.ID] = node.Name
@@ -182,15 +194,17 @@ func (h *Hub) Locate(ctx context.Context, id string, issuer NodeID, l *nodev1.Lo
 	return nil, nil
 }
 
+func (n *nodes) publishAnswer(to backplane.NodeID, r *nodev1.Request, a *nodev1.Answer) {
+	a.Number = r.GetNumber()
+	if b, err := proto.Marshal(&nodev1.Message{Kind: &nodev1.Message_Answer{Answer: a}}); err == nil {
+		_, _ = n.plane.Publish(nodeTopic(to), b)
+	}
+}
+
 // serveRequest does what another node asks for. to is what the topic names, or nil if it is the node.
 func (h *Hub) serveRequest(from backplane.NodeID, to *Audience, r *nodev1.Request) {
 	n := h.sys.nodes
-	answer := func(a *nodev1.Answer) {
-		a.Number = r.GetNumber()
-		if b, err := proto.Marshal(&nodev1.Message{Kind: &nodev1.Message_Answer{Answer: a}}); err == nil {
-			_, _ = n.plane.Publish(nodeTopic(from), b)
-		}
-	}
+	answer := func(a *nodev1.Answer) { n.publishAnswer(from, r, a) }
 	var conn *Connection
 	if to != nil {
 		if to.Kind != Connections {

@@ -185,6 +185,10 @@ func (n *nodes) Receive(from backplane.NodeID, topic string, message []byte) (ro
 		n.answered(from, kind.Answer)
 		return nil
 	}
+	if l := m.GetRequest().GetLocate(); l != nil && m.GetHub() == "" {
+		n.publishAnswer(from, m.GetRequest(), n.front.Locate(from, l))
+		return nil
+	}
 	n.mu.Lock()
 	h := n.hubs[m.GetHub()]
 	n.mu.Unlock()

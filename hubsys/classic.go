@@ -18,6 +18,7 @@ import (
 	"github.com/troupe-go/troupe/actors/outbox"
 	"github.com/troupe-go/troupe/internal/link"
 	classicproto "github.com/troupe-go/troupe/proto/classic"
+	nodev1 "github.com/troupe-go/troupe/proto/troupe/node/v1"
 	"github.com/troupe-go/troupe/transport"
 	"github.com/troupe-go/troupe/transport/classic"
 )
@@ -148,7 +149,7 @@ func (s *System) mapSessions(path string, options ClassicOptions, raw *HubContex
 	if err != nil {
 		return err
 	}
-	e := &classicEndpoint{sys: s, options: options}
+	e := &classicEndpoint{sys: s, path: path, options: options}
 	var rawHub classic.Hub
 	if raw != nil {
 		rawHub = classicHub{raw, e}
@@ -227,6 +228,7 @@ func (s *System) findClassic(path string) *classicEndpoint {
 // classicEndpoint joins the HTTP side of a path for SignalR 2 with the hubs.
 type classicEndpoint struct {
 	sys     *System
+	path    string
 	options ClassicOptions
 	http    *classic.Endpoint
 	found   sync.Map // hubs by name in lower case
@@ -237,7 +239,42 @@ var _ classic.Acceptor = (*classicEndpoint)(nil)
 
 // Authenticate is part of classic.Acceptor.
 func (e *classicEndpoint) Authenticate(r *http.Request) (transport.Identity, error) {
+	if who, ok := relayedIdentity(r); ok {
+		return who, nil
+	}
 	return authenticate(r, e.options.Authenticate, nil, e.sys.log)
+}
+
+// Opened is part of classic.Acceptor.
+func (e *classicEndpoint) Opened(id string) (known <-chan struct{}) {
+	if e.sys.plane == nil {
+		return nil
+	}
+	return e.sys.plane.Subscribe(e.topic(id))
+}
+
+// Closed is part of classic.Acceptor.
+func (e *classicEndpoint) Closed(id string) {
+	if e.sys.plane != nil {
+		e.sys.plane.Unsubscribe(e.topic(id))
+	}
+}
+
+// topic is wanted by the node that has a session.
+func (e *classicEndpoint) topic(id string) string { return "s" + e.path + "/" + id }
+
+// Relay is part of classic.Acceptor.
+func (e *classicEndpoint) Relay(w http.ResponseWriter, r *http.Request, who transport.Identity, id string) bool {
+	if e.sys.plane == nil || who.Relayed {
+		return false
+	}
+	node, ok := e.sys.runtime.FindOwner(r.Context(), e.topic(id), &nodev1.Locate{Path: e.path, Token: id})
+	if !ok || node == e.sys.runtime.Node() {
+		return false
+	}
+	r.Header.Set(relayedUser, who.UserID)
+	e.sys.relayTo(node, w, r)
+	return true
 }
 
 // IsAnonymous is part of classic.Acceptor.
@@ -322,7 +359,7 @@ func (c classicHub) Methods() []classic.Method {
 
 // Authorize is part of classic.Hub.
 func (c classicHub) Authorize(ctx context.Context, who transport.Identity) error {
-	if c.options.Policy == nil {
+	if c.options.Policy == nil || who.Relayed { // the other node has asked
 		return nil
 	}
 	return c.options.Policy.ask(ctx, who.Value.(*Principal))

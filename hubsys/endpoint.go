@@ -45,8 +45,8 @@ func newEndpoint(c *HubContext, options EndpointOptions) (*endpoint, error) {
 
 // Authenticate is part of transport.Acceptor.
 func (e *endpoint) Authenticate(r *http.Request) (transport.Identity, error) {
-	if user, ok := userOfRelayed(r); ok { // it opens nothing
-		return transport.Identity{UserID: user, Value: &Principal{UserID: user}}, nil
+	if who, ok := relayedIdentity(r); ok {
+		return who, nil
 	}
 	who, err := authenticate(r, e.options.Authenticate, e.policy, e.hub.log)
 	if err != nil {
@@ -153,7 +153,7 @@ func (e *endpoint) AcceptFetcher(o transport.Opening, fetcher link.Fetcher) (lin
 func (e *endpoint) Resumed(o transport.Opening, session link.SocketSession) {
 	conn := session.(*actors.Connection)
 	former := sessionNow(conn)
-	if _, relayed := userOfRelayed(o.Request); relayed { // the same user, of whom the other node has told no more
+	if o.Identity.Relayed {
 		o.Identity.Value = former.principal
 	}
 	conn.SetIdentity(e.identityOf(o, former))

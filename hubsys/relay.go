@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/troupe-go/troupe/hubsys/backplane"
 	nodev1 "github.com/troupe-go/troupe/proto/troupe/node/v1"
@@ -56,12 +57,20 @@ func (s *System) relay(w http.ResponseWriter, r *http.Request) bool {
 		}
 		r.Header.Set(relayedUser, who.UserID)
 	}
+	s.relayTo(node, w, r)
+	return true
+}
+
+// relayTo has another node answer a request.
+func (s *System) relayTo(node backplane.NodeID, w http.ResponseWriter, r *http.Request) {
 	r.Header.Set(relayedRemote, r.RemoteAddr)
+	control := http.NewResponseController(w) // the other node sees to times
+	_ = control.SetReadDeadline(time.Time{})
+	_ = control.SetWriteDeadline(time.Time{})
 	if err := s.plane.Relay(node, w, r); err != nil {
 		s.log.Debug("a request could not be relayed", "node", node.String(), "error", err)
 		w.WriteHeader(http.StatusNotFound) // its client starts anew
 	}
-	return true
 }
 
 // relayedKey finds the user of a relayed request in its context.
@@ -69,9 +78,9 @@ type relayedKey struct{}
 
 // ServeRelayed is part of actors.Front.
 func (s *System) ServeRelayed(w http.ResponseWriter, r *http.Request) {
-	user, authenticated := r.Header[relayedUser], false
+	user := r.Header[relayedUser]
 	ctx := r.Context()
-	if authenticated = len(user) == 1; authenticated {
+	if len(user) == 1 {
 		ctx = context.WithValue(ctx, relayedKey{}, user[0])
 	}
 	remote := r.Header.Get(relayedRemote)
@@ -82,18 +91,21 @@ func (s *System) ServeRelayed(w http.ResponseWriter, r *http.Request) {
 	s.serve(w, r)
 }
 
-// userOfRelayed returns the user of a request that another node has relayed and authenticated.
-func userOfRelayed(r *http.Request) (user string, ok bool) {
-	user, ok = r.Context().Value(relayedKey{}).(string)
-	return user, ok
+// relayedIdentity returns who makes a request that another node has relayed and authenticated.
+func relayedIdentity(r *http.Request) (who transport.Identity, ok bool) {
+	user, ok := r.Context().Value(relayedKey{}).(string)
+	return transport.Identity{UserID: user, Value: &Principal{UserID: user}, Relayed: true}, ok
 }
 
 // Locate is part of actors.Front.
 func (s *System) Locate(from backplane.NodeID, l *nodev1.Locate) *nodev1.Answer {
 	s.mu.RLock()
-	e := s.endpoints[l.GetPath()]
+	e, classic := s.endpoints[l.GetPath()], s.classic[l.GetPath()]
 	s.mu.RUnlock()
 	unknown := &nodev1.Answer{Kind: nodev1.Answer_KIND_UNKNOWN}
+	if classic != nil && classic.http.Has(l.GetToken()) {
+		return &nodev1.Answer{Kind: nodev1.Answer_KIND_DONE, Node: uint32(s.runtime.Node())}
+	}
 	if e == nil {
 		return unknown
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -21,6 +22,7 @@ type Identity struct {
 	UserID  string    // empty: none
 	Expires time.Time // when the credentials do; zero: never
 	Value   any       // of the Acceptor
+	Relayed bool      // another node has told who it is, and no more: it can open nothing
 }
 
 // Opening is a request that opens a connection.
@@ -336,6 +338,10 @@ func (e *Endpoint) admit(w http.ResponseWriter, r *http.Request) (Identity, bool
 
 // reserve makes room for a connection. If it returns false, the request has been answered.
 func (e *Endpoint) reserve(w http.ResponseWriter, r *http.Request, who Identity) bool {
+	if who.Relayed {
+		plain(w, http.StatusNotFound, "")
+		return false
+	}
 	err := e.Acceptor.Reserve(r, who)
 	if err == nil {
 		return true
@@ -357,8 +363,18 @@ const retryAfter = "10"
 
 // Identify returns who makes a request that another node is going to answer. If it returns false, the request has been answered.
 func (e *Endpoint) Identify(w http.ResponseWriter, r *http.Request) (who Identity, ok bool) {
+	before := w.Header().Clone()
 	e.guard(w, r, func(w http.ResponseWriter, r *http.Request) { who, ok = e.identify(w, r) })
+	if ok {
+		Restore(w, before)
+	}
 	return who, ok
+}
+
+// Restore has a response that nothing was written of have other headers: those of the node that answers come with its answer.
+func Restore(w http.ResponseWriter, headers http.Header) {
+	clear(w.Header())
+	maps.Copy(w.Header(), headers)
 }
 
 // identify returns who makes a request. If it returns false, the request has been answered.

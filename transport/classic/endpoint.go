@@ -80,6 +80,12 @@ type Acceptor interface {
 	Reserve(snapshot any) error
 	// Release gives up what Reserve has reserved.
 	Release(snapshot any)
+	// Opened says that there is a session. What it returns is closed when all nodes know; nil: they do.
+	Opened(id string) (known <-chan struct{})
+	// Closed says that it has ended.
+	Closed(id string)
+	// Relay has the node that has a session answer a request for it. It returns false if no other node has it.
+	Relay(w http.ResponseWriter, r *http.Request, who transport.Identity, id string) bool
 	// IsClosing reports whether new sessions are refused.
 	IsClosing() bool
 	// Refuse returns the answer to a call of a client that may not use the hub.
@@ -140,7 +146,8 @@ type request struct {
 	transport Transports
 	id        string // of the session
 	version   classic.Version
-	callback  string // of JSONP; empty: none
+	callback  string      // of JSONP; empty: none
+	headers   http.Header // of the response, before it was known who answers
 }
 
 // failure is a request that is refused.
@@ -162,7 +169,8 @@ func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusRequestHeaderFieldsTooLarge)
 		return
 	}
-	e.Origins.Guard(w, r, e.serve)
+	headers := w.Header().Clone()
+	e.Origins.Guard(w, r, func(w http.ResponseWriter, r *http.Request) { e.serve(w, r, headers) })
 }
 
 // groupsTokenSize is how many bytes of a request are its groups token, which grows with the groups and has a limit of its own.
@@ -174,9 +182,9 @@ func groupsTokenSize(r *http.Request) int {
 
 const mostGroupsToken = 256 << 10
 
-func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request) {
+func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request, headers http.Header) {
 	var refused *failure
-	if err := e.route(w, r); errors.As(err, &refused) {
+	if err := e.route(w, r, headers); errors.As(err, &refused) {
 		if refused.err != nil {
 			e.log.Debug("a request of a SignalR 2 client was refused", "path", r.URL.Path, "status", refused.status, "error", refused.err)
 		}
@@ -189,8 +197,8 @@ func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (e *Endpoint) route(w http.ResponseWriter, r *http.Request) error {
-	in := &request{Request: r, params: map[string]string{}}
+func (e *Endpoint) route(w http.ResponseWriter, r *http.Request, headers http.Header) error {
+	in := &request{Request: r, params: map[string]string{}, headers: headers}
 	for name, values := range r.URL.Query() { // names are compared without regard to case
 		in.params[strings.ToLower(name)] = values[0]
 	}
@@ -219,6 +227,9 @@ func (e *Endpoint) route(w http.ResponseWriter, r *http.Request) error {
 	}
 	if err := e.identify(in); err != nil {
 		return err
+	}
+	if !e.Has(in.id) && e.relay(w, in) {
+		return nil
 	}
 	switch {
 	case strings.HasSuffix(path, "/start"):
@@ -377,6 +388,20 @@ func pathOf(r *http.Request) string {
 
 var errClosing = fail(http.StatusServiceUnavailable, "", errors.New("the server is shutting down"))
 
+// Has reports whether there is a session.
+func (e *Endpoint) Has(id string) bool { return e.session(id) != nil }
+
+// relay has another node answer a request, if that has its session.
+func (e *Endpoint) relay(w http.ResponseWriter, in *request) bool {
+	set := w.Header().Clone()
+	transport.Restore(w, in.headers)
+	if e.acceptor.Relay(w, in.Request, in.who, in.id) {
+		return true
+	}
+	transport.Restore(w, set)
+	return false
+}
+
 // session returns the session of a request, or nil.
 func (e *Endpoint) session(id string) *session {
 	e.mu.Lock()
@@ -389,6 +414,12 @@ func (e *Endpoint) open(in *request, opening actors.Opening) (s *session, isNew 
 	if s, isNew, err = e.openLocked(in, opening); err != nil && s != nil {
 		s.close(nil)
 	}
+	if err == nil && s.known != nil { // the next request of the client may reach another node
+		select {
+		case <-s.known:
+		case <-in.Context().Done():
+		}
+	}
 	return s, isNew, err
 }
 
@@ -400,6 +431,9 @@ func (e *Endpoint) openLocked(in *request, opening actors.Opening) (s *session, 
 	}
 	if e.acceptor.IsClosing() {
 		return nil, false, errClosing
+	}
+	if in.who.Relayed {
+		return nil, false, fail(http.StatusNotFound, "", errors.New("the session has ended since the request was relayed"))
 	}
 	s = newSession(e, in, opening)
 	if len(in.hubs) == 0 {
@@ -416,6 +450,7 @@ func (e *Endpoint) openLocked(in *request, opening actors.Opening) (s *session, 
 		}
 	}
 	e.sessions[in.id] = s
+	s.known = e.acceptor.Opened(in.id)
 	if e.janitor == nil {
 		e.janitor = time.AfterFunc(janitorPeriod, e.sweep)
 	}
@@ -451,6 +486,7 @@ func (e *Endpoint) forget(s *session) {
 	defer e.mu.Unlock()
 	if e.sessions[s.id] == s {
 		delete(e.sessions, s.id)
+		e.acceptor.Closed(s.id)
 	}
 }
 

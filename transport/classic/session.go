@@ -24,7 +24,8 @@ type session struct {
 	endpoint *Endpoint
 	id       string
 	who      transport.Identity
-	snapshot any // of the request that has opened it
+	snapshot any             // of the request that has opened it
+	known    <-chan struct{} // closed when all nodes know where it is; nil: they do
 
 	mu         sync.Mutex
 	members    []*member
