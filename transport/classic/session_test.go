@@ -89,6 +89,8 @@ type fakeAcceptor struct {
 	reserved int
 }
 
+func (*fakeAcceptor) Opened(string) <-chan struct{}    { return nil }
+func (*fakeAcceptor) Closed(string)                    {}
 func (a *fakeAcceptor) Snapshot(transport.Opening) any { return nil }
 func (a *fakeAcceptor) Reserve(any) error              { a.reserved++; return nil }
 func (a *fakeAcceptor) Release(any)                    { a.reserved-- }
