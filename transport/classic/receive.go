@@ -112,20 +112,22 @@ func (e *Endpoint) receive(w http.ResponseWriter, in *request, path string) erro
 		}
 	}
 	e.log.Debug("a client of SignalR 2 receives", "session", s.id, "transport", in.params["transport"], "path", path)
-	position := s.position(in.value("messageId")) // what is sent from now on is for the request, even before it is upgraded
 	var k *socket
 	r := newReceiver(connects)
 	if in.transport == WebSockets {
-		if k = e.openSocket(w, in, s, connects); k == nil {
-			return nil
-		}
+		k = newSocket(s, connects)
 		r = &k.receiver
 	}
-	if attached := s.attach(r, groups, position, connects || fresh); k != nil {
-		go k.serve(attached) // not on this goroutine, which holds the stack and the buffers of the HTTP server
-		return nil
-	} else if !attached {
+	if !s.attach(r, groups, in.value("messageId"), connects || fresh) { // before the client sees an answer
 		return fail(http.StatusInternalServerError, "", errOver)
+	}
+	if k != nil {
+		if k.open(w, in) {
+			go k.serve() // not on this goroutine, which holds the stack and the buffers of the HTTP server
+		} else {
+			s.detach(r)
+		}
+		return nil
 	}
 	defer s.detach(r)
 	switch in.transport {

@@ -318,17 +318,9 @@ func (s *session) isFresh() bool {
 	return fresh
 }
 
-// position returns the number behind which a client goes on that has seen a cursor.
-func (s *session) position(text string) uint64 {
-	cursor, ok := classic.ParseCursor(text)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.ring.position(cursor, s.endpoint.epoch, ok)
-}
-
-// attach has a request receive what the client has not seen, in place of another one: what is behind a position or, if it connects, what
-// was not written to it yet. known are the groups that its token says.
-func (s *session) attach(r *receiver, known []string, position uint64, connects bool) bool {
+// attach has a request receive what the client has not seen, in place of another one: what is behind its cursor or, if it connects, what was
+// not written to it yet. known are the groups that its token says.
+func (s *session) attach(r *receiver, known []string, cursor string, connects bool) bool {
 	s.mu.Lock()
 	defer s.unlock()
 	if s.closed {
@@ -337,9 +329,9 @@ func (s *session) attach(r *receiver, known []string, position uint64, connects 
 	if s.receiver != nil {
 		s.receiver.end()
 	}
-	r.sent = position
-	if connects {
-		r.sent = s.ring.delivered
+	if r.sent = s.ring.delivered; !connects {
+		seen, ok := classic.ParseCursor(cursor)
+		r.sent = s.ring.position(seen, s.endpoint.epoch, ok)
 	}
 	s.sentGroups, s.regrouped = groupsText(known), true
 	s.receiver = r

@@ -232,7 +232,7 @@ func TestClientsThatAreAwayForTooLong(t *testing.T) {
 	e, one, two := newFakeEndpoint(t)
 	away, back, lately := e.openFake(t, "away", actors.WithConnected, one, two), e.openFake(t, "back", actors.WithConnected, one), e.openFake(t, "lately", actors.WithConnected, one)
 	r := newReceiver(false)
-	require.True(t, back.attach(r, nil, 0, false))
+	require.True(t, back.attach(r, nil, "", true))
 	for s, since := range map[*session]time.Duration{away: 36 * time.Second, back: 36 * time.Second, lately: 34 * time.Second} {
 		s.mu.Lock()
 		s.awaySince = time.Now().Add(-since)
@@ -246,7 +246,7 @@ func TestClientsThatAreAwayForTooLong(t *testing.T) {
 	require.Nil(t, e.session("away"))
 	require.Same(t, back, e.session("back"))
 	require.Same(t, lately, e.session("lately"))
-	require.False(t, away.attach(newReceiver(false), nil, 0, false))
+	require.False(t, away.attach(newReceiver(false), nil, "", true))
 
 	back.detach(newReceiver(false)) // another one
 	require.False(t, back.isAway(0))
@@ -262,29 +262,13 @@ func TestClientsThatAreAwayForTooLong(t *testing.T) {
 	require.Nil(t, e.janitor, "there is nothing to look after")
 }
 
-// A client that reconnects without a cursor gets what is sent from its request on, also while it is upgraded.
-func TestWhatIsSentDuringAnUpgrade(t *testing.T) {
-	e, one, _ := newFakeEndpoint(t)
-	s := e.openFake(t, "id", actors.WithConnected, one)
-	defer s.close(nil)
-	m := s.find(one)
-	s.deliver(m, []byte(string(classic.MessageRecord)+"1"))
-	position := s.position("")
-	s.deliver(m, []byte(string(classic.MessageRecord)+"2"))
-	r := newReceiver(false)
-	require.True(t, s.attach(r, nil, position, false))
-	envelope, _, ok := s.next(r)
-	require.True(t, ok)
-	require.Equal(t, [][]byte{[]byte("2")}, envelope.Messages)
-}
-
 // The token of the groups comes with the first envelope after they have changed.
 func TestTheTokenOfChangedGroups(t *testing.T) {
 	e, one, _ := newFakeEndpoint(t)
 	s := e.openFake(t, "An-ID", actors.WithConnected, one)
 	defer s.close(nil)
 	r := newReceiver(true)
-	require.True(t, s.attach(r, nil, 0, false))
+	require.True(t, s.attach(r, nil, "", true))
 	m := s.find(one)
 	next := func() *classic.Envelope {
 		envelope, answer, ok := s.next(r)
@@ -322,11 +306,11 @@ func TestTheTokenOfChangedGroups(t *testing.T) {
 	m.Joined("d")
 	for _, known := range [][]string{nil, {"One.a"}, {"One.d", "One.e"}} { // the last token was lost
 		r = newReceiver(false)
-		require.True(t, s.attach(r, known, 0, false))
+		require.True(t, s.attach(r, known, "", true))
 		require.Equal(t, []string{"One.d"}, groupsIn(next().Groups))
 	}
 	r = newReceiver(false)
-	require.True(t, s.attach(r, []string{"One.d"}, 0, false))
+	require.True(t, s.attach(r, []string{"One.d"}, "", true))
 	require.Nil(t, next(), "the client knows it")
 }
 
@@ -394,7 +378,7 @@ func TestAnswersGoToWhoeverWaits(t *testing.T) {
 	s := e.openFake(t, "a", actors.WithConnected, one)
 	m := s.find(one)
 	ws, post, gone := newReceiver(false), &waiter{answer: make(chan answer, 1)}, &waiter{answer: make(chan answer, 1)}
-	require.True(t, s.attach(ws, nil, 0, true))
+	require.True(t, s.attach(ws, nil, "", true))
 	var numbers []uint64
 	for _, w := range []*waiter{{receiver: ws}, post, gone, {receiver: ws}, {receiver: newReceiver(false)}} {
 		n, err := s.await(w)

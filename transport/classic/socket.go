@@ -15,11 +15,11 @@ import (
 type socket struct {
 	receiver
 	session *session
-	ws      *transport.WebSocket
-	in      *[]byte // what has been read of a message; nil: nothing
+	ws      *transport.WebSocket // set under the lock of the session when it is open
+	in      *[]byte              // what has been read of a message; nil: nothing
 
 	// Under the lock of the session:
-	writing bool
+	writing bool      // or not open yet
 	pong    []byte    // that is to be written
 	alive   bool      // a keep-alive is to be written
 	last    time.Time // when something was written
@@ -27,23 +27,27 @@ type socket struct {
 	ended   bool      // nothing more is written
 }
 
-// openSocket upgrades a request. It returns nil if that failed, and the request has been answered.
-func (e *Endpoint) openSocket(w http.ResponseWriter, in *request, s *session, initializes bool) *socket {
-	ws := transport.OpenWebSocket(w, in.Request, e.log)
-	if ws == nil {
-		return nil
-	}
-	k := &socket{session: s, ws: ws, last: time.Now()}
+// newSocket returns a socket that is not open.
+func newSocket(s *session, initializes bool) *socket {
+	k := &socket{session: s, writing: true}
 	k.receiver = receiver{initializes: initializes, socket: k}
 	return k
 }
 
-// serve reads what the client sends, until its connection ends.
-func (k *socket) serve(attached bool) {
-	if attached {
-		k.ws.ReadMessages(k)
-		k.session.detach(&k.receiver)
-	}
+// open upgrades a request. If it returns false, the request has been answered.
+func (k *socket) open(w http.ResponseWriter, in *request) bool {
+	ws := transport.OpenWebSocket(w, in.Request, k.session.endpoint.log)
+	k.session.mu.Lock()
+	defer k.session.mu.Unlock()
+	k.ws, k.last = ws, time.Now()
+	return ws != nil
+}
+
+// serve writes what is there for the client, and reads what it sends, until its connection ends.
+func (k *socket) serve() {
+	k.flush()
+	k.ws.ReadMessages(k)
+	k.session.detach(&k.receiver)
 	k.session.mu.Lock()
 	free := !k.writing && !k.ended
 	k.ended = true
@@ -124,7 +128,16 @@ func (k *socket) replaced() {
 }
 
 // cutLater ends the connection of a client that takes nothing.
-func (k *socket) cutLater() { time.AfterFunc(k.session.endpoint.SendTimeout, k.ws.Cut) }
+func (k *socket) cutLater() {
+	time.AfterFunc(k.session.endpoint.SendTimeout, func() {
+		k.session.mu.Lock()
+		ws := k.ws
+		k.session.mu.Unlock()
+		if ws != nil {
+			ws.Cut()
+		}
+	})
+}
 
 // flush writes what there is. The socket is marked as being written.
 func (k *socket) flush() {
