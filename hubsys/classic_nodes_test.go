@@ -1,7 +1,6 @@
 package hubsys_test
 
 import (
-	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -19,7 +18,7 @@ func TestClassicClientsOfSeveralNodes(t *testing.T) {
 		cluster := &memory.Cluster{Delay: func() { time.Sleep(time.Duration(rand.IntN(200)) * time.Microsecond) }}
 		var servers []*classicServer
 		for i := range 3 {
-			config := classicConfig{Config: hubsys.Config{Backplane: cluster.Node(fmt.Sprint("node ", i)), Keys: [][]byte{bytes.Repeat([]byte{7}, 32)}}}
+			config := classicConfig{Config: hubsys.Config{Backplane: cluster.Node(fmt.Sprint("node ", i))}}
 			config.Authenticate = principalOf
 			config.hub.Policy = hubsys.RequireRole("member")
 			servers = append(servers, newClassicServer(t, config))

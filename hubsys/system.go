@@ -52,7 +52,7 @@ type Config struct {
 
 	// Keys protect the tokens of clients of SignalR 2, see [System.MapClassic]: the first one protects, all of them are believed, so that keys can be
 	// changed. Each has 32 random bytes. All nodes have the same, and so has a server that is started again: otherwise its clients cannot reconnect.
-	// Nil: a random one.
+	// Nil: one that is derived from the key of the Backplane, or else a random one.
 	Keys [][]byte
 
 	// HubDefaults are options of all hubs. What is zero in the options of a hub is taken from here, field by field: a bool that is true here is
@@ -131,11 +131,24 @@ func New(config Config) (*System, error) {
 	}
 	s.tokens = transport.NewTokens(s.runtime.Node().Bytes())
 	if s.plane = config.Backplane; s.plane != nil {
-		s.tokens.Join(nil)
+		s.tokens.Join(s.secret("tokens"))
+		if key := s.secret("signalr2"); s.keys == nil && key != nil {
+			if s.keys, err = classic.NewKeys(key); err != nil {
+				return nil, err
+			}
+		}
 	}
 	s.tokens.Limit = cmp.Or(config.PendingConnections, s.tokens.Limit)
 	s.tokens.AddressLimit = cmp.Or(config.PendingConnectionsPerAddress, s.tokens.AddressLimit)
 	return s, nil
+}
+
+// secret returns what all nodes derive for a purpose, or nil if they share nothing.
+func (s *System) secret(purpose string) []byte {
+	if secrets, ok := s.plane.(backplane.Secrets); ok {
+		return secrets.Secret(purpose)
+	}
+	return nil
 }
 
 // ActorSystem returns the actor system that everything runs in.

@@ -72,6 +72,12 @@ type Backplane interface {
 	Stop(ctx context.Context) error
 }
 
+// Secrets is implemented by a Backplane whose nodes share a secret.
+type Secrets interface {
+	// Secret returns 32 bytes that all nodes of the cluster derive for a purpose, and nobody else can. It is called when Start has returned.
+	Secret(purpose string) []byte
+}
+
 // Host is what a Backplane works for. Nothing but Serve waits.
 type Host interface {
 	// ActorSystem is the one that everything lives in.

@@ -3,6 +3,7 @@ package memory
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"math/rand/v2"
 	"net/http"
@@ -37,7 +38,16 @@ type Node struct {
 	working  sync.WaitGroup
 }
 
-var _ backplane.Backplane = (*Node)(nil)
+var (
+	_ backplane.Backplane = (*Node)(nil)
+	_ backplane.Secrets   = (*Node)(nil)
+)
+
+// Secret returns what depends on the purpose alone: there is nobody else in the process.
+func (n *Node) Secret(purpose string) []byte {
+	hash := sha256.Sum256([]byte(purpose))
+	return hash[:]
+}
 
 // Node returns a node that has not started.
 func (c *Cluster) Node(name string) *Node {
