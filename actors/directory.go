@@ -16,8 +16,8 @@ type directory struct {
 	// Where there are other nodes, these are called for names that get a group, and that have none any more, with the shard locked.
 	subscribe   func(name string) (known <-chan struct{})
 	unsubscribe func(name string)
-	seed     maphash.Seed
-	shards   [16]directoryShard
+	seed        maphash.Seed
+	shards      [16]directoryShard
 }
 
 type directoryShard struct {

@@ -87,7 +87,7 @@ func (g *group) join(c *Connection) bool {
 func (g *group) changeUser(c *Connection, before string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.watchers.notify(g.nameFor(c), Member{c, before}, false)
+	g.watchers.notify(g.nameFor(c), Member{Conn: c, UserID: before}, false)
 	g.watchers.notify(g.nameFor(c), c.member(), true)
 }
 

@@ -71,18 +71,10 @@ func (h *Hub) serveInvoke(key nodeRequest, conn *Connection, in *nodev1.Invoke, 
 	}
 	r := &pendingResult{conn: conn, answer: make(chan answer, 1)}
 	h.results.addAs(in.GetId(), r)
-	ctx, cancel := context.WithCancel(n.ctx)
-	n.mu.Lock()
-	n.invoked[key] = cancel
-	n.mu.Unlock()
+	ctx, done := n.serving(key)
 	n.begin(func() {
-		defer func() {
-			cancel()
-			h.results.remove(in.GetId())
-			n.mu.Lock()
-			delete(n.invoked, key)
-			n.mu.Unlock()
-		}()
+		defer done()
+		defer h.results.remove(in.GetId())
 		a, err := h.await(ctx, r, in.GetId(), call, in.GetHasDeadline())
 		if err != nil {
 			reply(&nodev1.Answer{Kind: kindOf(err)})

@@ -224,6 +224,8 @@ func (h *Hub) serveRequest(from backplane.NodeID, to *Audience, r *nodev1.Reques
 		answer(h.serveList(kind.List))
 	case *nodev1.Request_ListGroups:
 		h.serveListGroups(conn, answer)
+	case *nodev1.Request_Watch:
+		h.serveWatch(nodeRequest{from, r.GetNumber()}, kind.Watch.GetOf())
 	case *nodev1.Request_Locate:
 		if conn != nil {
 			answer(&nodev1.Answer{Kind: nodev1.Answer_KIND_DONE, Node: uint32(n.self)})

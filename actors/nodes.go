@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"runtime/debug"
 	"slices"
@@ -39,8 +40,9 @@ type nodes struct {
 	hubs     map[string]*Hub
 	last     uint64 // number of the last request
 	requests map[uint64]chan nodeAnswer
-	invoked  map[nodeRequest]context.CancelFunc // invocations of clients of this node
-	pressed  map[string]<-chan struct{}         // topics whose receivers have no room
+	served   map[nodeRequest]*servedRequest
+	watches  map[uint64]*Watch          // by the number of the request
+	pressed  map[string]<-chan struct{} // topics whose receivers have no room
 }
 
 // nodeRequest names a request of another node.
@@ -64,7 +66,7 @@ const joinTime = 30 * time.Second
 func (s *System) join(plane backplane.Backplane, front Front) error {
 	n := &nodes{
 		sys: s, plane: plane, front: front, hubs: map[string]*Hub{}, requests: map[uint64]chan nodeAnswer{},
-		invoked: map[nodeRequest]context.CancelFunc{}, pressed: map[string]<-chan struct{}{},
+		served: map[nodeRequest]*servedRequest{}, watches: map[uint64]*Watch{}, pressed: map[string]<-chan struct{}{},
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	ctx, cancel := context.WithTimeout(n.ctx, joinTime)
@@ -158,15 +160,24 @@ func (s *System) Relay(to NodeID, w http.ResponseWriter, r *http.Request) error 
 // Changed is part of backplane.Host. Whoever waits for a node looks by himself whether it is there.
 func (n *nodes) Changed(node backplane.Node) {
 	n.sys.log.Info("a node of the cluster has changed", "node", node.ID.String(), "name", node.Name, "up", node.Up)
+	n.mu.Lock()
 	if !node.Up {
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		for key, cancel := range n.invoked {
+		for key, request := range n.served {
 			if key.from == node.ID {
-				cancel()
+				request.cancel()
 			}
 		}
 	}
+	n.mu.Unlock()
+	for _, w := range n.allWatches() {
+		w.nodeChanged(node)
+	}
+}
+
+func (n *nodes) allWatches() []*Watch {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Collect(maps.Values(n.watches))
 }
 
 // Receive is part of backplane.Host. It does not wait.
@@ -181,8 +192,17 @@ func (n *nodes) Receive(from backplane.NodeID, topic string, message []byte) (ro
 		n.refuse(from, "it cannot be read")
 		return nil
 	}
-	if kind, ok := m.GetKind().(*nodev1.Message_Answer); ok {
+	switch kind := m.GetKind().(type) {
+	case *nodev1.Message_Answer:
 		n.answered(from, kind.Answer)
+		return nil
+	case *nodev1.Message_Changes:
+		n.mu.Lock()
+		w := n.watches[kind.Changes.GetNumber()]
+		n.mu.Unlock()
+		if w != nil {
+			w.hear(from, kind.Changes)
+		}
 		return nil
 	}
 	if l := m.GetRequest().GetLocate(); l != nil && m.GetHub() == "" {
@@ -194,6 +214,9 @@ func (n *nodes) Receive(from backplane.NodeID, topic string, message []byte) (ro
 	n.mu.Unlock()
 	if h == nil {
 		n.refuse(from, "there is no hub of its name: "+m.GetHub())
+		if r := m.GetRequest(); r != nil {
+			n.publishAnswer(from, r, &nodev1.Answer{Kind: nodev1.Answer_KIND_UNKNOWN})
+		}
 		return nil
 	}
 	to := h.audienceOf(topic) // nil: the topic of the node
@@ -204,12 +227,18 @@ func (n *nodes) Receive(from backplane.NodeID, topic string, message []byte) (ro
 		h.receiveEnd(to, kind.End)
 	case *nodev1.Message_Request:
 		h.serveRequest(from, to, kind.Request)
+	case *nodev1.Message_HubAdded:
+		for _, w := range n.allWatches() {
+			if w.elsewhere.hub == h {
+				w.elsewhere.ask(from)
+			}
+		}
 	case *nodev1.Message_Cancel:
 		n.mu.Lock()
-		cancel := n.invoked[nodeRequest{from, kind.Cancel}]
+		request := n.served[nodeRequest{from, kind.Cancel}]
 		n.mu.Unlock()
-		if cancel != nil {
-			cancel()
+		if request != nil {
+			request.cancel()
 		}
 	default:
 		n.refuse(from, "its kind is not known")
@@ -233,6 +262,13 @@ func (n *nodes) addHub(h *Hub) {
 		d.unsubscribe = func(name string) { n.plane.Unsubscribe(h.topic(kind, name)) }
 	}
 	h.wanted = n.plane.Subscribe(h.topic(All, ""))
+	b, err := proto.Marshal(&nodev1.Message{Hub: h.name, Kind: &nodev1.Message_HubAdded{HubAdded: &nodev1.HubAdded{}}})
+	if err != nil {
+		return
+	}
+	for _, node := range n.plane.Nodes() {
+		_, _ = n.plane.Publish(nodeTopic(node.ID), b)
+	}
 }
 
 // announce adds a connection to those that are found by their ids, here and by other nodes. It returns what is closed when they know.

@@ -11,12 +11,13 @@ import (
 // Watch tells who is in an audience, and then who comes and goes. Changes that have not been taken are merged, so what it holds is bounded by
 // the number of members, however slow the reader is.
 type Watch struct {
-	sys      *System
-	except   *exception
-	perGroup bool // members are told apart by group, otherwise who is in several groups counts once
-	list     *watchers
-	names    []string
-	changed  chan struct{} // with room for one
+	sys       *System
+	elsewhere *watchElsewhere // nil: only this node is watched
+	except    *exception
+	perGroup  bool // members are told apart by group, otherwise who is in several groups counts once
+	list      *watchers
+	names     []string
+	changed   chan struct{} // with room for one
 
 	mu     sync.Mutex
 	inside map[membership]struct{}
@@ -33,8 +34,17 @@ type membership struct {
 
 // Member is a connection, with the user that it belonged to.
 type Member struct {
-	Conn   *Connection
-	UserID string
+	Conn      *Connection // nil: another node has it
+	Elsewhere string      // its id then
+	UserID    string
+}
+
+// ID returns the id of the connection.
+func (m Member) ID() string {
+	if m.Conn == nil {
+		return m.Elsewhere
+	}
+	return m.Conn.id
 }
 
 // Change is what has changed in an audience.
@@ -184,11 +194,11 @@ func (g *group) showOne(w *Watch, c *Connection) {
 }
 
 // member returns the connection with the user that it belongs to now.
-func (c *Connection) member() Member { return Member{c, c.who.Load().UserID} }
+func (c *Connection) member() Member { return Member{Conn: c, UserID: c.who.Load().UserID} }
 
 // set says whether a connection is in a group.
 func (w *Watch) set(group string, m Member, in bool) {
-	if w.except != nil && w.except.has(m.Conn) {
+	if w.except != nil && m.Conn != nil && w.except.has(m.Conn) {
 		return
 	}
 	w.mu.Lock()
@@ -269,8 +279,13 @@ func (w *Watch) Wait(ctx context.Context) bool {
 }
 
 // Stop ends the watch.
-func (w *Watch) Stop() { w.list.remove(w) }
+func (w *Watch) Stop() {
+	w.list.remove(w)
+	if w.elsewhere != nil {
+		w.elsewhere.stop()
+	}
+}
 
 func sortMembers(list []Member) {
-	slices.SortFunc(list, func(a, b Member) int { return cmp.Compare(a.Conn.id, b.Conn.id) })
+	slices.SortFunc(list, func(a, b Member) int { return cmp.Compare(a.ID(), b.ID()) })
 }

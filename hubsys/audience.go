@@ -55,7 +55,7 @@ type Member struct{ ConnectionID, UserID string }
 func members(of []actors.Member) []Member {
 	list := make([]Member, len(of))
 	for i, m := range of {
-		list[i] = Member{ConnectionID: m.Conn.ID(), UserID: m.UserID}
+		list[i] = Member{ConnectionID: m.ID(), UserID: m.UserID}
 	}
 	return list
 }
@@ -103,7 +103,7 @@ type Change struct {
 // not been taken yet are merged, so a slow reader gets fewer and larger ones, and does not see who came and went meanwhile.
 func (a Audience) Watch(ctx context.Context) iter.Seq[Change] {
 	return func(yield func(Change) bool) {
-		w := a.hub.runtime.Watch(&a.to)
+		w := a.hub.runtime.WatchEverywhere(ctx, &a.to)
 		defer w.Stop()
 		first := w.Take()
 		if len(first) == 0 {
@@ -118,7 +118,7 @@ func (a Audience) Watch(ctx context.Context) iter.Seq[Change] {
 // Watch yields who is in which group, and then who comes and goes, as [Audience.Watch] does. Each change is one of one group.
 func (g groups) Watch(ctx context.Context) iter.Seq[Change] {
 	return func(yield func(Change) bool) {
-		w := g.hub.runtime.WatchGroups()
+		w := g.hub.runtime.WatchEverywhere(ctx, nil)
 		defer w.Stop()
 		if yieldChanges(ctx, w.Take(), yield) {
 			watch(ctx, w, yield)

@@ -2,20 +2,17 @@ package hubsys_test
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/troupe-go/troupe/hubsys"
-	"github.com/troupe-go/troupe/hubsys/backplane/memory"
 )
 
 // A session of SignalR 2 lives where its client connects, and its other requests may reach any node.
 func TestClassicClientsOfSeveralNodes(t *testing.T) {
 	overClassicTransports(t, func(t *testing.T, transport string) {
-		cluster := &memory.Cluster{Delay: func() { time.Sleep(time.Duration(rand.IntN(200)) * time.Microsecond) }}
+		cluster := newMemoryCluster()
 		var servers []*classicServer
 		for i := range 3 {
 			config := classicConfig{Config: hubsys.Config{Backplane: cluster.Node(fmt.Sprint("node ", i))}}

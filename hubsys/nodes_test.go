@@ -27,7 +27,15 @@ type nodeServer struct {
 // joinServers returns Systems that are joined, each with the hub of a testServer. What travels between them takes random times.
 func joinServers(t testing.TB, n int) []*nodeServer {
 	t.Helper()
-	cluster := &memory.Cluster{Delay: func() { time.Sleep(time.Duration(rand.IntN(200)) * time.Microsecond) }}
+	return joinCluster(t, newMemoryCluster(), n)
+}
+
+func newMemoryCluster() *memory.Cluster {
+	return &memory.Cluster{Delay: func() { time.Sleep(time.Duration(rand.IntN(200)) * time.Microsecond) }}
+}
+
+func joinCluster(t testing.TB, cluster *memory.Cluster, n int) []*nodeServer {
+	t.Helper()
 	var servers []*nodeServer
 	for i := range n {
 		node := cluster.Node(fmt.Sprint("node ", i))
@@ -242,4 +250,53 @@ func TestALostNode(t *testing.T) {
 	count, err := servers[0].hub.Clients().All().Count(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, 1, count)
+}
+
+// A watch sees who comes and goes on all nodes, also on one that comes later, and loses those of one that goes.
+func TestWatchesAcrossNodes(t *testing.T) {
+	cluster := newMemoryCluster()
+	servers := joinCluster(t, cluster, 2)
+	servers[1].shutdownMayFail = true
+	_, here := dialWithID(t, servers[0].url, userHeader("ada"))
+	_, there := dialWithID(t, servers[1].url, userHeader("bob"))
+	watch := watchIDs(t, servers[0].hub.Clients().All())
+	require.ElementsMatch(t, []string{"+" + here, "+" + there}, receive(t, watch))
+
+	late := joinCluster(t, cluster, 1)[0]
+	c, id := dialWithID(t, late.url, nil)
+	require.Equal(t, []string{"+" + id}, receive(t, watch))
+	groups := watchIDs(t, late.hub.Clients().Group("g"))
+	require.Empty(t, receive(t, groups))
+	require.NoError(t, servers[0].hub.Groups().Add(t.Context(), there, "g"))
+	require.Equal(t, []string{"+" + there}, receive(t, groups))
+	require.NoError(t, late.hub.Groups().Remove(t.Context(), there, "g"))
+	require.Equal(t, []string{"-" + there}, receive(t, groups))
+	c.close()
+	require.Equal(t, []string{"-" + id}, receive(t, watch))
+	servers[1].node.Kill()
+	require.Equal(t, []string{"-" + there}, receive(t, watch))
+}
+
+// watchIDs watches an audience, and returns who has come and gone.
+func watchIDs(t testing.TB, of hubsys.Audience) <-chan []string {
+	ctx, cancel := context.WithCancel(context.Background())
+	changes, ended := make(chan []string), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for change := range of.Watch(ctx) {
+			ids := []string{}
+			for _, m := range change.Joined {
+				ids = append(ids, "+"+m.ConnectionID)
+			}
+			for _, m := range change.Left {
+				ids = append(ids, "-"+m.ConnectionID)
+			}
+			select {
+			case changes <- ids:
+			case <-ctx.Done():
+			}
+		}
+	}()
+	t.Cleanup(func() { cancel(); <-ended })
+	return changes
 }

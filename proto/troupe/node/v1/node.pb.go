@@ -76,7 +76,7 @@ func (x Audience_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Audience_Kind.Descriptor instead.
 func (Audience_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{5, 0}
+	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{6, 0}
 }
 
 type Answer_Kind int32
@@ -156,7 +156,7 @@ func (x Answer_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Answer_Kind.Descriptor instead.
 func (Answer_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{12, 0}
+	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{15, 0}
 }
 
 // Message is what is published.
@@ -170,6 +170,8 @@ type Message struct {
 	//	*Message_End
 	//	*Message_Request
 	//	*Message_Answer
+	//	*Message_Changes
+	//	*Message_HubAdded
 	//	*Message_Cancel
 	Kind          isMessage_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
@@ -256,6 +258,24 @@ func (x *Message) GetAnswer() *Answer {
 	return nil
 }
 
+func (x *Message) GetChanges() *Changes {
+	if x != nil {
+		if x, ok := x.Kind.(*Message_Changes); ok {
+			return x.Changes
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetHubAdded() *HubAdded {
+	if x != nil {
+		if x, ok := x.Kind.(*Message_HubAdded); ok {
+			return x.HubAdded
+		}
+	}
+	return nil
+}
+
 func (x *Message) GetCancel() uint64 {
 	if x != nil {
 		if x, ok := x.Kind.(*Message_Cancel); ok {
@@ -285,6 +305,15 @@ type Message_Answer struct {
 	Answer *Answer `protobuf:"bytes,5,opt,name=answer,proto3,oneof"`
 }
 
+type Message_Changes struct {
+	Changes *Changes `protobuf:"bytes,7,opt,name=changes,proto3,oneof"`
+}
+
+type Message_HubAdded struct {
+	// The node has the hub from now on.
+	HubAdded *HubAdded `protobuf:"bytes,9,opt,name=hub_added,json=hubAdded,proto3,oneof"`
+}
+
 type Message_Cancel struct {
 	// The number of a request whose sender does not wait any more.
 	Cancel uint64 `protobuf:"varint,6,opt,name=cancel,proto3,oneof"`
@@ -298,7 +327,47 @@ func (*Message_Request) isMessage_Kind() {}
 
 func (*Message_Answer) isMessage_Kind() {}
 
+func (*Message_Changes) isMessage_Kind() {}
+
+func (*Message_HubAdded) isMessage_Kind() {}
+
 func (*Message_Cancel) isMessage_Kind() {}
+
+type HubAdded struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HubAdded) Reset() {
+	*x = HubAdded{}
+	mi := &file_troupe_node_v1_node_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HubAdded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HubAdded) ProtoMessage() {}
+
+func (x *HubAdded) ProtoReflect() protoreflect.Message {
+	mi := &file_troupe_node_v1_node_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HubAdded.ProtoReflect.Descriptor instead.
+func (*HubAdded) Descriptor() ([]byte, []int) {
+	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{1}
+}
 
 // Call is a call of a method of clients, for the receivers that the topic names.
 type Call struct {
@@ -320,7 +389,7 @@ type Call struct {
 
 func (x *Call) Reset() {
 	*x = Call{}
-	mi := &file_troupe_node_v1_node_proto_msgTypes[1]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -332,7 +401,7 @@ func (x *Call) String() string {
 func (*Call) ProtoMessage() {}
 
 func (x *Call) ProtoReflect() protoreflect.Message {
-	mi := &file_troupe_node_v1_node_proto_msgTypes[1]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -345,7 +414,7 @@ func (x *Call) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Call.ProtoReflect.Descriptor instead.
 func (*Call) Descriptor() ([]byte, []int) {
-	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{1}
+	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Call) GetEncodings() []*Encoding {
@@ -401,7 +470,7 @@ type Encoding struct {
 
 func (x *Encoding) Reset() {
 	*x = Encoding{}
-	mi := &file_troupe_node_v1_node_proto_msgTypes[2]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -413,7 +482,7 @@ func (x *Encoding) String() string {
 func (*Encoding) ProtoMessage() {}
 
 func (x *Encoding) ProtoReflect() protoreflect.Message {
-	mi := &file_troupe_node_v1_node_proto_msgTypes[2]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -426,7 +495,7 @@ func (x *Encoding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Encoding.ProtoReflect.Descriptor instead.
 func (*Encoding) Descriptor() ([]byte, []int) {
-	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{2}
+	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Encoding) GetProtocol() string {
@@ -456,7 +525,7 @@ type End struct {
 
 func (x *End) Reset() {
 	*x = End{}
-	mi := &file_troupe_node_v1_node_proto_msgTypes[3]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -468,7 +537,7 @@ func (x *End) String() string {
 func (*End) ProtoMessage() {}
 
 func (x *End) ProtoReflect() protoreflect.Message {
-	mi := &file_troupe_node_v1_node_proto_msgTypes[3]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -481,7 +550,7 @@ func (x *End) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use End.ProtoReflect.Descriptor instead.
 func (*End) Descriptor() ([]byte, []int) {
-	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{3}
+	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *End) GetExcept() []string {
@@ -517,6 +586,7 @@ type Request struct {
 	//	*Request_ListGroups
 	//	*Request_Invoke
 	//	*Request_Locate
+	//	*Request_Watch
 	Kind          isRequest_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -524,7 +594,7 @@ type Request struct {
 
 func (x *Request) Reset() {
 	*x = Request{}
-	mi := &file_troupe_node_v1_node_proto_msgTypes[4]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -536,7 +606,7 @@ func (x *Request) String() string {
 func (*Request) ProtoMessage() {}
 
 func (x *Request) ProtoReflect() protoreflect.Message {
-	mi := &file_troupe_node_v1_node_proto_msgTypes[4]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -549,7 +619,7 @@ func (x *Request) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Request.ProtoReflect.Descriptor instead.
 func (*Request) Descriptor() ([]byte, []int) {
-	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{4}
+	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Request) GetNumber() uint64 {
@@ -611,6 +681,15 @@ func (x *Request) GetLocate() *Locate {
 	return nil
 }
 
+func (x *Request) GetWatch() *Watch {
+	if x != nil {
+		if x, ok := x.Kind.(*Request_Watch); ok {
+			return x.Watch
+		}
+	}
+	return nil
+}
+
 type isRequest_Kind interface {
 	isRequest_Kind()
 }
@@ -635,6 +714,10 @@ type Request_Locate struct {
 	Locate *Locate `protobuf:"bytes,6,opt,name=locate,proto3,oneof"`
 }
 
+type Request_Watch struct {
+	Watch *Watch `protobuf:"bytes,8,opt,name=watch,proto3,oneof"`
+}
+
 func (*Request_Change) isRequest_Kind() {}
 
 func (*Request_List) isRequest_Kind() {}
@@ -644,6 +727,8 @@ func (*Request_ListGroups) isRequest_Kind() {}
 func (*Request_Invoke) isRequest_Kind() {}
 
 func (*Request_Locate) isRequest_Kind() {}
+
+func (*Request_Watch) isRequest_Kind() {}
 
 // Audience says which connections of the receiving node are meant.
 type Audience struct {
@@ -657,7 +742,7 @@ type Audience struct {
 
 func (x *Audience) Reset() {
 	*x = Audience{}
-	mi := &file_troupe_node_v1_node_proto_msgTypes[5]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -669,7 +754,7 @@ func (x *Audience) String() string {
 func (*Audience) ProtoMessage() {}
 
 func (x *Audience) ProtoReflect() protoreflect.Message {
-	mi := &file_troupe_node_v1_node_proto_msgTypes[5]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -682,7 +767,7 @@ func (x *Audience) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Audience.ProtoReflect.Descriptor instead.
 func (*Audience) Descriptor() ([]byte, []int) {
-	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{5}
+	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Audience) GetKind() Audience_Kind {
@@ -718,7 +803,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_troupe_node_v1_node_proto_msgTypes[6]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -730,7 +815,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_troupe_node_v1_node_proto_msgTypes[6]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -743,7 +828,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{6}
+	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Change) GetOf() *Audience {
@@ -767,6 +852,115 @@ func (x *Change) GetLeave() bool {
 	return false
 }
 
+// Watch asks for who is in an audience or, without one, in all groups of the hub, and for what changes, until it is canceled. It is answered by
+// Changes.
+type Watch struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Of            *Audience              `protobuf:"bytes,1,opt,name=of,proto3" json:"of,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Watch) Reset() {
+	*x = Watch{}
+	mi := &file_troupe_node_v1_node_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Watch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Watch) ProtoMessage() {}
+
+func (x *Watch) ProtoReflect() protoreflect.Message {
+	mi := &file_troupe_node_v1_node_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Watch.ProtoReflect.Descriptor instead.
+func (*Watch) Descriptor() ([]byte, []int) {
+	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Watch) GetOf() *Audience {
+	if x != nil {
+		return x.Of
+	}
+	return nil
+}
+
+// Changes are what a node tells of its connections to one that watches.
+type Changes struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The number of the request.
+	Number uint64 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	// What was told before is not so any more.
+	First         bool              `protobuf:"varint,2,opt,name=first,proto3" json:"first,omitempty"`
+	Changes       []*Changes_Change `protobuf:"bytes,3,rep,name=changes,proto3" json:"changes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Changes) Reset() {
+	*x = Changes{}
+	mi := &file_troupe_node_v1_node_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Changes) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Changes) ProtoMessage() {}
+
+func (x *Changes) ProtoReflect() protoreflect.Message {
+	mi := &file_troupe_node_v1_node_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Changes.ProtoReflect.Descriptor instead.
+func (*Changes) Descriptor() ([]byte, []int) {
+	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Changes) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Changes) GetFirst() bool {
+	if x != nil {
+		return x.First
+	}
+	return false
+}
+
+func (x *Changes) GetChanges() []*Changes_Change {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
 // List asks for connections.
 type List struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -779,7 +973,7 @@ type List struct {
 
 func (x *List) Reset() {
 	*x = List{}
-	mi := &file_troupe_node_v1_node_proto_msgTypes[7]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -791,7 +985,7 @@ func (x *List) String() string {
 func (*List) ProtoMessage() {}
 
 func (x *List) ProtoReflect() protoreflect.Message {
-	mi := &file_troupe_node_v1_node_proto_msgTypes[7]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -804,7 +998,7 @@ func (x *List) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use List.ProtoReflect.Descriptor instead.
 func (*List) Descriptor() ([]byte, []int) {
-	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{7}
+	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *List) GetOf() *Audience {
@@ -830,7 +1024,7 @@ type ListGroups struct {
 
 func (x *ListGroups) Reset() {
 	*x = ListGroups{}
-	mi := &file_troupe_node_v1_node_proto_msgTypes[8]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -842,7 +1036,7 @@ func (x *ListGroups) String() string {
 func (*ListGroups) ProtoMessage() {}
 
 func (x *ListGroups) ProtoReflect() protoreflect.Message {
-	mi := &file_troupe_node_v1_node_proto_msgTypes[8]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -855,7 +1049,7 @@ func (x *ListGroups) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGroups.ProtoReflect.Descriptor instead.
 func (*ListGroups) Descriptor() ([]byte, []int) {
-	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{8}
+	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{11}
 }
 
 // Invoke calls a method of the client that the topic names, whose answer is the Answer.
@@ -872,7 +1066,7 @@ type Invoke struct {
 
 func (x *Invoke) Reset() {
 	*x = Invoke{}
-	mi := &file_troupe_node_v1_node_proto_msgTypes[9]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -884,7 +1078,7 @@ func (x *Invoke) String() string {
 func (*Invoke) ProtoMessage() {}
 
 func (x *Invoke) ProtoReflect() protoreflect.Message {
-	mi := &file_troupe_node_v1_node_proto_msgTypes[9]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -897,7 +1091,7 @@ func (x *Invoke) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Invoke.ProtoReflect.Descriptor instead.
 func (*Invoke) Descriptor() ([]byte, []int) {
-	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{9}
+	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Invoke) GetId() string {
@@ -935,7 +1129,7 @@ type Locate struct {
 
 func (x *Locate) Reset() {
 	*x = Locate{}
-	mi := &file_troupe_node_v1_node_proto_msgTypes[10]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -947,7 +1141,7 @@ func (x *Locate) String() string {
 func (*Locate) ProtoMessage() {}
 
 func (x *Locate) ProtoReflect() protoreflect.Message {
-	mi := &file_troupe_node_v1_node_proto_msgTypes[10]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -960,7 +1154,7 @@ func (x *Locate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Locate.ProtoReflect.Descriptor instead.
 func (*Locate) Descriptor() ([]byte, []int) {
-	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{10}
+	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Locate) GetPath() string {
@@ -1000,7 +1194,7 @@ type Claimed struct {
 
 func (x *Claimed) Reset() {
 	*x = Claimed{}
-	mi := &file_troupe_node_v1_node_proto_msgTypes[11]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1012,7 +1206,7 @@ func (x *Claimed) String() string {
 func (*Claimed) ProtoMessage() {}
 
 func (x *Claimed) ProtoReflect() protoreflect.Message {
-	mi := &file_troupe_node_v1_node_proto_msgTypes[11]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1025,7 +1219,7 @@ func (x *Claimed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Claimed.ProtoReflect.Descriptor instead.
 func (*Claimed) Descriptor() ([]byte, []int) {
-	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{11}
+	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Claimed) GetId() string {
@@ -1085,7 +1279,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_troupe_node_v1_node_proto_msgTypes[12]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1097,7 +1291,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_troupe_node_v1_node_proto_msgTypes[12]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1110,7 +1304,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{12}
+	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Answer) GetNumber() uint64 {
@@ -1187,7 +1381,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_troupe_node_v1_node_proto_msgTypes[13]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1199,7 +1393,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_troupe_node_v1_node_proto_msgTypes[13]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1212,7 +1406,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{13}
+	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Member) GetConnectionId() string {
@@ -1229,19 +1423,83 @@ func (x *Member) GetUserId() string {
 	return ""
 }
 
+type Changes_Change struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	Joined        []*Member              `protobuf:"bytes,2,rep,name=joined,proto3" json:"joined,omitempty"`
+	Left          []*Member              `protobuf:"bytes,3,rep,name=left,proto3" json:"left,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Changes_Change) Reset() {
+	*x = Changes_Change{}
+	mi := &file_troupe_node_v1_node_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Changes_Change) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Changes_Change) ProtoMessage() {}
+
+func (x *Changes_Change) ProtoReflect() protoreflect.Message {
+	mi := &file_troupe_node_v1_node_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Changes_Change.ProtoReflect.Descriptor instead.
+func (*Changes_Change) Descriptor() ([]byte, []int) {
+	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{9, 0}
+}
+
+func (x *Changes_Change) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *Changes_Change) GetJoined() []*Member {
+	if x != nil {
+		return x.Joined
+	}
+	return nil
+}
+
+func (x *Changes_Change) GetLeft() []*Member {
+	if x != nil {
+		return x.Left
+	}
+	return nil
+}
+
 var File_troupe_node_v1_node_proto protoreflect.FileDescriptor
 
 const file_troupe_node_v1_node_proto_rawDesc = "" +
 	"\n" +
-	"\x19troupe/node/v1/node.proto\x12\x0etroupe.node.v1\"\xf9\x01\n" +
+	"\x19troupe/node/v1/node.proto\x12\x0etroupe.node.v1\"\xe7\x02\n" +
 	"\aMessage\x12\x10\n" +
 	"\x03hub\x18\x01 \x01(\tR\x03hub\x12*\n" +
 	"\x04call\x18\x02 \x01(\v2\x14.troupe.node.v1.CallH\x00R\x04call\x12'\n" +
 	"\x03end\x18\x03 \x01(\v2\x13.troupe.node.v1.EndH\x00R\x03end\x123\n" +
 	"\arequest\x18\x04 \x01(\v2\x17.troupe.node.v1.RequestH\x00R\arequest\x120\n" +
-	"\x06answer\x18\x05 \x01(\v2\x16.troupe.node.v1.AnswerH\x00R\x06answer\x12\x18\n" +
+	"\x06answer\x18\x05 \x01(\v2\x16.troupe.node.v1.AnswerH\x00R\x06answer\x123\n" +
+	"\achanges\x18\a \x01(\v2\x17.troupe.node.v1.ChangesH\x00R\achanges\x127\n" +
+	"\thub_added\x18\t \x01(\v2\x18.troupe.node.v1.HubAddedH\x00R\bhubAdded\x12\x18\n" +
 	"\x06cancel\x18\x06 \x01(\x04H\x00R\x06cancelB\x06\n" +
-	"\x04kind\"\xb0\x01\n" +
+	"\x04kind\"\n" +
+	"\n" +
+	"\bHubAdded\"\xb0\x01\n" +
 	"\x04Call\x126\n" +
 	"\tencodings\x18\x01 \x03(\v2\x18.troupe.node.v1.EncodingR\tencodings\x12\x16\n" +
 	"\x06except\x18\x02 \x03(\tR\x06except\x12\x14\n" +
@@ -1255,7 +1513,7 @@ const file_troupe_node_v1_node_proto_rawDesc = "" +
 	"\x03End\x12\x16\n" +
 	"\x06except\x18\x01 \x03(\tR\x06except\x12\x1c\n" +
 	"\treconnect\x18\x02 \x01(\bR\treconnect\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xaa\x02\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xd9\x02\n" +
 	"\aRequest\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x120\n" +
 	"\x06change\x18\x02 \x01(\v2\x16.troupe.node.v1.ChangeH\x00R\x06change\x12*\n" +
@@ -1263,7 +1521,8 @@ const file_troupe_node_v1_node_proto_rawDesc = "" +
 	"\vlist_groups\x18\x04 \x01(\v2\x1a.troupe.node.v1.ListGroupsH\x00R\n" +
 	"listGroups\x120\n" +
 	"\x06invoke\x18\x05 \x01(\v2\x16.troupe.node.v1.InvokeH\x00R\x06invoke\x120\n" +
-	"\x06locate\x18\x06 \x01(\v2\x16.troupe.node.v1.LocateH\x00R\x06locateB\x06\n" +
+	"\x06locate\x18\x06 \x01(\v2\x16.troupe.node.v1.LocateH\x00R\x06locate\x12-\n" +
+	"\x05watch\x18\b \x01(\v2\x15.troupe.node.v1.WatchH\x00R\x05watchB\x06\n" +
 	"\x04kind\"\xce\x01\n" +
 	"\bAudience\x121\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1d.troupe.node.v1.Audience.KindR\x04kind\x12\x14\n" +
@@ -1279,7 +1538,17 @@ const file_troupe_node_v1_node_proto_rawDesc = "" +
 	"\x06Change\x12(\n" +
 	"\x02of\x18\x01 \x01(\v2\x18.troupe.node.v1.AudienceR\x02of\x12\x14\n" +
 	"\x05group\x18\x02 \x01(\tR\x05group\x12\x14\n" +
-	"\x05leave\x18\x03 \x01(\bR\x05leave\"O\n" +
+	"\x05leave\x18\x03 \x01(\bR\x05leave\"1\n" +
+	"\x05Watch\x12(\n" +
+	"\x02of\x18\x01 \x01(\v2\x18.troupe.node.v1.AudienceR\x02of\"\xed\x01\n" +
+	"\aChanges\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x14\n" +
+	"\x05first\x18\x02 \x01(\bR\x05first\x128\n" +
+	"\achanges\x18\x03 \x03(\v2\x1e.troupe.node.v1.Changes.ChangeR\achanges\x1az\n" +
+	"\x06Change\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\tR\x05group\x12.\n" +
+	"\x06joined\x18\x02 \x03(\v2\x16.troupe.node.v1.MemberR\x06joined\x12*\n" +
+	"\x04left\x18\x03 \x03(\v2\x16.troupe.node.v1.MemberR\x04left\"O\n" +
 	"\x04List\x12(\n" +
 	"\x02of\x18\x01 \x01(\v2\x18.troupe.node.v1.AudienceR\x02of\x12\x1d\n" +
 	"\n" +
@@ -1340,49 +1609,60 @@ func file_troupe_node_v1_node_proto_rawDescGZIP() []byte {
 }
 
 var file_troupe_node_v1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_troupe_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_troupe_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_troupe_node_v1_node_proto_goTypes = []any{
-	(Audience_Kind)(0), // 0: troupe.node.v1.Audience.Kind
-	(Answer_Kind)(0),   // 1: troupe.node.v1.Answer.Kind
-	(*Message)(nil),    // 2: troupe.node.v1.Message
-	(*Call)(nil),       // 3: troupe.node.v1.Call
-	(*Encoding)(nil),   // 4: troupe.node.v1.Encoding
-	(*End)(nil),        // 5: troupe.node.v1.End
-	(*Request)(nil),    // 6: troupe.node.v1.Request
-	(*Audience)(nil),   // 7: troupe.node.v1.Audience
-	(*Change)(nil),     // 8: troupe.node.v1.Change
-	(*List)(nil),       // 9: troupe.node.v1.List
-	(*ListGroups)(nil), // 10: troupe.node.v1.ListGroups
-	(*Invoke)(nil),     // 11: troupe.node.v1.Invoke
-	(*Locate)(nil),     // 12: troupe.node.v1.Locate
-	(*Claimed)(nil),    // 13: troupe.node.v1.Claimed
-	(*Answer)(nil),     // 14: troupe.node.v1.Answer
-	(*Member)(nil),     // 15: troupe.node.v1.Member
+	(Audience_Kind)(0),     // 0: troupe.node.v1.Audience.Kind
+	(Answer_Kind)(0),       // 1: troupe.node.v1.Answer.Kind
+	(*Message)(nil),        // 2: troupe.node.v1.Message
+	(*HubAdded)(nil),       // 3: troupe.node.v1.HubAdded
+	(*Call)(nil),           // 4: troupe.node.v1.Call
+	(*Encoding)(nil),       // 5: troupe.node.v1.Encoding
+	(*End)(nil),            // 6: troupe.node.v1.End
+	(*Request)(nil),        // 7: troupe.node.v1.Request
+	(*Audience)(nil),       // 8: troupe.node.v1.Audience
+	(*Change)(nil),         // 9: troupe.node.v1.Change
+	(*Watch)(nil),          // 10: troupe.node.v1.Watch
+	(*Changes)(nil),        // 11: troupe.node.v1.Changes
+	(*List)(nil),           // 12: troupe.node.v1.List
+	(*ListGroups)(nil),     // 13: troupe.node.v1.ListGroups
+	(*Invoke)(nil),         // 14: troupe.node.v1.Invoke
+	(*Locate)(nil),         // 15: troupe.node.v1.Locate
+	(*Claimed)(nil),        // 16: troupe.node.v1.Claimed
+	(*Answer)(nil),         // 17: troupe.node.v1.Answer
+	(*Member)(nil),         // 18: troupe.node.v1.Member
+	(*Changes_Change)(nil), // 19: troupe.node.v1.Changes.Change
 }
 var file_troupe_node_v1_node_proto_depIdxs = []int32{
-	3,  // 0: troupe.node.v1.Message.call:type_name -> troupe.node.v1.Call
-	5,  // 1: troupe.node.v1.Message.end:type_name -> troupe.node.v1.End
-	6,  // 2: troupe.node.v1.Message.request:type_name -> troupe.node.v1.Request
-	14, // 3: troupe.node.v1.Message.answer:type_name -> troupe.node.v1.Answer
-	4,  // 4: troupe.node.v1.Call.encodings:type_name -> troupe.node.v1.Encoding
-	8,  // 5: troupe.node.v1.Request.change:type_name -> troupe.node.v1.Change
-	9,  // 6: troupe.node.v1.Request.list:type_name -> troupe.node.v1.List
-	10, // 7: troupe.node.v1.Request.list_groups:type_name -> troupe.node.v1.ListGroups
-	11, // 8: troupe.node.v1.Request.invoke:type_name -> troupe.node.v1.Invoke
-	12, // 9: troupe.node.v1.Request.locate:type_name -> troupe.node.v1.Locate
-	0,  // 10: troupe.node.v1.Audience.kind:type_name -> troupe.node.v1.Audience.Kind
-	7,  // 11: troupe.node.v1.Change.of:type_name -> troupe.node.v1.Audience
-	7,  // 12: troupe.node.v1.List.of:type_name -> troupe.node.v1.Audience
-	4,  // 13: troupe.node.v1.Invoke.encodings:type_name -> troupe.node.v1.Encoding
-	1,  // 14: troupe.node.v1.Answer.kind:type_name -> troupe.node.v1.Answer.Kind
-	15, // 15: troupe.node.v1.Answer.members:type_name -> troupe.node.v1.Member
-	4,  // 16: troupe.node.v1.Answer.result:type_name -> troupe.node.v1.Encoding
-	13, // 17: troupe.node.v1.Answer.claimed:type_name -> troupe.node.v1.Claimed
-	18, // [18:18] is the sub-list for method output_type
-	18, // [18:18] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	4,  // 0: troupe.node.v1.Message.call:type_name -> troupe.node.v1.Call
+	6,  // 1: troupe.node.v1.Message.end:type_name -> troupe.node.v1.End
+	7,  // 2: troupe.node.v1.Message.request:type_name -> troupe.node.v1.Request
+	17, // 3: troupe.node.v1.Message.answer:type_name -> troupe.node.v1.Answer
+	11, // 4: troupe.node.v1.Message.changes:type_name -> troupe.node.v1.Changes
+	3,  // 5: troupe.node.v1.Message.hub_added:type_name -> troupe.node.v1.HubAdded
+	5,  // 6: troupe.node.v1.Call.encodings:type_name -> troupe.node.v1.Encoding
+	9,  // 7: troupe.node.v1.Request.change:type_name -> troupe.node.v1.Change
+	12, // 8: troupe.node.v1.Request.list:type_name -> troupe.node.v1.List
+	13, // 9: troupe.node.v1.Request.list_groups:type_name -> troupe.node.v1.ListGroups
+	14, // 10: troupe.node.v1.Request.invoke:type_name -> troupe.node.v1.Invoke
+	15, // 11: troupe.node.v1.Request.locate:type_name -> troupe.node.v1.Locate
+	10, // 12: troupe.node.v1.Request.watch:type_name -> troupe.node.v1.Watch
+	0,  // 13: troupe.node.v1.Audience.kind:type_name -> troupe.node.v1.Audience.Kind
+	8,  // 14: troupe.node.v1.Change.of:type_name -> troupe.node.v1.Audience
+	8,  // 15: troupe.node.v1.Watch.of:type_name -> troupe.node.v1.Audience
+	19, // 16: troupe.node.v1.Changes.changes:type_name -> troupe.node.v1.Changes.Change
+	8,  // 17: troupe.node.v1.List.of:type_name -> troupe.node.v1.Audience
+	5,  // 18: troupe.node.v1.Invoke.encodings:type_name -> troupe.node.v1.Encoding
+	1,  // 19: troupe.node.v1.Answer.kind:type_name -> troupe.node.v1.Answer.Kind
+	18, // 20: troupe.node.v1.Answer.members:type_name -> troupe.node.v1.Member
+	5,  // 21: troupe.node.v1.Answer.result:type_name -> troupe.node.v1.Encoding
+	16, // 22: troupe.node.v1.Answer.claimed:type_name -> troupe.node.v1.Claimed
+	18, // 23: troupe.node.v1.Changes.Change.joined:type_name -> troupe.node.v1.Member
+	18, // 24: troupe.node.v1.Changes.Change.left:type_name -> troupe.node.v1.Member
+	25, // [25:25] is the sub-list for method output_type
+	25, // [25:25] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_troupe_node_v1_node_proto_init() }
@@ -1395,14 +1675,17 @@ func file_troupe_node_v1_node_proto_init() {
 		(*Message_End)(nil),
 		(*Message_Request)(nil),
 		(*Message_Answer)(nil),
+		(*Message_Changes)(nil),
+		(*Message_HubAdded)(nil),
 		(*Message_Cancel)(nil),
 	}
-	file_troupe_node_v1_node_proto_msgTypes[4].OneofWrappers = []any{
+	file_troupe_node_v1_node_proto_msgTypes[5].OneofWrappers = []any{
 		(*Request_Change)(nil),
 		(*Request_List)(nil),
 		(*Request_ListGroups)(nil),
 		(*Request_Invoke)(nil),
 		(*Request_Locate)(nil),
+		(*Request_Watch)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1410,7 +1693,7 @@ func file_troupe_node_v1_node_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_troupe_node_v1_node_proto_rawDesc), len(file_troupe_node_v1_node_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   14,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
