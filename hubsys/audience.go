@@ -143,7 +143,8 @@ func yieldChanges(ctx context.Context, changes []actors.Change, yield func(Chang
 
 // Disconnect closes the connections, and returns when nothing more can be sent to them. What was sent before is still delivered. Calls that
 // wait are dropped, and those that run go on. Clients are told not to reconnect, and get reason as the error if it is not empty; then
-// OnDisconnected gets it as a [*HubError], and otherwise nil.
+// OnDisconnected gets it as a [*HubError], and otherwise nil. Clients of SignalR 2 cannot be told: theirs reconnect, and Policy or Authenticate can
+// refuse them then.
 func (a Audience) Disconnect(ctx context.Context, reason string) error {
 	if err := a.hub.runtime.Check(ctx, &a.to); err != nil {
 		return err

@@ -9,7 +9,7 @@ import (
 	"github.com/troupe-go/troupe/actors"
 )
 
-// Call is one call of a hub method, or of OnConnected or OnDisconnected. It can be kept for any time, and used concurrently. Its principal is
+// Call is one call of a hub method, or of a lifetime method, see [Hub]. It can be kept for any time, and used concurrently. Its principal is
 // that from when the call began: credentials that are refreshed are seen by later calls only.
 type Call actors.Call
 
@@ -50,7 +50,7 @@ func (c *Call) runtime() *actors.Call { return (*actors.Call)(c) }
 
 func (c *Call) session() *session { return sessionOf(c.runtime()) }
 
-// Method returns the name of the method as clients know it, or "OnConnected", "OnDisconnected"
+// Method returns the name of the method as clients know it, or "OnConnected", "OnReconnected", "OnDisconnected"
 // or "OnAuthenticationRefreshed".
 func (c *Call) Method() string { return c.runtime().Method() }
 
@@ -106,7 +106,7 @@ func hubOf(c *actors.Connection) *hub { return c.Hub().Handler().(*hub) }
 func (c *Call) Aborted() <-chan struct{} { return c.runtime().Connection().Done() }
 
 // Abort closes the connection. What was sent to it before is still delivered. Nothing that follows is, including the result of this call;
-// calls that wait are dropped, and those that run go on. The client is told not to reconnect.
+// calls that wait are dropped, and those that run go on. The client is told not to reconnect; one of SignalR 2 cannot be told.
 func (c *Call) Abort() { c.runtime().Connection().Abort() }
 
 // PID returns the address of this call in the actor system. The call is an actor that lives until it returns: what is sent to it arrives in

@@ -140,7 +140,7 @@ func (c CallerClients) OthersInGroup(name string) Audience {
 }
 
 // Groups changes who is in the groups of a hub. A group exists while it has members. A connection that closes leaves its groups, and is in
-// none when it reconnects.
+// none when it reconnects. That of a client of SignalR 2 is in them when the client has come back, see [Config].Keys.
 type Groups struct{ groups }
 
 // CallerGroups changes who is in the groups of a hub, from inside a call.

@@ -80,6 +80,7 @@ func (h *hub) bind(k *actors.Call) (m *method, f *callArgs, refusal string) {
 		return nil, nil, unauthorized(k, m.name)
 	}
 	if refusal = m.unresolved(k); refusal != "" {
+		h.log.Debug("arguments do not fit", "connection", k.Connection().ID(), "method", m.name, "error", fmt.Sprintf("no %s takes %d arguments", m.name, k.Connection().Protocol().CountArguments(k.Arguments())))
 		return nil, nil, refusal
 	}
 	f = m.borrow()

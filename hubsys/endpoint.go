@@ -10,6 +10,7 @@ import (
 
 	"github.com/troupe-go/troupe/actors"
 	"github.com/troupe-go/troupe/internal/link"
+	"github.com/troupe-go/troupe/internal/logs"
 	"github.com/troupe-go/troupe/transport"
 )
 
@@ -117,7 +118,7 @@ func logRequestPanic(log *slog.Logger, what string, r *http.Request, err error) 
 	if !errors.As(err, &panicked) {
 		return false
 	}
-	log.Error(what, "path", r.URL.Path, "error", err, "stack", string(panicked.Stack))
+	log.Error(what, "path", logs.Clip(r.URL.Path), "error", err, "stack", string(panicked.Stack))
 	return true
 }
 

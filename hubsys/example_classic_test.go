@@ -2,87 +2,58 @@ package hubsys_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
-	"net/http/httptest"
-	"net/url"
-	"os"
-	"strings"
+	"log"
 
 	"github.com/troupe-go/troupe/hubsys"
 )
 
-// Counter is a hub for clients of both dialects.
-type Counter struct{ hubsys.Hub }
+// ChatHub is a hub for clients of SignalR 2 and of ASP.NET Core SignalR.
+type ChatHub struct{ hubsys.Hub }
 
-// Count counts in the state that a client of SignalR 2 keeps, and tells how far it is.
-func (c *Counter) Count(ctx context.Context, to int, progress hubsys.Progress[int]) (string, error) {
-	for i := range to {
-		if err := progress.Report(ctx, i+1); err != nil {
-			return "", err
-		}
-	}
-	c.Call().State().Set("counted", to)
-	return fmt.Sprintf("counted to %d", to), nil
+// Send is called by $.connection.chatHub.server.send(name, message).
+func (h *ChatHub) Send(ctx context.Context, name, message string) error {
+	return h.Clients().All().Send(ctx, "addMessage", name, message)
 }
 
-// OnReconnected is called when a client of SignalR 2 has lost its connection, and has come back.
-func (c *Counter) OnReconnected(context.Context) error { return nil }
+// SumHub is another hub.
+type SumHub struct{ hubsys.Hub }
 
-// Hubs are served to clients of SignalR 2 beside those of ASP.NET Core SignalR. What the client of SignalR 2 does is written out here.
+// Add is called by $.connection.sumHub.server.add(1, 2).
+func (h *SumHub) Add(a, b int) int { return a + b }
+
+// One path serves all hubs to clients of SignalR 2, which use several over one connection. The same clients are reached by those of ASP.NET Core
+// SignalR, for which each hub has a path of its own.
 func ExampleSystem_MapClassic() {
-	sys, _ := hubsys.New(hubsys.Config{Keys: [][]byte{[]byte("32 random bytes from a safe place")[:32]}})
-	defer func() { _ = sys.Shutdown(context.Background()) }()
-	counter, _ := hubsys.Register[*Counter](sys, nil, hubsys.HubOptions{})
-	_ = counter.Map("/counter", hubsys.EndpointOptions{})
-	_ = sys.MapClassic("/signalr", hubsys.ClassicOptions{})
-	server := httptest.NewServer(sys)
-	defer server.Close()
-
-	query := url.Values{"clientProtocol": {"2.1"}, "connectionData": {`[{"name":"counter"}]`}}
-	get := func(path string) io.ReadCloser {
-		response, err := http.Get(server.URL + "/signalr/" + path + "?" + query.Encode())
-		if err != nil {
-			panic(err)
-		}
-		return response.Body
+	sys, err := hubsys.New(hubsys.Config{})
+	if err != nil {
+		log.Fatal(err)
 	}
-	var negotiated struct{ ProtocolVersion, ConnectionToken string }
-	_ = json.NewDecoder(get("negotiate")).Decode(&negotiated)
-	fmt.Println("protocol", negotiated.ProtocolVersion)
-	query.Set("transport", "serverSentEvents")
-	query.Set("connectionToken", negotiated.ConnectionToken)
-	stream := get("connect")
-	defer stream.Close()
-	_, _ = io.Copy(os.Stdout, get("start"))
-	fmt.Println()
-	response, _ := http.Post(server.URL+"/signalr/send?"+query.Encode(), "application/x-www-form-urlencoded",
-		strings.NewReader("data="+url.QueryEscape(`{"H":"counter","M":"count","A":[3],"I":0}`)))
-	_, _ = io.Copy(os.Stdout, response.Body)
+	chat, err := hubsys.Register[*ChatHub](sys, nil, hubsys.HubOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if _, err := hubsys.Register[*SumHub](sys, nil, hubsys.HubOptions{}); err != nil {
+		log.Fatal(err)
+	}
+	if err := sys.MapClassic("/signalr", hubsys.ClassicOptions{}); err != nil {
+		log.Fatal(err)
+	}
+	if err := chat.Map("/chat", hubsys.EndpointOptions{}); err != nil {
+		log.Fatal(err)
+	}
+	address, stop := listen(sys) // http.ListenAndServe("127.0.0.1:8080", sys)
+	defer stop()
+
+	page := openPage(address+"/signalr", "chatHub", "sumHub")
+	other := connectClient(address+"/chat", "")
+	defer other.close()
+	fmt.Println("1 + 2 =", page.invoke("sumHub.add", 1, 2))
+	page.invoke("chatHub.send", "ada", "hello")
+	fmt.Println("SignalR 2:", page.receive())
+	fmt.Println("ASP.NET Core SignalR:", other.receiveInvocation())
 	// Output:
-	// protocol 2.0
-	// { "Response": "started" }
-	// {"S":{"counted":3},"R":"counted to 3","I":"0"}
-}
-
-// Shouter is a hub for raw connections.
-type Shouter struct{ hubsys.Hub }
-
-// OnReceived gets what a client sends.
-func (s *Shouter) OnReceived(ctx context.Context, data string) error {
-	return s.Clients().All().Send(ctx, "", strings.ToUpper(data))
-}
-
-// A hub with a method OnReceived does what a PersistentConnection of SignalR 2 does.
-func ExampleHubContext_MapRaw() {
-	sys, _ := hubsys.New(hubsys.Config{})
-	defer func() { _ = sys.Shutdown(context.Background()) }()
-	shouter, _ := hubsys.Register[*Shouter](sys, nil, hubsys.HubOptions{})
-	fmt.Println(shouter.MapRaw("/shout", hubsys.ClassicOptions{}))
-	fmt.Println(sys.Patterns())
-	// Output:
-	// <nil>
-	// [/shout/]
+	// 1 + 2 = 3
+	// SignalR 2: ChatHub.addMessage["ada","hello"]
+	// ASP.NET Core SignalR: addMessage[ada hello]
 }

@@ -19,6 +19,7 @@ import (
 // Hub makes the struct that embeds it a hub. Besides methods for clients, a hub can have these:
 //
 //	OnConnected(ctx context.Context) error                     // before the first call; an error refuses the connection
+//	OnReconnected(ctx context.Context) error                   // a client of SignalR 2 has lost its connection, and has come back
 //	OnDisconnected(ctx context.Context, cause error) error     // once, if OnConnected succeeded; cause is nil after a normal end
 //	OnAuthenticationRefreshed(ctx context.Context) error       // the client has refreshed its credentials; in order with its calls
 //	Close() error                                              // when the call for which the hub value was made is over

@@ -21,7 +21,8 @@ const Unlimited = -1
 
 // HubOptions are the options of one hub. Zero values stand for the defaults, which are those of ASP.NET Core SignalR.
 type HubOptions struct {
-	// Name identifies the hub in its System: in the addresses of actors, and in logs. Default: the name of the hub's type.
+	// Name identifies the hub in its System: in the addresses of actors, in logs, and for clients of SignalR 2, which write it in any case. Proxies
+	// have it as it is. Default: the name of the hub's type, which proxies have in camel case.
 	Name string
 	// Methods are the methods of the hub about which there is something special. Clients call all others by their names in Go.
 	Methods []Method
@@ -61,7 +62,8 @@ type HubOptions struct {
 	// MaximumReceiveMessageSize is the number of bytes that one message of a client may have, including its framing. Default: 32768.
 	// Unlimited: no limit.
 	MaximumReceiveMessageSize int
-	// MaximumParallelInvocationsPerClient is how many calls of one client run at once; others wait, in their order. Default: 1.
+	// MaximumParallelInvocationsPerClient is how many calls of one client run at once; others wait, in their order. Default: 1, and 100 for
+	// clients of SignalR 2.
 	MaximumParallelInvocationsPerClient int
 	// MaximumCallsPerSecond is how many calls a client may make in a second on average, those of unknown methods included; in a burst, twice as many.
 	// Further ones fail before their arguments are decoded. Default: no limit: the calls of a client run one after the other, what waits of them is
@@ -128,7 +130,8 @@ type HubOptions struct {
 type Method struct {
 	// Func is the method, as an expression such as (*Chat).Send.
 	Func any
-	// Name is what clients call the method. Default: its name in Go.
+	// Name is what clients call the method. Methods of one name must take different numbers of arguments, by which calls are told apart. Default: its
+	// name in Go.
 	Name string
 	// Hidden says that clients cannot call the method. Default: false.
 	Hidden bool

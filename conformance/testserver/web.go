@@ -51,6 +51,9 @@ func newHandler(sys *hubsys.System, bench *hubsys.HubContext, injected *panics, 
 	if *panicking {
 		injected.orders(mux)
 	}
+	if *pages != "" {
+		mux.Handle("GET /pages/", http.StripPrefix("/pages/", http.FileServer(http.Dir(*pages))))
+	}
 	return asTheReference(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// Hubs are not behind the mux: it would clean their paths.
 		if handler, pattern := mux.Handler(r); pattern != "" {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"regexp"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/troupe-go/troupe/actors"
 	"github.com/troupe-go/troupe/internal/link"
+	"github.com/troupe-go/troupe/internal/logs"
 	"github.com/troupe-go/troupe/internal/metric"
 	"github.com/troupe-go/troupe/proto/classic"
 	"github.com/troupe-go/troupe/transport"
@@ -186,7 +188,7 @@ func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request, headers http.He
 	var refused *failure
 	if err := e.route(w, r, headers); errors.As(err, &refused) {
 		if refused.err != nil {
-			e.log.Debug("a request of a SignalR 2 client was refused", "path", r.URL.Path, "status", refused.status, "error", refused.err)
+			e.log.Debug("a request of a SignalR 2 client was refused", "path", logs.Clip(r.URL.Path), "status", refused.status, "error", logs.Error(refused.err))
 		}
 		w.Header()["Content-Type"] = nil
 		if refused.status == http.StatusServiceUnavailable {
@@ -268,7 +270,7 @@ func (e *Endpoint) admit(in *request) error {
 	for _, name := range names {
 		hub := e.acceptor.Hub(name)
 		if hub == nil {
-			return fail(http.StatusInternalServerError, "", errors.New("a hub could not be resolved"))
+			return fail(http.StatusInternalServerError, "", fmt.Errorf("there is no hub %q", name))
 		}
 		if err = hub.Authorize(in.Context(), who); err == nil {
 			in.hubs = append(in.hubs, hub)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/troupe-go/troupe/actors"
+	"github.com/troupe-go/troupe/internal/logs"
 	"github.com/troupe-go/troupe/proto/classic"
 	"github.com/troupe-go/troupe/transport"
 )
@@ -111,7 +112,7 @@ func (e *Endpoint) receive(w http.ResponseWriter, in *request, path string) erro
 			return fail(http.StatusInternalServerError, "", errors.New("a hub has refused the connection"))
 		}
 	}
-	e.log.Debug("a client of SignalR 2 receives", "session", s.id, "transport", in.params["transport"], "path", path)
+	e.log.Debug("a client of SignalR 2 receives", "session", s.id, "transport", in.params["transport"], "path", logs.Clip(path))
 	var k *socket
 	r := newReceiver(connects)
 	if in.transport == WebSockets {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -141,7 +142,7 @@ func (e *Endpoint) parse(text []byte) (*classic.Invocation, Hub, error) {
 	}
 	hub := e.acceptor.Hub(invocation.Hub)
 	if hub == nil {
-		return nil, nil, errors.New("a hub could not be resolved")
+		return nil, nil, fmt.Errorf("there is no hub %q", invocation.Hub)
 	}
 	return invocation, hub, nil
 }

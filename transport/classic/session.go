@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/troupe-go/troupe/actors"
+	"github.com/troupe-go/troupe/internal/logs"
 	"github.com/troupe-go/troupe/internal/metric"
 	"github.com/troupe-go/troupe/proto/classic"
 	"github.com/troupe-go/troupe/transport"
@@ -184,7 +185,7 @@ func (s *session) rejoin(hubs []Hub, groups []string) {
 	for _, hub := range hubs {
 		if s.findLocked(hub) == nil && !s.closed {
 			if err := s.addMember(hub, actors.WithReconnected); err != nil {
-				s.endpoint.hubs.Debug("a session of SignalR 2 could not be opened again in a hub", "session", s.id, "hub", hub.Name(), "error", err)
+				s.endpoint.hubs.Debug("a session of SignalR 2 could not be opened again in a hub", "session", s.id, "hub", hub.Name(), "error", logs.Error(err))
 			}
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/troupe-go/troupe/internal/logs"
 	"github.com/troupe-go/troupe/internal/wsframe"
 	"github.com/troupe-go/troupe/transport"
 )
@@ -91,7 +92,7 @@ func (k *socket) EndMessage(binary bool) {
 	if binary {
 		k.ws.Cut()
 	} else if err := k.call(text); err != nil {
-		k.session.endpoint.log.Debug("a call of a SignalR 2 client was not understood", "session", k.session.id, "error", err)
+		k.session.endpoint.log.Debug("a call of a SignalR 2 client was not understood", "session", k.session.id, "error", logs.Error(err))
 	}
 	if k.in != nil {
 		if cap(text) <= 64<<10 {
