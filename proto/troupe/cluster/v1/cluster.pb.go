@@ -29,10 +29,20 @@ type Frame struct {
 	// The node that has sent it, and the one that is meant: an address can be used again by another process.
 	From uint32 `protobuf:"fixed32,1,opt,name=from,proto3" json:"from,omitempty"`
 	To   uint32 `protobuf:"fixed32,2,opt,name=to,proto3" json:"to,omitempty"`
+	// A kind that a node does not know is counted and ignored.
+	//
 	// Types that are valid to be assigned to Kind:
 	//
 	//	*Frame_Batch
-	Kind          isFrame_Kind `protobuf_oneof:"kind"`
+	//	*Frame_Hello
+	//	*Frame_Ack
+	//	*Frame_Interest
+	//	*Frame_Press
+	//	*Frame_Bye
+	Kind isFrame_Kind `protobuf_oneof:"kind"`
+	// The session of the sender's end of the link. It is another one each time the sender takes the link to be down, so that frames of a former
+	// session can be told from those of this one.
+	Session       uint32 `protobuf:"fixed32,4,opt,name=session,proto3" json:"session,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -97,6 +107,58 @@ func (x *Frame) GetBatch() *Batch {
 	return nil
 }
 
+func (x *Frame) GetHello() *Hello {
+	if x != nil {
+		if x, ok := x.Kind.(*Frame_Hello); ok {
+			return x.Hello
+		}
+	}
+	return nil
+}
+
+func (x *Frame) GetAck() *Ack {
+	if x != nil {
+		if x, ok := x.Kind.(*Frame_Ack); ok {
+			return x.Ack
+		}
+	}
+	return nil
+}
+
+func (x *Frame) GetInterest() *Interest {
+	if x != nil {
+		if x, ok := x.Kind.(*Frame_Interest); ok {
+			return x.Interest
+		}
+	}
+	return nil
+}
+
+func (x *Frame) GetPress() *Press {
+	if x != nil {
+		if x, ok := x.Kind.(*Frame_Press); ok {
+			return x.Press
+		}
+	}
+	return nil
+}
+
+func (x *Frame) GetBye() *Bye {
+	if x != nil {
+		if x, ok := x.Kind.(*Frame_Bye); ok {
+			return x.Bye
+		}
+	}
+	return nil
+}
+
+func (x *Frame) GetSession() uint32 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
 type isFrame_Kind interface {
 	isFrame_Kind()
 }
@@ -106,20 +168,194 @@ type Frame_Batch struct {
 	Batch *Batch `protobuf:"bytes,3,opt,name=batch,proto3,oneof"`
 }
 
+type Frame_Hello struct {
+	Hello *Hello `protobuf:"bytes,5,opt,name=hello,proto3,oneof"`
+}
+
+type Frame_Ack struct {
+	Ack *Ack `protobuf:"bytes,6,opt,name=ack,proto3,oneof"`
+}
+
+type Frame_Interest struct {
+	Interest *Interest `protobuf:"bytes,7,opt,name=interest,proto3,oneof"`
+}
+
+type Frame_Press struct {
+	Press *Press `protobuf:"bytes,8,opt,name=press,proto3,oneof"`
+}
+
+type Frame_Bye struct {
+	Bye *Bye `protobuf:"bytes,9,opt,name=bye,proto3,oneof"`
+}
+
 func (*Frame_Batch) isFrame_Kind() {}
+
+func (*Frame_Hello) isFrame_Kind() {}
+
+func (*Frame_Ack) isFrame_Kind() {}
+
+func (*Frame_Interest) isFrame_Kind() {}
+
+func (*Frame_Press) isFrame_Kind() {}
+
+func (*Frame_Bye) isFrame_Kind() {}
+
+// Hello opens a link. The sender repeats it until it gets one that answers its session. The link is up then, at its end.
+type Hello struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Names of the cluster and of what frames travel over. They are the same at both ends.
+	Cluster string `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	Network string `protobuf:"bytes,2,opt,name=network,proto3" json:"network,omitempty"`
+	// The newest and the oldest version of this protocol that the sender speaks.
+	Version uint32 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
+	Oldest  uint32 `protobuf:"varint,4,opt,name=oldest,proto3" json:"oldest,omitempty"`
+	// A random number of the process.
+	Life uint64 `protobuf:"fixed64,5,opt,name=life,proto3" json:"life,omitempty"`
+	// The session of the receiver that the sender has seen, or 0.
+	Answers uint32 `protobuf:"fixed32,6,opt,name=answers,proto3" json:"answers,omitempty"`
+	// The life of a process that has the id of another one, which the sender knows.
+	Taken uint64 `protobuf:"fixed64,7,opt,name=taken,proto3" json:"taken,omitempty"`
+	// What the sender has sent so far: the number of the last batch, how many messages it had for the receiver, those included that were lost, and
+	// the number of the last change of its interest.
+	Batches  uint64 `protobuf:"varint,8,opt,name=batches,proto3" json:"batches,omitempty"`
+	Messages uint64 `protobuf:"varint,9,opt,name=messages,proto3" json:"messages,omitempty"`
+	Changes  uint64 `protobuf:"varint,10,opt,name=changes,proto3" json:"changes,omitempty"`
+	// What the sender has received: the number of the receiver's last batch, and of the last change of its interest.
+	SeenBatches   uint64 `protobuf:"varint,11,opt,name=seen_batches,json=seenBatches,proto3" json:"seen_batches,omitempty"`
+	SeenChanges   uint64 `protobuf:"varint,12,opt,name=seen_changes,json=seenChanges,proto3" json:"seen_changes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Hello) Reset() {
+	*x = Hello{}
+	mi := &file_troupe_cluster_v1_cluster_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Hello) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Hello) ProtoMessage() {}
+
+func (x *Hello) ProtoReflect() protoreflect.Message {
+	mi := &file_troupe_cluster_v1_cluster_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Hello.ProtoReflect.Descriptor instead.
+func (*Hello) Descriptor() ([]byte, []int) {
+	return file_troupe_cluster_v1_cluster_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Hello) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+func (x *Hello) GetNetwork() string {
+	if x != nil {
+		return x.Network
+	}
+	return ""
+}
+
+func (x *Hello) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Hello) GetOldest() uint32 {
+	if x != nil {
+		return x.Oldest
+	}
+	return 0
+}
+
+func (x *Hello) GetLife() uint64 {
+	if x != nil {
+		return x.Life
+	}
+	return 0
+}
+
+func (x *Hello) GetAnswers() uint32 {
+	if x != nil {
+		return x.Answers
+	}
+	return 0
+}
+
+func (x *Hello) GetTaken() uint64 {
+	if x != nil {
+		return x.Taken
+	}
+	return 0
+}
+
+func (x *Hello) GetBatches() uint64 {
+	if x != nil {
+		return x.Batches
+	}
+	return 0
+}
+
+func (x *Hello) GetMessages() uint64 {
+	if x != nil {
+		return x.Messages
+	}
+	return 0
+}
+
+func (x *Hello) GetChanges() uint64 {
+	if x != nil {
+		return x.Changes
+	}
+	return 0
+}
+
+func (x *Hello) GetSeenBatches() uint64 {
+	if x != nil {
+		return x.SeenBatches
+	}
+	return 0
+}
+
+func (x *Hello) GetSeenChanges() uint64 {
+	if x != nil {
+		return x.SeenChanges
+	}
+	return 0
+}
 
 // Batch is what a node has published for another one, in order.
 type Batch struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Batches of one node for another are numbered from 1.
-	Number        uint64 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	Number uint64 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	// How many messages the node had for the other one before these, those included that were lost.
+	Before        uint64         `protobuf:"varint,2,opt,name=before,proto3" json:"before,omitempty"`
+	Publications  []*Publication `protobuf:"bytes,3,rep,name=publications,proto3" json:"publications,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_troupe_cluster_v1_cluster_proto_msgTypes[1]
+	mi := &file_troupe_cluster_v1_cluster_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -131,7 +367,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_troupe_cluster_v1_cluster_proto_msgTypes[1]
+	mi := &file_troupe_cluster_v1_cluster_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -144,7 +380,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_troupe_cluster_v1_cluster_proto_rawDescGZIP(), []int{1}
+	return file_troupe_cluster_v1_cluster_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Batch) GetNumber() uint64 {
@@ -154,18 +390,332 @@ func (x *Batch) GetNumber() uint64 {
 	return 0
 }
 
+func (x *Batch) GetBefore() uint64 {
+	if x != nil {
+		return x.Before
+	}
+	return 0
+}
+
+func (x *Batch) GetPublications() []*Publication {
+	if x != nil {
+		return x.Publications
+	}
+	return nil
+}
+
+// Publication is a message for a topic. The name of a topic need not be UTF-8.
+type Publication struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Topic         []byte                 `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
+	Message       []byte                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Publication) Reset() {
+	*x = Publication{}
+	mi := &file_troupe_cluster_v1_cluster_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Publication) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Publication) ProtoMessage() {}
+
+func (x *Publication) ProtoReflect() protoreflect.Message {
+	mi := &file_troupe_cluster_v1_cluster_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Publication.ProtoReflect.Descriptor instead.
+func (*Publication) Descriptor() ([]byte, []int) {
+	return file_troupe_cluster_v1_cluster_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Publication) GetTopic() []byte {
+	if x != nil {
+		return x.Topic
+	}
+	return nil
+}
+
+func (x *Publication) GetMessage() []byte {
+	if x != nil {
+		return x.Message
+	}
+	return nil
+}
+
+// Ack acknowledges. It is sent every half a second at the latest.
+type Ack struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The number of the last batch that has been given to the host.
+	Batches uint64 `protobuf:"varint,1,opt,name=batches,proto3" json:"batches,omitempty"`
+	// How many Interest messages of this session have taken effect.
+	Interests     uint64 `protobuf:"varint,2,opt,name=interests,proto3" json:"interests,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Ack) Reset() {
+	*x = Ack{}
+	mi := &file_troupe_cluster_v1_cluster_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Ack) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Ack) ProtoMessage() {}
+
+func (x *Ack) ProtoReflect() protoreflect.Message {
+	mi := &file_troupe_cluster_v1_cluster_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Ack.ProtoReflect.Descriptor instead.
+func (*Ack) Descriptor() ([]byte, []int) {
+	return file_troupe_cluster_v1_cluster_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Ack) GetBatches() uint64 {
+	if x != nil {
+		return x.Batches
+	}
+	return 0
+}
+
+func (x *Ack) GetInterests() uint64 {
+	if x != nil {
+		return x.Interests
+	}
+	return 0
+}
+
+// Interest says which topics a node wants: changes, or a piece of all.
+type Interest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The number of the last change, or 0 in a piece that others follow.
+	Version uint64 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	// It is the first piece of all: what was known before is not valid any more.
+	First bool `protobuf:"varint,2,opt,name=first,proto3" json:"first,omitempty"`
+	// Hashes of topics. The lowest bit is 1 if the node wants the topic, and 0 if it does not any more.
+	Changes       []uint64 `protobuf:"fixed64,3,rep,packed,name=changes,proto3" json:"changes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Interest) Reset() {
+	*x = Interest{}
+	mi := &file_troupe_cluster_v1_cluster_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Interest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Interest) ProtoMessage() {}
+
+func (x *Interest) ProtoReflect() protoreflect.Message {
+	mi := &file_troupe_cluster_v1_cluster_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Interest.ProtoReflect.Descriptor instead.
+func (*Interest) Descriptor() ([]byte, []int) {
+	return file_troupe_cluster_v1_cluster_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Interest) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Interest) GetFirst() bool {
+	if x != nil {
+		return x.First
+	}
+	return false
+}
+
+func (x *Interest) GetChanges() []uint64 {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+// Press says for which topics the receiver should hold back its senders.
+type Press struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Hashes of topics. The lowest bit is 1 if senders should wait, and 0 if they may go on.
+	Changes       []uint64 `protobuf:"fixed64,1,rep,packed,name=changes,proto3" json:"changes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Press) Reset() {
+	*x = Press{}
+	mi := &file_troupe_cluster_v1_cluster_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Press) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Press) ProtoMessage() {}
+
+func (x *Press) ProtoReflect() protoreflect.Message {
+	mi := &file_troupe_cluster_v1_cluster_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Press.ProtoReflect.Descriptor instead.
+func (*Press) Descriptor() ([]byte, []int) {
+	return file_troupe_cluster_v1_cluster_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Press) GetChanges() []uint64 {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+// Bye is the last that a node sends.
+type Bye struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The number of the receiver's last batch that was or is going to be given to the host.
+	SeenBatches   uint64 `protobuf:"varint,1,opt,name=seen_batches,json=seenBatches,proto3" json:"seen_batches,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Bye) Reset() {
+	*x = Bye{}
+	mi := &file_troupe_cluster_v1_cluster_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Bye) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Bye) ProtoMessage() {}
+
+func (x *Bye) ProtoReflect() protoreflect.Message {
+	mi := &file_troupe_cluster_v1_cluster_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Bye.ProtoReflect.Descriptor instead.
+func (*Bye) Descriptor() ([]byte, []int) {
+	return file_troupe_cluster_v1_cluster_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Bye) GetSeenBatches() uint64 {
+	if x != nil {
+		return x.SeenBatches
+	}
+	return 0
+}
+
 var File_troupe_cluster_v1_cluster_proto protoreflect.FileDescriptor
 
 const file_troupe_cluster_v1_cluster_proto_rawDesc = "" +
 	"\n" +
-	"\x1ftroupe/cluster/v1/cluster.proto\x12\x11troupe.cluster.v1\"e\n" +
+	"\x1ftroupe/cluster/v1/cluster.proto\x12\x11troupe.cluster.v1\"\xf6\x02\n" +
 	"\x05Frame\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\aR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\aR\x02to\x120\n" +
-	"\x05batch\x18\x03 \x01(\v2\x18.troupe.cluster.v1.BatchH\x00R\x05batchB\x06\n" +
-	"\x04kind\"\x1f\n" +
+	"\x05batch\x18\x03 \x01(\v2\x18.troupe.cluster.v1.BatchH\x00R\x05batch\x120\n" +
+	"\x05hello\x18\x05 \x01(\v2\x18.troupe.cluster.v1.HelloH\x00R\x05hello\x12*\n" +
+	"\x03ack\x18\x06 \x01(\v2\x16.troupe.cluster.v1.AckH\x00R\x03ack\x129\n" +
+	"\binterest\x18\a \x01(\v2\x1b.troupe.cluster.v1.InterestH\x00R\binterest\x120\n" +
+	"\x05press\x18\b \x01(\v2\x18.troupe.cluster.v1.PressH\x00R\x05press\x12*\n" +
+	"\x03bye\x18\t \x01(\v2\x16.troupe.cluster.v1.ByeH\x00R\x03bye\x12\x18\n" +
+	"\asession\x18\x04 \x01(\aR\asessionB\x06\n" +
+	"\x04kind\"\xc7\x02\n" +
+	"\x05Hello\x12\x18\n" +
+	"\acluster\x18\x01 \x01(\tR\acluster\x12\x18\n" +
+	"\anetwork\x18\x02 \x01(\tR\anetwork\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\rR\aversion\x12\x16\n" +
+	"\x06oldest\x18\x04 \x01(\rR\x06oldest\x12\x12\n" +
+	"\x04life\x18\x05 \x01(\x06R\x04life\x12\x18\n" +
+	"\aanswers\x18\x06 \x01(\aR\aanswers\x12\x14\n" +
+	"\x05taken\x18\a \x01(\x06R\x05taken\x12\x18\n" +
+	"\abatches\x18\b \x01(\x04R\abatches\x12\x1a\n" +
+	"\bmessages\x18\t \x01(\x04R\bmessages\x12\x18\n" +
+	"\achanges\x18\n" +
+	" \x01(\x04R\achanges\x12!\n" +
+	"\fseen_batches\x18\v \x01(\x04R\vseenBatches\x12!\n" +
+	"\fseen_changes\x18\f \x01(\x04R\vseenChanges\"{\n" +
 	"\x05Batch\x12\x16\n" +
-	"\x06number\x18\x01 \x01(\x04R\x06numberB?Z=github.com/troupe-go/troupe/proto/troupe/cluster/v1;clusterv1b\x06proto3"
+	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x16\n" +
+	"\x06before\x18\x02 \x01(\x04R\x06before\x12B\n" +
+	"\fpublications\x18\x03 \x03(\v2\x1e.troupe.cluster.v1.PublicationR\fpublications\"=\n" +
+	"\vPublication\x12\x14\n" +
+	"\x05topic\x18\x01 \x01(\fR\x05topic\x12\x18\n" +
+	"\amessage\x18\x02 \x01(\fR\amessage\"=\n" +
+	"\x03Ack\x12\x18\n" +
+	"\abatches\x18\x01 \x01(\x04R\abatches\x12\x1c\n" +
+	"\tinterests\x18\x02 \x01(\x04R\tinterests\"T\n" +
+	"\bInterest\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\x04R\aversion\x12\x14\n" +
+	"\x05first\x18\x02 \x01(\bR\x05first\x12\x18\n" +
+	"\achanges\x18\x03 \x03(\x06R\achanges\"!\n" +
+	"\x05Press\x12\x18\n" +
+	"\achanges\x18\x01 \x03(\x06R\achanges\"(\n" +
+	"\x03Bye\x12!\n" +
+	"\fseen_batches\x18\x01 \x01(\x04R\vseenBatchesB?Z=github.com/troupe-go/troupe/proto/troupe/cluster/v1;clusterv1b\x06proto3"
 
 var (
 	file_troupe_cluster_v1_cluster_proto_rawDescOnce sync.Once
@@ -179,18 +729,30 @@ func file_troupe_cluster_v1_cluster_proto_rawDescGZIP() []byte {
 	return file_troupe_cluster_v1_cluster_proto_rawDescData
 }
 
-var file_troupe_cluster_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_troupe_cluster_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_troupe_cluster_v1_cluster_proto_goTypes = []any{
-	(*Frame)(nil), // 0: troupe.cluster.v1.Frame
-	(*Batch)(nil), // 1: troupe.cluster.v1.Batch
+	(*Frame)(nil),       // 0: troupe.cluster.v1.Frame
+	(*Hello)(nil),       // 1: troupe.cluster.v1.Hello
+	(*Batch)(nil),       // 2: troupe.cluster.v1.Batch
+	(*Publication)(nil), // 3: troupe.cluster.v1.Publication
+	(*Ack)(nil),         // 4: troupe.cluster.v1.Ack
+	(*Interest)(nil),    // 5: troupe.cluster.v1.Interest
+	(*Press)(nil),       // 6: troupe.cluster.v1.Press
+	(*Bye)(nil),         // 7: troupe.cluster.v1.Bye
 }
 var file_troupe_cluster_v1_cluster_proto_depIdxs = []int32{
-	1, // 0: troupe.cluster.v1.Frame.batch:type_name -> troupe.cluster.v1.Batch
-	1, // [1:1] is the sub-list for method output_type
-	1, // [1:1] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	2, // 0: troupe.cluster.v1.Frame.batch:type_name -> troupe.cluster.v1.Batch
+	1, // 1: troupe.cluster.v1.Frame.hello:type_name -> troupe.cluster.v1.Hello
+	4, // 2: troupe.cluster.v1.Frame.ack:type_name -> troupe.cluster.v1.Ack
+	5, // 3: troupe.cluster.v1.Frame.interest:type_name -> troupe.cluster.v1.Interest
+	6, // 4: troupe.cluster.v1.Frame.press:type_name -> troupe.cluster.v1.Press
+	7, // 5: troupe.cluster.v1.Frame.bye:type_name -> troupe.cluster.v1.Bye
+	3, // 6: troupe.cluster.v1.Batch.publications:type_name -> troupe.cluster.v1.Publication
+	7, // [7:7] is the sub-list for method output_type
+	7, // [7:7] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_troupe_cluster_v1_cluster_proto_init() }
@@ -200,6 +762,11 @@ func file_troupe_cluster_v1_cluster_proto_init() {
 	}
 	file_troupe_cluster_v1_cluster_proto_msgTypes[0].OneofWrappers = []any{
 		(*Frame_Batch)(nil),
+		(*Frame_Hello)(nil),
+		(*Frame_Ack)(nil),
+		(*Frame_Interest)(nil),
+		(*Frame_Press)(nil),
+		(*Frame_Bye)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -207,7 +774,7 @@ func file_troupe_cluster_v1_cluster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_troupe_cluster_v1_cluster_proto_rawDesc), len(file_troupe_cluster_v1_cluster_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
