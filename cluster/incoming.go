@@ -12,7 +12,8 @@ const maxPressed = 1024
 type incoming struct {
 	inbox    []arrival
 	bytes    int    // in batches that the host has not been given
-	batches  uint64 // number of the last one that has arrived
+	batches  uint64 // number of the last one that has arrived, or been lost in a former session
+	seen     uint64 // number of the last one that has arrived
 	messages uint64 // up to the last one that has arrived, those included that were lost
 	given    uint64 // number of the last batch that the host has been given
 	unacked  int    // bytes given since the last acknowledgement
@@ -46,6 +47,7 @@ func (in *incoming) add(b *clusterv1.Batch) bool {
 	}
 	in.settle(in.batches, b.GetBefore())
 	in.batches++
+	in.seen = in.batches
 	in.messages += uint64(len(b.GetPublications()))
 	in.bytes += size
 	in.inbox = append(in.inbox, arrival{batch: b})

@@ -140,7 +140,7 @@ func (l *link) next(now time.Time) (s step) {
 	switch {
 	case l.bye:
 		l.bye = false
-		s.frame = &clusterv1.Frame{Session: l.session, Kind: &clusterv1.Frame_Bye{Bye: &clusterv1.Bye{SeenBatches: l.in.batches}}}
+		s.frame = &clusterv1.Frame{Session: l.session, Kind: &clusterv1.Frame_Bye{Bye: &clusterv1.Bye{SeenBatches: l.in.seen}}}
 	case l.closed:
 		s.ended = true
 	case l.up:

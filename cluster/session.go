@@ -13,7 +13,7 @@ func (l *link) helloFrame(now time.Time) *clusterv1.Frame {
 	_, version := l.node.subs.size()
 	h := &clusterv1.Hello{
 		Cluster: s.cluster, Network: s.network, Version: protocolVersion, Oldest: oldestVersion, Life: l.node.life, Answers: l.theirs, Taken: l.taken,
-		Batches: l.out.batches, Messages: l.out.messages + l.out.dropped, Changes: version, SeenBatches: l.in.batches, SeenChanges: l.in.version,
+		Batches: l.out.batches, Messages: l.out.messages + l.out.dropped, Changes: version, SeenBatches: l.in.seen, SeenChanges: l.in.version,
 	}
 	l.hello, l.taken, l.nextHello = false, 0, now.Add(helloEvery)
 	return &clusterv1.Frame{Session: l.session, Kind: &clusterv1.Frame_Hello{Hello: h}}
@@ -25,6 +25,7 @@ func (l *link) greeted(h *clusterv1.Hello, session uint32, now time.Time) {
 		l.refused = why
 		if why != "" {
 			l.fall(now, why)
+			l.hello = true // the other node is to learn it, too
 			l.reports = append(l.reports, report{slog.LevelError, "a node cannot be talked to", []any{"name", l.member.name, "reason", why}})
 		}
 	}
@@ -37,7 +38,8 @@ func (l *link) greeted(h *clusterv1.Hello, session uint32, now time.Time) {
 			return
 		}
 		l.out.settle(0)
-		l.in.batches, l.in.messages, l.in.given = 0, 0, 0
+		l.out.batches, l.out.messages, l.out.dropped = 0, 0, 0
+		l.in.batches, l.in.seen, l.in.messages = 0, 0, 0
 		l.forgetInterest()
 		l.life = h.GetLife()
 	}
