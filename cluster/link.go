@@ -55,7 +55,10 @@ type link struct {
 	in      incoming
 	pressed map[topicHash]chan struct{} // closed when the other node has room again
 	overfed bool                        // it has been reported that the queue is full
-	flushed chan struct{}               // made by whoever waits for all to be acknowledged
+	// transmitted and arrivals count the frames of the session, those with Hello and Ack excepted.
+	transmitted, arrivals uint64
+
+	flushed chan struct{} // made by whoever waits for all to be acknowledged
 
 	// told is the number of the last change of this node's interest that has been sent. While all of it is sent, all is what, and sent how much of
 	// it. versions are what the unacknowledged messages end with, and interests is how many have been acknowledged.
@@ -158,24 +161,25 @@ func (l *link) nextUp(now time.Time) (s step) {
 	if l.hello {
 		return step{frame: l.helloFrame(now)}
 	}
-	if p := l.in.presses; p != nil {
-		l.in.presses = nil
-		f.Kind = &clusterv1.Frame_Press{Press: &clusterv1.Press{Changes: p}}
-		return step{frame: f}
-	}
 	if l.ack || !now.Before(l.nextAck) {
 		l.ack, l.nextAck, l.in.unacked = false, now.Add(ackEvery), 0
-		f.Kind = &clusterv1.Frame_Ack{Ack: &clusterv1.Ack{Batches: l.in.given, Interests: l.in.interests}}
+		f.Kind = &clusterv1.Frame_Ack{Ack: &clusterv1.Ack{Batches: l.in.given, Interests: l.in.interests, Sent: l.transmitted}}
 		return step{frame: f}
 	}
-	if i, ok := l.nextInterest(); !ok {
+	i, ok := l.nextInterest()
+	if !ok {
 		return step{needsCopy: true}
-	} else if i != nil {
-		f.Kind = &clusterv1.Frame_Interest{Interest: i}
-		return step{frame: f}
 	}
-	if b := l.out.next(now); b != nil {
+	if i != nil {
+		f.Kind = &clusterv1.Frame_Interest{Interest: i}
+	} else if p := l.in.presses; p != nil {
+		l.in.presses = nil
+		f.Kind = &clusterv1.Frame_Press{Press: &clusterv1.Press{Changes: p}}
+	} else if b := l.out.next(now); b != nil {
 		f.Kind = &clusterv1.Frame_Batch{Batch: b}
+	}
+	if f.Kind != nil {
+		l.transmitted++
 		return step{frame: f}
 	}
 	until := l.heard.Add(deadAfter)
@@ -230,13 +234,16 @@ func (l *link) frame(f *clusterv1.Frame) {
 	if !l.up || f.GetSession() != l.theirs {
 		return
 	}
+	if f.GetAck() == nil {
+		l.arrivals++
+	}
 	ok := true
 	switch k := f.GetKind().(type) {
 	case *clusterv1.Frame_Batch:
 		ok = l.in.add(k.Batch)
 		l.arrived.Signal()
 	case *clusterv1.Frame_Ack:
-		ok = l.acknowledged(k.Ack, now)
+		ok = l.arrivals == k.Ack.GetSent() && l.acknowledged(k.Ack, now)
 	case *clusterv1.Frame_Interest:
 		ok = l.takeInterest(k.Interest)
 		l.ack = true

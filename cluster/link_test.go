@@ -244,6 +244,7 @@ func TestInvalidFramesTakeTheLinkDown(t *testing.T) {
 			"ack of interest that was not sent": {{Kind: &clusterv1.Frame_Ack{Ack: &clusterv1.Ack{Interests: 1000}}}},
 			"interest that does not follow on":  {{Kind: &clusterv1.Frame_Interest{Interest: &clusterv1.Interest{Version: 99, Changes: []uint64{3}}}}},
 			"pieces without a first one":        {{Kind: &clusterv1.Frame_Interest{Interest: &clusterv1.Interest{}}}},
+			"ack behind lost frames":            {{Kind: &clusterv1.Frame_Press{Press: &clusterv1.Press{}}}, {Kind: &clusterv1.Frame_Ack{Ack: &clusterv1.Ack{Sent: 1 << 40}}}},
 			"more than the window": {
 				{Kind: &clusterv1.Frame_Batch{Batch: &clusterv1.Batch{Number: 1, Publications: large.Publications}}},
 				{Kind: &clusterv1.Frame_Batch{Batch: &clusterv1.Batch{Number: 2, Before: 1, Publications: large.Publications}}},
@@ -255,6 +256,9 @@ func TestInvalidFramesTakeTheLinkDown(t *testing.T) {
 			b.setBlock(block)
 			for _, f := range frames {
 				f.Session = a.link(b).session
+				if ack := f.GetAck(); ack != nil && ack.Sent == 0 {
+					ack.Sent = l.arrivals
+				}
 				l.frame(f)
 			}
 			assert.False(t, l.isUp(), name)

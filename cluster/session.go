@@ -62,6 +62,7 @@ func (l *link) rise(h *clusterv1.Hello, now time.Time) {
 	l.in.target = h.GetChanges()
 	l.in.pressing, l.in.ended = map[topicHash]<-chan struct{}{}, make(chan struct{})
 	l.pressed, l.overfed = map[topicHash]chan struct{}{}, false
+	l.transmitted, l.arrivals = 0, 0
 	l.told, l.versions, l.interests = h.GetSeenChanges(), nil, 0
 	l.up, l.hello, l.ack, l.since, l.heard = true, true, true, now, now
 	l.node.topics.setAll(l.place, l.in.version != l.in.target)

@@ -463,7 +463,10 @@ type Ack struct {
 	// The number of the last batch that has been given to the host.
 	Batches uint64 `protobuf:"varint,1,opt,name=batches,proto3" json:"batches,omitempty"`
 	// How many Interest messages of this session have taken effect.
-	Interests     uint64 `protobuf:"varint,2,opt,name=interests,proto3" json:"interests,omitempty"`
+	Interests uint64 `protobuf:"varint,2,opt,name=interests,proto3" json:"interests,omitempty"`
+	// How many frames the sender has sent before in this session, those with Hello and Ack excepted. If the receiver has got another number, some
+	// are lost.
+	Sent          uint64 `protobuf:"varint,3,opt,name=sent,proto3" json:"sent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -508,6 +511,13 @@ func (x *Ack) GetBatches() uint64 {
 func (x *Ack) GetInterests() uint64 {
 	if x != nil {
 		return x.Interests
+	}
+	return 0
+}
+
+func (x *Ack) GetSent() uint64 {
+	if x != nil {
+		return x.Sent
 	}
 	return 0
 }
@@ -704,10 +714,11 @@ const file_troupe_cluster_v1_cluster_proto_rawDesc = "" +
 	"\fpublications\x18\x03 \x03(\v2\x1e.troupe.cluster.v1.PublicationR\fpublications\"=\n" +
 	"\vPublication\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\fR\x05topic\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\fR\amessage\"=\n" +
+	"\amessage\x18\x02 \x01(\fR\amessage\"Q\n" +
 	"\x03Ack\x12\x18\n" +
 	"\abatches\x18\x01 \x01(\x04R\abatches\x12\x1c\n" +
-	"\tinterests\x18\x02 \x01(\x04R\tinterests\"T\n" +
+	"\tinterests\x18\x02 \x01(\x04R\tinterests\x12\x12\n" +
+	"\x04sent\x18\x03 \x01(\x04R\x04sent\"T\n" +
 	"\bInterest\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x04R\aversion\x12\x14\n" +
 	"\x05first\x18\x02 \x01(\bR\x05first\x12\x18\n" +
