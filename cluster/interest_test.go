@@ -235,6 +235,50 @@ func TestPiecesBeginAnewAfterAFall(t *testing.T) {
 	})
 }
 
+// A node that comes back wants everything until it has said what it wants.
+func TestNodesThatComeBackWantEverything(t *testing.T) {
+	bubble(t, func(t *testing.T, m *mesh) {
+		a, b := m.pair(t)
+		m.cut(b.id, a.id)
+		time.Sleep(deadAfter)
+		settle()
+		assert.Nil(t, b.Subscribe("new"), "nobody is up")
+		m.delay = func() time.Duration { return 20 * time.Millisecond }
+		m.heal(b.id, a.id) // a is the first to say Hello, and the first to be up
+		for !a.Wanted("x") {
+			time.Sleep(time.Millisecond)
+		}
+		assert.True(t, a.Wanted("new"))
+		assert.True(t, a.Wanted("anything"))
+		settle()
+		assert.True(t, a.Wanted("new"))
+		assert.False(t, a.Wanted("anything"))
+	})
+}
+
+// Whoever has not heard of too many changes is told of everything anew, and sends everything meanwhile.
+func TestNodesThatFallBehindAreToldAnew(t *testing.T) {
+	bubble(t, func(t *testing.T, m *mesh) {
+		a, b := m.pair(t)
+		m.delay = func() time.Duration { return 20 * time.Millisecond }
+		for i := range 2*keptChanges + 10 {
+			b.Subscribe(fmt.Sprint(i))
+		}
+		known := b.Subscribe("last")
+		for range 2000 {
+			assert.True(t, a.Wanted("x"))
+			time.Sleep(time.Millisecond)
+			if isClosed(known) {
+				break
+			}
+		}
+		assert.True(t, isClosed(known))
+		assert.True(t, a.Wanted("last"))
+		assert.False(t, a.Wanted("anything"))
+		assert.True(t, a.link(b).isUp())
+	})
+}
+
 // known is not held up by messages that wait.
 func TestInterestOvertakesMessages(t *testing.T) {
 	bubble(t, func(t *testing.T, m *mesh) {

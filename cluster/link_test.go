@@ -271,6 +271,26 @@ func TestInvalidFramesTakeTheLinkDown(t *testing.T) {
 	})
 }
 
+// A link does not come up again before the host has been given what had arrived.
+func TestLinksWaitForTheHost(t *testing.T) {
+	bubble(t, func(t *testing.T, m *mesh) {
+		a, b := m.pair(t)
+		block := make(chan struct{})
+		b.setBlock(block)
+		fill(t, a, "x")
+		synctest.Wait()
+		a.node.Load().broken(b.id)
+		time.Sleep(5 * time.Second)
+		assert.False(t, a.link(b).isUp())
+		b.setBlock(nil)
+		close(block)
+		settle()
+		assert.True(t, a.link(b).isUp())
+		assert.Len(t, a.changed(), 3)
+		assert.Equal(t, a.metricsOf(b).LostMessages, b.metricsOf(a).MissedMessages)
+	})
+}
+
 // Another process with the same id begins anew.
 func TestAnotherLifeBeginsAnew(t *testing.T) {
 	bubble(t, func(t *testing.T, m *mesh) {

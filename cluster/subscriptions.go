@@ -147,11 +147,12 @@ func (s *subscriptions) since(version uint64) ([]uint64, bool) {
 	return changes[:min(len(changes), pieceOfInterest):min(len(changes), pieceOfInterest)], true
 }
 
-// copy returns all of the interest. Subscribe waits for the lock, so that it is given back now and then.
+// copy returns all of the interest, as it was after what a node that needs it knows: since returns more than a piece to those alone. Subscribe waits
+// for the lock, so that it is given back now and then.
 func (s *subscriptions) copy() *copied {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if c := s.copied; c != nil && s.version-c.version < keptChanges/4 {
+	if c := s.copied; c != nil && s.version-c.version <= pieceOfInterest {
 		c.users++
 		return c
 	}

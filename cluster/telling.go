@@ -53,7 +53,6 @@ func (l *link) takeInterest(i *clusterv1.Interest) bool {
 	if i.GetFirst() {
 		topics.setAll(l.place, true)
 		topics.clear(l.place)
-		in.target = max(in.target, in.version)
 		in.version, in.partial = 0, true
 	} else if !in.partial && i.GetVersion() != in.version+uint64(len(i.GetChanges())) {
 		return false
