@@ -259,14 +259,18 @@ func TestNodesThatComeBackWantEverything(t *testing.T) {
 // Whoever has not heard of too many changes is told of everything anew, and sends everything meanwhile.
 func TestNodesThatFallBehindAreToldAnew(t *testing.T) {
 	bubble(t, func(t *testing.T, m *mesh) {
-		a, b := m.pair(t)
+		a, b := m.start(t, "a"), m.start(t, "b")
+		wanted := []string{"v", "w", "x", "y", "z"}
+		b.subscribe(wanted...)
 		m.delay = func() time.Duration { return 20 * time.Millisecond }
 		for i := range 2*keptChanges + 10 {
 			b.Subscribe(fmt.Sprint(i))
 		}
 		known := b.Subscribe("last")
 		for range 2000 {
-			assert.True(t, a.Wanted("x"))
+			for _, topic := range wanted {
+				assert.True(t, a.Wanted(topic))
+			}
 			time.Sleep(time.Millisecond)
 			if isClosed(known) {
 				break
