@@ -84,6 +84,12 @@ func (p *peer) setBlock(c chan struct{}) {
 	p.block = c
 }
 
+func (p *peer) setRoom(topic string, room chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.rooms[topic] = room
+}
+
 // link returns its end of the link to another one.
 func (p *peer) link(o *peer) *link { return p.node.Load().link(o.id) }
 

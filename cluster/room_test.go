@@ -129,7 +129,7 @@ func TestTopicsArePressed(t *testing.T) {
 		a, b := m.pair(t)
 		b.subscribe("y")
 		room := make(chan struct{})
-		b.rooms["x"] = room
+		b.setRoom("x", room)
 		assert.Nil(t, a.publish("x", "1"))
 		settle()
 		pressed := a.publish("x", "2")
@@ -140,18 +140,14 @@ func TestTopicsArePressed(t *testing.T) {
 		assert.False(t, isClosed(pressed))
 
 		// What was under way has made the host return another room: this is the one that counts.
-		b.mu.Lock()
 		last := make(chan struct{})
-		b.rooms["x"] = last
-		b.mu.Unlock()
+		b.setRoom("x", last)
 		a.publish("x", "4")
 		settle()
 		close(room)
 		settle()
 		assert.False(t, isClosed(pressed))
-		b.mu.Lock()
-		delete(b.rooms, "x")
-		b.mu.Unlock()
+		b.setRoom("x", nil)
 		close(last)
 		settle()
 		assert.True(t, isClosed(pressed))
@@ -162,7 +158,7 @@ func TestTopicsArePressed(t *testing.T) {
 func TestPressedTopicsAreReleasedWhenTheLinkGoesDown(t *testing.T) {
 	bubble(t, func(t *testing.T, m *mesh) {
 		a, b := m.pair(t)
-		b.rooms["x"] = make(chan struct{})
+		b.setRoom("x", make(chan struct{}))
 		a.publish("x", "1")
 		settle()
 		pressed := a.publish("x", "2")
@@ -184,7 +180,7 @@ func TestTheNumberOfPressedTopicsIsLimited(t *testing.T) {
 		for i := range maxPressed + 10 {
 			topic := fmt.Sprint(i)
 			b.subscribe(topic)
-			b.rooms[topic] = room
+			b.setRoom(topic, room)
 			a.publish(topic, "1")
 		}
 		settle()
