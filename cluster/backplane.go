@@ -39,6 +39,7 @@ func (b *Backplane) Start(ctx context.Context, host backplane.Host) (backplane.N
 		err := n.start(ctx)
 		if err == nil {
 			b.node.Store(n)
+			close(n.serving) // the host may call back
 			return n.id, nil
 		}
 		// The cluster has to be left also when ctx has ended.

@@ -1,6 +1,8 @@
 package cluster
 
 import (
+	"time"
+
 	"github.com/troupe-go/troupe/hubsys/backplane"
 	clusterv1 "github.com/troupe-go/troupe/proto/troupe/cluster/v1"
 )
@@ -106,7 +108,7 @@ func (l *link) take() (arrival, bool) {
 	return a, true
 }
 
-// given says that the host has been given a batch. Acknowledgements are put together while there are more.
+// given says that the host has been given a batch.
 func (l *link) given(b *clusterv1.Batch) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -114,9 +116,16 @@ func (l *link) given(b *clusterv1.Batch) {
 	l.in.bytes -= size
 	l.in.given = b.GetNumber()
 	l.in.unacked += size
-	if l.in.bytes == 0 || l.in.unacked >= window/4 {
+	if soon := time.Now().Add(ackDelay); soon.Before(l.nextAck) {
+		l.nextAck = soon
+		l.signal()
+	}
+	if l.in.unacked >= window/4 {
 		l.ack = true
 		l.signal()
+	}
+	if !l.up && l.in.bytes == 0 {
+		l.signal() // so that Hello can be said
 	}
 }
 

@@ -14,6 +14,8 @@ import (
 const (
 	helloEvery = 500 * time.Millisecond
 	ackEvery   = 500 * time.Millisecond
+	// ackDelay is how long an acknowledgement of a few messages waits for further ones: it costs as much as a message.
+	ackDelay = 20 * time.Millisecond
 	// deadAfter is how long a node can send no acknowledgement before it is taken to be unreachable.
 	deadAfter = 1500 * time.Millisecond
 	// forgetAfter is how long a node can be away before what it wanted is forgotten.
@@ -47,9 +49,9 @@ type link struct {
 	since     time.Time // it is up, or down
 	heard     time.Time // the last acknowledgement
 	nextHello time.Time
-	nextAck   time.Time
-	hello     bool // one is due
-	ack       bool // one is due
+	nextAck   time.Time // at the latest
+	hello     bool      // one is due
+	ack       bool      // one is due
 
 	out     outgoing
 	in      incoming
@@ -222,13 +224,13 @@ func (l *link) nextDown(now time.Time) step {
 func (l *link) frame(f *clusterv1.Frame) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	defer l.signal()
 	now := time.Now()
 	if l.closed || !l.isMember {
 		return
 	}
 	if h := f.GetHello(); h != nil {
 		l.greeted(h, f.GetSession(), now)
+		l.signal()
 		return
 	}
 	if !l.up || f.GetSession() != l.theirs {
@@ -244,9 +246,11 @@ func (l *link) frame(f *clusterv1.Frame) {
 		l.arrived.Signal()
 	case *clusterv1.Frame_Ack:
 		ok = l.arrivals == k.Ack.GetSent() && l.acknowledged(k.Ack, now)
+		l.signal()
 	case *clusterv1.Frame_Interest:
 		ok = l.takeInterest(k.Interest)
 		l.ack = true
+		l.signal()
 	case *clusterv1.Frame_Press:
 		l.takePress(k.Press.GetChanges())
 	case *clusterv1.Frame_Bye:

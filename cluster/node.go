@@ -184,7 +184,6 @@ func (n *node) start(ctx context.Context) error {
 		default:
 		}
 		if len(waiting) == 0 {
-			close(n.serving)
 			return nil
 		}
 		select {

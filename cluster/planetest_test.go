@@ -1,8 +1,10 @@
 package cluster
 
 import (
+	"net/http"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/troupe-go/troupe/hubsys/backplane"
 	"github.com/troupe-go/troupe/hubsys/backplane/planetest"
@@ -29,7 +31,50 @@ func TestBackplane(t *testing.T) {
 	}
 }
 
-// The suite passes also with a clock that is not its own.
+// It passes also with a clock that is not its own, but for what takes long.
 func TestBackplaneInRealTime(t *testing.T) {
-	planetest.Run(t, func(*testing.T) planetest.Cluster { return onMesh(newMesh()) })
+	planetest.Run(t, func(*testing.T) planetest.Cluster {
+		c := onMesh(newMesh())
+		c.Cut, c.Heal = nil, nil
+		return c
+	})
+}
+
+// weak is a Backplane that promises as little as it may.
+type weak struct{ *Backplane }
+
+func (w weak) Subscribe(topic string) <-chan struct{} {
+	w.Backplane.Subscribe(topic)
+	return nil
+}
+
+func (w weak) Wanted(string) bool { return true }
+
+func (w weak) Publish(topic string, message []byte) (<-chan struct{}, error) {
+	_, err := w.Backplane.Publish(topic, message)
+	return nil, err
+}
+
+func (w weak) Relay(backplane.NodeID, http.ResponseWriter, *http.Request) error {
+	return backplane.ErrNoRelay
+}
+
+// The suite asks no more of a Backplane than it promises.
+func TestBackplaneThatPromisesLess(t *testing.T) {
+	for _, test := range planetest.Tests() {
+		t.Run(test.Name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := newMesh()
+				m.delay = func() time.Duration { return 10 * time.Millisecond }
+				strong := onMesh(m)
+				c := strong
+				c.Promises = planetest.Promises{}
+				c.Open = func(name string) backplane.Backplane { return weak{m.open(name)} }
+				c.Kill = func(b backplane.Backplane) { strong.Kill(b.(weak).Backplane) }
+				c.Cut = func(a, b backplane.Backplane) { strong.Cut(a.(weak).Backplane, b.(weak).Backplane) }
+				c.Heal = func(a, b backplane.Backplane) { strong.Heal(a.(weak).Backplane, b.(weak).Backplane) }
+				test.Run(t, c)
+			})
+		})
+	}
 }

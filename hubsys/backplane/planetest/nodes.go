@@ -39,7 +39,7 @@ func testRoom(s *suite) {
 
 // Nobody waits for a node that is not there any more.
 func testRoomOfLostNodes(s *suite) {
-	if !s.Promises.Room || s.Cluster.Kill == nil {
+	if !s.Promises.Room || s.Kill == nil {
 		s.Skip("Room is not promised, or nodes cannot be killed")
 	}
 	nodes := s.cluster("a", "b")
@@ -48,7 +48,7 @@ func testRoomOfLostNodes(s *suite) {
 	b.setRoom("slow", make(chan struct{}))
 	var held <-chan struct{}
 	s.await("there is no room", func() bool { held = s.publish(a, "slow", probe); return held != nil })
-	s.Cluster.Kill(b.Backplane)
+	s.kill(b)
 	s.wait("room", held)
 	s.wait("known", a.Subscribe("t"))
 }
@@ -64,21 +64,21 @@ func testStop(s *suite) {
 	s.halt(a)
 	s.await("a is gone", func() bool { return !b.sees(a) })
 	history := b.history()
-	assert.Len(s, b.messages(a.id), 500)
+	assert.Equal(s, 500, len(b.messages(a.id)))
 	assert.NotNil(s, history[len(history)-1].node, "that it has gone is told last")
 	s.await("a is not listed", func() bool { return len(b.Nodes()) == 0 || !b.isUp(a) })
 }
 
 // A node that is killed is missed. The others go on.
 func testKill(s *suite) {
-	if s.Cluster.Kill == nil {
+	if s.Kill == nil {
 		s.Skip("nodes cannot be killed")
 	}
 	nodes := s.cluster("a", "b", "c")
 	a, b, c := nodes[0], nodes[1], nodes[2]
 	s.subscribe(b, "t")
 	s.subscribe(c, "t")
-	s.Cluster.Kill(c.Backplane)
+	s.kill(c)
 	s.send(a, "t", "1")
 	s.await("c is missed", func() bool { return !a.sees(c) && !b.sees(c) && !a.isUp(c) })
 	s.subscribe(b, "u")
@@ -132,7 +132,8 @@ func testLoss(s *suite) {
 		require.Greater(s, i, last)
 		last = i
 	}
-	assert.Len(s, c.messages(a.id), sent, "a cut between others has cost nothing")
+	s.reaches(a, c, "t")
+	assert.Equal(s, sent, len(c.messages(a.id)), "a cut between others has cost nothing")
 }
 
 // Interest that has changed while a node could not be reached is known when it is back.

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/troupe-go/troupe/hubsys/backplane"
@@ -100,6 +101,7 @@ type node struct {
 	id      backplane.NodeID
 	name    string
 	stopped bool
+	killed  bool
 }
 
 // start starts a node.
@@ -138,11 +140,18 @@ func (s *suite) halt(n *node) {
 	require.NoError(s, n.Stop(ctx))
 }
 
+func (s *suite) kill(n *node) {
+	n.killed = true
+	s.Kill(n.Backplane)
+}
+
 func (s *suite) stop() {
 	for _, n := range s.nodes {
 		if !n.stopped {
 			ctx, cancel := context.WithTimeout(context.Background(), s.Patience)
-			_ = n.Stop(ctx) // it may have been killed
+			if err := n.Stop(ctx); !n.killed {
+				assert.NoError(s, err)
+			}
 			cancel()
 		}
 	}
@@ -169,7 +178,7 @@ func (s *suite) subscribe(n *node, topics ...string) {
 	}
 	for _, o := range s.nodes {
 		for i, topic := range topics {
-			if o != n && !o.stopped {
+			if o != n && !o.stopped && !o.killed {
 				s.probe(o, n, topic, i)
 			}
 		}
