@@ -81,8 +81,8 @@ func (b *Backplane) Publish(topic string, message []byte) (room <-chan struct{},
 	if len(links) == 0 {
 		return nil, nil
 	}
-	p := &clusterv1.Publication{Topic: []byte(topic), Message: message}
-	most := 0
+	var pieces [1]*clusterv1.Publication
+	most, p := 0, split([]byte(topic), message, pieces[:0])
 	for _, l := range links {
 		if r, weight := l.publish(p, h); r != nil && weight > most {
 			room, most = r, weight

@@ -187,7 +187,14 @@ func TestTooLargeMessagesFail(t *testing.T) {
 		settle()
 		got := b.received()
 		require.Len(t, got, 3)
-		assert.Len(t, got[1].text, 1<<20)
+		assert.Equal(t, strings.Repeat("x", 1<<20), got[1].text)
+		b.settings.maxMessage = 1 << 19
+		a.publish("x", strings.Repeat("x", 1<<20))
+		a.publish("x", "after")
+		settle()
+		assert.Len(t, b.received(), 4, "a node that takes less ignores it")
+		assert.Equal(t, uint64(1), b.Metrics().Ignored)
+		assert.Zero(t, a.Metrics().LostMessages)
 	})
 }
 

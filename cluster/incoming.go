@@ -44,13 +44,13 @@ type arrival struct {
 // add takes a batch. It returns false if it does not follow on the one before, or exceeds the window.
 func (in *incoming) add(b *clusterv1.Batch) bool {
 	size := sizeOfBatch(b)
-	if b.GetNumber() != in.batches+1 || in.bytes > 0 && in.bytes+size > window {
+	if b.GetNumber() != in.batches+1 || in.bytes+size > window {
 		return false
 	}
 	in.settle(in.batches, b.GetBefore())
 	in.batches++
 	in.seen = in.batches
-	in.messages += uint64(len(b.GetPublications()))
+	in.messages += uint64(messagesIn(b.GetPublications()))
 	in.bytes += size
 	in.inbox = append(in.inbox, arrival{batch: b})
 	return true
@@ -71,6 +71,7 @@ func (l *link) receive() {
 		return
 	}
 	host := l.node.host
+	var m message
 	for {
 		a, ok := l.take()
 		if !ok {
@@ -78,16 +79,42 @@ func (l *link) receive() {
 		}
 		if a.changed != nil {
 			host.Changed(*a.changed)
+			m = message{} // the rest of it is lost
 			continue
 		}
 		for _, p := range a.batch.GetPublications() {
-			topic := string(p.GetTopic())
-			if room := host.Receive(l.peer, topic, p.GetMessage()); room != nil {
-				l.press(hashTopic(l.node.settings.topicKey, topic), room)
+			if !m.add(p, l.node.settings.maxMessage) {
+				continue
 			}
+			if m.isTooLarge {
+				l.node.ignored.Add(1)
+			} else if room := host.Receive(l.peer, m.topic, m.text); room != nil {
+				l.press(hashTopic(l.node.settings.topicKey, m.topic), room)
+			}
+			m = message{}
 		}
 		l.given(a.batch)
 	}
+}
+
+// message is put together from its pieces.
+type message struct {
+	topic      string
+	text       []byte
+	isBegun    bool
+	isTooLarge bool
+}
+
+// add adds a piece. It returns true with the last one.
+func (m *message) add(p *clusterv1.Publication, limit int) bool {
+	if m.isTooLarge = m.isTooLarge || len(m.text)+len(p.GetMessage()) > limit; m.isTooLarge {
+		m.text = nil
+	} else if m.isBegun {
+		m.text = append(m.text, p.GetMessage()...)
+	} else {
+		m.topic, m.text, m.isBegun = string(p.GetTopic()), p.GetMessage(), true
+	}
+	return !p.GetContinues()
 }
 
 // take waits for the next arrival. It returns false when there are no more.

@@ -265,8 +265,8 @@ func (l *link) frame(f *clusterv1.Frame) {
 	}
 }
 
-// publish queues a message. room is nil, or closed when the sender may go on; weight says which of several rooms to wait for.
-func (l *link) publish(p *clusterv1.Publication, h topicHash) (room <-chan struct{}, weight int) {
+// publish queues the pieces of a message. room is nil, or closed when the sender may go on; weight says which of several rooms to wait for.
+func (l *link) publish(p []*clusterv1.Publication, h topicHash) (room <-chan struct{}, weight int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.up {

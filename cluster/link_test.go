@@ -144,6 +144,35 @@ func TestLossIsCountedAtBothEnds(t *testing.T) {
 	})
 }
 
+// A large message is lost as a whole, wherever it is cut off.
+func TestPiecesOfLargeMessagesAreLostTogether(t *testing.T) {
+	bubble(t, func(t *testing.T, m *mesh) {
+		m.delay = func() time.Duration { return 10 * time.Millisecond }
+		a, b := m.pair(t)
+		m.hold(b.id, a.id) // no more than the window passes
+		a.publish("x", "1")
+		a.publish("x", strings.Repeat("2", 2*window))
+		settle()
+		m.cut(a.id, b.id)
+		m.release(b.id, a.id)
+		a.node.Load().broken(b.id)
+		m.heal(a.id, b.id)
+		time.Sleep(helloEvery)
+		settle()
+		a.publish("x", "3")
+		a.publish("x", strings.Repeat("4", window))
+		time.Sleep(time.Second)
+		synctest.Wait()
+		var got []string
+		for _, d := range b.received() {
+			got = append(got, d.text[:1])
+		}
+		assert.Equal(t, []string{"1", "3", "4"}, got)
+		assert.Equal(t, uint64(1), a.metricsOf(b).LostMessages)
+		assert.Equal(t, uint64(1), b.metricsOf(a).MissedMessages)
+	})
+}
+
 // Batches whose acknowledgement is lost have arrived, and are not counted.
 func TestLostAcknowledgementsAreNoLoss(t *testing.T) {
 	bubble(t, func(t *testing.T, m *mesh) {
@@ -238,7 +267,7 @@ func TestFramesThatAreNotForThisSessionAreIgnored(t *testing.T) {
 func TestInvalidFramesTakeTheLinkDown(t *testing.T) {
 	bubble(t, func(t *testing.T, m *mesh) {
 		a, b := m.pair(t)
-		large := &clusterv1.Batch{Publications: []*clusterv1.Publication{{Message: make([]byte, window)}}}
+		large := &clusterv1.Batch{Publications: []*clusterv1.Publication{{Message: make([]byte, window-100)}}}
 		for name, frames := range map[string][]*clusterv1.Frame{
 			"ack of what was not sent":          {{Kind: &clusterv1.Frame_Ack{Ack: &clusterv1.Ack{Batches: 1000}}}},
 			"ack of interest that was not sent": {{Kind: &clusterv1.Frame_Ack{Ack: &clusterv1.Ack{Interests: 1000}}}},

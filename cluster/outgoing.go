@@ -38,6 +38,25 @@ type flight struct {
 	messages uint64
 }
 
+// split appends the pieces of a message, of which each fits into a batch: what else is sent need not wait for a large message to pass.
+func split(topic, message []byte, pieces []*clusterv1.Publication) []*clusterv1.Publication {
+	for len(message) > batchSize {
+		pieces = append(pieces, &clusterv1.Publication{Topic: topic, Message: message[:batchSize:batchSize], Continues: true})
+		topic, message = nil, message[batchSize:]
+	}
+	return append(pieces, &clusterv1.Publication{Topic: topic, Message: message})
+}
+
+// messagesIn returns how many messages end in publications.
+func messagesIn(publications []*clusterv1.Publication) (n int) {
+	for _, p := range publications {
+		if !p.GetContinues() {
+			n++
+		}
+	}
+	return n
+}
+
 func sizeOf(p *clusterv1.Publication) int { return len(p.GetTopic()) + len(p.GetMessage()) + 16 }
 
 func sizeOfBatch(b *clusterv1.Batch) (size int) {
@@ -56,11 +75,13 @@ func (o *outgoing) isStalled(now time.Time) bool {
 	return len(o.flights) > 0 && now.Sub(o.progress) >= stallAfter
 }
 
-// add queues a publication, or drops it if the queue is full. The channel is nil, or closed when the sender may go on.
-func (o *outgoing) add(p *clusterv1.Publication, now time.Time) (room <-chan struct{}, ok bool) {
+// add queues the pieces of a message, or drops it if the queue is full. The channel is nil, or closed when the sender may go on.
+func (o *outgoing) add(pieces []*clusterv1.Publication, now time.Time) (room <-chan struct{}, ok bool) {
 	if ok = o.queued <= queueLimit; ok {
-		o.queue = append(o.queue, p)
-		o.queued += sizeOf(p)
+		o.queue = append(o.queue, pieces...)
+		for _, p := range pieces {
+			o.queued += sizeOf(p)
+		}
 	} else {
 		o.drop(1)
 	}
@@ -79,7 +100,7 @@ func (o *outgoing) drop(n int) {
 	o.lostMessages += uint64(n)
 }
 
-// next takes a batch off the queue, or nil if there is none, or no room in the window. What is larger than the window goes alone.
+// next takes a batch off the queue, or nil if there is none, or no room in the window.
 func (o *outgoing) next(now time.Time) *clusterv1.Batch {
 	n, size := 0, 0
 	for n < len(o.queue) {
@@ -89,7 +110,7 @@ func (o *outgoing) next(now time.Time) *clusterv1.Batch {
 		}
 		n, size = n+1, size+more
 	}
-	if n == 0 || o.flying > 0 && o.flying+size > window {
+	if n == 0 || o.flying+size > window {
 		return nil
 	}
 	o.messages += o.dropped
@@ -101,11 +122,12 @@ func (o *outgoing) next(now time.Time) *clusterv1.Batch {
 		o.queue = nil
 	}
 	o.queued -= size
-	o.messages += uint64(n)
+	messages := uint64(messagesIn(b.GetPublications()))
+	o.messages += messages
 	if len(o.flights) == 0 {
 		o.progress = now
 	}
-	o.flights = append(o.flights, flight{o.batches, size, uint64(n)})
+	o.flights = append(o.flights, flight{o.batches, size, messages})
 	o.flying += size
 	return b
 }
@@ -140,7 +162,7 @@ func (o *outgoing) release() {
 
 // clear drops what waits. What has been sent may have been received.
 func (o *outgoing) clear() {
-	o.drop(len(o.queue))
+	o.drop(messagesIn(o.queue))
 	o.queue, o.queued = nil, 0
 	o.release()
 }

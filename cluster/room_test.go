@@ -109,7 +109,9 @@ func TestTheSlowestNodeIsWaitedFor(t *testing.T) {
 		b.setBlock(blockB)
 		c.setBlock(blockC)
 		fill(t, a, "y")
-		a.publish("z", strings.Repeat("z", 2*window))
+		for range 2 * window / 1024 {
+			a.publish("z", kilobyte)
+		}
 		synctest.Wait()
 		room := a.publish("x", "1")
 		c.setBlock(nil)

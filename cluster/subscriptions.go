@@ -160,7 +160,7 @@ func (s *subscriptions) copy() *copied {
 	for h := range s.wanted {
 		if c.hashes = append(c.hashes, uint64(h)); len(c.hashes)%4096 == 0 {
 			s.mu.Unlock()
-			s.mu.Lock() //nolint:staticcheck // SA2001: what is between is what others do
+			s.mu.Lock()
 		}
 	}
 	s.copied = c

@@ -74,7 +74,7 @@ func (h *host) Serve(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	w.Header().Set("Served", r.Header.Get("Asked"))
 	w.WriteHeader(http.StatusAccepted)
-	fmt.Fprintf(w, "%s %s %s", r.Method, r.URL.RequestURI(), body)
+	fmt.Fprintln(w, r.Method, r.URL.RequestURI(), string(body))
 }
 
 // sees reports whether the host has been told that a node is up.

@@ -404,11 +404,13 @@ func (x *Batch) GetPublications() []*Publication {
 	return nil
 }
 
-// Publication is a message for a topic. The name of a topic need not be UTF-8.
+// Publication is a message for a topic, or a piece of one. The name of a topic need not be UTF-8.
 type Publication struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Topic         []byte                 `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
-	Message       []byte                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Topic   []byte                 `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
+	Message []byte                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	// The message goes on in the next publication.
+	Continues     bool `protobuf:"varint,3,opt,name=continues,proto3" json:"continues,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -455,6 +457,13 @@ func (x *Publication) GetMessage() []byte {
 		return x.Message
 	}
 	return nil
+}
+
+func (x *Publication) GetContinues() bool {
+	if x != nil {
+		return x.Continues
+	}
+	return false
 }
 
 // Ack acknowledges. It is sent every half a second at the latest.
@@ -711,10 +720,11 @@ const file_troupe_cluster_v1_cluster_proto_rawDesc = "" +
 	"\x05Batch\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x16\n" +
 	"\x06before\x18\x02 \x01(\x04R\x06before\x12B\n" +
-	"\fpublications\x18\x03 \x03(\v2\x1e.troupe.cluster.v1.PublicationR\fpublications\"=\n" +
+	"\fpublications\x18\x03 \x03(\v2\x1e.troupe.cluster.v1.PublicationR\fpublications\"[\n" +
 	"\vPublication\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\fR\x05topic\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\fR\amessage\"Q\n" +
+	"\amessage\x18\x02 \x01(\fR\amessage\x12\x1c\n" +
+	"\tcontinues\x18\x03 \x01(\bR\tcontinues\"Q\n" +
 	"\x03Ack\x12\x18\n" +
 	"\abatches\x18\x01 \x01(\x04R\abatches\x12\x1c\n" +
 	"\tinterests\x18\x02 \x01(\x04R\tinterests\x12\x12\n" +
