@@ -31,15 +31,6 @@ func TestBackplane(t *testing.T) {
 	}
 }
 
-// It passes also with a clock that is not its own, but for what takes long.
-func TestBackplaneInRealTime(t *testing.T) {
-	planetest.Run(t, func(*testing.T) planetest.Cluster {
-		c := onMesh(newMesh())
-		c.Cut, c.Heal = nil, nil
-		return c
-	})
-}
-
 // weak is a Backplane that promises as little as it may.
 type weak struct{ *Backplane }
 
