@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"net/http"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -26,6 +27,7 @@ type peer struct {
 	got     []delivery
 	changes []backplane.Node
 	rooms   map[string]chan struct{} // that Receive returns
+	wrong   string                   // what must not have happened
 	block   chan struct{}            // Receive waits for it, though it must not
 	on      func(delivery)
 }
@@ -49,6 +51,9 @@ func (p *peer) Receive(from backplane.NodeID, topic string, message []byte) <-ch
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.got = append(p.got, d)
+	if !p.isTold(from) {
+		p.wrong = "a message of a node that is not up: " + d.topic
+	}
 	if p.on != nil {
 		p.on(d)
 	}
@@ -61,7 +66,27 @@ func (p *peer) Receive(from backplane.NodeID, topic string, message []byte) <-ch
 func (p *peer) Changed(n backplane.Node) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if n.Up == p.isTold(n.ID) {
+		p.wrong = "a change that is none"
+	}
 	p.changes = append(p.changes, n)
+}
+
+// isTold reports whether the host has been told that a node is up.
+func (p *peer) isTold(id backplane.NodeID) bool {
+	for _, n := range slices.Backward(p.changes) {
+		if n.ID == id {
+			return n.Up
+		}
+	}
+	return false
+}
+
+// check fails the test if something has happened that must not.
+func (p *peer) check(t require.TestingT) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	require.Empty(t, p.wrong)
 }
 
 func (p *peer) Serve(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusTeapot) }
@@ -116,7 +141,7 @@ func (m *mesh) start(t *testing.T, name string) *peer {
 	id, err := p.Start(context.Background(), p)
 	require.NoError(t, err)
 	p.id = id
-	t.Cleanup(func() { _ = p.Stop(context.Background()) })
+	t.Cleanup(func() { _ = p.Stop(context.Background()); p.check(t) })
 	return p
 }
 

@@ -276,7 +276,7 @@ func (l *link) publish(p []*clusterv1.Publication, h topicHash) (room <-chan str
 	if l.out.queue == nil {
 		l.signal()
 	}
-	room, ok := l.out.add(p, time.Now())
+	room, ok := l.out.add(p)
 	if !ok && !l.overfed {
 		l.overfed = true
 		l.reports = append(l.reports, report{slog.LevelWarn, "messages for a node are dropped: its queue is full", []any{"bytes", l.out.queued}})

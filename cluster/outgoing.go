@@ -76,7 +76,7 @@ func (o *outgoing) isStalled(now time.Time) bool {
 }
 
 // add queues the pieces of a message, or drops it if the queue is full. The channel is nil, or closed when the sender may go on.
-func (o *outgoing) add(pieces []*clusterv1.Publication, now time.Time) (room <-chan struct{}, ok bool) {
+func (o *outgoing) add(pieces []*clusterv1.Publication) (room <-chan struct{}, ok bool) {
 	if ok = o.queued <= queueLimit; ok {
 		o.queue = append(o.queue, pieces...)
 		for _, p := range pieces {
@@ -85,7 +85,7 @@ func (o *outgoing) add(pieces []*clusterv1.Publication, now time.Time) (room <-c
 	} else {
 		o.drop(1)
 	}
-	if o.backlog() <= window || o.isStalled(now) {
+	if o.backlog() <= window || o.isStalled(time.Now()) {
 		return nil, ok
 	}
 	if o.room == nil {
