@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"strconv"
 	"sync/atomic"
 	"testing"
 
@@ -27,20 +28,26 @@ func (c *counting) Receive(backplane.NodeID, string, []byte) <-chan struct{} {
 	return nil
 }
 
-// BenchmarkPublish is the way of a message of 100 bytes from one node to another, in batches, with encoding and decoding, but without a network.
+// two starts two nodes. The hosts count what they are given.
+func two(b *testing.B, from, to *counting) {
+	m := newMesh()
+	for _, c := range []*counting{from, to} {
+		c.Backplane = m.open("node")
+		_, err := c.Start(context.Background(), c)
+		require.NoError(b, err)
+		b.Cleanup(func() { _ = c.Stop(context.Background()) })
+	}
+	if known := to.Subscribe("g/Chat/lobby"); known != nil {
+		<-known
+	}
+}
+
+// BenchmarkPublish is the way of a message from one node to another, in batches, with encoding and decoding, but without a network.
 func BenchmarkPublish(b *testing.B) {
 	for _, size := range []int{100, 1000} {
 		b.Run(fmt.Sprint(size), func(b *testing.B) {
-			m := newMesh()
-			from, to := m.open("a"), m.open("b")
-			host := &counting{want: int64(b.N), all: make(chan struct{})}
-			_, err := from.Start(context.Background(), &counting{})
-			require.NoError(b, err)
-			_, err = to.Start(context.Background(), host)
-			require.NoError(b, err)
-			if known := to.Subscribe("g/Chat/lobby"); known != nil {
-				<-known
-			}
+			from, to := &counting{}, &counting{want: int64(b.N), all: make(chan struct{})}
+			two(b, from, to)
 			message := make([]byte, size)
 			b.ReportAllocs()
 			b.ResetTimer()
@@ -53,12 +60,29 @@ func BenchmarkPublish(b *testing.B) {
 					<-room
 				}
 			}
-			<-host.all
-			b.StopTimer()
-			_ = from.Stop(context.Background())
-			_ = to.Stop(context.Background())
+			<-to.all
 		})
 	}
+}
+
+// BenchmarkSubscribe is the way of a topic to another node and back, one after the other and all at once.
+func BenchmarkSubscribe(b *testing.B) {
+	b.Run("waiting", func(b *testing.B) {
+		from, to := &counting{}, &counting{}
+		two(b, from, to)
+		for i := range b.N {
+			<-from.Subscribe(strconv.Itoa(i))
+		}
+	})
+	b.Run("at once", func(b *testing.B) {
+		from, to := &counting{}, &counting{}
+		two(b, from, to)
+		var known <-chan struct{}
+		for i := range b.N {
+			known = from.Subscribe(strconv.Itoa(i))
+		}
+		<-known
+	})
 }
 
 func BenchmarkHashTopic(b *testing.B) {

@@ -42,7 +42,7 @@ func TestRandomFramesDoNoHarm(t *testing.T) {
 				f.Kind = &clusterv1.Frame_Ack{Ack: &clusterv1.Ack{Batches: number.Draw(t, "batches"), Interests: number.Draw(t, "interests"), Sent: number.Draw(t, "sent")}}
 			case 2:
 				f.Kind = &clusterv1.Frame_Interest{Interest: &clusterv1.Interest{
-					Version: number.Draw(t, "version"), First: rapid.Bool().Draw(t, "first"), Changes: numbers.Draw(t, "changes"),
+					Version: number.Draw(t, "version"), First: rapid.Bool().Draw(t, "first"), Changes: numbers.Draw(t, "changes"), Current: rapid.Bool().Draw(t, "current"),
 				}}
 			case 3:
 				f.Kind = &clusterv1.Frame_Press{Press: &clusterv1.Press{Changes: numbers.Draw(t, "presses")}}
@@ -50,7 +50,7 @@ func TestRandomFramesDoNoHarm(t *testing.T) {
 				f.Session++
 				f.Kind = &clusterv1.Frame_Hello{Hello: &clusterv1.Hello{
 					Cluster: "test", Network: "mesh", Version: 1, Oldest: 1, Life: a.node.Load().life, Answers: uint32(number.Draw(t, "answers")),
-					Batches: number.Draw(t, "batches"), Messages: number.Draw(t, "messages"), Changes: number.Draw(t, "changes"),
+					Batches: number.Draw(t, "batches"), Messages: number.Draw(t, "messages"),
 					SeenBatches: number.Draw(t, "seen"), SeenChanges: number.Draw(t, "seen changes"),
 				}}
 			case 5:

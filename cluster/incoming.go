@@ -22,11 +22,12 @@ type incoming struct {
 
 	missedBatches, missedMessages uint64
 
-	// version is the number of the last change of the other node's interest that has taken effect, target the one that its interest is known from.
-	// partial says that a part of it is there.
-	version, target uint64
-	partial         bool
-	interests       uint64 // messages with interest in this session
+	// version is the number of the last change of the other node's interest that has taken effect. partial says that a part of it is there, and all
+	// that the node is taken to want everything.
+	version   uint64
+	partial   bool
+	all       bool
+	interests uint64 // messages with interest in this session
 
 	// pressing are the rooms that the host has returned and not closed, presses what the other node must be told of it. ended is closed with the
 	// session.

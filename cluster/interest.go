@@ -3,6 +3,7 @@ package cluster
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"maps"
 	"math/bits"
 	"sync"
 )
@@ -47,7 +48,8 @@ type bank struct {
 
 type shard struct {
 	mu     sync.RWMutex
-	topics map[topicHash]uint64
+	topics map[topicHash]uint64 // the bits of the links that want it
+	most   int                  // topics that the map has had
 }
 
 // place is where a link stands.
@@ -126,23 +128,32 @@ func (t *interest) sweep(p place, bit uint64) {
 	})
 }
 
-// remove removes bits from all topics of a shard. A map does not shrink, so that the rest gets a new one.
+// remove removes bits from all topics of a shard.
 func (s *shard) remove(bit uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	left := 0
-	for _, wants := range s.topics {
-		if wants&^bit != 0 {
-			left++
-		}
-	}
-	topics := make(map[topicHash]uint64, left)
 	for h, wants := range s.topics {
-		if wants &^= bit; wants != 0 {
-			topics[h] = wants
+		if wants&bit != 0 {
+			s.set(h, wants&^bit)
 		}
 	}
-	s.topics = topics
+	if n := len(s.topics); n < s.most/2 { // a map does not shrink
+		topics := make(map[topicHash]uint64, n)
+		maps.Copy(topics, s.topics)
+		s.topics, s.most = topics, n
+	}
+}
+
+func (s *shard) set(h topicHash, wants uint64) {
+	if wants == 0 {
+		delete(s.topics, h)
+		return
+	}
+	if s.topics == nil {
+		s.topics = map[topicHash]uint64{}
+	}
+	s.topics[h] = wants
+	s.most = max(s.most, len(s.topics))
 }
 
 // apply takes changes of what a link wants.
@@ -155,15 +166,10 @@ func (t *interest) apply(p place, changes []uint64) {
 		h := topicHash(c | 1)
 		s := &b.shards[h>>56]
 		s.mu.Lock()
-		if wants := s.topics[h]; c&1 == 1 {
-			if s.topics == nil {
-				s.topics = map[topicHash]uint64{}
-			}
-			s.topics[h] = wants | bit
-		} else if wants &^= bit; wants == 0 {
-			delete(s.topics, h)
+		if c&1 == 1 {
+			s.set(h, s.topics[h]|bit)
 		} else {
-			s.topics[h] = wants
+			s.set(h, s.topics[h]&^bit)
 		}
 		s.mu.Unlock()
 	}

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -109,6 +110,23 @@ func TestPlacesAreUsedAgain(t *testing.T) {
 	assert.Len(t, table.all(), 1)
 }
 
+// The memory of topics that nobody wants any more is given back.
+func TestInterestShrinks(t *testing.T) {
+	var table interest
+	table.add(&link{})
+	p := table.add(&link{})
+	before := heap()
+	for i := range uint64(100_000) {
+		table.apply(p, []uint64{i*0x9E3779B97F4A7C15 | 1})
+	}
+	assert.Greater(t, heap()-before, uint64(1_000_000))
+	table.clear(p)
+	table.sweeps.Wait()
+	assert.Zero(t, table.size())
+	assert.Less(t, heap(), before+200_000)
+	runtime.KeepAlive(&table)
+}
+
 // The changes after a version lead to the same set as all of the interest, whenever it was copied.
 func TestSubscriptionsLeadToOneSet(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -130,12 +148,13 @@ func TestSubscriptionsLeadToOneSet(t *testing.T) {
 				}
 			},
 			"follow": func(t *rapid.T) {
-				changes, ok := s.since(at)
+				changes, last, ok := s.since(at)
 				assert.True(t, ok)
 				for _, c := range changes {
 					follower[c|1] = c&1 == 1
 				}
 				at += uint64(len(changes))
+				assert.Equal(t, at == s.version, last)
 			},
 			"copy": func(*rapid.T) {
 				c := s.copy()
@@ -165,9 +184,9 @@ func TestOldChangesAreNotKept(t *testing.T) {
 		s.add(topicHash(2*i + 1))
 	}
 	assert.LessOrEqual(t, len(s.changes), keptChanges)
-	_, ok := s.since(0)
+	_, _, ok := s.since(0)
 	assert.False(t, ok)
-	_, ok = s.since(s.version + 1)
+	_, _, ok = s.since(s.version + 1)
 	assert.False(t, ok)
 	c := s.copy()
 	assert.Len(t, c.hashes, 3*keptChanges)

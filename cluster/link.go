@@ -65,6 +65,7 @@ type link struct {
 	// told is the number of the last change of this node's interest that has been sent. While all of it is sent, all is what, and sent how much of
 	// it. versions are what the unacknowledged messages end with, and interests is how many have been acknowledged.
 	told      uint64
+	isCurrent bool // it was the last one at some time in this session
 	all       *copied
 	sent      int
 	versions  []uint64
@@ -208,8 +209,9 @@ func (l *link) nextDown(now time.Time) step {
 		return step{ended: true}
 	case !l.isMember:
 		return step{wait: forget.Sub(now)}
-	case isOld && (l.in.version > 0 || l.in.target > 0):
+	case isOld && (l.in.version > 0 || l.in.all):
 		l.forgetInterest()
+		l.session += 2 // a Hello that is still under way says what is known of it
 	}
 	if l.in.bytes > 0 { // what was received before comes first; its end is signaled
 		return step{wait: forgetAfter}

@@ -228,6 +228,23 @@ func TestInterestOfUnreachableMembersIsForgotten(t *testing.T) {
 	})
 }
 
+// A Hello that says what a node has known of another one's interest does not count when the node has forgotten it meanwhile.
+func TestLateHellosDoNotCount(t *testing.T) {
+	bubble(t, func(t *testing.T, m *mesh) {
+		a, b := m.pair(t)
+		m.hold(a.id, b.id)
+		time.Sleep(forgetAfter + 3*time.Second)
+		synctest.Wait()
+		assert.Zero(t, a.Metrics().Interest)
+		m.release(a.id, b.id)
+		time.Sleep(helloEvery)
+		settle()
+		assert.True(t, a.link(b).isUp())
+		assert.True(t, a.Wanted("x"))
+		assert.False(t, a.Wanted("anything"))
+	})
+}
+
 // Unknown frames, frames for others and frames of former sessions do nothing.
 func TestFramesThatAreNotForThisSessionAreIgnored(t *testing.T) {
 	bubble(t, func(t *testing.T, m *mesh) {
@@ -272,7 +289,7 @@ func TestInvalidFramesTakeTheLinkDown(t *testing.T) {
 			"ack of what was not sent":          {{Kind: &clusterv1.Frame_Ack{Ack: &clusterv1.Ack{Batches: 1000}}}},
 			"ack of interest that was not sent": {{Kind: &clusterv1.Frame_Ack{Ack: &clusterv1.Ack{Interests: 1000}}}},
 			"interest that does not follow on":  {{Kind: &clusterv1.Frame_Interest{Interest: &clusterv1.Interest{Version: 99, Changes: []uint64{3}}}}},
-			"pieces without a first one":        {{Kind: &clusterv1.Frame_Interest{Interest: &clusterv1.Interest{}}}},
+			"pieces without a first one":        {{Kind: &clusterv1.Frame_Interest{Interest: &clusterv1.Interest{Changes: []uint64{3}}}}},
 			"ack behind lost frames":            {{Kind: &clusterv1.Frame_Press{Press: &clusterv1.Press{}}}, {Kind: &clusterv1.Frame_Ack{Ack: &clusterv1.Ack{Sent: 1 << 40}}}},
 			"more than the window": {
 				{Kind: &clusterv1.Frame_Batch{Batch: &clusterv1.Batch{Number: 1, Publications: large.Publications}}},

@@ -10,11 +10,11 @@ import (
 
 // Metrics is what a node knows of the cluster.
 type Metrics struct {
-	Members    int // other nodes
-	Up         int // of them
-	Subscribed int // topics that this node wants
-	Interest   int // topics that other nodes want
-	Ignored    uint64
+	Members    int    // other nodes
+	Up         int    // of them
+	Subscribed int    // topics that this node wants
+	Interest   int    // topics that other nodes want
+	Ignored    uint64 // frames of an unknown kind or for another node, and messages that are larger than this node takes
 	// Lost is what has been lost since the start, also of nodes that are not there any more.
 	LostBatches, LostMessages     uint64
 	MissedBatches, MissedMessages uint64

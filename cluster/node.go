@@ -204,7 +204,7 @@ func (n *node) waitingFor() (nodes []string) {
 	for _, l := range n.all() {
 		known := n.subs.isKnown(l, version)
 		l.mu.Lock()
-		if l.up && (!known || l.in.version < l.in.target) || !l.up && l.isMember && l.refused == "" && now.Sub(l.since) < patience {
+		if l.up && (!known || l.in.all) || !l.up && l.isMember && l.refused == "" && now.Sub(l.since) < patience {
 			nodes = append(nodes, fmt.Sprintf("%s (%s)", l.peer, l.member.name))
 		}
 		l.mu.Unlock()

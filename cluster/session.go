@@ -10,10 +10,9 @@ import (
 
 func (l *link) helloFrame(now time.Time) *clusterv1.Frame {
 	s := l.node.settings
-	_, version := l.node.subs.size()
 	h := &clusterv1.Hello{
 		Cluster: s.cluster, Network: s.network, Version: protocolVersion, Oldest: oldestVersion, Life: l.node.life, Answers: l.theirs, Taken: l.taken,
-		Batches: l.out.batches, Messages: l.out.messages + l.out.dropped, Changes: version, SeenBatches: l.in.seen, SeenChanges: l.in.version,
+		Batches: l.out.batches, Messages: l.out.messages + l.out.dropped, SeenBatches: l.in.seen, SeenChanges: l.in.version,
 	}
 	l.hello, l.taken, l.nextHello = false, 0, now.Add(helloEvery)
 	return &clusterv1.Frame{Session: l.session, Kind: &clusterv1.Frame_Hello{Hello: h}}
@@ -59,13 +58,12 @@ func (l *link) rise(h *clusterv1.Hello, now time.Time) {
 	l.out.settle(h.GetSeenBatches())
 	l.in.settle(h.GetBatches(), h.GetMessages())
 	l.in.given, l.in.unacked, l.in.interests = h.GetBatches(), 0, 0
-	l.in.target = h.GetChanges()
 	l.in.pressing, l.in.ended = map[topicHash]<-chan struct{}{}, make(chan struct{})
 	l.pressed, l.overfed = map[topicHash]chan struct{}{}, false
 	l.transmitted, l.arrivals = 0, 0
-	l.told, l.versions, l.interests = h.GetSeenChanges(), nil, 0
+	l.told, l.isCurrent, l.versions, l.interests = h.GetSeenChanges(), false, nil, 0
 	l.up, l.hello, l.ack, l.since, l.heard = true, true, true, now, now
-	l.node.topics.setAll(l.place, l.in.version != l.in.target)
+	l.setAll(true)
 	l.node.topics.setUp(l.place, true)
 	l.node.subs.setKnown(l, h.GetSeenChanges())
 	l.changed()

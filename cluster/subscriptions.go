@@ -135,16 +135,18 @@ func (s *subscriptions) size() (topics int, version uint64) {
 	return len(s.wanted), s.version
 }
 
-// since returns the changes after a version, at most a piece. It reports whether that is possible, and shorter than all of the interest.
-func (s *subscriptions) since(version uint64) ([]uint64, bool) {
+// since returns the changes after a version, at most a piece, and whether they are the last. ok reports whether that is possible, and shorter than
+// all of the interest.
+func (s *subscriptions) since(version uint64) (changes []uint64, last, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := s.version - version
 	if version > s.version || n > uint64(len(s.changes)) || n > max(pieceOfInterest, uint64(len(s.wanted))) {
-		return nil, false
+		return nil, false, false
 	}
-	changes := s.changes[len(s.changes)-int(n):]
-	return changes[:min(len(changes), pieceOfInterest):min(len(changes), pieceOfInterest)], true
+	changes = s.changes[len(s.changes)-int(n):]
+	most := min(len(changes), pieceOfInterest)
+	return changes[:most:most], most == len(changes), true
 }
 
 // copy returns all of the interest, as it was after what a node that needs it knows: since returns more than a piece to those alone. Subscribe waits

@@ -17,12 +17,13 @@ func (l *link) nextInterest() (*clusterv1.Interest, bool) {
 			l.takeNoCopy()
 		}
 	} else {
-		changes, ok := l.node.subs.since(l.told)
-		if !ok || len(changes) == 0 {
+		changes, last, ok := l.node.subs.since(l.told)
+		if !ok || len(changes) == 0 && l.isCurrent {
 			return nil, ok
 		}
 		l.told += uint64(len(changes))
-		i.Version, i.Changes = l.told, changes
+		l.isCurrent = last
+		i.Version, i.Changes, i.Current = l.told, changes, last
 	}
 	l.versions = append(l.versions, i.GetVersion())
 	return i, true
@@ -34,7 +35,7 @@ func (l *link) takeCopy(c *copied) {
 	defer l.mu.Unlock()
 	l.takeNoCopy()
 	if l.up {
-		l.all, l.sent = c, 0
+		l.all, l.sent, l.isCurrent = c, 0, false
 	} else {
 		l.node.subs.done(c)
 	}
@@ -51,7 +52,7 @@ func (l *link) takeNoCopy() {
 func (l *link) takeInterest(i *clusterv1.Interest) bool {
 	topics, in := &l.node.topics, &l.in
 	if i.GetFirst() {
-		topics.setAll(l.place, true)
+		l.setAll(true)
 		topics.clear(l.place)
 		in.version, in.partial = 0, true
 	} else if !in.partial && i.GetVersion() != in.version+uint64(len(i.GetChanges())) {
@@ -59,12 +60,11 @@ func (l *link) takeInterest(i *clusterv1.Interest) bool {
 	}
 	topics.apply(l.place, i.GetChanges())
 	in.interests++
-	if i.GetVersion() == 0 {
-		return in.partial
+	if i.GetCurrent() {
+		l.setAll(false)
 	}
-	in.version, in.partial = i.GetVersion(), false
-	if in.version >= in.target {
-		topics.setAll(l.place, false)
+	if !in.partial || i.GetVersion() > 0 { // it is whole
+		in.version, in.partial = i.GetVersion(), false
 	}
 	return true
 }
@@ -72,6 +72,11 @@ func (l *link) takeInterest(i *clusterv1.Interest) bool {
 // forgetInterest forgets what the other node wants.
 func (l *link) forgetInterest() {
 	l.node.topics.clear(l.place)
-	l.node.topics.setAll(l.place, false)
-	l.in.version, l.in.target, l.in.partial = 0, 0, false
+	l.setAll(false)
+	l.in.version, l.in.partial = 0, false
+}
+
+func (l *link) setAll(all bool) {
+	l.in.all = all
+	l.node.topics.setAll(l.place, all)
 }

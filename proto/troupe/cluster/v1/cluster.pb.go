@@ -215,14 +215,12 @@ type Hello struct {
 	Answers uint32 `protobuf:"fixed32,6,opt,name=answers,proto3" json:"answers,omitempty"`
 	// The life of a process that has the id of another one, which the sender knows.
 	Taken uint64 `protobuf:"fixed64,7,opt,name=taken,proto3" json:"taken,omitempty"`
-	// What the sender has sent so far: the number of the last batch, how many messages it had for the receiver, those included that were lost, and
-	// the number of the last change of its interest.
+	// What the sender has sent so far: the number of the last batch, and how many messages it had for the receiver, those included that were lost.
 	Batches  uint64 `protobuf:"varint,8,opt,name=batches,proto3" json:"batches,omitempty"`
 	Messages uint64 `protobuf:"varint,9,opt,name=messages,proto3" json:"messages,omitempty"`
-	Changes  uint64 `protobuf:"varint,10,opt,name=changes,proto3" json:"changes,omitempty"`
 	// What the sender has received: the number of the receiver's last batch, and of the last change of its interest.
-	SeenBatches   uint64 `protobuf:"varint,11,opt,name=seen_batches,json=seenBatches,proto3" json:"seen_batches,omitempty"`
-	SeenChanges   uint64 `protobuf:"varint,12,opt,name=seen_changes,json=seenChanges,proto3" json:"seen_changes,omitempty"`
+	SeenBatches   uint64 `protobuf:"varint,10,opt,name=seen_batches,json=seenBatches,proto3" json:"seen_batches,omitempty"`
+	SeenChanges   uint64 `protobuf:"varint,11,opt,name=seen_changes,json=seenChanges,proto3" json:"seen_changes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -316,13 +314,6 @@ func (x *Hello) GetBatches() uint64 {
 func (x *Hello) GetMessages() uint64 {
 	if x != nil {
 		return x.Messages
-	}
-	return 0
-}
-
-func (x *Hello) GetChanges() uint64 {
-	if x != nil {
-		return x.Changes
 	}
 	return 0
 }
@@ -531,7 +522,7 @@ func (x *Ack) GetSent() uint64 {
 	return 0
 }
 
-// Interest says which topics a node wants: changes, or a piece of all.
+// Interest says which topics a node wants: changes, or a piece of all. Until it is current, a node is taken to want everything.
 type Interest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The number of the last change, or 0 in a piece that others follow.
@@ -539,7 +530,9 @@ type Interest struct {
 	// It is the first piece of all: what was known before is not valid any more.
 	First bool `protobuf:"varint,2,opt,name=first,proto3" json:"first,omitempty"`
 	// Hashes of topics. The lowest bit is 1 if the node wants the topic, and 0 if it does not any more.
-	Changes       []uint64 `protobuf:"fixed64,3,rep,packed,name=changes,proto3" json:"changes,omitempty"`
+	Changes []uint64 `protobuf:"fixed64,3,rep,packed,name=changes,proto3" json:"changes,omitempty"`
+	// There were no further changes when it was sent.
+	Current       bool `protobuf:"varint,4,opt,name=current,proto3" json:"current,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -593,6 +586,13 @@ func (x *Interest) GetChanges() []uint64 {
 		return x.Changes
 	}
 	return nil
+}
+
+func (x *Interest) GetCurrent() bool {
+	if x != nil {
+		return x.Current
+	}
+	return false
 }
 
 // Press says for which topics the receiver should hold back its senders.
@@ -702,7 +702,7 @@ const file_troupe_cluster_v1_cluster_proto_rawDesc = "" +
 	"\x05press\x18\b \x01(\v2\x18.troupe.cluster.v1.PressH\x00R\x05press\x12*\n" +
 	"\x03bye\x18\t \x01(\v2\x16.troupe.cluster.v1.ByeH\x00R\x03bye\x12\x18\n" +
 	"\asession\x18\x04 \x01(\aR\asessionB\x06\n" +
-	"\x04kind\"\xc7\x02\n" +
+	"\x04kind\"\xad\x02\n" +
 	"\x05Hello\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x18\n" +
 	"\anetwork\x18\x02 \x01(\tR\anetwork\x12\x18\n" +
@@ -712,11 +712,10 @@ const file_troupe_cluster_v1_cluster_proto_rawDesc = "" +
 	"\aanswers\x18\x06 \x01(\aR\aanswers\x12\x14\n" +
 	"\x05taken\x18\a \x01(\x06R\x05taken\x12\x18\n" +
 	"\abatches\x18\b \x01(\x04R\abatches\x12\x1a\n" +
-	"\bmessages\x18\t \x01(\x04R\bmessages\x12\x18\n" +
-	"\achanges\x18\n" +
-	" \x01(\x04R\achanges\x12!\n" +
-	"\fseen_batches\x18\v \x01(\x04R\vseenBatches\x12!\n" +
-	"\fseen_changes\x18\f \x01(\x04R\vseenChanges\"{\n" +
+	"\bmessages\x18\t \x01(\x04R\bmessages\x12!\n" +
+	"\fseen_batches\x18\n" +
+	" \x01(\x04R\vseenBatches\x12!\n" +
+	"\fseen_changes\x18\v \x01(\x04R\vseenChanges\"{\n" +
 	"\x05Batch\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x16\n" +
 	"\x06before\x18\x02 \x01(\x04R\x06before\x12B\n" +
@@ -728,11 +727,12 @@ const file_troupe_cluster_v1_cluster_proto_rawDesc = "" +
 	"\x03Ack\x12\x18\n" +
 	"\abatches\x18\x01 \x01(\x04R\abatches\x12\x1c\n" +
 	"\tinterests\x18\x02 \x01(\x04R\tinterests\x12\x12\n" +
-	"\x04sent\x18\x03 \x01(\x04R\x04sent\"T\n" +
+	"\x04sent\x18\x03 \x01(\x04R\x04sent\"n\n" +
 	"\bInterest\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x04R\aversion\x12\x14\n" +
 	"\x05first\x18\x02 \x01(\bR\x05first\x12\x18\n" +
-	"\achanges\x18\x03 \x03(\x06R\achanges\"!\n" +
+	"\achanges\x18\x03 \x03(\x06R\achanges\x12\x18\n" +
+	"\acurrent\x18\x04 \x01(\bR\acurrent\"!\n" +
 	"\x05Press\x12\x18\n" +
 	"\achanges\x18\x01 \x03(\x06R\achanges\"(\n" +
 	"\x03Bye\x12!\n" +
