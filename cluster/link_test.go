@@ -240,6 +240,7 @@ func TestLateHellosDoNotCount(t *testing.T) {
 		time.Sleep(helloEvery)
 		settle()
 		assert.True(t, a.link(b).isUp())
+		assert.Len(t, a.changed(), 3)
 		assert.True(t, a.Wanted("x"))
 		assert.False(t, a.Wanted("anything"))
 	})
