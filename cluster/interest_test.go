@@ -2,8 +2,10 @@ package cluster
 
 import (
 	"fmt"
+	"maps"
 	"runtime"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -195,6 +197,37 @@ func TestOldChangesAreNotKept(t *testing.T) {
 	s.done(c)
 	s.done(c)
 	assert.Nil(t, s.copied)
+}
+
+// What changes while all is copied is in the changes that follow on the copy.
+func TestCopiesAreRightWhileOthersSubscribe(t *testing.T) {
+	s := newSubscriptions()
+	for i := range 50_000 {
+		s.add(topicHash(2*i + 1))
+	}
+	_, before := s.size()
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for i := range keptChanges / 8 {
+			s.add(topicHash(2*(50_000+i) + 1))
+			s.remove(topicHash(2*(i*3%50_000) + 1))
+		}
+	})
+	c := s.copy()
+	wg.Wait()
+	assert.GreaterOrEqual(t, c.version, before)
+	set := map[topicHash]struct{}{}
+	for _, h := range c.hashes {
+		set[topicHash(h)] = struct{}{}
+	}
+	for _, change := range s.changes[len(s.changes)-int(s.version-c.version):] {
+		if change&1 == 1 {
+			set[topicHash(change)] = struct{}{}
+		} else {
+			delete(set, topicHash(change|1))
+		}
+	}
+	assert.True(t, maps.Equal(set, s.wanted))
 }
 
 // A node that was away for long is sent all of the interest in pieces, and wants everything until the last one is there.
