@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"sync/atomic"
@@ -27,7 +28,7 @@ var _ backplane.Backplane = (*Backplane)(nil)
 
 func newBackplane(s settings) *Backplane {
 	if s.draw == nil {
-		s.draw = func() backplane.NodeID { return backplane.NodeID(rand.Uint32()) }
+		s.draw = func() backplane.NodeID { return 1 + backplane.NodeID(rand.Uint32N(math.MaxUint32)) } // 0 may mean none
 	}
 	return &Backplane{settings: s}
 }
