@@ -2,6 +2,8 @@ package cluster
 
 import (
 	"context"
+	"crypto/hkdf"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math"
@@ -24,9 +26,13 @@ type Backplane struct {
 	stopped  atomic.Bool
 }
 
-var _ backplane.Backplane = (*Backplane)(nil)
+var (
+	_ backplane.Backplane = (*Backplane)(nil)
+	_ backplane.Secrets   = (*Backplane)(nil)
+)
 
 func newBackplane(s settings) *Backplane {
+	s.topicKey = secret(s.key, "topics")
 	if s.draw == nil {
 		s.draw = func() backplane.NodeID { return 1 + backplane.NodeID(rand.Uint32N(math.MaxUint32)) } // 0 may mean none
 	}
@@ -90,6 +96,17 @@ func (b *Backplane) Publish(topic string, message []byte) (room <-chan struct{},
 		}
 	}
 	return room, nil
+}
+
+// Secret derives 32 bytes from the key of the cluster.
+func (b *Backplane) Secret(purpose string) []byte { return secret(b.settings.key, "host "+purpose) }
+
+func secret(key []byte, purpose string) []byte {
+	k, err := hkdf.Key(sha256.New, key, nil, "troupe cluster: "+purpose, 32)
+	if err != nil { // only if more bytes are asked for than there can be
+		panic(err)
+	}
+	return k
 }
 
 func (b *Backplane) hash(topic string) topicHash { return hashTopic(b.settings.topicKey, topic) }

@@ -198,6 +198,15 @@ func TestTooLargeMessagesFail(t *testing.T) {
 	})
 }
 
+func TestSecretsDependOnTheKeyAndThePurpose(t *testing.T) {
+	a, b := newMesh().open("a"), newMesh().open("b")
+	assert.Equal(t, a.Secret("x"), b.Secret("x"))
+	assert.Len(t, a.Secret("x"), 32)
+	assert.NotEqual(t, a.Secret("x"), a.Secret("y"))
+	assert.NotEqual(t, a.settings.topicKey, a.Secret("topics"))
+	assert.NotEqual(t, a.Secret("x"), newBackplane(settings{key: []byte("other")}).Secret("x"))
+}
+
 func TestRelayReachesTheHostOfTheOtherNode(t *testing.T) {
 	bubble(t, func(t *testing.T, m *mesh) {
 		a, b := m.start(t, "a"), m.start(t, "b")

@@ -31,7 +31,8 @@ type settings struct {
 	cluster    string // the name of the cluster
 	network    string // the version of what frames travel over, which is the same on all nodes
 	name       string // of this node
-	topicKey   []byte // hashes of topics are made with it, on all nodes
+	key        []byte // of the cluster
+	topicKey   []byte // hashes of topics are made with it; it is the same on all nodes
 	maxMessage int
 	log        *slog.Logger
 	// join joins the cluster with an id. It tells the events, also before it returns.
