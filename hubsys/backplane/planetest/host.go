@@ -77,7 +77,18 @@ func (h *host) Serve(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintln(w, r.Method, r.URL.RequestURI(), string(body))
 }
 
-// sees reports whether the host has been told that a node is up.
+// met takes the nodes that were there before: the host need not be told that they are up.
+func (h *host) met(nodes []backplane.Node) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, n := range nodes {
+		if _, ok := h.told[n.ID]; !ok {
+			h.told[n.ID] = n.Up
+		}
+	}
+}
+
+// sees reports whether a node is up by what the host has been told.
 func (h *host) sees(n *node) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

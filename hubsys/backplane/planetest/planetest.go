@@ -113,6 +113,7 @@ func (s *suite) start(name string) *node {
 	id, err := n.Start(ctx, n.host)
 	require.NoError(s, err)
 	n.id = id
+	n.met(n.Nodes())
 	return n
 }
 
