@@ -1,7 +1,8 @@
-// Package backplane is the seam between the Systems of a cluster: what carries messages and requests from one to the other. Applications only pass
-// a Backplane to hubsys.Config. The only one so far is package memory, which joins Systems of one process.
+// Package backplane is the seam between the Systems of a cluster: what carries messages and requests from one to the other. Package cluster
+// implements it over protoactor remoting; another implementation can stand in its place, and is checked by package planetest. Applications
+// only pass one to hubsys.Config.
 //
-// The package is experimental: it may change until there are implementations for production.
+// The package is experimental: it may change until there are two implementations for production.
 package backplane
 
 import (

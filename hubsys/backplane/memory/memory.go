@@ -28,6 +28,7 @@ type Node struct {
 	name    string
 	id      backplane.NodeID
 	host    backplane.Host
+	gone    chan struct{} // closed when it has left
 
 	mu       sync.Mutex
 	left     bool
@@ -52,7 +53,7 @@ func (n *Node) Secret(purpose string) []byte {
 // Node returns a node that has not started.
 func (c *Cluster) Node(name string) *Node {
 	return &Node{
-		cluster: c, name: name, own: map[string]struct{}{}, interest: map[string][]backplane.NodeID{}, links: map[backplane.NodeID]*link{},
+		cluster: c, name: name, gone: make(chan struct{}), own: map[string]struct{}{}, interest: map[string][]backplane.NodeID{}, links: map[backplane.NodeID]*link{},
 		pressed: map[string]map[backplane.NodeID]<-chan struct{}{},
 	}
 }
@@ -225,7 +226,7 @@ func (n *Node) Publish(topic string, message []byte) (room <-chan struct{}, err 
 				return
 			}
 			if room := l.to.host.Receive(n.id, topic, message); room != nil {
-				n.press(topic, id, room)
+				n.press(topic, l.to, room)
 			}
 		})
 		if pressed := n.pressed[topic][id]; pressed != nil {
@@ -240,13 +241,23 @@ func (n *Node) Publish(topic string, message []byte) (room <-chan struct{}, err 
 	return room, nil
 }
 
-func (n *Node) press(topic string, id backplane.NodeID, room <-chan struct{}) {
+// press has senders wait for a room of another node, or for its end.
+func (n *Node) press(topic string, to *Node, room <-chan struct{}) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	free := make(chan struct{})
+	n.working.Go(func() {
+		defer close(free)
+		select {
+		case <-room:
+		case <-to.gone:
+		case <-n.gone:
+		}
+	})
 	if n.pressed[topic] == nil {
 		n.pressed[topic] = map[backplane.NodeID]<-chan struct{}{}
 	}
-	n.pressed[topic][id] = room
+	n.pressed[topic][to.id] = free
 }
 
 // Nodes returns the others, which are all up.
@@ -305,6 +316,7 @@ func (n *Node) part() {
 		return
 	}
 	delete(c.nodes, n.id)
+	close(n.gone)
 	n.mu.Lock()
 	links := n.links
 	n.links = map[backplane.NodeID]*link{}
