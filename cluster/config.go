@@ -130,11 +130,11 @@ func (c Config) withDefaults() Config {
 
 // parseBind parses an IP address with or without a port; none at all stands for all addresses.
 func parseBind(text string) (netip.AddrPort, error) {
-	if text == "" || text[0] == ':' {
-		text = "0.0.0.0" + text
-	}
-	if ip, err := netip.ParseAddr(text); err == nil {
+	if ip, err := netip.ParseAddr(cmp.Or(text, "0.0.0.0")); err == nil {
 		return netip.AddrPortFrom(ip.Unmap(), firstPort), nil
+	}
+	if text[0] == ':' {
+		text = "0.0.0.0" + text
 	}
 	both, err := netip.ParseAddrPort(text)
 	if err == nil && both.Port() > 65535-2 {

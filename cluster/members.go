@@ -35,6 +35,7 @@ const (
 	formerTime  = 10 * time.Minute // how long a member that has not left is looked for
 	maxFormer   = 1024
 	maxJoins    = 16 // at a time
+	maxAnswers  = 5
 	gossipTime  = time.Second
 	leaveTime   = time.Second
 )
@@ -56,7 +57,7 @@ type membership struct {
 	taken     atomic.Bool
 
 	joined func(m member, remote, relay string)
-	left   func(backplane.NodeID)
+	left   func(id backplane.NodeID, dead bool)
 
 	ctx   context.Context
 	close context.CancelFunc
@@ -64,17 +65,25 @@ type membership struct {
 
 	mu      sync.Mutex
 	present map[string]string    // names of members by their gossip address
+	leaving map[string]bool      // names of members that have said that they drain
 	former  map[string]time.Time // until when an address is asked whether a member is there again
 	seeds   map[string][]string  // what the seeds are: addresses of gossip
 	looking bool
-	next    map[string]time.Time // when an address can be joined again; a time far away while it is
+	asked   map[string]*asked // addresses that have been joined
+}
+
+// asked is what is known of an address that has been joined.
+type asked struct {
+	busy    bool
+	next    time.Time // when it can be joined again
+	answers int       // how often one in a row has answered that is no member by this address
 }
 
 // newMembership makes this process a member, of a cluster that has no others yet.
-func newMembership(c *Config, s *secrets, id backplane.NodeID, ports [3]uint16, joined func(m member, remote, relay string), left func(backplane.NodeID)) (*membership, error) {
+func newMembership(c *Config, s *secrets, id backplane.NodeID, ports [3]uint16, joined func(m member, remote, relay string), left func(id backplane.NodeID, dead bool)) (*membership, error) {
 	m := &membership{
 		joined: joined, left: left, self: id.String(), config: c, log: c.Logger, limiter: &logs.Limiter{Most: 5},
-		present: map[string]string{}, former: map[string]time.Time{}, seeds: map[string][]string{}, next: map[string]time.Time{},
+		present: map[string]string{}, leaving: map[string]bool{}, former: map[string]time.Time{}, seeds: map[string][]string{}, asked: map[string]*asked{},
 	}
 	m.ctx, m.close = context.WithCancel(context.Background())
 	sockets, err := m.listen(ports[0])
@@ -241,52 +250,62 @@ func (m *membership) missing(now time.Time) (addresses []string) {
 			wanted[address] = true
 		}
 	}
-	for address := range m.next {
-		if !wanted[address] && m.next[address].Before(now) {
-			delete(m.next, address)
+	busy := 0
+	for address, q := range m.asked {
+		if q.busy {
+			busy++
+		} else if !wanted[address] || m.present[address] != "" {
+			delete(m.asked, address)
 		}
 	}
 	for address := range wanted {
-		if m.present[address] == "" && address != m.addresses[0].String() && !m.next[address].After(now) {
+		q := m.asked[address]
+		if m.present[address] == "" && address != m.addresses[0].String() && (q == nil || !q.busy && !q.next.After(now)) {
 			addresses = append(addresses, address)
 		}
 	}
 	rand.Shuffle(len(addresses), func(i, j int) { addresses[i], addresses[j] = addresses[j], addresses[i] })
-	busy := 0
-	for _, t := range m.next {
-		if t.Sub(now) > lookupPause {
-			busy++
-		}
-	}
 	addresses = addresses[:min(len(addresses), max(0, maxJoins-busy))]
 	for _, address := range addresses {
-		m.next[address] = now.Add(time.Hour)
+		if m.asked[address] == nil {
+			m.asked[address] = new(asked)
+		}
+		m.asked[address].busy = true
 	}
 	return addresses
 }
 
 // ask joins whoever is at an address, and reports whether somebody is.
+//
+// Two members that have taken each other for dead need to ask twice: the first answer tells them to contradict. After several answers, a member is
+// there that has another address: behind a proxy, or this one itself.
 func (m *membership) ask(address string) bool {
 	_, err := m.list.Join([]string{address})
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	delete(m.next, address)
-	if err == nil && m.present[address] == "" {
-		m.next[address] = time.Now().Add(lookupPause) // a member answers there that has another address: a proxy, or this node itself
+	q := m.asked[address]
+	q.busy = false
+	if err != nil {
+		q.answers = 0
+	} else if q.answers++; q.answers >= maxAnswers {
+		q.next = time.Now().Add(lookupPause)
 	}
 	return err == nil
 }
 
-// drain tells the other members that this one is draining.
+// drain tells the other members that this one is draining. It waits until some know.
 func (m *membership) drain() {
 	if !m.draining.Swap(true) {
-		m.tasks.Go(func() { _ = m.list.UpdateNode(leaveTime) })
+		_ = m.list.UpdateNode(leaveTime)
 	}
 }
 
-// stop leaves, if that is wanted.
+// stop leaves, if that is wanted. A member that leaves drains before, so that the others know that it is not dead.
 func (m *membership) stop(leave bool) {
 	m.close()
+	if leave {
+		m.drain()
+	}
 	m.tasks.Wait()
 	if leave {
 		if err := m.list.Leave(leaveTime); err != nil {
@@ -331,6 +350,9 @@ func (d *delegate) NotifyJoin(n *memberlist.Node) {
 	}
 	d.mu.Lock()
 	d.present[n.Address()] = n.Name
+	if meta.Draining {
+		d.leaving[n.Name] = true
+	}
 	delete(d.former, n.Address())
 	d.mu.Unlock()
 	if err == nil && meta.Version != version {
@@ -350,15 +372,17 @@ func (d *delegate) NotifyLeave(n *memberlist.Node) {
 		return
 	}
 	d.mu.Lock()
+	dead := !d.leaving[n.Name] // memberlist knows better, but does not tell
+	delete(d.leaving, n.Name)
 	if d.present[n.Address()] == n.Name { // and no other process has come in its place
 		delete(d.present, n.Address())
-		if n.State == memberlist.StateDead && len(d.former) < maxFormer {
+		if dead && len(d.former) < maxFormer {
 			d.former[n.Address()] = time.Now().Add(formerTime)
 		}
 	}
 	d.mu.Unlock()
 	if id, err := parseID(n.Name); err == nil {
-		d.left(id)
+		d.left(id, dead)
 	}
 }
 

@@ -113,7 +113,7 @@ func (r *relays) relay(p *peer, w http.ResponseWriter, in *http.Request) error {
 	}
 	ctx, cancel := context.WithCancelCause(in.Context())
 	defer cancel(nil)
-	defer context.AfterFunc(p.gone, func() { cancel(errGone) })()
+	defer context.AfterFunc(p.dead, func() { cancel(errGone) })()
 	defer context.AfterFunc(r.closing, func() { cancel(errGone) })()
 	control := http.NewResponseController(w) // a poll and a WebSocket take longer than the server's timeouts allow
 	_ = control.SetReadDeadline(time.Time{})

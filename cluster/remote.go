@@ -282,7 +282,7 @@ func checkUnused(system *actor.ActorSystem) error {
 	var found string
 	for _, bucket := range system.ProcessRegistry.LocalPIDs.LocalPIDs {
 		for _, id := range bucket.Keys() {
-			if id != "eventstream" {
+			if id != "eventstream" && id != "deadletter" {
 				found = cmp.Or(found, id)
 			}
 		}

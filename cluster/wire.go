@@ -47,8 +47,8 @@ type peer struct {
 	member
 	remote, relay string
 	node          *actor.PID
-	gone          context.Context // ends when the member has gone
-	leave         context.CancelFunc
+	dead          context.Context // ends when the member has gone without leaving
+	die           context.CancelFunc
 }
 
 // newWire opens the ports of a node. It starts the remote of system, which must not have any actors yet. serve answers what other nodes relay.
@@ -117,25 +117,29 @@ func (w *wire) joined(m member, remote, relay string) {
 		w.peers[m.id] = &changed
 	} else {
 		if p != nil {
-			p.leave()
+			p.die()
 		}
 		p = &peer{member: m, remote: remote, relay: relay, node: actor.NewPID(remote, nodeActor)}
-		p.gone, p.leave = context.WithCancel(context.Background())
+		p.dead, p.die = context.WithCancel(context.Background())
 		w.peers[m.id] = p
 	}
 	w.mu.Unlock()
 	w.to.joined(m)
 }
 
-func (w *wire) left(id backplane.NodeID) {
+// left handles that a member has left, or is dead. One that has left still answers the requests that it has.
+func (w *wire) left(id backplane.NodeID, dead bool) {
 	w.mu.Lock()
 	p := w.peers[id]
 	delete(w.peers, id)
 	w.mu.Unlock()
-	if p != nil {
-		p.leave()
-		w.to.left(id)
+	if p == nil {
+		return
 	}
+	if dead {
+		p.die()
+	}
+	w.to.left(id)
 }
 
 // broken is called when the connection on which frames go to an address has ended.
@@ -171,7 +175,7 @@ func (w *wire) send(to backplane.NodeID, f *clusterv1.Frame) {
 	}
 }
 
-func (w *wire) drain() { w.members.drain() }
+func (w *wire) drain() { w.members.tasks.Go(w.members.drain) }
 
 var (
 	errGone    = errors.New("cluster: the node is not a member of the cluster, or has gone")
@@ -227,7 +231,7 @@ func (w *wire) forget() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, p := range w.peers {
-		p.leave()
+		p.die()
 	}
 	clear(w.peers)
 }
