@@ -36,6 +36,7 @@ const (
 	maxFormer   = 1024
 	maxJoins    = 16 // at a time
 	maxAnswers  = 5
+	freePorts   = 10 // attempts to find one
 	gossipTime  = time.Second
 	leaveTime   = time.Second
 )

@@ -9,11 +9,9 @@ import (
 	"net"
 	"net/netip"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
-	"github.com/asynkron/protoactor-go/eventstream"
 	"github.com/asynkron/protoactor-go/remote"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
@@ -33,23 +31,23 @@ const (
 	connectTime  = 10 * time.Second // how long a peer may take until what waits for it is lost
 	attemptTime  = 2 * time.Second  // the same for one attempt
 	handoverTime = time.Second      // how long a peer may take to read what it was sent before a connection is closed
-	queueLength  = 1024             // messages for one peer that there is room for at first
-	batchLength  = 256
-	batchBytes   = 1 << 20 // of several messages together
-	freePorts    = 10      // attempts to find one
+	batchBytes   = 1 << 20          // of several messages together
 )
 
-// remoting sends frames, and any other message to an actor of another node, by the remote of protoactor.
+// remoting carries messages between the actors of nodes, frames among them. It speaks the protocol of protoactor's remote, with its generated code,
+// and resolves the addresses of actors as that does: they are sent to, asked and watched by their PIDs.
 //
-// Three things are done around it. Interceptors drop what would crash it, or would stop actors, and end one stream of a peer before its next one
-// goes on. They also wait for peers to connect, because remote itself sleeps for two seconds after an attempt that fails. And it is stopped without its
-// own Shutdown, which is not safe while messages are sent.
+// It stands in for remote.Remote, which cannot be used in a process that has anything else: it silences the log of gRPC for the whole process, while
+// other goroutines read it; it crashes at messages of unknown types, has queues without limits, sleeps after an attempt to connect that fails, loses
+// batches above a size, and cannot be stopped while messages are sent.
 type remoting struct {
+	remote.UnimplementedRemotingServer // for calls other than Receive
+
 	system  *actor.ActorSystem
-	remote  *remote.Remote
-	events  *eventstream.Subscription
+	server  *grpc.Server
+	options []grpc.DialOption
 	port    uint16
-	limit   int
+	limit   int // bytes of a message
 	log     *slog.Logger
 	limiter *logs.Limiter
 	counts  *counts
@@ -57,183 +55,109 @@ type remoting struct {
 	frame  func(*clusterv1.Frame)
 	broken func(address string) // messages to an address may have been lost
 
-	stopped atomic.Bool // nothing is sent any more
 	closing context.Context
 	close   context.CancelFunc
+	tasks   sync.WaitGroup
 
-	mu       sync.Mutex
-	incoming map[string]*inbound // by the id of the actor system that sends
-	queued   map[string]int      // frames that remote has not sent yet, by address
-	idle     chan struct{}       // closed when there are none
+	mu        sync.Mutex
+	stopped   bool                 // nothing is sent any more
+	endpoints map[string]*endpoint // by address
+	incoming  map[string]*inbound  // by the id of the actor system that sends
 }
 
 // startRemoting makes system reachable at the advertised address.
 func startRemoting(c *Config, system *actor.ActorSystem, s *secrets, counts *counts, bind netip.AddrPort, frame func(*clusterv1.Frame), broken func(string)) (*remoting, error) {
-	r := &remoting{
-		system: system, limit: c.MaxMessage + batchBytes, log: c.Logger, limiter: &logs.Limiter{Most: 5}, counts: counts, frame: frame, broken: broken,
-		incoming: map[string]*inbound{}, queued: map[string]int{},
-	}
-	r.closing, r.close = context.WithCancel(context.Background())
-	if _, added := system.ProcessRegistry.Add((*nodeProcess)(r), nodeActor); !added {
-		return nil, errors.New("cluster: there is another node in the actor system")
-	}
-	var err error
-	if bind.Port() != 0 {
-		err = r.listen(c, s, bind)
-	} else {
-		for range freePorts { // another process may take a port between the two steps
-			var port uint16
-			if port, err = freePort(bind.Addr()); err == nil {
-				err = r.listen(c, s, netip.AddrPortFrom(bind.Addr(), port))
-			}
-			if err == nil {
-				break
-			}
-		}
-	}
+	listener, err := net.Listen("tcp", bind.String())
 	if err != nil {
-		r.close()
-		system.ProcessRegistry.Remove(system.NewLocalPID(nodeActor))
 		return nil, err
 	}
-	r.events = system.EventStream.Subscribe(func(e any) {
-		if ended, ok := e.(*remote.EndpointTerminatedEvent); ok {
-			r.lose(ended.Address)
-		}
-	})
-	return r, nil
-}
-
-func freePort(ip netip.Addr) (uint16, error) {
-	l, err := net.Listen("tcp", netip.AddrPortFrom(ip, 0).String())
-	if err != nil {
-		return 0, err
+	r := &remoting{
+		system: system, port: listener.Addr().(*net.TCPAddr).AddrPort().Port(), limit: c.MaxMessage + batchBytes, log: c.Logger, limiter: &logs.Limiter{Most: 5},
+		counts: counts, frame: frame, broken: broken, endpoints: map[string]*endpoint{}, incoming: map[string]*inbound{},
 	}
-	return l.Addr().(*net.TCPAddr).AddrPort().Port(), l.Close()
-}
-
-// listen starts remote, which panics if it cannot listen.
-func (r *remoting) listen(c *Config, s *secrets, bind netip.AddrPort) (err error) {
-	advertised, err := c.advertised([3]uint16{1: bind.Port()})
+	advertised, err := c.advertised([3]uint16{1: r.port})
 	if err != nil {
-		return err
+		return nil, errors.Join(err, listener.Close())
 	}
-	defer func() {
-		if reason := recover(); reason != nil {
-			err = fmt.Errorf("cluster: %v", reason)
-		}
-	}()
 	client, server := insecure.NewCredentials(), insecure.NewCredentials()
 	if s != nil {
 		client, server = credentials.NewTLS(s.tls), credentials.NewTLS(s.tls)
 	}
-	host := bind.Addr().String()
-	if bind.Addr().Is6() {
-		host = "[" + host + "]"
+	r.options = []grpc.DialOption{
+		grpc.WithTransportCredentials(client),
+		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) { return c.dial(ctx, "tcp", address) }),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.5, Jitter: 0.2, MaxDelay: 500 * time.Millisecond}, MinConnectTimeout: attemptTime}),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 2 * time.Second}),
 	}
-	config := remote.Configure(host, int(bind.Port()),
-		remote.WithAdvertisedHost(advertised[1].String()),
-		remote.WithEndpointWriterQueueSize(queueLength), remote.WithEndpointWriterBatchSize(batchLength),
-		remote.WithDialOptions(
-			grpc.WithTransportCredentials(client), grpc.WithStreamInterceptor(r.open),
-			grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) { return c.dial(ctx, "tcp", address) }),
-			grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.5, Jitter: 0.2, MaxDelay: 500 * time.Millisecond}, MinConnectTimeout: attemptTime}),
-			grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 2 * time.Second, PermitWithoutStream: true}),
-		),
-		remote.WithServerOptions(
-			grpc.Creds(server), grpc.StreamInterceptor(r.accept), grpc.UnaryInterceptor(refuse), grpc.MaxRecvMsgSize(r.limit+batchBytes), grpc.ConnectionTimeout(attemptTime),
-			grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 2 * time.Second}),
-			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
-		))
-	config.MaxRetryCount = 1 // the connection of an attempt that is repeated would never be closed
-	r.remote = remote.NewRemote(r.system, config)
-	r.remote.Start()
-	r.port = bind.Port()
-	handlers := r.system.ProcessRegistry.RemoteHandlers
-	resolve := handlers[len(handlers)-1]
-	handlers[len(handlers)-1] = func(pid *actor.PID) (actor.Process, bool) {
-		process, ok := resolve(pid)
-		return &outgoing{process, r}, ok
-	}
-	return nil
+	r.server = grpc.NewServer(
+		grpc.Creds(server), grpc.MaxRecvMsgSize(r.limit+batchBytes), grpc.ConnectionTimeout(attemptTime), grpc.WaitForHandlers(true),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 2 * time.Second}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second}),
+	)
+	remote.RegisterRemotingServer(r.server, r)
+	r.closing, r.close = context.WithCancel(context.Background())
+	system.ProcessRegistry.Address = advertised[1].String()
+	system.ProcessRegistry.RegisterAddressResolver(func(pid *actor.PID) (actor.Process, bool) { return &distant{pid.Address, r}, true })
+	system.ProcessRegistry.Add((*nodeProcess)(r), nodeActor)
+	r.tasks.Go(func() { _ = r.server.Serve(listener) })
+	return r, nil
 }
 
 // send sends a frame to the node at a PID.
-func (r *remoting) send(to *actor.PID, f *clusterv1.Frame) {
-	if r.stopped.Load() {
-		return
-	}
-	r.mu.Lock()
-	r.queued[to.Address]++
-	r.mu.Unlock()
-	r.system.Root.Send(to, f)
-}
+func (r *remoting) send(to *actor.PID, f *clusterv1.Frame) { r.system.Root.Send(to, f) }
 
-// sent says that n frames for an address have been given to its connection.
-func (r *remoting) sent(address string, n int) {
+// endpoint returns the connection to an address, which it opens if there is none. It returns nil when remoting has stopped.
+func (r *remoting) endpoint(address string) *endpoint {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if left, ok := r.queued[address]; ok && left > n {
-		r.queued[address] = left - n
-	} else {
-		delete(r.queued, address)
+	e := r.endpoints[address]
+	if e == nil && !r.stopped {
+		e = &endpoint{r: r, address: address, wake: make(chan struct{}, 1)}
+		e.ctx, e.cancel = context.WithCancel(r.closing)
+		r.endpoints[address] = e
+		r.tasks.Go(e.run)
 	}
-	r.checkIdleLocked()
+	return e
 }
 
-func (r *remoting) checkIdleLocked() {
-	if r.idle != nil && len(r.queued) == 0 {
-		close(r.idle)
-		r.idle = nil
-	}
-}
-
-// lose handles that the connection to an address has ended.
-func (r *remoting) lose(address string) {
+// ended forgets a connection. What is sent to its address from now on needs another one.
+func (r *remoting) ended(e *endpoint) {
 	r.mu.Lock()
-	delete(r.queued, address)
-	r.checkIdleLocked()
+	if r.endpoints[e.address] == e {
+		delete(r.endpoints, e.address)
+	}
 	r.mu.Unlock()
-	r.broken(address)
 }
 
-// flush sends what is queued, and then nothing any more. It ends when ctx ends at the latest.
+// flush waits until what is queued has been read by those who it is for, at the latest until ctx ends. Nothing can be sent afterwards.
 func (r *remoting) flush(ctx context.Context) {
-	r.stopped.Store(true)
-	idle := make(chan struct{})
 	r.mu.Lock()
-	r.idle = idle
-	r.checkIdleLocked()
-	r.mu.Unlock()
-	select {
-	case <-idle:
-	case <-ctx.Done():
+	r.stopped = true
+	all := make([]*endpoint, 0, len(r.endpoints))
+	for _, e := range r.endpoints {
+		all = append(all, e)
 	}
-}
-
-// stop closes all connections, when peers have read what they were sent, or when ctx ends.
-func (r *remoting) stop(ctx context.Context) {
-	defer context.AfterFunc(ctx, r.close)()
-	for _, name := range []string{"EndpointSupervisor", "activator"} {
-		ended := make(chan struct{})
-		go func() {
-			defer close(ended)
-			_ = r.system.Root.StopFuture(r.system.NewLocalPID(name)).Wait()
-		}()
+	r.mu.Unlock()
+	for _, e := range all {
+		e.finish()
+	}
+	for _, e := range all {
 		select {
-		case <-ended:
+		case <-e.ctx.Done():
 		case <-ctx.Done():
+			return
 		}
 	}
-	r.shut()
 }
 
-// shut closes everything at once.
+// shut closes all connections.
 func (r *remoting) shut() {
-	r.stopped.Store(true)
+	r.mu.Lock()
+	r.stopped = true
+	r.mu.Unlock()
 	r.close()
-	r.remote.Shutdown(false)
-	r.system.EventStream.Unsubscribe(r.events)
+	r.server.Stop()
+	r.tasks.Wait()
 	r.system.ProcessRegistry.Remove(r.system.NewLocalPID(nodeActor))
 }
 
@@ -243,7 +167,7 @@ type nodeProcess remoting
 var _ actor.Process = (*nodeProcess)(nil)
 
 func (p *nodeProcess) SendUserMessage(_ *actor.PID, message any) {
-	if f, ok := actor.UnwrapEnvelopeMessage(message).(*clusterv1.Frame); ok && !p.stopped.Load() {
+	if f, ok := actor.UnwrapEnvelopeMessage(message).(*clusterv1.Frame); ok {
 		p.frame(f)
 	}
 }
@@ -251,33 +175,78 @@ func (p *nodeProcess) SendUserMessage(_ *actor.PID, message any) {
 func (*nodeProcess) SendSystemMessage(*actor.PID, any) {}
 func (*nodeProcess) Stop(*actor.PID)                   {}
 
-// outgoing is an actor on another node. Once remoting has stopped, messages to it are dead letters; remote itself would panic.
-type outgoing struct {
-	actor.Process
-	r *remoting
+// distant stands for the actors at the address of another node.
+type distant struct {
+	address string
+	r       *remoting
 }
 
-func (o *outgoing) process() actor.Process {
-	if o.r.stopped.Load() {
-		return o.r.system.DeadLetter
+var _ actor.Process = (*distant)(nil)
+
+func (d *distant) SendUserMessage(pid *actor.PID, message any) {
+	header, m, sender := actor.UnwrapEnvelope(message)
+	one, err := newDelivery(pid, header, m, sender)
+	if err == nil && len(one.data) > d.r.limit {
+		d.r.counts.oversize.Add(1)
+		err = fmt.Errorf("it has %d bytes, more than Config.MaxMessage allows", len(one.data))
 	}
-	return o.Process
+	if err != nil {
+		d.r.warn("a message to another node is lost", fmt.Sprintf("%T", m), pid, err)
+	}
+	if err != nil || !d.deliver(one) {
+		d.r.system.DeadLetter.SendUserMessage(pid, message)
+	}
 }
 
-func (o *outgoing) SendUserMessage(pid *actor.PID, message any) {
-	o.process().SendUserMessage(pid, message)
+func (d *distant) SendSystemMessage(pid *actor.PID, message any) {
+	one, err := newDelivery(pid, nil, message, nil)
+	if err != nil {
+		return // it concerns actors of one node
+	}
+	switch m := message.(type) {
+	case *actor.Watch:
+		one.watcher = m.Watcher
+	case *actor.Unwatch:
+		one.unwatcher = m.Watcher
+	}
+	if !d.deliver(one) && one.watcher != nil {
+		d.r.tell(one.watcher, &actor.Terminated{Who: pid, Why: actor.TerminatedReason_AddressTerminated})
+	}
 }
 
-func (o *outgoing) SendSystemMessage(pid *actor.PID, message any) {
-	o.process().SendSystemMessage(pid, message)
+func (d *distant) Stop(pid *actor.PID) { d.SendSystemMessage(pid, &actor.Stop{}) }
+
+// deliver queues a message. It returns false when remoting has stopped.
+func (d *distant) deliver(one *delivery) bool {
+	for {
+		e := d.r.endpoint(d.address)
+		if e == nil {
+			return false
+		}
+		if e.push(one) {
+			return true
+		}
+		d.r.ended(e)
+	}
 }
 
-func (o *outgoing) Stop(pid *actor.PID) { o.process().Stop(pid) }
+// tell gives a system message to an actor of this node, if it still exists.
+func (r *remoting) tell(pid *actor.PID, message any) {
+	if process, ok := r.system.ProcessRegistry.GetLocal(pid.Id); ok {
+		process.SendSystemMessage(pid, message)
+	}
+}
+
+func (r *remoting) warn(what, kind string, target *actor.PID, err error) {
+	if ok, missed := r.limiter.Allow(what); ok {
+		r.log.Warn(what, "type", logs.Clip(kind), "target", logs.Clip(target.GetId()), "error", logs.Error(err), "unlogged", missed)
+	}
+}
 
 // checkUnused returns an error if an actor system has actors, whose addresses would be wrong, or a remote.
 func checkUnused(system *actor.ActorSystem) error {
 	if system.ProcessRegistry.Address != "nonhost" || len(system.ProcessRegistry.RemoteHandlers) > 0 {
-		return errors.New("cluster: the actor system has a remote already: a node starts its own")
+		return errors.New("cluster: the actor system has a remote already: a node has its own")
 	}
 	var found string
 	for _, bucket := range system.ProcessRegistry.LocalPIDs.LocalPIDs {

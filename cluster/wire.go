@@ -204,7 +204,7 @@ func (w *wire) stop(ctx context.Context) (err error) {
 		case <-ctx.Done():
 		}
 		err = w.relays.stop(ctx)
-		w.remoting.stop(ctx)
+		w.remoting.shut()
 		w.forget()
 	})
 	return err
