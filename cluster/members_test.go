@@ -161,6 +161,21 @@ func TestKeysAreChangedWhileNodesRun(t *testing.T) {
 	}
 }
 
+func TestNodesUseIPv6(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "[::1]:0")
+	if err != nil {
+		t.Skip("this machine has no IPv6")
+	}
+	l.Close()
+	a := start(t, echo{}, func(c *Config) { c.Bind = "[::1]:0" })
+	b := start(t, nil, func(c *Config) { c.Bind = "[::1]:0" }, a)
+	meet(t, a, b)
+	talk(t, a, b)
+	status, body := relayOnce(t, b, a.id, "/6")
+	assert.Equal(t, "200 /6", fmt.Sprint(status, " ", body))
+}
+
 func TestTwoProcessesWithOneIDAreNotBothMembers(t *testing.T) {
 	t.Parallel()
 	a := start(t, nil, nil)

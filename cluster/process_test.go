@@ -15,7 +15,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/asynkron/protoactor-go/remote"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/troupe-go/troupe/hubsys/backplane"
 	clusterv1 "github.com/troupe-go/troupe/proto/troupe/cluster/v1"
@@ -60,6 +63,10 @@ func (r *reporter) frame(f *clusterv1.Frame) {
 // runProcess is a node that sends frames to all members, until its standard input ends.
 func runProcess() {
 	id, seeds, _ := strings.Cut(os.Getenv(processVariable), " ")
+	if id == "0" {
+		runProtoactor()
+		return
+	}
 	number, err := strconv.ParseUint(id, 10, 32)
 	check := func(err error) {
 		if err != nil {
@@ -202,4 +209,56 @@ func TestProcessesAreMissedAndComeBack(t *testing.T) {
 	leaving := time.Now()
 	require.NoError(t, d.stdin.Close())
 	t.Logf("it leaves: node 1 sees that after %s, node 2 after %s", a.says(t, "left 4", leaving).at.Sub(leaving), b.says(t, "left 4", leaving).at.Sub(leaving))
+}
+
+// runProtoactor is a process with the remote that protoactor has.
+func runProtoactor() {
+	system := newSystem()
+	remote.NewRemote(system, remote.Configure("127.0.0.1", 0)).Start()
+	_, err := system.Root.SpawnNamed(actor.PropsFromFunc(func(c actor.Context) {
+		m, ok := c.Message().(*wrapperspb.StringValue)
+		if !ok {
+			return
+		}
+		if m.Value == "stop" {
+			c.Stop(c.Self())
+			return
+		}
+		answer, err := system.Root.RequestFuture(actor.NewPID(m.Value, "near"), wrapperspb.String("there"), patience).Result()
+		c.Respond(wrapperspb.String(fmt.Sprint(answer.(*wrapperspb.StringValue).GetValue(), " and back ", err)))
+	}), "far")
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(0, "ready", system.Address())
+	_, _ = io.Copy(io.Discard, os.Stdin)
+}
+
+func TestProtoactorsOwnRemoteIsUnderstood(t *testing.T) {
+	t.Parallel()
+	other := startProcess(t, 0)
+	a := start(t, nil, func(c *Config) { c.Key, c.Insecure = nil, true })
+	_, err := a.system.Root.SpawnNamed(actor.PropsFromFunc(func(c actor.Context) {
+		if m, ok := c.Message().(*wrapperspb.StringValue); ok {
+			c.Respond(wrapperspb.String("from " + m.Value))
+		}
+	}), "near")
+	require.NoError(t, err)
+	far := actor.NewPID(other.address, "far")
+	for range 100 {
+		answer, err := a.system.Root.RequestFuture(far, wrapperspb.String(a.system.Address()), patience).Result()
+		require.NoError(t, err)
+		require.Equal(t, "from there and back <nil>", answer.(*wrapperspb.StringValue).GetValue())
+	}
+	ended := make(chan *actor.Terminated, 1)
+	a.system.Root.Spawn(actor.PropsFromFunc(func(c actor.Context) {
+		switch m := c.Message().(type) {
+		case *actor.Started:
+			c.Watch(actor.NewPID(other.address, "far"))
+			c.Send(far, wrapperspb.String("stop"))
+		case *actor.Terminated:
+			ended <- m
+		}
+	}))
+	require.Equal(t, "far", (<-ended).Who.Id)
 }

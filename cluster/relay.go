@@ -133,6 +133,11 @@ func (r *relays) relay(p *peer, w http.ResponseWriter, in *http.Request) error {
 			r.address(pr.Out, in, p)
 		},
 		Transport: r.requests, FlushInterval: -1, BufferPool: copyBuffers, ErrorLog: slog.NewLogLogger(r.log.Handler(), slog.LevelDebug),
+		ModifyResponse: func(answer *http.Response) error {
+			setAll(w.Header(), answer.Header)
+			clear(answer.Header) // they would be added
+			return nil
+		},
 		ErrorHandler: func(_ http.ResponseWriter, _ *http.Request, err error) { failed = err },
 	}
 	proxy.ServeHTTP(w, in.WithContext(ctx))

@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -202,6 +203,62 @@ func TestBodiesAreRelayed(t *testing.T) {
 		answer.Body.Close()
 		assert.True(t, bytes.Equal(body, got))
 	}
+}
+
+// More requests can wait at once than one connection of HTTP/2 has room for.
+func TestManyRequestsAreRelayedAtOnce(t *testing.T) {
+	t.Parallel()
+	const n = 300
+	var waiting atomic.Int32
+	letGo := make(chan struct{})
+	_, outer, owner := relayed(t, func(w http.ResponseWriter, r *http.Request) {
+		if waiting.Add(1) == n {
+			close(letGo)
+		}
+		<-letGo
+		_, _ = io.WriteString(w, r.URL.Path)
+	})
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() {
+			w := httptest.NewRecorder()
+			assert.NoError(t, outer.relay(owner.id, w, httptest.NewRequest(http.MethodGet, fmt.Sprint("/", i), nil)))
+			assert.Equal(t, fmt.Sprint("/", i), w.Body.String())
+		})
+	}
+	all.Wait()
+}
+
+func TestAnswersThatBreakOffDoSoForClients(t *testing.T) {
+	t.Parallel()
+	f, _, _ := relayed(t, func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "half")
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	})
+	answer, err := f.Client().Get(f.URL)
+	require.NoError(t, err)
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	assert.ErrorIs(t, err, io.ErrUnexpectedEOF)
+	assert.Equal(t, "half", string(body))
+}
+
+// Headers of an answer replace those that a middleware has set.
+func TestHeadersAreNotDoubled(t *testing.T) {
+	t.Parallel()
+	_, outer, owner := relayed(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Access-Control-Allow-Origin", "https://owner.example")
+		w.Header().Set("Vary", "Cookie")
+	})
+	w := httptest.NewRecorder()
+	w.Header().Set("Access-Control-Allow-Origin", "*")
+	w.Header().Set("Vary", "Origin")
+	w.Header().Set("X-Middleware", "1")
+	require.NoError(t, outer.relay(owner.id, w, httptest.NewRequest(http.MethodGet, "/", nil)))
+	assert.Equal(t, []string{"https://owner.example"}, w.Result().Header["Access-Control-Allow-Origin"])
+	assert.Equal(t, []string{"Origin", "Cookie"}, w.Result().Header["Vary"])
+	assert.Equal(t, []string{"1"}, w.Result().Header["X-Middleware"])
 }
 
 func TestClientsThatGoCancelTheirRequests(t *testing.T) {

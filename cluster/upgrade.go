@@ -30,7 +30,7 @@ func (r *relays) upgrade(ctx context.Context, p *peer, w http.ResponseWriter, in
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusSwitchingProtocols {
 		removeHops(answer.Header)
-		addAll(w.Header(), answer.Header)
+		setAll(w.Header(), answer.Header)
 		w.WriteHeader(answer.StatusCode)
 		copyAll(w, answer.Body)
 		return nil
@@ -44,7 +44,7 @@ func (r *relays) upgrade(ctx context.Context, p *peer, w http.ResponseWriter, in
 		return wrapped(ctx, p, err)
 	}
 	defer client.Close()
-	addAll(w.Header(), answer.Header)
+	setAll(w.Header(), answer.Header)
 	answer.Header, answer.Body = w.Header(), nil
 	if answer.Write(buffered) == nil && buffered.Flush() == nil {
 		early, _ := buffered.Reader.Peek(buffered.Reader.Buffered())
@@ -98,8 +98,13 @@ func copyAll(to io.Writer, from io.Reader) {
 
 func discard(from io.Reader) { copyAll(io.Discard, from) }
 
-func addAll(to, from http.Header) {
+// setAll sets headers as the owner's handler would have set them here: they replace what a middleware has set before, but for two of which there can be
+// several.
+func setAll(to, from http.Header) {
 	for name, values := range from {
+		if name != "Set-Cookie" && name != "Vary" {
+			to.Del(name)
+		}
 		to[name] = append(to[name], values...)
 	}
 }

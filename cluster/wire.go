@@ -192,6 +192,9 @@ func (w *wire) relay(to backplane.NodeID, rw http.ResponseWriter, r *http.Reques
 
 // stop sends what is queued, leaves, and waits for the requests that are being answered for other nodes. Before join, it is shut.
 func (w *wire) stop(ctx context.Context) (err error) {
+	if w.members == nil {
+		w.shut()
+	}
 	w.stopping.Do(func() {
 		w.remoting.flush(ctx)
 		left := make(chan struct{})
