@@ -12,6 +12,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/hashicorp/go-sockaddr"
@@ -58,7 +59,8 @@ type Config struct {
 	// Logger gets what there is to say. Nil: slog.Default().
 	Logger *slog.Logger
 
-	// What tests put between a node and the network.
+	// What tests put between a node and the network, and how often a member is asked whether it is there.
+	probe  time.Duration
 	dial   func(ctx context.Context, network, address string) (net.Conn, error)
 	gossip func(memberlist.NodeAwareTransport) memberlist.NodeAwareTransport
 }
@@ -121,8 +123,10 @@ func (c Config) withDefaults() Config {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
+	c.probe = cmp.Or(c.probe, 200*time.Millisecond)
 	if c.dial == nil {
-		c.dial = (&net.Dialer{Timeout: attemptTime}).DialContext
+		alive := net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 2 * time.Second, Count: 3} // nothing else ends a relayed WebSocket
+		c.dial = (&net.Dialer{Timeout: dialTime, KeepAliveConfig: alive}).DialContext
 	}
 	c.Logger = slog.New(logs.Safe(c.Logger.Handler()))
 	return c

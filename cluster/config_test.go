@@ -1,7 +1,13 @@
 package cluster
 
 import (
+	"crypto/ed25519"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"math/big"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
@@ -76,6 +82,31 @@ func TestSeedsAreSplit(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, want, netip.AddrPortFrom(netip.MustParseAddr(host), port).String())
 	}
+}
+
+// Nodes can have certificates of their own, which name addresses.
+func TestNodesHaveCertificatesOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	public, signer, err := ed25519.GenerateKey(rand.Reader)
+	require.NoError(t, err)
+	authority, err := newAuthority(signer)
+	require.NoError(t, err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(2), NotAfter: validTo, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, authority, public, signer)
+	require.NoError(t, err)
+	pool := x509.NewCertPool()
+	pool.AddCert(authority)
+	own := &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: signer}}, RootCAs: pool, ClientCAs: pool}
+	a := start(t, echo{}, func(c *Config) { c.TLS = own })
+	b := start(t, nil, func(c *Config) { c.TLS = own }, a)
+	meet(t, a, b)
+	talk(t, a, b)
+	status, body := relayOnce(t, b, a.id, "/x")
+	assert.Equal(t, "200 /x", fmt.Sprint(status, " ", body))
+	assert.Equal(t, tls.NoClientCert, own.ClientAuth, "it is not changed")
 }
 
 func TestKeysOfOneClusterVerifyEachOther(t *testing.T) {

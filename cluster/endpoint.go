@@ -22,6 +22,12 @@ type delivery struct {
 	watcher, unwatcher *actor.PID // that of a Watch or an Unwatch
 }
 
+// size is how many bytes it takes, about.
+func (d *delivery) size() int {
+	const rest = 256
+	return len(d.data) + len(d.kind) + len(d.target.Id) + len(d.sender.GetId()) + rest
+}
+
 func newDelivery(target *actor.PID, header actor.ReadonlyMessageHeader, message any, sender *actor.PID) (*delivery, error) {
 	m, ok := message.(proto.Message)
 	if !ok {
@@ -73,7 +79,7 @@ func (e *endpoint) push(d *delivery) bool {
 		delete(e.watched, watching{d.unwatcher.Id, d.target.Id})
 	}
 	e.queue = append(e.queue, d)
-	e.bytes += len(d.data)
+	e.bytes += d.size()
 	full := e.bytes > 2*e.r.limit // the messages of a peer that takes nothing
 	e.mu.Unlock()
 	if full {
@@ -90,7 +96,7 @@ func (e *endpoint) stir() {
 	}
 }
 
-// next returns messages to send, and how many of the queue that are. None: the endpoint waits, or ends if more is false.
+// next returns messages to send together, if there are any. There are no more to come when the endpoint is to end.
 func (e *endpoint) next() (batch []*delivery, more bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -99,7 +105,7 @@ func (e *endpoint) next() (batch []*delivery, more bool) {
 	}
 	size := 0
 	for len(batch) < len(e.queue) {
-		one := len(e.queue[len(batch)].data)
+		one := e.queue[len(batch)].size()
 		if len(batch) > 0 && size+one > batchBytes {
 			break
 		}

@@ -109,7 +109,7 @@ func TestRequestsThatAreLostAreAnswered(t *testing.T) {
 	b.system.ProcessRegistry.Add(holding{held, letGo}, "holding")
 	a.system.Root.Send(actor.NewPID(b.system.Address(), "holding"), wrapperspb.String(""))
 	<-held
-	future := a.system.Root.RequestFuture(actor.NewPID(b.system.Address(), "other"), wrapperspb.Bytes(make([]byte, 32<<20)), patience) // more than is on its way
+	future := a.system.Root.RequestFuture(actor.NewPID(b.system.Address(), "other"), wrapperspb.Bytes(make([]byte, 8<<20)), patience) // more than is on its way
 	last := a.system.Root.RequestFuture(actor.NewPID(b.system.Address(), "other"), wrapperspb.String(""), patience)
 	go func() {
 		a.cut.set(b, true)

@@ -123,6 +123,7 @@ func open(t *testing.T, serve http.Handler, configure func(*Config)) *testNode {
 	n := &testNode{seen: newWatcher(), system: newSystem(), cut: new(cutter)}
 	config := Config{Bind: "127.0.0.1:0", Key: testKey, Logger: slog.New(slog.NewTextHandler(testLog(t), &slog.HandlerOptions{Level: slog.LevelWarn}))}
 	config.dial, config.gossip = n.cut.dial, n.cut.wrap
+	config.probe = 2 * time.Second // on a busy machine, nobody is taken for dead who is not
 	if configure != nil {
 		configure(&config)
 	}
@@ -166,6 +167,9 @@ func meet(t *testing.T, nodes ...*testNode) {
 		}
 	}
 }
+
+// quick is for nodes that are to find out soon that another one has gone.
+func quick(c *Config) { c.probe = 0 }
 
 func (n *testNode) sees(t *testing.T, what string, holds func(*watcher) bool) {
 	t.Helper()

@@ -15,8 +15,6 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
-
-	clusterv1 "github.com/troupe-go/troupe/proto/troupe/cluster/v1"
 )
 
 // inbound is a stream on which messages arrive from one sender.
@@ -89,12 +87,8 @@ func (r *remoting) finish(sender string, s *inbound) {
 	}
 }
 
-var (
-	frameType = nameOf((*clusterv1.Frame)(nil))
-
-	// No other node has any reason to end an actor.
-	refusedTypes = []string{nameOf((*actor.Stop)(nil)), nameOf((*actor.PoisonPill)(nil))}
-)
+// refusedTypes end actors. No other node has any reason to.
+var refusedTypes = []string{nameOf((*actor.Stop)(nil)), nameOf((*actor.PoisonPill)(nil))}
 
 func nameOf(m proto.Message) string { return string(proto.MessageName(m)) }
 

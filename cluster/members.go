@@ -58,7 +58,7 @@ type membership struct {
 	taken     atomic.Bool
 
 	joined func(m member, remote, relay string)
-	left   func(id backplane.NodeID, dead bool)
+	left   func(backplane.NodeID)
 
 	ctx   context.Context
 	close context.CancelFunc
@@ -81,7 +81,7 @@ type asked struct {
 }
 
 // newMembership makes this process a member, of a cluster that has no others yet.
-func newMembership(c *Config, s *secrets, id backplane.NodeID, ports [3]uint16, joined func(m member, remote, relay string), left func(id backplane.NodeID, dead bool)) (*membership, error) {
+func newMembership(c *Config, s *secrets, id backplane.NodeID, ports [3]uint16, joined func(m member, remote, relay string), left func(backplane.NodeID)) (*membership, error) {
 	m := &membership{
 		joined: joined, left: left, self: id.String(), config: c, log: c.Logger, limiter: &logs.Limiter{Most: 5},
 		present: map[string]string{}, leaving: map[string]bool{}, former: map[string]time.Time{}, seeds: map[string][]string{}, asked: map[string]*asked{},
@@ -103,7 +103,7 @@ func newMembership(c *Config, s *secrets, id backplane.NodeID, ports [3]uint16, 
 	config := memberlist.DefaultLANConfig()
 	config.Name, config.Label, config.Transport = m.self, c.Cluster, transport
 	config.AdvertiseAddr, config.AdvertisePort = addresses[0].Addr().String(), int(addresses[0].Port())
-	config.ProbeInterval, config.ProbeTimeout = 200*time.Millisecond, 100*time.Millisecond
+	config.ProbeInterval, config.ProbeTimeout = c.probe, c.probe/2
 	config.SuspicionMult, config.SuspicionMaxTimeoutMult = 4, 2
 	config.GossipInterval, config.PushPullInterval, config.GossipToTheDeadTime = 100*time.Millisecond, 5*time.Second, 30*time.Second
 	config.TCPTimeout = gossipTime
@@ -140,26 +140,26 @@ func (m *membership) join(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*gossipTime)
 	defer cancel()
 	m.look(ctx)
-	var first sync.WaitGroup
-	reached := atomic.Int32{}
-	for _, address := range m.missing(time.Now()) {
-		first.Go(func() {
-			if m.ask(address) {
-				reached.Add(1)
-			}
-		})
+	addresses := m.missing(time.Now())
+	answers := make(chan bool, len(addresses))
+	for _, address := range addresses {
+		m.tasks.Go(func() { answers <- m.ask(address) })
 	}
-	ended := make(chan struct{})
-	go func() { first.Wait(); close(ended) }()
-	select {
-	case <-ended:
-	case <-ctx.Done():
+	reached := 0
+	for range addresses {
+		select {
+		case ok := <-answers:
+			if ok {
+				reached++
+			}
+		case <-ctx.Done():
+		}
 	}
 	if m.taken.Load() {
 		return errTaken
 	}
 	m.tasks.Go(m.rejoin)
-	if len(m.config.Seeds) > 0 && reached.Load() == 0 {
+	if len(m.config.Seeds) > 0 && reached == 0 {
 		m.log.Info("no other node has been reached so far; they are tried again until one is", "seeds", len(m.config.Seeds))
 	}
 	return nil
@@ -383,7 +383,7 @@ func (d *delegate) NotifyLeave(n *memberlist.Node) {
 	}
 	d.mu.Unlock()
 	if id, err := parseID(n.Name); err == nil {
-		d.left(id, dead)
+		d.left(id)
 	}
 }
 

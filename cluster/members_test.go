@@ -53,8 +53,8 @@ func TestMembersMeetThroughOneSeed(t *testing.T) {
 
 func TestMembersThatAreKilledAreMissed(t *testing.T) {
 	t.Parallel()
-	a := start(t, nil, nil)
-	b := start(t, nil, nil, a)
+	a := start(t, nil, quick)
+	b := start(t, nil, quick, a)
 	meet(t, a, b)
 	talk(t, a, b)
 	began := time.Now()
@@ -68,9 +68,9 @@ func TestMembersThatAreKilledAreMissed(t *testing.T) {
 
 func TestPartitionsHeal(t *testing.T) {
 	t.Parallel()
-	a := start(t, nil, nil)
-	b := start(t, nil, nil, a)
-	c := start(t, nil, nil, a)
+	a := start(t, nil, quick)
+	b := start(t, nil, quick, a)
+	c := start(t, nil, quick, a)
 	meet(t, a, b, c)
 	talk(t, a, c)
 
@@ -106,7 +106,7 @@ func TestMembersStartAgainAtTheSameAddress(t *testing.T) {
 	t.Parallel()
 	port := threePorts(t)
 	place := func(c *Config) { c.Bind = fmt.Sprintf("127.0.0.1:%d", port) }
-	a := start(t, nil, nil)
+	a := start(t, nil, quick)
 	before := start(t, nil, place, a)
 	meet(t, a, before)
 	talk(t, a, before)

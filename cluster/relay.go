@@ -54,9 +54,9 @@ func startRelays(c *Config, s *secrets, l net.Listener, serve http.Handler) *rel
 		Handler: receiver{serve}, ReadHeaderTimeout: headerTime, IdleTimeout: 2 * idleTime, HTTP2: pings, Protocols: new(http.Protocols),
 		ErrorLog: slog.NewLogLogger(c.Logger.Handler(), slog.LevelDebug),
 	}
-	r.requests = &http.Transport{DialContext: c.dial, TLSHandshakeTimeout: attemptTime, IdleConnTimeout: idleTime, HTTP2: pings, Protocols: new(http.Protocols), DisableCompression: true}
+	r.requests = &http.Transport{DialContext: c.dial, TLSHandshakeTimeout: handshakeTime, IdleConnTimeout: idleTime, HTTP2: pings, Protocols: new(http.Protocols), DisableCompression: true}
 	r.upgrades = &http.Transport{
-		DialContext: c.dial, TLSHandshakeTimeout: attemptTime, IdleConnTimeout: idleTime, Protocols: new(http.Protocols), DisableCompression: true,
+		DialContext: c.dial, TLSHandshakeTimeout: handshakeTime, IdleConnTimeout: idleTime, Protocols: new(http.Protocols), DisableCompression: true,
 		ReadBufferSize: 1 << 10, WriteBufferSize: 1 << 10, // they are kept as long as the WebSocket
 	}
 	r.upgrades.Protocols.SetHTTP1(true)
@@ -113,8 +113,7 @@ func (r *relays) relay(p *peer, w http.ResponseWriter, in *http.Request) error {
 	}
 	ctx, cancel := context.WithCancelCause(in.Context())
 	defer cancel(nil)
-	defer context.AfterFunc(p.dead, func() { cancel(errGone) })()
-	defer context.AfterFunc(r.closing, func() { cancel(errGone) })()
+	defer context.AfterFunc(r.closing, func() { cancel(errStopped) })()
 	control := http.NewResponseController(w) // a poll and a WebSocket take longer than the server's timeouts allow
 	_ = control.SetReadDeadline(time.Time{})
 	_ = control.SetWriteDeadline(time.Time{})

@@ -28,10 +28,11 @@ const (
 	// is held up by what it has sent itself, and no others are.
 	nodeActor = "cluster/node"
 
-	connectTime  = 10 * time.Second // how long a peer may take until what waits for it is lost
-	attemptTime  = 2 * time.Second  // the same for one attempt
-	handoverTime = time.Second      // how long a peer may take to read what it was sent before a connection is closed
-	batchBytes   = 1 << 20          // of several messages together
+	connectTime   = 15 * time.Second // how long a peer may take until what waits for it is lost
+	handshakeTime = 5 * time.Second  // the same for one attempt
+	dialTime      = 2 * time.Second  // the same for its first step
+	handoverTime  = time.Second      // how long a peer may take to read what it was sent before a connection is closed
+	batchBytes    = 1 << 20          // of several messages together
 )
 
 // remoting carries messages between the actors of nodes, frames among them. It speaks the protocol of protoactor's remote, with its generated code,
@@ -86,11 +87,11 @@ func startRemoting(c *Config, system *actor.ActorSystem, s *secrets, counts *cou
 	r.options = []grpc.DialOption{
 		grpc.WithTransportCredentials(client),
 		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) { return c.dial(ctx, "tcp", address) }),
-		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.5, Jitter: 0.2, MaxDelay: 500 * time.Millisecond}, MinConnectTimeout: attemptTime}),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.5, Jitter: 0.2, MaxDelay: 500 * time.Millisecond}, MinConnectTimeout: handshakeTime}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 2 * time.Second}),
 	}
 	r.server = grpc.NewServer(
-		grpc.Creds(server), grpc.MaxRecvMsgSize(r.limit+batchBytes), grpc.ConnectionTimeout(attemptTime), grpc.WaitForHandlers(true),
+		grpc.Creds(server), grpc.MaxRecvMsgSize(r.limit+batchBytes), grpc.ConnectionTimeout(handshakeTime), grpc.WaitForHandlers(true),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 2 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second}),
 	)

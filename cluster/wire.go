@@ -47,8 +47,6 @@ type peer struct {
 	member
 	remote, relay string
 	node          *actor.PID
-	dead          context.Context // ends when the member has gone without leaving
-	die           context.CancelFunc
 }
 
 // newWire opens the ports of a node. It starts the remote of system, which must not have any actors yet. serve answers what other nodes relay.
@@ -109,37 +107,22 @@ func (w *wire) peer(id backplane.NodeID) *peer {
 }
 
 func (w *wire) joined(m member, remote, relay string) {
+	p := &peer{member: m, remote: remote, relay: relay, node: actor.NewPID(remote, nodeActor)}
 	w.mu.Lock()
-	p := w.peers[m.id]
-	if p != nil && p.remote == remote && p.relay == relay {
-		changed := *p // others may read the old one
-		changed.member = m
-		w.peers[m.id] = &changed
-	} else {
-		if p != nil {
-			p.die()
-		}
-		p = &peer{member: m, remote: remote, relay: relay, node: actor.NewPID(remote, nodeActor)}
-		p.dead, p.die = context.WithCancel(context.Background())
-		w.peers[m.id] = p
-	}
+	w.peers[m.id] = p
 	w.mu.Unlock()
 	w.to.joined(m)
 }
 
-// left handles that a member has left, or is dead. One that has left still answers the requests that it has.
-func (w *wire) left(id backplane.NodeID, dead bool) {
+// left handles that a member has gone. Requests that it is answering go on: it may have left, or only be slow.
+func (w *wire) left(id backplane.NodeID) {
 	w.mu.Lock()
-	p := w.peers[id]
+	_, ok := w.peers[id]
 	delete(w.peers, id)
 	w.mu.Unlock()
-	if p == nil {
-		return
+	if ok {
+		w.to.left(id)
 	}
-	if dead {
-		p.die()
-	}
-	w.to.left(id)
 }
 
 // broken is called when the connection on which frames go to an address has ended.
@@ -179,6 +162,7 @@ func (w *wire) drain() { w.members.tasks.Go(w.members.drain) }
 
 var (
 	errGone    = errors.New("cluster: the node is not a member of the cluster, or has gone")
+	errStopped = errors.New("cluster: this node has stopped")
 	errRelayed = errors.New("cluster: the request has been relayed already, and is not for this node")
 )
 
@@ -208,7 +192,6 @@ func (w *wire) stop(ctx context.Context) (err error) {
 		}
 		err = w.relays.stop(ctx)
 		w.remoting.shut()
-		w.forget()
 	})
 	return err
 }
@@ -225,16 +208,5 @@ func (w *wire) shut() {
 		if w.relays != nil {
 			w.relays.shut()
 		}
-		w.forget()
 	})
-}
-
-// forget releases what peers hold.
-func (w *wire) forget() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, p := range w.peers {
-		p.die()
-	}
-	clear(w.peers)
 }
