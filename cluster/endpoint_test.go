@@ -2,6 +2,8 @@ package cluster
 
 import (
 	"context"
+	"errors"
+	"net"
 	"sync"
 	"testing"
 
@@ -100,37 +102,30 @@ func TestActorsWatchedElsewhereEndWithTheirNode(t *testing.T) {
 	assert.Empty(t, ended, "an actor that has ended is not watched any more")
 }
 
-// Futures of requests that cannot be sent end when that is known.
+// Requests that cannot be sent are answered when that is known.
 func TestRequestsThatAreLostAreAnswered(t *testing.T) {
 	t.Parallel()
-	a, b := pair(t)
-	letGo := make(chan struct{})
-	held := make(chan struct{}, 1)
-	b.system.ProcessRegistry.Add(holding{held, letGo}, "holding")
-	a.system.Root.Send(actor.NewPID(b.system.Address(), "holding"), wrapperspb.String(""))
-	<-held
-	future := a.system.Root.RequestFuture(actor.NewPID(b.system.Address(), "other"), wrapperspb.Bytes(make([]byte, 8<<20)), patience) // more than is on its way
-	last := a.system.Root.RequestFuture(actor.NewPID(b.system.Address(), "other"), wrapperspb.String(""), patience)
-	go func() {
-		a.cut.set(b, true)
-		close(letGo)
-	}()
-	_, err := last.Result()
-	assert.ErrorIs(t, err, actor.ErrDeadLetter)
-	a.system.Root.Send(future.PID(), wrapperspb.String("")) // it was being sent: only its own time ends it
+	a := start(t, nil, nil)
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer silent.Close()
+	address := silent.Addr().String()
+	future := a.system.Root.RequestFuture(actor.NewPID(address, "x"), wrapperspb.String(""), patience)
+	ended := make(chan *actor.Terminated, 1)
+	a.system.Root.Spawn(actor.PropsFromFunc(func(c actor.Context) {
+		switch m := c.Message().(type) {
+		case *actor.Started:
+			c.Watch(actor.NewPID(address, "y"))
+			a.remoting.existing(address).end(errors.New("it does not answer"))
+		case *actor.Terminated:
+			ended <- m
+		}
+	}))
 	_, err = future.Result()
-	assert.NoError(t, err)
+	assert.ErrorIs(t, err, actor.ErrDeadLetter)
+	assert.Equal(t, actor.TerminatedReason_AddressTerminated, (<-ended).Why)
+	assert.Nil(t, a.remoting.existing(address))
 }
-
-type holding struct{ held, letGo chan struct{} }
-
-func (h holding) SendUserMessage(*actor.PID, any) {
-	h.held <- struct{}{}
-	<-h.letGo
-}
-
-func (holding) SendSystemMessage(*actor.PID, any) {}
-func (holding) Stop(*actor.PID)                   {}
 
 func TestOnlyMessagesOfProtobufAreSent(t *testing.T) {
 	t.Parallel()

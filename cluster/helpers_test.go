@@ -26,8 +26,13 @@ import (
 	clusterv1 "github.com/troupe-go/troupe/proto/troupe/cluster/v1"
 )
 
+// processVariable makes the test binary a process of a cluster, where that is tested.
+const processVariable = "TROUPE_CLUSTER_PROCESS"
+
+var runProcess func()
+
 func TestMain(m *testing.M) {
-	if os.Getenv(processVariable) != "" {
+	if runProcess != nil && os.Getenv(processVariable) != "" {
 		runProcess()
 		return
 	}

@@ -54,6 +54,7 @@ type membership struct {
 	config    *Config
 	log       *slog.Logger
 	limiter   *logs.Limiter
+	drained   sync.Once
 	draining  atomic.Bool
 	taken     atomic.Bool
 
@@ -296,9 +297,10 @@ func (m *membership) ask(address string) bool {
 
 // drain tells the other members that this one is draining. It waits until some know.
 func (m *membership) drain() {
-	if !m.draining.Swap(true) {
+	m.drained.Do(func() {
+		m.draining.Store(true)
 		_ = m.list.UpdateNode(leaveTime)
-	}
+	})
 }
 
 // stop leaves, if that is wanted. A member that leaves drains before, so that the others know that it is not dead.
@@ -306,13 +308,11 @@ func (m *membership) stop(leave bool) {
 	m.close()
 	if leave {
 		m.drain()
-	}
-	m.tasks.Wait()
-	if leave {
 		if err := m.list.Leave(leaveTime); err != nil {
 			m.log.Debug("the other nodes may find out late that this one has left", "error", err)
 		}
 	}
+	m.tasks.Wait()
 	_ = m.list.Shutdown()
 }
 

@@ -27,7 +27,7 @@ func (r *relays) upgrade(ctx context.Context, p *peer, w http.ResponseWriter, in
 	if err != nil {
 		return wrapped(ctx, p, err)
 	}
-	defer answer.Body.Close()
+	defer func() { _ = answer.Body.Close() }()
 	if answer.StatusCode != http.StatusSwitchingProtocols {
 		removeHops(answer.Header)
 		setAll(w.Header(), answer.Header)
@@ -43,11 +43,11 @@ func (r *relays) upgrade(ctx context.Context, p *peer, w http.ResponseWriter, in
 	if err != nil {
 		return wrapped(ctx, p, err)
 	}
-	defer client.Close()
+	defer func() { _ = client.Close() }()
 	setAll(w.Header(), answer.Header)
-	answer.Header, answer.Body = w.Header(), nil
-	if answer.Write(buffered) == nil && buffered.Flush() == nil {
-		early, _ := buffered.Reader.Peek(buffered.Reader.Buffered())
+	head := &http.Response{StatusCode: answer.StatusCode, ProtoMajor: 1, ProtoMinor: 1, Header: w.Header()}
+	if head.Write(buffered) == nil && buffered.Flush() == nil {
+		early, _ := buffered.Peek(buffered.Reader.Buffered())
 		join(ctx, client, early, owner)
 	}
 	return nil

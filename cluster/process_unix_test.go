@@ -1,3 +1,5 @@
+//go:build unix
+
 package cluster
 
 import (
@@ -24,8 +26,7 @@ import (
 	clusterv1 "github.com/troupe-go/troupe/proto/troupe/cluster/v1"
 )
 
-// processVariable makes the test binary a node: it has the id, and the seeds.
-const processVariable = "TROUPE_CLUSTER_PROCESS"
+func init() { runProcess = runNode }
 
 // reporter prints what a node is told, with the time.
 type reporter struct {
@@ -60,8 +61,8 @@ func (r *reporter) frame(f *clusterv1.Frame) {
 	}
 }
 
-// runProcess is a node that sends frames to all members, until its standard input ends.
-func runProcess() {
+// runNode is a node that sends frames to all members, until its standard input ends. Its variable has its id and its seeds.
+func runNode() {
 	id, seeds, _ := strings.Cut(os.Getenv(processVariable), " ")
 	if id == "0" {
 		runProtoactor()
