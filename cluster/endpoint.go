@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/asynkron/protoactor-go/remote"
@@ -34,8 +35,15 @@ func newDelivery(target *actor.PID, header actor.ReadonlyMessageHeader, message 
 		return nil, errors.New("only messages of protobuf can be sent to other nodes")
 	}
 	d := &delivery{kind: nameOf(m), target: target, sender: sender}
+	valid := utf8.ValidString(target.Id) && utf8.ValidString(sender.GetId())
 	if header != nil && header.Length() > 0 {
 		d.header = header.ToMap()
+		for name, value := range d.header {
+			valid = valid && utf8.ValidString(name) && utf8.ValidString(value)
+		}
+	}
+	if !valid {
+		return nil, errors.New("its headers, or the name of an actor, are not valid UTF-8: a batch with them could not be encoded")
 	}
 	var err error
 	d.data, err = proto.Marshal(m)

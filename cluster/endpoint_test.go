@@ -127,10 +127,16 @@ func TestRequestsThatAreLostAreAnswered(t *testing.T) {
 	assert.Nil(t, a.remoting.existing(address))
 }
 
-func TestOnlyMessagesOfProtobufAreSent(t *testing.T) {
+func TestMessagesThatCannotBeSentAreLostAlone(t *testing.T) {
 	t.Parallel()
 	a, b := pair(t)
-	_, err := a.system.Root.RequestFuture(actor.NewPID(b.system.Address(), "x"), "text", patience).Result()
+	defer func() { assert.Zero(t, a.seen.lost[b.id]) }()
+	_, err := a.system.Root.RequestFuture(actor.NewPID(b.system.Address(), "\xff"), wrapperspb.String(""), patience).Result()
+	assert.ErrorIs(t, err, actor.ErrDeadLetter)
+	_, err = a.system.Root.RequestFuture(actor.NewPID(b.system.Address(), "x"), wrapperspb.String("\xff"), patience).Result()
+	assert.ErrorIs(t, err, actor.ErrDeadLetter)
+	talk(t, a, b)
+	_, err = a.system.Root.RequestFuture(actor.NewPID(b.system.Address(), "x"), "text", patience).Result()
 	assert.ErrorIs(t, err, actor.ErrDeadLetter)
 }
 
