@@ -28,9 +28,9 @@ func TestNodesHearEachOther(t *testing.T) {
 		a.publish("z", "3")
 		b.publish("x", "4")
 		settle()
-		assert.Equal(t, []delivery{{a.id, "x", "1"}, {a.id, "y", "2"}}, b.received())
-		assert.ElementsMatch(t, []delivery{{a.id, "x", "1"}, {b.id, "x", "4"}}, c.received())
-		assert.Empty(t, a.received())
+		assert.Equal(t, []received{{a.id, "x", "1"}, {a.id, "y", "2"}}, b.all())
+		assert.ElementsMatch(t, []received{{a.id, "x", "1"}, {b.id, "x", "4"}}, c.all())
+		assert.Empty(t, a.all())
 		assert.ElementsMatch(t, []backplane.Node{{ID: a.id, Name: "a", Up: true}, {ID: c.id, Name: "c", Up: true}}, b.Nodes())
 		b.Unsubscribe("x")
 		b.Unsubscribe("y")
@@ -38,8 +38,8 @@ func TestNodesHearEachOther(t *testing.T) {
 		assert.False(t, a.Wanted("y"))
 		a.publish("x", "5")
 		settle()
-		assert.Len(t, b.received(), 2)
-		assert.Len(t, c.received(), 3)
+		assert.Len(t, b.all(), 2)
+		assert.Len(t, c.all(), 3)
 	})
 }
 
@@ -64,7 +64,7 @@ func TestStartDoesNotWaitForWhoCannotBeReached(t *testing.T) {
 	bubble(t, func(t *testing.T, m *mesh) {
 		a, b := m.start(t, "a"), m.start(t, "b")
 		next := backplane.NodeID(77)
-		c := &peer{Backplane: m.open("c"), t: t}
+		c := &meshNode{Backplane: m.open("c"), t: t}
 		c.settings.draw = func() backplane.NodeID { return next }
 		m.cut(a.id, next)
 		began := time.Now()
@@ -82,7 +82,7 @@ func TestStartDoesNotWaitForWhoCannotBeReached(t *testing.T) {
 func TestStartEndsWithItsContext(t *testing.T) {
 	bubble(t, func(t *testing.T, m *mesh) {
 		a := m.start(t, "a")
-		c := &peer{Backplane: m.open("c"), t: t}
+		c := &meshNode{Backplane: m.open("c"), t: t}
 		c.settings.draw = func() backplane.NodeID { return 77 }
 		m.cut(77, a.id)
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -101,7 +101,7 @@ func TestStartFailsIfTheClusterCannotBeJoined(t *testing.T) {
 	bubble(t, func(t *testing.T, m *mesh) {
 		b := m.open("b")
 		b.settings.join = func(context.Context, member, backplane.Host, events) (network, error) { return nil, errMeshRefuses }
-		_, err := b.Start(context.Background(), &peer{})
+		_, err := b.Start(context.Background(), &meshNode{})
 		assert.ErrorIs(t, err, errMeshRefuses)
 	})
 }
@@ -112,7 +112,7 @@ func TestIDsAreDrawnAgainIfTheyAreTaken(t *testing.T) {
 		a, b := m.start(t, "a"), m.start(t, "b")
 		a.subscribe("x")
 		ids := []backplane.NodeID{a.id, b.id, 77}
-		c := &peer{Backplane: m.open("c"), t: t}
+		c := &meshNode{Backplane: m.open("c"), t: t}
 		c.settings.draw = func() backplane.NodeID { id := ids[0]; ids = ids[1:]; return id }
 		id, err := c.Start(context.Background(), c)
 		require.NoError(t, err)
@@ -122,7 +122,7 @@ func TestIDsAreDrawnAgainIfTheyAreTaken(t *testing.T) {
 		assert.ElementsMatch(t, []backplane.Node{{ID: b.id, Name: "b", Up: true}, {ID: 77, Name: "c", Up: true}}, a.Nodes())
 		c.publish("x", "1")
 		settle()
-		assert.Equal(t, []delivery{{77, "x", "1"}}, a.received())
+		assert.Equal(t, []received{{77, "x", "1"}}, a.all())
 	})
 }
 
@@ -155,7 +155,7 @@ func TestNodesOfOtherClustersAndVersionsAreRefused(t *testing.T) {
 			func(s *settings) { s.cluster = "other" },
 			func(s *settings) { s.network = "pigeons" },
 		} {
-			other := &peer{Backplane: m.open("b"), t: t}
+			other := &meshNode{Backplane: m.open("b"), t: t}
 			change(&other.settings)
 			_, err := other.Start(context.Background(), other)
 			require.NoError(t, err)
@@ -185,14 +185,14 @@ func TestTooLargeMessagesFail(t *testing.T) {
 		a.publish("x", strings.Repeat("x", 1<<20))
 		a.publish("x", "after")
 		settle()
-		got := b.received()
+		got := b.all()
 		require.Len(t, got, 3)
 		assert.Equal(t, strings.Repeat("x", 1<<20), got[1].text)
 		b.settings.maxMessage = 1 << 19
 		a.publish("x", strings.Repeat("x", 1<<20))
 		a.publish("x", "after")
 		settle()
-		assert.Len(t, b.received(), 4, "a node that takes less ignores it")
+		assert.Len(t, b.all(), 4, "a node that takes less ignores it")
 		assert.Equal(t, uint64(1), b.Metrics().Ignored)
 		assert.Zero(t, a.Metrics().LostMessages)
 	})
@@ -246,7 +246,7 @@ func TestStopDeliversWhatIsQueued(t *testing.T) {
 		assert.Less(t, time.Since(began), time.Second)
 		time.Sleep(12 * time.Millisecond) // the way of the Bye
 		synctest.Wait()
-		assert.Len(t, b.received(), 2000)
+		assert.Len(t, b.all(), 2000)
 		assert.Equal(t, []backplane.Node{{ID: a.id, Name: "a", Up: true}, {ID: a.id, Name: "a"}}, b.changed())
 		assert.Empty(t, b.Nodes())
 		assert.Zero(t, b.Metrics().MissedMessages)

@@ -15,7 +15,7 @@ import (
 
 // counting is a host that counts what it is given.
 type counting struct {
-	peer
+	meshNode
 	n    atomic.Int64
 	want int64
 	all  chan struct{}

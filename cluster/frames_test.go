@@ -16,7 +16,7 @@ func TestRandomFramesDoNoHarm(t *testing.T) {
 	checkIn(t, func(t *rapid.T) {
 		m := newMesh()
 		a, b := m.open("a"), m.open("b")
-		hosts := [2]*peer{{Backplane: a}, {Backplane: b}}
+		hosts := [2]*meshNode{{Backplane: a}, {Backplane: b}}
 		for _, p := range hosts {
 			id, err := p.Start(t.Context(), p)
 			require.NoError(t, err)
@@ -74,8 +74,8 @@ func TestRandomFramesDoNoHarm(t *testing.T) {
 		_, err := a.Publish("x", []byte("end"))
 		require.NoError(t, err)
 		settle()
-		got := hosts[1].received()
+		got := hosts[1].all()
 		require.NotEmpty(t, got)
-		require.Equal(t, delivery{hosts[0].id, "x", "end"}, got[len(got)-1])
+		require.Equal(t, received{hosts[0].id, "x", "end"}, got[len(got)-1])
 	})
 }

@@ -16,32 +16,32 @@ import (
 	clusterv1 "github.com/troupe-go/troupe/proto/troupe/cluster/v1"
 )
 
-// peer is a Backplane with its host.
-type peer struct {
+// meshNode is a Backplane with its host.
+type meshNode struct {
 	*Backplane
 	t    *testing.T
 	mesh *mesh
 	id   backplane.NodeID
 
 	mu      sync.Mutex
-	got     []delivery
+	got     []received
 	changes []backplane.Node
 	rooms   map[string]chan struct{} // that Receive returns
 	wrong   string                   // what must not have happened
 	block   chan struct{}            // Receive waits for it, though it must not
-	on      func(delivery)
+	on      func(received)
 }
 
-type delivery struct {
+type received struct {
 	from  backplane.NodeID
 	topic string
 	text  string
 }
 
-func (p *peer) ActorSystem() *actor.ActorSystem { return nil }
+func (p *meshNode) ActorSystem() *actor.ActorSystem { return nil }
 
-func (p *peer) Receive(from backplane.NodeID, topic string, message []byte) <-chan struct{} {
-	d := delivery{from, topic, string(message)}
+func (p *meshNode) Receive(from backplane.NodeID, topic string, message []byte) <-chan struct{} {
+	d := received{from, topic, string(message)}
 	p.mu.Lock()
 	block := p.block
 	p.mu.Unlock()
@@ -63,7 +63,7 @@ func (p *peer) Receive(from backplane.NodeID, topic string, message []byte) <-ch
 	return nil
 }
 
-func (p *peer) Changed(n backplane.Node) {
+func (p *meshNode) Changed(n backplane.Node) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if n.Up == p.isTold(n.ID) {
@@ -73,7 +73,7 @@ func (p *peer) Changed(n backplane.Node) {
 }
 
 // isTold reports whether the host has been told that a node is up.
-func (p *peer) isTold(id backplane.NodeID) bool {
+func (p *meshNode) isTold(id backplane.NodeID) bool {
 	for _, n := range slices.Backward(p.changes) {
 		if n.ID == id {
 			return n.Up
@@ -83,51 +83,51 @@ func (p *peer) isTold(id backplane.NodeID) bool {
 }
 
 // check fails the test if something has happened that must not.
-func (p *peer) check(t require.TestingT) {
+func (p *meshNode) check(t require.TestingT) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	require.Empty(t, p.wrong)
 }
 
-func (p *peer) Serve(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusTeapot) }
+func (p *meshNode) Serve(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusTeapot) }
 
-func (p *peer) received() []delivery {
+func (p *meshNode) all() []received {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return append([]delivery(nil), p.got...)
+	return append([]received(nil), p.got...)
 }
 
-func (p *peer) changed() []backplane.Node {
+func (p *meshNode) changed() []backplane.Node {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return append([]backplane.Node(nil), p.changes...)
 }
 
-func (p *peer) setBlock(c chan struct{}) {
+func (p *meshNode) setBlock(c chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.block = c
 }
 
-func (p *peer) setRoom(topic string, room chan struct{}) {
+func (p *meshNode) setRoom(topic string, room chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.rooms[topic] = room
 }
 
 // link returns its end of the link to another one.
-func (p *peer) link(o *peer) *link { return p.node.Load().link(o.id) }
+func (p *meshNode) link(o *meshNode) *link { return p.node.Load().link(o.id) }
 
-func (p *peer) metricsOf(o *peer) PeerMetrics { return p.link(o).metrics() }
+func (p *meshNode) metricsOf(o *meshNode) PeerMetrics { return p.link(o).metrics() }
 
-func (p *peer) publish(topic, text string) <-chan struct{} {
+func (p *meshNode) publish(topic, text string) <-chan struct{} {
 	room, err := p.Publish(topic, []byte(text))
 	require.NoError(p.t, err)
 	return room
 }
 
 // subscribe waits until the others know.
-func (p *peer) subscribe(topics ...string) {
+func (p *meshNode) subscribe(topics ...string) {
 	for _, topic := range topics {
 		if known := p.Subscribe(topic); known != nil {
 			<-known
@@ -136,8 +136,8 @@ func (p *peer) subscribe(topics ...string) {
 }
 
 // start starts a node that is stopped at the end.
-func (m *mesh) start(t *testing.T, name string) *peer {
-	p := &peer{Backplane: m.open(name), t: t, mesh: m, rooms: map[string]chan struct{}{}}
+func (m *mesh) start(t *testing.T, name string) *meshNode {
+	p := &meshNode{Backplane: m.open(name), t: t, mesh: m, rooms: map[string]chan struct{}{}}
 	id, err := p.Start(context.Background(), p)
 	require.NoError(t, err)
 	p.id = id

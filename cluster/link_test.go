@@ -15,7 +15,7 @@ import (
 )
 
 // pair starts two nodes. The second one wants x.
-func (m *mesh) pair(t *testing.T) (a, b *peer) {
+func (m *mesh) pair(t *testing.T) (a, b *meshNode) {
 	a, b = m.start(t, "a"), m.start(t, "b")
 	b.subscribe("x")
 	return a, b
@@ -96,7 +96,7 @@ func TestBrokenNetworksTakeLinksDownAtOnce(t *testing.T) {
 		assert.Len(t, b.changed(), 3)
 		a.publish("x", "1")
 		settle()
-		assert.Equal(t, []delivery{{a.id, "x", "1"}}, b.received())
+		assert.Equal(t, []received{{a.id, "x", "1"}}, b.all())
 	})
 }
 
@@ -139,7 +139,7 @@ func TestLossIsCountedAtBothEnds(t *testing.T) {
 		assert.Equal(t, sent-1, b.metricsOf(a).MissedBatches)
 		a.publish("x", "arrives, too")
 		settle()
-		assert.Len(t, b.received(), 2)
+		assert.Len(t, b.all(), 2)
 		assert.Zero(t, b.metricsOf(a).LostMessages)
 	})
 }
@@ -164,7 +164,7 @@ func TestPiecesOfLargeMessagesAreLostTogether(t *testing.T) {
 		time.Sleep(time.Second)
 		synctest.Wait()
 		var got []string
-		for _, d := range b.received() {
+		for _, d := range b.all() {
 			got = append(got, d.text[:1])
 		}
 		assert.Equal(t, []string{"1", "3", "4"}, got)
@@ -182,7 +182,7 @@ func TestLostAcknowledgementsAreNoLoss(t *testing.T) {
 		time.Sleep(deadAfter)
 		synctest.Wait()
 		assert.False(t, a.link(b).isUp())
-		assert.Len(t, b.received(), 1)
+		assert.Len(t, b.all(), 1)
 		m.heal(b.id, a.id)
 		time.Sleep(helloEvery)
 		settle()
@@ -270,7 +270,7 @@ func TestFramesThatAreNotForThisSessionAreIgnored(t *testing.T) {
 		f.Kind = nil
 		n.frame(f)
 		settle()
-		assert.Empty(t, b.received())
+		assert.Empty(t, b.all())
 		assert.Equal(t, uint64(2), b.Metrics().Ignored)
 		assert.True(t, b.link(a).isUp())
 		n.frame(batch(2)) // there was none before it
@@ -278,7 +278,7 @@ func TestFramesThatAreNotForThisSessionAreIgnored(t *testing.T) {
 		time.Sleep(helloEvery)
 		settle()
 		assert.True(t, b.link(a).isUp())
-		assert.Empty(t, b.received())
+		assert.Empty(t, b.all())
 	})
 }
 
@@ -314,7 +314,7 @@ func TestInvalidFramesTakeTheLinkDown(t *testing.T) {
 			time.Sleep(helloEvery)
 			settle()
 		}
-		assert.Empty(t, a.received())
+		assert.Empty(t, a.all())
 	})
 }
 
@@ -353,14 +353,14 @@ func TestAnotherLifeBeginsAnew(t *testing.T) {
 		second.subscribe("x")
 		a.publish("x", "3")
 		settle()
-		assert.Equal(t, []delivery{{a.id, "x", "3"}}, second.received())
+		assert.Equal(t, []received{{a.id, "x", "3"}}, second.all())
 		assert.False(t, a.Wanted("y"))
 		assert.Zero(t, second.Metrics().MissedMessages)
 	})
 }
 
-func (p *peer) startAs(t *testing.T, id backplane.NodeID) *peer {
-	b := &peer{Backplane: p.mesh.open(fmt.Sprint(id)), t: t, mesh: p.mesh, id: id}
+func (p *meshNode) startAs(t *testing.T, id backplane.NodeID) *meshNode {
+	b := &meshNode{Backplane: p.mesh.open(fmt.Sprint(id)), t: t, mesh: p.mesh, id: id}
 	b.settings.draw = func() backplane.NodeID { return id }
 	_, err := b.Start(t.Context(), b)
 	require.NoError(t, err)

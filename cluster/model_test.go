@@ -43,7 +43,7 @@ func TestInterestConverges(t *testing.T) {
 		m.delay = delays(t)
 		topics := []string{"t0", "t1", "t2", "t3", "t4", "t5"}
 		type modelNode struct {
-			*peer
+			*meshNode
 			wants map[string]bool
 		}
 		var nodes []*modelNode
@@ -73,7 +73,7 @@ func TestInterestConverges(t *testing.T) {
 			apart = slices.DeleteFunc(apart, func(p [2]backplane.NodeID) bool { return p[0] == n.id || p[1] == n.id })
 		}
 		isReached := func(from *modelNode, to *modelNode, topic string) bool {
-			l := from.link(to.peer)
+			l := from.link(to.meshNode)
 			return l != nil && slices.Contains(from.node.Load().topics.find(hashTopic(from.settings.topicKey, topic), nil), l)
 		}
 		var failure string
@@ -84,7 +84,7 @@ func TestInterestConverges(t *testing.T) {
 				return
 			}
 			for _, o := range others {
-				here, there := n.link(o.peer), o.link(n.peer)
+				here, there := n.link(o.meshNode), o.link(n.meshNode)
 				if here == nil || there == nil || !here.isUp() || !there.isUp() || here.theirsNow() != there.sessionNow() || there.theirsNow() != here.sessionNow() {
 					continue
 				}
@@ -98,7 +98,7 @@ func TestInterestConverges(t *testing.T) {
 				if len(nodes) == 5 {
 					t.Skip("there are enough")
 				}
-				n := &modelNode{&peer{Backplane: m.open("n"), mesh: m}, map[string]bool{}}
+				n := &modelNode{&meshNode{Backplane: m.open("n"), mesh: m}, map[string]bool{}}
 				id, err := n.Start(context.Background(), n)
 				require.NoError(t, err)
 				n.id = id
@@ -211,7 +211,7 @@ func TestLinksCountWhatTheyLose(t *testing.T) {
 	checkIn(t, func(t *rapid.T) {
 		m := newMesh()
 		m.delay = delays(t)
-		peers := [2]*peer{{mesh: m}, {mesh: m}}
+		peers := [2]*meshNode{{mesh: m}, {mesh: m}}
 		for i, p := range peers {
 			p.Backplane = m.open(fmt.Sprint(i))
 			id, err := p.Start(context.Background(), p)
@@ -293,7 +293,7 @@ func TestLinksCountWhatTheyLose(t *testing.T) {
 		for i, p := range peers {
 			here, there := p.metricsOf(peers[1-i]), peers[1-i].metricsOf(p)
 			last := 0
-			got := peers[1-i].received()
+			got := peers[1-i].all()
 			for _, d := range got {
 				n, err := strconv.Atoi(strings.TrimSpace(d.text))
 				require.NoError(t, err)

@@ -13,7 +13,7 @@ import (
 var kilobyte = strings.Repeat("x", 1024)
 
 // fill publishes until there is no room.
-func fill(t *testing.T, p *peer, topic string) <-chan struct{} {
+func fill(t *testing.T, p *meshNode, topic string) <-chan struct{} {
 	for range 2 * window / 1024 {
 		if room := p.publish(topic, kilobyte); room != nil {
 			return room
@@ -92,7 +92,7 @@ func TestWhatCannotWaitIsDroppedAboveTheLimit(t *testing.T) {
 		settle()
 		p = a.metricsOf(b)
 		assert.Equal(t, p.LostMessages, b.metricsOf(a).MissedMessages)
-		assert.Len(t, b.received(), 10<<10+1-int(p.LostMessages))
+		assert.Len(t, b.all(), 10<<10+1-int(p.LostMessages))
 		assert.Zero(t, p.LostBatches)
 		assert.True(t, a.link(b).isUp())
 	})
