@@ -87,17 +87,23 @@ func numberOf(t *testing.T, m serverMessage) (n int) {
 }
 
 // droppedFor returns how many messages were dropped for a reason.
-func droppedFor(srv *testServer, reason string) (n float64) {
-	for _, m := range srv.sys.Metrics() {
-		if m.Name == "troupe.messages.dropped" {
+func droppedFor(srv *testServer, reason string) float64 {
+	return valuesOf(srv.sys, "troupe.messages.dropped")[reason]
+}
+
+// valuesOf returns the values of a metric that are not 0, by its first label.
+func valuesOf(sys *hubsys.System, metric string) map[string]float64 {
+	values := map[string]float64{}
+	for _, m := range sys.Metrics() {
+		if m.Name == metric {
 			for _, s := range m.Samples {
-				if s.Labels[0].Value == reason {
-					n += s.Value
+				if s.Value != 0 {
+					values[s.Labels[0].Value] += s.Value
 				}
 			}
 		}
 	}
-	return n
+	return values
 }
 
 // What waits for clients that have stopped reading is bounded by their OutboxLimit, whatever the policy.
