@@ -41,7 +41,8 @@ func TestSlowClientsMeetTheirPolicy(t *testing.T) {
 			})
 			fast := []*testClient{dial(t, srv.url), dial(t, srv.url)}
 			l := newThrottledLink(t, srv.url, -1)
-			slow := dialWith(t, srv.url, dialOptions{client: l.client})
+			id, token := negotiate(t, srv.url, nil)
+			slow := dialWith(t, srv.url+"?id="+token, dialOptions{client: l.client})
 			l.setRate(0)
 			payload := strings.Repeat("x", size)
 			for i := range sends {
@@ -57,11 +58,15 @@ func TestSlowClientsMeetTheirPolicy(t *testing.T) {
 				return test.reason == "replaced" || strings.Count(srv.log.String(), "messages to a slow client are dropped") == 1
 			}, "that is logged once")
 			l.setRate(-1)
-			require.NoError(t, srv.hub.Clients().All().Send(t.Context(), "n", sends, payload))
+			sent := make(chan error, 1)
+			go func() { // waits for room, and is not dropped
+				sent <- srv.hub.Clients().Client(id).Send(t.Context(), "n", sends, payload)
+			}()
 			var got []int
 			for len(got) == 0 || got[len(got)-1] != sends {
 				got = append(got, numberOf(t, slow.next()))
 			}
+			require.NoError(t, <-sent)
 			t.Logf("the slow client got %d of %d", len(got), sends)
 			require.True(t, slices.IsSorted(got), "%v", got)
 			require.Less(t, len(got), sends)
