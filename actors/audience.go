@@ -75,14 +75,13 @@ func (a *Audience) String() string {
 type exception struct {
 	conn *Connection
 	ids  map[string]bool
-	list []string // the same
 }
 
 func newException(to *Audience) *exception {
 	if to.Except == nil && len(to.ExceptIDs) == 0 {
 		return nil
 	}
-	e := &exception{conn: to.Except, list: to.ExceptIDs}
+	e := &exception{conn: to.Except}
 	if len(to.ExceptIDs) > 0 {
 		e.ids = make(map[string]bool, len(to.ExceptIDs))
 		for _, id := range to.ExceptIDs {

@@ -64,7 +64,7 @@ func (h *Hub) listForeign(of *Audience, respond func(proto.Message)) {
 		members, _, _ := h.Members(ctx, of)
 		answer := &troupev1.Members{}
 		for _, m := range members {
-			answer.Members = append(answer.Members, &troupev1.Member{ConnectionId: m.ID, UserId: m.UserID})
+			answer.Members = append(answer.Members, &troupev1.Member{ConnectionId: m.ID(), UserId: m.UserID})
 		}
 		respond(answer)
 	}
@@ -81,28 +81,12 @@ func (h *Hub) changeForeign(to *Audience, id string, leave, isGroup bool, finish
 		finish(errors.New("hubsys: only the PID of a group takes Join and Leave"))
 		return
 	}
-	c, n := h.Connection(id), h.sys.nodes
-	if c == nil && n == nil {
-		finish(nil) // connections that do not exist any more are no error
+	of := &Audience{Kind: Connections, Names: []string{id}}
+	if n := h.sys.nodes; n != nil && h.Connection(id) == nil {
+		n.begin(func() { finish(h.ChangeMembership(n.ctx, of, to.Names[0], leave)) })
 		return
 	}
-	if c == nil {
-		n.begin(func() {
-			finish(h.ChangeMembership(n.ctx, &Audience{Kind: Connections, Names: []string{id}}, to.Names[0], leave))
-		})
-		return
-	}
-	m := &membershipChange{group: to.Names[0], leave: leave}
-	m.done = func() {
-		n.whenKnown(m.known(), func() {
-			if m.overLimit.Load() {
-				finish(ErrTooManyGroups)
-			} else {
-				finish(nil)
-			}
-		})
-	}
-	m.ask([]*Connection{c})
+	h.change(h.resolve(of), to.Names[0], leave, finish) // connections that do not exist any more are no error
 }
 
 var (

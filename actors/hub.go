@@ -7,7 +7,6 @@ import (
 	"math"
 	"net/url"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -89,10 +88,8 @@ type Hub struct {
 	inbox     *actor.PID
 
 	// Where there are other nodes. What is closed when they know:
-	wanted     <-chan struct{} // that this node has the hub
-	announcing sync.Mutex
-	announced  [encodings]bool // protocols
-	spoken     [encodings]<-chan struct{}
+	wanted   <-chan struct{}                   // that this node has the hub
+	announce [encodings]func() <-chan struct{} // that they have to encode their messages for a protocol, from its first connection on
 
 	calls      map[string]*CallTimes // by method
 	otherCalls *CallTimes            // of what is no method

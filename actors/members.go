@@ -1,7 +1,6 @@
 package actors
 
 import (
-	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -9,40 +8,35 @@ import (
 	nodev1 "github.com/troupe-go/troupe/proto/troupe/node/v1"
 )
 
-// Person is a connection, wherever it is, and the user that it belongs to.
-type Person struct{ ID, UserID string }
-
 // Members returns the connections of an audience, each once, sorted by id, and the names of nodes that have not said which they have.
-func (h *Hub) Members(ctx context.Context, of *Audience) (all []Person, missing []string, err error) {
-	here := h.membersHere(of)
-	all = make([]Person, len(here))
-	for i, m := range here {
-		all[i] = Person{m.Conn.id, m.UserID}
-	}
-	if h.sys.nodes == nil || of.Kind == Caller {
-		return all, nil, nil
-	}
-	answers, missing, err := h.gather(ctx, &nodev1.Request{Kind: &nodev1.Request_List{List: &nodev1.List{Of: of.toNode()}}}, gatherTime)
+func (h *Hub) Members(ctx context.Context, of *Audience) (all []Member, missing []string, err error) {
+	all = h.membersHere(of)
+	answers, missing, err := h.listElsewhere(ctx, of, false)
 	for _, a := range answers {
 		for _, m := range a.GetMembers() {
-			all = append(all, Person{m.GetConnectionId(), m.GetUserId()})
+			all = append(all, fromNodeMember(m))
 		}
 	}
-	slices.SortFunc(all, func(a, b Person) int { return cmp.Compare(a.ID, b.ID) })
+	sortMembers(all)
 	return all, missing, err
 }
 
 // Count returns the number of the connections of an audience, and the names of nodes that have not said how many they have.
 func (h *Hub) Count(ctx context.Context, of *Audience) (n int, missing []string, err error) {
 	n = len(h.membersHere(of))
-	if h.sys.nodes == nil || of.Kind == Caller {
-		return n, nil, nil
-	}
-	answers, missing, err := h.gather(ctx, &nodev1.Request{Kind: &nodev1.Request_List{List: &nodev1.List{Of: of.toNode(), CountOnly: true}}}, gatherTime)
+	answers, missing, err := h.listElsewhere(ctx, of, true)
 	for _, a := range answers {
 		n += int(a.GetCount())
 	}
 	return n, missing, err
+}
+
+// listElsewhere asks the other nodes for the connections of an audience, or for their number.
+func (h *Hub) listElsewhere(ctx context.Context, of *Audience, countOnly bool) (answers []*nodev1.Answer, missing []string, err error) {
+	if h.sys.nodes == nil || of.Kind == Caller {
+		return nil, nil, nil
+	}
+	return h.gather(ctx, &nodev1.Request{Kind: &nodev1.Request_List{List: &nodev1.List{Of: of.toNode(), CountOnly: countOnly}}}, gatherTime)
 }
 
 // membersHere returns the connections of an audience that this node has, each once, sorted by id.

@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,56 +21,63 @@ func (h *Hub) ChangeMembership(ctx context.Context, of *Audience, group string, 
 	if len(group) > MaxName {
 		return fmt.Errorf("hubsys: the name of a group has %d bytes, more than %d", len(group), MaxName)
 	}
-	connections := h.resolve(of)
-	done := make(chan struct{})
-	m := &membershipChange{group: group, leave: leave, done: func() { close(done) }}
-	if len(connections) > 0 {
-		m.ask(connections)
+	done := make(chan error, 1)
+	h.change(h.resolve(of), group, leave, func(err error) { done <- err })
+	elsewhere := h.changeElsewhere(ctx, of, group, leave)
+	if elsewhere != nil && elsewhere != ErrTooManyGroups {
+		return elsewhere
 	}
-	overLimit, err := h.changeElsewhere(ctx, of, group, leave)
-	if err != nil {
-		return err
+	select {
+	case err := <-done:
+		return cmp.Or(err, elsewhere)
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
-	var known <-chan struct{}
-	if len(connections) > 0 {
-		select {
-		case <-done:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-		overLimit, known = overLimit || m.overLimit.Load(), m.known()
+}
+
+// change adds connections to a group, or removes them, and calls done when that is done and all nodes know: with ErrTooManyGroups if one of them
+// could not join. It does not wait.
+func (h *Hub) change(connections []*Connection, group string, leave bool, done func(error)) {
+	if len(connections) == 0 {
+		done(nil)
+		return
 	}
-	if known != nil {
-		select {
-		case <-known:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
+	m := &membershipChange{group: group, leave: leave}
+	m.left.Store(int32(len(connections)))
+	m.done = func() {
+		h.sys.nodes.whenKnown(m.known.Load(), func() {
+			if m.overLimit.Load() {
+				done(ErrTooManyGroups)
+			} else {
+				done(nil)
+			}
+		})
 	}
-	if overLimit {
-		return ErrTooManyGroups
+	for _, c := range connections {
+		c.post(m)
 	}
-	return nil
 }
 
 // changeElsewhere is ChangeMembership for the connections that other nodes have.
-func (h *Hub) changeElsewhere(ctx context.Context, of *Audience, group string, leave bool) (overLimit bool, err error) {
+func (h *Hub) changeElsewhere(ctx context.Context, of *Audience, group string, leave bool) error {
 	if h.sys.nodes == nil || of.Kind == Caller {
-		return false, nil
+		return nil
 	}
 	r := &nodev1.Request{Kind: &nodev1.Request_Change{Change: &nodev1.Change{Of: of.toNode(), Group: group, Leave: leave}}}
-	if of.Kind != Connections || len(of.Names) != 1 {
-		answers, _, err := h.gather(ctx, r, 0)
-		for _, a := range answers {
-			overLimit = overLimit || a.GetKind() == nodev1.Answer_KIND_TOO_MANY_GROUPS
-		}
-		return overLimit, err
+	var answers []*nodev1.Answer
+	var err error
+	switch {
+	case of.Kind != Connections || len(of.Names) != 1:
+		answers, _, err = h.gather(ctx, r, 0)
+	case h.Connection(of.Names[0]) == nil && !slices.Contains(of.ExceptIDs, of.Names[0]):
+		var a *nodev1.Answer
+		a, err = h.askOwner(ctx, of.Names[0], r)
+		answers = []*nodev1.Answer{a}
 	}
-	if h.Connection(of.Names[0]) != nil || slices.Contains(of.ExceptIDs, of.Names[0]) {
-		return false, nil
+	if err == nil && slices.ContainsFunc(answers, func(a *nodev1.Answer) bool { return a.GetKind() == nodev1.Answer_KIND_TOO_MANY_GROUPS }) {
+		err = ErrTooManyGroups
 	}
-	a, err := h.askOwner(ctx, of.Names[0], r)
-	return a.GetKind() == nodev1.Answer_KIND_TOO_MANY_GROUPS, err
+	return err
 }
 
 // MaxName is how many bytes the name of a group or a user may have.
@@ -86,23 +94,7 @@ type membershipChange struct {
 	done  func()
 
 	overLimit atomic.Bool                     // some connection could not join
-	unknown   atomic.Pointer[<-chan struct{}] // closed when other nodes know of the group; nil: they do
-}
-
-// ask asks at least one connection. It does not wait.
-func (m *membershipChange) ask(connections []*Connection) {
-	m.left.Store(int32(len(connections)))
-	for _, c := range connections {
-		c.post(m)
-	}
-}
-
-// known returns what is closed when other nodes know of the group, or nil if they do.
-func (m *membershipChange) known() <-chan struct{} {
-	if known := m.unknown.Load(); known != nil {
-		return *known
-	}
-	return nil
+	known     atomic.Pointer[<-chan struct{}] // closed when other nodes know of the group; nil: they do
 }
 
 func (m *membershipChange) refuse() { m.finish() }
@@ -140,7 +132,7 @@ func (c *Connection) onMembership(m *membershipChange) {
 		c.groups[m.group] = struct{}{}
 		c.groupNames += int32(len(m.group))
 		if known := c.hub.groups.join(m.group, c); known != nil {
-			m.unknown.Store(&known)
+			m.known.Store(&known)
 		}
 		c.part.joined(m.group)
 	}

@@ -33,10 +33,8 @@ func (h *Hub) invokeElsewhere(ctx context.Context, id, target string, args []any
 	}
 	switch a.GetKind() {
 	case nodev1.Answer_KIND_DONE:
-		for _, p := range h.protocols {
-			if p.Name() == a.GetResult().GetProtocol() {
-				return bind(p, a.GetResult().GetMessage())
-			}
+		if i := h.protocolNamed(a.GetResult().GetProtocol()); i >= 0 {
+			return bind(h.protocols[i], a.GetResult().GetMessage())
 		}
 		return fmt.Errorf("hubsys: the result of %q is in a protocol that this node does not speak: %s", target, a.GetResult().GetProtocol())
 	case nodev1.Answer_KIND_CLIENT_FAILED:
@@ -55,7 +53,6 @@ func (h *Hub) invokeElsewhere(ctx context.Context, id, target string, args []any
 
 // serveInvoke calls a method of a client for another node.
 func (h *Hub) serveInvoke(key nodeRequest, conn *Connection, in *nodev1.Invoke, reply func(*nodev1.Answer)) {
-	n := h.sys.nodes
 	switch {
 	case conn == nil || conn.isClosing.Load():
 		reply(&nodev1.Answer{Kind: nodev1.Answer_KIND_GONE})
@@ -69,11 +66,9 @@ func (h *Hub) serveInvoke(key nodeRequest, conn *Connection, in *nodev1.Invoke, 
 		reply(&nodev1.Answer{Kind: nodev1.Answer_KIND_NOT_SUPPORTED})
 		return
 	}
-	r := &pendingResult{conn: conn, answer: make(chan answer, 1)}
-	h.results.addAs(in.GetId(), r)
-	ctx, done := n.serving(key)
-	n.begin(func() {
-		defer done()
+	h.sys.nodes.serve(key, func(ctx context.Context) {
+		r := &pendingResult{conn: conn, answer: make(chan answer, 1)}
+		h.results.addAs(in.GetId(), r)
 		defer h.results.remove(in.GetId())
 		a, err := h.await(ctx, r, in.GetId(), call, in.GetHasDeadline())
 		if err != nil {

@@ -2,9 +2,8 @@ package actors
 
 import (
 	"context"
+	"slices"
 	"time"
-
-	"google.golang.org/protobuf/proto"
 
 	"github.com/troupe-go/troupe/hubsys/backplane"
 	nodev1 "github.com/troupe-go/troupe/proto/troupe/node/v1"
@@ -45,14 +44,6 @@ func (n *nodes) answered(from backplane.NodeID, a *nodev1.Answer) {
 	}
 }
 
-func (n *nodes) publishRequest(topic, hub string, r *nodev1.Request) error {
-	b, err := proto.Marshal(&nodev1.Message{Hub: hub, Kind: &nodev1.Message_Request{Request: r}})
-	if err == nil {
-		_, err = n.plane.Publish(topic, b)
-	}
-	return err
-}
-
 const (
 	askPeriod  = 250 * time.Millisecond // between two looks at whether the node that is asked is still there
 	acceptTime = 5 * time.Second        // for a node to say that it has a connection
@@ -80,7 +71,7 @@ func (n *nodes) askOwner(ctx context.Context, hub, topic string, r *nodev1.Reque
 	}
 	answers := n.newRequest(r, ownerSends)
 	defer n.endRequest(r)
-	if err := n.publishRequest(topic, hub, r); err != nil {
+	if _, err := n.publish(&nodev1.Message{Hub: hub, Kind: &nodev1.Message_Request{Request: r}}, topic); err != nil {
 		return nil, err
 	}
 	beforeWait(ctx)
@@ -107,9 +98,7 @@ func (n *nodes) askOwner(ctx context.Context, hub, topic string, r *nodev1.Reque
 				return nil, nil
 			}
 		case <-ctx.Done():
-			if b, err := proto.Marshal(&nodev1.Message{Hub: hub, Kind: &nodev1.Message_Cancel{Cancel: r.GetNumber()}}); err == nil {
-				_, _ = n.plane.Publish(topic, b)
-			}
+			_, _ = n.publish(&nodev1.Message{Hub: hub, Kind: &nodev1.Message_Cancel{Cancel: r.GetNumber()}}, topic)
 			return nil, context.Cause(ctx)
 		case <-n.ctx.Done():
 			return nil, ErrShutdown
@@ -132,15 +121,17 @@ func (h *Hub) ask(ctx context.Context, r *nodev1.Request, all []backplane.Node, 
 	waiting := map[backplane.NodeID]string{}
 	got := n.newRequest(r, len(all))
 	defer n.endRequest(r)
+	var topics []string
 	for _, node := range all {
 		if !node.Up {
 			missing = append(missing, node.Name)
 			continue
 		}
-		if err := n.publishRequest(nodeTopic(node.ID), h.name, r); err != nil {
-			return nil, nil, err
-		}
+		topics = append(topics, nodeTopic(node.ID))
 		waiting[node.ID] = node.Name
+	}
+	if _, err := n.publish(&nodev1.Message{Hub: h.name, Kind: &nodev1.Message_Request{Request: r}}, topics...); err != nil {
+		return nil, nil, err
 	}
 	if len(waiting) > 0 {
 		beforeWait(ctx)
@@ -179,8 +170,8 @@ func (h *Hub) Locate(ctx context.Context, id string, issuer NodeID, l *nodev1.Lo
 	switch {
 	case err != nil || a.GetKind() == nodev1.Answer_KIND_DONE:
 		return a, err
-	case issuer == n.self:
-		return n.front.Locate(n.self, l), nil
+	case issuer == n.sys.node:
+		return n.front.Locate(issuer, l), nil
 	}
 	for _, node := range n.plane.Nodes() {
 		if node.ID == issuer {
@@ -196,9 +187,7 @@ func (h *Hub) Locate(ctx context.Context, id string, issuer NodeID, l *nodev1.Lo
 
 func (n *nodes) publishAnswer(to backplane.NodeID, r *nodev1.Request, a *nodev1.Answer) {
 	a.Number = r.GetNumber()
-	if b, err := proto.Marshal(&nodev1.Message{Kind: &nodev1.Message_Answer{Answer: a}}); err == nil {
-		_, _ = n.plane.Publish(nodeTopic(to), b)
-	}
+	_, _ = n.publish(&nodev1.Message{Kind: &nodev1.Message_Answer{Answer: a}}, nodeTopic(to))
 }
 
 // serveRequest does what another node asks for. to is what the topic names, or nil if it is the node.
@@ -228,7 +217,7 @@ func (h *Hub) serveRequest(from backplane.NodeID, to *Audience, r *nodev1.Reques
 		h.serveWatch(nodeRequest{from, r.GetNumber()}, kind.Watch.GetOf())
 	case *nodev1.Request_Locate:
 		if conn != nil {
-			answer(&nodev1.Answer{Kind: nodev1.Answer_KIND_DONE, Node: uint32(n.self)})
+			answer(&nodev1.Answer{Kind: nodev1.Answer_KIND_DONE, Node: uint32(n.sys.node)})
 		} else {
 			answer(n.front.Locate(from, kind.Locate))
 		}
@@ -240,25 +229,60 @@ func (h *Hub) serveRequest(from backplane.NodeID, to *Audience, r *nodev1.Reques
 	}
 }
 
-// toNode returns an audience as it is sent to other nodes, where its caller is not.
+// nodeKinds are kinds of audiences as they are sent to other nodes, where the caller is not.
+var nodeKinds = [...]nodev1.Audience_Kind{
+	All: nodev1.Audience_KIND_ALL, Connections: nodev1.Audience_KIND_CONNECTIONS, Groups: nodev1.Audience_KIND_GROUPS, Users: nodev1.Audience_KIND_USERS,
+}
+
 func (a *Audience) toNode() *nodev1.Audience {
-	kinds := map[Kind]nodev1.Audience_Kind{
-		All: nodev1.Audience_KIND_ALL, Connections: nodev1.Audience_KIND_CONNECTIONS, Groups: nodev1.Audience_KIND_GROUPS, Users: nodev1.Audience_KIND_USERS,
-	}
-	return &nodev1.Audience{Kind: kinds[a.Kind], Names: a.Names, Except: a.ExceptIDs}
+	return &nodev1.Audience{Kind: nodeKinds[a.Kind], Names: a.Names, Except: a.ExceptIDs}
 }
 
 // fromNode returns an audience that another node has sent, or nil if there is none of its kind.
 func fromNode(a *nodev1.Audience) *Audience {
-	kinds := map[nodev1.Audience_Kind]Kind{
-		nodev1.Audience_KIND_ALL: All, nodev1.Audience_KIND_CONNECTIONS: Connections, nodev1.Audience_KIND_GROUPS: Groups, nodev1.Audience_KIND_USERS: Users,
-	}
-	kind, ok := kinds[a.GetKind()]
-	if !ok {
+	kind := slices.Index(nodeKinds[:], a.GetKind())
+	if kind < 0 || a.GetKind() == nodev1.Audience_KIND_UNSPECIFIED {
 		return nil
 	}
-	return &Audience{Kind: kind, Names: a.GetNames(), ExceptIDs: a.GetExcept()}
+	return &Audience{Kind: Kind(kind), Names: a.GetNames(), ExceptIDs: a.GetExcept()}
 }
+
+func (m Member) toNode() *nodev1.Member {
+	return &nodev1.Member{ConnectionId: m.ID(), UserId: m.UserID}
+}
+
+func fromNodeMember(m *nodev1.Member) Member {
+	return Member{Elsewhere: m.GetConnectionId(), UserID: m.GetUserId()}
+}
+
+// serve has a goroutine do what another node has asked for. Its context ends when that node does not want it any more.
+func (n *nodes) serve(key nodeRequest, work func(ctx context.Context)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.left {
+		return
+	}
+	if former := n.served[key]; former != nil {
+		former.cancel()
+	}
+	ctx, cancel := context.WithCancel(n.ctx)
+	one := &servedRequest{cancel}
+	n.served[key] = one
+	n.work.Go(func() {
+		defer func() {
+			cancel()
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			if n.served[key] == one {
+				delete(n.served, key)
+			}
+		}()
+		work(ctx)
+	})
+}
+
+// servedRequest is a request of another node that is being served.
+type servedRequest struct{ cancel context.CancelFunc }
 
 // serveChange changes the membership of a connection, or of an audience.
 func (h *Hub) serveChange(conn *Connection, change *nodev1.Change, answer func(*nodev1.Answer)) {
@@ -268,36 +292,26 @@ func (h *Hub) serveChange(conn *Connection, change *nodev1.Change, answer func(*
 	} else if of := fromNode(change.GetOf()); of != nil {
 		connections = h.resolve(of)
 	}
-	if len(connections) == 0 {
-		answer(&nodev1.Answer{Kind: nodev1.Answer_KIND_DONE})
-		return
-	}
-	m := &membershipChange{group: change.GetGroup(), leave: change.GetLeave()}
-	m.done = func() {
-		h.sys.nodes.whenKnown(m.known(), func() {
-			kind := nodev1.Answer_KIND_DONE
-			if m.overLimit.Load() {
-				kind = nodev1.Answer_KIND_TOO_MANY_GROUPS
-			}
-			answer(&nodev1.Answer{Kind: kind})
-		})
-	}
-	m.ask(connections)
+	h.change(connections, change.GetGroup(), change.GetLeave(), func(err error) {
+		kind := nodev1.Answer_KIND_DONE
+		if err != nil {
+			kind = nodev1.Answer_KIND_TOO_MANY_GROUPS
+		}
+		answer(&nodev1.Answer{Kind: kind})
+	})
 }
 
-// whenKnown calls f when the other nodes know something, at once if they do.
-func (n *nodes) whenKnown(known <-chan struct{}, f func()) {
-	if known == nil {
-		f()
-		return
-	}
-	n.begin(func() {
+// whenKnown calls f when the other nodes know something, at once if they do, or when the System is shut down.
+func (n *nodes) whenKnown(known *<-chan struct{}, f func()) {
+	if known == nil || !n.begin(func() {
 		select {
-		case <-known:
-			f()
+		case <-*known:
 		case <-n.ctx.Done():
 		}
-	})
+		f()
+	}) {
+		f()
+	}
 }
 
 func (h *Hub) serveList(list *nodev1.List) *nodev1.Answer {
@@ -311,7 +325,7 @@ func (h *Hub) serveList(list *nodev1.List) *nodev1.Answer {
 		return a
 	}
 	for _, m := range members {
-		a.Members = append(a.Members, &nodev1.Member{ConnectionId: m.Conn.id, UserId: m.UserID})
+		a.Members = append(a.Members, m.toNode())
 	}
 	return a
 }

@@ -26,7 +26,6 @@ import (
 type nodes struct {
 	sys   *System
 	plane backplane.Backplane
-	self  backplane.NodeID
 	front Front
 
 	ctx    context.Context // until the System is shut down
@@ -71,13 +70,13 @@ func (s *System) join(plane backplane.Backplane, front Front) error {
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	ctx, cancel := context.WithTimeout(n.ctx, joinTime)
 	defer cancel()
-	var err error
-	if n.self, err = plane.Start(ctx, n); err != nil {
+	id, err := plane.Start(ctx, n)
+	if err != nil {
 		n.cancel()
 		return err
 	}
-	s.node, s.nodes = n.self, n
-	if known := plane.Subscribe(nodeTopic(n.self)); known != nil {
+	s.node, s.nodes = id, n
+	if known := plane.Subscribe(nodeTopic(id)); known != nil {
 		select {
 		case <-known:
 		case <-ctx.Done():
@@ -119,7 +118,7 @@ func (n *nodes) isUp(id backplane.NodeID) bool {
 // Topics. The first letter says what the rest names.
 func nodeTopic(id backplane.NodeID) string { return "n/" + id.String() }
 
-var topicKinds = map[Kind]string{All: "a/", Connections: "c/", Groups: "g/", Users: "u/"}
+var topicKinds = [...]string{All: "a/", Connections: "c/", Groups: "g/", Users: "u/"}
 
 func (h *Hub) topic(kind Kind, name string) string {
 	if kind == All {
@@ -133,8 +132,8 @@ func (h *Hub) protocolTopic(index int) string { return "p/" + h.name + "/" + h.p
 
 // audienceOf returns the audience that a topic names, or nil.
 func (h *Hub) audienceOf(topic string) *Audience {
-	for kind, prefix := range topicKinds {
-		rest, ok := strings.CutPrefix(topic, prefix+h.name)
+	for _, kind := range []Kind{All, Connections, Groups, Users} {
+		rest, ok := strings.CutPrefix(topic, topicKinds[kind]+h.name)
 		switch {
 		case !ok:
 		case kind == All && rest == "":
@@ -146,18 +145,33 @@ func (h *Hub) audienceOf(topic string) *Audience {
 	return nil
 }
 
+// publish publishes a message on topics. It returns the room of the last one.
+func (n *nodes) publish(m *nodev1.Message, topics ...string) (room <-chan struct{}, err error) {
+	b, err := proto.Marshal(m)
+	for _, topic := range topics {
+		if err == nil {
+			room, err = n.plane.Publish(topic, b)
+		}
+	}
+	return room, err
+}
+
+// publishToAll publishes a message for all other nodes.
+func (n *nodes) publishToAll(m *nodev1.Message) {
+	var topics []string
+	for _, node := range n.plane.Nodes() {
+		topics = append(topics, nodeTopic(node.ID))
+	}
+	_, _ = n.publish(m, topics...)
+}
+
 // ActorSystem is part of backplane.Host.
 func (n *nodes) ActorSystem() *actor.ActorSystem { return n.sys.actorSystem }
 
 // Serve is part of backplane.Host.
 func (n *nodes) Serve(w http.ResponseWriter, r *http.Request) { n.front.ServeRelayed(w, r) }
 
-// Relay has another node answer a request.
-func (s *System) Relay(to NodeID, w http.ResponseWriter, r *http.Request) error {
-	return s.nodes.plane.Relay(to, w, r)
-}
-
-// Changed is part of backplane.Host. Whoever waits for a node looks by himself whether it is there.
+// Changed is part of backplane.Host. What waits for a node finds out by isUp.
 func (n *nodes) Changed(node backplane.Node) {
 	n.sys.log.Info("a node of the cluster has changed", "node", node.ID.String(), "name", node.Name, "up", node.Up)
 	n.mu.Lock()
@@ -261,14 +275,11 @@ func (n *nodes) addHub(h *Hub) {
 		d.subscribe = func(name string) <-chan struct{} { return n.plane.Subscribe(h.topic(kind, name)) }
 		d.unsubscribe = func(name string) { n.plane.Unsubscribe(h.topic(kind, name)) }
 	}
+	for i := range h.protocols {
+		h.announce[i] = sync.OnceValue(func() <-chan struct{} { return n.plane.Subscribe(h.protocolTopic(i)) })
+	}
 	h.wanted = n.plane.Subscribe(h.topic(All, ""))
-	b, err := proto.Marshal(&nodev1.Message{Hub: h.name, Kind: &nodev1.Message_HubAdded{HubAdded: &nodev1.HubAdded{}}})
-	if err != nil {
-		return
-	}
-	for _, node := range n.plane.Nodes() {
-		_, _ = n.plane.Publish(nodeTopic(node.ID), b)
-	}
+	n.publishToAll(&nodev1.Message{Hub: h.name, Kind: &nodev1.Message_HubAdded{HubAdded: &nodev1.HubAdded{}}})
 }
 
 // announce adds a connection to those that are found by their ids, here and by other nodes. It returns what is closed when they know.
@@ -277,7 +288,7 @@ func (c *Connection) announce() (known []<-chan struct{}) {
 	if c.hub.sys.nodes == nil {
 		return nil
 	}
-	return []<-chan struct{}{here, c.hub.wanted, c.hub.announceProtocol(int(c.protocol))}
+	return []<-chan struct{}{here, c.hub.wanted, c.hub.announce[c.protocol]()}
 }
 
 // releaseWhenKnown lets the answer to the handshake be written when other nodes send here what is for the client.
@@ -308,17 +319,6 @@ func isClosed(c <-chan struct{}) bool {
 	default:
 		return false
 	}
-}
-
-// announceProtocol has other nodes encode their messages for a protocol, from its first connection on.
-func (h *Hub) announceProtocol(index int) <-chan struct{} {
-	h.announcing.Lock()
-	defer h.announcing.Unlock()
-	if !h.announced[index] {
-		h.announced[index] = true
-		h.spoken[index] = h.sys.nodes.plane.Subscribe(h.protocolTopic(index))
-	}
-	return h.spoken[index]
 }
 
 // spokenElsewhere returns the protocols that connections of other nodes may speak, a bit each.

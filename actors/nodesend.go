@@ -2,11 +2,13 @@ package actors
 
 import (
 	"context"
+	"maps"
 	"slices"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/troupe-go/troupe/actors/outbox"
+	"github.com/troupe-go/troupe/proto/hubproto"
 	nodev1 "github.com/troupe-go/troupe/proto/troupe/node/v1"
 )
 
@@ -28,7 +30,7 @@ func (h *Hub) publish(kind Kind, name string, except *exception, m *message, s *
 		}
 		call := &nodev1.Call{Encodings: encodings, Waits: s.Waits, Limited: m.limited, Policy: uint32(m.policy), Key: m.key}
 		if except != nil {
-			call.Except = except.list
+			call.Except = slices.Collect(maps.Keys(except.ids))
 		}
 		if m.envelope, err = proto.Marshal(&nodev1.Message{Hub: h.name, Kind: &nodev1.Message_Call{Call: call}}); err != nil {
 			return err
@@ -77,14 +79,17 @@ func (m *message) waitForNodes(ctx context.Context) {
 func (h *Hub) receivedMessage(encodings []*nodev1.Encoding, limited bool, policy outbox.Policy, key string) *message {
 	m := &message{hub: h, received: true}
 	for _, e := range encodings {
-		for i, p := range h.protocols {
-			if p.Name() == e.GetProtocol() {
-				b := append(outbox.Buffer(len(e.GetMessage())), e.GetMessage()...)
-				m.packets[i] = outbox.NewPacket(b, opcodeOf(p), limited).WithPolicy(policy, key)
-			}
+		if i := h.protocolNamed(e.GetProtocol()); i >= 0 {
+			b := append(outbox.Buffer(len(e.GetMessage())), e.GetMessage()...)
+			m.packets[i] = outbox.NewPacket(b, opcodeOf(h.protocols[i]), limited).WithPolicy(policy, key)
 		}
 	}
 	return m
+}
+
+// protocolNamed returns the index of a protocol of the hub, or -1.
+func (h *Hub) protocolNamed(name string) int {
+	return slices.IndexFunc(h.protocols, func(p hubproto.Protocol) bool { return p.Name() == name })
 }
 
 // receiveCall delivers a message of another node. It returns what is closed when receivers that are slow have room, if there are some.
@@ -134,19 +139,18 @@ func (h *Hub) publishEnd(of *Audience, reason string, reconnect bool) {
 	if n == nil || of.Kind == Caller {
 		return
 	}
-	b, err := proto.Marshal(&nodev1.Message{Hub: h.name, Kind: &nodev1.Message_End{End: &nodev1.End{Except: of.ExceptIDs, Reason: reason, Reconnect: reconnect}}})
-	if err != nil {
-		return
-	}
 	names := of.Names
 	if of.Kind == All {
 		names = []string{""}
 	}
+	var topics []string
 	for _, name := range slices.Compact(slices.Sorted(slices.Values(names))) {
 		if topic := h.topic(of.Kind, name); n.plane.Wanted(topic) {
-			_, _ = n.plane.Publish(topic, b) // a small one
+			topics = append(topics, topic)
 		}
 	}
+	end := &nodev1.End{Except: of.ExceptIDs, Reason: reason, Reconnect: reconnect}
+	_, _ = n.publish(&nodev1.Message{Hub: h.name, Kind: &nodev1.Message_End{End: end}}, topics...) // a small one
 }
 
 func (h *Hub) receiveEnd(of *Audience, end *nodev1.End) {

@@ -5,8 +5,6 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/troupe-go/troupe/hubsys/backplane"
 	nodev1 "github.com/troupe-go/troupe/proto/troupe/node/v1"
 )
@@ -26,12 +24,7 @@ type watchElsewhere struct {
 // WatchEverywhere begins to watch an audience, or all groups if it is nil, on all nodes. It waits for what other nodes know, as long as they have to
 // answer a request.
 func (h *Hub) WatchEverywhere(ctx context.Context, to *Audience) *Watch {
-	var w *Watch
-	if to == nil {
-		w = h.WatchGroups()
-	} else {
-		w = h.Watch(to)
-	}
+	w := h.watchHere(to)
 	n := h.sys.nodes
 	if n == nil || to != nil && to.Kind == Caller {
 		return w
@@ -67,9 +60,17 @@ func (h *Hub) WatchEverywhere(ctx context.Context, to *Audience) *Watch {
 	return w
 }
 
+// watchHere begins to watch an audience, or all groups if it is nil, on this node.
+func (h *Hub) watchHere(to *Audience) *Watch {
+	if to == nil {
+		return h.WatchGroups()
+	}
+	return h.Watch(to)
+}
+
 // checkWaiting says that nobody is waited for any more, once. The lock is held.
 func (e *watchElsewhere) checkWaiting() {
-	if len(e.waiting) == 0 && e.all != nil && !isClosed(e.all) {
+	if len(e.waiting) == 0 && !isClosed(e.all) {
 		close(e.all)
 	}
 }
@@ -80,7 +81,7 @@ func (e *watchElsewhere) ask(node backplane.NodeID) {
 	if e.of != nil {
 		r.GetWatch().Of = e.of.toNode()
 	}
-	_ = e.hub.sys.nodes.publishRequest(nodeTopic(node), e.hub.name, r)
+	_, _ = e.hub.sys.nodes.publish(&nodev1.Message{Hub: e.hub.name, Kind: &nodev1.Message_Request{Request: r}}, nodeTopic(node))
 }
 
 // nodeChanged follows a node that has come, and forgets one that has gone.
@@ -121,12 +122,12 @@ func (w *Watch) hear(from backplane.NodeID, c *nodev1.Changes) {
 	}
 	for _, change := range c.GetChanges() {
 		for _, m := range change.GetJoined() {
-			at := membership{change.GetGroup(), Member{Elsewhere: m.GetConnectionId(), UserID: m.GetUserId()}}
+			at := membership{change.GetGroup(), fromNodeMember(m)}
 			known[at] = struct{}{}
 			w.set(at.group, at.Member, true)
 		}
 		for _, m := range change.GetLeft() {
-			at := membership{change.GetGroup(), Member{Elsewhere: m.GetConnectionId(), UserID: m.GetUserId()}}
+			at := membership{change.GetGroup(), fromNodeMember(m)}
 			delete(known, at)
 			w.set(at.group, at.Member, false)
 		}
@@ -140,13 +141,7 @@ func (e *watchElsewhere) stop() {
 	n.mu.Lock()
 	delete(n.watches, e.number)
 	n.mu.Unlock()
-	b, err := proto.Marshal(&nodev1.Message{Hub: e.hub.name, Kind: &nodev1.Message_Cancel{Cancel: e.number}})
-	if err != nil {
-		return
-	}
-	for _, node := range n.plane.Nodes() {
-		_, _ = n.plane.Publish(nodeTopic(node.ID), b)
-	}
+	n.publishToAll(&nodev1.Message{Hub: e.hub.name, Kind: &nodev1.Message_Cancel{Cancel: e.number}})
 }
 
 // toldAtOnce is how many members one message tells of at most.
@@ -154,18 +149,13 @@ const toldAtOnce = 1000
 
 // serveWatch tells another node of connections of this one, until that does not want it any more.
 func (h *Hub) serveWatch(key nodeRequest, of *nodev1.Audience) {
-	var w *Watch
-	if of == nil {
-		w = h.WatchGroups()
-	} else if to := fromNode(of); to != nil {
-		w = h.Watch(to)
-	} else {
+	to := fromNode(of)
+	if of != nil && to == nil {
 		return
 	}
 	n := h.sys.nodes
-	ctx, done := n.serving(key)
-	if !n.begin(func() {
-		defer done()
+	n.serve(key, func(ctx context.Context) {
+		w := h.watchHere(to)
 		defer w.Stop()
 		for first := true; first || w.Wait(ctx); first = false {
 			tell := &nodev1.Changes{Number: key.number, First: first}
@@ -181,10 +171,10 @@ func (h *Hub) serveWatch(key nodeRequest, of *nodev1.Audience) {
 							tell, told = &nodev1.Changes{Number: key.number, Changes: []*nodev1.Changes_Change{one}}, 0
 						}
 						told++
-						if member := (&nodev1.Member{ConnectionId: m.Conn.id, UserId: m.UserID}); joined {
-							one.Joined = append(one.Joined, member)
+						if joined {
+							one.Joined = append(one.Joined, m.toNode())
 						} else {
-							one.Left = append(one.Left, member)
+							one.Left = append(one.Left, m.toNode())
 						}
 					}
 				}
@@ -193,45 +183,15 @@ func (h *Hub) serveWatch(key nodeRequest, of *nodev1.Audience) {
 				n.publishChanges(ctx, key.from, tell)
 			}
 		}
-	}) {
-		done()
-		w.Stop()
-	}
+	})
 }
 
 // publishChanges tells another node, and waits for it if it is slow.
 func (n *nodes) publishChanges(ctx context.Context, to backplane.NodeID, c *nodev1.Changes) {
-	b, err := proto.Marshal(&nodev1.Message{Kind: &nodev1.Message_Changes{Changes: c}})
-	if err != nil {
-		return
-	}
-	if room, _ := n.plane.Publish(nodeTopic(to), b); room != nil {
+	if room, _ := n.publish(&nodev1.Message{Kind: &nodev1.Message_Changes{Changes: c}}, nodeTopic(to)); room != nil {
 		select {
 		case <-room:
 		case <-ctx.Done():
 		}
 	}
 }
-
-// serving returns a context for a request of another node, which ends when that does not want an answer any more, or when it is done.
-func (n *nodes) serving(key nodeRequest) (ctx context.Context, done func()) {
-	ctx, cancel := context.WithCancel(n.ctx)
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if former := n.served[key]; former != nil {
-		former.cancel()
-	}
-	one := &servedRequest{cancel}
-	n.served[key] = one
-	return ctx, func() {
-		cancel()
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		if n.served[key] == one {
-			delete(n.served, key)
-		}
-	}
-}
-
-// servedRequest is a request of another node that is being served.
-type servedRequest struct{ cancel context.CancelFunc }

@@ -67,11 +67,7 @@ func (a Audience) Members(ctx context.Context) ([]Member, error) {
 		return nil, err
 	}
 	all, missing, err := a.hub.runtime.Members(ctx, &a.to)
-	list := make([]Member, len(all))
-	for i, m := range all {
-		list[i] = Member{ConnectionID: m.ID, UserID: m.UserID}
-	}
-	return list, partial(missing, err)
+	return members(all), partial(missing, err)
 }
 
 // Count returns the number of the connections. The error is that of Members.

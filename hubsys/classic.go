@@ -164,7 +164,7 @@ func (s *System) mapSessions(path string, options ClassicOptions, raw *HubContex
 		SendTimeout:             cmp.Or(options.TransportSendTimeout, 10*time.Second),
 		MaximumMessageSize:      cmp.Or(options.MaximumMessageSize, 64<<10),
 		ReplayMessages:          cmp.Or(options.ReplayLimit, 1000), ReplayBytes: defaultBytes,
-		RequestLimit: cmp.Or(options.RequestHeaderLimit, defaultRequestLimit), Raw: rawHub, Limits: s.runtime.Limits(),
+		RequestLimit: cmp.Or(options.RequestHeaderLimit, defaultRequestLimit), Raw: rawHub, Limits: s.runtime.Limits(), Relays: s.plane != nil,
 	}, s.log)
 	return s.mapClassic(path, e)
 }
@@ -265,7 +265,7 @@ func (e *classicEndpoint) topic(id string) string { return "s" + e.path + "/" + 
 
 // Relay is part of classic.Acceptor.
 func (e *classicEndpoint) Relay(w http.ResponseWriter, r *http.Request, who transport.Identity, id string) bool {
-	if e.sys.plane == nil || who.Relayed {
+	if who.Relayed {
 		return false
 	}
 	node, ok := e.sys.runtime.FindOwner(r.Context(), e.topic(id), &nodev1.Locate{Path: e.path, Token: id})

@@ -72,7 +72,20 @@ func newClassicClient(t classicT, address, transport string) *classicClient {
 // dialClassic returns a client of the hub Chat that has started.
 func dialClassic(t classicT, srv *classicServer, transport string) *classicClient {
 	t.Helper()
+	return newClassicClient(t, srv.address, transport).begin()
+}
+
+// dialBothHubs returns a client of the hubs Chat and Other that has started.
+func dialBothHubs(t classicT, srv *classicServer, transport string) *classicClient {
+	t.Helper()
 	c := newClassicClient(t, srv.address, transport)
+	c.hubs = bothHubs
+	return c.begin()
+}
+
+// begin negotiates, connects and starts.
+func (c *classicClient) begin() *classicClient {
+	c.t.Helper()
 	c.negotiate()
 	c.connect()
 	c.start()

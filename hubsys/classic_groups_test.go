@@ -93,11 +93,7 @@ const oddGroup = "group$&+,/:;=?@[]1 \"'\\é\u2028."
 func TestGroupsSurviveARestart(t *testing.T) {
 	overClassicTransports(t, func(t *testing.T, transport string) {
 		before, after := twoServers(t, classicConfig{})
-		c := newClassicClient(t, before.address, transport)
-		c.hubs = bothHubs
-		c.negotiate()
-		c.connect()
-		c.start()
+		c := dialBothHubs(t, before, transport)
 		for _, group := range []string{"a", oddGroup, "left"} {
 			c.invoke("Join", group)
 			c.awaitGroups()
@@ -205,11 +201,7 @@ func TestForeignTokensOfGroups(t *testing.T) {
 // Groups of a hub that the client does not list any more are none.
 func TestGroupsOfAHubThatIsNotListed(t *testing.T) {
 	before, after := twoServers(t, classicConfig{})
-	c := newClassicClient(t, before.address, "serverSentEvents")
-	c.hubs = bothHubs
-	c.negotiate()
-	c.connect()
-	c.start()
+	c := dialBothHubs(t, before, "serverSentEvents")
 	c.invoke("Join", "a")
 	c.awaitGroups()
 	c.invokeText("7", `{"H":"other","M":"Join","A":["a"],"I":7}`)
@@ -279,11 +271,7 @@ func TestACallBeforeAReconnect(t *testing.T) {
 	for _, transport := range []string{"serverSentEvents", "foreverFrame", "longPolling"} {
 		t.Run(transport, func(t *testing.T) {
 			before, after := twoServers(t, classicConfig{})
-			c := newClassicClient(t, before.address, transport)
-			c.hubs = bothHubs
-			c.negotiate()
-			c.connect()
-			c.start()
+			c := dialBothHubs(t, before, transport)
 			c.invoke("Join", "g")
 			c.awaitGroups()
 			c.drop()

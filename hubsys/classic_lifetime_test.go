@@ -166,11 +166,7 @@ func TestAClassicClientThatStartsFirst(t *testing.T) {
 func TestReconnectsOfClassicClients(t *testing.T) {
 	overClassicTransports(t, func(t *testing.T, transport string) {
 		srv := newClassicServer(t, classicConfig{})
-		c := newClassicClient(t, srv.address, transport)
-		c.hubs = bothHubs
-		c.negotiate()
-		c.connect()
-		c.start()
+		c := dialBothHubs(t, srv, transport)
 		for range 3 {
 			c.drop()
 			c.reconnect()

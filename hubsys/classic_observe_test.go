@@ -15,19 +15,7 @@ func TestMetricsOfClassicTransports(t *testing.T) {
 	}
 	overClassicTransports(t, func(t *testing.T, transport string) {
 		srv := newClassicServer(t, classicConfig{})
-		active := func() map[string]float64 {
-			open := map[string]float64{}
-			for _, m := range srv.sys.Metrics() {
-				if m.Name == "signalr.server.active_connections" {
-					for _, s := range m.Samples {
-						if s.Value != 0 {
-							open[s.Labels[0].Value] = s.Value
-						}
-					}
-				}
-			}
-			return open
-		}
+		active := func() map[string]float64 { return valuesOf(srv.sys, "signalr.server.active_connections") }
 		c := dialClassic(t, srv, transport)
 		require.Equal(t, map[string]float64{names[transport]: 1}, active())
 		c.abort()

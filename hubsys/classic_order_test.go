@@ -146,11 +146,7 @@ func TestAudiencesOfBothDialects(t *testing.T) {
 func TestTheHubsOfOneClassicClient(t *testing.T) {
 	overClassicTransports(t, func(t *testing.T, transport string) {
 		srv := newClassicServer(t, classicConfig{})
-		c := newClassicClient(t, srv.address, transport)
-		c.hubs = bothHubs
-		c.negotiate()
-		c.connect()
-		c.start()
+		c := dialBothHubs(t, srv, transport)
 		require.ElementsMatch(t, []string{"Chat connected", "Other connected"}, srv.eventsOf(c.id))
 		c.invoke("Join", "g")
 		require.NoError(t, srv.other.Clients().Group("g").Send(t.Context(), "called", "of the other hub"))

@@ -14,7 +14,7 @@ import (
 	"github.com/troupe-go/troupe/hubsys"
 )
 
-// A connection lives where its socket arrives, whoever has issued its token, and is reached by its id from everywhere. Its token opens it once.
+// A connection lives where its socket arrives, whichever node has issued its token, and is reached by its id from everywhere. Its token opens it once.
 func TestAConnectionLivesWhereItIsOpened(t *testing.T) {
 	servers := joinServers(t, 3)
 	id, token := negotiate(t, servers[0].url, nil)

@@ -13,9 +13,8 @@ import (
 
 // given is a connection that another node has opened.
 type given struct {
-	token string
-	to    [4]byte
-	at    time.Time
+	to [4]byte
+	at time.Time
 }
 
 // givenTime is how long a node remembers whom it has given a connection: until all nodes know where it is, which is when its handshake is answered.
@@ -90,10 +89,8 @@ func (e *Endpoint) Claim(token string, wants bool, to [4]byte) (claimed *Claimed
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.expire(t.now())
-	for _, g := range t.given {
-		if g.token == token {
-			return nil, g.to, true
-		}
+	if g, ok := t.given[token]; ok {
+		return nil, g.to, true
 	}
 	r := t.byToken[token]
 	if r == nil || r.endpoint != e {
@@ -113,7 +110,7 @@ func (e *Endpoint) Claim(token string, wants bool, to [4]byte) (claimed *Claimed
 		}
 	}
 	t.forget(r)
-	t.given = append(t.given, given{token, to, t.now()})
+	t.given[token] = given{to, t.now()}
 	t.sweepLater()
 	return c, has, true
 }

@@ -3,6 +3,7 @@ package transport
 import (
 	"crypto/rand"
 	"encoding/base64"
+	"maps"
 	"net"
 	"net/netip"
 	"sync"
@@ -28,11 +29,11 @@ type Tokens struct {
 
 	mu        sync.Mutex
 	byToken   map[string]*reservation
-	waiting   []*reservation // by age; those that do not wait any more are skipped
-	count     int            // of those that wait
-	byAddress map[string]int // count by remote address
-	given     []given        // to other nodes, by age
-	sweeping  bool           // a timer will call sweep
+	waiting   []*reservation   // by age; those that do not wait any more are skipped
+	count     int              // of those that wait
+	byAddress map[string]int   // count by remote address
+	given     map[string]given // to other nodes, by token
+	sweeping  bool             // a timer will call sweep
 }
 
 // reservation is a connection that clients can name.
@@ -55,7 +56,7 @@ type reservation struct {
 func NewTokens(node [4]byte) *Tokens {
 	return &Tokens{
 		Expiry: 15 * time.Second, Limit: 10000, AddressLimit: 1000,
-		node: node, now: time.Now, byToken: map[string]*reservation{}, byAddress: map[string]int{},
+		node: node, now: time.Now, byToken: map[string]*reservation{}, byAddress: map[string]int{}, given: map[string]given{},
 	}
 }
 
@@ -123,7 +124,9 @@ func AddressOf(remoteAddr string) string {
 func (t *Tokens) sweep() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.expire(t.now())
+	now := t.now()
+	t.expire(now)
+	maps.DeleteFunc(t.given, func(_ string, g given) bool { return now.Sub(g.at) > givenTime })
 	if t.sweeping = t.count > 0 || len(t.given) > 0; t.sweeping {
 		time.AfterFunc(max(t.Expiry/16, time.Second), t.sweep)
 	}
@@ -140,10 +143,6 @@ func (t *Tokens) expire(now time.Time) {
 		n++
 	}
 	t.waiting = t.waiting[n:]
-	for len(t.given) > 0 && now.Sub(t.given[0].at) > givenTime {
-		t.given[0] = given{}
-		t.given = t.given[1:]
-	}
 }
 
 func (r *reservation) waits() bool { return r.transport == 0 && !r.gone }

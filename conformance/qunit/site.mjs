@@ -89,7 +89,7 @@ export async function serveSite(checkout, port, report) {
   return { url: `http://127.0.0.1:${server.address().port}/`, close: () => { server.close(); server.closeAllConnections(); } };
 }
 
-/** Lets the test server answer. Who goes ends the request there. */
+/** Lets the test server answer. A client that goes away ends the request there as well. */
 function forward(request, response, port) {
   const { method, url: path, headers } = request;
   const behind = http.request({ host: '127.0.0.1', port, method, path, headers }, answer => {

@@ -113,6 +113,7 @@ type Options struct {
 	RequestLimit            int
 	Raw                     Hub // the only hub, whose clients speak without calls (a PersistentConnection); nil: there are hubs
 	Limits                  *metric.Limits
+	Relays                  bool // other nodes may have sessions
 }
 
 // Endpoint serves the paths below a prefix.
@@ -172,7 +173,10 @@ func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusRequestHeaderFieldsTooLarge)
 		return
 	}
-	headers := w.Header().Clone()
+	var headers http.Header
+	if e.Relays {
+		headers = w.Header().Clone()
+	}
 	e.Origins.Guard(w, r, func(w http.ResponseWriter, r *http.Request) { e.serve(w, r, headers) })
 }
 

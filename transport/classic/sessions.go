@@ -16,6 +16,9 @@ func (e *Endpoint) Has(id string) bool { return e.session(id) != nil }
 
 // relay has another node answer a request, if that has its session.
 func (e *Endpoint) relay(w http.ResponseWriter, in *request) bool {
+	if !e.Relays {
+		return false
+	}
 	set := w.Header().Clone()
 	transport.Restore(w, in.headers)
 	if e.acceptor.Relay(w, in.Request, in.who, in.id) {

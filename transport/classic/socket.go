@@ -11,7 +11,7 @@ import (
 	"github.com/troupe-go/troupe/transport"
 )
 
-// socket is a WebSocket that receives the messages of a session. Whoever has something for the client writes it, as long as the kernel takes it;
+// socket is a WebSocket that receives the messages of a session. The goroutine that has something for the client writes it, as long as the kernel takes it;
 // what it does not take is written by a goroutine. An idle socket has one goroutine, which reads, and no buffers.
 type socket struct {
 	receiver
@@ -159,7 +159,7 @@ func (k *socket) write() {
 	buffer := frameBuffers.Get().(*[]byte)
 	defer frameBuffers.Put(buffer)
 	for frames := 0; ; frames++ {
-		if frames == mostFrames { // whoever has begun has something else to do
+		if frames == mostFrames { // the goroutine that has begun has something else to do
 			go k.write()
 			return
 		}
