@@ -54,7 +54,7 @@ func TestStartWaitsForInterest(t *testing.T) {
 		assert.True(t, c.Wanted("x"))
 		assert.True(t, c.Wanted("y"))
 		assert.False(t, c.Wanted("z"))
-		assert.Equal(t, 2, c.Metrics().Up)
+		assert.Equal(t, 2, c.Status().MembersUp)
 		synctest.Wait()
 		assert.Len(t, c.changed(), 2)
 	})
@@ -162,7 +162,7 @@ func TestNodesOfOtherClustersAndVersionsAreRefused(t *testing.T) {
 			settle()
 			require.Len(t, other.Nodes(), 1)
 			assert.False(t, other.Nodes()[0].Up)
-			for _, p := range a.Metrics().Peers {
+			for _, p := range a.Status().Peers {
 				assert.False(t, p.Up)
 				assert.NotEmpty(t, p.Refused)
 			}
@@ -193,8 +193,8 @@ func TestTooLargeMessagesFail(t *testing.T) {
 		a.publish("x", "after")
 		settle()
 		assert.Len(t, b.all(), 4, "a node that takes less ignores it")
-		assert.Equal(t, uint64(1), b.Metrics().Ignored)
-		assert.Zero(t, a.Metrics().LostMessages)
+		assert.Equal(t, uint64(1), b.Status().Ignored)
+		assert.Zero(t, a.Status().LostMessages)
 	})
 }
 
@@ -249,8 +249,8 @@ func TestStopDeliversWhatIsQueued(t *testing.T) {
 		assert.Len(t, b.all(), 2000)
 		assert.Equal(t, []backplane.Node{{ID: a.id, Name: "a", Up: true}, {ID: a.id, Name: "a"}}, b.changed())
 		assert.Empty(t, b.Nodes())
-		assert.Zero(t, b.Metrics().MissedMessages)
-		assert.Zero(t, a.Metrics().LostMessages)
+		assert.Zero(t, b.Status().MissedMessages)
+		assert.Zero(t, a.Status().LostMessages)
 		assert.Nil(t, a.Subscribe("y"))
 		assert.Nil(t, a.publish("x", "ignored"))
 		assert.NoError(t, a.Stop(context.Background()))

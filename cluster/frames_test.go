@@ -69,8 +69,8 @@ func TestRandomFramesDoNoHarm(t *testing.T) {
 		}
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
-		require.Equal(t, 1, a.Metrics().Up)
-		require.Equal(t, 1, b.Metrics().Up)
+		require.Equal(t, 1, a.Status().MembersUp)
+		require.Equal(t, 1, b.Status().MembersUp)
 		_, err := a.Publish("x", []byte("end"))
 		require.NoError(t, err)
 		settle()

@@ -118,7 +118,7 @@ func (p *meshNode) setRoom(topic string, room chan struct{}) {
 // link returns its end of the link to another one.
 func (p *meshNode) link(o *meshNode) *link { return p.node.Load().link(o.id) }
 
-func (p *meshNode) metricsOf(o *meshNode) PeerMetrics { return p.link(o).metrics() }
+func (p *meshNode) metricsOf(o *meshNode) PeerStatus { return p.link(o).status() }
 
 func (p *meshNode) publish(topic, text string) <-chan struct{} {
 	room, err := p.Publish(topic, []byte(text))

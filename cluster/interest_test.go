@@ -259,8 +259,8 @@ func TestInterestIsSentInPieces(t *testing.T) {
 		for i := range topics {
 			assert.True(t, a.Wanted(fmt.Sprint(i)))
 		}
-		assert.Equal(t, topics, a.Metrics().Interest)
-		assert.Equal(t, topics, b.Metrics().Subscribed)
+		assert.Equal(t, topics, a.Status().Interest)
+		assert.Equal(t, topics, b.Status().Subscribed)
 		assert.Nil(t, b.node.Load().subs.copied)
 	})
 }
@@ -277,13 +277,13 @@ func TestPiecesBeginAnewAfterAFall(t *testing.T) {
 		}
 		m.delay = func() time.Duration { return 20 * time.Millisecond }
 		m.heal(a.id, b.id)
-		for a.Metrics().Interest < pieceOfInterest {
+		for a.Status().Interest < pieceOfInterest {
 			time.Sleep(time.Millisecond)
 		}
 		a.node.Load().broken(b.id)
 		b.Unsubscribe("1")
 		time.Sleep(2 * time.Second)
-		assert.Equal(t, 9*pieceOfInterest-1, a.Metrics().Interest)
+		assert.Equal(t, 9*pieceOfInterest-1, a.Status().Interest)
 		assert.False(t, a.Wanted("1"))
 	})
 }

@@ -41,7 +41,6 @@ const (
 	leaveTime   = time.Second
 )
 
-
 // membership knows which processes are members, by gossip. That does not say which of them this one can reach.
 //
 // Gossip by itself never heals a partition: who has taken others for dead does not ask them again. So seeds and former members that are no members

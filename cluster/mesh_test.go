@@ -214,6 +214,8 @@ func (n *end) passes(to *end) bool {
 	}
 }
 
+func (n *end) address() string { return "" }
+
 func (n *end) drain() {
 	n.self.draining = true
 	for _, o := range n.mesh.others(n) {

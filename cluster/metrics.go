@@ -1,92 +1,69 @@
 package cluster
 
 import (
-	"cmp"
-	"maps"
-	"slices"
+	"encoding/json"
+	"net/http"
 
 	"github.com/troupe-go/troupe/hubsys/backplane"
+	"github.com/troupe-go/troupe/hubsys/metrics"
 )
 
-// Metrics is what a node knows of the cluster.
-type Metrics struct {
-	Members    int    // other nodes
-	Up         int    // of them
-	Subscribed int    // topics that this node wants
-	Interest   int    // topics that other nodes want
-	Ignored    uint64 // frames of an unknown kind or for another node, and messages that are larger than this node takes
-	// Lost is what has been lost since the start, also of nodes that are not there any more.
-	LostBatches, LostMessages     uint64
-	MissedBatches, MissedMessages uint64
-	Peers                         []PeerMetrics
-}
+var _ backplane.Meter = (*Backplane)(nil)
 
-// PeerMetrics is what a node knows of another one.
-type PeerMetrics struct {
-	backplane.Node
-	Member         bool   // it has not left
-	Draining       bool   // it opens no connections any more
-	Refused        string // why it cannot be talked to
-	Queued         int    // bytes that have not been sent
-	Unacknowledged int    // bytes that have been sent, and may not have been received
-	Pressed        int    // topics for which it has no room
-	// Lost is what has not reached it, and Missed what has not come from it. A batch that has been sent on a link that goes down is counted when it
-	// is known whether it has arrived, or when the node is forgotten. Messages that no batch was made of are only counted as messages.
-	LostBatches, LostMessages     uint64
-	MissedBatches, MissedMessages uint64
-}
-
-// lost is what a link has lost.
-type lost struct{ lostBatches, lostMessages, missedBatches, missedMessages uint64 }
-
-func (a *lost) add(b lost) {
-	a.lostBatches += b.lostBatches
-	a.lostMessages += b.lostMessages
-	a.missedBatches += b.missedBatches
-	a.missedMessages += b.missedMessages
-}
-
-func (l *link) lost() lost {
-	return lost{l.out.lostBatches, l.out.lostMessages, l.in.missedBatches, l.in.missedMessages}
-}
-
-// Metrics returns what this node knows of the cluster.
-func (b *Backplane) Metrics() (m Metrics) {
-	n := b.node.Load()
-	if n == nil {
-		return m
+// Metrics is what System.Metrics has of the cluster. Values by node are those of all nodes with its name; the name is empty for nodes that are not
+// there any more.
+func (b *Backplane) Metrics() []metrics.Metric {
+	s := b.Status()
+	label := func(name, value string) metrics.Label { return metrics.Label{Name: name, Value: value} }
+	sample := func(value float64, labels ...metrics.Label) metrics.Sample {
+		return metrics.Sample{Labels: labels, Value: value}
 	}
-	m.Subscribed, _ = n.subs.size()
-	m.Interest = n.topics.size()
-	m.Ignored = n.ignored.Load()
-	n.mu.Lock()
-	total := n.former
-	links := slices.Collect(maps.Values(n.links))
-	n.mu.Unlock()
-	for _, l := range links {
-		p := l.metrics()
-		if p.Member {
-			m.Members++
+	nodes := metrics.Metric{Name: "troupe.cluster.nodes", Help: "Other nodes, by whether they can be reached.", Unit: "{node}", Kind: metrics.Gauge, Samples: []metrics.Sample{
+		sample(float64(s.MembersUp), label("state", "up")), sample(float64(s.Members-s.MembersUp), label("state", "down")),
+	}}
+	topics := metrics.Metric{Name: "troupe.cluster.topics", Help: "Topics, by who wants them.", Unit: "{topic}", Kind: metrics.Gauge, Samples: []metrics.Sample{
+		sample(float64(s.Subscribed), label("by", "this_node")), sample(float64(s.Interest), label("by", "other_nodes")),
+	}}
+	ignored := metrics.Metric{
+		Name: "troupe.cluster.ignored", Help: "What other nodes have sent that is of an unknown kind, too large, or for another node.", Unit: "{frame}",
+		Samples: []metrics.Sample{sample(float64(s.Ignored))},
+	}
+
+	former := s.Losses
+	byName := map[string]*PeerStatus{}
+	names := []string{""}
+	for _, p := range s.Peers {
+		sum := byName[p.Name]
+		if sum == nil {
+			sum = &PeerStatus{}
+			byName[p.Name] = sum
+			names = append(names, p.Name)
 		}
-		if p.Up {
-			m.Up++
-		}
-		total.add(lost{p.LostBatches, p.LostMessages, p.MissedBatches, p.MissedMessages})
-		m.Peers = append(m.Peers, p)
+		sum.Queued += p.Queued
+		sum.Unacknowledged += p.Unacknowledged
+		sum.Pressed += p.Pressed
+		sum.Losses.add(p.Losses)
+		former.subtract(p.Losses)
 	}
-	slices.SortFunc(m.Peers, func(a, b PeerMetrics) int { return cmp.Compare(a.ID, b.ID) })
-	m.LostBatches, m.LostMessages, m.MissedBatches, m.MissedMessages = total.lostBatches, total.lostMessages, total.missedBatches, total.missedMessages
-	return m
+	byName[""] = &PeerStatus{Losses: former}
+	queue := metrics.Metric{Name: "troupe.cluster.queue", Help: "Bytes for other nodes, by whether they wait or are unacknowledged.", Unit: "By", Kind: metrics.Gauge}
+	pressed := metrics.Metric{Name: "troupe.cluster.pressed", Help: "Topics for which another node has no room.", Unit: "{topic}", Kind: metrics.Gauge}
+	batches := metrics.Metric{Name: "troupe.cluster.batches.lost", Help: "Batches of messages that were lost with a connection to another node, by the direction.", Unit: "{batch}"}
+	messages := metrics.Metric{Name: "troupe.cluster.messages.lost", Help: "Messages that were lost with a connection to another node, by the direction.", Unit: "{message}"}
+	for _, name := range names {
+		p, node := byName[name], label("node", name)
+		queue.Samples = append(queue.Samples, sample(float64(p.Queued), node, label("state", "waits")), sample(float64(p.Unacknowledged), node, label("state", "sent")))
+		pressed.Samples = append(pressed.Samples, sample(float64(p.Pressed), node))
+		to, from := label("direction", "to"), label("direction", "from")
+		batches.Samples = append(batches.Samples, sample(float64(p.LostBatches), node, to), sample(float64(p.MissedBatches), node, from))
+		messages.Samples = append(messages.Samples, sample(float64(p.LostMessages), node, to), sample(float64(p.MissedMessages), node, from))
+	}
+	return []metrics.Metric{nodes, topics, queue, pressed, batches, messages, ignored}
 }
 
-func (l *link) metrics() PeerMetrics {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	lost := l.lost()
-	return PeerMetrics{
-		Node:   backplane.Node{ID: l.peer, Name: l.member.name, Up: l.up},
-		Member: l.isMember, Draining: l.member.draining, Refused: l.refused,
-		Queued: l.out.queued, Unacknowledged: l.out.flying, Pressed: len(l.pressed),
-		LostBatches: lost.lostBatches, LostMessages: lost.lostMessages, MissedBatches: lost.missedBatches, MissedMessages: lost.missedMessages,
-	}
+// ServeHTTP answers with the Status as JSON. It is for operators: it shows names and addresses of nodes.
+func (b *Backplane) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	_ = json.NewEncoder(w).Encode(b.Status())
 }

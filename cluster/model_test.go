@@ -173,7 +173,7 @@ func TestInterestConverges(t *testing.T) {
 		require.Empty(t, failure)
 		for _, a := range nodes {
 			a.check(t)
-			require.Equal(t, len(nodes)-1, a.Metrics().Up)
+			require.Equal(t, len(nodes)-1, a.Status().MembersUp)
 			for _, b := range nodes {
 				for _, topic := range topics {
 					if a != b {
@@ -284,7 +284,7 @@ func TestLinksCountWhatTheyLose(t *testing.T) {
 		}
 		time.Sleep(deadAfter + 2*helloEvery + time.Second)
 		for i, p := range peers {
-			require.Equal(t, 1, p.Metrics().Up)
+			require.Equal(t, 1, p.Status().MembersUp)
 			published[i]++
 			_, err := p.Publish("x", []byte(fmt.Sprint(published[i])))
 			require.NoError(t, err)

@@ -19,6 +19,8 @@ type member struct {
 type network interface {
 	// send sends a frame to a member. What cannot be sent is lost; frames that arrive do so in order, unless the member is told of as broken.
 	send(to backplane.NodeID, f *clusterv1.Frame)
+	// address is where members are found that want to join.
+	address() string
 	// drain tells all members that this node opens no connections any more.
 	drain()
 	// relay has a member answer a request.

@@ -78,7 +78,7 @@ type node struct {
 	mu     sync.Mutex
 	links  map[backplane.NodeID]*link
 	closed bool
-	former lost // of links that are not there any more
+	former Losses // of links that are not there any more
 }
 
 func newNode(ctx context.Context, s *settings, host backplane.Host) *node {
@@ -157,7 +157,7 @@ func (n *node) signal() {
 func (n *node) forget(l *link) {
 	n.topics.remove(l.place)
 	l.mu.Lock()
-	counted := l.lost()
+	counted := l.losses()
 	l.mu.Unlock()
 	n.mu.Lock()
 	defer n.mu.Unlock()

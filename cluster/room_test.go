@@ -58,7 +58,7 @@ func TestSendersDoNotWaitForNodesThatHaveStalled(t *testing.T) {
 		close(block)
 		settle()
 		assert.Zero(t, a.metricsOf(b).Unacknowledged)
-		assert.Zero(t, a.Metrics().LostMessages)
+		assert.Zero(t, a.Status().LostMessages)
 	})
 }
 

@@ -158,6 +158,8 @@ func (w *wire) send(to backplane.NodeID, f *clusterv1.Frame) {
 	}
 }
 
+func (w *wire) address() string { return w.members.addresses[0].String() }
+
 func (w *wire) drain() { w.members.tasks.Go(w.members.drain) }
 
 var (

@@ -16,6 +16,7 @@ import (
 
 	"github.com/troupe-go/troupe/actors"
 	"github.com/troupe-go/troupe/actors/outbox"
+	"github.com/troupe-go/troupe/hubsys/backplane"
 	"github.com/troupe-go/troupe/internal/link"
 	classicproto "github.com/troupe-go/troupe/proto/classic"
 	nodev1 "github.com/troupe-go/troupe/proto/troupe/node/v1"
@@ -164,7 +165,7 @@ func (s *System) mapSessions(path string, options ClassicOptions, raw *HubContex
 		SendTimeout:             cmp.Or(options.TransportSendTimeout, 10*time.Second),
 		MaximumMessageSize:      cmp.Or(options.MaximumMessageSize, 64<<10),
 		ReplayMessages:          cmp.Or(options.ReplayLimit, 1000), ReplayBytes: defaultBytes,
-		RequestLimit: cmp.Or(options.RequestHeaderLimit, defaultRequestLimit), Raw: rawHub, Limits: s.runtime.Limits(), Relays: s.plane != nil,
+		RequestLimit: cmp.Or(options.RequestHeaderLimit, defaultRequestLimit), Raw: rawHub, Limits: s.runtime.Limits(),
 	}, s.log)
 	return s.mapClassic(path, e)
 }
@@ -265,15 +266,14 @@ func (e *classicEndpoint) topic(id string) string { return "s" + e.path + "/" + 
 
 // Relay is part of classic.Acceptor.
 func (e *classicEndpoint) Relay(w http.ResponseWriter, r *http.Request, who transport.Identity, id string) bool {
-	if who.Relayed {
+	if who.Relayed || e.sys.plane == nil {
 		return false
 	}
 	node, ok := e.sys.runtime.FindOwner(r.Context(), e.topic(id), &nodev1.Locate{Path: e.path, Token: id})
 	if !ok || node == e.sys.runtime.Node() {
 		return false
 	}
-	r.Header.Set(relayedUser, who.UserID)
-	e.sys.relayTo(node, w, r)
+	e.sys.relayTo(node, w, r.WithContext(backplane.WithUser(r.Context(), who.UserID)))
 	return true
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"github.com/troupe-go/troupe/actors"
 	"github.com/troupe-go/troupe/actors/outbox"
+	"github.com/troupe-go/troupe/hubsys/backplane"
 	"github.com/troupe-go/troupe/hubsys/metrics"
 	"github.com/troupe-go/troupe/internal/metric"
 )
@@ -53,7 +54,7 @@ func (s *System) Metrics() []metrics.Metric {
 				metrics.Label{Name: "method", Value: c.Method}, metrics.Label{Name: "error", Value: strconv.FormatBool(c.Failed)}))
 		}
 	}
-	return []metrics.Metric{
+	all := []metrics.Metric{
 		active, durations, closed, calls, groups, dropped, limits,
 		one("troupe.connections.resumed", "Connections that have gone on over another WebSocket.", "{connection}", metrics.Counter, stats.Resumed),
 		one("troupe.messages.received", "Messages of clients.", "{message}", metrics.Counter, stats.Received),
@@ -62,6 +63,10 @@ func (s *System) Metrics() []metrics.Metric {
 		one("troupe.calls.running", "Calls that run or wait in their methods.", "{call}", metrics.Gauge, stats.Running),
 		one("troupe.actors.panics", "Panics of connection actors, which go on.", "{panic}", metrics.Counter, stats.Panics),
 	}
+	if meter, ok := s.plane.(backplane.Meter); ok {
+		all = append(all, meter.Metrics()...)
+	}
+	return all
 }
 
 func sample(n int64, labels ...metrics.Label) metrics.Sample {

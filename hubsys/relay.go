@@ -1,7 +1,6 @@
 package hubsys
 
 import (
-	"context"
 	"net/http"
 	"strings"
 	"time"
@@ -14,16 +13,8 @@ import (
 // Where there are several nodes, a connection is on the one that the request has reached that has opened it. Other requests of its client may reach
 // any node: they are relayed.
 
-// Headers of a relayed request. They are believed if a Backplane brings the request, and removed otherwise.
-const (
-	relayedUser   = "Troupe-User"   // who makes it, by the node that it has reached
-	relayedRemote = "Troupe-Remote" // its remote address
-)
-
 // relay has the node that has a connection answer a request that names it. It returns false if this node has to answer.
 func (s *System) relay(w http.ResponseWriter, r *http.Request) bool {
-	r.Header.Del(relayedUser)
-	r.Header.Del(relayedRemote)
 	e, suffix := s.find(r.URL.Path)
 	if e == nil || suffix == negotiateSuffix || hasEncodedSlash(r.URL.RawPath) {
 		return false
@@ -55,7 +46,7 @@ func (s *System) relay(w http.ResponseWriter, r *http.Request) bool {
 		if !ok {
 			return true
 		}
-		r.Header.Set(relayedUser, who.UserID)
+		r = r.WithContext(backplane.WithUser(r.Context(), who.UserID))
 	}
 	s.relayTo(node, w, r)
 	return true
@@ -63,7 +54,6 @@ func (s *System) relay(w http.ResponseWriter, r *http.Request) bool {
 
 // relayTo has another node answer a request.
 func (s *System) relayTo(node backplane.NodeID, w http.ResponseWriter, r *http.Request) {
-	r.Header.Set(relayedRemote, r.RemoteAddr)
 	control := http.NewResponseController(w) // the other node sees to times
 	_ = control.SetReadDeadline(time.Time{})
 	_ = control.SetWriteDeadline(time.Time{})
@@ -73,27 +63,12 @@ func (s *System) relayTo(node backplane.NodeID, w http.ResponseWriter, r *http.R
 	}
 }
 
-// relayedKey finds the user of a relayed request in its context.
-type relayedKey struct{}
-
 // ServeRelayed is part of actors.Front.
-func (s *System) ServeRelayed(w http.ResponseWriter, r *http.Request) {
-	user := r.Header[relayedUser]
-	ctx := r.Context()
-	if len(user) == 1 {
-		ctx = context.WithValue(ctx, relayedKey{}, user[0])
-	}
-	remote := r.Header.Get(relayedRemote)
-	r = r.Clone(ctx)
-	r.RemoteAddr = remote
-	r.Header.Del(relayedUser)
-	r.Header.Del(relayedRemote)
-	s.serve(w, r)
-}
+func (s *System) ServeRelayed(w http.ResponseWriter, r *http.Request) { s.serve(w, r) }
 
 // relayedIdentity returns who makes a request that another node has relayed and authenticated.
 func relayedIdentity(r *http.Request) (who transport.Identity, ok bool) {
-	user, ok := r.Context().Value(relayedKey{}).(string)
+	user, ok := backplane.User(r.Context())
 	return transport.Identity{UserID: user, Value: &Principal{UserID: user}, Relayed: true}, ok
 }
 

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -363,18 +362,8 @@ const retryAfter = "10"
 
 // Identify returns who makes a request that another node is going to answer. If it returns false, the request has been answered.
 func (e *Endpoint) Identify(w http.ResponseWriter, r *http.Request) (who Identity, ok bool) {
-	before := w.Header().Clone()
 	e.guard(w, r, func(w http.ResponseWriter, r *http.Request) { who, ok = e.identify(w, r) })
-	if ok {
-		Restore(w, before)
-	}
 	return who, ok
-}
-
-// Restore has a response that nothing was written of have other headers: those of the node that answers come with its answer.
-func Restore(w http.ResponseWriter, headers http.Header) {
-	clear(w.Header())
-	maps.Copy(w.Header(), headers)
 }
 
 // identify returns who makes a request. If it returns false, the request has been answered.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/troupe-go/troupe/hubsys/typed"
@@ -39,7 +40,7 @@ func (h *TestHub) Kick(ctx context.Context, id string) error {
 }
 
 // Node is the name of the node that runs the call.
-func (h *TestHub) Node() string { return h.Call().PID().Address }
+func (h *TestHub) Node() string { return cmp.Or(*nodeName, h.Call().PID().Address) }
 
 // OnAuthenticationRefreshed tells a client which roles it has now.
 func (h *TestHub) OnAuthenticationRefreshed(ctx context.Context) error {

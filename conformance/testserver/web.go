@@ -16,7 +16,7 @@ import (
 )
 
 // newHandler serves the hubs, and beside them the paths that are no hubs.
-func newHandler(sys *hubsys.System, bench *hubsys.HubContext, injected *panics, classic *classichubs.Server) http.Handler {
+func newHandler(sys *hubsys.System, bench *hubsys.HubContext, injected *panics, classic *classichubs.Server, cluster http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	get := func(path string, answer func(w http.ResponseWriter, r *http.Request)) {
 		mux.Handle(path, only(http.MethodGet, answer))
@@ -44,6 +44,7 @@ func newHandler(sys *hubsys.System, bench *hubsys.HubContext, injected *panics, 
 		}
 		burst(bench.Clients().Group(*name), w, r)
 	}))
+	mux.Handle("GET /cluster", cluster)
 	mux.Handle("GET /livez", sys.Livez())
 	mux.Handle("GET /readyz", sys.Readyz())
 	laterOrders(mux, sys)

@@ -14,6 +14,8 @@ import (
 	"net/http"
 
 	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/troupe-go/troupe/hubsys/metrics"
 )
 
 // NodeID names one life of one process in a cluster. The ids of the connections that it negotiates begin with it.
@@ -24,6 +26,9 @@ func (n NodeID) String() string {
 	b := n.Bytes()
 	return base64.RawURLEncoding.EncodeToString(b[:])
 }
+
+// MarshalText returns what String does.
+func (n NodeID) MarshalText() ([]byte, error) { return []byte(n.String()), nil }
 
 // Bytes returns the id as it stands in ids of connections.
 func (n NodeID) Bytes() (b [4]byte) {
@@ -76,6 +81,12 @@ type Backplane interface {
 type Secrets interface {
 	// Secret returns 32 bytes that all nodes of the cluster derive for a purpose, and nobody else can. It is called when Start has returned.
 	Secret(purpose string) []byte
+}
+
+// Meter is implemented by a Backplane that counts.
+type Meter interface {
+	// Metrics returns what has been counted until now, for System.Metrics.
+	Metrics() []metrics.Metric
 }
 
 // Host is what a Backplane works for. Nothing but Serve waits.

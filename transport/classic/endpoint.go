@@ -113,7 +113,6 @@ type Options struct {
 	RequestLimit            int
 	Raw                     Hub // the only hub, whose clients speak without calls (a PersistentConnection); nil: there are hubs
 	Limits                  *metric.Limits
-	Relays                  bool // other nodes may have sessions
 }
 
 // Endpoint serves the paths below a prefix.
@@ -150,8 +149,7 @@ type request struct {
 	transport Transports
 	id        string // of the session
 	version   classic.Version
-	callback  string      // of JSONP; empty: none
-	headers   http.Header // of the response, before it was known who answers
+	callback  string // of JSONP; empty: none
 }
 
 // failure is a request that is refused.
@@ -173,11 +171,7 @@ func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusRequestHeaderFieldsTooLarge)
 		return
 	}
-	var headers http.Header
-	if e.Relays {
-		headers = w.Header().Clone()
-	}
-	e.Origins.Guard(w, r, func(w http.ResponseWriter, r *http.Request) { e.serve(w, r, headers) })
+	e.Origins.Guard(w, r, e.serve)
 }
 
 // groupsTokenSize is how many bytes of a request are its groups token, which grows with the groups and has a limit of its own.
@@ -189,9 +183,9 @@ func groupsTokenSize(r *http.Request) int {
 
 const mostGroupsToken = 256 << 10
 
-func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request, headers http.Header) {
+func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request) {
 	var refused *failure
-	if err := e.route(w, r, headers); errors.As(err, &refused) {
+	if err := e.route(w, r); errors.As(err, &refused) {
 		if refused.err != nil {
 			e.log.Debug("a request of a SignalR 2 client was refused", "path", logs.Clip(r.URL.Path), "status", refused.status, "error", logs.Error(refused.err))
 		}
@@ -204,8 +198,8 @@ func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request, headers http.He
 	}
 }
 
-func (e *Endpoint) route(w http.ResponseWriter, r *http.Request, headers http.Header) error {
-	in := &request{Request: r, params: map[string]string{}, headers: headers}
+func (e *Endpoint) route(w http.ResponseWriter, r *http.Request) error {
+	in := &request{Request: r, params: map[string]string{}}
 	for name, values := range r.URL.Query() { // names are compared without regard to case
 		in.params[strings.ToLower(name)] = values[0]
 	}
@@ -235,7 +229,7 @@ func (e *Endpoint) route(w http.ResponseWriter, r *http.Request, headers http.He
 	if err := e.identify(in); err != nil {
 		return err
 	}
-	if !e.Has(in.id) && e.relay(w, in) {
+	if !e.Has(in.id) && e.acceptor.Relay(w, in.Request, in.who, in.id) {
 		return nil
 	}
 	switch {

@@ -14,20 +14,6 @@ import (
 // Has reports whether there is a session.
 func (e *Endpoint) Has(id string) bool { return e.session(id) != nil }
 
-// relay has another node answer a request, if that has its session.
-func (e *Endpoint) relay(w http.ResponseWriter, in *request) bool {
-	if !e.Relays {
-		return false
-	}
-	set := w.Header().Clone()
-	transport.Restore(w, in.headers)
-	if e.acceptor.Relay(w, in.Request, in.who, in.id) {
-		return true
-	}
-	transport.Restore(w, set)
-	return false
-}
-
 // session returns the session of a request, or nil.
 func (e *Endpoint) session(id string) *session {
 	e.mu.Lock()
