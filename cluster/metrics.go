@@ -42,7 +42,7 @@ func (b *Backplane) Metrics() []metrics.Metric {
 		sum.Queued += p.Queued
 		sum.Unacknowledged += p.Unacknowledged
 		sum.Pressed += p.Pressed
-		sum.Losses.add(p.Losses)
+		sum.add(p.Losses)
 		former.subtract(p.Losses)
 	}
 	byName[""] = &PeerStatus{Losses: former}

@@ -79,7 +79,7 @@ func (b *Backplane) Status() (m Status) {
 		if p.Up {
 			m.MembersUp++
 		}
-		m.Losses.add(p.Losses)
+		m.add(p.Losses)
 		m.Peers = append(m.Peers, p)
 	}
 	slices.SortFunc(m.Peers, func(a, b PeerStatus) int { return cmp.Compare(a.ID, b.ID) })
