@@ -10,8 +10,8 @@ import (
 
 var _ backplane.Meter = (*Backplane)(nil)
 
-// Metrics is what System.Metrics has of the cluster. Values by node are those of all nodes with its name; the name is empty for nodes that are not
-// there any more.
+// Metrics is what System.Metrics has of the cluster. Values by node are those of all nodes with its name; the name is empty for nodes that have
+// none, and for those that are not there any more.
 func (b *Backplane) Metrics() []metrics.Metric {
 	s := b.Status()
 	label := func(name, value string) metrics.Label { return metrics.Label{Name: name, Value: value} }
@@ -29,8 +29,8 @@ func (b *Backplane) Metrics() []metrics.Metric {
 		Samples: []metrics.Sample{sample(float64(s.Ignored))},
 	}
 
-	former := s.Losses
-	byName := map[string]*PeerStatus{}
+	rest := &PeerStatus{Losses: s.Losses}
+	byName := map[string]*PeerStatus{"": rest}
 	names := []string{""}
 	for _, p := range s.Peers {
 		sum := byName[p.Name]
@@ -43,9 +43,8 @@ func (b *Backplane) Metrics() []metrics.Metric {
 		sum.Unacknowledged += p.Unacknowledged
 		sum.Pressed += p.Pressed
 		sum.add(p.Losses)
-		former.subtract(p.Losses)
+		rest.subtract(p.Losses)
 	}
-	byName[""] = &PeerStatus{Losses: former}
 	queue := metrics.Metric{Name: "troupe.cluster.queue", Help: "Bytes for other nodes, by whether they wait or are unacknowledged.", Unit: "By", Kind: metrics.Gauge}
 	pressed := metrics.Metric{Name: "troupe.cluster.pressed", Help: "Topics for which another node has no room.", Unit: "{topic}", Kind: metrics.Gauge}
 	batches := metrics.Metric{Name: "troupe.cluster.batches.lost", Help: "Batches of messages that were lost with a connection to another node, by the direction.", Unit: "{batch}"}
