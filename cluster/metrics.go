@@ -10,8 +10,7 @@ import (
 
 var _ backplane.Meter = (*Backplane)(nil)
 
-// Metrics is what System.Metrics has of the cluster. Values by node are those of all nodes with its name; the name is empty for nodes that have
-// none, and for those that are not there any more.
+// Metrics is what System.Metrics has of the cluster. Values by node are those of all nodes with its name.
 func (b *Backplane) Metrics() []metrics.Metric {
 	s := b.Status()
 	label := func(name, value string) metrics.Label { return metrics.Label{Name: name, Value: value} }
@@ -29,9 +28,8 @@ func (b *Backplane) Metrics() []metrics.Metric {
 		Samples: []metrics.Sample{sample(float64(s.Ignored))},
 	}
 
-	rest := &PeerStatus{Losses: s.Losses}
-	byName := map[string]*PeerStatus{"": rest}
-	names := []string{""}
+	byName := map[string]*PeerStatus{}
+	var names []string
 	for _, p := range s.Peers {
 		sum := byName[p.Name]
 		if sum == nil {
@@ -42,20 +40,23 @@ func (b *Backplane) Metrics() []metrics.Metric {
 		sum.Queued += p.Queued
 		sum.Unacknowledged += p.Unacknowledged
 		sum.Pressed += p.Pressed
-		sum.add(p.Losses)
-		rest.subtract(p.Losses)
 	}
 	queue := metrics.Metric{Name: "troupe.cluster.queue", Help: "Bytes for other nodes, by whether they wait or are unacknowledged.", Unit: "By", Kind: metrics.Gauge}
 	pressed := metrics.Metric{Name: "troupe.cluster.pressed", Help: "Topics for which another node has no room.", Unit: "{topic}", Kind: metrics.Gauge}
-	batches := metrics.Metric{Name: "troupe.cluster.batches.lost", Help: "Batches of messages that were lost with a connection to another node, by the direction.", Unit: "{batch}"}
-	messages := metrics.Metric{Name: "troupe.cluster.messages.lost", Help: "Messages that were lost with a connection to another node, by the direction.", Unit: "{message}"}
 	for _, name := range names {
 		p, node := byName[name], label("node", name)
 		queue.Samples = append(queue.Samples, sample(float64(p.Queued), node, label("state", "waits")), sample(float64(p.Unacknowledged), node, label("state", "sent")))
 		pressed.Samples = append(pressed.Samples, sample(float64(p.Pressed), node))
-		to, from := label("direction", "to"), label("direction", "from")
-		batches.Samples = append(batches.Samples, sample(float64(p.LostBatches), node, to), sample(float64(p.MissedBatches), node, from))
-		messages.Samples = append(messages.Samples, sample(float64(p.LostMessages), node, to), sample(float64(p.MissedMessages), node, from))
+	}
+	// Not by node: a counter that ended with its node would have to be added to another one, and the losses would be seen twice.
+	to, from := label("direction", "to"), label("direction", "from")
+	batches := metrics.Metric{
+		Name: "troupe.cluster.batches.lost", Help: "Batches of messages that were lost with a connection to another node, by the direction.", Unit: "{batch}",
+		Samples: []metrics.Sample{sample(float64(s.LostBatches), to), sample(float64(s.MissedBatches), from)},
+	}
+	messages := metrics.Metric{
+		Name: "troupe.cluster.messages.lost", Help: "Messages that were lost with a connection to another node, by the direction.", Unit: "{message}",
+		Samples: []metrics.Sample{sample(float64(s.LostMessages), to), sample(float64(s.MissedMessages), from)},
 	}
 	return []metrics.Metric{nodes, topics, queue, pressed, batches, messages, ignored}
 }

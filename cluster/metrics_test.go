@@ -54,7 +54,7 @@ func TestMetricsTellWhatIsLost(t *testing.T) {
 		a, b := m.pair(t)
 		a.measures(t, map[string]float64{
 			"nodes{state=up}": 1, "nodes{state=down}": 0, "topics{by=this_node}": 0, "topics{by=other_nodes}": 1, "ignored{}": 0,
-			"queue{node=b,state=waits}": 0, "queue{node=b,state=sent}": 0, "pressed{node=b}": 0, "messages.lost{node=b,direction=to}": 0, "messages.lost{node=,direction=to}": 0,
+			"queue{node=b,state=waits}": 0, "queue{node=b,state=sent}": 0, "pressed{node=b}": 0, "messages.lost{direction=to}": 0,
 		})
 		b.measures(t, map[string]float64{"topics{by=this_node}": 1, "topics{by=other_nodes}": 0})
 		m.cut(a.id, b.id)
@@ -69,13 +69,13 @@ func TestMetricsTellWhatIsLost(t *testing.T) {
 		settle()
 		a.measures(t, map[string]float64{
 			"nodes{state=up}": 1, "nodes{state=down}": 0, "queue{node=b,state=sent}": 0,
-			"batches.lost{node=b,direction=to}": 1, "batches.lost{node=b,direction=from}": 0, "messages.lost{node=b,direction=to}": 1, "messages.lost{node=b,direction=from}": 0,
+			"batches.lost{direction=to}": 1, "batches.lost{direction=from}": 0, "messages.lost{direction=to}": 1, "messages.lost{direction=from}": 0,
 		})
-		b.measures(t, map[string]float64{"batches.lost{node=a,direction=from}": 1, "messages.lost{node=a,direction=from}": 1, "messages.lost{node=a,direction=to}": 0})
+		b.measures(t, map[string]float64{"batches.lost{direction=from}": 1, "messages.lost{direction=from}": 1, "messages.lost{direction=to}": 0})
 	})
 }
 
-// Nodes with one name are counted together, and so are those without any and those that have gone.
+// Nodes with one name are counted together. What was lost on the way to a node stays counted when the node has gone.
 func TestMetricsOfNodesWithOneName(t *testing.T) {
 	bubble(t, func(t *testing.T, m *mesh) {
 		a := m.start(t, "a")
@@ -84,22 +84,28 @@ func TestMetricsOfNodesWithOneName(t *testing.T) {
 			p := m.start(t, name)
 			p.subscribe("x")
 			others = append(others, p)
-		}
-		for _, p := range others {
 			m.cut(a.id, p.id)
 		}
 		a.publish("x", "lost")
+		synctest.Wait()
+		all := a.values(t)
+		assert.Equal(t, 2*all["queue{node=,state=sent}"], all["queue{node=twin,state=sent}"])
 		time.Sleep(deadAfter)
 		for _, p := range others {
 			m.heal(a.id, p.id)
 		}
 		time.Sleep(helloEvery)
 		settle()
-		a.measures(t, map[string]float64{"nodes{state=up}": 3, "messages.lost{node=twin,direction=to}": 2, "messages.lost{node=,direction=to}": 1})
+		a.measures(t, map[string]float64{"nodes{state=up}": 3, "messages.lost{direction=to}": 3})
 		m.kill(others[0].id)
+		m.kill(others[2].id)
 		time.Sleep(2 * forgetAfter)
 		synctest.Wait()
-		a.measures(t, map[string]float64{"nodes{state=up}": 2, "nodes{state=down}": 0, "messages.lost{node=twin,direction=to}": 1, "messages.lost{node=,direction=to}": 2})
+		require.Len(t, a.Status().Peers, 1)
+		all = a.values(t)
+		assert.Contains(t, all, "queue{node=twin,state=sent}")
+		assert.NotContains(t, all, "queue{node=,state=sent}")
+		assert.Equal(t, 3.0, all["messages.lost{direction=to}"])
 	})
 }
 
@@ -136,7 +142,7 @@ func TestStatusIsServedAsJSON(t *testing.T) {
 func TestStatusBeforeTheStart(t *testing.T) {
 	p := &meshNode{Backplane: newMesh().open("a")}
 	assert.Equal(t, Status{}, p.Status())
-	p.measures(t, map[string]float64{"nodes{state=up}": 0, "nodes{state=down}": 0, "messages.lost{node=,direction=to}": 0})
+	p.measures(t, map[string]float64{"nodes{state=up}": 0, "nodes{state=down}": 0, "messages.lost{direction=to}": 0})
 	w := httptest.NewRecorder()
 	p.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
 	assert.True(t, json.Valid(w.Body.Bytes()))

@@ -46,13 +46,6 @@ func (a *Losses) add(b Losses) {
 	a.MissedMessages += b.MissedMessages
 }
 
-func (a *Losses) subtract(b Losses) {
-	a.LostBatches -= b.LostBatches
-	a.LostMessages -= b.LostMessages
-	a.MissedBatches -= b.MissedBatches
-	a.MissedMessages -= b.MissedMessages
-}
-
 func (l *link) losses() Losses {
 	return Losses{l.out.lostBatches, l.out.lostMessages, l.in.missedBatches, l.in.missedMessages}
 }
