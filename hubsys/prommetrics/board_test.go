@@ -1,6 +1,7 @@
 package prommetrics_test
 
 import (
+	"context"
 	"encoding/json"
 	"os"
 	"regexp"
@@ -10,16 +11,27 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/troupe-go/troupe/cluster"
 	"github.com/troupe-go/troupe/hubsys"
 	"github.com/troupe-go/troupe/hubsys/prommetrics"
 )
 
+// joinCluster starts a System that is a node, and returns where others find it.
+func joinCluster(t *testing.T, seeds ...string) (sys *hubsys.System, address string) {
+	t.Helper()
+	node, err := cluster.New(cluster.Config{Bind: "127.0.0.1:0", Seeds: seeds, Insecure: true})
+	require.NoError(t, err)
+	sys, err = hubsys.New(hubsys.Config{Backplane: node})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, sys.Shutdown(context.Background())) })
+	return sys, node.Status().Address
+}
+
 // The Grafana board shows each metric by its name and labels, and nothing that there is not.
 func TestTheBoardShowsAllMetrics(t *testing.T) {
-	sys, err := hubsys.New(hubsys.Config{})
-	require.NoError(t, err)
-	defer sys.Shutdown(t.Context())
-	_, err = hubsys.Register[*Chat](sys, nil, hubsys.HubOptions{})
+	sys, address := joinCluster(t)
+	joinCluster(t, address) // some metrics are by other nodes
+	_, err := hubsys.Register[*Chat](sys, nil, hubsys.HubOptions{})
 	require.NoError(t, err)
 	registry := prometheus.NewRegistry()
 	require.NoError(t, registry.Register(prommetrics.Collector(sys)))
