@@ -16,6 +16,11 @@ demo: $(CLIENT) ## start the demo on http://127.0.0.1:8080
 	@echo "Building the demo …"
 	@$(GO) run ./cmd/demo -client $(CLIENT)
 
+.PHONY: demo-cluster
+demo-cluster: $(CLIENT) ## start three nodes of the demo, behind a proxy on http://127.0.0.1:8080
+	@echo "Building the demo …"
+	@$(GO) run ./cmd/demo -client $(CLIENT) -nodes 3
+
 .PHONY: test
 test: ## run all tests that this machine can run; a summary says at the end what ran and what was left out
 	@node conformance/run.mjs go clients

@@ -113,7 +113,7 @@ async function prepareClients() {
   }
   if (browser) {
     if (reference && chosen.has('browser')) without('demo', 'the original has no such program');
-    files('Browser', 'browser', name => !reference || !['demo.test.mjs', 'classic.test.mjs'].includes(name));
+    files('Browser', 'browser', name => !reference || !['demo.test.mjs', 'demo-cluster.test.mjs', 'classic.test.mjs'].includes(name));
   }
 
   // What is tested through proxies is not what the original answers, but that it gets through.

@@ -2,12 +2,9 @@ package main
 
 import (
 	"context"
-	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/troupe-go/troupe/hubsys"
-	"github.com/troupe-go/troupe/hubsys/presence"
 	"github.com/troupe-go/troupe/hubsys/typed"
 )
 
@@ -22,7 +19,7 @@ type Line struct {
 var (
 	said      = typed.Message2[string, Line]("said")        // room, line
 	whispered = typed.Message2[string, Line]("whispered")   // with whom, line
-	present   = typed.Message2[string, []string]("present") // room, names
+	present   = typed.Message2[string, []Person]("present") // room, who is there
 )
 
 const (
@@ -31,39 +28,29 @@ const (
 )
 
 // Chat is the hub of the chat. A user is in one room at a time, with each of their connections.
-type Chat struct{ hubsys.Hub }
+type Chat struct {
+	hubsys.Hub
+	reception *reception
+}
 
 var roomOf = hubsys.Item[string]("room")
 
-// Enter puts the caller into a room, out of the one they were in, and returns who is there.
-func (c *Chat) Enter(ctx context.Context, room string) ([]string, error) {
+// Enter puts the caller into a room, out of the one they were in, and returns the name of the node that they are connected to. Who is there is told
+// by the message present.
+func (c *Chat) Enter(ctx context.Context, room string) (string, error) {
 	if room == "" || len(room) > longestRoom {
-		return nil, hubsys.Errorf("A room's name has 1 to %d bytes.", longestRoom)
+		return "", hubsys.Errorf("A room's name has 1 to %d bytes.", longestRoom)
 	}
 	if err := c.leave(ctx); err != nil {
-		return nil, err
+		return "", err
 	}
-	if err := c.Groups().Join(ctx, room); err != nil {
-		return nil, err
-	}
-	roomOf.Store(c.Call(), room)
-	members, err := c.Clients().Group(room).Members(ctx)
-	names := make([]string, 0, len(members))
-	for _, m := range members {
-		names = append(names, m.UserID)
-	}
-	slices.Sort(names)
-	return slices.Compact(names), err
-}
-
-// tellPresent tells each room who is there, whenever that changes.
-func tellPresent(ctx context.Context, chat *hubsys.HubContext) {
-	here := presence.Track(ctx, chat, presence.Options{Grace: time.Second})
-	for change := range here.Watch(ctx) {
-		if err := present.Send(ctx, chat.Clients().Group(change.Group).NoWait(), change.Group, here.Users(change.Group)); err != nil {
-			slog.Error("telling who is present", "error", err)
+	for _, group := range groupsOf(room) {
+		if err := c.Groups().Join(ctx, group); err != nil {
+			return "", err
 		}
 	}
+	roomOf.Store(c.Call(), room)
+	return *node, c.reception.tell(ctx, room)
 }
 
 // Say says something to everybody in the caller's room.
@@ -76,7 +63,7 @@ func (c *Chat) Say(ctx context.Context, text string) error {
 	if err != nil {
 		return err
 	}
-	return said.Send(ctx, c.Clients().Group(room), room, line)
+	return said.Send(ctx, c.Clients().Group(groupOf(everyNode, room)), room, line)
 }
 
 // Whisper says something to one user, and shows it on all devices of both.
@@ -108,5 +95,10 @@ func (c *Chat) leave(ctx context.Context) error {
 		return nil
 	}
 	roomOf.Delete(c.Call())
-	return c.Groups().Leave(ctx, room)
+	for _, group := range groupsOf(room) {
+		if err := c.Groups().Leave(ctx, group); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -2,7 +2,12 @@
 //
 //	go run ./cmd/demo -client path/to/signalr.min.js
 //
-// The page uses the official JavaScript client, which "make demo" fetches from npm.
+// The page uses the official JavaScript client, which "make demo" fetches from npm. With -nodes 3 there are three nodes, each a process of its own,
+// behind a proxy. On machines of their own they are started one by one, with the same key:
+//
+//	DEMO_KEY=$(openssl rand -hex 32)
+//	DEMO_KEY=… demo -addr 10.0.0.1:8080 -node one -cluster 10.0.0.1 -seeds 10.0.0.1,10.0.0.2
+//	DEMO_KEY=… demo -addr 10.0.0.2:8080 -node two -cluster 10.0.0.2 -seeds 10.0.0.1,10.0.0.2
 package main
 
 import (
@@ -12,6 +17,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -46,16 +52,35 @@ func main() {
 func run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if *nodeCount > 0 {
+		return runNodes(ctx, *nodeCount)
+	}
+	if *withInput {
+		go func() {
+			_, _ = io.Copy(io.Discard, os.Stdin)
+			stop()
+		}()
+	}
 	if _, err := os.Stat(*client); err != nil {
 		return fmt.Errorf("the JavaScript client is not there (make demo fetches it): %w", err)
 	}
 	// A real application has secret keys. With the same ones after a restart, pages with ?classic go on.
 	key := sha256.Sum256([]byte("everybody knows the key of the demo"))
-	sys, err := hubsys.New(hubsys.Config{Logger: slog.Default(), Keys: [][]byte{key[:]}})
+	config := hubsys.Config{Logger: slog.Default(), Keys: [][]byte{key[:]}}
+	plane, err := newBackplane()
 	if err != nil {
 		return err
 	}
-	chat, err := hubsys.Register[*Chat](sys, nil, hubsys.HubOptions{Policy: hubsys.RequireUser})
+	if plane != nil {
+		config.Backplane = plane
+	}
+	reception := &reception{plane: plane, rooms: make(chan string)}
+	sys, err := hubsys.New(config)
+	if err != nil {
+		return err
+	}
+	newChat := func(context.Context) (*Chat, error) { return &Chat{reception: reception}, nil }
+	chat, err := hubsys.Register(sys, newChat, hubsys.HubOptions{Policy: hubsys.RequireUser})
 	if err != nil {
 		return err
 	}
@@ -75,30 +100,22 @@ func run() error {
 		return writeProxies(sys, *proxies)
 	}
 
-	pages, err := fs.Sub(web, "web")
-	if err != nil {
-		return err
-	}
-	mux := http.NewServeMux()
-	mux.Handle("/", http.FileServerFS(pages))
-	mux.HandleFunc("GET /signalr.min.js", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, *client) })
-	for path, file := range map[string]string{"jquery.min.js": "jquery/dist/jquery.min.js", "jquery.signalR.min.js": "signalr/jquery.signalR.min.js"} {
-		mux.HandleFunc("GET /"+path, func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, filepath.Join(*modules, file)) })
-	}
-	mux.Handle("/hubs/", sys)
-	mux.Handle("/signalr/", sys)
+	mux := newMux(sys)
 	mux.Handle("GET /livez", sys.Livez())
 	mux.Handle("GET /readyz", sys.Readyz())
+	if plane != nil {
+		mux.Handle("GET /cluster", plane) // a real application shows it to its operators alone
+	}
 
 	listener, err := net.Listen("tcp", *addr)
 	if err != nil {
 		return err
 	}
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
-	background, stopBackground := context.WithCancel(ctx)
+	background, stopBackground := context.WithCancel(context.Background()) // until all calls have returned
 	defer stopBackground()
 	go tick(background, stocks)
-	go tellPresent(background, chat)
+	go reception.run(background, chat)
 	drained := make(chan error, 1)
 	go func() {
 		<-ctx.Done()
@@ -106,11 +123,31 @@ func run() error {
 		defer cancel()
 		drained <- errors.Join(sys.Drain(deadline, time.Second), server.Shutdown(deadline))
 	}()
-	fmt.Printf("Open http://%s in two windows, one of them with ?classic for the client of SignalR 2; Ctrl-C ends the demo.\n", listener.Addr())
+	if !*withInput {
+		invite(listener.Addr())
+	}
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return <-drained // Serve returns as soon as Shutdown begins
+}
+
+// newMux serves the page, and has hubs serve their paths.
+func newMux(hubs http.Handler) *http.ServeMux {
+	mux := http.NewServeMux()
+	pages, _ := fs.Sub(web, "web")
+	mux.Handle("/", http.FileServerFS(pages))
+	mux.HandleFunc("GET /signalr.min.js", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, *client) })
+	for path, file := range map[string]string{"jquery.min.js": "jquery/dist/jquery.min.js", "jquery.signalR.min.js": "signalr/jquery.signalR.min.js"} {
+		mux.HandleFunc("GET /"+path, func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, filepath.Join(*modules, file)) })
+	}
+	mux.Handle("/hubs/", hubs)
+	mux.Handle("/signalr/", hubs)
+	return mux
+}
+
+func invite(addr net.Addr) {
+	fmt.Printf("Open http://%s in two windows, one of them with ?classic for the client of SignalR 2; Ctrl-C ends the demo.\n", addr)
 }
 
 // writeProxies writes the proxies of the hubs for the client of SignalR 2 to a file.

@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"math"
-	"math/rand/v2"
-	"sync"
 	"time"
 
 	"github.com/troupe-go/troupe/hubsys"
@@ -25,10 +23,13 @@ type Stocks struct{ hubsys.Hub }
 
 // OnConnected shows the prices as they are.
 func (s *Stocks) OnConnected(ctx context.Context) error {
-	return prices.Send(ctx, s.Clients().Caller(), market.now())
+	if err := s.Groups().Join(ctx, *node); err != nil {
+		return err
+	}
+	return prices.Send(ctx, s.Clients().Caller(), market(time.Now()))
 }
 
-// tick moves the market, and tells everybody. It runs outside of any hub.
+// tick tells those who are connected to this node how the market moves. It runs outside of any hub.
 func tick(ctx context.Context, stocks *hubsys.HubContext) {
 	ticker := time.NewTicker(500 * time.Millisecond)
 	defer ticker.Stop()
@@ -36,46 +37,29 @@ func tick(ctx context.Context, stocks *hubsys.HubContext) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
-			if err := prices.Send(ctx, stocks.Clients().All(), market.move()); err != nil {
+		case now := <-ticker.C:
+			if err := prices.Send(ctx, stocks.Clients().Group(*node), market(now)); err != nil {
 				return
 			}
 		}
 	}
 }
 
-// exchange is a market of four companies that nobody has heard of.
-type exchange struct {
-	mu     sync.Mutex
-	opened []float64
-	stocks []Stock
-}
+// opened is what four companies cost that nobody has heard of.
+var opened = []Stock{{Symbol: "ACTR", Price: 118.2}, {Symbol: "GRUP", Price: 46.75}, {Symbol: "HUBS", Price: 301.1}, {Symbol: "TRPE", Price: 77.4}}
 
-var market = open(Stock{Symbol: "ACTR", Price: 118.2}, Stock{Symbol: "GRUP", Price: 46.75}, Stock{Symbol: "HUBS", Price: 301.1}, Stock{Symbol: "TRPE", Price: 77.4})
-
-func open(stocks ...Stock) *exchange {
-	e := &exchange{stocks: stocks}
-	for _, s := range stocks {
-		e.opened = append(e.opened, s.Price)
+// market returns the prices at a time. They follow from the time alone, so that all nodes have the same.
+func market(at time.Time) []Stock {
+	stocks := make([]Stock, len(opened))
+	for i, s := range opened {
+		wave := 0.0
+		for k, period := range []float64{7, 31, 127, 1009} { // seconds
+			wave += math.Sin(2*math.Pi*float64(at.UnixMilli())/1000/period + float64(i*(k+1)))
+		}
+		price := round(s.Price * (1 + wave/100))
+		stocks[i] = Stock{Symbol: s.Symbol, Price: price, Change: round((price/s.Price - 1) * 100)}
 	}
-	return e
-}
-
-func (e *exchange) now() []Stock {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return append([]Stock(nil), e.stocks...)
-}
-
-func (e *exchange) move() []Stock {
-	e.mu.Lock()
-	for i := range e.stocks {
-		s := &e.stocks[i]
-		s.Price = round(s.Price * (1 + rand.NormFloat64()/300))
-		s.Change = round((s.Price/e.opened[i] - 1) * 100)
-	}
-	e.mu.Unlock()
-	return e.now()
+	return stocks
 }
 
 func round(f float64) float64 { return math.Round(f*100) / 100 }

@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { join } from 'node:path';
-import { patience } from '../node/client.mjs';
 import { build, freePort, start } from '../server.mjs';
 import { clientFile, launch } from './browser.mjs';
+import { enter as enterRoom, line, say, visit as open } from './demo-page.mjs';
 
 let browser, port, demo;
 
@@ -24,33 +24,14 @@ after(async () => {
   await demo?.stop();
 });
 
-/** A tab of its own, before anybody has entered. */
-async function visit(viewport = { width: 1100, height: 720 }, query = '') {
-  const context = await browser.newContext({ viewport });
-  const page = await context.newPage();
-  page.on('pageerror', error => assert.fail(`the page: ${error.message}`));
-  page.setDefaultTimeout(patience);
-  await page.goto(`http://127.0.0.1:${port}/${query}`);
-  return page;
-}
+const visit = (viewport, query = '') => open(browser, `http://127.0.0.1:${port}/${query}`, viewport);
 
 /** A tab with somebody in a room. */
 async function enter(name, room = 'lobby', viewport = undefined, query = '') {
   const page = await visit(viewport, query);
-  await page.fill('#name', name);
-  await page.fill('#first-room', room);
-  await page.click('#login button');
-  await page.locator('#state', { hasText: 'connected' }).waitFor();
-  await page.locator('#people', { hasText: `${name} (you)` }).waitFor();
+  await enterRoom(page, name, room);
   return page;
 }
-
-async function say(page, text) {
-  await page.fill('#text', text);
-  await page.press('#text', 'Enter');
-}
-
-const line = (page, text) => page.locator('#lines li', { hasText: text });
 
 test('before anybody has entered', async () => {
   const page = await visit();

@@ -1,6 +1,6 @@
 const $ = id => document.getElementById(id);
 const rooms = new Set(['lobby', 'random']);
-let me, room, to, chat;
+let me, room, to, chat, node, people = [];
 
 // What the connection is doing, for everybody to see.
 function show(state) {
@@ -45,7 +45,7 @@ $('login').addEventListener('submit', async event => {
   chat = connect('chat', { name: me }, {
     said: (where, line) => where === room && showLine(line),
     whispered: (other, line) => showLine(line, other),
-    present: (where, names) => where === room && showPeople(names),
+    present: (where, list) => where === room && showPeople(list),
   });
   chat.onreconnecting(() => { show('reconnecting'); note('Connection lost, trying again …'); });
   chat.onreconnected(async () => { show('connected'); note('Connected again.'); await enter(room); }); // a new connection is in no group
@@ -65,31 +65,43 @@ $('login').addEventListener('submit', async event => {
 });
 
 async function enter(name) {
+  const before = room;
+  room = name; // messages of the room can come before the answer
+  if (name !== before) $('lines').replaceChildren();
   try {
-    const names = await chat.invoke('Enter', name);
-    if (name !== room) $('lines').replaceChildren();
-    room = name;
-    rooms.add(room);
-    $('title').textContent = `# ${room}`;
-    showRooms();
-    showPeople(names);
-    $('text').focus();
+    showNode(await chat.invoke('Enter', name));
   } catch (error) {
-    note(error.message);
+    room = before;
+    return note(error.message);
   }
+  rooms.add(room);
+  $('title').textContent = `# ${room}`;
+  showRooms();
+  $('text').focus();
+}
+
+function showNode(name) {
+  node = name;
+  $('node').textContent = node && `on ${node}`;
+  showPeople(people);
 }
 
 function showRooms() {
   $('rooms').replaceChildren(...[...rooms].map(name => entry(name, name === room, () => enter(name))));
 }
 
-function showPeople(names) {
-  $('people').replaceChildren(...names.map(name => entry(name === me ? `${name} (you)` : name, name === to, () => address(name === me ? undefined : name))));
+function showPeople(list) {
+  people = list;
+  $('people').replaceChildren(...people.map(({ name, nodes }) => {
+    const mine = name === me, elsewhere = nodes.filter(other => other !== node);
+    return entry(mine ? `${name} (you)` : name, name === to, () => address(mine ? undefined : name), elsewhere.join(', '));
+  }));
 }
 
-function entry(text, current, click) {
+function entry(text, current, click, more) {
   const item = document.createElement('li'), button = document.createElement('button');
   button.textContent = text;
+  if (more) button.append(Object.assign(document.createElement('small'), { textContent: more }));
   button.setAttribute('aria-current', current);
   button.addEventListener('click', click);
   item.append(button);
