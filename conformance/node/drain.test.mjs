@@ -59,11 +59,11 @@ async function endInACall(t, way, options) {
 
 async function endTheDemo(t, way) {
   const port = await freePort();
-  const begin = () => start(build('cmd/demo'), ['-addr', `127.0.0.1:${port}`, '-client', import.meta.filename], port, { stdio: 'ignore' });
+  const begin = () => start(build('cmd/demo'), ['-addr', `127.0.0.1:${port}`, '-node', 'alone', '-client', import.meta.filename], port, { stdio: 'ignore' });
   const demo = await begin();
   t.after(() => demo.stop());
   const client = await connect(t, way, `http://127.0.0.1:${port}/hubs/chat?name=ada`, { retryDelay: 50 });
-  assert.deepEqual(await client.invoke('Enter', 'lobby'), ['ada']);
+  assert.equal(await client.invoke('Enter', 'lobby'), 'alone');
   assert.equal(await status(`http://127.0.0.1:${port}/readyz`), 200);
   const exit = demo.stop('SIGTERM');
   assert.equal(await client.reconnecting.next(), undefined);
@@ -71,7 +71,7 @@ async function endTheDemo(t, way) {
   assert.equal(await within(exit, 'the end of the demo'), 0);
 
   await follow(t, client, begin);
-  assert.deepEqual(await client.invoke('Enter', 'lobby'), ['ada']);
+  assert.equal(await client.invoke('Enter', 'lobby'), 'alone');
 }
 
 test('the demo finishes what it answers', { skip: noDemo }, async t => {
