@@ -3,10 +3,11 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { startServer } from '../server.mjs';
 import { startHAProxy } from './proxies.mjs';
-import { everyWayThrough, overHTTP2, pageGets, poll, readEvents, upgrade } from './suite.mjs';
+import { everyWayThrough, nodesThrough, overHTTP2, pageGets, poll, readEvents, upgrade } from './suite.mjs';
 
 everyWayThrough('HAProxy', server => startHAProxy(server, { tls: false }));
 everyWayThrough('HAProxy over TLS', server => startHAProxy(server));
+nodesThrough('HAProxy', server => startHAProxy(server, { tls: false }));
 
 describe('HAProxy', () => {
   let server, proxy;

@@ -6,7 +6,7 @@ import { DefaultHttpClient, HttpTransportType, JsonHubProtocol, MessageType, Nul
 import { build, freePort, startServer } from '../server.mjs';
 import { json, newClient, until, within } from '../node/client.mjs';
 import { startNginx } from './proxies.mjs';
-import { everyWayThrough, overHTTP1, overHTTP2, pageGets, poll, readEvents, upgrade } from './suite.mjs';
+import { everyWayThrough, nodesThrough, overHTTP1, overHTTP2, pageGets, poll, readEvents, upgrade } from './suite.mjs';
 
 const { WebSockets, ServerSentEvents, LongPolling } = HttpTransportType;
 const over = transport => ({ ...json, options: { transport } });
@@ -26,6 +26,7 @@ async function behindNginx(t, flags, options) {
 everyWayThrough('nginx', server => startNginx(server, { tls: false }));
 everyWayThrough('nginx over TLS', server => startNginx(server));
 everyWayThrough('nginx that is told to buffer', server => startNginx(server, { tls: false, changes: [[lastLine, `${lastLine} proxy_buffering on;`]] }));
+nodesThrough('nginx', server => startNginx(server, { tls: false }));
 
 describe('requests over HTTP/2', () => {
   let server, proxy;

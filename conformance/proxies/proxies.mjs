@@ -1,18 +1,25 @@
-// Starts proxies with the very configurations of docs/proxies.md. What differs on a machine that tests are run on (ports, certificates) is
-// replaced in them; it is an error if it cannot be found there.
+// Starts proxies with the very configurations of docs/proxies.md and docs/cluster.md. What differs on a machine that tests are run on (ports,
+// certificates) is replaced in them; it is an error if it cannot be found there.
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { freePort, start } from '../server.mjs';
 
-const page = readFileSync(resolve(import.meta.dirname, '../../docs/proxies.md'), 'utf8');
-
-/** The configuration that the page has for a proxy. */
-function configuration(language) {
-  const blocks = [...page.matchAll(new RegExp('^```' + language + '\n(.*?)^```$', 'gms'))];
-  if (blocks.length !== 1) throw new Error(`docs/proxies.md has ${blocks.length} configurations of ${language}`);
+/** The configuration that a page of the documentation has for a proxy. */
+function configuration(language, page) {
+  const text = readFileSync(resolve(import.meta.dirname, `../../docs/${page}.md`), 'utf8');
+  const blocks = [...text.matchAll(new RegExp('^```' + language + '\n(.*?)^```$', 'gms'))];
+  if (blocks.length !== 1) throw new Error(`docs/${page}.md has ${blocks.length} configurations of ${language}`);
   return blocks[0][1];
+}
+
+/** The configuration for a server, or for several nodes, for which docs/cluster.md has what begins with start. changes are made to it first. */
+function configurationFor(language, start, { port, nodes }, changes) {
+  const text = replaced(configuration(language, 'proxies'), changes);
+  if (!nodes) return replaced(text, [['127.0.0.1:8080', `127.0.0.1:${port}`]]);
+  const several = nodes.map((node, i) => [`10.0.0.${i + 1}:8080`, `127.0.0.1:${node.port}`]);
+  return replaced(text, [[start, replaced(configuration(language, 'cluster'), several)]]);
 }
 
 /** Replaces what occurs once. */
@@ -62,11 +69,11 @@ async function serve(binary, args, port, tls) {
   return { port, stop, exit, url: `${tls ? 'https' : 'http'}://127.0.0.1:${port}` };
 }
 
-/** nginx before a server on 127.0.0.1, over TLS unless told otherwise. changes are made to the page's configuration first. */
+/** nginx before a server, or before several nodes, on 127.0.0.1, over TLS unless told otherwise. changes are made to the page's configuration first. */
 export async function startNginx(server, { tls = true, changes = [], port } = {}) {
   port ??= await freePort();
   const directory = temporary();
-  let site = replaced(configuration('nginx'), [...changes, ['127.0.0.1:8080', `127.0.0.1:${server.port}`]]);
+  let site = configurationFor('nginx', /^upstream troupe \{.*?^\}\n/ms, server, changes);
   if (tls) {
     const { cert, key } = certificate();
     site = replaced(site, [['listen 443 ssl http2;', `listen 127.0.0.1:${port} ssl http2;`], ['/etc/ssl/certs/app.example.pem', cert], ['/etc/ssl/private/app.example.key', key]]);
@@ -79,11 +86,11 @@ export async function startNginx(server, { tls = true, changes = [], port } = {}
   return serve('nginx', ['-p', directory, '-e', 'stderr', '-c', join(directory, 'nginx.conf')], port, tls);
 }
 
-/** HAProxy before a server on 127.0.0.1, over TLS unless told otherwise. */
+/** HAProxy before a server, or before several nodes, on 127.0.0.1, over TLS unless told otherwise. */
 export async function startHAProxy(server, { tls = true, changes = [] } = {}) {
   const port = await freePort();
   const file = join(temporary(), 'haproxy.cfg');
-  writeFileSync(file, replaced(configuration('haproxy'), [...changes, ['127.0.0.1:8080', `127.0.0.1:${server.port}`], tls
+  writeFileSync(file, replaced(configurationFor('haproxy', /^backend troupe\n.*/ms, server, changes), [tls
     ? ['bind :443 ssl crt /etc/haproxy/certs/app.example.pem ', `bind 127.0.0.1:${port} ssl crt ${certificate().both} `]
     : ['bind :443 ssl crt /etc/haproxy/certs/app.example.pem alpn h2,http/1.1', `bind 127.0.0.1:${port}`]]));
   return serve('haproxy', ['-db', '-f', file], port, tls); // in the foreground, as one process

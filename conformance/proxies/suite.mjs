@@ -5,9 +5,9 @@ import http2 from 'node:http2';
 import https from 'node:https';
 import { after, before, describe, test } from 'node:test';
 import { createGunzip } from 'node:zlib';
-import { Subject } from '@microsoft/signalr';
-import { startServer } from '../server.mjs';
-import { connect, fateOf, idsOf, json, newClient, overEveryWay, within } from '../node/client.mjs';
+import { HttpTransportType, Subject } from '@microsoft/signalr';
+import { freePort, startServer } from '../server.mjs';
+import { connect, fateOf, idsOf, json, newClient, overEveryWay, until, within } from '../node/client.mjs';
 import { certificate } from './proxies.mjs';
 
 // The official client takes no certificate authority. Where it matters that a certificate is checked, the tests do it themselves.
@@ -16,6 +16,44 @@ const warn = process.emitWarning;
 process.emitWarning = (warning, ...rest) => { if (!`${warning}`.includes('NODE_TLS_REJECT_UNAUTHORIZED')) warn(warning, ...rest); };
 
 const separator = '\x1e';
+
+/** Three nodes that know each other. */
+async function startNodes(t) {
+  const first = await freePort(18), addresses = [0, 6, 12].map(ports => `127.0.0.1:${first + ports}`), nodes = [];
+  for (const address of addresses) {
+    const node = await startServer(['-node', `node${nodes.length}`, '-cluster', address, '-join', addresses[0]]);
+    t.after(() => node.stop());
+    nodes.push(node);
+  }
+  for (const { control } of nodes) await until(async () => (await (await fetch(`${control}/cluster`)).json()).MembersUp === 2, 'the other nodes');
+  return nodes;
+}
+
+/** What clients do through a proxy before three nodes: each reaches all, and those whose node is killed come back on another one. */
+export function nodesThrough(name, startProxy) {
+  describe(`${name} before three nodes`, () => {
+    for (const transport of ['WebSockets', 'ServerSentEvents', 'LongPolling']) {
+      test(transport, async t => {
+        const nodes = await startNodes(t), proxy = await startProxy({ nodes });
+        t.after(() => proxy.stop());
+        const way = { ...json, options: { transport: HttpTransportType[transport] } }, clients = [];
+        for (let i = 0; i < 6; i++) clients.push(await connect(t, way, `${proxy.url}/testhub`, { retryDelay: 50 }));
+        const toAll = async text => {
+          for (const from of clients) {
+            await from.invoke('ToAll', text);
+            for (const client of clients) assert.equal(await client.messages.next(), text);
+          }
+        };
+        await toAll('before');
+        const ids = await idsOf(...clients);
+        await nodes[1].stop('SIGKILL');
+        for (const client of clients) await until(() => client.invoke('Echo', 'here').then(() => true, () => false), 'a client to come back');
+        assert.notDeepEqual(await idsOf(...clients), ids, 'nobody was on the node that was killed');
+        await toAll('after');
+      });
+    }
+  });
+}
 
 /** Runs, over every way to connect, what clients do most, through the proxy that startProxy starts before a server. */
 export function everyWayThrough(name, startProxy) {
