@@ -32,7 +32,9 @@ var (
 )
 
 func newBackplane(s settings) *Backplane {
-	s.topicKey = secret(s.key, "topics")
+	for _, key := range s.keys {
+		s.topicKeys = append(s.topicKeys, secret(key, "topics"))
+	}
 	if s.draw == nil {
 		s.draw = func() backplane.NodeID { return 1 + backplane.NodeID(rand.Uint32N(math.MaxUint32)) } // 0 may mean none
 	}
@@ -62,7 +64,10 @@ func (b *Backplane) Start(ctx context.Context, host backplane.Host) (backplane.N
 // Subscribe says that this node wants a topic.
 func (b *Backplane) Subscribe(topic string) <-chan struct{} {
 	n := b.node.Load()
-	known := n.subs.add(b.hash(topic))
+	var known <-chan struct{}
+	for _, key := range b.settings.topicKeys { // a node with another key looks for the hash that it makes
+		known = n.subs.add(hashTopic(key, topic))
+	}
 	n.signal()
 	return known
 }
@@ -70,7 +75,9 @@ func (b *Backplane) Subscribe(topic string) <-chan struct{} {
 // Unsubscribe says that this node does not want a topic any more.
 func (b *Backplane) Unsubscribe(topic string) {
 	n := b.node.Load()
-	n.subs.remove(b.hash(topic))
+	for _, key := range b.settings.topicKeys {
+		n.subs.remove(hashTopic(key, topic))
+	}
 	n.signal()
 }
 
@@ -98,8 +105,14 @@ func (b *Backplane) Publish(topic string, message []byte) (room <-chan struct{},
 	return room, nil
 }
 
-// Secret derives 32 bytes from the key of the cluster.
-func (b *Backplane) Secret(purpose string) []byte { return secret(b.settings.key, "host "+purpose) }
+// Secrets derives 32 bytes from each key of the cluster.
+func (b *Backplane) Secrets(purpose string) [][]byte {
+	var all [][]byte
+	for _, key := range b.settings.keys {
+		all = append(all, secret(key, "host "+purpose))
+	}
+	return all
+}
 
 func secret(key []byte, purpose string) []byte {
 	k, err := hkdf.Key(sha256.New, key, nil, "troupe cluster: "+purpose, 32)
@@ -109,7 +122,7 @@ func secret(key []byte, purpose string) []byte {
 	return k
 }
 
-func (b *Backplane) hash(topic string) topicHash { return hashTopic(b.settings.topicKey, topic) }
+func (b *Backplane) hash(topic string) topicHash { return hashTopic(b.settings.topicKeys[0], topic) }
 
 // Nodes returns the other nodes.
 func (b *Backplane) Nodes() (nodes []backplane.Node) {

@@ -200,11 +200,14 @@ func TestTooLargeMessagesFail(t *testing.T) {
 
 func TestSecretsDependOnTheKeyAndThePurpose(t *testing.T) {
 	a, b := newMesh().open("a"), newMesh().open("b")
-	assert.Equal(t, a.Secret("x"), b.Secret("x"))
-	assert.Len(t, a.Secret("x"), 32)
-	assert.NotEqual(t, a.Secret("x"), a.Secret("y"))
-	assert.NotEqual(t, a.settings.topicKey, a.Secret("topics"))
-	assert.NotEqual(t, a.Secret("x"), newBackplane(settings{key: []byte("other")}).Secret("x"))
+	assert.Equal(t, a.Secrets("x"), b.Secrets("x"))
+	require.Len(t, a.Secrets("x"), 1)
+	assert.Len(t, a.Secrets("x")[0], 32)
+	assert.NotEqual(t, a.Secrets("x"), a.Secrets("y"))
+	assert.NotEqual(t, a.settings.topicKeys[0], a.Secrets("topics")[0])
+	other := newBackplane(settings{keys: [][]byte{[]byte("other"), []byte("key")}})
+	assert.NotEqual(t, a.Secrets("x")[0], other.Secrets("x")[0])
+	assert.Equal(t, a.Secrets("x")[0], other.Secrets("x")[1])
 }
 
 func TestRelayReachesTheHostOfTheOtherNode(t *testing.T) {

@@ -19,7 +19,7 @@ func New(config Config) (*Backplane, error) {
 	}
 	c := config.withDefaults()
 	return newBackplane(settings{
-		cluster: c.Cluster, network: networkVersion, name: c.Name, key: []byte(cmp.Or(string(c.Key), insecureKey)), maxMessage: c.MaxMessage, log: c.Logger,
+		cluster: c.Cluster, network: networkVersion, name: c.Name, keys: append([][]byte{[]byte(cmp.Or(string(c.Key), insecureKey))}, c.AcceptedKeys...), maxMessage: c.MaxMessage, log: c.Logger,
 		join: func(ctx context.Context, self member, host backplane.Host, e events) (network, error) {
 			w, err := newWire(c, host.ActorSystem(), self.id, http.HandlerFunc(host.Serve), e)
 			if err == nil {

@@ -90,7 +90,9 @@ func (l *link) receive() {
 			if m.isTooLarge {
 				l.node.ignored.Add(1)
 			} else if room := host.Receive(l.peer, m.topic, m.text); room != nil {
-				l.press(hashTopic(l.node.settings.topicKey, m.topic), room)
+				for _, key := range l.node.settings.topicKeys {
+					l.press(hashTopic(key, m.topic), room)
+				}
 			}
 			m = message{}
 		}

@@ -11,7 +11,7 @@ import (
 // topicHash stands for a topic. Its lowest bit is 1; the same hash with 0 stands for the end of the wish for it.
 type topicHash uint64
 
-// hashTopic hashes a topic with a key that all nodes have, so that nobody else can find two topics with one hash. Two topics that have one by
+// hashTopic hashes a topic with a key that nodes alone have, so that nobody else can find two topics with one hash. Two topics that have one by
 // chance cost messages that their receiver ignores.
 func hashTopic(key []byte, topic string) topicHash {
 	var buf [192]byte

@@ -328,6 +328,6 @@ func (m *mesh) meet(a, b backplane.NodeID) {
 // open returns a Backplane on the mesh that has not been started.
 func (m *mesh) open(name string) *Backplane {
 	return newBackplane(settings{
-		cluster: "test", network: "mesh", name: name, key: []byte("key"), maxMessage: 64 << 20, log: slog.New(slog.DiscardHandler), join: m.join,
+		cluster: "test", network: "mesh", name: name, keys: [][]byte{[]byte("key")}, maxMessage: 64 << 20, log: slog.New(slog.DiscardHandler), join: m.join,
 	})
 }

@@ -74,7 +74,7 @@ func TestInterestConverges(t *testing.T) {
 		}
 		isReached := func(from *modelNode, to *modelNode, topic string) bool {
 			l := from.link(to.meshNode)
-			return l != nil && slices.Contains(from.node.Load().topics.find(hashTopic(from.settings.topicKey, topic), nil), l)
+			return l != nil && slices.Contains(from.node.Load().topics.find(hashTopic(from.settings.topicKeys[0], topic), nil), l)
 		}
 		var failure string
 		await := func(n *modelNode, topic string, known <-chan struct{}, others []*modelNode) {

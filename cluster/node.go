@@ -28,11 +28,11 @@ const patience = 2 * deadAfter
 
 // settings is what a node has to know to talk to others.
 type settings struct {
-	cluster    string // the name of the cluster
-	network    string // the version of what frames travel over, which is the same on all nodes
-	name       string // of this node
-	key        []byte // of the cluster
-	topicKey   []byte // hashes of topics are made with it; it is the same on all nodes
+	cluster    string   // the name of the cluster
+	network    string   // the version of what frames travel over, which is the same on all nodes
+	name       string   // of this node
+	keys       [][]byte // of the cluster: that of this node, and others that nodes may have
+	topicKeys  [][]byte // derived from them: hashes of topics are made with these
 	maxMessage int
 	log        *slog.Logger
 	// join joins the cluster with an id. It tells the events, also before it returns.

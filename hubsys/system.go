@@ -131,9 +131,9 @@ func New(config Config) (*System, error) {
 	}
 	s.tokens = transport.NewTokens(s.runtime.Node().Bytes())
 	if s.plane = config.Backplane; s.plane != nil {
-		s.tokens.Join(s.secret("tokens"))
-		if key := s.secret("signalr2"); s.keys == nil && key != nil {
-			if s.keys, err = classic.NewKeys(key); err != nil {
+		s.tokens.Join(s.secrets("tokens"))
+		if keys := s.secrets("signalr2"); s.keys == nil && len(keys) > 0 {
+			if s.keys, err = classic.NewKeys(keys...); err != nil {
 				return nil, err
 			}
 		}
@@ -143,10 +143,10 @@ func New(config Config) (*System, error) {
 	return s, nil
 }
 
-// secret returns what all nodes derive for a purpose, or nil if they share nothing.
-func (s *System) secret(purpose string) []byte {
-	if secrets, ok := s.plane.(backplane.Secrets); ok {
-		return secrets.Secret(purpose)
+// secrets returns what all nodes derive for a purpose, or nil if they share nothing.
+func (s *System) secrets(purpose string) [][]byte {
+	if shared, ok := s.plane.(backplane.Secrets); ok {
+		return shared.Secrets(purpose)
 	}
 	return nil
 }

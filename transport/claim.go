@@ -27,9 +27,9 @@ const (
 	macSize    = 8
 )
 
-// Join has tokens name their connections, so that other nodes can find these. key, which all nodes have, authenticates tokens; nil: nothing does, and a
-// token that was made up costs a question to another node.
-func (t *Tokens) Join(key []byte) { t.joined, t.key = true, key }
+// Join has tokens name their connections, so that other nodes can find these. The first of keys, which all nodes have, authenticates tokens, and all of
+// them are believed; nil: nothing does, and a token that was made up costs a question to another node.
+func (t *Tokens) Join(keys [][]byte) { t.joined, t.keys = true, keys }
 
 // newToken returns a secret token for a connection.
 func (t *Tokens) newToken(id string) string {
@@ -39,14 +39,14 @@ func (t *Tokens) newToken(id string) string {
 	b := make([]byte, idSize+secretSize, idSize+secretSize+macSize)
 	_, _ = base64.RawURLEncoding.Decode(b[:idSize], []byte(id))
 	rand.Read(b[idSize:])
-	return base64.RawURLEncoding.EncodeToString(append(b, t.mac(b)...))
+	if len(t.keys) > 0 {
+		b = append(b, mac(t.keys[0], b)...)
+	}
+	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-func (t *Tokens) mac(b []byte) []byte {
-	if t.key == nil {
-		return nil
-	}
-	h := hmac.New(sha256.New, t.key)
+func mac(key, b []byte) []byte {
+	h := hmac.New(sha256.New, key)
 	h.Write(b)
 	return h.Sum(nil)[:macSize]
 }
@@ -59,12 +59,22 @@ func (t *Tokens) Read(token string) (id string, issuer [4]byte, ok bool) {
 		return "", issuer, false
 	}
 	if len(b) != idSize {
-		mac := b[min(len(b), idSize+secretSize):]
-		if want := t.mac(b[:len(b)-len(mac)]); len(b)-len(mac) != idSize+secretSize || !hmac.Equal(mac, want) {
+		named := b[:min(len(b), idSize+secretSize)]
+		if len(named) != idSize+secretSize || !t.isAuthentic(named, b[len(named):]) {
 			return "", issuer, false
 		}
 	}
 	return base64.RawURLEncoding.EncodeToString(b[:idSize]), [4]byte(b), true
+}
+
+// isAuthentic reports whether a node has authenticated what a token names.
+func (t *Tokens) isAuthentic(named, by []byte) bool {
+	for _, key := range t.keys {
+		if hmac.Equal(by, mac(key, named)) {
+			return true
+		}
+	}
+	return len(t.keys) == 0 && len(by) == 0
 }
 
 // Has reports whether a connection is here, at whatever endpoint.

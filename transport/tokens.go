@@ -23,8 +23,8 @@ type Tokens struct {
 	AddressLimit int
 
 	node   [4]byte
-	joined bool   // there are other nodes, see Join
-	key    []byte // authenticates tokens for them; nil: nothing does
+	joined bool     // there are other nodes, see Join
+	keys   [][]byte // authenticate tokens for them; none: nothing does
 	now    func() time.Time
 
 	mu        sync.Mutex

@@ -79,8 +79,9 @@ type Backplane interface {
 
 // Secrets is implemented by a Backplane whose nodes share a secret.
 type Secrets interface {
-	// Secret returns 32 bytes that all nodes of the cluster derive for a purpose, and nobody else can. It is called when Start has returned.
-	Secret(purpose string) []byte
+	// Secrets returns what all nodes of the cluster derive for a purpose, and nobody else can, each of 32 bytes. The first one protects, all of them are
+	// believed, so that nodes can change what they share one after the other. It is called when Start has returned.
+	Secrets(purpose string) [][]byte
 }
 
 // Meter is implemented by a Backplane that counts.

@@ -44,10 +44,10 @@ var (
 	_ backplane.Secrets   = (*Node)(nil)
 )
 
-// Secret returns what depends on the purpose alone: there is nobody else in the process.
-func (n *Node) Secret(purpose string) []byte {
+// Secrets returns what depends on the purpose alone: there is nobody else in the process.
+func (n *Node) Secrets(purpose string) [][]byte {
 	hash := sha256.Sum256([]byte(purpose))
-	return hash[:]
+	return [][]byte{hash[:]}
 }
 
 // Node returns a node that has not started.
