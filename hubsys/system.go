@@ -26,8 +26,8 @@ type Config struct {
 	// ActorSystem is an actor system of the application. All actors of the System run in it, under one whose name begins with "hubsys-". Nothing
 	// else in it is touched, and it is not shut down. Nil: the System has one of its own.
 	ActorSystem *actor.ActorSystem
-	// Backplane joins the System with others, so that each reaches the clients of all of them, and no client needs to come back to the same one. It is
-	// experimental. Nil: the System is alone.
+	// Backplane joins the System with others, so that each reaches the clients of all of them, and no client needs to come back to the same one:
+	// cluster.New returns one. Nil: the System is alone.
 	Backplane backplane.Backplane
 	// Logger gets errors of user code, and why connections are refused or closed. Secrets are never logged, texts that clients have chosen are cut
 	// to 256 bytes, and events that clients can cause at will are logged a few times a minute, and counted. Nil: slog.Default().
