@@ -66,9 +66,10 @@ type Settings struct {
 
 // HubSettings is what is the same for all endpoints of a hub.
 type HubSettings struct {
-	Policy   outbox.Policy     // for slow clients
-	MaxNames int               // of an audience
-	Members  hubproto.Protocol // of the connections that ConnectMember opens; nil: there are none
+	Policy         outbox.Policy     // for slow clients
+	MaxNames       int               // of an audience
+	ReconnectOnGap bool              // connections are closed when messages of another node were lost that may have been for them
+	Members        hubproto.Protocol // of the connections that ConnectMember opens; nil: there are none
 }
 
 // Hub is what the connections of one hub share: their groups, their users, everyone. One hub can have several endpoints.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -344,4 +345,29 @@ func watchIDs(t testing.TB, of hubsys.Audience) <-chan []string {
 	}()
 	t.Cleanup(func() { cancel(); <-ended })
 	return changes
+}
+
+// hostedNode is a Backplane that shows what it works for.
+type hostedNode struct {
+	backplane.Backplane
+	host backplane.Host
+}
+
+func (n *hostedNode) Start(ctx context.Context, host backplane.Host) (backplane.NodeID, error) {
+	n.host = host
+	return n.Backplane.Start(ctx, host)
+}
+
+// Where messages of another node were lost, clients that may have missed one begin anew, if that is wanted.
+func TestClientsReconnectAfterAGap(t *testing.T) {
+	node := &hostedNode{Backplane: inMemory()("node")}
+	srv := newTestServer(t, testConfig{HubOptions: hubsys.HubOptions{ReconnectOnGap: true}, Config: hubsys.Config{Backplane: node}})
+	other := register(t, srv.sys, func(context.Context) (*testHub, error) { return &testHub{srv: srv}, nil }, hubsys.HubOptions{Name: "other"})
+	require.NoError(t, other.Map("/other", hubsys.EndpointOptions{}))
+	c, unaffected := dial(t, srv.url), dial(t, strings.TrimSuffix(srv.url, "/test")+"/other")
+	node.host.Missed(1, 2)
+	require.Equal(t, `{"type":7,"allowReconnect":true}`, c.next().raw)
+	require.NoError(t, other.Clients().All().Send(t.Context(), "called"))
+	unaffected.requireInvocation("called")
+	require.Contains(t, srv.log.String(), "messages of another node were lost")
 }

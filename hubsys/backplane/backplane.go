@@ -98,6 +98,9 @@ type Host interface {
 	Receive(from NodeID, topic string, message []byte) (room <-chan struct{})
 	// Changed says that a node has come or gone. What it had published before that has been given to Receive.
 	Changed(node Node)
+	// Missed says that messages that another node has published have not arrived, and will not. It is called before what has arrived behind them is
+	// given to Receive. Of a node that has gone nobody knows what it had published.
+	Missed(from NodeID, messages uint64)
 	// Serve answers a request that another node has relayed.
 	Serve(w http.ResponseWriter, r *http.Request)
 }
