@@ -141,6 +141,7 @@ type Stats struct {
 	Received  int64
 	Sent      int64
 	Panics    int64
+	Ignored   int64 // messages of other nodes
 	Resumed   int64
 	Pending   int64 // bytes in outboxes
 	Drops     outbox.Drops
@@ -176,6 +177,9 @@ func (s *System) Stats() Stats {
 	stats := Stats{
 		Active: map[outbox.Kind]int64{}, Closed: map[string]int64{},
 		Received: n.received.Value(), Sent: n.sent.Value(), Panics: n.panics.Load(), Resumed: n.resumed.Load(), Running: int64(s.workers.busy.Get()),
+	}
+	if s.nodes != nil {
+		stats.Ignored = s.nodes.ignored.Load()
 	}
 	for _, kind := range []outbox.Kind{outbox.Socket, outbox.Stream, outbox.Polls} {
 		stats.Active[kind] = n.active[kind].Load()

@@ -63,6 +63,9 @@ func (s *System) Metrics() []metrics.Metric {
 		one("troupe.calls.running", "Calls that run or wait in their methods.", "{call}", metrics.Gauge, stats.Running),
 		one("troupe.actors.panics", "Panics of connection actors, which go on.", "{panic}", metrics.Counter, stats.Panics),
 	}
+	if s.plane != nil {
+		all = append(all, one("troupe.nodes.ignored", "Messages of other nodes that this one does not understand, or has no hub for.", "{message}", metrics.Counter, stats.Ignored))
+	}
 	if meter, ok := s.plane.(backplane.Meter); ok {
 		all = append(all, meter.Metrics()...)
 	}

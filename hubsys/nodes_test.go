@@ -371,3 +371,25 @@ func TestClientsReconnectAfterAGap(t *testing.T) {
 	unaffected.requireInvocation("called")
 	require.Contains(t, srv.log.String(), "messages of another node were lost")
 }
+
+// What another node sends that this one does not understand is counted, and nothing else: nodes of two versions get on while one replaces the other.
+func TestMessagesOfNewerNodesAreIgnored(t *testing.T) {
+	node := &hostedNode{Backplane: inMemory()("node")}
+	srv := newTestServer(t, testConfig{Config: hubsys.Config{Backplane: node}})
+	c := dial(t, srv.url)
+	ignored := func() float64 {
+		for _, m := range srv.sys.Metrics() {
+			if m.Name == "troupe.nodes.ignored" {
+				return m.Samples[0].Value
+			}
+		}
+		return -1
+	}
+	require.Zero(t, ignored())
+	for i, message := range []string{"\xfa\x7f\x01x", "", "\xff", "no message"} {
+		require.Nil(t, node.host.Receive(1, "a/test", []byte(message)))
+		require.EqualValues(t, i+1, ignored(), "%q", message)
+	}
+	require.NoError(t, srv.hub.Clients().All().Send(t.Context(), "called"))
+	c.requireInvocation("called")
+}
