@@ -89,6 +89,12 @@ type Meter interface {
 	Metrics() []metrics.Metric
 }
 
+// Drainer is implemented by a Backplane that tells other nodes when this one is about to leave.
+type Drainer interface {
+	// Drain says that this node opens no connections any more.
+	Drain()
+}
+
 // Host is what a Backplane works for. Nothing but Serve waits.
 type Host interface {
 	// ActorSystem is the one that everything lives in.
