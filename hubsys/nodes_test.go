@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/asynkron/protoactor-go/actor"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -267,16 +268,23 @@ func TestSendersAreHeldBackAcrossNodes(t *testing.T) {
 func TestAddressesAcrossNodes(t *testing.T) {
 	overNodes(t, 2, func(t *testing.T, servers []*nodeServer) {
 		c, id := dialWithID(t, servers[1].url, nil)
-		root := servers[0].sys.ActorSystem().Root
-		group := servers[0].hub.Clients().Group("g").PID()
-		answer, err := root.RequestFuture(group, &troupev1.Join{ConnectionId: id}, testTimeout).Result()
-		require.NoError(t, err)
-		require.Empty(t, answer.(*troupev1.SendResult).GetError())
-		answer, err = root.RequestFuture(group, &troupev1.ListMembers{}, testTimeout).Result()
-		require.NoError(t, err)
-		require.Equal(t, id, answer.(*troupev1.Members).GetMembers()[0].GetConnectionId())
-		root.Send(group, &troupev1.Send{Target: "called"})
-		c.requireInvocation("called")
+		roots := []*actor.RootContext{servers[0].sys.ActorSystem().Root}
+		if _, ok := servers[1].plane.(*cluster.Backplane); ok { // actors of other nodes can have the address as well
+			roots = append(roots, servers[1].sys.ActorSystem().Root)
+		}
+		for i, root := range roots {
+			group := servers[0].hub.Clients().Group(fmt.Sprint("g", i)).PID()
+			answer, err := root.RequestFuture(group, &troupev1.Join{ConnectionId: id}, testTimeout).Result()
+			require.NoError(t, err)
+			require.Empty(t, answer.(*troupev1.SendResult).GetError())
+			answer, err = root.RequestFuture(group, &troupev1.ListMembers{}, testTimeout).Result()
+			require.NoError(t, err)
+			require.Equal(t, id, answer.(*troupev1.Members).GetMembers()[0].GetConnectionId())
+			root.Send(group, &troupev1.Send{Target: "called"})
+			c.requireInvocation("called")
+			root.Send(servers[0].hub.PID(), &troupev1.Send{To: &troupev1.Send_All{All: &troupev1.All{}}, Target: "called"})
+			c.requireInvocation("called")
+		}
 	})
 }
 
