@@ -401,3 +401,16 @@ func TestMessagesOfNewerNodesAreIgnored(t *testing.T) {
 	require.NoError(t, srv.hub.Clients().All().Send(t.Context(), "called"))
 	c.requireInvocation("called")
 }
+
+// A message is as large as it may be on one node. One that is larger than nodes take is an error that says so.
+func TestLargeMessagesAcrossNodes(t *testing.T) {
+	servers := joinServers(t, remoting(t), 2)
+	c, id := dialWithID(t, servers[1].url, nil)
+	large := strings.Repeat("x", 5<<20)
+	require.NoError(t, servers[0].hub.Clients().Client(id).Send(t.Context(), "called", large))
+	c.requireInvocation("called", large)
+	err := servers[0].hub.Clients().All().Send(t.Context(), "called", strings.Repeat("x", 65<<20))
+	var tooLarge *backplane.TooLargeError
+	require.ErrorAs(t, err, &tooLarge)
+	require.Equal(t, 64<<20, tooLarge.Limit)
+}
