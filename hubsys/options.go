@@ -39,7 +39,7 @@ type HubOptions struct {
 	// have a provider are, if it is a pointer, an interface, a function, or a type that is declared somewhere.
 	NoImplicitServices bool
 
-	// Protocols are the encodings that clients may choose from, eight at most. Default: hubproto.JSON and hubproto.MessagePack.
+	// Protocols are the encodings that clients may choose from, seven at most. Default: hubproto.JSON and hubproto.MessagePack.
 	Protocols []hubproto.Protocol
 
 	// HandshakeTimeout is how long a new connection may take to say which protocol it speaks. Default: 15 s.
