@@ -38,6 +38,7 @@ type Connection struct {
 	readEnded  bool
 	kind       outbox.Kind // of the first link
 	resumable  bool        // it was negotiated that it may go on over another socket
+	subscriber bool        // it is one of ConnectSubscriber
 	begun      bool        // the actor has seen the message that it is invoked with
 	cutShort   bool        // a panic has cut a batch short
 	panickedAt millis      // plus 1; 0: never

@@ -29,10 +29,10 @@ type group struct {
 }
 
 const (
-	// MaxProtocols is how many protocols one hub may speak, besides HubSettings.Members.
+	// MaxProtocols is how many protocols one hub may offer.
 	MaxProtocols = 7
-	encodings    = MaxProtocols + 1
-	smallGroup   = 8 // members that need no index, and whose messages go out before fan-outs
+	encodings    = MaxProtocols + 2 // with those of sessions of SignalR 2 and of subscribers
+	smallGroup   = 8                // members that need no index, and whose messages go out before fan-outs
 )
 
 // find returns c's index among the members, or -1.

@@ -28,7 +28,11 @@ func (c *Connection) handshake(record []byte, err error) *handshake {
 	if err != nil {
 		return &handshake{failure: h.handler.Describe("An unexpected error occurred during connection handshake.", err)}
 	}
-	index := slices.IndexFunc(h.protocols[:h.offered], func(p hubproto.Protocol) bool { return strings.EqualFold(p.Name(), request.Protocol) })
+	spoken := h.protocols[:h.offered]
+	if c.subscriber {
+		spoken = h.protocols
+	}
+	index := slices.IndexFunc(spoken, func(p hubproto.Protocol) bool { return strings.EqualFold(p.Name(), request.Protocol) })
 	if index < 0 {
 		return &handshake{failure: "The protocol '" + request.Protocol + "' is not supported."}
 	}

@@ -98,7 +98,7 @@ func (h *handler) Connected(k *Call) error {
 	return nil
 }
 
-func (h *handler) Ended(*Connection) {}
+func (h *handler) Ended(*Connection, error) {}
 
 func (h *handler) Methods() []string { return nil }
 

@@ -207,8 +207,8 @@ func (h panickyHandler) Refreshed(k *Call) {
 	h.at("Handler.Refreshed")
 }
 
-func (h panickyHandler) Ended(c *Connection) {
-	h.handler.Ended(c)
+func (h panickyHandler) Ended(c *Connection, cause error) {
+	h.handler.Ended(c, cause)
 	if c.id == "a" {
 		h.at("Handler.Ended")
 	}

@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -31,8 +32,8 @@ type Handler interface {
 	Refreshed(call *Call)
 	// Reconnected runs OnReconnected, of a session of SignalR 2.
 	Reconnected(call *Call) error
-	// Ended says that a connection of the hub has ended.
-	Ended(c *Connection)
+	// Ended says that a connection of the hub has ended, and why, as Disconnected does.
+	Ended(c *Connection, cause error)
 	// Methods lists the methods whose calls are counted apart, see Hub.CallTimes. The others are counted together.
 	Methods() []string
 	// Describe returns the text that a client gets of an error. It begins with the generic text.
@@ -66,9 +67,10 @@ type Settings struct {
 
 // HubSettings is what is the same for all endpoints of a hub.
 type HubSettings struct {
-	Policy   outbox.Policy     // for slow clients
-	MaxNames int               // of an audience
-	Members  hubproto.Protocol // of the connections that ConnectMember opens; nil: there are none
+	Policy         outbox.Policy     // for slow clients
+	MaxNames       int               // of an audience
+	ReconnectOnGap bool              // connections are closed when messages of another node were lost that may have been for them
+	Members        hubproto.Protocol // of the connections that ConnectMember opens; nil: there are none
 }
 
 // Hub is what the connections of one hub share: their groups, their users, everyone. One hub can have several endpoints.
@@ -77,7 +79,7 @@ type Hub struct {
 	name      string
 	handler   Handler
 	protocols []hubproto.Protocol
-	offered   int // how many of them clients can ask for
+	offered   int // how many of them clients can ask for; the others are HubSettings.Members, and JSON for subscribers
 	pings     []*outbox.Packet
 	everyone  group
 	groups    *directory
@@ -95,7 +97,7 @@ type Hub struct {
 	otherCalls *CallTimes            // of what is no method
 }
 
-// NewHub adds a hub. Its name is unique in the system, and it speaks at least one protocol and at most eight. The policy is that of sends that have
+// NewHub adds a hub. Its name is unique in the system, and it offers at least one protocol and at most MaxProtocols. The policy is that of sends that have
 // none of their own.
 func (s *System) NewHub(name string, handler Handler, protocols []hubproto.Protocol, settings HubSettings) (*Hub, error) {
 	if len(protocols) == 0 || len(protocols) > MaxProtocols {
@@ -104,6 +106,9 @@ func (s *System) NewHub(name string, handler Handler, protocols []hubproto.Proto
 	offered := len(protocols)
 	if settings.Members != nil {
 		protocols = append(slices.Clip(protocols), settings.Members)
+	}
+	if !slices.ContainsFunc(protocols[:offered], func(p hubproto.Protocol) bool { return strings.EqualFold(p.Name(), hubproto.JSON.Name()) }) {
+		protocols = append(slices.Clip(protocols), hubproto.JSON)
 	}
 	h := &Hub{sys: s, name: name, handler: handler, protocols: protocols, offered: offered, settings: settings}
 	h.groups = newDirectory(func(g *group) { h.emptied(Groups, g) })

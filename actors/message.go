@@ -12,14 +12,14 @@ import (
 type message struct {
 	hub     *Hub
 	id      []byte // of a call that is answered
-	limited bool   // it counts against its receivers' OutboxLimit
-	policy  outbox.Policy
 	key     string
 	target  string
 	args    []any
 	state   map[string]any // of a client of SignalR 2, which the call changes
 	packets [encodings]*outbox.Packet
 	encoded uint32
+	limited bool // it counts against its receivers' OutboxLimit
+	policy  outbox.Policy
 
 	received bool              // from another node, which has encoded it
 	envelope []byte            // for other nodes

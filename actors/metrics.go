@@ -25,6 +25,9 @@ type counts struct {
 
 const kinds = int(outbox.Polls) + 1
 
+// TransportKinds are the kinds of links that connections are counted by. Subscribers have none.
+var TransportKinds = [kinds]outbox.Kind{outbox.Socket, outbox.Stream, outbox.Polls, outbox.None}
+
 // statuses of connections that have ended.
 const (
 	normalClosure = iota
@@ -76,8 +79,11 @@ func newCounts() *counts {
 
 // countOpened counts a connection that has its link.
 func (c *Connection) countOpened() {
-	if c.kind = c.out.Kind(); c.part != nil {
+	switch {
+	case c.part != nil:
 		c.kind = c.part.kind
+	case !c.subscriber:
+		c.kind = c.out.Kind()
 	}
 	c.openedAt = uint32(c.hub.sys.now() / time.Second)
 	c.hub.sys.counts.active[c.kind].Add(1)
@@ -86,12 +92,12 @@ func (c *Connection) countOpened() {
 // countClosed counts a connection that has ended, once.
 func (c *Connection) countClosed() {
 	defer c.recoverPanic("the end of a connection panicked")
-	defer c.hub.handler.Ended(c)
-	n := c.hub.sys.counts
 	var cause error
 	if c.closing != nil {
 		cause = c.closing.cause
 	}
+	defer c.hub.handler.Ended(c, cause)
+	n := c.hub.sys.counts
 	index, status := closeIndex(cause), normalClosure
 	switch {
 	case c.hub.sys.closing.Load():
@@ -141,6 +147,7 @@ type Stats struct {
 	Received  int64
 	Sent      int64
 	Panics    int64
+	Ignored   int64 // messages of other nodes
 	Resumed   int64
 	Pending   int64 // bytes in outboxes
 	Drops     outbox.Drops
@@ -177,7 +184,10 @@ func (s *System) Stats() Stats {
 		Active: map[outbox.Kind]int64{}, Closed: map[string]int64{},
 		Received: n.received.Value(), Sent: n.sent.Value(), Panics: n.panics.Load(), Resumed: n.resumed.Load(), Running: int64(s.workers.busy.Get()),
 	}
-	for _, kind := range []outbox.Kind{outbox.Socket, outbox.Stream, outbox.Polls} {
+	if s.nodes != nil {
+		stats.Ignored = s.nodes.ignored.Load()
+	}
+	for _, kind := range TransportKinds {
 		stats.Active[kind] = n.active[kind].Load()
 		for status, name := range []string{"normal_closure", "timeout", "app_shutdown"} {
 			stats.Durations = append(stats.Durations, DurationStats{kind, name, n.duration[kind][status]})

@@ -57,7 +57,7 @@ func (h *Hub) serveInvoke(key nodeRequest, conn *Connection, in *nodev1.Invoke, 
 	case conn == nil || conn.isClosing.Load():
 		reply(&nodev1.Answer{Kind: nodev1.Answer_KIND_GONE})
 		return
-	case conn.IsPart():
+	case !conn.hasResults():
 		reply(&nodev1.Answer{Kind: nodev1.Answer_KIND_NOT_SUPPORTED})
 		return
 	}

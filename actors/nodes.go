@@ -188,6 +188,19 @@ func (n *nodes) Changed(node backplane.Node) {
 	}
 }
 
+// Missed is part of backplane.Host. It does not wait.
+func (n *nodes) Missed(from backplane.NodeID, messages uint64) {
+	n.sys.log.Warn("messages of another node were lost", "node", from.String(), "messages", messages)
+	n.mu.Lock()
+	hubs := slices.Collect(maps.Values(n.hubs))
+	n.mu.Unlock()
+	for _, h := range hubs {
+		if h.settings.ReconnectOnGap {
+			h.reconnectHere(&Audience{})
+		}
+	}
+}
+
 func (n *nodes) allWatches() []*Watch {
 	n.mu.Lock()
 	defer n.mu.Unlock()

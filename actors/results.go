@@ -76,7 +76,7 @@ func (h *Hub) Invoke(ctx context.Context, to *Audience, target string, args []an
 			return &goneError{id: to.Names[0]}
 		}
 	}
-	if c.IsPart() {
+	if !c.hasResults() {
 		return ErrNotSupported
 	}
 	if c.isClosing.Load() {

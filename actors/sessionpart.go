@@ -1,7 +1,6 @@
 package actors
 
 import (
-	"errors"
 	"fmt"
 	"net/url"
 	"sync/atomic"
@@ -37,9 +36,6 @@ func (h *Hub) ConnectMember(id string, who *Identity, socket link.Socket, kind o
 	c.part.opening.Store(uint32(opening))
 	return c, h.sys.connect(c, func() { c.out.AttachSocket(socket) })
 }
-
-// ErrNotSupported says that a client speaks SignalR 2, which has no client results.
-var ErrNotSupported = errors.New("hubsys: the client speaks SignalR 2, which has no client results")
 
 // IsPart reports whether the connection is part of a session of SignalR 2.
 func (c *Connection) IsPart() bool { return c.part != nil }

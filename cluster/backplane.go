@@ -29,6 +29,7 @@ type Backplane struct {
 var (
 	_ backplane.Backplane = (*Backplane)(nil)
 	_ backplane.Secrets   = (*Backplane)(nil)
+	_ backplane.Drainer   = (*Backplane)(nil)
 )
 
 func newBackplane(s settings) *Backplane {

@@ -26,6 +26,7 @@ type meshNode struct {
 	mu      sync.Mutex
 	got     []received
 	changes []backplane.Node
+	missed  uint64
 	rooms   map[string]chan struct{} // that Receive returns
 	wrong   string                   // what must not have happened
 	block   chan struct{}            // Receive waits for it, though it must not
@@ -70,6 +71,19 @@ func (p *meshNode) Changed(n backplane.Node) {
 		p.wrong = "a change that is none"
 	}
 	p.changes = append(p.changes, n)
+}
+
+func (p *meshNode) Missed(_ backplane.NodeID, messages uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.missed += messages
+}
+
+// hasMissed returns of how many lost messages the host has been told.
+func (p *meshNode) hasMissed() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.missed
 }
 
 // isTold reports whether the host has been told that a node is up.

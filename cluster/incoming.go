@@ -40,6 +40,7 @@ type incoming struct {
 type arrival struct {
 	batch   *clusterv1.Batch
 	changed *backplane.Node
+	missed  uint64 // messages, in the place of those
 }
 
 // add takes a batch. It returns false if it does not follow on the one before, or exceeds the window.
@@ -60,7 +61,10 @@ func (in *incoming) add(b *clusterv1.Batch) bool {
 // settle takes how much the other node has sent, and counts what has not arrived as missed.
 func (in *incoming) settle(batches, messages uint64) {
 	in.missedBatches += max(batches, in.batches) - in.batches
-	in.missedMessages += max(messages, in.messages) - in.messages
+	if missed := max(messages, in.messages) - in.messages; missed > 0 {
+		in.missedMessages += missed
+		in.inbox = append(in.inbox, arrival{missed: missed})
+	}
 	in.batches, in.messages = batches, messages
 }
 
@@ -81,6 +85,10 @@ func (l *link) receive() {
 		if a.changed != nil {
 			host.Changed(*a.changed)
 			m = message{} // the rest of it is lost
+			continue
+		}
+		if a.missed > 0 {
+			host.Missed(l.peer, a.missed)
 			continue
 		}
 		for _, p := range a.batch.GetPublications() {

@@ -170,6 +170,7 @@ func TestPiecesOfLargeMessagesAreLostTogether(t *testing.T) {
 		assert.Equal(t, []string{"1", "3", "4"}, got)
 		assert.Equal(t, uint64(1), a.metricsOf(b).LostMessages)
 		assert.Equal(t, uint64(1), b.metricsOf(a).MissedMessages)
+		assert.Equal(t, uint64(1), b.hasMissed())
 	})
 }
 

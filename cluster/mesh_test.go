@@ -216,6 +216,8 @@ func (n *end) passes(to *end) bool {
 
 func (n *end) address() string { return "" }
 
+func (n *end) ignored() uint64 { return 0 }
+
 func (n *end) drain() {
 	n.self.draining = true
 	for _, o := range n.mesh.others(n) {

@@ -303,6 +303,7 @@ func TestLinksCountWhatTheyLose(t *testing.T) {
 			require.Equal(t, published[i]-len(got), int(here.LostMessages))
 			require.Equal(t, here.LostMessages, there.MissedMessages)
 			require.Equal(t, here.LostBatches, there.MissedBatches)
+			require.Equal(t, there.MissedMessages, peers[1-i].hasMissed())
 			if changes := p.changed(); !disturbed {
 				assert.Len(t, changes, 1)
 				require.Zero(t, here.LostBatches)

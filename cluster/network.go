@@ -21,6 +21,8 @@ type network interface {
 	send(to backplane.NodeID, f *clusterv1.Frame)
 	// address is where members are found that want to join.
 	address() string
+	// ignored returns how much has arrived that this node did not take, or that could not be sent.
+	ignored() uint64
 	// drain tells all members that this node opens no connections any more.
 	drain()
 	// relay has a member answer a request.

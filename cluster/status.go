@@ -17,7 +17,7 @@ type Status struct {
 	MembersUp  int    // of them
 	Subscribed int    // topics that this node wants
 	Interest   int    // topics that other nodes want
-	Ignored    uint64 // frames of an unknown kind or for another node, and messages that are larger than this node takes
+	Ignored    uint64 // what has come from processes that are no members, or for another node, is of an unknown kind, or too large
 	Losses            // since the start, also with nodes that are not there any more
 	Peers      []PeerStatus
 }
@@ -59,7 +59,7 @@ func (b *Backplane) Status() (m Status) {
 	m.Node, m.Address = backplane.Node{ID: n.id, Name: b.settings.name, Up: !b.stopped.Load()}, n.network.address()
 	m.Subscribed, _ = n.subs.size()
 	m.Interest = n.topics.size()
-	m.Ignored = n.ignored.Load()
+	m.Ignored = n.ignored.Load() + n.network.ignored()
 	n.mu.Lock()
 	m.Losses = n.former
 	links := slices.Collect(maps.Values(n.links))

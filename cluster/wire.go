@@ -160,6 +160,11 @@ func (w *wire) send(to backplane.NodeID, f *clusterv1.Frame) {
 
 func (w *wire) address() string { return w.members.addresses[0].String() }
 
+func (w *wire) ignored() uint64 {
+	c := &w.counts
+	return c.misdirected.Load() + c.strange.Load() + c.refused.Load() + c.oversize.Load()
+}
+
 func (w *wire) drain() { w.members.tasks.Go(w.members.drain) }
 
 var (

@@ -12,53 +12,54 @@ import (
 // A session of SignalR 2 lives where its client connects, and its other requests may reach any node.
 func TestClassicClientsOfSeveralNodes(t *testing.T) {
 	overClassicTransports(t, func(t *testing.T, transport string) {
-		cluster := newMemoryCluster()
-		var servers []*classicServer
-		for i := range 3 {
-			config := classicConfig{Config: hubsys.Config{Backplane: cluster.Node(fmt.Sprint("node ", i))}}
-			config.Authenticate = principalOf
-			config.hub.Policy = hubsys.RequireRole("member")
-			servers = append(servers, newClassicServer(t, config))
-		}
-		c := newClassicClient(t, "", transport)
-		c.header = userHeader("ada", "member")
-		turn := 0
-		next := func() *classicServer {
-			turn++
-			s := servers[turn%len(servers)]
-			c.address = s.address
-			return s
-		}
-		next()
-		c.negotiate()
-		owner := next()
-		c.connect()
-		next()
-		c.start()
-		for i := range 6 {
-			next()
-			require.Equal(t, fmt.Sprintf(`{"R":%d,"I":"%d"}`, i, i+1), c.invoke("Echo", i).raw)
-			require.NoError(t, next().chat.Clients().Client(c.id).Send(t.Context(), "called", i))
-			c.requireCall("called", i)
-		}
-		next()
-		c.invoke("Join", "g")
-		c.awaitGroups()
-		for i := range 6 {
-			c.drop()
-			require.NoError(t, next().chat.Clients().Group("g").Send(t.Context(), "called", i))
-			next()
-			c.reconnect()
-			c.requireCall("called", i)
-		}
-		next()
-		c.abort()
-		eventually(t, func() bool { return len(owner.eventsOf(c.id)) == 8 }, "its events are those of one node")
-		require.Equal(t, "Chat disconnected", owner.eventsOf(c.id)[7])
-		for _, s := range servers {
-			if s != owner {
-				require.Empty(t, s.eventsOf(c.id))
+		overBackplanes(t, func(t *testing.T, node newNode) {
+			var servers []*classicServer
+			for i := range 3 {
+				config := classicConfig{Config: hubsys.Config{Backplane: node(fmt.Sprint("node ", i))}}
+				config.Authenticate = principalOf
+				config.hub.Policy = hubsys.RequireRole("member")
+				servers = append(servers, newClassicServer(t, config))
 			}
-		}
+			c := newClassicClient(t, "", transport)
+			c.header = userHeader("ada", "member")
+			turn := 0
+			next := func() *classicServer {
+				turn++
+				s := servers[turn%len(servers)]
+				c.address = s.address
+				return s
+			}
+			next()
+			c.negotiate()
+			owner := next()
+			c.connect()
+			next()
+			c.start()
+			for i := range 6 {
+				next()
+				require.Equal(t, fmt.Sprintf(`{"R":%d,"I":"%d"}`, i, i+1), c.invoke("Echo", i).raw)
+				require.NoError(t, next().chat.Clients().Client(c.id).Send(t.Context(), "called", i))
+				c.requireCall("called", i)
+			}
+			next()
+			c.invoke("Join", "g")
+			c.awaitGroups()
+			for i := range 6 {
+				c.drop()
+				require.NoError(t, next().chat.Clients().Group("g").Send(t.Context(), "called", i))
+				next()
+				c.reconnect()
+				c.requireCall("called", i)
+			}
+			next()
+			c.abort()
+			eventually(t, func() bool { return len(owner.eventsOf(c.id)) == 8 }, "its events are those of one node")
+			require.Equal(t, "Chat disconnected", owner.eventsOf(c.id)[7])
+			for _, s := range servers {
+				if s != owner {
+					require.Empty(t, s.eventsOf(c.id))
+				}
+			}
+		})
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"reflect"
 	"runtime/debug"
 	"slices"
+	"sync"
 
 	"github.com/troupe-go/troupe/actors"
 	"github.com/troupe-go/troupe/internal/logs"
@@ -30,6 +31,8 @@ type hub struct {
 	handler      Handler  // with its filters; what happens to connections is always its business
 	filtered     bool     // calls are its business
 	sender       SendFunc // with its filters; nil: there are none
+
+	subscriptions sync.Map // of HubContext.Subscribe, by the ids of their connections
 
 	// Of a hub with methods.
 	methods *methods // nil: it was made by RegisterHandler

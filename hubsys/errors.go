@@ -49,7 +49,7 @@ var (
 
 	// ErrTooManyGroups says that a connection is in as many groups as MaximumGroupsPerConnection and MaximumGroupNameBytes of HubOptions allow.
 	ErrTooManyGroups = actors.ErrTooManyGroups
-	// ErrNotSupported says that a client speaks SignalR 2, and cannot be asked for a result.
+	// ErrNotSupported says that a client speaks SignalR 2, or is one of HubContext.Subscribe, and cannot be asked for a result.
 	ErrNotSupported = actors.ErrNotSupported
 	// ErrTooManyNames says that an audience has more names than HubOptions.MaximumNamesPerAudience allows.
 	ErrTooManyNames = actors.ErrTooManyNames

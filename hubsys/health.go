@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/http"
 	"time"
+
+	"github.com/troupe-go/troupe/hubsys/backplane"
 )
 
 // Drain is a [System.Shutdown] that spreads the reconnects of clients over time, so that the servers that they come to are not overrun. It refuses new
@@ -16,6 +18,9 @@ import (
 //	err := errors.Join(sys.Drain(ctx, 30*time.Second), server.Shutdown(ctx))
 func (s *System) Drain(ctx context.Context, pace time.Duration) error {
 	s.close()
+	if plane, ok := s.plane.(backplane.Drainer); ok {
+		plane.Drain()
+	}
 	return s.runtime.Drain(ctx, pace)
 }
 

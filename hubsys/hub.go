@@ -178,7 +178,7 @@ func (h *hub) register(sys *System, handler Handler, options HubOptions) (*HubCo
 	}
 	var err error
 	if h.runtime, err = sys.runtime.NewHub(options.Name, h, protocols, actors.HubSettings{
-		Policy: outbox.Policy(options.SlowClients), MaxNames: cmp.Or(options.MaximumNamesPerAudience, defaultMaxNames),
+		Policy: outbox.Policy(options.SlowClients), MaxNames: cmp.Or(options.MaximumNamesPerAudience, defaultMaxNames), ReconnectOnGap: options.ReconnectOnGap,
 		Members: classicproto.NewProtocol(options.Name),
 	}); err != nil {
 		sys.releaseName(options.Name)

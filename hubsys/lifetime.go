@@ -30,6 +30,8 @@ func (h *hub) Connected(k *actors.Call) error {
 	err := h.handler.Connected(k)
 	if err != nil {
 		h.report(k, "a connection is refused", err)
+	} else if s, ok := h.subscriptions.Load(k.Connection().ID()); ok {
+		close(s.(*subscription).connected)
 	}
 	return err
 }
@@ -38,17 +40,22 @@ func (h *hub) Connected(k *actors.Call) error {
 func (h *hub) Disconnected(k *actors.Call, cause error) {
 	k.SetMethod("OnDisconnected", nil)
 	defer k.RunCleanups(0)
+	if err := h.handler.Disconnected(k, endCause(cause)); err != nil {
+		h.report(k, "a hub method failed", err)
+	}
+}
+
+// endCause returns why a connection has ended as OnDisconnected gets it.
+func endCause(cause error) error {
 	var fromClient *actors.ClientError
 	var disconnected *actors.DisconnectError
 	switch {
 	case errors.As(cause, &fromClient):
-		cause = &HubError{Message: fromClient.Text}
+		return &HubError{Message: fromClient.Text}
 	case errors.As(cause, &disconnected):
-		cause = &HubError{Message: disconnected.Reason}
+		return &HubError{Message: disconnected.Reason}
 	}
-	if err := h.handler.Disconnected(k, cause); err != nil {
-		h.report(k, "a hub method failed", err)
-	}
+	return fromRuntime(cause)
 }
 
 // Refreshed is part of actors.Handler.
@@ -72,12 +79,17 @@ func (h *hub) Reconnected(k *actors.Call) error {
 }
 
 // Ended is part of actors.Handler.
-func (h *hub) Ended(c *actors.Connection) {
+func (h *hub) Ended(c *actors.Connection, cause error) {
 	s := sessionNow(c)
 	if s.first != nil {
 		s = s.first
 	}
-	h.limits.release(s.principal.UserID, transport.AddressOf(s.request.remoteAddr))
+	address := transport.AddressOf(s.request.remoteAddr)
+	if one, ok := h.subscriptions.LoadAndDelete(c.ID()); ok {
+		address = noAddress
+		defer one.(*subscription).over(cause)
+	}
+	h.limits.release(s.principal.UserID, address)
 }
 
 // methodHandler is the innermost Handler of a hub with methods.

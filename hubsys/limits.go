@@ -9,6 +9,9 @@ import (
 	"github.com/troupe-go/troupe/transport"
 )
 
+// noAddress stands for the address of what comes from none, and is no address that a request can have.
+const noAddress = "\x00"
+
 // connectionLimits counts connections, so that nobody can have too many.
 type connectionLimits struct {
 	most, perUser, perAddress int
@@ -33,7 +36,7 @@ func (l *connectionLimits) reserve(userID, address string) error {
 		return &transport.LimitError{Limit: metric.Connections, Status: http.StatusServiceUnavailable, Text: fmt.Sprintf("The server can have at most %d connections.", l.most)}
 	case userID != "" && over(l.byUser[userID], l.perUser):
 		return &transport.LimitError{Limit: metric.ConnectionsOfUser, Status: http.StatusTooManyRequests, Text: fmt.Sprintf("A user can have at most %d connections.", l.perUser)}
-	case over(l.byAddress[address], l.perAddress):
+	case address != noAddress && over(l.byAddress[address], l.perAddress):
 		return &transport.LimitError{Limit: metric.ConnectionsOfAddress, Status: http.StatusTooManyRequests, Text: fmt.Sprintf("At most %d connections can come from one address.", l.perAddress)}
 	}
 	l.all++

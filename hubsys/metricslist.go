@@ -10,15 +10,17 @@ import (
 	"github.com/troupe-go/troupe/internal/metric"
 )
 
-// transportNames are the values of the label signalr.transport, as the reference has them.
-var transportNames = map[outbox.Kind]string{outbox.Socket: "web_sockets", outbox.Stream: "server_sent_events", outbox.Polls: "long_polling"}
+// transportNames are the values of the label signalr.transport: those that the reference has, and one for subscribers.
+var transportNames = map[outbox.Kind]string{
+	outbox.Socket: "web_sockets", outbox.Stream: "server_sent_events", outbox.Polls: "long_polling", outbox.None: "in_process",
+}
 
 // Metrics returns what has been counted until now. It takes a time that is proportional to the number of connections, and can be called at any time.
 // Names and labels of what ASP.NET Core SignalR measures as well are the same.
 func (s *System) Metrics() []metrics.Metric {
 	stats := s.runtime.Stats()
 	active := metrics.Metric{Name: "signalr.server.active_connections", Help: "Connections that are open.", Unit: "{connection}", Kind: metrics.Gauge}
-	for _, kind := range []outbox.Kind{outbox.Socket, outbox.Stream, outbox.Polls} {
+	for _, kind := range actors.TransportKinds {
 		active.Samples = append(active.Samples, sample(stats.Active[kind], metrics.Label{Name: "signalr.transport", Value: transportNames[kind]}))
 	}
 	durations := metrics.Metric{Name: "signalr.server.connection.duration", Help: "How long connections were open that have ended.", Unit: "s", Kind: metrics.Histogram}
@@ -62,6 +64,9 @@ func (s *System) Metrics() []metrics.Metric {
 		one("troupe.outbox.pending", "Bytes that clients have not taken.", "By", metrics.Gauge, stats.Pending),
 		one("troupe.calls.running", "Calls that run or wait in their methods.", "{call}", metrics.Gauge, stats.Running),
 		one("troupe.actors.panics", "Panics of connection actors, which go on.", "{panic}", metrics.Counter, stats.Panics),
+	}
+	if s.plane != nil {
+		all = append(all, one("troupe.nodes.ignored", "Messages of other nodes that this one does not understand, or has no hub for.", "{message}", metrics.Counter, stats.Ignored))
 	}
 	if meter, ok := s.plane.(backplane.Meter); ok {
 		all = append(all, meter.Metrics()...)

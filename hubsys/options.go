@@ -39,7 +39,7 @@ type HubOptions struct {
 	// have a provider are, if it is a pointer, an interface, a function, or a type that is declared somewhere.
 	NoImplicitServices bool
 
-	// Protocols are the encodings that clients may choose from, eight at most. Default: hubproto.JSON and hubproto.MessagePack.
+	// Protocols are the encodings that clients may choose from, seven at most. Default: hubproto.JSON and hubproto.MessagePack.
 	Protocols []hubproto.Protocol
 
 	// HandshakeTimeout is how long a new connection may take to say which protocol it speaks. Default: 15 s.
@@ -103,6 +103,10 @@ type HubOptions struct {
 	// (the metric troupe.messages.dropped), and logged once for each connection. [Audience.IfSlow] and [Audience.Latest] say it for a single message.
 	// Default: DisconnectSlow.
 	SlowClients SlowPolicy
+	// ReconnectOnGap closes all connections of a node so that their clients connect again, and get what they show anew, when messages that another
+	// node had sent to any of them were lost, because that could not be reached for a while. What a node that has died had still to send, nobody
+	// knows of. Default: clients miss these messages, which are counted (the metric troupe.cluster.messages.lost).
+	ReconnectOnGap bool
 	// InboundLimit is the number of bytes from one client that may wait to be handled. When it is reached, nothing further is read from the
 	// client. Default: 1 MiB.
 	InboundLimit int

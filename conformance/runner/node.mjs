@@ -31,7 +31,7 @@ export async function runFiles(suite, files, cwd) {
   const worker = async () => {
     for (let file; (file = waiting.shift());) await runFile(suite, file, cwd, counts[file]);
   };
-  await Promise.all(Array.from({ length: Math.max(availableParallelism() - 1, 1) }, worker));
+  await Promise.all(Array.from({ length: availableParallelism() }, worker));
 }
 
 async function runFile(suite, file, cwd, expected) {

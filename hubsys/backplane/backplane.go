@@ -90,6 +90,12 @@ type Meter interface {
 	Metrics() []metrics.Metric
 }
 
+// Drainer is implemented by a Backplane that tells other nodes when this one is about to leave.
+type Drainer interface {
+	// Drain says that this node opens no connections any more.
+	Drain()
+}
+
 // Host is what a Backplane works for. Nothing but Serve waits.
 type Host interface {
 	// ActorSystem is the one that everything lives in.
@@ -99,6 +105,9 @@ type Host interface {
 	Receive(from NodeID, topic string, message []byte) (room <-chan struct{})
 	// Changed says that a node has come or gone. What it had published before that has been given to Receive.
 	Changed(node Node)
+	// Missed says that messages that another node has published have not arrived, and will not. It is called before what has arrived behind them is
+	// given to Receive. Of a node that has gone nobody knows what it had published.
+	Missed(from NodeID, messages uint64)
 	// Serve answers a request that another node has relayed.
 	Serve(w http.ResponseWriter, r *http.Request)
 }

@@ -69,6 +69,8 @@ func (h *host) Changed(n backplane.Node) {
 	h.told[n.ID] = n.Up
 }
 
+func (h *host) Missed(backplane.NodeID, uint64) {}
+
 // Serve answers with what it was asked.
 func (h *host) Serve(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
