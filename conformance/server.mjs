@@ -28,17 +28,22 @@ export function build(program) {
 }
 
 /**
- * A TCP port of 127.0.0.1 that is free. It is none of those that systems give to whoever connects: one of the many connections of other
- * tests could take it before it is used. Browsers refuse some below.
+ * A TCP port of 127.0.0.1 that is free, or the first of several. It is none of those that systems give to whoever connects: one of the many
+ * connections of other tests could take it before it is used. Browsers refuse some below.
  */
-export async function freePort() {
+export async function freePort(count = 1) {
   for (;;) {
-    const port = randomInt(11000, 32768);
-    const free = await new Promise(answer => {
-      const server = net.createServer().once('error', () => answer(false)).listen(port, '127.0.0.1', () => server.close(() => answer(true)));
-    });
-    if (free) return port;
+    const port = randomInt(11000, 32769 - count);
+    let free = 0;
+    while (free < count && await isFree(port + free)) free++;
+    if (free === count) return port;
   }
+}
+
+function isFree(port) {
+  return new Promise(answer => {
+    const server = net.createServer().once('error', () => answer(false)).listen(port, '127.0.0.1', () => server.close(() => answer(true)));
+  });
 }
 
 /** Whether the tests run against the original server. */
