@@ -243,7 +243,9 @@ func TestALostNode(t *testing.T) {
 	answer := invokeAsync[int](t.Context(), servers[0].hub.Clients().Client(id))
 	lost.requireAsk()
 	servers[2].node.Kill()
-	require.ErrorIs(t, receive(t, answer).err, hubsys.ErrGone)
+	err := receive(t, answer).err
+	require.ErrorIs(t, err, hubsys.ErrGone)
+	require.EqualError(t, err, "Connection '"+id+"' disconnected.")
 	require.NoError(t, servers[0].hub.Groups().Add(t.Context(), id, "g"))
 	require.NoError(t, servers[0].hub.Clients().All().Send(t.Context(), "called"))
 	c.requireInvocation("called")
