@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -101,6 +102,36 @@ func TestAudiencesOfSeveralNodes(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, 6, count)
 	}
+}
+
+// What is for a connection of this node, or for nobody, does not reach other nodes.
+func TestWhatOtherNodesDoNotWantIsNotPublished(t *testing.T) {
+	cluster := newMemoryCluster()
+	plane := &countingPlane{Node: cluster.Node("counting")}
+	s := newTestServer(t, testConfig{Config: hubsys.Config{Backplane: plane}})
+	other := joinCluster(t, cluster, 1)[0]
+	c, id := dialWithID(t, s.url, nil)
+	d, elsewhere := dialWithID(t, other.url, nil)
+	before := plane.published.Load()
+	for _, to := range []hubsys.Receiver{s.hub.Clients().Client(id), s.hub.Clients().Client("nobody"), s.hub.Clients().Group("nobody"), s.hub.Clients().User("nobody")} {
+		require.NoError(t, to.Send(t.Context(), "called"))
+	}
+	c.requireInvocation("called")
+	require.Equal(t, before, plane.published.Load())
+	require.NoError(t, s.hub.Clients().Client(elsewhere).Send(t.Context(), "called"))
+	d.requireInvocation("called")
+	require.Equal(t, before+1, plane.published.Load())
+}
+
+// countingPlane counts what is published.
+type countingPlane struct {
+	*memory.Node
+	published atomic.Int64
+}
+
+func (p *countingPlane) Publish(topic string, message []byte) (<-chan struct{}, error) {
+	p.published.Add(1)
+	return p.Node.Publish(topic, message)
 }
 
 // One sender and one receiver see one order, whatever the audiences, and wherever they are.
