@@ -6,6 +6,9 @@ import { HubConnectionState } from '@microsoft/signalr';
 import { fateOf, until } from '../node/client.mjs';
 import { againstNodes, delivered } from './client.mjs';
 
+/** Waits for messages. One that is on its way from a node can be overtaken by what another node does, so that it finds nobody in its group. */
+const arrived = ({ messages }, count) => until(() => messages.size === count, `${count} messages`);
+
 againstNodes([], ({ way, connectTo, connectAll }) => {
   test('everybody, and others', async t => {
     const clients = await connectAll(t);
@@ -56,8 +59,10 @@ againstNodes([], ({ way, connectTo, connectAll }) => {
     const clients = await connectAll(t), group = randomUUID();
     for (const client of clients) await client.invoke('Join', group);
     await clients[0].invoke('ToGroup', group, 'a');
+    await arrived(clients[1], 1);
     await clients[1].invoke('Leave', group);
     await clients[0].invoke('ToGroup', group, 'b');
+    await arrived(clients[2], 2);
     await clients[2].invoke('Leave', group);
     await clients[1].invoke('ToGroup', group, 'c');
     await clients[1].invoke('Join', group);
@@ -73,6 +78,7 @@ againstNodes([], ({ way, connectTo, connectAll }) => {
       for (const asker of [client, other, sender]) assert.deepEqual(await asker.invoke('Members', group), [other.id]);
     }
     for (const from of [client, other, sender]) await from.invoke('ToGroup', group, `from ${from.node.name}`);
+    await arrived(other, 3);
     await client.invoke('RemoveFrom', other.id, group);
     assert.deepEqual(await sender.invoke('Members', group), []);
     for (const from of [client, other, sender]) await from.invoke('ToGroup', group, 'lost');

@@ -9,7 +9,7 @@ againstNodes(server => {
   const { transport, connectTo, connectAll } = server;
 
   test('calls', async t => {
-    const client = await connectTo(t, 1), count = transport === 'webSockets' ? 10_000 : 1000, atOnce = 20, results = [];
+    const client = await connectTo(t, 1), count = transport === 'webSockets' ? 10_000 : 500, atOnce = 20, results = [];
     let next = 0;
     await Promise.all(upTo(atOnce).map(async () => {
       while (next < count) {
@@ -24,7 +24,7 @@ againstNodes(server => {
   });
 
   test('broadcasts of one node reach the clients of all in order', async t => {
-    const clients = await connectAll(t), count = 1000, atOnce = 250;
+    const clients = await connectAll(t), count = 600, atOnce = 300;
     for (const i of upTo(count)) {
       await order(server.nodes[0], 'all', { text: `${i}` });
       if (i % atOnce === 0) await until(() => clients.every(({ got }) => got.size >= i - atOnce), 'most of what was sent'); // more is not kept for them

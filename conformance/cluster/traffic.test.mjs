@@ -8,7 +8,7 @@ import { startNodes, stopNodes } from './nodes.mjs';
 const count = 10_000;
 
 /** How many calls of a client are on their way at once. Those that wait while another is posted share a request. */
-const atOnce = 4;
+const atOnce = 8;
 
 /** The results of calls, in the order in which they came. On /bench one call of a client runs at a time, so that is the order of the calls. */
 async function resultsOf(calls, call) {
