@@ -16,8 +16,11 @@ againstNodes(server => {
   /** A raw client whose connection is opened by nodes[i]. */
   async function raw(t, i, { type = transport, ...options } = {}) {
     const balancer = balancerTo(server.nodes, i);
-    const client = new RawClient(`${await balancer.listen(t)}/signalr`, type, { hubs: ['TestHub', 'EventHub'], ...options });
-    t.after(() => client.cut());
+    const client = new RawClient(`${await balancer.listen()}/signalr`, type, { hubs: ['TestHub', 'EventHub'], ...options });
+    t.after(() => {
+      client.cut();
+      balancer.close();
+    });
     return Object.assign(client, { balancer });
   }
 
@@ -66,7 +69,8 @@ againstNodes(server => {
   if (transport === 'webSockets') {
     test('clients of both kinds in one group', async t => {
       const classic = await server.connectTo(t, 0), balancer = balancerTo(server.nodes, 1), group = randomUUID();
-      const modern = newClient(t, { ...json, options: { transport: HttpTransportType.LongPolling } }, `${await balancer.listen(t)}/classichub`);
+      const modern = newClient(t, { ...json, options: { transport: HttpTransportType.LongPolling } }, `${await balancer.listen()}/classichub`);
+      t.after(() => balancer.close());
       modern.got = modern.callback('got');
       await modern.start();
       for (const client of [classic, modern]) await client.invoke('Join', group);

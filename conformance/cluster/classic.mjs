@@ -25,11 +25,14 @@ export const balancerTo = (nodes, i) => new RoundRobin(nodes, i + nodes.length -
  * returns the address of what is to stand in front of its load balancer, client.balancer.
  */
 export async function connectTo(t, transport, nodes, i, { front, ...options } = {}) {
-  const balancer = balancerTo(nodes, i), address = await balancer.listen(t);
+  const balancer = balancerTo(nodes, i), address = await balancer.listen();
   const page = await openPage(front ? await front(balancer) : address);
-  t.after(() => page.close());
   const client = new Client(page, '/signalr', { transport, ...options });
-  t.after(() => client.stop());
+  t.after(() => {
+    client.stop();
+    page.close();
+    balancer.close();
+  });
   client.connection.reconnectDelay = reconnectDelay;
   page.jQuery.signalR.transports.longPolling.reconnectDelay = reconnectDelay;
   client.got = client.on('got');

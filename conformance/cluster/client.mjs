@@ -11,8 +11,9 @@ import { RoundRobin } from './roundrobin.mjs';
  */
 export async function connectTo(t, way, nodes, i, { path = '/testhub', front, ...options } = {}) {
   const balancer = new RoundRobin(nodes, (i + (way.options.skipNegotiation ? 0 : nodes.length - 1)) % nodes.length);
-  const address = await balancer.listen(t);
+  const address = await balancer.listen();
   const client = newClient(t, way, (front ? await front(balancer) : address) + path, options);
+  t.after(() => balancer.close()); // behind the client's own end
   await client.start();
   assert.equal(await client.invoke('Node'), nodes[i].name);
   return Object.assign(client, { balancer, node: nodes[i], id: await client.invoke('Id') });

@@ -20,15 +20,16 @@ export class RoundRobin {
     this.#server.on('connection', socket => this.#track(socket));
   }
 
-  /** Listens, until the end of the test, and returns the address. */
-  async listen(t) {
+  /** Listens, and returns the address. */
+  async listen() {
     await new Promise(done => this.#server.listen(0, '127.0.0.1', done));
-    t.after(() => {
-      this.#server.close();
-      this.#agent.destroy();
-      this.cut();
-    });
     return `http://127.0.0.1:${this.port}`;
+  }
+
+  close() {
+    this.#server.close();
+    this.#agent.destroy();
+    this.cut();
   }
 
   get port() { return this.#server.address().port; }
