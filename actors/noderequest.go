@@ -50,7 +50,7 @@ const (
 	ownerSends = 8                      // answers of nodes that may have a connection
 )
 
-// askOwner asks the node that has a connection. The answer is nil if no node has it.
+// askOwner asks the node that has a connection. The answer is nil if no node has it, and KIND_GONE if the one that had it was lost meanwhile.
 func (h *Hub) askOwner(ctx context.Context, id string, r *nodev1.Request) (*nodev1.Answer, error) {
 	if h.sys.nodes == nil {
 		return nil, nil
@@ -93,8 +93,10 @@ func (n *nodes) askOwner(ctx context.Context, hub, topic string, r *nodev1.Reque
 				return a.Answer, nil
 			}
 		case <-ticker.C:
-			lost := !n.plane.Wanted(topic) || time.Since(asked) > acceptTime
-			if owner != 0 && !n.isUp(owner) || owner == 0 && lost {
+			if owner != 0 && !n.isUp(owner) {
+				return &nodev1.Answer{Kind: nodev1.Answer_KIND_GONE}, nil
+			}
+			if owner == 0 && (!n.plane.Wanted(topic) || time.Since(asked) > acceptTime) {
 				return nil, nil
 			}
 		case <-ctx.Done():

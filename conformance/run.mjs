@@ -1,6 +1,6 @@
 // Runs the tests, as far as this machine can, shows how far they are, and says at the end what ran and what was left out.
 //
-//   node run.mjs [go] [clients] [node] [classic] [browser] [proxies] [java] [node/users] [java/CloseTest] ...
+//   node run.mjs [go] [clients] [node] [classic] [cluster] [browser] [proxies] [java] [node/users] [java/CloseTest] ...
 //
 // go are the tests in Go; clients, which nothing else means, are all suites with the official clients. A single file or class can be named.
 // TROUPE_REQUIRE=chromium,java,nginx,haproxy,race makes it a failure that there is no browser, no Java, no such proxy, or no race detector.
@@ -15,7 +15,7 @@ import { runJava, whyNoJava } from './runner/java.mjs';
 import { runFiles } from './runner/node.mjs';
 
 const here = import.meta.dirname, root = resolve(here, '..');
-const clients = ['node', 'classic', 'browser', 'proxies', 'java'];
+const clients = ['node', 'classic', 'cluster', 'browser', 'proxies', 'java'];
 const leftOut = [];
 const lacking = [];
 
@@ -103,7 +103,10 @@ async function prepareClients() {
   };
 
   files('Node clients', 'node');
-  if (!reference) files('SignalR 2 clients', 'classic'); // the original of these tests has nothing for them
+  if (!reference) { // the original of these tests has nothing for them
+    files('SignalR 2 clients', 'classic');
+    files('Several nodes', 'cluster');
+  }
 
   let browser = false;
   if (chosen.has('browser') || chosen.has('proxies')) {

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -138,6 +139,36 @@ func TestAudiencesOfSeveralNodes(t *testing.T) {
 			require.Equal(t, 6, count)
 		}
 	})
+}
+
+// What is for a connection of this node, or for nobody, does not reach other nodes.
+func TestWhatOtherNodesDoNotWantIsNotPublished(t *testing.T) {
+	node := inMemory()
+	plane := &countingPlane{Backplane: node("counting")}
+	s := newTestServer(t, testConfig{Config: hubsys.Config{Backplane: plane}})
+	other := joinServers(t, node, 1)[0]
+	c, id := dialWithID(t, s.url, nil)
+	d, elsewhere := dialWithID(t, other.url, nil)
+	before := plane.published.Load()
+	for _, to := range []hubsys.Receiver{s.hub.Clients().Client(id), s.hub.Clients().Client("nobody"), s.hub.Clients().Group("nobody"), s.hub.Clients().User("nobody")} {
+		require.NoError(t, to.Send(t.Context(), "called"))
+	}
+	c.requireInvocation("called")
+	require.Equal(t, before, plane.published.Load())
+	require.NoError(t, s.hub.Clients().Client(elsewhere).Send(t.Context(), "called"))
+	d.requireInvocation("called")
+	require.Equal(t, before+1, plane.published.Load())
+}
+
+// countingPlane counts what is published.
+type countingPlane struct {
+	backplane.Backplane
+	published atomic.Int64
+}
+
+func (p *countingPlane) Publish(topic string, message []byte) (<-chan struct{}, error) {
+	p.published.Add(1)
+	return p.Backplane.Publish(topic, message)
 }
 
 // One sender and one receiver see one order, whatever the audiences, and wherever they are.
@@ -297,7 +328,9 @@ func TestALostNode(t *testing.T) {
 	answer := invokeAsync[int](t.Context(), servers[0].hub.Clients().Client(id))
 	lost.requireAsk()
 	servers[2].kill()
-	require.ErrorIs(t, receive(t, answer).err, hubsys.ErrGone)
+	err := receive(t, answer).err
+	require.ErrorIs(t, err, hubsys.ErrGone)
+	require.EqualError(t, err, "Connection '"+id+"' disconnected.")
 	require.NoError(t, servers[0].hub.Groups().Add(t.Context(), id, "g"))
 	require.NoError(t, servers[0].hub.Clients().All().Send(t.Context(), "called"))
 	c.requireInvocation("called")

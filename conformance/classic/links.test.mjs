@@ -131,6 +131,13 @@ againstServer(({ transport, shared, newClient }) => {
     }
   });
 
+  if (transport === 'webSockets') {
+    test('signs of life come while there are answers to calls, which the client does not take for any', async t => {
+      const client = await open(t), { frames } = client.link;
+      await until(async () => await client.invoke('Echo', 'x') && frames.items.includes('{}'), 'a sign of life');
+    });
+  }
+
   test('a connection with which nothing happens stays', async t => {
     const client = newClient(t);
     const hello = client.on('hello', 'eventHub');

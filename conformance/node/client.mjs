@@ -32,7 +32,7 @@ const longPolling = { transport: 'LongPolling', options: { transport: HttpTransp
  * Each way has the transport by the server's name, the options of withUrl, a new protocol, whether that is binary, the forms that
  * bytes and an object of the server's have in it, and the client's text for a server that has vanished, if it has one.
  */
-const ways = [
+export const ways = [
   { name: 'WebSockets, JSON', ...webSockets, ...json },
   { name: 'WebSockets without negotiation, JSON', ...webSockets, ...json, options: { ...webSockets.options, skipNegotiation: true } },
   { name: 'WebSockets, MessagePack', ...webSockets, ...messagePack },

@@ -42,6 +42,13 @@ func (h *TestHub) Kick(ctx context.Context, id string) error {
 // Node is the name of the node that runs the call.
 func (h *TestHub) Node() string { return cmp.Or(*nodeName, h.Call().PID().Address) }
 
+// Node is the name of the node that runs the call.
+func (h *BenchHub) Node() string { return cmp.Or(*nodeName, h.Call().PID().Address) }
+
+func (h *TestHub) CustomObjectToAll(ctx context.Context, o *CustomObject) error {
+	return customObject.Send(ctx, h.Clients().All(), o)
+}
+
 // OnAuthenticationRefreshed tells a client which roles it has now.
 func (h *TestHub) OnAuthenticationRefreshed(ctx context.Context) error {
 	return refreshed.Send(ctx, h.Clients().Caller(), h.Call().Principal().Roles)

@@ -23,7 +23,7 @@ type socket struct {
 	writing bool      // or not open yet
 	pong    []byte    // that is to be written
 	alive   bool      // a keep-alive is to be written
-	last    time.Time // when something was written
+	last    time.Time // when something was written that clients take for a sign of life
 	blocked time.Time // since when the kernel takes nothing; zero: it does
 	ended   bool      // nothing more is written
 }
@@ -220,23 +220,25 @@ func (k *socket) next(buffer *[]byte) (frame []byte, ok bool) {
 		k.pong = nil
 		return frame, true
 	}
-	envelope, answer, ok := s.nextLocked(&k.receiver)
 	b := (*buffer)[:wsframe.Room] // the header comes in front
+	if k.alive {
+		k.alive, k.last = false, time.Now()
+		return wsframe.Put(append(b, "{}"...), wsframe.Text), true
+	}
+	envelope, answer, ok := s.nextLocked(&k.receiver)
 	switch {
 	case envelope != nil:
 		b = envelope.Append(b)
-	case answer != nil:
+		k.last = time.Now()
+	case answer != nil: // no sign of life for the client for jQuery
 		b = append(b, answer...)
 	case !ok:
 		k.ended = true
 		return nil, false
-	case k.alive:
-		b = append(b, "{}"...)
 	default:
 		k.writing = false
 		return nil, true
 	}
-	k.alive, k.last = false, time.Now()
 	if cap(b) <= 64<<10 {
 		*buffer = b
 	}
