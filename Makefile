@@ -6,6 +6,7 @@ CLIENT := conformance/node_modules/@microsoft/signalr/dist/browser/signalr.min.j
 ORACLE ?= ../shared/oracle
 REFERENCE ?= ../shared/reference
 SIGNALR ?= ../SignalR
+TROUPE_NODES ?= 5s,20s,60s,75s
 
 .PHONY: help
 help: ## list the targets
@@ -64,6 +65,10 @@ fuzz: ## run each fuzz target for FUZZTIME (default 1m)
 .PHONY: chaos
 chaos: ## run the chaos test for 3 minutes over 2,000 connections (TROUPE_CHAOS_SEED=...)
 	TROUPE_CHAOS=$(or $(TROUPE_CHAOS),3m) TROUPE_CHAOS_CLIENTS=$(or $(TROUPE_CHAOS_CLIENTS),2000) $(GO) test -count 1 -timeout 30m -run '^TestChaos$$' -v ./conformance/chaos
+
+.PHONY: nodes
+nodes: ## kill, stop, cut off and restart nodes of clusters, for up to 75 s and under 3,000 clients
+	TROUPE_NODES=$(TROUPE_NODES) TROUPE_NODES_CLIENTS=$(or $(TROUPE_NODES_CLIENTS),3000) $(GO) test -count 1 -timeout 60m -v ./conformance/nodes
 
 .PHONY: lint
 lint: $(BIN)/golangci-lint $(BIN)/buf ## run the linters, and check that generated code is current

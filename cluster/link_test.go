@@ -213,6 +213,27 @@ func TestNodesThatDoNotComeBackAreForgotten(t *testing.T) {
 	})
 }
 
+// A node that comes back when it has been forgotten here, while it remembers this one, has sent nothing that this one misses.
+func TestNothingIsMissedOfNodesThatWereForgotten(t *testing.T) {
+	bubble(t, func(t *testing.T, m *mesh) {
+		a, b := m.pair(t)
+		a.publish("x", "1")
+		settle()
+		b.node.Load().left(a.id)
+		time.Sleep(forgetAfter + time.Second)
+		synctest.Wait()
+		assert.Nil(t, b.link(a))
+		b.node.Load().joined(member{id: a.id, name: "a"})
+		time.Sleep(helloEvery)
+		settle()
+		a.publish("x", "2")
+		settle()
+		assert.Equal(t, []received{{a.id, "x", "1"}, {a.id, "x", "2"}}, b.all())
+		assert.Zero(t, b.Status().Losses)
+		assert.Zero(t, a.Status().Losses)
+	})
+}
+
 // A node that stays a member, but cannot be reached, is not kept in memory for long, either.
 func TestInterestOfUnreachableMembersIsForgotten(t *testing.T) {
 	bubble(t, func(t *testing.T, m *mesh) {

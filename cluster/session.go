@@ -39,6 +39,9 @@ func (l *link) greeted(h *clusterv1.Hello, session uint32, now time.Time) {
 		l.out.settle(0)
 		l.out.batches, l.out.messages, l.out.dropped = 0, 0, 0
 		l.in.batches, l.in.seen, l.in.messages = 0, 0, 0
+		if l.life == 0 { // what the node may have sent before has been forgotten here
+			l.in.batches, l.in.messages = h.GetBatches(), h.GetMessages()
+		}
 		l.forgetInterest()
 		l.life = h.GetLife()
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"iter"
 	"net/http"
+	"os"
 	"slices"
 	"sync"
 
@@ -42,6 +43,20 @@ func (b *notebook) read(key string) []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return slices.Clone(b.notes[key])
+}
+
+// save writes all notes to a file, if it has a name.
+func (b *notebook) save(file string) error {
+	if file == "" {
+		return nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	text, err := json.Marshal(b.notes)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, text, 0o600)
 }
 
 // gate is closed by release, once or several times.
