@@ -52,6 +52,10 @@ func measure(s server, l load) (f figures, err error) {
 				f.goroutines += n / float64(l.connections)
 			}
 		}
+		begin := s.cpu()
+		time.Sleep(*window)
+		end := s.cpu()
+		f.idle = (end.user + end.sys - begin.user - begin.sys) / window.Seconds() * 1e3
 		return f, nil
 	}
 	warm := 500 * time.Millisecond

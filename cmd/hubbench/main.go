@@ -1,9 +1,11 @@
 // hubbench measures what a SignalR server costs: server CPU per delivery and per call, the rate reached, latency, memory per idle
 // connection. It measures baselines in the same run, because figures of different runs cannot be compared: a loop that writes one
-// message to every socket, and a goroutine per socket that answers without a hub. Linux only.
+// message to every socket, and a goroutine per socket that answers without a hub. Scenarios for several nodes ("nodes: ...") have one node as their
+// baseline; their CPU is that of all nodes, of which a part is the sender's. Linux only.
 //
 //	hubbench                                  # Troupe's test server and the baselines
 //	hubbench -reference path/to/run.sh        # and the original
+//	hubbench -only nodes: -nodes 10           # Troupe's test server as one node, and as ten
 //	hubbench -peer name=127.0.0.1:9000,127.0.0.1:9001,4711   # and any server: its address, its control port, its process id
 //
 // A control port answers GET /start?rate=R&dur=MS by sending R messages a second to everyone, and GET /gc by collecting garbage.
@@ -223,6 +225,7 @@ type figures struct {
 	p50, p99   float64 // ms
 	memory     float64 // bytes of RSS per connection
 	goroutines float64 // per connection; 0: unknown
+	idle       float64 // ms of CPU a second, of connections that do nothing
 }
 
 func report(sc scenario, order []string, results map[string][]figures) {
@@ -237,14 +240,14 @@ func report(sc scenario, order []string, results map[string][]figures) {
 	cost := func(f figures) float64 { return cmp.Or(f.cpu, f.memory) }
 	fmt.Printf("\n%s (medians of %d)\n", sc.name, *rounds)
 	if sc.load.kind == idle {
-		fmt.Printf("  %-14s %12s %12s\n", "", "B of RSS", "goroutines")
+		fmt.Printf("  %-14s %12s %12s %12s\n", "", "B of RSS", "goroutines", "CPU ms/s")
 	} else {
 		fmt.Printf("  %-14s %10s %8s %8s %8s %10s %8s %8s %9s\n", "", "µs of CPU", "sender", "user", "sys", "per s", "p50 ms", "p99 ms", "×baseline")
 	}
 	for _, name := range order {
 		m := func(of func(figures) float64) float64 { return median(name, of) }
 		if sc.load.kind == idle {
-			fmt.Printf("  %-14s %12.0f %12.2f\n", name, m(cost), m(func(f figures) float64 { return f.goroutines }))
+			fmt.Printf("  %-14s %12.0f %12.2f %12.1f\n", name, m(cost), m(func(f figures) float64 { return f.goroutines }), m(func(f figures) float64 { return f.idle }))
 			continue
 		}
 		fmt.Printf("  %-14s %10.2f %8.2f %8.2f %8.2f %10.0f %8.2f %8.2f %9.2f\n", name, m(cost), m(func(f figures) float64 { return f.first }),
