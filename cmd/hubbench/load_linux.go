@@ -32,6 +32,9 @@ func measure(s server, l load) (f figures, err error) {
 		}
 		defer stop()
 	}
+	if l.connections == 0 {
+		l.connections = *nodeCount - 1
+	}
 	s.collect()
 	before := s.memory()
 	g := &generator{server: s, load: l}

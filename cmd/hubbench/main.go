@@ -75,7 +75,7 @@ type scenario struct {
 // load is what clients do.
 type load struct {
 	kind        kind
-	connections int
+	connections int           // 0: one for each node but one
 	rate        float64       // broadcasts a second
 	depth       int           // calls of a connection that are under way
 	perMessage  int           // calls in one WebSocket message
@@ -113,12 +113,12 @@ var scenarios = []scenario{
 	{"echo, depth 1, 200, SignalR 2", "bare echo", load{kind: echo, connections: 200, depth: 1, perMessage: 1, classic: true}},
 	{"idle, 10,000", "bare echo", load{kind: idle, connections: 10000}},
 	{"idle, 10,000, SignalR 2", "bare echo", load{kind: idle, connections: 10000, classic: true}},
-	{"nodes: to 2 connections of others, 100 B", oneNode, load{kind: flood, connections: 2, bytes: 100, elsewhere: true, lazy: time.Millisecond}},
-	{"nodes: to 2 connections of others, 1 KB", oneNode, load{kind: flood, connections: 2, bytes: 1000, elsewhere: true, lazy: time.Millisecond}},
+	{"nodes: to a connection of each other, 100 B", oneNode, load{kind: flood, bytes: 100, elsewhere: true, lazy: time.Millisecond}},
+	{"nodes: to a connection of each other, 1 KB", oneNode, load{kind: flood, bytes: 1000, elsewhere: true, lazy: time.Millisecond}},
 	{"nodes: broadcast 1,000 × 50/s", oneNode, load{kind: broadcast, connections: 1000, rate: 50, lazy: time.Millisecond}},
 	{"nodes: broadcast 1,000 × 2,000/s", oneNode, load{kind: broadcast, connections: 1000, rate: 2000, lazy: time.Millisecond}},
 	{"nodes: to 1,000 connections of others one by one, 100 B", oneNode, load{kind: each, connections: 1000, bytes: 100, elsewhere: true, lazy: time.Millisecond}},
-	{"nodes: broadcast 2 × 200/s to others", oneNode, load{kind: broadcast, connections: 2, rate: 200, elsewhere: true}},
+	{"nodes: to a connection of each other, 200/s", oneNode, load{kind: broadcast, rate: 200, elsewhere: true}},
 	{"nodes: call answered by a send of another, 1", oneNode, load{kind: across, connections: 1, depth: 1, perMessage: 1, elsewhere: true}},
 	{"nodes: call answered by a send of another, 200", oneNode, load{kind: across, connections: 200, depth: 1, perMessage: 1, elsewhere: true}},
 	{"nodes: connects, negotiated at another", oneNode, load{kind: connects}},
