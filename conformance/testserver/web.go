@@ -47,9 +47,9 @@ func newHandler(sys *hubsys.System, bench *hubsys.HubContext, injected *panics, 
 	}))
 	mux.Handle("/bench/each", only(http.MethodPost, func(w http.ResponseWriter, r *http.Request) { toEach(bench, w, r) }))
 	if *profiles {
+		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
-		mux.Handle("GET /debug/pprof/allocs", pprof.Handler("allocs"))
-		mux.Handle("GET /debug/pprof/heap", pprof.Handler("heap"))
+		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	}
 	mux.Handle("GET /cluster", cluster)
 	mux.Handle("GET /livez", sys.Livez())
