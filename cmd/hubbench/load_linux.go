@@ -58,7 +58,7 @@ func measure(s server, l load) (f figures, err error) {
 		begin := s.cpu()
 		time.Sleep(*window)
 		end := s.cpu()
-		f.idle = (end.user + end.sys - begin.user - begin.sys) / window.Seconds() * 1e3
+		f.idle = (end.user - begin.user + end.sys - begin.sys) / window.Seconds() * 1e3
 		return f, nil
 	}
 	warm := 500 * time.Millisecond

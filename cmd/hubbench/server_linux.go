@@ -43,8 +43,11 @@ func start(s *server) (stop func(), err error) {
 		stops = append(stops, stopOne)
 	}
 	for i := range all {
-		for all[i].up() < s.nodes-1 {
-			time.Sleep(10 * time.Millisecond)
+		for late := time.Now().Add(time.Minute); all[i].up() < s.nodes-1; time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(late) {
+				stop()
+				return nil, errors.New("the nodes do not find each other")
+			}
 		}
 	}
 	all[0].others = all[1:]
@@ -104,8 +107,8 @@ var orders = http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: workers
 func (s *server) get(path string) string { return s.answer(orders.Get("http://" + s.control + path)) }
 
 // post gives an order to the control port.
-func (s *server) post(path, body string) string {
-	return s.answer(orders.Post("http://"+s.control+path, "text/plain", strings.NewReader(body)))
+func (s *server) post(path, body string) {
+	_ = s.answer(orders.Post("http://"+s.control+path, "text/plain", strings.NewReader(body)))
 }
 
 func (s *server) answer(r *http.Response, err error) string {
