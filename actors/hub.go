@@ -92,6 +92,8 @@ type Hub struct {
 	// Where there are other nodes. What is closed when they know:
 	wanted   <-chan struct{}                   // that this node has the hub
 	announce [encodings]func() <-chan struct{} // that they have to encode their messages for a protocol, from its first connection on
+	// protocolTopics are wanted by nodes that have connections of a protocol.
+	protocolTopics [encodings]string
 
 	calls      map[string]*CallTimes // by method
 	otherCalls *CallTimes            // of what is no method

@@ -127,15 +127,13 @@ func (h *Hub) topic(kind Kind, name string) string {
 	return topicKinds[kind] + h.name + "/" + name
 }
 
-// protocolTopic is wanted by nodes that have connections of a protocol.
-func (h *Hub) protocolTopic(index int) string { return "p/" + h.name + "/" + h.protocols[index].Name() }
-
 // audienceOf returns the audience that a topic names, or nil.
 func (h *Hub) audienceOf(topic string) *Audience {
 	for _, kind := range []Kind{All, Connections, Groups, Users} {
-		rest, ok := strings.CutPrefix(topic, topicKinds[kind]+h.name)
+		rest, isKind := strings.CutPrefix(topic, topicKinds[kind])
+		rest, ok := strings.CutPrefix(rest, h.name)
 		switch {
-		case !ok:
+		case !isKind || !ok:
 		case kind == All && rest == "":
 			return &Audience{}
 		case kind != All && strings.HasPrefix(rest, "/"):
@@ -289,7 +287,8 @@ func (n *nodes) addHub(h *Hub) {
 		d.unsubscribe = func(name string) { n.plane.Unsubscribe(h.topic(kind, name)) }
 	}
 	for i := range h.protocols {
-		h.announce[i] = sync.OnceValue(func() <-chan struct{} { return n.plane.Subscribe(h.protocolTopic(i)) })
+		h.protocolTopics[i] = "p/" + h.name + "/" + h.protocols[i].Name()
+		h.announce[i] = sync.OnceValue(func() <-chan struct{} { return n.plane.Subscribe(h.protocolTopics[i]) })
 	}
 	h.wanted = n.plane.Subscribe(h.topic(All, ""))
 	n.publishToAll(&nodev1.Message{Hub: h.name, Kind: &nodev1.Message_HubAdded{HubAdded: &nodev1.HubAdded{}}})
@@ -337,7 +336,7 @@ func isClosed(c <-chan struct{}) bool {
 // spokenElsewhere returns the protocols that connections of other nodes may speak, a bit each.
 func (h *Hub) spokenElsewhere() (protocols uint32) {
 	for i := range h.protocols {
-		if h.sys.nodes.plane.Wanted(h.protocolTopic(i)) {
+		if h.sys.nodes.plane.Wanted(h.protocolTopics[i]) {
 			protocols |= 1 << i
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"math"
 	"math/rand/v2"
 	"net/http"
@@ -22,6 +23,7 @@ const flushFor = time.Second
 // Backplane joins the Systems of a cluster.
 type Backplane struct {
 	settings settings
+	hashes   hashes
 	node     atomic.Pointer[node] // nil: not started
 	stopped  atomic.Bool
 }
@@ -39,7 +41,7 @@ func newBackplane(s settings) *Backplane {
 	if s.draw == nil {
 		s.draw = func() backplane.NodeID { return 1 + backplane.NodeID(rand.Uint32N(math.MaxUint32)) } // 0 may mean none
 	}
-	return &Backplane{settings: s}
+	return &Backplane{settings: s, hashes: hashes{key: s.topicKeys[0], seed: maphash.MakeSeed()}}
 }
 
 // Start joins the cluster. A node that cannot be reached for three seconds is not waited for.
@@ -83,7 +85,7 @@ func (b *Backplane) Unsubscribe(topic string) {
 }
 
 // Wanted reports whether another node may want a topic.
-func (b *Backplane) Wanted(topic string) bool { return b.node.Load().topics.wanted(b.hash(topic)) }
+func (b *Backplane) Wanted(topic string) bool { return b.node.Load().topics.wanted(b.hashes.of(topic)) }
 
 // Publish queues a message for all other nodes that want the topic. Of several nodes that are slow, the room of the slowest is returned.
 func (b *Backplane) Publish(topic string, message []byte) (room <-chan struct{}, err error) {
@@ -91,7 +93,7 @@ func (b *Backplane) Publish(topic string, message []byte) (room <-chan struct{},
 		return nil, &backplane.TooLargeError{Size: len(message), Limit: b.settings.maxMessage}
 	}
 	var buf [8]*link
-	h := b.hash(topic)
+	h := b.hashes.of(topic)
 	links := b.node.Load().topics.find(h, buf[:0])
 	if len(links) == 0 {
 		return nil, nil
@@ -122,8 +124,6 @@ func secret(key []byte, purpose string) []byte {
 	}
 	return k
 }
-
-func (b *Backplane) hash(topic string) topicHash { return hashTopic(b.settings.topicKeys[0], topic) }
 
 // Nodes returns the other nodes.
 func (b *Backplane) Nodes() (nodes []backplane.Node) {

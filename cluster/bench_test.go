@@ -3,14 +3,18 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"hash/maphash"
 	"runtime"
 	"strconv"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/troupe-go/troupe/hubsys/backplane"
+	clusterv1 "github.com/troupe-go/troupe/proto/troupe/cluster/v1"
 )
 
 // counting is a host that counts what it is given.
@@ -65,6 +69,56 @@ func BenchmarkPublish(b *testing.B) {
 	}
 }
 
+// BenchmarkBatch is what a batch of small messages costs: to be made by one node, from Publish to bytes, and to be taken by the other one, from bytes
+// to the host.
+func BenchmarkBatch(b *testing.B) {
+	for _, size := range []int{100, 1000} {
+		topic, text := []byte("g/Chat/lobby"), make([]byte, size)
+		messages := batchSize / (len(topic) + size + 16)
+		perMessage := func(b *testing.B) {
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*messages), "ns/message")
+		}
+		var sent []byte
+		b.Run(fmt.Sprintf("send %d", size), func(b *testing.B) {
+			b.ReportAllocs()
+			l := &link{wake: make(chan struct{}, 1), up: true, nextAck: time.Now().Add(time.Hour), node: &node{subs: newSubscriptions()}, isCurrent: true}
+			for b.Loop() {
+				for range messages {
+					var pieces [1]*clusterv1.Publication
+					l.publish(split(topic, text, pieces[:0]), 0)
+				}
+				now := time.Now()
+				l.heard = now
+				f := l.next(now).frame
+				if sent, _ = proto.Marshal(f); len(f.GetBatch().GetPublications()) != messages {
+					b.Fatal("not all messages are in the batch")
+				}
+				l.out.acknowledge(f.GetBatch().GetNumber(), now)
+			}
+			perMessage(b)
+		})
+		b.Run(fmt.Sprintf("receive %d", size), func(b *testing.B) {
+			b.ReportAllocs()
+			host := &counting{}
+			for b.Loop() {
+				var f clusterv1.Frame
+				if err := proto.Unmarshal(sent, &f); err != nil {
+					b.Fatal(err)
+				}
+				in := incoming{batches: f.GetBatch().GetNumber() - 1}
+				in.add(f.GetBatch())
+				var m message
+				for _, p := range in.inbox[0].batch.GetPublications() {
+					m.add(p, defaultMaxMessage)
+					host.Receive(1, m.topic, m.text)
+					m = message{}
+				}
+			}
+			perMessage(b)
+		})
+	}
+}
+
 // BenchmarkSubscribe is the way of a topic to another node and back, one after the other and all at once.
 func BenchmarkSubscribe(b *testing.B) {
 	b.Run("waiting", func(b *testing.B) {
@@ -89,6 +143,13 @@ func BenchmarkHashTopic(b *testing.B) {
 	key := make([]byte, 32)
 	for b.Loop() {
 		hashTopic(key, "g/Chat/a group with a name of usual length")
+	}
+}
+
+func BenchmarkHashesOf(b *testing.B) {
+	h := &hashes{key: make([]byte, 32), seed: maphash.MakeSeed()}
+	for b.Loop() {
+		h.of("g/Chat/a group with a name of usual length")
 	}
 }
 

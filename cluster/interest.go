@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/bits"
 	"sync"
+	"sync/atomic"
 )
 
 // topicHash stands for a topic. Its lowest bit is 1; the same hash with 0 stands for the end of the wish for it.
@@ -22,8 +23,8 @@ func hashTopic(key []byte, topic string) topicHash {
 // interest is what the other nodes want: for each topic the links to those that want it. It has room for linksPerBank links in a bank, and as
 // many banks as it needs.
 type interest struct {
-	mu    sync.RWMutex
-	banks []*bank
+	mu    sync.Mutex // held while a bank or a link is added
+	banks atomic.Pointer[[]*bank]
 	// sweeps are goroutines that remove what a link wanted.
 	sweeps sync.WaitGroup
 }
@@ -64,7 +65,8 @@ func (p place) both() uint64 { return 3 << (2 * p.index) }
 func (t *interest) add(l *link) place {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, b := range t.banks {
+	banks := t.all()
+	for _, b := range banks {
 		b.mu.Lock()
 		for i := range b.links {
 			if p := (place{b, i}); b.links[i] == nil && b.sweeping&p.both() == 0 {
@@ -76,8 +78,9 @@ func (t *interest) add(l *link) place {
 		b.mu.Unlock()
 	}
 	b := &bank{}
-	t.banks = append(t.banks[:len(t.banks):len(t.banks)], b)
 	b.take(place{b, 0}, l)
+	banks = append(banks[:len(banks):len(banks)], b)
+	t.banks.Store(&banks)
 	return place{b, 0}
 }
 
@@ -192,9 +195,10 @@ func (b *bank) set(word *uint64, mask uint64, on bool) {
 }
 
 func (t *interest) all() []*bank {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	return t.banks
+	if banks := t.banks.Load(); banks != nil {
+		return *banks
+	}
+	return nil
 }
 
 // wanting returns the bits of the links that may want a topic.

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"time"
 
@@ -121,6 +122,7 @@ func (l *link) run() {
 			timer.Reset(s.wait)
 			select {
 			case <-l.wake:
+				runtime.Gosched() // who is sending adds to the batch
 			case <-timer.C:
 			}
 		}

@@ -106,6 +106,7 @@ func newMembership(c *Config, s *secrets, id backplane.NodeID, ports [3]uint16, 
 	config.SuspicionMult, config.SuspicionMaxTimeoutMult = 4, 2
 	config.GossipInterval, config.PushPullInterval, config.GossipToTheDeadTime = 100*time.Millisecond, 5*time.Second, 30*time.Second
 	config.TCPTimeout = gossipTime
+	config.EnableCompression = false // of packets that have next to nothing in them
 	config.Delegate, config.Events, config.Conflict = (*delegate)(m), (*delegate)(m), (*delegate)(m)
 	config.Logger = gossipLog(m.log, m.limiter)
 	if s != nil {

@@ -201,7 +201,7 @@ func (b *Backplane) isSubscribed(topic string) bool {
 	s := b.node.Load().subs
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, ok := s.wanted[b.hash(topic)]
+	_, ok := s.wanted[b.hashes.of(topic)]
 	return ok
 }
 

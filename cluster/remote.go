@@ -33,6 +33,7 @@ const (
 	dialTime      = 2 * time.Second  // the same for its first step
 	handoverTime  = time.Second      // how long a peer may take to read what it was sent before a connection is closed
 	batchBytes    = 1 << 20          // of several messages together
+	streamWindow  = 2 << 20          // bytes under way; without it, gRPC measures how many it needs, with a ping for each message
 )
 
 // remoting carries messages between the actors of nodes, frames among them. It speaks the protocol of protoactor's remote, with its generated code,
@@ -88,10 +89,12 @@ func startRemoting(c *Config, system *actor.ActorSystem, s *secrets, counts *cou
 		grpc.WithTransportCredentials(client),
 		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) { return c.dial(ctx, "tcp", address) }),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.5, Jitter: 0.2, MaxDelay: 500 * time.Millisecond}, MinConnectTimeout: handshakeTime}),
+		grpc.WithInitialWindowSize(streamWindow), grpc.WithInitialConnWindowSize(streamWindow),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 2 * time.Second}),
 	}
 	r.server = grpc.NewServer(
 		grpc.Creds(server), grpc.MaxRecvMsgSize(r.limit+batchBytes), grpc.ConnectionTimeout(handshakeTime), grpc.WaitForHandlers(true),
+		grpc.InitialWindowSize(streamWindow), grpc.InitialConnWindowSize(streamWindow),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 2 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second}),
 	)

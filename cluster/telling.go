@@ -8,9 +8,9 @@ func (l *link) nextInterest() (*clusterv1.Interest, bool) {
 	if len(l.versions) == interestsAhead {
 		return nil, true
 	}
-	i := &clusterv1.Interest{}
+	var i *clusterv1.Interest
 	if c := l.all; c != nil {
-		i.First = l.sent == 0
+		i = &clusterv1.Interest{First: l.sent == 0}
 		i.Changes = c.hashes[l.sent:min(l.sent+pieceOfInterest, len(c.hashes))]
 		if l.sent += len(i.Changes); l.sent == len(c.hashes) {
 			l.told, i.Version = c.version, c.version
@@ -23,7 +23,7 @@ func (l *link) nextInterest() (*clusterv1.Interest, bool) {
 		}
 		l.told += uint64(len(changes))
 		l.isCurrent = last
-		i.Version, i.Changes, i.Current = l.told, changes, last
+		i = &clusterv1.Interest{Version: l.told, Changes: changes, Current: last}
 	}
 	l.versions = append(l.versions, i.GetVersion())
 	return i, true

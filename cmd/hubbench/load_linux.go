@@ -2,17 +2,11 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
-	"net/url"
+	"math"
 	"os"
-	"os/exec"
 	"runtime"
 	"slices"
 	"strconv"
@@ -29,13 +23,6 @@ const marker = '^'
 
 var packedMarker = []byte("o^")
 
-// browserHeaders are what a browser sends besides what a WebSocket needs.
-const browserHeaders = "Origin: http://%s\r\n" +
-	"User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36\r\n" +
-	"Accept-Encoding: gzip, deflate, br, zstd\r\nAccept-Language: en-US,en;q=0.9,de;q=0.8\r\nCache-Control: no-cache\r\nPragma: no-cache\r\n" +
-	"Cookie: session=8f14e45fceea167a5a36dedd4bea2543c9f0f895fb98ab9159f51fd0297e236d; theme=dark; consent=2026-11-21T00:00:00Z; _ga=GA1.1.1234567890.1700000000\r\n" +
-	"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n"
-
 // measure starts a server, unless it runs, puts a load on it, and stops it.
 func measure(s server, l load) (f figures, err error) {
 	if s.command != nil {
@@ -45,21 +32,33 @@ func measure(s server, l load) (f figures, err error) {
 		}
 		defer stop()
 	}
-	s.get("/gc")
-	before := memory(s.pid)
+	if l.connections == 0 {
+		l.connections = *nodeCount - 1
+	}
+	s.collect()
+	before := s.memory()
 	g := &generator{server: s, load: l}
+	if l.kind == connects {
+		return g.connectForAWhile()
+	}
 	if err := g.connect(); err != nil {
 		return f, err
 	}
 	defer g.close()
 	if l.kind == idle {
 		time.Sleep(2 * time.Second)
-		s.get("/gc")
+		s.collect()
 		time.Sleep(500 * time.Millisecond)
-		f.memory = float64(memory(s.pid)-before) / float64(l.connections)
-		if n, err := strconv.ParseFloat(strings.TrimSpace(s.get("/goroutines")), 64); err == nil {
-			f.goroutines = n / float64(l.connections)
+		f.memory = float64(s.memory()-before) / float64(l.connections)
+		for _, node := range s.all() {
+			if n, err := strconv.ParseFloat(strings.TrimSpace(node.get("/goroutines")), 64); err == nil {
+				f.goroutines += n / float64(l.connections)
+			}
 		}
+		begin := s.cpu()
+		time.Sleep(*window)
+		end := s.cpu()
+		f.idle = (end.user - begin.user + end.sys - begin.sys) / window.Seconds() * 1e3
 		return f, nil
 	}
 	warm := 500 * time.Millisecond
@@ -69,86 +68,13 @@ func measure(s server, l load) (f figures, err error) {
 	return g.run(warm), nil
 }
 
-// start runs a server on ports of its own and waits until it answers.
-func start(s *server) (stop func(), err error) {
-	s.addr, s.control = freeAddr(), freeAddr()
-	args := append(slices.Clone(s.command[1:]), "-addr", s.addr)
-	if !isBaseline(s.name) {
-		args = append(args, "-ctrl", s.control)
-	} else {
-		s.control = s.addr
-	}
-	cmd := exec.Command(s.command[0], args...)
-	cmd.Stderr = os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	s.pid = cmd.Process.Pid
-	for range 300 {
-		if s.get("/gc") != "" || s.get("/pid") != "" {
-			return func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }, nil
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
-	_ = cmd.Process.Kill()
-	return nil, errors.New("the server does not answer")
-}
-
-func freeAddr() string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return ""
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
-// get asks the control port.
-func (s *server) get(path string) string {
-	r, err := http.Get("http://" + s.control + path)
-	if err != nil {
-		return ""
-	}
-	defer r.Body.Close()
-	body, _ := io.ReadAll(r.Body)
-	if r.StatusCode != http.StatusOK {
-		return ""
-	}
-	return string(body) + "\n"
-}
-
-// cpu is what a process has used, in seconds.
-func cpu(pid int) (user, sys float64) {
-	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-	if len(fields) < 13 {
-		return 0, 0
-	}
-	u, _ := strconv.ParseFloat(fields[11], 64)
-	s, _ := strconv.ParseFloat(fields[12], 64)
-	return u / 100, s / 100 // USER_HZ
-}
-
-// memory is the resident set of a process in bytes.
-func memory(pid int) int {
-	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	for line := range strings.Lines(string(status)) {
-		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			kb, _ := strconv.Atoi(strings.Fields(rest)[0])
-			return kb << 10
-		}
-	}
-	return 0
-}
-
 // generator is all clients: bare sockets under one epoll, so that they cost as little as they can.
 type generator struct {
 	server server
 	load   load
 	epoll  int
 	byFD   map[int32]*client
-	call   []byte
+	fds    []int // of all sockets
 
 	recording atomic.Bool
 	stopped   atomic.Bool
@@ -160,6 +86,9 @@ type generator struct {
 // client is one connection.
 type client struct {
 	fd      int
+	id      string // if the load needs it
+	call    []byte
+	caller  int    // the socket that calls are written to
 	header  []byte // of a frame, as far as it has come
 	rest    int    // bytes of the frame that are still to come
 	sampled bool
@@ -172,32 +101,25 @@ func (g *generator) connect() error {
 		return err
 	}
 	g.byFD = map[int32]*client{}
-	body := strings.Repeat(`{"type":1,"invocationId":"1","target":"Echo","arguments":["hello^"]}`+"\x1e", max(1, g.load.perMessage))
-	if g.load.classic && !isBaseline(g.server.name) {
-		body = `{"H":"BenchHub","M":"Echo","A":["hello^"],"I":"1"}`
-	}
-	g.call = maskedFrame([]byte(body))
 	var mu sync.Mutex
-	var group sync.WaitGroup
-	var next atomic.Int64
-	var failed atomic.Pointer[error]
-	for range 16 {
-		group.Go(func() {
-			for i := int(next.Add(1)) - 1; i < g.load.connections && failed.Load() == nil; i = int(next.Add(1)) - 1 {
-				fd, err := g.dial()
-				if err != nil {
-					failed.Store(&err)
-					return
-				}
-				mu.Lock()
-				g.byFD[int32(fd)] = &client{fd: fd, sampled: i%max(1, g.load.connections/64) == 0}
-				mu.Unlock()
-			}
-		})
-	}
-	group.Wait()
-	if err := failed.Load(); err != nil {
-		return *err
+	err = inParallel(func(i int) (bool, error) {
+		if i >= g.load.connections {
+			return false, nil
+		}
+		c, err := g.newClient(i)
+		if err != nil {
+			return false, err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		g.byFD[int32(c.fd)] = c
+		if g.fds = append(g.fds, c.fd); c.caller != c.fd {
+			g.fds = append(g.fds, c.caller)
+		}
+		return true, nil
+	})
+	if err != nil {
+		return err
 	}
 	for fd := range g.byFD {
 		if err := syscall.EpollCtl(g.epoll, syscall.EPOLL_CTL_ADD, int(fd), &syscall.EpollEvent{Events: syscall.EPOLLIN, Fd: fd}); err != nil {
@@ -207,111 +129,118 @@ func (g *generator) connect() error {
 	return nil
 }
 
-// dial opens a WebSocket, shakes hands, and returns the socket, non-blocking.
-func (g *generator) dial() (fd int, err error) {
-	target, err := net.ResolveTCPAddr("tcp4", g.server.addr)
-	if err != nil {
-		return 0, err
+// newClient opens a connection, and a second one if another one calls for it.
+func (g *generator) newClient(i int) (c *client, err error) {
+	c = &client{sampled: i%max(1, g.load.connections/64) == 0}
+	nodes := g.server.all()
+	node := nodes[i%len(nodes)]
+	if n := len(nodes); g.load.elsewhere && n > 1 {
+		node = nodes[1+i%(n-1)]
 	}
-	if fd, err = syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0); err != nil {
-		return 0, err
+	if c.fd, err = g.dial(node, ""); err != nil {
+		return nil, err
 	}
-	if err := syscall.Connect(fd, &syscall.SockaddrInet4{Port: target.Port, Addr: [4]byte(target.IP.To4())}); err != nil {
-		return 0, err
-	}
-	_ = syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1)
-	classic := g.load.classic && !isBaseline(g.server.name)
-	path := "/bench"
-	var query string
-	if classic {
-		if query, err = g.negotiate(); err != nil {
-			return 0, err
+	c.caller = c.fd
+	if g.load.kind == each || g.load.kind == across {
+		if c.id, err = askID(c.fd); err != nil {
+			return nil, err
 		}
-		path = "/benchclassic/connect?" + query
 	}
-	request := "GET " + path + " HTTP/1.1\r\nHost: " + g.server.addr + "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n" +
-		"Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n" + fmt.Sprintf(browserHeaders, g.server.addr) + "\r\n"
-	if _, err := syscall.Write(fd, []byte(request)); err != nil {
-		return 0, err
+	body := strings.Repeat(`{"type":1,"invocationId":"1","target":"Echo","arguments":["hello^"]}`+"\x1e", max(1, g.load.perMessage))
+	if g.load.classic && !isBaseline(g.server.name) {
+		body = `{"H":"BenchHub","M":"Echo","A":["hello^"],"I":"1"}`
 	}
-	end := "\r\n\r\n"
-	if classic {
-		end = `"M":[]}` // the first message, which comes unasked
-	}
-	answer, err := readUntil(fd, end)
-	if err == nil && !strings.HasPrefix(answer, "HTTP/1.1 101") {
-		err = errors.New("refused")
-	}
-	if err != nil {
-		return 0, fmt.Errorf("upgrade: %w: %q", err, answer)
-	}
-	if classic {
-		if answer := g.server.get("/benchclassic/start?" + query); !strings.Contains(answer, "started") {
-			return 0, fmt.Errorf("start: %q", answer)
+	if g.load.kind == across {
+		body = `{"type":1,"target":"SendTo","arguments":["` + c.id + `",1,"hello^"]}` + "\x1e"
+		if c.caller, err = g.dial(nodes[0], ""); err != nil {
+			return nil, err
 		}
-		return fd, syscall.SetNonblock(fd, true)
 	}
-	protocol := "json"
-	if g.load.packed && !isBaseline(g.server.name) {
-		protocol = "messagepack"
-	}
-	if _, err := syscall.Write(fd, maskedFrame([]byte(`{"protocol":"`+protocol+`","version":1}`+"\x1e"))); err != nil {
-		return 0, err
-	}
-	if answer, err := readUntil(fd, "{}\x1e"); err != nil {
-		return 0, fmt.Errorf("handshake: %w %q", err, answer)
-	}
-	return fd, syscall.SetNonblock(fd, true)
+	c.call = maskedFrame([]byte(body))
+	return c, errors.Join(syscall.SetNonblock(c.fd, true), syscall.SetNonblock(c.caller, true))
 }
 
-// negotiate returns the query of a connection of SignalR 2.
-func (g *generator) negotiate() (string, error) {
-	hubs := url.Values{"clientProtocol": {"2.1"}, "connectionData": {`[{"name":"benchhub"}]`}}
-	var answer struct{ ConnectionToken string }
-	if err := json.Unmarshal([]byte(g.server.get("/benchclassic/negotiate?"+hubs.Encode())), &answer); err != nil {
-		return "", err
+// workers is how many connections are opened at once.
+const workers = 16
+
+// inParallel has workers do what is numbered from 0, until it is said that there is no more, or until one fails.
+func inParallel(do func(i int) (more bool, err error)) error {
+	var group sync.WaitGroup
+	var next atomic.Int64
+	var failed atomic.Pointer[error]
+	for range workers {
+		group.Go(func() {
+			for failed.Load() == nil {
+				more, err := do(int(next.Add(1)) - 1)
+				if err != nil {
+					failed.Store(&err)
+				}
+				if !more {
+					return
+				}
+			}
+		})
 	}
-	hubs.Set("transport", "webSockets")
-	hubs.Set("connectionToken", answer.ConnectionToken)
-	return hubs.Encode(), nil
+	group.Wait()
+	if err := failed.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
-func readUntil(fd int, end string) (string, error) {
-	var all []byte
-	buf := make([]byte, 4096)
-	for !bytes.HasSuffix(all, []byte(end)) {
-		n, err := syscall.Read(fd, buf)
-		if err != nil || n == 0 {
-			return string(all), cmp.Or(err, io.ErrUnexpectedEOF)
+// connectForAWhile opens connections, of which each is negotiated with one node and opened at the next, and closes them again.
+func (g *generator) connectForAWhile() (f figures, err error) {
+	nodes := g.server.all()
+	var mu sync.Mutex
+	begin := time.Now().Add(500 * time.Millisecond)
+	var start time.Time // of what is measured
+	var before used
+	profiled := g.server.profile()
+	err = inParallel(func(i int) (bool, error) {
+		began := time.Now()
+		token, err := nodes[i%len(nodes)].negotiate()
+		if err != nil {
+			return false, err
 		}
-		all = append(all, buf[:n]...)
-	}
-	return string(all), nil
-}
-
-func maskedFrame(payload []byte) []byte {
-	b := []byte{0x81}
-	if n := len(payload); n < 126 {
-		b = append(b, 0x80|byte(n))
-	} else {
-		b = binary.BigEndian.AppendUint16(append(b, 0x80|126), uint16(n))
-	}
-	mask := [4]byte{0x12, 0x34, 0x56, 0x78}
-	b = append(b, mask[:]...)
-	for i, c := range payload {
-		b = append(b, c^mask[i&3])
-	}
-	return b
+		fd, err := g.dial(nodes[(i+1)%len(nodes)], token)
+		if err != nil {
+			return false, err
+		}
+		// Without a linger, there would be no free port for so many.
+		err = errors.Join(syscall.SetsockoptLinger(fd, syscall.SOL_SOCKET, syscall.SO_LINGER, &syscall.Linger{Onoff: 1}), syscall.Close(fd))
+		now := time.Now()
+		mu.Lock()
+		defer mu.Unlock()
+		if now.After(begin) {
+			if start.IsZero() {
+				start, before = now, g.server.cpu()
+			}
+			g.latencies = append(g.latencies, float64(now.Sub(began))/1e6)
+		}
+		return now.Before(begin.Add(*window)), err
+	})
+	after, elapsed := g.server.cpu(), time.Since(start)
+	profiled.Wait()
+	return g.figures(before, after, float64(len(g.latencies)), elapsed), err
 }
 
 // run puts the load on the server and measures a window of it.
 func (g *generator) run(warm time.Duration) figures {
 	g.done = make(chan struct{})
 	go g.loop()
-	if g.load.kind == broadcast {
-		total := warm + *window + 500*time.Millisecond
-		go g.server.get(fmt.Sprintf("/start?rate=%g&dur=%d", g.load.rate, total.Milliseconds()))
-	} else {
+	total := (warm + *window + 500*time.Millisecond).Milliseconds()
+	switch g.load.kind {
+	case broadcast:
+		go g.server.get(fmt.Sprintf("/start?rate=%g&dur=%d", g.load.rate, total))
+	case flood:
+		go g.server.post(fmt.Sprintf("/bench/broadcast?n=%d&bytes=%d", math.MaxInt32, g.load.bytes), "")
+	case each:
+		var ids []string
+		for _, c := range g.byFD {
+			ids = append(ids, c.id)
+		}
+		go g.server.post(fmt.Sprintf("/bench/each?dur=%d&bytes=%d", total, g.load.bytes), strings.Join(ids, " "))
+	default:
 		for _, c := range g.byFD {
 			for n := 0; n < g.load.depth; n += g.load.perMessage {
 				g.send(c)
@@ -320,16 +249,20 @@ func (g *generator) run(warm time.Duration) figures {
 	}
 	time.Sleep(warm)
 	g.recording.Store(true)
-	start, n := time.Now(), g.count.Load()
-	user, sys := cpu(g.server.pid)
+	profiled := g.server.profile()
+	start, n, before := time.Now(), g.count.Load(), g.server.cpu()
 	time.Sleep(*window)
-	seconds, count := time.Since(start).Seconds(), float64(g.count.Load()-n)
-	userNow, sysNow := cpu(g.server.pid)
+	elapsed, count, after := time.Since(start), float64(g.count.Load()-n), g.server.cpu()
+	profiled.Wait()
 	g.recording.Store(false)
 	g.stopped.Store(true)
 	<-g.done
-	f := figures{rate: count / seconds, user: (userNow - user) / count * 1e6, sys: (sysNow - sys) / count * 1e6}
-	f.cpu = f.user + f.sys
+	return g.figures(before, after, count, elapsed)
+}
+
+func (g *generator) figures(before, after used, count float64, elapsed time.Duration) figures {
+	f := figures{rate: count / elapsed.Seconds(), user: (after.user - before.user) / count * 1e6, sys: (after.sys - before.sys) / count * 1e6}
+	f.cpu, f.first = f.user+f.sys, (after.first-before.first)/count*1e6
 	if n := len(g.latencies); n > 0 {
 		slices.Sort(g.latencies)
 		f.p50, f.p99 = g.latencies[n/2], g.latencies[n*99/100]
@@ -338,8 +271,8 @@ func (g *generator) run(warm time.Duration) figures {
 }
 
 func (g *generator) close() {
-	for fd := range g.byFD {
-		_ = syscall.Close(int(fd))
+	for _, fd := range g.fds {
+		_ = syscall.Close(fd)
 	}
 	_ = syscall.Close(g.epoll)
 }
@@ -392,7 +325,7 @@ func (g *generator) received(c *client, b []byte) {
 		}
 	}
 	g.count.Add(int64(count))
-	if g.load.kind != echo || count == 0 {
+	if g.load.kind != echo && g.load.kind != across || count == 0 {
 		return
 	}
 	for _, sent := range c.sent[:count] {
@@ -407,8 +340,11 @@ func (g *generator) received(c *client, b []byte) {
 }
 
 func (g *generator) marker() []byte {
-	if g.load.packed {
+	switch {
+	case g.load.packed:
 		return packedMarker
+	case g.load.kind == flood || g.load.kind == each:
+		return []byte{0x1e} // which ends each message
 	}
 	return []byte{marker}
 }
@@ -458,7 +394,7 @@ func (g *generator) send(c *client) {
 	for range g.load.perMessage {
 		c.sent = append(c.sent, now)
 	}
-	if n, err := syscall.Write(c.fd, g.call); n != len(g.call) {
+	if n, err := syscall.Write(c.caller, c.call); n != len(c.call) {
 		fmt.Fprintln(os.Stderr, "hubbench: a call could not be written:", err)
 	}
 }

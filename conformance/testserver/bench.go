@@ -2,6 +2,11 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
 
 	"github.com/troupe-go/troupe/hubsys"
 	"github.com/troupe-go/troupe/hubsys/typed"
@@ -48,4 +53,27 @@ func (h *BenchHub) SendGroup(ctx context.Context, g string, i int32, text string
 
 func (h *BenchHub) SendTo(ctx context.Context, id string, i int32, text string) error {
 	return receiveText.Send(ctx, h.Clients().Client(id), i, text)
+}
+
+// toEach sends messages with a text of so many bytes to the connections whose ids are in the body, to one after the other, for dur milliseconds.
+func toEach(bench *hubsys.HubContext, w http.ResponseWriter, r *http.Request) {
+	order := numbers(w, r, parseInt, "dur", "bytes")
+	if order == nil {
+		return
+	}
+	body, err := io.ReadAll(r.Body)
+	ids := strings.Fields(string(body))
+	if err != nil || len(ids) == 0 || order[1] < 0 {
+		w.WriteHeader(http.StatusBadRequest)
+		return
+	}
+	text := strings.Repeat("x", int(order[1]))
+	end := time.Now().Add(time.Duration(order[0]) * time.Millisecond)
+	n := int32(0)
+	for ; n%16 > 0 || time.Now().Before(end); n++ {
+		if err := receiveText.Send(r.Context(), bench.Clients().Client(ids[int(n)%len(ids)]), n, text); err != nil {
+			return
+		}
+	}
+	fmt.Fprint(w, n)
 }

@@ -15,6 +15,7 @@ import (
 var (
 	nodeName  = flag.String("node", "", "what the node of a cluster is called")
 	clusterAt = flag.String("cluster", "", "be a node of a cluster: the IP address and the first of six ports for other nodes. Its key is no secret")
+	encrypted = flag.Bool("encrypted", false, "nodes encrypt what they send to each other, as with a key that is a secret")
 	joinTo    = flag.String("join", "", "what other nodes have for -cluster, separated by commas")
 )
 
@@ -26,7 +27,10 @@ func newBackplane(system int, log *slog.Logger) (backplane.Backplane, http.Handl
 	if *clusterAt == "" {
 		return nil, http.NotFoundHandler(), nil
 	}
-	config := cluster.Config{Name: *nodeName, Insecure: true, Logger: log}
+	config := cluster.Config{Name: *nodeName, Insecure: !*encrypted, Logger: log}
+	if *encrypted {
+		config.Key = []byte("a key for tests has 32 bytes ...")
+	}
 	var err error
 	if config.Bind, err = shift(*clusterAt, system); err != nil {
 		return nil, nil, err

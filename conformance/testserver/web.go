@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"net/http/pprof"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -44,6 +45,12 @@ func newHandler(sys *hubsys.System, bench *hubsys.HubContext, injected *panics, 
 		}
 		burst(bench.Clients().Group(*name), w, r)
 	}))
+	mux.Handle("/bench/each", only(http.MethodPost, func(w http.ResponseWriter, r *http.Request) { toEach(bench, w, r) }))
+	if *profiles {
+		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	}
 	mux.Handle("GET /cluster", cluster)
 	mux.Handle("GET /livez", sys.Livez())
 	mux.Handle("GET /readyz", sys.Readyz())
