@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 
 	"github.com/troupe-go/troupe/internal/metric"
@@ -13,7 +14,7 @@ import (
 )
 
 // ChangeMembership adds all connections of an audience to a group, or removes them, and returns when that is done. Connections that do not
-// exist any more are no error.
+// exist any more are no error. It returns a *MissingError if nodes that may have connections of the audience cannot be reached.
 func (h *Hub) ChangeMembership(ctx context.Context, of *Audience, group string, leave bool) error {
 	if err := h.Check(ctx, of); err != nil {
 		return err
@@ -23,13 +24,16 @@ func (h *Hub) ChangeMembership(ctx context.Context, of *Audience, group string, 
 	}
 	done := make(chan error, 1)
 	h.change(h.resolve(of), group, leave, func(err error) { done <- err })
-	elsewhere := h.changeElsewhere(ctx, of, group, leave)
+	missing, elsewhere := h.changeElsewhere(ctx, of, group, leave)
 	if elsewhere != nil && elsewhere != ErrTooManyGroups {
 		return elsewhere
 	}
 	select {
 	case err := <-done:
-		return cmp.Or(err, elsewhere)
+		if err = cmp.Or(err, elsewhere); err == nil && len(missing) > 0 {
+			err = &MissingError{missing}
+		}
+		return err
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
@@ -58,26 +62,34 @@ func (h *Hub) change(connections []*Connection, group string, leave bool, done f
 	}
 }
 
-// changeElsewhere is ChangeMembership for the connections that other nodes have.
-func (h *Hub) changeElsewhere(ctx context.Context, of *Audience, group string, leave bool) error {
+// MissingError names nodes that have not been asked, because they cannot be reached.
+type MissingError struct{ Nodes []string }
+
+func (e *MissingError) Error() string {
+	return "hubsys: these nodes cannot be reached: " + strings.Join(e.Nodes, ", ")
+}
+
+// changeElsewhere is ChangeMembership for the connections that other nodes have. It returns the names of nodes that may have some and have not answered.
+func (h *Hub) changeElsewhere(ctx context.Context, of *Audience, group string, leave bool) (missing []string, err error) {
 	if h.sys.nodes == nil || of.Kind == Caller {
-		return nil
+		return nil, nil
 	}
 	r := &nodev1.Request{Kind: &nodev1.Request_Change{Change: &nodev1.Change{Of: of.toNode(), Group: group, Leave: leave}}}
 	var answers []*nodev1.Answer
-	var err error
 	switch {
 	case of.Kind != Connections || len(of.Names) != 1:
-		answers, _, err = h.gather(ctx, r, 0)
+		answers, missing, err = h.gather(ctx, r, 0)
 	case h.Connection(of.Names[0]) == nil && !slices.Contains(of.ExceptIDs, of.Names[0]):
 		var a *nodev1.Answer
-		a, err = h.askOwner(ctx, of.Names[0], r)
+		if a, err = h.askOwner(ctx, of.Names[0], r); a == nil {
+			missing = h.sys.nodes.unreachable()
+		}
 		answers = []*nodev1.Answer{a}
 	}
 	if err == nil && slices.ContainsFunc(answers, func(a *nodev1.Answer) bool { return a.GetKind() == nodev1.Answer_KIND_TOO_MANY_GROUPS }) {
 		err = ErrTooManyGroups
 	}
-	return err
+	return missing, err
 }
 
 // MaxName is how many bytes the name of a group or a user may have.

@@ -26,6 +26,7 @@ import (
 type nodes struct {
 	sys   *System
 	plane backplane.Backplane
+	loss  func(topic string) // counts that a message was not published
 	front Front
 
 	ctx    context.Context // until the System is shut down
@@ -67,6 +68,9 @@ func (s *System) join(plane backplane.Backplane, front Front) error {
 		sys: s, plane: plane, front: front, hubs: map[string]*Hub{}, requests: map[uint64]chan nodeAnswer{},
 		served: map[nodeRequest]*servedRequest{}, watches: map[uint64]*Watch{}, pressed: map[string]<-chan struct{}{},
 	}
+	if counts, ok := plane.(backplane.LossCounter); ok {
+		n.loss = counts.Lose
+	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	ctx, cancel := context.WithTimeout(n.ctx, joinTime)
 	defer cancel()
@@ -103,6 +107,16 @@ func (n *nodes) begin(work func()) bool {
 		n.work.Go(work)
 	}
 	return !n.left
+}
+
+// unreachable returns the names of other nodes that cannot be reached.
+func (n *nodes) unreachable() (names []string) {
+	for _, node := range n.plane.Nodes() {
+		if !node.Up {
+			names = append(names, node.Name)
+		}
+	}
+	return names
 }
 
 // isUp reports whether another node can be reached.

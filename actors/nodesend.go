@@ -21,6 +21,9 @@ func (h *Hub) publish(kind Kind, name string, except *exception, m *message, s *
 	}
 	topic := h.topic(kind, name)
 	if !n.plane.Wanted(topic) {
+		if n.loss != nil {
+			n.loss(topic)
+		}
 		return nil
 	}
 	if m.envelope == nil {

@@ -32,6 +32,8 @@ var (
 	_ backplane.Backplane = (*Backplane)(nil)
 	_ backplane.Secrets   = (*Backplane)(nil)
 	_ backplane.Drainer   = (*Backplane)(nil)
+
+	_ backplane.LossCounter = (*Backplane)(nil)
 )
 
 func newBackplane(s settings) *Backplane {
@@ -106,6 +108,14 @@ func (b *Backplane) Publish(topic string, message []byte) (room <-chan struct{},
 		}
 	}
 	return room, nil
+}
+
+// Lose counts a message that nodes miss that want a topic and are not up.
+func (b *Backplane) Lose(topic string) {
+	var buf [8]*link
+	for _, l := range b.node.Load().topics.find(b.hashes.of(topic), buf[:0]) {
+		l.lack()
+	}
 }
 
 // Secrets derives 32 bytes from each key of the cluster.

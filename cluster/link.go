@@ -292,6 +292,13 @@ func (l *link) publish(p []*clusterv1.Publication, h topicHash) (room <-chan str
 	return room, l.out.backlog()
 }
 
+// lack counts a message that is not sent.
+func (l *link) lack() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.out.drop(1)
+}
+
 // acknowledged takes what the other node has received. It returns false if that cannot be.
 func (l *link) acknowledged(a *clusterv1.Ack, now time.Time) bool {
 	n := a.GetInterests() - l.interests

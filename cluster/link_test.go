@@ -193,6 +193,24 @@ func TestLostAcknowledgementsAreNoLoss(t *testing.T) {
 	})
 }
 
+// What is not even published, because the one node that wants it is down, is counted as well.
+func TestWhatIsNotPublishedIsCounted(t *testing.T) {
+	bubble(t, func(t *testing.T, m *mesh) {
+		a, b := m.pair(t)
+		m.cut(a.id, b.id)
+		time.Sleep(deadAfter + helloEvery)
+		synctest.Wait()
+		require.False(t, a.Wanted("x"))
+		a.Lose("x")
+		a.Lose("nobody's")
+		assert.Equal(t, uint64(1), a.Status().LostMessages)
+		m.heal(a.id, b.id)
+		time.Sleep(helloEvery)
+		settle()
+		assert.Equal(t, uint64(1), b.hasMissed())
+	})
+}
+
 func TestNodesThatDoNotComeBackAreForgotten(t *testing.T) {
 	bubble(t, func(t *testing.T, m *mesh) {
 		a, b := m.pair(t)

@@ -39,14 +39,15 @@ func (a Audience) NoWait() Audience {
 	return a
 }
 
-// Join adds all connections that the audience has now to a group, as [Client.Join] does for one.
+// Join adds all connections that the audience has now to a group, as [Client.Join] does for one. A [*PartialError] names nodes that could not be reached,
+// whose connections have not joined.
 func (a Audience) Join(ctx context.Context, group string) error {
-	return a.hub.runtime.ChangeMembership(ctx, &a.to, group, false)
+	return fromRuntime(a.hub.runtime.ChangeMembership(ctx, &a.to, group, false))
 }
 
 // Leave removes all connections that the audience has now from a group.
 func (a Audience) Leave(ctx context.Context, group string) error {
-	return a.hub.runtime.ChangeMembership(ctx, &a.to, group, true)
+	return fromRuntime(a.hub.runtime.ChangeMembership(ctx, &a.to, group, true))
 }
 
 // Member is a connection of an [Audience].
@@ -165,7 +166,8 @@ func (a Audience) Reconnect(ctx context.Context) error {
 // group or a user whose PID was asked for stays registered until the System is shut down.
 func (a Audience) PID() *actor.PID { return a.hub.runtime.PID(&a.to) }
 
-// PartialError says that some nodes have not answered in time. What is returned beside it is what the others know.
+// PartialError says that some nodes have not answered in time, or cannot be reached. What is returned beside it is what the others know, and what was asked
+// for has been done there.
 type PartialError struct{ Missing []string }
 
 func (e *PartialError) Error() string {

@@ -44,14 +44,15 @@ func (c Client) NoWait() Client {
 }
 
 // Join adds the connection to a group, and returns when it is a member. It is no error if it is one already, or if the connection does not
-// exist any more. If ctx ends first, Join returns its cause, and the connection may still become a member.
+// exist any more. If ctx ends first, Join returns its cause, and the connection may still become a member. A [*PartialError] says that it is on none of the
+// nodes that can be reached.
 func (c Client) Join(ctx context.Context, group string) error {
-	return c.hub.runtime.ChangeMembership(ctx, &c.to, group, false)
+	return fromRuntime(c.hub.runtime.ChangeMembership(ctx, &c.to, group, false))
 }
 
 // Leave removes the connection from a group, and returns when it is no member any more.
 func (c Client) Leave(ctx context.Context, group string) error {
-	return c.hub.runtime.ChangeMembership(ctx, &c.to, group, true)
+	return fromRuntime(c.hub.runtime.ChangeMembership(ctx, &c.to, group, true))
 }
 
 // Groups returns the groups that the connection is in, sorted, or [ErrGone].

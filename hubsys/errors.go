@@ -94,6 +94,9 @@ func fromRuntime(err error) error {
 	if err != nil && errors.As(err, &panicked) {
 		return &runtimeError{err, (*PanicError)(panicked)}
 	}
+	if missing := new(actors.MissingError); errors.As(err, &missing) {
+		return partial(missing.Nodes, nil)
+	}
 	return err
 }
 

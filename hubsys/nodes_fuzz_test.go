@@ -19,17 +19,17 @@ func FuzzMessagesOfOtherNodes(f *testing.F) {
 	encodings := []*nodev1.Encoding{{Protocol: "json", Message: []byte(`{"type":1,"target":"called","arguments":[]}` + separator)}, {Protocol: "none"}}
 	request := func(r *nodev1.Request) *nodev1.Message {
 		r.Number = 1
-		return &nodev1.Message{Hub: "test", Kind: &nodev1.Message_Request{Request: r}}
+		return &nodev1.Message{Hub: "testHub", Kind: &nodev1.Message_Request{Request: r}}
 	}
 	for _, m := range []*nodev1.Message{
 		{},
 		{Hub: "none", Kind: &nodev1.Message_HubAdded{}},
-		{Hub: "test", Kind: &nodev1.Message_HubAdded{HubAdded: &nodev1.HubAdded{}}},
-		{Hub: "test", Kind: &nodev1.Message_Call{Call: &nodev1.Call{Encodings: encodings, Except: []string{id}, Waits: true, Limited: true, Policy: 9, Key: "k"}}},
-		{Hub: "test", Kind: &nodev1.Message_End{End: &nodev1.End{Reason: "enough", Except: []string{id}}}},
-		{Hub: "test", Kind: &nodev1.Message_Answer{Answer: &nodev1.Answer{}}},
-		{Hub: "test", Kind: &nodev1.Message_Changes{Changes: &nodev1.Changes{Number: 1, Changes: []*nodev1.Changes_Change{{Group: "g", Joined: []*nodev1.Member{{}}}}}}},
-		{Hub: "test", Kind: &nodev1.Message_Cancel{Cancel: 1}},
+		{Hub: "testHub", Kind: &nodev1.Message_HubAdded{HubAdded: &nodev1.HubAdded{}}},
+		{Hub: "testHub", Kind: &nodev1.Message_Call{Call: &nodev1.Call{Encodings: encodings, Except: []string{id}, Waits: true, Limited: true, Policy: 9, Key: "k"}}},
+		{Hub: "testHub", Kind: &nodev1.Message_End{End: &nodev1.End{Reason: "enough", Except: []string{id}}}},
+		{Hub: "testHub", Kind: &nodev1.Message_Answer{Answer: &nodev1.Answer{}}},
+		{Hub: "testHub", Kind: &nodev1.Message_Changes{Changes: &nodev1.Changes{Number: 1, Changes: []*nodev1.Changes_Change{{Group: "g", Joined: []*nodev1.Member{{}}}}}}},
+		{Hub: "testHub", Kind: &nodev1.Message_Cancel{Cancel: 1}},
 		request(&nodev1.Request{Kind: &nodev1.Request_Change{Change: &nodev1.Change{Of: all, Group: "g"}}}),
 		request(&nodev1.Request{Kind: &nodev1.Request_List{List: &nodev1.List{Of: all}}}),
 		request(&nodev1.Request{Kind: &nodev1.Request_ListGroups{}}),
@@ -40,7 +40,7 @@ func FuzzMessagesOfOtherNodes(f *testing.F) {
 	} {
 		data, err := proto.Marshal(m)
 		require.NoError(f, err)
-		for _, topic := range []string{"a/test", "c/test/" + id, "g/test/g", "u/test/ada", "n/x", ""} {
+		for _, topic := range []string{"a/testHub", "c/testHub/" + id, "g/testHub/g", "u/testHub/ada", "n/x", ""} {
 			f.Add(topic, data)
 		}
 	}

@@ -447,3 +447,36 @@ func TestLargeMessagesAcrossNodes(t *testing.T) {
 	require.ErrorAs(t, err, &tooLarge)
 	require.Equal(t, 64<<20, tooLarge.Limit)
 }
+
+// lossyNode has another node that cannot be reached.
+type lossyNode struct {
+	backplane.Backplane
+	lost []string
+}
+
+func (n *lossyNode) Nodes() []backplane.Node {
+	return append(n.Backplane.Nodes(), backplane.Node{ID: 1, Name: "away"})
+}
+
+func (n *lossyNode) Lose(topic string) { n.lost = append(n.lost, topic) }
+
+// While a node cannot be reached, it is told who may have been there, and what was not sent to it is counted.
+func TestANodeThatCannotBeReached(t *testing.T) {
+	node := &lossyNode{Backplane: inMemory()("node")}
+	srv := newTestServer(t, testConfig{Config: hubsys.Config{Backplane: node}})
+	c, id := dialWithID(t, srv.url, nil)
+	require.NoError(t, srv.hub.Groups().Add(t.Context(), id, "g"))
+	for _, err := range []error{
+		srv.hub.Groups().Add(t.Context(), "nobody", "g"),
+		srv.hub.Groups().Remove(t.Context(), "nobody", "g"),
+		srv.hub.Clients().All().Join(t.Context(), "all"),
+	} {
+		var partial *hubsys.PartialError
+		require.ErrorAs(t, err, &partial)
+		require.Equal(t, []string{"away"}, partial.Missing)
+	}
+	node.lost = nil
+	require.NoError(t, srv.hub.Clients().Group("all").Send(t.Context(), "called"))
+	c.requireInvocation("called")
+	require.Equal(t, []string{"g/testHub/all"}, node.lost)
+}

@@ -90,6 +90,12 @@ type Meter interface {
 	Metrics() []metrics.Metric
 }
 
+// LossCounter is implemented by a Backplane that counts what nodes miss that cannot be reached.
+type LossCounter interface {
+	// Lose says that a message was not published on a topic because no node wants that topic that can be reached. Others may want it.
+	Lose(topic string)
+}
+
 // Drainer is implemented by a Backplane that tells other nodes when this one is about to leave.
 type Drainer interface {
 	// Drain says that this node opens no connections any more.
