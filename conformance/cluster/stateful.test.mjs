@@ -67,7 +67,6 @@ for (const way of [{ name: 'JSON', ...json }, { name: 'MessagePack', ...messageP
           await cut;
           assert.equal(await witnesses[(i + 1) % 3].invoke('AskClient', client.id, `${i}`), `${i}!`);
           assert.equal(await client.messages.next(), `${i}`);
-          await new Promise(settled => setTimeout(settled, 100)); // see settled in cutter.mjs
         }
         await assertSame(all);
       });
