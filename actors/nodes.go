@@ -57,6 +57,8 @@ type Front interface {
 	ServeRelayed(w http.ResponseWriter, r *http.Request)
 	// Locate says where a connection is that was negotiated here, and gives it away. It does not wait.
 	Locate(from backplane.NodeID, l *nodev1.Locate) *nodev1.Answer
+	// EndPoll ends the poll of a connection that is here.
+	EndPoll(p *nodev1.EndPoll)
 }
 
 // joinTime is how long joining a cluster may take.
@@ -117,6 +119,11 @@ func (n *nodes) unreachable() (names []string) {
 		}
 	}
 	return names
+}
+
+// EndPoll has another node end the poll of a connection that it has.
+func (s *System) EndPoll(at NodeID, p *nodev1.EndPoll) {
+	_, _ = s.nodes.publish(&nodev1.Message{Kind: &nodev1.Message_EndPoll{EndPoll: p}}, nodeTopic(at))
 }
 
 // isUp reports whether another node can be reached.
@@ -234,6 +241,9 @@ func (n *nodes) Receive(from backplane.NodeID, topic string, message []byte) (ro
 	switch kind := m.GetKind().(type) {
 	case *nodev1.Message_Answer:
 		n.answered(from, kind.Answer)
+		return nil
+	case *nodev1.Message_EndPoll:
+		n.front.EndPoll(kind.EndPoll)
 		return nil
 	case *nodev1.Message_Changes:
 		n.mu.Lock()

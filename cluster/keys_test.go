@@ -17,6 +17,7 @@ func TestNodesWithDifferentKeysHearEachOther(t *testing.T) {
 			for _, key := range keys {
 				p.settings.topicKeys = append(p.settings.topicKeys, []byte(key))
 			}
+			p.hashes.key = p.settings.topicKeys[0]
 			var err error
 			p.id, err = p.Start(context.Background(), p)
 			require.NoError(t, err)

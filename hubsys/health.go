@@ -21,6 +21,7 @@ func (s *System) Drain(ctx context.Context, pace time.Duration) error {
 	if plane, ok := s.plane.(backplane.Drainer); ok {
 		plane.Drain()
 	}
+	s.endPolls(ctx)
 	return s.runtime.Drain(ctx, pace)
 }
 

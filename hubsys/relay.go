@@ -1,8 +1,10 @@
 package hubsys
 
 import (
+	"context"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/troupe-go/troupe/hubsys/backplane"
@@ -27,8 +29,8 @@ func (s *System) relay(w http.ResponseWriter, r *http.Request) bool {
 	if !ok {
 		return false
 	}
-	opens := suffix == "" && strings.EqualFold(r.Method, http.MethodGet) && !s.isClosing()
-	at, err := e.hub.runtime.Locate(r.Context(), id, backplane.NodeIDFrom(issuer), &nodev1.Locate{Path: strings.TrimSuffix(r.URL.Path, suffix), Token: token, Claim: opens})
+	path, isGet := strings.TrimSuffix(r.URL.Path, suffix), suffix == "" && strings.EqualFold(r.Method, http.MethodGet)
+	at, err := e.hub.runtime.Locate(r.Context(), id, backplane.NodeIDFrom(issuer), &nodev1.Locate{Path: path, Token: token, Claim: isGet && !s.isClosing()})
 	if err != nil {
 		s.log.Debug("the node of a connection was not found", "connection", id, "error", err)
 		return false
@@ -48,8 +50,78 @@ func (s *System) relay(w http.ResponseWriter, r *http.Request) bool {
 		}
 		r = r.WithContext(backplane.WithUser(r.Context(), who.UserID))
 	}
-	s.relayTo(node, w, r)
+	if isGet && r.Header.Get("Upgrade") == "" {
+		s.relayPoll(node, path, token, w, r)
+	} else {
+		s.relayTo(node, w, r)
+	}
 	return true
+}
+
+// relayedPolls are polls that wait at other nodes. Before this node leaves, these end them: otherwise their clients would lose connections that go on.
+type relayedPolls struct {
+	mu   sync.Mutex
+	all  map[*nodev1.EndPoll]backplane.NodeID
+	ends bool
+}
+
+const (
+	lateRelay   = 100 * time.Millisecond // how long a poll waits that is relayed by a node that is about to leave
+	relayedEnds = time.Second            // for other nodes to end polls
+)
+
+// relayPoll has another node answer a poll.
+func (s *System) relayPoll(at backplane.NodeID, path, token string, w http.ResponseWriter, r *http.Request) {
+	p := &nodev1.EndPoll{Path: path, Token: token}
+	s.polls.mu.Lock()
+	if s.polls.all == nil {
+		s.polls.all = map[*nodev1.EndPoll]backplane.NodeID{}
+	}
+	s.polls.all[p] = at
+	if s.polls.ends {
+		defer time.AfterFunc(lateRelay, func() { s.runtime.EndPoll(at, p) }).Stop()
+	}
+	s.polls.mu.Unlock()
+	defer func() {
+		s.polls.mu.Lock()
+		delete(s.polls.all, p)
+		s.polls.mu.Unlock()
+	}()
+	s.relayTo(at, w, r)
+}
+
+// endPolls has other nodes end the polls that this one relays, and waits until they have. Polls that come later end soon.
+func (s *System) endPolls(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, relayedEnds)
+	defer cancel()
+	for s.askToEndPolls() {
+		select {
+		case <-time.After(lateRelay): // one that had not arrived can be ended now
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// askToEndPolls returns false if there are none.
+func (s *System) askToEndPolls() bool {
+	s.polls.mu.Lock()
+	defer s.polls.mu.Unlock()
+	s.polls.ends = true
+	for p, at := range s.polls.all {
+		s.runtime.EndPoll(at, p)
+	}
+	return len(s.polls.all) > 0
+}
+
+// EndPoll is part of actors.Front.
+func (s *System) EndPoll(p *nodev1.EndPoll) {
+	s.mu.RLock()
+	e := s.endpoints[p.GetPath()]
+	s.mu.RUnlock()
+	if e != nil {
+		e.http.EndPoll(p.GetToken())
+	}
 }
 
 // relayTo has another node answer a request.

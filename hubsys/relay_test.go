@@ -4,14 +4,18 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/troupe-go/troupe/hubsys"
+	"github.com/troupe-go/troupe/hubsys/backplane"
 )
 
 // A connection lives where its socket arrives, whichever node has issued its token, and is reached by its id from everywhere. Its token opens it once.
@@ -97,6 +101,54 @@ func TestRequestsAreRelayed(t *testing.T) {
 		receive(t, ended)
 		eventually(t, func() bool { status, _ := request(http.MethodPost, "{}"); return status == http.StatusNotFound }, "the connection is gone")
 	})
+}
+
+// A node that leaves costs no client its connection that is on another node: the poll that it relays is answered before.
+func TestANodeThatLeavesEndsThePollsThatItRelays(t *testing.T) {
+	overBackplanes(t, func(t *testing.T, node newNode) {
+		relayed := make(chan struct{}, 100)
+		servers := joinServers(t, func(name string) backplane.Backplane { return &relayingPlane{node(name), relayed} }, 3)
+		id, token := negotiate(t, servers[0].url, nil)
+		request := func(i int, method, body string) string {
+			r, err := http.NewRequestWithContext(t.Context(), method, servers[i].url+"?id="+url.QueryEscape(token), strings.NewReader(body))
+			assert.NoError(t, err)
+			response, err := http.DefaultClient.Do(r)
+			if !assert.NoError(t, err) {
+				return ""
+			}
+			defer response.Body.Close()
+			text, err := io.ReadAll(response.Body)
+			assert.NoError(t, err)
+			return fmt.Sprint(response.StatusCode, " ", string(text))
+		}
+		require.Equal(t, "200 ", request(0, http.MethodGet, ""))
+		require.Equal(t, "200 ", request(2, http.MethodPost, handshakeJSON+separator))
+		require.Equal(t, "200 {}"+separator, request(1, http.MethodGet, ""))
+		answer := make(chan string, 1)
+		for len(relayed) > 0 {
+			<-relayed
+		}
+		go func() { answer <- request(1, http.MethodGet, "") }()
+		receive(t, relayed)
+		ended := make(chan error, 1)
+		go func() { ended <- servers[1].sys.Drain(t.Context(), time.Millisecond) }()
+		require.Equal(t, "200 ", receive(t, answer))
+		require.NoError(t, receive(t, ended))
+		require.NoError(t, servers[0].hub.Clients().Client(id).Send(t.Context(), "called"))
+		require.Contains(t, request(2, http.MethodGet, ""), "called")
+		require.Equal(t, "202 ", request(2, http.MethodDelete, ""))
+	})
+}
+
+// relayingPlane tells when a request is relayed.
+type relayingPlane struct {
+	backplane.Backplane
+	relayed chan struct{}
+}
+
+func (p *relayingPlane) Relay(at backplane.NodeID, w http.ResponseWriter, r *http.Request) error {
+	p.relayed <- struct{}{}
+	return p.Backplane.Relay(at, w, r)
 }
 
 // The owner of a connection is gone: its client is told at once.

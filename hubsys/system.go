@@ -89,6 +89,7 @@ type System struct {
 	log     *slog.Logger
 	tokens  *transport.Tokens
 	limits  *connectionLimits
+	polls   relayedPolls
 
 	hubDefaults      HubOptions
 	endpointDefaults EndpointOptions
@@ -166,6 +167,7 @@ func (s *System) ActorSystem() *actor.ActorSystem { return s.runtime.ActorSystem
 // not wait for that method.
 func (s *System) Shutdown(ctx context.Context) error {
 	s.close()
+	s.endPolls(ctx)
 	return s.runtime.Shutdown(ctx)
 }
 

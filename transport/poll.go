@@ -50,6 +50,24 @@ func (q *fetcher) poll(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// EndPoll has the poll of a connection answered as if PollTimeout were over.
+func (e *Endpoint) EndPoll(token string) {
+	t := e.Tokens
+	t.mu.Lock()
+	r := t.byToken[token]
+	if r == nil || r.endpoint != e || r.fetcher == nil {
+		t.mu.Unlock()
+		return
+	}
+	q := r.fetcher
+	t.mu.Unlock()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.polls && q.current != nil {
+		q.current.cancel(errPollTime)
+	}
+}
+
 // sendBody writes messages as one body of known length.
 func sendBody(w http.ResponseWriter, control *http.ResponseController, out link.Output) error {
 	length := 0

@@ -76,7 +76,7 @@ func (x Audience_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Audience_Kind.Descriptor instead.
 func (Audience_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{6, 0}
+	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{7, 0}
 }
 
 type Answer_Kind int32
@@ -156,7 +156,7 @@ func (x Answer_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Answer_Kind.Descriptor instead.
 func (Answer_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{15, 0}
+	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{16, 0}
 }
 
 // Message is what is published.
@@ -173,6 +173,7 @@ type Message struct {
 	//	*Message_Changes
 	//	*Message_HubAdded
 	//	*Message_Cancel
+	//	*Message_EndPoll
 	Kind          isMessage_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -285,6 +286,15 @@ func (x *Message) GetCancel() uint64 {
 	return 0
 }
 
+func (x *Message) GetEndPoll() *EndPoll {
+	if x != nil {
+		if x, ok := x.Kind.(*Message_EndPoll); ok {
+			return x.EndPoll
+		}
+	}
+	return nil
+}
+
 type isMessage_Kind interface {
 	isMessage_Kind()
 }
@@ -319,6 +329,10 @@ type Message_Cancel struct {
 	Cancel uint64 `protobuf:"varint,6,opt,name=cancel,proto3,oneof"`
 }
 
+type Message_EndPoll struct {
+	EndPoll *EndPoll `protobuf:"bytes,10,opt,name=end_poll,json=endPoll,proto3,oneof"`
+}
+
 func (*Message_Call) isMessage_Kind() {}
 
 func (*Message_End) isMessage_Kind() {}
@@ -332,6 +346,8 @@ func (*Message_Changes) isMessage_Kind() {}
 func (*Message_HubAdded) isMessage_Kind() {}
 
 func (*Message_Cancel) isMessage_Kind() {}
+
+func (*Message_EndPoll) isMessage_Kind() {}
 
 type HubAdded struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -369,6 +385,60 @@ func (*HubAdded) Descriptor() ([]byte, []int) {
 	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{1}
 }
 
+// EndPoll has the poll of a connection answered as if its time were over: it has been relayed by a node that is about to leave.
+type EndPoll struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The path of the endpoint.
+	Path          string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	Token         string `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndPoll) Reset() {
+	*x = EndPoll{}
+	mi := &file_troupe_node_v1_node_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndPoll) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndPoll) ProtoMessage() {}
+
+func (x *EndPoll) ProtoReflect() protoreflect.Message {
+	mi := &file_troupe_node_v1_node_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndPoll.ProtoReflect.Descriptor instead.
+func (*EndPoll) Descriptor() ([]byte, []int) {
+	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *EndPoll) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *EndPoll) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
 // Call is a call of a method of clients, for the receivers that the topic names.
 type Call struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -389,7 +459,7 @@ type Call struct {
 
 func (x *Call) Reset() {
 	*x = Call{}
-	mi := &file_troupe_node_v1_node_proto_msgTypes[2]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -401,7 +471,7 @@ func (x *Call) String() string {
 func (*Call) ProtoMessage() {}
 
 func (x *Call) ProtoReflect() protoreflect.Message {
-	mi := &file_troupe_node_v1_node_proto_msgTypes[2]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -414,7 +484,7 @@ func (x *Call) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Call.ProtoReflect.Descriptor instead.
 func (*Call) Descriptor() ([]byte, []int) {
-	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{2}
+	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Call) GetEncodings() []*Encoding {
@@ -470,7 +540,7 @@ type Encoding struct {
 
 func (x *Encoding) Reset() {
 	*x = Encoding{}
-	mi := &file_troupe_node_v1_node_proto_msgTypes[3]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -482,7 +552,7 @@ func (x *Encoding) String() string {
 func (*Encoding) ProtoMessage() {}
 
 func (x *Encoding) ProtoReflect() protoreflect.Message {
-	mi := &file_troupe_node_v1_node_proto_msgTypes[3]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -495,7 +565,7 @@ func (x *Encoding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Encoding.ProtoReflect.Descriptor instead.
 func (*Encoding) Descriptor() ([]byte, []int) {
-	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{3}
+	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Encoding) GetProtocol() string {
@@ -525,7 +595,7 @@ type End struct {
 
 func (x *End) Reset() {
 	*x = End{}
-	mi := &file_troupe_node_v1_node_proto_msgTypes[4]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -537,7 +607,7 @@ func (x *End) String() string {
 func (*End) ProtoMessage() {}
 
 func (x *End) ProtoReflect() protoreflect.Message {
-	mi := &file_troupe_node_v1_node_proto_msgTypes[4]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -550,7 +620,7 @@ func (x *End) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use End.ProtoReflect.Descriptor instead.
 func (*End) Descriptor() ([]byte, []int) {
-	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{4}
+	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *End) GetExcept() []string {
@@ -594,7 +664,7 @@ type Request struct {
 
 func (x *Request) Reset() {
 	*x = Request{}
-	mi := &file_troupe_node_v1_node_proto_msgTypes[5]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -606,7 +676,7 @@ func (x *Request) String() string {
 func (*Request) ProtoMessage() {}
 
 func (x *Request) ProtoReflect() protoreflect.Message {
-	mi := &file_troupe_node_v1_node_proto_msgTypes[5]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -619,7 +689,7 @@ func (x *Request) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Request.ProtoReflect.Descriptor instead.
 func (*Request) Descriptor() ([]byte, []int) {
-	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{5}
+	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Request) GetNumber() uint64 {
@@ -742,7 +812,7 @@ type Audience struct {
 
 func (x *Audience) Reset() {
 	*x = Audience{}
-	mi := &file_troupe_node_v1_node_proto_msgTypes[6]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -754,7 +824,7 @@ func (x *Audience) String() string {
 func (*Audience) ProtoMessage() {}
 
 func (x *Audience) ProtoReflect() protoreflect.Message {
-	mi := &file_troupe_node_v1_node_proto_msgTypes[6]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -767,7 +837,7 @@ func (x *Audience) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Audience.ProtoReflect.Descriptor instead.
 func (*Audience) Descriptor() ([]byte, []int) {
-	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{6}
+	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Audience) GetKind() Audience_Kind {
@@ -803,7 +873,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_troupe_node_v1_node_proto_msgTypes[7]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -815,7 +885,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_troupe_node_v1_node_proto_msgTypes[7]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -828,7 +898,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{7}
+	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Change) GetOf() *Audience {
@@ -863,7 +933,7 @@ type Watch struct {
 
 func (x *Watch) Reset() {
 	*x = Watch{}
-	mi := &file_troupe_node_v1_node_proto_msgTypes[8]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -875,7 +945,7 @@ func (x *Watch) String() string {
 func (*Watch) ProtoMessage() {}
 
 func (x *Watch) ProtoReflect() protoreflect.Message {
-	mi := &file_troupe_node_v1_node_proto_msgTypes[8]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -888,7 +958,7 @@ func (x *Watch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Watch.ProtoReflect.Descriptor instead.
 func (*Watch) Descriptor() ([]byte, []int) {
-	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{8}
+	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Watch) GetOf() *Audience {
@@ -912,7 +982,7 @@ type Changes struct {
 
 func (x *Changes) Reset() {
 	*x = Changes{}
-	mi := &file_troupe_node_v1_node_proto_msgTypes[9]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -924,7 +994,7 @@ func (x *Changes) String() string {
 func (*Changes) ProtoMessage() {}
 
 func (x *Changes) ProtoReflect() protoreflect.Message {
-	mi := &file_troupe_node_v1_node_proto_msgTypes[9]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -937,7 +1007,7 @@ func (x *Changes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Changes.ProtoReflect.Descriptor instead.
 func (*Changes) Descriptor() ([]byte, []int) {
-	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{9}
+	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Changes) GetNumber() uint64 {
@@ -973,7 +1043,7 @@ type List struct {
 
 func (x *List) Reset() {
 	*x = List{}
-	mi := &file_troupe_node_v1_node_proto_msgTypes[10]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -985,7 +1055,7 @@ func (x *List) String() string {
 func (*List) ProtoMessage() {}
 
 func (x *List) ProtoReflect() protoreflect.Message {
-	mi := &file_troupe_node_v1_node_proto_msgTypes[10]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -998,7 +1068,7 @@ func (x *List) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use List.ProtoReflect.Descriptor instead.
 func (*List) Descriptor() ([]byte, []int) {
-	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{10}
+	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *List) GetOf() *Audience {
@@ -1024,7 +1094,7 @@ type ListGroups struct {
 
 func (x *ListGroups) Reset() {
 	*x = ListGroups{}
-	mi := &file_troupe_node_v1_node_proto_msgTypes[11]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1036,7 +1106,7 @@ func (x *ListGroups) String() string {
 func (*ListGroups) ProtoMessage() {}
 
 func (x *ListGroups) ProtoReflect() protoreflect.Message {
-	mi := &file_troupe_node_v1_node_proto_msgTypes[11]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1049,7 +1119,7 @@ func (x *ListGroups) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGroups.ProtoReflect.Descriptor instead.
 func (*ListGroups) Descriptor() ([]byte, []int) {
-	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{11}
+	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{12}
 }
 
 // Invoke calls a method of the client that the topic names, whose answer is the Answer.
@@ -1066,7 +1136,7 @@ type Invoke struct {
 
 func (x *Invoke) Reset() {
 	*x = Invoke{}
-	mi := &file_troupe_node_v1_node_proto_msgTypes[12]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1078,7 +1148,7 @@ func (x *Invoke) String() string {
 func (*Invoke) ProtoMessage() {}
 
 func (x *Invoke) ProtoReflect() protoreflect.Message {
-	mi := &file_troupe_node_v1_node_proto_msgTypes[12]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1091,7 +1161,7 @@ func (x *Invoke) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Invoke.ProtoReflect.Descriptor instead.
 func (*Invoke) Descriptor() ([]byte, []int) {
-	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{12}
+	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Invoke) GetId() string {
@@ -1129,7 +1199,7 @@ type Locate struct {
 
 func (x *Locate) Reset() {
 	*x = Locate{}
-	mi := &file_troupe_node_v1_node_proto_msgTypes[13]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1141,7 +1211,7 @@ func (x *Locate) String() string {
 func (*Locate) ProtoMessage() {}
 
 func (x *Locate) ProtoReflect() protoreflect.Message {
-	mi := &file_troupe_node_v1_node_proto_msgTypes[13]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1154,7 +1224,7 @@ func (x *Locate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Locate.ProtoReflect.Descriptor instead.
 func (*Locate) Descriptor() ([]byte, []int) {
-	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{13}
+	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Locate) GetPath() string {
@@ -1194,7 +1264,7 @@ type Claimed struct {
 
 func (x *Claimed) Reset() {
 	*x = Claimed{}
-	mi := &file_troupe_node_v1_node_proto_msgTypes[14]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1206,7 +1276,7 @@ func (x *Claimed) String() string {
 func (*Claimed) ProtoMessage() {}
 
 func (x *Claimed) ProtoReflect() protoreflect.Message {
-	mi := &file_troupe_node_v1_node_proto_msgTypes[14]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1219,7 +1289,7 @@ func (x *Claimed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Claimed.ProtoReflect.Descriptor instead.
 func (*Claimed) Descriptor() ([]byte, []int) {
-	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{14}
+	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Claimed) GetId() string {
@@ -1279,7 +1349,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_troupe_node_v1_node_proto_msgTypes[15]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1291,7 +1361,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_troupe_node_v1_node_proto_msgTypes[15]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1304,7 +1374,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{15}
+	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Answer) GetNumber() uint64 {
@@ -1381,7 +1451,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_troupe_node_v1_node_proto_msgTypes[16]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1393,7 +1463,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_troupe_node_v1_node_proto_msgTypes[16]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1406,7 +1476,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{16}
+	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Member) GetConnectionId() string {
@@ -1434,7 +1504,7 @@ type Changes_Change struct {
 
 func (x *Changes_Change) Reset() {
 	*x = Changes_Change{}
-	mi := &file_troupe_node_v1_node_proto_msgTypes[17]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1446,7 +1516,7 @@ func (x *Changes_Change) String() string {
 func (*Changes_Change) ProtoMessage() {}
 
 func (x *Changes_Change) ProtoReflect() protoreflect.Message {
-	mi := &file_troupe_node_v1_node_proto_msgTypes[17]
+	mi := &file_troupe_node_v1_node_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1459,7 +1529,7 @@ func (x *Changes_Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Changes_Change.ProtoReflect.Descriptor instead.
 func (*Changes_Change) Descriptor() ([]byte, []int) {
-	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{9, 0}
+	return file_troupe_node_v1_node_proto_rawDescGZIP(), []int{10, 0}
 }
 
 func (x *Changes_Change) GetGroup() string {
@@ -1487,7 +1557,7 @@ var File_troupe_node_v1_node_proto protoreflect.FileDescriptor
 
 const file_troupe_node_v1_node_proto_rawDesc = "" +
 	"\n" +
-	"\x19troupe/node/v1/node.proto\x12\x0etroupe.node.v1\"\xe7\x02\n" +
+	"\x19troupe/node/v1/node.proto\x12\x0etroupe.node.v1\"\x9d\x03\n" +
 	"\aMessage\x12\x10\n" +
 	"\x03hub\x18\x01 \x01(\tR\x03hub\x12*\n" +
 	"\x04call\x18\x02 \x01(\v2\x14.troupe.node.v1.CallH\x00R\x04call\x12'\n" +
@@ -1496,10 +1566,15 @@ const file_troupe_node_v1_node_proto_rawDesc = "" +
 	"\x06answer\x18\x05 \x01(\v2\x16.troupe.node.v1.AnswerH\x00R\x06answer\x123\n" +
 	"\achanges\x18\a \x01(\v2\x17.troupe.node.v1.ChangesH\x00R\achanges\x127\n" +
 	"\thub_added\x18\t \x01(\v2\x18.troupe.node.v1.HubAddedH\x00R\bhubAdded\x12\x18\n" +
-	"\x06cancel\x18\x06 \x01(\x04H\x00R\x06cancelB\x06\n" +
+	"\x06cancel\x18\x06 \x01(\x04H\x00R\x06cancel\x124\n" +
+	"\bend_poll\x18\n" +
+	" \x01(\v2\x17.troupe.node.v1.EndPollH\x00R\aendPollB\x06\n" +
 	"\x04kind\"\n" +
 	"\n" +
-	"\bHubAdded\"\xb0\x01\n" +
+	"\bHubAdded\"3\n" +
+	"\aEndPoll\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x14\n" +
+	"\x05token\x18\x02 \x01(\tR\x05token\"\xb0\x01\n" +
 	"\x04Call\x126\n" +
 	"\tencodings\x18\x01 \x03(\v2\x18.troupe.node.v1.EncodingR\tencodings\x12\x16\n" +
 	"\x06except\x18\x02 \x03(\tR\x06except\x12\x14\n" +
@@ -1609,60 +1684,62 @@ func file_troupe_node_v1_node_proto_rawDescGZIP() []byte {
 }
 
 var file_troupe_node_v1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_troupe_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_troupe_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_troupe_node_v1_node_proto_goTypes = []any{
 	(Audience_Kind)(0),     // 0: troupe.node.v1.Audience.Kind
 	(Answer_Kind)(0),       // 1: troupe.node.v1.Answer.Kind
 	(*Message)(nil),        // 2: troupe.node.v1.Message
 	(*HubAdded)(nil),       // 3: troupe.node.v1.HubAdded
-	(*Call)(nil),           // 4: troupe.node.v1.Call
-	(*Encoding)(nil),       // 5: troupe.node.v1.Encoding
-	(*End)(nil),            // 6: troupe.node.v1.End
-	(*Request)(nil),        // 7: troupe.node.v1.Request
-	(*Audience)(nil),       // 8: troupe.node.v1.Audience
-	(*Change)(nil),         // 9: troupe.node.v1.Change
-	(*Watch)(nil),          // 10: troupe.node.v1.Watch
-	(*Changes)(nil),        // 11: troupe.node.v1.Changes
-	(*List)(nil),           // 12: troupe.node.v1.List
-	(*ListGroups)(nil),     // 13: troupe.node.v1.ListGroups
-	(*Invoke)(nil),         // 14: troupe.node.v1.Invoke
-	(*Locate)(nil),         // 15: troupe.node.v1.Locate
-	(*Claimed)(nil),        // 16: troupe.node.v1.Claimed
-	(*Answer)(nil),         // 17: troupe.node.v1.Answer
-	(*Member)(nil),         // 18: troupe.node.v1.Member
-	(*Changes_Change)(nil), // 19: troupe.node.v1.Changes.Change
+	(*EndPoll)(nil),        // 4: troupe.node.v1.EndPoll
+	(*Call)(nil),           // 5: troupe.node.v1.Call
+	(*Encoding)(nil),       // 6: troupe.node.v1.Encoding
+	(*End)(nil),            // 7: troupe.node.v1.End
+	(*Request)(nil),        // 8: troupe.node.v1.Request
+	(*Audience)(nil),       // 9: troupe.node.v1.Audience
+	(*Change)(nil),         // 10: troupe.node.v1.Change
+	(*Watch)(nil),          // 11: troupe.node.v1.Watch
+	(*Changes)(nil),        // 12: troupe.node.v1.Changes
+	(*List)(nil),           // 13: troupe.node.v1.List
+	(*ListGroups)(nil),     // 14: troupe.node.v1.ListGroups
+	(*Invoke)(nil),         // 15: troupe.node.v1.Invoke
+	(*Locate)(nil),         // 16: troupe.node.v1.Locate
+	(*Claimed)(nil),        // 17: troupe.node.v1.Claimed
+	(*Answer)(nil),         // 18: troupe.node.v1.Answer
+	(*Member)(nil),         // 19: troupe.node.v1.Member
+	(*Changes_Change)(nil), // 20: troupe.node.v1.Changes.Change
 }
 var file_troupe_node_v1_node_proto_depIdxs = []int32{
-	4,  // 0: troupe.node.v1.Message.call:type_name -> troupe.node.v1.Call
-	6,  // 1: troupe.node.v1.Message.end:type_name -> troupe.node.v1.End
-	7,  // 2: troupe.node.v1.Message.request:type_name -> troupe.node.v1.Request
-	17, // 3: troupe.node.v1.Message.answer:type_name -> troupe.node.v1.Answer
-	11, // 4: troupe.node.v1.Message.changes:type_name -> troupe.node.v1.Changes
+	5,  // 0: troupe.node.v1.Message.call:type_name -> troupe.node.v1.Call
+	7,  // 1: troupe.node.v1.Message.end:type_name -> troupe.node.v1.End
+	8,  // 2: troupe.node.v1.Message.request:type_name -> troupe.node.v1.Request
+	18, // 3: troupe.node.v1.Message.answer:type_name -> troupe.node.v1.Answer
+	12, // 4: troupe.node.v1.Message.changes:type_name -> troupe.node.v1.Changes
 	3,  // 5: troupe.node.v1.Message.hub_added:type_name -> troupe.node.v1.HubAdded
-	5,  // 6: troupe.node.v1.Call.encodings:type_name -> troupe.node.v1.Encoding
-	9,  // 7: troupe.node.v1.Request.change:type_name -> troupe.node.v1.Change
-	12, // 8: troupe.node.v1.Request.list:type_name -> troupe.node.v1.List
-	13, // 9: troupe.node.v1.Request.list_groups:type_name -> troupe.node.v1.ListGroups
-	14, // 10: troupe.node.v1.Request.invoke:type_name -> troupe.node.v1.Invoke
-	15, // 11: troupe.node.v1.Request.locate:type_name -> troupe.node.v1.Locate
-	10, // 12: troupe.node.v1.Request.watch:type_name -> troupe.node.v1.Watch
-	0,  // 13: troupe.node.v1.Audience.kind:type_name -> troupe.node.v1.Audience.Kind
-	8,  // 14: troupe.node.v1.Change.of:type_name -> troupe.node.v1.Audience
-	8,  // 15: troupe.node.v1.Watch.of:type_name -> troupe.node.v1.Audience
-	19, // 16: troupe.node.v1.Changes.changes:type_name -> troupe.node.v1.Changes.Change
-	8,  // 17: troupe.node.v1.List.of:type_name -> troupe.node.v1.Audience
-	5,  // 18: troupe.node.v1.Invoke.encodings:type_name -> troupe.node.v1.Encoding
-	1,  // 19: troupe.node.v1.Answer.kind:type_name -> troupe.node.v1.Answer.Kind
-	18, // 20: troupe.node.v1.Answer.members:type_name -> troupe.node.v1.Member
-	5,  // 21: troupe.node.v1.Answer.result:type_name -> troupe.node.v1.Encoding
-	16, // 22: troupe.node.v1.Answer.claimed:type_name -> troupe.node.v1.Claimed
-	18, // 23: troupe.node.v1.Changes.Change.joined:type_name -> troupe.node.v1.Member
-	18, // 24: troupe.node.v1.Changes.Change.left:type_name -> troupe.node.v1.Member
-	25, // [25:25] is the sub-list for method output_type
-	25, // [25:25] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	4,  // 6: troupe.node.v1.Message.end_poll:type_name -> troupe.node.v1.EndPoll
+	6,  // 7: troupe.node.v1.Call.encodings:type_name -> troupe.node.v1.Encoding
+	10, // 8: troupe.node.v1.Request.change:type_name -> troupe.node.v1.Change
+	13, // 9: troupe.node.v1.Request.list:type_name -> troupe.node.v1.List
+	14, // 10: troupe.node.v1.Request.list_groups:type_name -> troupe.node.v1.ListGroups
+	15, // 11: troupe.node.v1.Request.invoke:type_name -> troupe.node.v1.Invoke
+	16, // 12: troupe.node.v1.Request.locate:type_name -> troupe.node.v1.Locate
+	11, // 13: troupe.node.v1.Request.watch:type_name -> troupe.node.v1.Watch
+	0,  // 14: troupe.node.v1.Audience.kind:type_name -> troupe.node.v1.Audience.Kind
+	9,  // 15: troupe.node.v1.Change.of:type_name -> troupe.node.v1.Audience
+	9,  // 16: troupe.node.v1.Watch.of:type_name -> troupe.node.v1.Audience
+	20, // 17: troupe.node.v1.Changes.changes:type_name -> troupe.node.v1.Changes.Change
+	9,  // 18: troupe.node.v1.List.of:type_name -> troupe.node.v1.Audience
+	6,  // 19: troupe.node.v1.Invoke.encodings:type_name -> troupe.node.v1.Encoding
+	1,  // 20: troupe.node.v1.Answer.kind:type_name -> troupe.node.v1.Answer.Kind
+	19, // 21: troupe.node.v1.Answer.members:type_name -> troupe.node.v1.Member
+	6,  // 22: troupe.node.v1.Answer.result:type_name -> troupe.node.v1.Encoding
+	17, // 23: troupe.node.v1.Answer.claimed:type_name -> troupe.node.v1.Claimed
+	19, // 24: troupe.node.v1.Changes.Change.joined:type_name -> troupe.node.v1.Member
+	19, // 25: troupe.node.v1.Changes.Change.left:type_name -> troupe.node.v1.Member
+	26, // [26:26] is the sub-list for method output_type
+	26, // [26:26] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_troupe_node_v1_node_proto_init() }
@@ -1678,8 +1755,9 @@ func file_troupe_node_v1_node_proto_init() {
 		(*Message_Changes)(nil),
 		(*Message_HubAdded)(nil),
 		(*Message_Cancel)(nil),
+		(*Message_EndPoll)(nil),
 	}
-	file_troupe_node_v1_node_proto_msgTypes[5].OneofWrappers = []any{
+	file_troupe_node_v1_node_proto_msgTypes[6].OneofWrappers = []any{
 		(*Request_Change)(nil),
 		(*Request_List)(nil),
 		(*Request_ListGroups)(nil),
@@ -1693,7 +1771,7 @@ func file_troupe_node_v1_node_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_troupe_node_v1_node_proto_rawDesc), len(file_troupe_node_v1_node_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   18,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
