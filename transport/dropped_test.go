@@ -48,8 +48,7 @@ func TestAWebSocketThatComesTooLateIsFreed(t *testing.T) {
 	r := &resumableEndpoint{socketServer: &socketServer{t: t, addr: server.Listener.Addr().String()}, path: "/test?id=" + e.negotiateResumable(t)}
 	_, status := r.resume() // which opens the connection
 	require.Equal(t, http.StatusSwitchingProtocols, status)
-	p, status := r.resume()
-	require.Equal(t, http.StatusSwitchingProtocols, status)
+	p := r.mustResume()
 	_, _, err := p.tryRead()
 	require.Error(t, err)
 	require.Eventually(t, func() bool { _, status := r.resume(); return status == http.StatusNotFound }, testTimeout, time.Millisecond)
