@@ -133,7 +133,10 @@ func TestOthersTellThatAnIDIsTaken(t *testing.T) {
 		n := newNode(context.Background(), &a.settings, a)
 		n.id = b.id
 		l := a.link(b)
-		l.frame(n.helloFrom(t, a.id))
+		hello := n.helloFrom(t, a.id)
+		l.mu.Lock() // without a signal, so that the answer is not sent before it is looked at
+		l.greeted(hello.GetHello(), hello.GetSession(), time.Now())
+		l.mu.Unlock()
 		f := l.next(time.Now()).frame
 		require.Equal(t, n.life, f.GetHello().GetTaken())
 		f.From, f.To = uint32(a.id), uint32(b.id)
