@@ -62,12 +62,14 @@ againstNodes([], ({ way, connectTo, connectAll }) => {
     await arrived(clients[1], 1);
     await clients[1].invoke('Leave', group);
     await clients[0].invoke('ToGroup', group, 'b');
+    await clients[0].invoke('ToClient', clients[1].id, 'behind b'); // which finds nobody in the group there, before somebody joins again
+    await arrived(clients[1], 2);
     await arrived(clients[2], 2);
     await clients[2].invoke('Leave', group);
     await clients[1].invoke('ToGroup', group, 'c');
     await clients[1].invoke('Join', group);
     await clients[2].invoke('ToGroup', group, 'd');
-    assert.deepEqual(await delivered(...clients), [['a', 'b', 'c', 'd'], ['a', 'd'], ['a', 'b']]);
+    assert.deepEqual(await delivered(...clients), [['a', 'b', 'c', 'd'], ['a', 'behind b', 'd'], ['a', 'b']]);
   });
 
   test('a connection of another node is put into a group, and out of it', async t => {

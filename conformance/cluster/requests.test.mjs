@@ -53,6 +53,7 @@ againstNodes([], server => {
     upload.next('a');
     upload.error(new Error('no more'));
     await result;
+    assert.equal(await client.invoke('Echo', 'goes on'), 'goes on'); // behind the answer to the POST with the error
   });
 
   test('large messages', async t => {
