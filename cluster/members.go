@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log"
@@ -391,7 +390,7 @@ func parseID(name string) (backplane.NodeID, error) {
 	if err != nil || len(b) != 4 {
 		return 0, errors.New("its name is not an id")
 	}
-	return backplane.NodeID(binary.BigEndian.Uint32(b)), nil
+	return backplane.NodeIDFrom([4]byte(b)), nil
 }
 
 // gossipLog passes on what memberlist logs: what is wrong as warnings, a limited number of each kind.

@@ -191,7 +191,7 @@ func TestNodesShareNoPorts(t *testing.T) {
 	taken, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port+1))
 	require.NoError(t, err)
 	defer taken.Close()
-	_, err = newWire(Config{Bind: fmt.Sprintf("127.0.0.1:%d", port), Key: testKey}, newSystem(), 1, nil, newWatcher())
+	_, err = newWire(Config{Bind: fmt.Sprintf("127.0.0.1:%d", port), Key: testKey}.withDefaults(), newSystem(), 1, nil, newWatcher())
 	require.ErrorContains(t, err, fmt.Sprint(port+1))
 }
 

@@ -77,7 +77,7 @@ func runNode() {
 	}
 	check(err)
 	r := &reporter{heard: map[backplane.NodeID]bool{}}
-	r.w, err = newWire(Config{Bind: "127.0.0.1:0", Key: testKey, Seeds: strings.Fields(seeds), Logger: slog.New(slog.DiscardHandler)}, newSystem(), backplane.NodeID(number), echo{}, r)
+	r.w, err = newWire(Config{Bind: "127.0.0.1:0", Key: testKey, Seeds: strings.Fields(seeds), Logger: slog.New(slog.DiscardHandler)}.withDefaults(), newSystem(), backplane.NodeID(number), echo{}, r)
 	check(err)
 	check(r.w.join(context.Background()))
 	r.say("ready", r.w.members.addresses[0])

@@ -354,7 +354,7 @@ func TestStopSendsWhatIsQueued(t *testing.T) {
 
 func TestUsedActorSystemsAreRefused(t *testing.T) {
 	t.Parallel()
-	config := Config{Bind: "127.0.0.1:0", Key: testKey}
+	config := Config{Bind: "127.0.0.1:0", Key: testKey}.withDefaults()
 	used := newSystem()
 	_, err := used.Root.SpawnNamed(actor.PropsFromFunc(func(actor.Context) {}), "early")
 	require.NoError(t, err)

@@ -49,16 +49,13 @@ type peer struct {
 	node          *actor.PID
 }
 
-// newWire opens the ports of a node. It starts the remote of system, which must not have any actors yet. serve answers what other nodes relay.
-// Nothing is given to the events before join.
+// newWire opens the ports of a node, whose configuration is one of withDefaults. It starts the remote of system, which must not have any actors yet.
+// serve answers what other nodes relay. Nothing is given to the events before join.
 func newWire(config Config, system *actor.ActorSystem, id backplane.NodeID, serve http.Handler, to events) (*wire, error) {
-	if err := config.Validate(); err != nil {
-		return nil, err
-	}
 	if err := checkUnused(system); err != nil {
 		return nil, err
 	}
-	w := &wire{id: id, config: config.withDefaults(), to: to, peers: map[backplane.NodeID]*peer{}}
+	w := &wire{id: id, config: config, to: to, peers: map[backplane.NodeID]*peer{}}
 	var err error
 	if w.secrets, err = w.config.secrets(); err != nil {
 		return nil, err

@@ -37,7 +37,7 @@ func BenchmarkMessages(b *testing.B) {
 			config := Config{Bind: "127.0.0.1:0", Key: testKey}
 			configure(&config)
 			system := newSystem()
-			w, err := newWire(config, system, backplane.NodeID(rand.Uint32()), nil, newWatcher())
+			w, err := newWire(config.withDefaults(), system, backplane.NodeID(rand.Uint32()), nil, newWatcher())
 			require.NoError(b, err)
 			b.Cleanup(w.shut)
 			return system

@@ -133,7 +133,7 @@ func open(t *testing.T, serve http.Handler, configure func(*Config)) *testNode {
 		configure(&config)
 	}
 	var err error
-	n.wire, err = newWire(config, n.system, backplane.NodeID(rand.Uint32()), serve, n.seen)
+	n.wire, err = newWire(config.withDefaults(), n.system, backplane.NodeID(rand.Uint32()), serve, n.seen)
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), testTime)

@@ -52,15 +52,10 @@ func (q *fetcher) poll(w http.ResponseWriter, r *http.Request) {
 
 // EndPoll has the poll of a connection answered as if PollTimeout were over.
 func (e *Endpoint) EndPoll(token string) {
-	t := e.Tokens
-	t.mu.Lock()
-	r := t.byToken[token]
-	if r == nil || r.endpoint != e || r.fetcher == nil {
-		t.mu.Unlock()
+	q := e.Tokens.earlyOf(e.Tokens.find(token, e))
+	if q == nil {
 		return
 	}
-	q := r.fetcher
-	t.mu.Unlock()
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.polls && q.current != nil {

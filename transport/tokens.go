@@ -218,7 +218,7 @@ func (t *Tokens) transportOf(r *reservation) Transports {
 	return r.transport
 }
 
-// earlyOf returns the requests that have come before a WebSocket, or nil.
+// earlyOf returns the requests that have come before a WebSocket, or carry the connection, or nil.
 func (t *Tokens) earlyOf(r *reservation) *fetcher {
 	if r == nil {
 		return nil
