@@ -126,9 +126,6 @@ func (s *System) EndPoll(p *nodev1.EndPoll) {
 
 // relayTo has another node answer a request.
 func (s *System) relayTo(node backplane.NodeID, w http.ResponseWriter, r *http.Request) {
-	control := http.NewResponseController(w) // the other node sees to times
-	_ = control.SetReadDeadline(time.Time{})
-	_ = control.SetWriteDeadline(time.Time{})
 	if err := s.plane.Relay(node, w, r); err != nil {
 		s.log.Debug("a request could not be relayed", "node", node.String(), "error", err)
 		w.WriteHeader(http.StatusNotFound) // its client starts anew

@@ -1,6 +1,8 @@
 // A TCP proxy that cuts the WebSockets of the clients that connect to it.
+import assert from 'node:assert/strict';
 import net from 'node:net';
-import { until } from './client.mjs';
+import { Subject } from '@microsoft/signalr';
+import { until, upTo } from './client.mjs';
 
 /**
  * A WebSocket is not cut before it has been open for this long, in milliseconds: the official client tries once to come back, and has gone
@@ -116,4 +118,24 @@ function pass(socket, from, to) {
       to.once('drain', () => from.resume());
     }
   });
+}
+
+/** Numbers in both directions, with cuts that nothing is lost by, doubled or reordered. */
+export async function exchange({ client, cutter }, count, cuts) {
+  const numbers = client.callback('Number'), upload = new Subject();
+  const { items, end } = client.stream('StreamEcho', upload);
+  const burst = client.invoke('Burst', count);
+  for (const i of upTo(count)) {
+    upload.next(`${i}`);
+    if (i % (count / cuts) === count / cuts - 1) {
+      await until(() => items.size > i - 1.5 * (count / cuts), 'echoes');
+      await cutter.cut();
+    }
+  }
+  upload.complete();
+  await Promise.all([burst, end()]);
+  assert.deepEqual(await items.take(items.size), upTo(count).map(i => `echo:${i}`));
+  assert.deepEqual(await numbers.take(count), upTo(count));
+  assert.equal(numbers.size, 0);
+  assert.equal(cutter.statuses.length, 1 + cuts);
 }

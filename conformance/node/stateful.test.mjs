@@ -4,7 +4,7 @@ import { after, before, describe, test } from 'node:test';
 import { HttpTransportType, Subject } from '@microsoft/signalr';
 import { reference, startServer } from '../server.mjs';
 import { connect, fateOf, json, messagePack, noMessagePack, until, upTo } from './client.mjs';
-import { Cutter } from './cutter.mjs';
+import { Cutter, exchange } from './cutter.mjs';
 
 /** Half a message in front of a cut corrupts the stream that follows there. */
 const corrupted = reference && 'The original takes half a message in front of a cut for the beginning of the next one.';
@@ -36,24 +36,7 @@ for (const way of [{ name: 'JSON', ...json }, { name: 'MessagePack', ...messageP
 
     test('5000 messages of each side, and 20 cuts', { skip: corrupted }, async t => {
       const both = await connectBoth(t);
-      const { client, cutter } = both;
-      const numbers = client.callback('Number');
-      const upload = new Subject(), count = 5000, cuts = 20;
-      const { items, end } = client.stream('StreamEcho', upload);
-      const burst = client.invoke('Burst', count);
-      for (const i of upTo(count)) {
-        upload.next(`${i}`);
-        if (i % (count / cuts) === count / cuts - 1) {
-          await until(() => items.size > i - 1.5 * (count / cuts), 'echoes');
-          await cutter.cut();
-        }
-      }
-      upload.complete();
-      await Promise.all([burst, end()]);
-      assert.deepEqual(await items.take(items.size), upTo(count).map(i => `echo:${i}`));
-      assert.deepEqual(await numbers.take(count), upTo(count));
-      assert.equal(numbers.size, 0);
-      assert.equal(cutter.statuses.length, 1 + cuts);
+      await exchange(both, 5000, 20);
       await assertSame(both);
     });
 
