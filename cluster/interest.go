@@ -37,12 +37,12 @@ const (
 // bank holds two bits for each of its links. One of them is current: what a node says that it wants sets this one. When the node says all of it
 // anew, the other one becomes current, and the former is removed behind the node's back.
 type bank struct {
-	mu       sync.RWMutex
-	links    [linksPerBank]*link
-	current  uint64 // the current bits of the links that are there
-	all      uint64 // both bits of those that are taken to want everything
-	up       uint64 // both bits of those that are up
-	sweeping uint64 // bits that topics may still have, though they are not current
+	mu      sync.RWMutex
+	links   [linksPerBank]*link
+	current uint64              // the current bits of the links that are there
+	all     uint64              // both bits of those that are taken to want everything
+	up      uint64              // both bits of those that are up
+	sweeps  [linksPerBank]uint8 // for each place, how many are removing bits of it from topics
 
 	shards [shards]shard
 }
@@ -69,7 +69,7 @@ func (t *interest) add(l *link) place {
 	for _, b := range banks {
 		b.mu.Lock()
 		for i := range b.links {
-			if p := (place{b, i}); b.links[i] == nil && b.sweeping&p.both() == 0 {
+			if p := (place{b, i}); b.links[i] == nil && b.sweeps[i] == 0 {
 				b.take(p, l)
 				b.mu.Unlock()
 				return p
@@ -89,18 +89,16 @@ func (b *bank) take(p place, l *link) {
 	b.current |= 1 << (2 * p.index)
 }
 
-// remove takes a link out.
+// remove takes a link out. Its place is free when all sweeps have ended, one of clear included: until then, they would take bits from its successor.
 func (t *interest) remove(p place) {
-	t.clear(p)
 	b := p.bank
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.links[p.index] = nil
-	b.sweeping |= b.current & p.both() // a sweep that was under way when it was cleared has left the current bit
 	b.current &^= p.both()
 	b.all &^= p.both()
 	b.up &^= p.both()
-	t.sweep(p, b.sweeping&p.both())
+	t.sweep(p, p.both())
 }
 
 // clear forgets what a link wanted. If it does so again while the sweep of the first time is under way, topics stay that it does not want any
@@ -109,35 +107,35 @@ func (t *interest) clear(p place) {
 	b := p.bank
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.sweeping&p.both() != 0 {
+	if b.sweeps[p.index] > 0 {
 		return
 	}
 	old := b.current & p.both()
 	b.current ^= p.both()
-	b.sweeping |= old
 	t.sweep(p, old)
 }
 
-// sweep removes a bit from all topics.
-func (t *interest) sweep(p place, bit uint64) {
+// sweep removes bits of a place from all topics. The lock of the bank is held.
+func (t *interest) sweep(p place, bits uint64) {
+	b := p.bank
+	b.sweeps[p.index]++
 	t.sweeps.Go(func() {
-		b := p.bank
 		for i := range b.shards {
-			b.shards[i].remove(bit)
+			b.shards[i].remove(bits)
 		}
 		b.mu.Lock()
-		b.sweeping &^= bit
+		b.sweeps[p.index]--
 		b.mu.Unlock()
 	})
 }
 
 // remove removes bits from all topics of a shard.
-func (s *shard) remove(bit uint64) {
+func (s *shard) remove(bits uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for h, wants := range s.topics {
-		if wants&bit != 0 {
-			s.set(h, wants&^bit)
+		if wants&bits != 0 {
+			s.set(h, wants&^bits)
 		}
 	}
 	if n := len(s.topics); n < s.most/2 { // a map does not shrink

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 )
 
@@ -96,7 +97,8 @@ func TestInterestFindsWhoWantsATopic(t *testing.T) {
 		table.sweeps.Wait()
 		assert.Zero(t, table.size())
 		for _, b := range table.all() {
-			assert.Zero(t, b.sweeping|b.current|b.all|b.up)
+			assert.Zero(t, b.current|b.all|b.up)
+			assert.Zero(t, b.sweeps)
 		}
 	})
 }
@@ -111,6 +113,24 @@ func TestPlacesAreUsedAgain(t *testing.T) {
 		table.sweeps.Wait()
 	}
 	assert.Len(t, table.all(), 1)
+}
+
+// A link that takes the place of another one loses nothing to the goroutines that remove what that has wanted.
+func TestAPlaceIsFreeWhenItIsSwept(t *testing.T) {
+	var table interest
+	for range 20_000 {
+		table.remove(table.add(&link{}))
+		l := &link{}
+		p := table.add(l)
+		for i := range uint64(8) {
+			table.apply(p, []uint64{i<<61 | 1})
+		}
+		table.sweeps.Wait()
+		for i := range uint64(8) {
+			require.Equal(t, []*link{l}, table.find(topicHash(i<<61|1), nil))
+		}
+		table.remove(p)
+	}
 }
 
 // The memory of topics that nobody wants any more is given back.
