@@ -16,13 +16,19 @@ func (h *Hub) invokeElsewhere(ctx context.Context, id, target string, args []any
 		return fmt.Errorf("%w (%w)", ErrUnanswered, context.Cause(ctx))
 	}
 	m := &message{hub: h, target: target, args: args, id: []byte("s" + h.sys.node.String() + "-" + strconv.FormatUint(h.results.last.Add(1), 10))}
-	encodings, err := m.encodings()
-	if err != nil {
+	var encoded [encodings][]byte
+	if err := m.encodeForNodes(&encoded); err != nil {
 		return err
+	}
+	var all []*nodev1.Encoding
+	for i, p := range h.protocols {
+		if encoded[i] != nil {
+			all = append(all, &nodev1.Encoding{Protocol: p.Name(), Message: encoded[i]})
+		}
 	}
 	_, limited := ctx.Deadline()
 	passSlot(ctx)
-	a, err := h.askOwner(ctx, id, &nodev1.Request{Kind: &nodev1.Request_Invoke{Invoke: &nodev1.Invoke{Id: string(m.id), Encodings: encodings, HasDeadline: limited}}})
+	a, err := h.askOwner(ctx, id, &nodev1.Request{Kind: &nodev1.Request_Invoke{Invoke: &nodev1.Invoke{Id: string(m.id), Encodings: all, HasDeadline: limited}}})
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return fmt.Errorf("%w (%w)", ErrUnanswered, err)
@@ -61,11 +67,17 @@ func (h *Hub) serveInvoke(key nodeRequest, conn *Connection, in *nodev1.Invoke, 
 		reply(&nodev1.Answer{Kind: nodev1.Answer_KIND_NOT_SUPPORTED})
 		return
 	}
-	call := h.receivedMessage(in.GetEncodings(), false, 0, "").packets[conn.protocol]
-	if call == nil { // its protocol was announced before the sender could know of the connection
+	from := nodeCall{hub: h}
+	for _, e := range in.GetEncodings() {
+		if i := h.protocolNamed(e.GetProtocol()); i >= 0 {
+			from.encodings[i] = e.GetMessage()
+		}
+	}
+	if from.encodings[conn.protocol] == nil { // its protocol was announced before the sender could know of the connection
 		reply(&nodev1.Answer{Kind: nodev1.Answer_KIND_NOT_SUPPORTED})
 		return
 	}
+	call := from.packet(int(conn.protocol))
 	h.sys.nodes.serve(key, func(ctx context.Context) {
 		r := &pendingResult{conn: conn, answer: make(chan answer, 1)}
 		h.results.addAs(in.GetId(), r)

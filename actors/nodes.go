@@ -233,6 +233,9 @@ func (n *nodes) Receive(from backplane.NodeID, topic string, message []byte) (ro
 			n.sys.log.Error("a message of another node panicked", "node", from.String(), "topic", topic, "reason", reason, "stack", string(debug.Stack()))
 		}
 	}()
+	if hub, call := findCall(message); call != nil {
+		return n.receiveCall(from, topic, hub, call)
+	}
 	var m nodev1.Message
 	if err := proto.Unmarshal(message, &m); err != nil {
 		n.refuse(from, "it cannot be read")
@@ -270,8 +273,6 @@ func (n *nodes) Receive(from backplane.NodeID, topic string, message []byte) (ro
 	}
 	to := h.audienceOf(topic) // nil: the topic of the node
 	switch kind := m.GetKind().(type) {
-	case *nodev1.Message_Call:
-		return h.receiveCall(topic, to, kind.Call)
 	case *nodev1.Message_End:
 		h.receiveEnd(to, kind.End)
 	case *nodev1.Message_Request:

@@ -5,9 +5,8 @@ import (
 	"maps"
 	"slices"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/troupe-go/troupe/actors/outbox"
+	"github.com/troupe-go/troupe/hubsys/backplane"
 	"github.com/troupe-go/troupe/proto/hubproto"
 	nodev1 "github.com/troupe-go/troupe/proto/troupe/node/v1"
 )
@@ -27,17 +26,14 @@ func (h *Hub) publish(kind Kind, name string, except *exception, m *message, s *
 		return nil
 	}
 	if m.envelope == nil {
-		encodings, err := m.encodings()
-		if err != nil {
+		call := nodeCall{hub: h, waits: s.Waits, limited: m.limited, policy: m.policy, key: m.key}
+		if err := m.encodeForNodes(&call.encodings); err != nil {
 			return err
 		}
-		call := &nodev1.Call{Encodings: encodings, Waits: s.Waits, Limited: m.limited, Policy: uint32(m.policy), Key: m.key}
 		if except != nil {
-			call.Except = slices.Collect(maps.Keys(except.ids))
+			call.except = slices.Collect(maps.Keys(except.ids))
 		}
-		if m.envelope, err = proto.Marshal(&nodev1.Message{Hub: h.name, Kind: &nodev1.Message_Call{Call: call}}); err != nil {
-			return err
-		}
+		m.envelope = call.encode()
 	}
 	room, err := n.plane.Publish(topic, m.envelope)
 	if room != nil && s.Waits {
@@ -46,19 +42,18 @@ func (h *Hub) publish(kind Kind, name string, except *exception, m *message, s *
 	return err
 }
 
-// encodings returns a message for other nodes, in all protocols that connections there may speak.
-func (m *message) encodings() ([]*nodev1.Encoding, error) {
+// encodeForNodes encodes a message in all protocols that connections of other nodes may speak.
+func (m *message) encodeForNodes(all *[encodings][]byte) error {
 	spoken := m.hub.spokenElsewhere()
 	if err := m.encode(spoken); err != nil {
-		return nil, err
+		return err
 	}
-	var all []*nodev1.Encoding
-	for i, p := range m.hub.protocols {
+	for i := range m.hub.protocols {
 		if spoken&(1<<i) != 0 {
-			all = append(all, &nodev1.Encoding{Protocol: p.Name(), Message: m.packets[i].Message()})
+			all[i] = m.packets[i].Message()
 		}
 	}
-	return all, nil
+	return nil
 }
 
 // waitForNodes waits until the nodes that are slow have caught up, or have ceased to take anything.
@@ -78,16 +73,11 @@ func (m *message) waitForNodes(ctx context.Context) {
 	}
 }
 
-// receivedMessage returns a message that another node has encoded. Receivers whose protocol it lacks do not get it.
-func (h *Hub) receivedMessage(encodings []*nodev1.Encoding, limited bool, policy outbox.Policy, key string) *message {
-	m := &message{hub: h, received: true}
-	for _, e := range encodings {
-		if i := h.protocolNamed(e.GetProtocol()); i >= 0 {
-			b := append(outbox.Buffer(len(e.GetMessage())), e.GetMessage()...)
-			m.packets[i] = outbox.NewPacket(b, opcodeOf(h.protocols[i]), limited).WithPolicy(policy, key)
-		}
-	}
-	return m
+// packet returns the packet of a message that another node has encoded.
+func (c *nodeCall) packet(protocol int) *outbox.Packet {
+	encoded := c.encodings[protocol]
+	b := append(outbox.Buffer(len(encoded)), encoded...)
+	return outbox.NewPacket(b, opcodeOf(c.hub.protocols[protocol]), c.limited).WithPolicy(c.policy, c.key)
 }
 
 // protocolNamed returns the index of a protocol of the hub, or -1.
@@ -96,15 +86,34 @@ func (h *Hub) protocolNamed(name string) int {
 }
 
 // receiveCall delivers a message of another node. It returns what is closed when receivers that are slow have room, if there are some.
-func (h *Hub) receiveCall(topic string, to *Audience, call *nodev1.Call) (room <-chan struct{}) {
+// Receivers whose protocol it lacks do not get it.
+func (n *nodes) receiveCall(from backplane.NodeID, topic string, hub, encoded []byte) (room <-chan struct{}) {
+	n.mu.Lock()
+	h := n.hubs[string(hub)]
+	n.mu.Unlock()
+	if h == nil {
+		n.refuse(from, "there is no hub of its name: "+string(hub))
+		return nil
+	}
+	call := nodeCall{hub: h}
+	if !call.decode(encoded) {
+		n.refuse(from, "it cannot be read")
+		return nil
+	}
+	to := h.audienceOf(topic)
 	if to == nil {
 		return nil
 	}
-	to.ExceptIDs = call.GetExcept()
-	s := outbox.Sending{Waits: call.GetWaits(), Policy: outbox.Policy(call.GetPolicy())}
-	m := h.receivedMessage(call.GetEncodings(), call.GetLimited(), s.Policy, call.GetKey())
-	_ = h.deliver(h.sys.nodes.ctx, to, m, &s) // encodes nothing
-	return h.sys.nodes.finish(topic, &s)
+	m := &message{hub: h, received: true}
+	for i, encoded := range call.encodings {
+		if encoded != nil {
+			m.packets[i] = call.packet(i)
+		}
+	}
+	to.ExceptIDs = call.except
+	s := outbox.Sending{Waits: call.waits, Policy: call.policy}
+	_ = h.deliver(n.ctx, to, m, &s) // encodes nothing
+	return n.finish(topic, &s)
 }
 
 // finish ends a sending without waiting. If there are receivers without room, it returns what is closed when they have some: one goroutine waits for

@@ -6,7 +6,7 @@ import (
 )
 
 const (
-	keptHashes = 1024
+	keptHashes = 8192
 	maxKept    = 256 // bytes of a topic whose hash is kept
 )
 
