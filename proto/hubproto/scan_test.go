@@ -243,3 +243,22 @@ func TestUnescapeAgrees(t *testing.T) {
 		}
 	})
 }
+
+func TestPlainPrefixHoldsNothingToEscape(t *testing.T) {
+	for b := range 256 {
+		plain := b >= ' ' && b != '"' && b != '\\' && b < utf8.RuneSelf
+		for size := range 26 {
+			for at := range size {
+				text := bytes.Repeat([]byte("x"), size)
+				text[at] = byte(b)
+				n := plainPrefix(text)
+				if plain || at >= size/8*8 {
+					require.Equal(t, size/8*8, n, "%q", text)
+				} else {
+					require.Equal(t, at/8*8, n, "%q", text)
+				}
+				require.Equal(t, n, plainPrefix(string(text)))
+			}
+		}
+	}
+}
