@@ -3,6 +3,7 @@ package actors
 import (
 	"fmt"
 	"runtime/debug"
+	"sync"
 
 	"github.com/troupe-go/troupe/actors/outbox"
 	"github.com/troupe-go/troupe/proto/hubproto"
@@ -26,16 +27,36 @@ type message struct {
 	rooms    []<-chan struct{} // of nodes that are slow
 }
 
-// append encodes the call.
-func (m *message) append(p hubproto.Protocol) ([]byte, error) {
+// scratch are buffers in which messages are encoded, so that what is queued has the size that it needs.
+var scratch = sync.Pool{New: func() any { return new([]byte) }}
+
+const maxScratch = 64 << 10 // larger buffers are left to the garbage collector
+
+// packet encodes the call.
+func (m *message) packet(p hubproto.Protocol) (*outbox.Packet, error) {
+	buf := scratch.Get().(*[]byte)
+	b, err := m.append((*buf)[:0], p)
+	if err != nil {
+		return nil, err
+	}
+	packet := outbox.NewPacket(append(outbox.Buffer(len(b)), b...), opcodeOf(p), m.limited).WithPolicy(m.policy, m.key)
+	if cap(b) <= maxScratch {
+		*buf = b
+		scratch.Put(buf)
+	}
+	return packet, nil
+}
+
+// append appends the encoded call.
+func (m *message) append(dst []byte, p hubproto.Protocol) ([]byte, error) {
 	if m.state != nil { // which only a client of SignalR 2 has
 		if classic, ok := p.(interface {
 			AppendCallOfClient(dst []byte, target string, args []any, state map[string]any) ([]byte, error)
 		}); ok {
-			return classic.AppendCallOfClient(outbox.Buffer(128), m.target, m.args, m.state)
+			return classic.AppendCallOfClient(dst, m.target, m.args, m.state)
 		}
 	}
-	return p.AppendInvocation(outbox.Buffer(128), m.id, m.target, m.args)
+	return p.AppendInvocation(dst, m.id, m.target, m.args)
 }
 
 // encode makes the encodings that are wanted and not there yet. No lock may be held, because the application's marshalers run in it.
@@ -51,11 +72,9 @@ func (m *message) encode(wanted uint32) (err error) {
 	}()
 	for i, p := range m.hub.protocols {
 		if bit := uint32(1) << i; wanted&^m.encoded&bit != 0 {
-			b, err := m.append(p)
-			if err != nil {
+			if m.packets[i], err = m.packet(p); err != nil {
 				return fmt.Errorf("hubsys: the arguments of %q cannot be encoded: %w", m.target, err)
 			}
-			m.packets[i] = outbox.NewPacket(b, opcodeOf(p), m.limited).WithPolicy(m.policy, m.key)
 			m.encoded |= bit
 		}
 	}
