@@ -13,7 +13,7 @@ import (
 // Flusher writes for many boxes on one goroutine, so that no connection needs a goroutine to write.
 //
 // It has two lists of boxes with something to write: what was sent to one client or a few goes first, fan-outs second. After a pass over
-// the second list it rests for half as long as the pass took, so that under load more is merged into each write; it does not rest while the
+// the second list it rests for as long as the pass took, so that under load more is merged into each write; it does not rest while the
 // first list holds anything. A third list holds boxes whose owners want to be called a millisecond later. A box gets one turn at a time,
 // and a full socket never stops the flusher: its box goes to a drainer.
 type Flusher struct {
@@ -121,7 +121,7 @@ func (f *Flusher) Run(done <-chan struct{}) {
 				f.write(b, listFanout)
 			}
 			f.writer.forgetMerge()
-			if rest := min(time.Since(start)/2, longRest); rest > shortRest {
+			if rest := min(time.Since(start), longRest); rest > shortRest {
 				timer.Reset(rest)
 				select {
 				case <-timer.C:

@@ -160,7 +160,7 @@ func TestTheFlusherRests(t *testing.T) {
 				continue
 			}
 			assert.Len(t, received(t, s), before)
-			pass(long/2 - 1)
+			pass(long - 1)
 			assert.Len(t, received(t, s), before)
 			pass(1)
 			assert.Len(t, received(t, s), before+1)
