@@ -27,22 +27,23 @@ type figures struct {
 
 // metric is one of the figures.
 type metric struct {
-	name   string
-	of     func(*figures) float64
-	more   bool // more is better
-	digits bool // it is shown as it is, even if it is 0
+	name  string
+	of    func(*figures) float64
+	more  bool // more is better
+	alone bool // what others have reached says nothing about it
+	zero  bool // 0 is a value
 }
 
 var (
 	perSecond      = &metric{name: "per s", of: func(f *figures) float64 { return f.PerSecond }, more: true}
-	reached        = &metric{name: "reached", of: func(f *figures) float64 { return f.Reached }, more: true}
+	reached        = &metric{name: "reached", of: func(f *figures) float64 { return f.Reached }, more: true, alone: true}
 	cpuEach        = &metric{name: "CPU µs", of: func(f *figures) float64 { return f.CPU }}
 	p99            = &metric{name: "p99 ms", of: func(f *figures) float64 { return f.P99 }}
 	memoryEach     = &metric{name: "RSS B", of: func(f *figures) float64 { return f.Memory }}
-	goroutinesEach = &metric{name: "goroutines", of: func(f *figures) float64 { return f.Goroutines }}
+	goroutinesEach = &metric{name: "goroutines", of: func(f *figures) float64 { return f.Goroutines }, alone: true}
 	generatorShare = &metric{name: "generator", of: func(f *figures) float64 { return f.Generator }}
-	growth         = &metric{name: "growth", of: func(f *figures) float64 { return f.Growth }}
-	left           = &metric{name: "left", of: func(f *figures) float64 { return f.Left }, digits: true}
+	growth         = &metric{name: "growth", of: func(f *figures) float64 { return f.Growth }, alone: true}
+	left           = &metric{name: "left", of: func(f *figures) float64 { return f.Left }, alone: true, zero: true}
 )
 
 // columns are all figures, in the order of tables.

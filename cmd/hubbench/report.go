@@ -68,35 +68,32 @@ func (m *measured) subject(sc *scenario) string {
 func (r *results) ratio(sc *scenario, m *measured, t target) []string {
 	subject := m.subject(sc)
 	value := m.median(subject, t.of)
-	per := func(other, limit float64) string {
-		if other == 0 {
-			return ""
-		}
-		return t.of.judged(value/other, limit)
-	}
 	own := t.of.format(value)
-	if t.value > 0 || t.of.digits {
-		own = t.of.judged(value, t.value)
+	if t.value > 0 || t.of.zero {
+		own = t.of.judged(own, t.of.format(t.value), value, t.value)
 	}
-	var beside float64
-	if sc.beside != "" {
-		beside = r.find(sc.beside).median(oneNode, t.of)
+	per := func(other, limit float64) string {
+		switch ratio := value / other; {
+		case other == 0 || t.of.alone:
+			return ""
+		case limit == 0:
+			return short(ratio)
+		default:
+			return t.of.judged(short(ratio), short(limit), ratio, limit)
+		}
 	}
-	others := []float64{m.median(sc.baseline, t.of), m.median(original, t.of)}
+	baseline, originals, beside := m.median(sc.baseline, t.of), m.median(original, t.of), r.find(sc.beside).median(oneNode, t.of)
 	return []string{
-		sc.name, t.of.name, own, t.of.format(others[0]), t.of.format(others[1]), per(others[0], t.baseline), per(others[1], t.original), per(beside, t.beside),
+		sc.name, t.of.name, own, t.of.format(baseline), t.of.format(originals), per(baseline, t.baseline), per(originals, t.original), per(beside, t.beside),
 	}
 }
 
-// judged is a value with its limit, and whether it keeps it. A limit of 0 is none, unless 0 is a value of the metric.
-func (m *metric) judged(value, limit float64) string {
-	if limit == 0 && !m.digits {
-		return short(value)
-	}
+// judged is a value with its limit, and whether it keeps it.
+func (m *metric) judged(text, limitText string, value, limit float64) string {
 	if m.more {
-		return fmt.Sprintf("%s ≥ %s %s", short(value), short(limit), mark(value >= limit))
+		return fmt.Sprintf("%s ≥ %s %s", text, limitText, mark(value >= limit))
 	}
-	return fmt.Sprintf("%s ≤ %s %s", short(value), short(limit), mark(value <= limit))
+	return fmt.Sprintf("%s ≤ %s %s", text, limitText, mark(value <= limit))
 }
 
 func mark(ok bool) string {
@@ -112,7 +109,7 @@ func (m *measured) figures() string {
 	var shown []*metric
 	for _, c := range columns {
 		for _, r := range m.Servers {
-			if c.digits && m.isChurn() || r.median(c) != 0 {
+			if c.zero && m.isChurn() || r.median(c) != 0 {
 				shown = append(shown, c)
 				table[0] = append(table[0], c.name)
 				break
@@ -152,7 +149,7 @@ func (m *measured) isChurn() bool {
 // format is the text of a value; "–" if it is not known.
 func (m *metric) format(value float64) string {
 	switch {
-	case value == 0 && !m.digits:
+	case value == 0 && !m.zero:
 		return "–"
 	case m == generatorShare || m == reached:
 		return fmt.Sprintf("%.0f %%", value*100)
