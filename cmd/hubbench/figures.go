@@ -94,21 +94,28 @@ func (r *results) find(scenario string) *measured {
 }
 
 func (m *measured) add(server string, f figures) {
+	r := m.of(server)
+	if r == nil {
+		r = &runs{Server: server}
+		m.Servers = append(m.Servers, r)
+	}
+	r.Rounds = append(r.Rounds, f)
+}
+
+// of returns the runs of a server, or nil.
+func (m *measured) of(server string) *runs {
 	for _, r := range m.Servers {
 		if r.Server == server {
-			r.Rounds = append(r.Rounds, f)
-			return
+			return r
 		}
 	}
-	m.Servers = append(m.Servers, &runs{server, []figures{f}})
+	return nil
 }
 
 // median returns the median of a figure of a server; 0: there is none.
 func (m *measured) median(server string, of *metric) float64 {
-	for _, r := range m.Servers {
-		if r.Server == server {
-			return r.median(of)
-		}
+	if r := m.of(server); r != nil {
+		return r.median(of)
 	}
 	return 0
 }

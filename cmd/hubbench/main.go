@@ -30,7 +30,7 @@ import (
 var (
 	rounds    = flag.Int("rounds", 3, "rounds; the figures are medians")
 	window    = flag.Duration("window", 2*time.Second, "what is measured of each run")
-	only      = flag.String("only", "", "run the scenarios whose names contain one of these, separated by commas (which names have as well: \"1,000\" are two)")
+	only      = flag.String("only", "", "run the scenarios whose names contain one of these parts, separated by commas, so without commas")
 	core      = flag.Bool("core", false, "leave out what is only for full runs")
 	reference = flag.String("reference", "", "the script that starts the original server")
 	nodeCount = flag.Int("nodes", 3, "nodes of the scenarios for several ones")

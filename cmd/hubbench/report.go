@@ -82,10 +82,15 @@ func (r *results) ratio(sc *scenario, m *measured, t target) []string {
 			return t.of.judged(short(ratio), short(limit), ratio, limit)
 		}
 	}
-	baseline, originals, beside := m.median(sc.baseline, t.of), m.median(original, t.of), r.find(sc.beside).median(oneNode, t.of)
-	return []string{
-		sc.name, t.of.name, own, t.of.format(baseline), t.of.format(originals), per(baseline, t.baseline), per(originals, t.original), per(beside, t.beside),
+	row := []string{sc.name, t.of.name, own}
+	for _, name := range []string{sc.baseline, original} {
+		if m.of(name) != nil {
+			row = append(row, t.of.format(m.median(name, t.of)))
+		} else {
+			row = append(row, "")
+		}
 	}
+	return append(row, per(m.median(sc.baseline, t.of), t.baseline), per(m.median(original, t.of), t.original), per(r.find(sc.beside).median(oneNode, t.of), t.beside))
 }
 
 // judged is a value with its limit, and whether it keeps it.
