@@ -51,8 +51,12 @@ oracle: ## compare the server with the recorded answers of the original, where t
 	node conformance/oracle.mjs $(ORACLE)
 
 .PHONY: bench
-bench: ## measure, beside baselines and, where it is, the original server (REFERENCE=...)
-	$(GO) run ./cmd/hubbench -reference $(REFERENCE)/run.sh
+bench: ## measure what matters most, beside baselines and, where it is, the original server, in 15 minutes, and write docs/performance/results.* (REFERENCE=...)
+	$(GO) run ./cmd/hubbench -core -reference $(REFERENCE)/run.sh -out docs/performance
+
+.PHONY: bench-full
+bench-full: ## the same with everything: SignalR 2, several nodes, clients that come and go for ten minutes; five rounds, an hour
+	$(GO) run ./cmd/hubbench -rounds 5 -reference $(REFERENCE)/run.sh -out docs/performance
 
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME (default 1m)

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -34,6 +35,7 @@ func serveBaseline(what, addr string) error {
 		go b.answer(conn, what == "loop")
 	})
 	mux.HandleFunc("/start", b.start)
+	mux.HandleFunc("/bench/start", b.start)
 	mux.HandleFunc("/gc", func(w http.ResponseWriter, _ *http.Request) { debug.FreeOSMemory() })
 	return http.ListenAndServe(addr, mux)
 }
@@ -121,19 +123,30 @@ func appendFrame(dst, payload []byte) []byte {
 	return append(dst, payload...)
 }
 
-// start writes one prepared frame to every socket, one after the other.
+// start writes one prepared frame to every socket, or to those of one group after the other, without ever writing two frames at once.
 func (b *baseline) start(w http.ResponseWriter, r *http.Request) {
-	rate, _ := strconv.ParseFloat(r.FormValue("rate"), 64)
-	ms, _ := strconv.Atoi(r.FormValue("dur"))
+	number := func(name string) float64 {
+		n, _ := strconv.ParseFloat(r.FormValue(name), 64)
+		return n
+	}
+	rate, groups := number("rate"), int(number("groups"))
+	duration := time.Duration(number("dur")) * time.Millisecond
+	text := `{"type":1,"target":"Receive","arguments":[{"t":%d,"user":"alice","text":"hello^ this is a broadcast message` + strings.Repeat("x", int(number("bytes"))) + `"}]}` + "\x1e"
 	start := time.Now()
-	text := `{"type":1,"target":"Receive","arguments":[{"t":%d,"user":"alice","text":"hello^ this is a broadcast message"}]}` + "\x1e"
-	for i := 0; time.Since(start) < time.Duration(ms)*time.Millisecond; i++ {
-		if early := time.Until(start.Add(time.Duration(float64(i) / rate * float64(time.Second)))); early > 0 {
-			time.Sleep(early)
+	for i := 0; time.Since(start) < duration; i++ {
+		if rate > 0 {
+			if early := time.Until(start.Add(time.Duration(float64(i) / rate * float64(time.Second)))); early > 0 {
+				time.Sleep(early)
+			}
 		}
 		frame := appendFrame(nil, fmt.Appendf(nil, text, time.Now().UnixNano()))
 		b.mu.Lock()
-		for _, conn := range b.conns {
+		to := b.conns
+		if groups > 0 {
+			n := len(to) / groups
+			to = to[i%groups*n:][:n]
+		}
+		for _, conn := range to {
 			_, _ = conn.Write(frame)
 		}
 		b.mu.Unlock()

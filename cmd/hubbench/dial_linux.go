@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"cmp"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,40 +20,46 @@ const browserHeaders = "Origin: http://%s\r\n" +
 	"Cookie: session=8f14e45fceea167a5a36dedd4bea2543c9f0f895fb98ab9159f51fd0297e236d; theme=dark; consent=2026-11-21T00:00:00Z; _ga=GA1.1.1234567890.1700000000\r\n" +
 	"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n"
 
-// dial opens a WebSocket to a server, shakes hands, and returns the socket. The token is that of a negotiation, if there was one.
-func (g *generator) dial(s server, token string) (fd int, err error) {
+// receiveBuffer is the room for what a connection has been sent that does not read.
+const receiveBuffer = 4096
+
+// dial opens a WebSocket to a server, shakes hands, and returns the socket. The token is that of a negotiation, if there was one. The id is known only if
+// the protocol is that of SignalR 2.
+func (g *generator) dial(s *server, token string, deaf bool) (fd int, id string, err error) {
 	target, err := net.ResolveTCPAddr("tcp4", s.addr)
 	if err != nil {
-		return 0, err
+		return 0, "", err
 	}
 	if fd, err = syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0); err != nil {
-		return 0, err
+		return 0, "", err
 	}
 	defer func() {
 		if err != nil {
 			_ = syscall.Close(fd)
 		}
 	}()
+	if deaf {
+		_ = syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_RCVBUF, receiveBuffer)
+	}
 	if err := syscall.Connect(fd, &syscall.SockaddrInet4{Port: target.Port, Addr: [4]byte(target.IP.To4())}); err != nil {
-		return 0, err
+		return 0, "", err
 	}
 	_ = syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1)
-	classic := g.load.classic && !isBaseline(s.name)
 	path := "/bench?id=" + token
 	var query string
-	if classic {
-		if query, err = s.negotiateClassic(); err != nil {
-			return 0, err
+	if g.protocol == classic {
+		if query, id, err = s.negotiateClassic(); err != nil {
+			return 0, "", err
 		}
 		path = "/benchclassic/connect?" + query
 	}
 	request := "GET " + path + " HTTP/1.1\r\nHost: " + s.addr + "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n" +
 		"Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n" + fmt.Sprintf(browserHeaders, s.addr) + "\r\n"
 	if _, err := syscall.Write(fd, []byte(request)); err != nil {
-		return 0, err
+		return 0, "", err
 	}
 	end := "\r\n\r\n"
-	if classic {
+	if g.protocol == classic {
 		end = `"M":[]}` // the first message, which comes unasked
 	}
 	answer, err := readUntil(fd, end)
@@ -62,37 +67,37 @@ func (g *generator) dial(s server, token string) (fd int, err error) {
 		err = errors.New("refused")
 	}
 	if err != nil {
-		return 0, fmt.Errorf("upgrade: %w: %q", err, answer)
+		return 0, "", fmt.Errorf("upgrade: %w: %q", err, answer)
 	}
-	if classic {
+	if g.protocol == classic {
 		if answer := s.get("/benchclassic/start?" + query); !strings.Contains(answer, "started") {
-			return 0, fmt.Errorf("start: %q", answer)
+			return 0, "", fmt.Errorf("start: %q", answer)
 		}
-		return fd, nil
+		return fd, id, nil
 	}
-	protocol := "json"
-	if g.load.packed && !isBaseline(s.name) {
-		protocol = "messagepack"
+	name := "json"
+	if g.protocol == packed {
+		name = "messagepack"
 	}
-	if _, err := syscall.Write(fd, maskedFrame([]byte(`{"protocol":"`+protocol+`","version":1}`+"\x1e"))); err != nil {
-		return 0, err
+	if _, err := syscall.Write(fd, maskedFrame(jsonText.opcode(), []byte(`{"protocol":"`+name+`","version":1}`+"\x1e"))); err != nil {
+		return 0, "", err
 	}
 	if answer, err := readUntil(fd, "{}\x1e"); err != nil {
-		return 0, fmt.Errorf("handshake: %w %q", err, answer)
+		return 0, "", fmt.Errorf("handshake: %w %q", err, answer)
 	}
-	return fd, nil
+	return fd, "", nil
 }
 
-// negotiateClassic returns the query of a connection of SignalR 2.
-func (s *server) negotiateClassic() (string, error) {
+// negotiateClassic returns the query and the id of a connection of SignalR 2.
+func (s *server) negotiateClassic() (query, id string, err error) {
 	hubs := url.Values{"clientProtocol": {"2.1"}, "connectionData": {`[{"name":"benchhub"}]`}}
-	var answer struct{ ConnectionToken string }
+	var answer struct{ ConnectionToken, ConnectionID string }
 	if err := json.Unmarshal([]byte(s.get("/benchclassic/negotiate?"+hubs.Encode())), &answer); err != nil {
-		return "", err
+		return "", "", err
 	}
 	hubs.Set("transport", "webSockets")
 	hubs.Set("connectionToken", answer.ConnectionToken)
-	return hubs.Encode(), nil
+	return hubs.Encode(), answer.ConnectionID, nil
 }
 
 // negotiate returns the token of a connection.
@@ -107,12 +112,21 @@ func (s *server) negotiate() (string, error) {
 	return answer.ConnectionToken, err
 }
 
-// askID asks the server for the id of a connection.
-func askID(fd int) (string, error) {
-	if _, err := syscall.Write(fd, maskedFrame([]byte(`{"type":1,"invocationId":"1","target":"Id","arguments":[]}`+"\x1e"))); err != nil {
+// invoke calls a method over a JSON connection that nothing else is sent to, and returns the answer.
+func invoke(fd int, method string, args ...any) (string, error) {
+	if _, err := syscall.Write(fd, maskedFrame(jsonText.opcode(), jsonText.call(invocation, "1", method, args...))); err != nil {
 		return "", err
 	}
 	answer, err := readUntil(fd, "\x1e")
+	if err == nil && strings.Contains(answer, `"error":`) {
+		err = &lacking{"method " + method}
+	}
+	return answer, err
+}
+
+// askID asks the server for the id of a connection.
+func askID(fd int) (string, error) {
+	answer, err := invoke(fd, "Id")
 	_, id, _ := strings.Cut(answer, `"result":"`)
 	id, _, ok := strings.Cut(id, `"`)
 	if err == nil && !ok {
@@ -132,19 +146,4 @@ func readUntil(fd int, end string) (string, error) {
 		all = append(all, buf[:n]...)
 	}
 	return string(all), nil
-}
-
-func maskedFrame(payload []byte) []byte {
-	b := []byte{0x81}
-	if n := len(payload); n < 126 {
-		b = append(b, 0x80|byte(n))
-	} else {
-		b = binary.BigEndian.AppendUint16(append(b, 0x80|126), uint16(n))
-	}
-	mask := [4]byte{0x12, 0x34, 0x56, 0x78}
-	b = append(b, mask[:]...)
-	for i, c := range payload {
-		b = append(b, c^mask[i&3])
-	}
-	return b
 }

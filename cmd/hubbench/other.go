@@ -2,10 +2,17 @@
 
 package main
 
-import "errors"
+import (
+	"errors"
+	"time"
+)
 
 var errLinux = errors.New("hubbench reads /proc and uses epoll: it needs Linux")
 
-func measure(server, load) (figures, error) { return figures{}, errLinux }
+func (s *server) start() error { return errLinux }
+
+func (s *server) settle() {}
+
+func measure(*server, load, time.Duration) (figures, error) { return figures{}, errLinux }
 
 func serveBaseline(string, string) error { return errLinux }

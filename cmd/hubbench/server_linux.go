@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -19,40 +17,40 @@ import (
 )
 
 // start runs a server, or the nodes of one, and waits until all of it answers.
-func start(s *server) (stop func(), err error) {
+func (s *server) start() error {
 	if s.nodes == 0 {
-		return startOne(s)
-	}
-	var stops []func()
-	stop = func() {
-		for _, stop := range stops {
-			stop()
-		}
+		return s.startOne()
 	}
 	// Each node has an address of its own, so its ports are free: 127.0.0.1 is where everything else is.
 	at := func(node int) string { return fmt.Sprintf("127.77.%d.%d:7946", os.Getpid()%256, node+1) }
 	all := make([]server, s.nodes)
+	stop := func() {
+		for i := range all {
+			if all[i].stop != nil {
+				all[i].stop()
+			}
+		}
+	}
 	for i := range all {
 		all[i] = *s
 		all[i].command = append(slices.Clone(s.command), "-encrypted", "-node", fmt.Sprint(i), "-cluster", at(i), "-join", at(0))
-		stopOne, err := startOne(&all[i])
-		if err != nil {
+		if err := all[i].startOne(); err != nil {
 			stop()
-			return nil, err
+			return err
 		}
-		stops = append(stops, stopOne)
 	}
 	for i := range all {
 		for late := time.Now().Add(time.Minute); all[i].up() < s.nodes-1; time.Sleep(10 * time.Millisecond) {
 			if time.Now().After(late) {
 				stop()
-				return nil, errors.New("the nodes do not find each other")
+				return errors.New("the nodes do not find each other")
 			}
 		}
 	}
-	all[0].others = all[1:]
 	*s = all[0]
-	return stop, nil
+	s.others, s.stop = all[1:], stop
+	s.settle()
+	return nil
 }
 
 // up returns how many other nodes a node knows to be up.
@@ -63,7 +61,7 @@ func (s *server) up() int {
 }
 
 // startOne runs a server on ports of its own and waits until it answers.
-func startOne(s *server) (stop func(), err error) {
+func (s *server) startOne() error {
 	s.addr, s.control = freeAddr(), freeAddr()
 	args := append(slices.Clone(s.command[1:]), "-addr", s.addr)
 	if !isBaseline(s.name) {
@@ -76,19 +74,28 @@ func startOne(s *server) (stop func(), err error) {
 	}
 	cmd := exec.Command(s.command[0], args...)
 	cmd.Stderr = os.Stderr
+	cmd.Env = append(os.Environ(), s.env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
-		return nil, err
+		return err
 	}
 	s.pid = cmd.Process.Pid
+	s.stop = func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }
 	for range 300 {
 		if s.get("/gc") != "" || s.get("/pid") != "" {
-			return func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }, nil
+			s.settle()
+			return nil
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	_ = cmd.Process.Kill()
-	return nil, errors.New("the server does not answer")
+	s.stop()
+	return errors.New("the server does not answer")
+}
+
+// settle collects garbage, and notes what memory a server takes without connections.
+func (s *server) settle() {
+	s.collect()
+	s.base = s.memory()
 }
 
 func freeAddr() string {
@@ -107,8 +114,8 @@ var orders = http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: workers
 func (s *server) get(path string) string { return s.answer(orders.Get("http://" + s.control + path)) }
 
 // post gives an order to the control port.
-func (s *server) post(path, body string) {
-	_ = s.answer(orders.Post("http://"+s.control+path, "text/plain", strings.NewReader(body)))
+func (s *server) post(path, body string) string {
+	return s.answer(orders.Post("http://"+s.control+path, "text/plain", strings.NewReader(body)))
 }
 
 func (s *server) answer(r *http.Response, err error) string {
@@ -125,30 +132,6 @@ func (s *server) answer(r *http.Response, err error) string {
 
 // all returns the nodes of a server, or the server.
 func (s *server) all() []server { return append([]server{*s}, s.others...) }
-
-// used is what the processes of a server have used, in seconds.
-type used struct {
-	user, sys float64
-	first     float64 // of both, by the first node
-}
-
-func (s *server) cpu() (u used) {
-	for i, node := range s.all() {
-		user, sys := cpu(node.pid)
-		if u.user, u.sys = u.user+user, u.sys+sys; i == 0 {
-			u.first = user + sys
-		}
-	}
-	return u
-}
-
-// memory is the resident set of the processes of a server, in bytes.
-func (s *server) memory() (sum int) {
-	for _, node := range s.all() {
-		sum += memory(node.pid)
-	}
-	return sum
-}
 
 func (s *server) collect() {
 	for _, node := range s.all() {
@@ -171,28 +154,4 @@ func (s *server) profile() *sync.WaitGroup {
 		})
 	}
 	return &group
-}
-
-// cpu is what a process has used, in seconds.
-func cpu(pid int) (user, sys float64) {
-	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-	if len(fields) < 13 {
-		return 0, 0
-	}
-	u, _ := strconv.ParseFloat(fields[11], 64)
-	s, _ := strconv.ParseFloat(fields[12], 64)
-	return u / 100, s / 100 // USER_HZ
-}
-
-// memory is the resident set of a process in bytes.
-func memory(pid int) int {
-	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	for line := range strings.Lines(string(status)) {
-		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			kb, _ := strconv.Atoi(strings.Fields(rest)[0])
-			return kb << 10
-		}
-	}
-	return 0
 }

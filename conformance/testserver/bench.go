@@ -2,11 +2,7 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"io"
-	"net/http"
-	"strings"
-	"time"
+	"iter"
 
 	"github.com/troupe-go/troupe/hubsys"
 	"github.com/troupe-go/troupe/hubsys/typed"
@@ -47,33 +43,24 @@ func (h *BenchHub) Join(ctx context.Context, g string) error {
 	return h.Groups().Add(ctx, h.Call().ConnectionID(), g)
 }
 
+func (h *BenchHub) Leave(ctx context.Context, g string) error {
+	return h.Groups().Remove(ctx, h.Call().ConnectionID(), g)
+}
+
+func (h *BenchHub) Stream(n int32) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		for range n {
+			if !yield("hello^", nil) {
+				return
+			}
+		}
+	}
+}
+
 func (h *BenchHub) SendGroup(ctx context.Context, g string, i int32, text string) error {
 	return receiveText.Send(ctx, h.Clients().Group(g), i, text)
 }
 
 func (h *BenchHub) SendTo(ctx context.Context, id string, i int32, text string) error {
 	return receiveText.Send(ctx, h.Clients().Client(id), i, text)
-}
-
-// toEach sends messages with a text of so many bytes to the connections whose ids are in the body, to one after the other, for dur milliseconds.
-func toEach(bench *hubsys.HubContext, w http.ResponseWriter, r *http.Request) {
-	order := numbers(w, r, parseInt, "dur", "bytes")
-	if order == nil {
-		return
-	}
-	body, err := io.ReadAll(r.Body)
-	ids := strings.Fields(string(body))
-	if err != nil || len(ids) == 0 || order[1] < 0 {
-		w.WriteHeader(http.StatusBadRequest)
-		return
-	}
-	text := strings.Repeat("x", int(order[1]))
-	end := time.Now().Add(time.Duration(order[0]) * time.Millisecond)
-	n := int32(0)
-	for ; n%16 > 0 || time.Now().Before(end); n++ {
-		if err := receiveText.Send(r.Context(), bench.Clients().Client(ids[int(n)%len(ids)]), n, text); err != nil {
-			return
-		}
-	}
-	fmt.Fprint(w, n)
 }

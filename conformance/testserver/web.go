@@ -13,7 +13,6 @@ import (
 
 	"github.com/troupe-go/troupe/conformance/testserver/classichubs"
 	"github.com/troupe-go/troupe/hubsys"
-	"github.com/troupe-go/troupe/hubsys/typed"
 )
 
 // newHandler serves the hubs, and beside them the paths that are no hubs.
@@ -24,7 +23,9 @@ func newHandler(sys *hubsys.System, bench *hubsys.HubContext, injected *panics, 
 	}
 	get("/generateJwtToken", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "testuser") })
 	get("/pid", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, os.Getpid()) })
-	get("/start", func(w http.ResponseWriter, r *http.Request) { broadcast(bench, w, r) })
+	get("/start", func(w http.ResponseWriter, r *http.Request) { startBroadcast(bench, w, r) })
+	get("/bench/start", func(w http.ResponseWriter, r *http.Request) { startAny(bench, w, r) })
+	get("/bench/state", func(w http.ResponseWriter, _ *http.Request) { writeState(sys, w) })
 	get("/gc", func(w http.ResponseWriter, _ *http.Request) {
 		for range 3 { // what pools and finalizers hold goes with the second and third
 			runtime.GC()
@@ -33,7 +34,6 @@ func newHandler(sys *hubsys.System, bench *hubsys.HubContext, injected *panics, 
 		fmt.Fprint(w, "ok")
 	})
 	get("/mem", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, memory()) })
-	get("/goroutines", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, runtime.NumGoroutine()) })
 	mux.Handle("/bench/broadcast", only(http.MethodPost, func(w http.ResponseWriter, r *http.Request) {
 		burst(bench.Clients().All(), w, r)
 	}))
@@ -156,37 +156,6 @@ func burst(to hubsys.Receiver, w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	fmt.Fprint(w, n)
-}
-
-// broadcast sends rate messages a second to everyone on the bench hub, for dur milliseconds.
-func broadcast(bench *hubsys.HubContext, w http.ResponseWriter, r *http.Request) {
-	type tick struct {
-		T    int64  `json:"t"`
-		User string `json:"user"`
-		Text string `json:"text"`
-	}
-	receive := typed.Message1[tick]("Receive")
-	order := numbers(w, r, parseFloat, "rate", "dur")
-	if order == nil {
-		return
-	}
-	rate, milliseconds := order[0], order[1]
-	start := time.Now()
-	over := func() bool { return float64(time.Since(start))/float64(time.Millisecond) > milliseconds }
-	for i := 0; !over(); i++ {
-		if rate > 0 {
-			if early := time.Until(start.Add(time.Duration(float64(i) / rate * float64(time.Second)))); early > 0 {
-				time.Sleep(early)
-				if over() {
-					break
-				}
-			}
-		}
-		if err := receive.Send(r.Context(), bench.Clients().All(), tick{time.Now().UnixNano(), "alice", "hello^ this is a broadcast message"}); err != nil {
-			return
-		}
-	}
-	fmt.Fprint(w, "ok")
 }
 
 // memory is the number of bytes that the process has in memory, or, where that is not known, that Go has taken from the system.

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"slices"
+	"time"
+)
+
+// opened is the beginning of a window.
+type opened struct {
+	g      *generator
+	state  state
+	count  int64
+	before used
+	at     time.Time
+}
+
+func (g *generator) begin() *opened {
+	w := &opened{g: g, state: g.server.state()}
+	w.at, w.count, w.before = time.Now(), g.count.Load(), g.server.cpu()
+	return w
+}
+
+// end returns the figures of a window, but for those that the generator has.
+func (w *opened) end() (f figures) {
+	elapsed, count, after := time.Since(w.at), float64(w.g.count.Load()-w.count), w.g.server.cpu()
+	memory, state := w.g.server.memory(), w.g.server.state()
+	f.PerSecond = count / elapsed.Seconds()
+	if offered := w.g.load.offered(); offered > 0 {
+		f.Reached = f.PerSecond / offered
+	}
+	f.User, f.Sys, f.Sender = (after.user-w.before.user)/count*1e6, (after.sys-w.before.sys)/count*1e6, 0
+	f.CPU = f.User + f.Sys
+	if len(w.g.server.others) > 0 {
+		f.Sender = (after.first - w.before.first) / count * 1e6
+	}
+	f.Objects, f.Bytes = float64(state.Objects-w.state.Objects)/count, float64(state.Bytes-w.state.Bytes)/count
+	if n := len(w.g.fds); n > 0 {
+		f.Memory, f.Goroutines = float64(memory-w.g.server.base)/float64(n), float64(state.Goroutines)/float64(n)
+	}
+	return f
+}
+
+func (g *generator) latenciesOf(f *figures) {
+	if n := len(g.latencies); n > 0 {
+		slices.Sort(g.latencies)
+		f.P50, f.P99, f.P999 = g.latencies[n/2], g.latencies[n*99/100], g.latencies[n*999/1000]
+	}
+}
+
+// idle measures connections that do nothing.
+func (g *generator) idle() (f figures) {
+	time.Sleep(time.Second)
+	g.server.collect()
+	time.Sleep(500 * time.Millisecond)
+	n := float64(g.load.connections)
+	f.Memory, f.Goroutines = float64(g.server.memory()-g.server.base)/n, float64(g.server.state().Goroutines)/n
+	begin := g.server.cpu()
+	time.Sleep(g.window)
+	end := g.server.cpu()
+	f.User, f.Sys = (end.user-begin.user)/g.window.Seconds()/n*1e6, (end.sys-begin.sys)/g.window.Seconds()/n*1e6
+	f.CPU = f.User + f.Sys
+	return f
+}
