@@ -24,7 +24,8 @@ func TestSlowClientIsDisconnected(t *testing.T) {
 			ctx, cancel := context.WithCancel(context.Background())
 			cancel()
 			start := time.Now()
-			for range 4 {
+			const sends = 10 // more than four times the limit, where a client that takes nothing holds senders
+			for range sends {
 				require.NoError(t, e.hub.Send(context.WithoutCancel(ctx), &Audience{}, "x", []any{strings.Repeat("x", 30<<10)}))
 			}
 			e.settle()
@@ -34,7 +35,7 @@ func TestSlowClientIsDisconnected(t *testing.T) {
 				t, e.handler.events(),
 				"disconnected slow: hubsys: the client is too slow: its outbox has reached OutboxLimit of 65536 bytes",
 			)
-			assert.Len(t, other.messages(), 4)
+			assert.Len(t, other.messages(), sends)
 			require.ErrorIs(t, e.hub.Send(ctx, &Audience{}, "x", nil), context.Canceled)
 		})
 	}
@@ -109,27 +110,6 @@ func TestSlowClientDelaysSendersByHoldTimeInTotal(t *testing.T) {
 		// While the box waits for its writer, time does not count against the client, and the sender looks again a little later.
 		assert.GreaterOrEqual(t, time.Since(start), outbox.HoldTime)
 		assert.Less(t, time.Since(start), outbox.HoldTime*5/4)
-	})
-}
-
-// A client may use up the hold time again after its outbox was empty.
-func TestHoldTimeIsRestoredByEmptyOutbox(t *testing.T) {
-	inBubble(t, func(t *testing.T, e *env) {
-		e.open("b", "")
-		e.open("c", "")
-		c := e.open("a", "", linktest.Full)
-		for range 3 {
-			start := time.Now()
-			e.send(&Audience{}, "x", strings.Repeat("x", e.settings.OutboxLimit*2/3))
-			assert.Equal(t, outbox.HoldTime, time.Since(start))
-			e.send(&Audience{}, "x")
-			assert.Equal(t, outbox.HoldTime, time.Since(start), "only once")
-			c.socket.Drain(2 * e.settings.OutboxLimit)
-			e.settle()
-			require.Zero(t, pendingBytes(c))
-			c.socket.Change(func() { c.socket.Room = 0 })
-		}
-		assert.False(t, c.conn.isClosing.Load())
 	})
 }
 

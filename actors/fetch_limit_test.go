@@ -54,7 +54,7 @@ func TestClientThatDoesNotPollIsDisconnectedAtLimit(t *testing.T) {
 		e.open("c", "")
 		start := time.Now()
 		text := strings.Repeat("x", 1000)
-		for range 100 {
+		for range 300 { // more than four times the limit
 			e.send(&Audience{}, "n", text)
 		}
 		e.settle()

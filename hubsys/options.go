@@ -91,9 +91,10 @@ type HubOptions struct {
 	// OutboxLimit is the number of bytes that may wait for one client. At most 2 GiB. Default: 1 MiB.
 	//
 	// When half of the limit waits, senders wait. A Send to several clients waits until at least half of them are below that mark. A client that
-	// is slower than those delays senders for one second in all; after that, it is disconnected when it is at the limit. In a loop of sends without
-	// a pause, that concerns the slower half of the clients. A client that takes an eighth of the limit each second is not disconnected before four
-	// times the limit waits for it, because many may have sent to it at once. Only time in which the client's own connection was full counts.
+	// is slower than those delays senders for one second in all; after that, it is disconnected when it is at the limit. One that takes nothing at
+	// all delays them for 50 ms, unless four times the limit waits for it. In a loop of sends without a pause, that concerns the slower half of the
+	// clients. A client that takes an eighth of the limit each second is not disconnected before four times the limit waits for it, because many
+	// may have sent to it at once. Only time in which the client's own connection was full counts.
 	//
 	// A Send to one client, and the results of its own calls, wait for it as long as it takes anything within TransportSendTimeout, and do not
 	// count against the limit. Each sender that waits may exceed the limit by one message. SlowClients says what happens instead of disconnecting.

@@ -35,6 +35,7 @@ type Box struct {
 
 	holdingSince time.Duration // since when the peer has held senders, plus 1; 0: it does not now
 	held         uint32        // for how many microseconds it has, since the box was last empty
+	heldTaken    uint32        // what it had taken when it began to
 	taken        uint32        // bytes that the peer has taken in all; it may wrap
 	sampled      uint32        // when the rate of the peer was last looked at, in milliseconds
 	sampledTaken uint32        // and what it had taken then

@@ -6,7 +6,11 @@ import "time"
 // more than half of the limit waits for it. It has that time again when its box has been empty.
 const HoldTime = time.Second
 
-// mostOver is how many times the limit may wait for a peer that keeps taking.
+// stallTime is for how long a peer that takes nothing at all holds those who send to it, unless mostOver times the limit waits for it: what is
+// pushed meanwhile would all come at once to the others.
+const stallTime = 50 * time.Millisecond
+
+// mostOver is how many times the limit may wait for a peer that keeps taking, or has stalled.
 const mostOver = 4
 
 // uncount takes bytes off the counts. The lock is held, as in all that follows.
@@ -24,7 +28,7 @@ func (b *Box) uncount(bytes, limited int) {
 }
 
 func (b *Box) startHolding() {
-	b.holdingSince = b.flusher.now() + 1
+	b.holdingSince, b.heldTaken = b.flusher.now()+1, b.taken
 	if b.held == 0 {
 		b.sample()
 	}
@@ -37,13 +41,22 @@ func (b *Box) stopHolding() {
 	}
 }
 
+// holding is for how long the peer has held senders this time, and used the part of HoldTime that is gone.
+func (b *Box) holding() (holding, used time.Duration) {
+	if b.holdingSince > 0 {
+		holding = b.flusher.now() + 1 - b.holdingSince
+	}
+	return holding, time.Duration(b.held)*time.Microsecond + holding
+}
+
 // holdLeft is for how long the peer may still hold senders.
 func (b *Box) holdLeft() time.Duration {
-	used := time.Duration(b.held) * time.Microsecond
-	if b.holdingSince > 0 {
-		used += b.flusher.now() + 1 - b.holdingSince
+	holding, used := b.holding()
+	left := HoldTime - used
+	if b.holdingSince > 0 && b.taken == b.heldTaken && b.limited <= mostOver*int(b.limit) {
+		left = min(left, stallTime-holding)
 	}
-	return HoldTime - used
+	return left
 }
 
 // isTooSlow reports whether the peer, which may not hold senders any longer, is to be disconnected. One that has taken an eighth of the

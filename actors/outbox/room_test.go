@@ -135,9 +135,12 @@ func TestWaitForRoom(t *testing.T) {
 	})
 }
 
-// holdLeftNow is holdLeft with the lock.
+// holdLeftNow is what is left of HoldTime.
 func (b *Box) holdLeftNow() (left time.Duration) {
-	b.locked(func() { left = b.holdLeft() })
+	b.locked(func() {
+		_, used := b.holding()
+		left = HoldTime - used
+	})
 	return left
 }
 

@@ -188,8 +188,8 @@ func TestSendersWaitASecondForASlowReceiver(t *testing.T) {
 	}
 }
 
-// It has its second again when its box has been empty.
-func TestTheHoldTimeIsGivenAgain(t *testing.T) {
+// One that takes nothing holds senders for a shorter time, and again when its box has been empty.
+func TestAStalledReceiverHoldsShortly(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {
 		const limit = 64 << 10
 		fast, _ := e.boxOver(limit)
@@ -198,9 +198,9 @@ func TestTheHoldTimeIsGivenAgain(t *testing.T) {
 		for i := range 3 {
 			start := time.Now()
 			send(context.Background(), note(0, i, limit*2/3), fast, other, slow)
-			assert.Equal(t, HoldTime, time.Since(start))
+			assert.Equal(t, stallTime, time.Since(start))
 			send(context.Background(), note(0, i, 0), fast, other, slow)
-			assert.Equal(t, HoldTime, time.Since(start), "but only once")
+			assert.Equal(t, stallTime, time.Since(start), "but only once")
 			s.Drain(2 * limit)
 			settle()
 			requireNothingPending(t, slow)
@@ -219,7 +219,7 @@ func TestTheHoldTimeBehindASwap(t *testing.T) {
 		slow, s := e.boxOver(limit, linktest.Full)
 		start := time.Now()
 		send(context.Background(), note(0, 0, charged(600)), fast, other, slow)
-		assert.Equal(t, HoldTime, time.Since(start))
+		assert.Equal(t, stallTime, time.Since(start))
 		next := e.socket()
 		require.True(t, slow.AttachSocket(next))
 		s.Cut()
@@ -228,7 +228,7 @@ func TestTheHoldTimeBehindASwap(t *testing.T) {
 		assert.Equal(t, HoldTime, slow.holdLeftNow())
 		fill(next)
 		send(context.Background(), note(0, 1, charged(600)), fast, other, slow)
-		assert.Equal(t, 2*HoldTime, time.Since(start))
+		assert.Equal(t, 2*stallTime, time.Since(start))
 		assert.False(t, slow.hasOverflowed())
 	})
 }
@@ -469,9 +469,32 @@ func TestAReceiverIsDisconnectedAboveItsLimit(t *testing.T) {
 			settle()
 			require.False(t, slow.hasOverflowed(), "send %d", i)
 		}
+		assert.Equal(t, stallTime, time.Since(start))
+		pass(HoldTime - stallTime - 1)
 		send(context.Background(), note(0, 3, 0), fast, other, slow)
+		assert.False(t, slow.hasOverflowed())
+		pass(1)
+		send(context.Background(), note(0, 4, 0), fast, other, slow)
 		assert.True(t, slow.hasOverflowed())
 		assert.Equal(t, HoldTime, time.Since(start))
+	})
+}
+
+// When mostOver times the limit waits for a receiver that takes nothing, senders are held until it has had its second.
+func TestAStalledReceiverHoldsAtMostOver(t *testing.T) {
+	inBubble(t, func(t *testing.T, e *env) {
+		fast, _ := e.boxOver(1000)
+		other, _ := e.boxOver(1000)
+		slow, _ := e.boxOver(1000, linktest.Full)
+		start := time.Now()
+		for i := range mostOver {
+			send(context.Background(), note(0, i, charged(1000)), fast, other, slow)
+			settle()
+		}
+		assert.Equal(t, stallTime, time.Since(start))
+		send(context.Background(), note(0, mostOver, 0), fast, other, slow)
+		assert.Equal(t, HoldTime, time.Since(start))
+		assert.True(t, slow.hasOverflowed())
 	})
 }
 
