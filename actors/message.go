@@ -32,19 +32,27 @@ var scratch = sync.Pool{New: func() any { return new([]byte) }}
 
 const maxScratch = 64 << 10 // larger buffers are left to the garbage collector
 
-// packet encodes the call.
-func (m *message) packet(p hubproto.Protocol) (*outbox.Packet, error) {
+// withBytes encodes the call and passes it to a function that does not keep it.
+func (m *message) withBytes(p hubproto.Protocol, use func(encoded []byte)) (err error) {
+	defer func() {
+		if reason := recover(); reason != nil {
+			err = &PanicError{Value: reason, Stack: debug.Stack()}
+		}
+		if err != nil {
+			err = fmt.Errorf("hubsys: the arguments of %q cannot be encoded: %w", m.target, err)
+		}
+	}()
 	buf := scratch.Get().(*[]byte)
 	b, err := m.append((*buf)[:0], p)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	packet := outbox.NewPacket(append(outbox.Buffer(len(b)), b...), opcodeOf(p), m.limited).WithPolicy(m.policy, m.key)
+	use(b)
 	if cap(b) <= maxScratch {
 		*buf = b
 		scratch.Put(buf)
 	}
-	return packet, nil
+	return nil
 }
 
 // append appends the encoded call.
@@ -60,20 +68,17 @@ func (m *message) append(dst []byte, p hubproto.Protocol) ([]byte, error) {
 }
 
 // encode makes the encodings that are wanted and not there yet. No lock may be held, because the application's marshalers run in it.
-func (m *message) encode(wanted uint32) (err error) {
+func (m *message) encode(wanted uint32) error {
 	if m.received {
 		m.encoded |= wanted
 		return nil
 	}
-	defer func() {
-		if reason := recover(); reason != nil {
-			err = fmt.Errorf("hubsys: the arguments of %q cannot be encoded: %w", m.target, &PanicError{Value: reason, Stack: debug.Stack()})
-		}
-	}()
 	for i, p := range m.hub.protocols {
 		if bit := uint32(1) << i; wanted&^m.encoded&bit != 0 {
-			if m.packets[i], err = m.packet(p); err != nil {
-				return fmt.Errorf("hubsys: the arguments of %q cannot be encoded: %w", m.target, err)
+			if err := m.withBytes(p, func(b []byte) {
+				m.packets[i] = outbox.NewPacket(append(outbox.Buffer(len(b)), b...), opcodeOf(p), m.limited).WithPolicy(m.policy, m.key)
+			}); err != nil {
+				return err
 			}
 			m.encoded |= bit
 		}

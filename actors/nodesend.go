@@ -104,6 +104,16 @@ func (n *nodes) receiveCall(from backplane.NodeID, topic string, hub, encoded []
 	if to == nil {
 		return nil
 	}
+	s := outbox.Sending{Waits: call.waits, Policy: call.policy}
+	if to.Kind == Connections && len(call.except) == 0 {
+		if c := h.Connection(to.Names[0]); c != nil && c.takesBytes(call.limited, call.policy, call.key) {
+			if encoded := call.encodings[c.protocol]; encoded != nil {
+				h.sys.counts.sent.Add(1)
+				s.PushBytes(&c.out, encoded)
+			}
+			return n.finish(topic, &s)
+		}
+	}
 	m := &message{hub: h, received: true}
 	for i, encoded := range call.encodings {
 		if encoded != nil {
@@ -111,7 +121,6 @@ func (n *nodes) receiveCall(from backplane.NodeID, topic string, hub, encoded []
 		}
 	}
 	to.ExceptIDs = call.except
-	s := outbox.Sending{Waits: call.waits, Policy: call.policy}
 	_ = h.deliver(n.ctx, to, m, &s) // encodes nothing
 	return n.finish(topic, &s)
 }

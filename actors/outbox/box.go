@@ -236,8 +236,8 @@ func (b *Box) Release() {
 	b.wake(c, false)
 }
 
-// Reply appends a message to the box's own last packet: a completion or a stream item. No limit applies, because the client's next call,
-// or the next item, waits for room. Unless now is set, the caller writes it later.
+// Reply appends a message to the box's own last packet: a completion, a stream item or what is sent to this connection alone. No limit applies, because
+// the client's next call, the next item or the sender waits for room. Unless now is set, the caller writes it later.
 func (b *Box) Reply(message []byte, now bool) (r Replied) {
 	b.mu.Lock()
 	if b.phase != open {

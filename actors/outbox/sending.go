@@ -39,6 +39,14 @@ func (s *Sending) Push(b *Box, p *Packet, fanout bool) {
 	}
 }
 
+// PushBytes pushes a message for one connection, to which no limit applies. Its bytes are copied behind what waits for the connection already.
+func (s *Sending) PushBytes(b *Box, message []byte) {
+	s.reached++
+	if b.Reply(message, true)&AboveItsMark != 0 {
+		s.above = append(s.above, aboveMark{b, false})
+	}
+}
+
 // MustWait reports whether Finish is going to wait.
 func (s *Sending) MustWait() bool { return s.Waits && len(s.above) > 0 }
 
