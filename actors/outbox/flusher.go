@@ -12,9 +12,9 @@ import (
 
 // Flusher writes for many boxes on one goroutine, so that no connection needs a goroutine to write.
 //
-// It has two lists of boxes with something to write: what was sent to one client or a few goes first, fan-outs second. After a pass over
-// the second list it rests for as long as the pass took, so that under load more is merged into each write; it does not rest while the
-// first list holds anything. A third list holds boxes whose owners want to be called a millisecond later. A box gets one turn at a time,
+// It has two lists of boxes with something to write: what was sent to one client or a few goes first, fan-outs second. After a pass over a list it
+// rests for as long as the pass took, if that was long, so that under load more is merged into each write. Behind fan-outs it does not rest while
+// the first list holds anything. A third list holds boxes whose owners want to be called a millisecond later. A box gets one turn at a time,
 // and a full socket never stops the flusher: its box goes to a drainer.
 type Flusher struct {
 	now      func() time.Duration // since the system was started
@@ -37,8 +37,10 @@ const (
 	lateTime  = time.Millisecond
 	lateSlack = time.Millisecond       // by which a tick may be later and still count as on time
 	shortRest = 200 * time.Microsecond // shorter rests are not worth a timer
-	longRest  = 10 * time.Millisecond
-	stride    = 64 // boxes of a fan-out between two looks at the direct list
+	stride    = 64                     // boxes of a fan-out between two looks at the direct list
+
+	longRest       = 10 * time.Millisecond
+	longDirectRest = 2 * time.Millisecond
 )
 
 // Bits of Box.listed: the lists that hold an entry of the box.
@@ -105,8 +107,12 @@ func (f *Flusher) Run(done <-chan struct{}) {
 		case <-f.wakeFanout:
 		}
 		for {
-			direct = f.passDirect(direct)
 			start := time.Now()
+			direct = f.passDirect(direct)
+			if !rest(timer, time.Since(start), longDirectRest, nil, done) {
+				return
+			}
+			start = time.Now()
 			fanout = f.swap(&f.fanout, fanout)
 			if len(fanout) == 0 {
 				if len(direct) == 0 {
@@ -121,17 +127,27 @@ func (f *Flusher) Run(done <-chan struct{}) {
 				f.write(b, listFanout)
 			}
 			f.writer.forgetMerge()
-			if rest := min(time.Since(start), longRest); rest > shortRest {
-				timer.Reset(rest)
-				select {
-				case <-timer.C:
-				case <-f.wakeDirect:
-				case <-done:
-					return
-				}
+			if !rest(timer, time.Since(start), longRest, f.wakeDirect, done) {
+				return
 			}
 		}
 	}
+}
+
+// rest waits for as long as a pass took, for most at the longest, or until wake is signaled. It returns false if done is closed.
+func rest(timer *time.Timer, took, most time.Duration, wake, done <-chan struct{}) bool {
+	rest := min(took, most)
+	if rest <= shortRest {
+		return true
+	}
+	timer.Reset(rest)
+	select {
+	case <-timer.C:
+	case <-wake:
+	case <-done:
+		return false
+	}
+	return true
 }
 
 // passDirect writes for the boxes that are on the direct list now, and returns them. What is added meanwhile waits for the next pass, so

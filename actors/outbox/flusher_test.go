@@ -170,17 +170,19 @@ func TestTheFlusherRests(t *testing.T) {
 
 // However long a pass has taken, the rest is short.
 func TestTheLongestRest(t *testing.T) {
-	inBubble(t, func(t *testing.T, e *env) {
-		a, _ := e.boxOver(1<<10, func(s *linktest.Socket) { s.Before = func() { <-time.After(time.Second) } })
-		b, s := e.boxOver(1 << 10)
-		a.Push(note(0, 0, 0), true, false)
-		pass(time.Second)
-		b.Push(note(0, 0, 0), true, false)
-		pass(longRest - 1)
-		assert.Empty(t, received(t, s))
-		pass(1)
-		assert.Len(t, received(t, s), 1)
-	})
+	for fanout, rest := range map[bool]time.Duration{true: longRest, false: longDirectRest} {
+		inBubble(t, func(t *testing.T, e *env) {
+			a, _ := e.boxOver(1<<10, func(s *linktest.Socket) { s.Before = func() { <-time.After(time.Second) } })
+			b, s := e.boxOver(1 << 10)
+			a.Push(note(0, 0, 0), fanout, false)
+			pass(time.Second)
+			b.Push(note(0, 0, 0), fanout, false)
+			pass(rest - 1)
+			assert.Empty(t, received(t, s))
+			pass(1)
+			assert.Len(t, received(t, s), 1)
+		})
+	}
 }
 
 func TestAnOutboxIsOnEachListOnce(t *testing.T) {
