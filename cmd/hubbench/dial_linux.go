@@ -82,7 +82,9 @@ func (g *generator) dial(s *server, token string, deaf bool) (fd int, id string,
 	if _, err := syscall.Write(fd, maskedFrame(jsonText.opcode(), []byte(`{"protocol":"`+name+`","version":1}`+"\x1e"))); err != nil {
 		return 0, "", err
 	}
-	if answer, err := readUntil(fd, "{}\x1e"); err != nil {
+	if answer, err := readUntil(fd, "{}\x1e"); strings.Contains(answer, `"error":`) {
+		return 0, "", &lacking{"protocol " + name}
+	} else if err != nil {
 		return 0, "", fmt.Errorf("handshake: %w %q", err, answer)
 	}
 	return fd, "", nil
@@ -93,7 +95,7 @@ func (s *server) negotiateClassic() (query, id string, err error) {
 	hubs := url.Values{"clientProtocol": {"2.1"}, "connectionData": {`[{"name":"benchhub"}]`}}
 	var answer struct{ ConnectionToken, ConnectionID string }
 	if err := json.Unmarshal([]byte(s.get("/benchclassic/negotiate?"+hubs.Encode())), &answer); err != nil {
-		return "", "", err
+		return "", "", &lacking{"protocol of SignalR 2"}
 	}
 	hubs.Set("transport", "webSockets")
 	hubs.Set("connectionToken", answer.ConnectionToken)

@@ -253,7 +253,7 @@ func (g *generator) run(warm time.Duration) (figures, error) {
 		}
 	}
 	if f.PerSecond == 0 {
-		return f, &lacking{"message for any client"}
+		return f, &lacking{"answer to what clients do"}
 	}
 	return f, nil
 }

@@ -11,9 +11,9 @@ const (
 	plotLabels = 330 // of the column with names
 	plotScale  = 220 // of a ratio of 1
 	plotMost   = 2.0 // the ratio of the longest bar
-	plotRow    = 40
 	plotHead   = 64
 	plotBar    = 13
+	plotSpace  = 11 // between scenarios
 )
 
 const plotStyle = `<style>
@@ -54,7 +54,7 @@ func (r *results) plot() string {
 		}
 		if bars != "" {
 			fmt.Fprintf(&rows, `<text x="%d" y="%d" text-anchor="end">%s</text>`+"\n%s", plotLabels-10, y+(at-y)/2+4, html.EscapeString(name), bars)
-			y += plotRow
+			y = at + plotSpace
 		}
 	}
 	width := plotLabels + int(plotMost*plotScale) + 60

@@ -183,7 +183,7 @@ func (sc *scenario) isFor(s *server) bool {
 
 // isChosen reports whether a scenario is one that flags ask for: part is a list of what its name may contain.
 func (sc *scenario) isChosen(parts string, core bool) bool {
-	return !(core && sc.full) && slices.ContainsFunc(strings.Split(parts, ","), func(part string) bool { return strings.Contains(sc.name, part) })
+	return (!core || !sc.full) && slices.ContainsFunc(strings.Split(parts, ","), func(part string) bool { return strings.Contains(sc.name, part) })
 }
 
 // blocks returns the scenarios that are chosen, those together that are compared with each other.

@@ -28,7 +28,7 @@ func (w *opened) end() (f figures) {
 	if offered := w.g.load.offered(); offered > 0 {
 		f.Reached = f.PerSecond / offered
 	}
-	f.User, f.Sys, f.Sender = (after.user-w.before.user)/count*1e6, (after.sys-w.before.sys)/count*1e6, 0
+	f.User, f.Sys = (after.user-w.before.user)/count*1e6, (after.sys-w.before.sys)/count*1e6
 	f.CPU = f.User + f.Sys
 	if len(w.g.server.others) > 0 {
 		f.Sender = (after.first - w.before.first) / count * 1e6
