@@ -30,7 +30,9 @@ func newBenchBox(limit int) *Box {
 	return b
 }
 
-func benchPacket() *Packet { return NewPacket(append(Buffer(128), make([]byte, 100)...), wsframe.Text, true) }
+func benchPacket() *Packet {
+	return NewPacket(append(Buffer(128), make([]byte, 100)...), wsframe.Text, true)
+}
 
 // BenchmarkPush measures a push of a shared packet to a box that is empty. What is pushed is taken without being written.
 func BenchmarkPush(b *testing.B) {
