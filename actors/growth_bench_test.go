@@ -257,7 +257,7 @@ func BenchmarkGrowthWatches(b *testing.B) {
 	})
 }
 
-// A client calls a method n times at once, of which one runs at a time.
+// A client calls a method n times at once, of which one runs at a time. By default, InboundLimit allows 4,000.
 func BenchmarkGrowthCalls(b *testing.B) {
 	for _, test := range []struct {
 		name string
