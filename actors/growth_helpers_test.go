@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"runtime"
+	"runtime/debug"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -34,7 +36,9 @@ func perUnit(b *testing.B, units int) {
 func longestWait(b *testing.B, operation, change func()) {
 	const operations = 15
 	var longest []time.Duration
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // which has goroutines wait as well
 	for range operations {
+		runtime.GC()
 		var over atomic.Bool
 		begun, waited := make(chan struct{}), make(chan time.Duration)
 		go func() {
