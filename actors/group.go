@@ -163,6 +163,13 @@ func observe(c *Connection, f func()) {
 	f()
 }
 
+// size returns the number of members.
+func (g *group) size() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.members)
+}
+
 // appendMembers appends the members to dst.
 func (g *group) appendMembers(dst []*Connection) []*Connection {
 	g.mu.Lock()
