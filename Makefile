@@ -54,6 +54,10 @@ oracle: ## compare the server with the recorded answers of the original, where t
 bench: ## measure, beside baselines and, where it is, the original server (REFERENCE=...)
 	$(GO) run ./cmd/hubbench -reference $(REFERENCE)/run.sh
 
+.PHONY: bench-growth
+bench-growth: ## show how the cost of operations grows with their input, as a table (a few minutes)
+	$(GO) test -run '^$$' -bench Growth -benchtime 100ms ./actors/... ./hubsys/presence | $(GO) run ./internal/growthtable
+
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME (default 1m)
 	@for package in $$($(GO) list ./...); do \
