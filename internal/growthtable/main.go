@@ -93,5 +93,5 @@ func (r *row) print(out *tabwriter.Writer) {
 			flags += "WAITS"
 		}
 	}
-	fmt.Fprintf(out, "%s\t%s\t×%.1f\t%s\t%s\n", r.name, strings.Join(r.cells, "\t"), growth, wait, flags)
+	fmt.Fprintln(out, strings.Join(append(append([]string{r.name}, r.cells...), fmt.Sprintf("×%.1f", growth), wait, flags), "\t"))
 }
