@@ -58,6 +58,10 @@ bench: ## measure what matters most, beside baselines and, where it is, the orig
 bench-full: ## the same with everything: SignalR 2, several nodes, clients that come and go for ten minutes; five rounds, an hour
 	$(GO) run ./cmd/hubbench -rounds 5 -reference $(REFERENCE)/run.sh -out docs/performance
 
+.PHONY: bench-growth
+bench-growth: ## show how the cost of operations grows with their input, as a table (a few minutes)
+	$(GO) test -run '^$$' -bench Growth -benchtime 100ms ./actors/... ./hubsys/presence | $(GO) run ./internal/growthtable
+
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME (default 1m)
 	@for package in $$($(GO) list ./...); do \

@@ -44,13 +44,14 @@ type Call struct {
 	overLimit   bool // MaxStreams were running when it began
 	overRate    Rate // the client, or its user, calls more often than it may
 	begun       bool // it does not wait any more
-	canceled    bool // as are those behind it in the index
+	canceled    bool // as are those before it in the index
 	released    bool // it has ended, and holds nothing any more
 	excluded    bool // the end of the connection does not wait for it
 	slot        slot
 	index       int32 // among those that run
 	next        *Call // behind it, while it waits
-	sameID      *Call // the next one in the index by id
+	earlier     *Call // in the index, the one with the same id before it; of the first one, the last
+	later       *Call // and the one behind it
 
 	idRoom [16]byte
 	state  any // see SetState
@@ -63,7 +64,6 @@ type Call struct {
 	ended             bool
 	ignoresCancel     bool
 	shutdownsInFlight int16                     // calls of Shutdown from inside, during which a shutdown does not end the context
-	process           *callProcess              // made when somebody asks for its PID
 	extra             atomic.Pointer[callExtra] // set under the lock; nil: none
 }
 
@@ -73,6 +73,7 @@ type callExtra struct {
 	returned chan error // of a lifetime event: gets its error; never changed
 	cleanups []func()
 	attached any
+	process  *callProcess // made when somebody asks for the PID; under the lock of the call
 }
 
 // event is the cause of a call.
@@ -352,10 +353,13 @@ func (k *Call) end() {
 	}
 	k.endContext(ErrReturned)
 	var watchers []*actor.PID
-	process, extra := k.process, k.extra.Load()
-	unclean := extra != nil && len(extra.cleanups) > 0
-	if process != nil {
-		watchers = process.end()
+	var process *callProcess
+	unclean := false
+	if extra := k.extra.Load(); extra != nil {
+		unclean = len(extra.cleanups) > 0
+		if process = extra.process; process != nil {
+			watchers = process.end()
+		}
 	}
 	k.mu.Unlock()
 	for _, watcher := range watchers {

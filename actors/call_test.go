@@ -132,7 +132,7 @@ func TestPIDIsRegisteredWhileCallRuns(t *testing.T) {
 			assert.True(t, strings.HasPrefix(pid.Id, k.Connection().PID().Id+"/call/"))
 			process, ok := registry.Get(pid)
 			assert.True(t, ok)
-			assert.Same(t, k.process, process)
+			assert.Same(t, k.extra.Load().process, process)
 		})
 		_, ok := registry.Get(pid)
 		assert.False(t, ok, "it is removed with the call")

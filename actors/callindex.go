@@ -24,11 +24,11 @@ func (q *runQueue) cancel(id []byte) {
 		q.makeIndex()
 	}
 	first := q.byID[string(id)]
-	if first == nil || first.canceled {
-		return // as are those behind it
+	if first == nil {
+		return
 	}
-	first.canceled = true
-	for k := first; k != nil; k = k.sameID {
+	for k := first.earlier; !k.canceled; k = k.earlier { // those before one that was canceled have been as well
+		k.canceled = true
 		k.stop(ErrCanceled)
 	}
 }
@@ -53,11 +53,19 @@ func (q *runQueue) each(f func(*Call) bool) bool {
 	return true
 }
 
+// index adds a call behind those with its id.
 func (q *runQueue) index(k *Call) {
-	if len(k.id) > 0 {
-		k.sameID = q.byID[string(k.id)]
-		q.byID[string(k.id)] = k
+	if len(k.id) == 0 {
+		return
 	}
+	k.later, k.canceled = nil, false // it may have been in an index before
+	first := q.byID[string(k.id)]
+	if first == nil {
+		q.byID[string(k.id)], k.earlier = k, k
+		return
+	}
+	last := first.earlier
+	last.later, k.earlier, first.earlier = k, last, k
 }
 
 func (q *runQueue) unindex(k *Call) {
@@ -65,19 +73,22 @@ func (q *runQueue) unindex(k *Call) {
 		q.byID = nil
 		return
 	}
-	first := q.byID[string(k.id)]
-	if first == k {
-		if k.sameID == nil {
-			delete(q.byID, string(k.id))
-		} else {
-			q.byID[string(k.id)] = k.sameID
-		}
+	if len(k.id) == 0 {
 		return
 	}
-	for at := first; at != nil; at = at.sameID {
-		if at.sameID == k {
-			at.sameID = k.sameID
-			return
-		}
+	first := q.byID[string(k.id)]
+	switch {
+	case first != k:
+		k.earlier.later = k.later
+	case k.later != nil:
+		q.byID[string(k.id)] = k.later
+	default:
+		delete(q.byID, string(k.id))
 	}
+	if k.later != nil {
+		k.later.earlier = k.earlier
+	} else {
+		first.earlier = k.earlier
+	}
+	k.earlier, k.later = nil, nil
 }

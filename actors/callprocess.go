@@ -29,18 +29,19 @@ func (k *Call) Inbox() <-chan any { return k.inSystem().inbox }
 func (k *Call) inSystem() *callProcess {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.process == nil {
+	extra := k.needExtra()
+	if extra.process == nil {
 		sys := k.conn.hub.sys
 		id := k.conn.pid.Id + "/call/" + strconv.FormatUint(sys.lastCall.Add(1), 10)
-		k.process = &callProcess{call: k, inbox: make(chan any, maxInbox)}
+		extra.process = &callProcess{call: k, inbox: make(chan any, maxInbox)}
 		if k.ended {
-			k.process.pid = actor.NewPID(k.conn.pid.Address, id)
-			close(k.process.inbox)
+			extra.process.pid = actor.NewPID(k.conn.pid.Address, id)
+			close(extra.process.inbox)
 		} else {
-			k.process.pid, _ = sys.actorSystem.ProcessRegistry.Add(k.process, id)
+			extra.process.pid, _ = sys.actorSystem.ProcessRegistry.Add(extra.process, id)
 		}
 	}
-	return k.process
+	return extra.process
 }
 
 // end is called when the call has returned. It returns those who watch the call.

@@ -146,8 +146,8 @@ func (q *runQueue) hasStream(id []byte) bool {
 		q.makeIndex()
 	}
 	if q.byID != nil {
-		for k := q.byID[string(id)]; k != nil; k = k.sameID {
-			if k.begun && k.wantsStream {
+		for k := q.byID[string(id)]; k != nil && k.begun; k = k.later { // those that wait are behind them
+			if k.wantsStream {
 				return true
 			}
 		}

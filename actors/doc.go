@@ -19,7 +19,7 @@
 // A lock may be taken while one that stands left of it is held, and in no other order:
 //
 //	System → outbox.Box, connectionSupervisor, counter
-//	group → outbox.Box
+//	sending of a group → group → outbox.Box
 //	group → list of an outbox.Flusher
 //	group → watchers → Watch
 //	addresses → the process registry of protoactor

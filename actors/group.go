@@ -15,12 +15,18 @@ import (
 // Its mailbox has no queue: a message, a join or a leave is handled on the goroutine that sends it, one at a time under the group's
 // lock. So there is no hop, and all members see the messages of the group in one order. It owns its list of members. It never
 // blocks, because a push to an outbox does not. Its size is bounded by the number of connections.
+//
+// A fan-out to many gives the lock back again and again, so that those who join and leave meanwhile do not wait for its end. Messages do: they have
+// a lock of their own. Whoever was a member when the fan-out began, and does not leave, gets the message once, and who has left gets no more of it.
 type group struct {
 	name      string
 	known     <-chan struct{} // closed when other nodes know that it has members; nil: they do, or there are none
 	watchers  *watchers
+	sending   sync.Mutex // held for a whole fan-out
 	mu        sync.Mutex
 	members   []*Connection
+	pushing   bool                // a fan-out is under way
+	reached   int                 // members at the front that it has nothing for any more
 	index     map[*Connection]int // of a group that is not small
 	everyone  bool                // the members know their indexes themselves; it is never emptied
 	emptied   bool                // its last member has left: nobody can join any more
@@ -65,22 +71,34 @@ func (g *group) join(c *Connection) bool {
 	if o := g.watchers.observer; o != nil {
 		observe(c, func() { o.Joined(g.name, c) })
 	}
-	g.members = append(g.members, c)
-	if g.everyone {
-		c.everyoneIndex = int32(len(g.members) - 1)
-	} else if g.index != nil {
-		g.index[c] = len(g.members) - 1
-	} else if len(g.members) > smallGroup {
+	if g.members = append(g.members, c); g.index == nil && !g.everyone && len(g.members) > smallGroup {
 		g.index = map[*Connection]int{}
 		for i, member := range g.members {
 			g.index[member] = i
 		}
+	}
+	if g.pushing { // which is not for c
+		g.put(len(g.members)-1, g.members[g.reached])
+		g.put(g.reached, c)
+		g.reached++
+	} else {
+		g.put(len(g.members)-1, c)
 	}
 	if g.count[c.protocol]++; g.count[c.protocol] == 1 {
 		g.protocols.Or(1 << c.protocol)
 	}
 	g.watchers.notify(g.nameFor(c), c.member(), true)
 	return true
+}
+
+// put sets the place of a member.
+func (g *group) put(i int, c *Connection) {
+	g.members[i] = c
+	if g.everyone {
+		c.everyoneIndex = int32(i)
+	} else if g.index != nil {
+		g.index[c] = i
+	}
 }
 
 // changeUser tells who watches that a member belongs to another user than before.
@@ -115,14 +133,17 @@ func (g *group) leave(c *Connection) (empty bool) {
 		return false
 	}
 	last := len(g.members) - 1
-	moved := g.members[last]
-	g.members[i] = moved
+	if g.pushing && i < g.reached { // the last member, which it has still to reach, cannot take this place
+		g.reached--
+		g.put(i, g.members[g.reached])
+		i = g.reached
+	}
+	if i < last {
+		g.put(i, g.members[last])
+	}
 	g.members[last] = nil
 	g.members = g.members[:last]
-	if g.everyone {
-		moved.everyoneIndex = int32(i)
-	} else if g.index != nil {
-		g.index[moved] = i
+	if g.index != nil {
 		delete(g.index, c)
 	}
 	if g.count[c.protocol]--; g.count[c.protocol] == 0 {
@@ -140,6 +161,13 @@ func (g *group) leave(c *Connection) (empty bool) {
 func observe(c *Connection, f func()) {
 	defer c.recoverPanic("the observer of the groups panicked")
 	f()
+}
+
+// size returns the number of members.
+func (g *group) size() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.members)
 }
 
 // appendMembers appends the members to dst.
@@ -170,17 +198,37 @@ func (g *group) fanOut(m *message, except *exception, s *outbox.Sending) (done b
 			err = fmt.Errorf("hubsys: sending %q failed: %v", m.target, reason)
 		}
 	}()
+	g.sending.Lock()
+	defer g.sending.Unlock()
+	more := false
+	for done, more = g.pushSome(m, except, s, false); more; {
+		_, more = g.pushSome(m, except, s, true)
+	}
+	return done, nil
+}
+
+// pushAtOnce is to how many members a fan-out pushes before others can have the lock.
+const pushAtOnce = 256
+
+// pushSome pushes to the first members, or to the next ones if again is set. It returns done as fanOut does, and whether there are more.
+func (g *group) pushSome(m *message, except *exception, s *outbox.Sending, again bool) (done, more bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.protocols.Load()&^m.encoded != 0 {
-		return false, nil
+	if !again {
+		if g.protocols.Load()&^m.encoded != 0 {
+			return false, false
+		}
+		g.pushing, g.reached = true, 0
+		m.hub.sys.counts.sent.Add(int64(len(g.members)))
 	}
 	fanout := len(g.members) > smallGroup
-	m.hub.sys.counts.sent.Add(int64(len(g.members)))
-	for _, c := range g.members {
+	end := min(g.reached+pushAtOnce, len(g.members))
+	for _, c := range g.members[g.reached:end] {
 		if p := m.packets[c.protocol]; p != nil && (except == nil || !except.has(c)) {
 			s.Push(&c.out, p, fanout)
 		}
 	}
-	return true, nil
+	g.reached = end
+	g.pushing = end < len(g.members)
+	return true, g.pushing
 }

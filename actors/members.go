@@ -23,7 +23,7 @@ func (h *Hub) Members(ctx context.Context, of *Audience) (all []Member, missing 
 
 // Count returns the number of the connections of an audience, and the names of nodes that have not said how many they have.
 func (h *Hub) Count(ctx context.Context, of *Audience) (n int, missing []string, err error) {
-	n = len(h.membersHere(of))
+	n = h.countHere(of)
 	answers, missing, err := h.listElsewhere(ctx, of, true)
 	for _, a := range answers {
 		n += int(a.GetCount())
@@ -41,16 +41,36 @@ func (h *Hub) listElsewhere(ctx context.Context, of *Audience, countOnly bool) (
 
 // membersHere returns the connections of an audience that this node has, each once, sorted by id.
 func (h *Hub) membersHere(of *Audience) []Member {
-	connections := h.resolve(of)
-	if of.Kind == Caller && h.Connection(of.Conn.id) == nil {
-		connections = nil
-	}
+	connections := h.connectionsHere(of)
 	members := make([]Member, len(connections))
 	for i, c := range connections {
 		members[i] = c.member()
 	}
 	sortMembers(members)
 	return members
+}
+
+// connectionsHere returns the connections of an audience that this node has, each once.
+func (h *Hub) connectionsHere(of *Audience) []*Connection {
+	if of.Kind == Caller && h.Connection(of.Conn.id) == nil {
+		return nil
+	}
+	return h.resolve(of)
+}
+
+// countHere returns the number of these connections.
+func (h *Hub) countHere(of *Audience) int {
+	all := of.Except == nil && len(of.ExceptIDs) == 0
+	switch {
+	case all && of.Kind == All:
+		return h.everyone.size()
+	case all && (of.Kind == Groups || of.Kind == Users) && len(of.Names) == 1:
+		if g := h.directory(of.Kind).find(of.Names[0]); g != nil {
+			return g.size()
+		}
+		return 0
+	}
+	return len(h.connectionsHere(of))
 }
 
 // groupsRequest asks a connection for the groups that it is in.
@@ -106,8 +126,8 @@ func (h *Hub) Disconnect(of *Audience, reason string) {
 }
 
 func (h *Hub) disconnectHere(of *Audience, reason string) {
-	for _, m := range h.membersHere(of) {
-		m.Conn.disconnect(reason)
+	for _, c := range h.connectionsHere(of) {
+		c.disconnect(reason)
 	}
 }
 
@@ -118,8 +138,8 @@ func (h *Hub) Reconnect(of *Audience) {
 }
 
 func (h *Hub) reconnectHere(of *Audience) {
-	for _, m := range h.membersHere(of) {
-		m.Conn.askToClose(nil, closeReason{message: true, allowReconnect: true})
+	for _, c := range h.connectionsHere(of) {
+		c.askToClose(nil, closeReason{message: true, allowReconnect: true})
 	}
 }
 

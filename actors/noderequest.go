@@ -322,13 +322,14 @@ func (h *Hub) serveList(list *nodev1.List) *nodev1.Answer {
 	if of == nil {
 		return a
 	}
-	members := h.membersHere(of)
-	if a.Count = uint64(len(members)); list.GetCountOnly() {
+	if list.GetCountOnly() {
+		a.Count = uint64(h.countHere(of))
 		return a
 	}
-	for _, m := range members {
+	for _, m := range h.membersHere(of) {
 		a.Members = append(a.Members, m.toNode())
 	}
+	a.Count = uint64(len(a.Members))
 	return a
 }
 

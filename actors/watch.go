@@ -58,8 +58,8 @@ type watchers struct {
 	observer GroupObserver // nil: there is none
 	count    atomic.Int32
 	mu       sync.RWMutex
-	byName   map[string][]*Watch // of everyone: by connection id
-	all      []*Watch
+	byName   map[string]map[*Watch]struct{} // of everyone: by connection id
+	all      map[*Watch]struct{}
 }
 
 // GroupObserver is told of all changes of the groups of a hub while they are made, with the group locked: it must not block, nor send to the group.
@@ -80,10 +80,10 @@ func (ws *watchers) notify(name string, m Member, in bool) {
 	}
 	ws.mu.RLock()
 	defer ws.mu.RUnlock()
-	for _, w := range ws.byName[name] {
+	for w := range ws.byName[name] {
 		w.set(name, m, in)
 	}
-	for _, w := range ws.all {
+	for w := range ws.all {
 		w.set(name, m, in)
 	}
 }
@@ -94,7 +94,10 @@ func (ws *watchers) addForAll(w *Watch) {
 	ws.count.Add(1)
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	ws.all = append(ws.all, w)
+	if ws.all == nil {
+		ws.all = map[*Watch]struct{}{}
+	}
+	ws.all[w] = struct{}{}
 }
 
 // add adds a watch for names.
@@ -104,22 +107,22 @@ func (ws *watchers) add(w *Watch, names []string) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	if ws.byName == nil {
-		ws.byName = map[string][]*Watch{}
+		ws.byName = map[string]map[*Watch]struct{}{}
 	}
 	for _, name := range names {
-		if !slices.Contains(ws.byName[name], w) {
-			ws.byName[name] = append(ws.byName[name], w)
+		if ws.byName[name] == nil {
+			ws.byName[name] = map[*Watch]struct{}{}
 		}
+		ws.byName[name][w] = struct{}{}
 	}
 }
 
 func (ws *watchers) remove(w *Watch) {
-	is := func(one *Watch) bool { return one == w }
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	ws.all = slices.DeleteFunc(ws.all, is)
+	delete(ws.all, w)
 	for _, name := range w.names {
-		if ws.byName[name] = slices.DeleteFunc(ws.byName[name], is); len(ws.byName[name]) == 0 {
+		if delete(ws.byName[name], w); len(ws.byName[name]) == 0 {
 			delete(ws.byName, name)
 		}
 	}
@@ -141,7 +144,7 @@ func (h *Hub) Watch(to *Audience) *Watch {
 		h.everyone.watchers.add(w, slices.Clone(names))
 		for _, id := range names {
 			if c := h.Connection(id); c != nil {
-				h.everyone.showOne(w, c)
+				h.everyone.showSome(w, c)
 			}
 		}
 	default:
@@ -174,22 +177,25 @@ func (h *Hub) newWatch(except *exception) *Watch {
 	}
 }
 
+// showAtOnce is how many members a watch is told before others can have the lock of the group.
+const showAtOnce = 64
+
 // show tells a watch who is in the group. The watch has been added before, so what happens later, it is told as well; and what it has been told
 // already does not matter, because the last it is told of a membership is what is so.
 func (g *group) show(w *Watch) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for _, c := range g.members {
-		w.set(g.nameFor(c), c.member(), true)
+	for some := range slices.Chunk(g.appendMembers(nil), showAtOnce) {
+		g.showSome(w, some...)
 	}
 }
 
-// showOne is show for one connection.
-func (g *group) showOne(w *Watch, c *Connection) {
+// showSome is show for some connections, of which those do not matter that are no members any more.
+func (g *group) showSome(w *Watch, some ...*Connection) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.find(c) >= 0 {
-		w.set(g.nameFor(c), c.member(), true)
+	for _, c := range some {
+		if g.find(c) >= 0 {
+			w.set(g.nameFor(c), c.member(), true)
+		}
 	}
 }
 
@@ -238,30 +244,49 @@ func (w *Watch) Take() []Change {
 	w.mu.Lock()
 	news := w.news
 	w.news = map[membership]struct{}{}
+	w.mu.Unlock()
 	var changes []Change
 	at := map[string]int{}
 	for one := range news {
+		present, changed := w.tell(one)
+		if !changed {
+			continue
+		}
 		i, ok := at[one.group]
 		if !ok {
 			i = len(changes)
 			at[one.group] = i
 			changes = append(changes, Change{Group: one.group})
 		}
-		if w.seats[one] > 0 {
-			w.told[one] = struct{}{}
+		if present {
 			changes[i].Joined = append(changes[i].Joined, one.Member)
 		} else {
-			delete(w.told, one)
 			changes[i].Left = append(changes[i].Left, one.Member)
 		}
 	}
-	w.mu.Unlock()
 	for _, change := range changes {
 		sortMembers(change.Joined)
 		sortMembers(change.Left)
 	}
 	slices.SortFunc(changes, func(a, b Change) int { return cmp.Compare(a.Group, b.Group) })
 	return changes
+}
+
+// tell returns whether somebody is there, and whether that is not what was told before. Groups that change do not wait longer than for one of them.
+func (w *Watch) tell(one membership) (present, changed bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.news, one) // it may have changed since
+	_, told := w.told[one]
+	if present = w.seats[one] > 0; present == told {
+		return present, false
+	}
+	if present {
+		w.told[one] = struct{}{}
+	} else {
+		delete(w.told, one)
+	}
+	return present, true
 }
 
 // Wait waits for a change. It returns false if ctx has ended, or if the system has been shut down.

@@ -1,8 +1,6 @@
 package outbox
 
 import (
-	"slices"
-
 	"github.com/troupe-go/troupe/internal/link"
 	"github.com/troupe-go/troupe/internal/wsframe"
 )
@@ -99,7 +97,8 @@ func (b *Box) Acknowledge(number int64) {
 		k.bytes -= k.packets[n].size()
 		n++
 	}
-	k.packets = slices.Delete(k.packets, 0, n)
+	clear(k.packets[:n])
+	k.packets = k.packets[n:]      // what is left is not moved for each message
 	k.acked = max(k.acked, number) // also for what waits to be written again
 	var c claim
 	if n > 0 && !k.isFull() && b.hasLink() {

@@ -46,14 +46,8 @@ func (p *Packet) makesRoom() bool { return p.limited && p.policy == DropOldest }
 
 // makeRoom drops packets until one more with a charge fits. It returns false if it does not fit even so.
 func (b *Box) makeRoom(charge int) bool {
-	for i := 0; b.limited > 0 && b.limited+charge > int(b.limit) && b.queue.oldest > 0; {
-		if p := b.queue.packets[i]; p == nil || !p.makesRoom() {
-			i++
-			continue
-		}
-		before := b.queue.first
-		b.drop(i, oldestDropped)
-		i = max(0, i+1-(b.queue.first-before))
+	for b.limited > 0 && b.limited+charge > int(b.limit) && b.queue.oldest > 0 {
+		b.drop(b.queue.findOldest(), oldestDropped)
 	}
 	return b.limited == 0 || b.limited+charge <= int(b.limit)
 }

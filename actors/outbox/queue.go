@@ -4,11 +4,12 @@ import "slices"
 
 // queue is what waits in a box, in its order. Packets can be taken out of its middle.
 type queue struct {
-	packets []*Packet      // nil: taken out; neither the first nor the last one is
-	holes   int32          // that are nil
-	oldest  int32          // packets that make room for others, see Packet.makesRoom
-	first   int            // number of the first one; each has a number, which is one more than that of the one before
-	keyed   map[string]int // numbers of those that have a key
+	packets []*Packet        // nil: taken out; neither the first nor the last one is
+	holes   int32            // that are nil
+	oldest  int32            // packets that make room for others, see Packet.makesRoom
+	passed  int32            // packets at the front among which none of these is, so that they are not searched again
+	first   int32            // number of the first one; each has a number, which is one more than that of the one before, and may wrap
+	keyed   map[string]int32 // numbers of those that have a key
 }
 
 const keptQueue = 16 // packets that an empty queue keeps room for
@@ -29,9 +30,9 @@ func (q *queue) push(p *Packet) {
 	}
 	if p.key != "" {
 		if q.keyed == nil {
-			q.keyed = map[string]int{}
+			q.keyed = map[string]int32{}
 		}
-		q.keyed[p.key] = q.first + len(q.packets)
+		q.keyed[p.key] = q.first + int32(len(q.packets))
 	}
 	if p.makesRoom() {
 		q.oldest++
@@ -46,16 +47,25 @@ func (q *queue) putBack(packets []*Packet) {
 			q.oldest++
 		}
 	}
-	q.packets = slices.Concat(packets, q.packets)
-	q.first -= len(packets)
+	q.packets, q.passed = slices.Concat(packets, q.packets), 0
+	q.first -= int32(len(packets))
 }
 
 // find returns the index of the packet with a key, or -1.
 func (q *queue) find(key string) int {
 	if number, ok := q.keyed[key]; ok {
-		return number - q.first
+		return int(number - q.first)
 	}
 	return -1
+}
+
+// findOldest returns the index of the first packet that makes room for others. There is one.
+func (q *queue) findOldest() int {
+	for ; ; q.passed++ {
+		if p := q.packets[q.passed]; p != nil && p.makesRoom() {
+			return int(q.passed)
+		}
+	}
 }
 
 // forget removes a packet that leaves from the keys and the counts.
@@ -84,7 +94,8 @@ func (q *queue) dropFirst(n int) {
 	rest := copy(q.packets, q.packets[n:])
 	clear(q.packets[rest:])
 	q.packets = q.packets[:rest]
-	q.first += n
+	q.first += int32(n)
+	q.passed = max(0, q.passed-int32(n))
 	if rest == 0 {
 		q.keyed = nil
 		if cap(q.packets) > keptQueue {
@@ -106,19 +117,20 @@ func (q *queue) remove(i int) {
 		end--
 	}
 	q.holes -= int32(first + len(q.packets) - end)
-	q.packets, q.first = q.packets[first:end], q.first+first
+	q.packets, q.first = q.packets[first:end], q.first+int32(first)
+	q.passed = min(max(0, q.passed-int32(first)), int32(end-first))
 }
 
 // compact removes the holes.
 func (q *queue) compact() {
 	packets := q.packets
-	q.packets, q.holes = make([]*Packet, 0, len(packets)-int(q.holes)), 0
+	q.packets, q.holes, q.passed = make([]*Packet, 0, len(packets)-int(q.holes)), 0, 0
 	for i, p := range packets {
 		if p == nil {
 			continue
 		}
 		if p.key != "" && q.find(p.key) == i {
-			q.keyed[p.key] = q.first + len(q.packets)
+			q.keyed[p.key] = q.first + int32(len(q.packets))
 		}
 		q.packets = append(q.packets, p)
 	}

@@ -66,6 +66,10 @@ func TestQueueIsAList(t *testing.T) {
 				require.EqualValues(t, len(q.packets)-len(left), q.holes)
 				require.EqualValues(t, q.oldest, len(slices.DeleteFunc(slices.Clone(left), func(p *Packet) bool { return !p.makesRoom() })))
 				require.Equal(t, len(model) == 0, q.isEmpty())
+				require.LessOrEqual(t, int(q.passed), len(q.packets))
+				if q.oldest > 0 && rapid.Bool().Draw(t, "search") {
+					require.Equal(t, slices.IndexFunc(q.packets, func(p *Packet) bool { return p != nil && p.makesRoom() }), q.findOldest())
+				}
 				if len(model) > 0 {
 					require.NotNil(t, q.packets[0])
 					require.Same(t, model[len(model)-1], q.last())

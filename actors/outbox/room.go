@@ -28,8 +28,9 @@ func (w *waiter) arrive() {
 // is 0.
 func waitForSome(ctx context.Context, boxes []*Box, n int, most time.Duration) {
 	w := newWaiter(n)
-	for _, b := range boxes {
-		b.await(w, true)
+	nodes := make([]*waitNode, len(boxes))
+	for i, b := range boxes {
+		nodes[i] = b.await(w, true)
 	}
 	var expired <-chan time.Time
 	if most > 0 {
@@ -42,8 +43,8 @@ func waitForSome(ctx context.Context, boxes []*Box, n int, most time.Duration) {
 	case <-expired:
 	case <-ctx.Done():
 	}
-	for _, b := range boxes {
-		b.forget(w)
+	for i, b := range boxes {
+		b.forget(nodes[i])
 	}
 }
 
@@ -52,6 +53,7 @@ type waitNode struct {
 	waiter  *waiter
 	limited bool // it waits for room for what the limit is about
 	next    *waitNode
+	at      **waitNode // what points to it in the list; nil: it is not in the list any more
 }
 
 // hasRoom reports whether a sender need not wait. The lock is held.
@@ -64,41 +66,50 @@ func (b *Box) hasRoom(limited bool) bool {
 }
 
 // await decrements w's count when there is room, at once if there is.
-func (b *Box) await(w *waiter, limited bool) {
+func (b *Box) await(w *waiter, limited bool) *waitNode {
+	node := &waitNode{waiter: w, limited: limited}
 	b.mu.Lock()
 	room := b.hasRoom(limited)
 	if !room {
-		b.waiting = &waitNode{w, limited, b.waiting}
+		node.next, node.at = b.waiting, &b.waiting
+		if b.waiting = node; node.next != nil {
+			node.next.at = &node.next
+		}
 	}
 	b.mu.Unlock()
 	if room {
 		w.arrive()
 	}
+	return node
 }
 
-// forget removes the entries of a waiter that has given up.
-func (b *Box) forget(w *waiter) {
+// forget removes the entry of a waiter that has given up, if it is still there.
+func (b *Box) forget(node *waitNode) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for at := &b.waiting; *at != nil; {
-		if (*at).waiter == w {
-			*at = (*at).next
-		} else {
-			at = &(*at).next
-		}
+	node.remove()
+}
+
+// remove takes an entry out of the list. The lock is held.
+func (n *waitNode) remove() {
+	if n.at == nil {
+		return
 	}
+	if *n.at = n.next; n.next != nil {
+		n.next.at = n.at
+	}
+	n.next, n.at = nil, nil
 }
 
 // notify wakes those for whom there is room now. The lock is held.
 func (b *Box) notify() {
-	for at := &b.waiting; *at != nil; {
-		node := *at
-		if !b.hasRoom(node.limited) {
-			at = &node.next
-			continue
+	for node := b.waiting; node != nil; {
+		next := node.next
+		if b.hasRoom(node.limited) {
+			node.remove()
+			node.waiter.arrive()
 		}
-		*at = node.next
-		node.waiter.arrive()
+		node = next
 	}
 }
 
@@ -106,11 +117,11 @@ func (b *Box) notify() {
 // nothing is disconnected by the heartbeat.
 func (b *Box) WaitForRoom(done <-chan struct{}) {
 	w := newWaiter(1)
-	b.await(w, false)
+	node := b.await(w, false)
 	select {
 	case <-w.done:
 	case <-done:
-		b.forget(w)
+		b.forget(node)
 	}
 }
 

@@ -2,11 +2,13 @@ package outbox
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 
 	"github.com/troupe-go/troupe/internal/linktest"
 )
@@ -96,6 +98,38 @@ func TestAWaiterOfSeveralBoxes(t *testing.T) {
 			settle()
 			assert.Equal(t, i >= 1, w.isDone())
 		}
+	})
+}
+
+// Waiters come and give up in any order. When there is room, those that are left wake.
+func TestWaitersGiveUpInAnyOrder(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		b := newBenchBox(1000)
+		b.Push(note(0, 0, charged(600)), false, false)
+		type waiting struct {
+			*waiter
+			node *waitNode
+		}
+		var all, gone []waiting
+		for range rapid.IntRange(1, 20).Draw(t, "steps") {
+			if len(all) == 0 || rapid.Bool().Draw(t, "come") {
+				w := newWaiter(1)
+				all = append(all, waiting{w, b.await(w, rapid.Bool().Draw(t, "limited"))})
+				continue
+			}
+			i := rapid.IntRange(0, len(all)-1).Draw(t, "waiter")
+			b.forget(all[i].node)
+			gone, all = append(gone, all[i]), slices.Delete(all, i, i+1)
+		}
+		flushAll(b)
+		for _, one := range all {
+			require.True(t, one.isDone())
+			b.forget(one.node) // it was woken at the same time
+		}
+		for _, one := range gone {
+			require.False(t, one.isDone())
+		}
+		require.Nil(t, b.waiting)
 	})
 }
 

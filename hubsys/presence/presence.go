@@ -13,7 +13,6 @@ import (
 	"cmp"
 	"context"
 	"iter"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -88,16 +87,29 @@ func (t *Tracker) follow(changes iter.Seq[hubsys.Change], everyone bool) {
 func (t *Tracker) apply(change hubsys.Change) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, m := range change.Joined {
+	for i, m := range change.Joined {
 		if m.UserID != "" {
 			t.join(change.Group, m.UserID)
 		}
+		t.giveWay(i)
 	}
 	now := time.Now()
-	for _, m := range change.Left {
+	for i, m := range change.Left {
 		if m.UserID != "" {
 			t.leave(now, change.Group, m.UserID)
 		}
+		t.giveWay(i)
+	}
+}
+
+// atOnce is how many users are dealt with before others can have the lock.
+const atOnce = 512
+
+// giveWay is called with the lock held, when what comes at index i of many has been dealt with. What is known may have changed when it returns.
+func (t *Tracker) giveWay(i int) {
+	if i%atOnce == atOnce-1 {
+		t.mu.Unlock()
+		t.mu.Lock()
 	}
 }
 
@@ -133,7 +145,7 @@ func (t *Tracker) leave(now time.Time, group, name string) {
 
 // expire ends the presence of those whose time has come, and sets the timer for the next one. The lock is held.
 func (t *Tracker) expire(now time.Time) {
-	for len(t.leaving) > 0 && !t.leaving[0].at.After(now) {
+	for i := 0; len(t.leaving) > 0 && !t.leaving[0].at.After(now); i++ {
 		d := t.leaving[0]
 		t.leaving = t.leaving[1:]
 		users := t.groups[d.group]
@@ -145,6 +157,7 @@ func (t *Tracker) expire(now time.Time) {
 			delete(t.groups, d.group)
 		}
 		t.notify(d.group, d.user, false)
+		t.giveWay(i)
 	}
 	if len(t.leaving) == 0 {
 		t.leaving = nil
@@ -165,8 +178,16 @@ func (t *Tracker) expire(now time.Time) {
 // Users returns the users who are present in a group, sorted.
 func (t *Tracker) Users(group string) []string {
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	return slices.Sorted(maps.Keys(t.groups[group]))
+	var names []string
+	i := 0
+	for name := range t.groups[group] {
+		names = append(names, name)
+		t.giveWay(i)
+		i++
+	}
+	t.mu.Unlock()
+	slices.Sort(names)
+	return names
 }
 
 // Online reports whether a user has a connection. It panics without Options.Everyone.

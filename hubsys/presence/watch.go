@@ -18,7 +18,7 @@ type Change struct {
 // one group. Changes that have not been taken yet are merged.
 func (t *Tracker) Watch(ctx context.Context, groups ...string) iter.Seq[Change] {
 	return func(yield func(Change) bool) {
-		w := &watcher{groups: groups, changed: make(chan struct{}, 1), told: map[seat]struct{}{}, news: map[seat]bool{}}
+		w := &watcher{groups: groups, changed: make(chan struct{}, 1), told: map[seat]struct{}{}, news: map[seat]struct{}{}}
 		t.add(w)
 		defer t.remove(w)
 		for ctx.Err() == nil {
@@ -42,7 +42,7 @@ type watcher struct {
 	groups  []string
 	changed chan struct{}
 	told    map[seat]struct{} // who was present when that was last told
-	news    map[seat]bool     // who is present, where that has changed since
+	news    map[seat]struct{} // whose presence has changed since
 }
 
 // seat is a user in a group.
@@ -52,9 +52,12 @@ func (t *Tracker) add(w *watcher) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.watchers[w] = struct{}{}
+	i := 0
 	for group, users := range t.groups {
 		for user := range users {
 			w.set(seat{group, user}, true)
+			t.giveWay(i)
+			i++
 		}
 	}
 }
@@ -80,7 +83,7 @@ func (w *watcher) set(s seat, present bool) {
 		delete(w.news, s)
 		return
 	}
-	w.news[s] = present
+	w.news[s] = struct{}{}
 	select {
 	case w.changed <- struct{}{}:
 	default:
@@ -89,10 +92,20 @@ func (w *watcher) set(s seat, present bool) {
 
 // take returns what a watcher has not been told.
 func (t *Tracker) take(w *watcher) []Change {
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	byGroup := map[string]*Change{}
-	for s, present := range w.news {
+	t.mu.Lock()
+	news := w.news
+	w.news = map[seat]struct{}{}
+	i := 0
+	for s := range news {
+		t.giveWay(i)
+		i++
+		delete(w.news, s) // it may have changed since
+		_, told := w.told[s]
+		present := t.groups[s.group][s.user] != nil
+		if present == told {
+			continue
+		}
 		change := byGroup[s.group]
 		if change == nil {
 			change = &Change{Group: s.group}
@@ -106,7 +119,7 @@ func (t *Tracker) take(w *watcher) []Change {
 			change.Left = append(change.Left, s.user)
 		}
 	}
-	clear(w.news)
+	t.mu.Unlock()
 	changes := make([]Change, 0, len(byGroup))
 	for _, change := range byGroup {
 		slices.Sort(change.Joined)
