@@ -94,7 +94,7 @@ func (s *Sending) waitForCrowd(ctx context.Context) {
 		if len(holding) == 0 {
 			return
 		}
-		waitForSome(ctx, holding, len(holding), longest)
+		waitForSome(ctx, holding, len(holding), min(longest, stallTime)) // one may have stalled since
 	}
 }
 
