@@ -185,7 +185,7 @@ func measureOne(sc *scenario, s server, kept map[string]*server) (figures, error
 	}
 	keep := s.warm && sc.load.kind != idle // memory is measured of new processes
 	if k := kept[s.name]; keep && k != nil {
-		return measure(k, sc.load, shortWarmUp)
+		return measure(k, sc.load, keptWarmUp)
 	}
 	if err := s.start(); err != nil {
 		return figures{}, err
@@ -201,4 +201,5 @@ func measureOne(sc *scenario, s server, kept map[string]*server) (figures, error
 const (
 	shortWarmUp = 500 * time.Millisecond
 	longWarmUp  = 6 * time.Second // for a server that compiles itself while it runs
+	keptWarmUp  = 3 * time.Second // for the same, later: it has not done this with these connections
 )
