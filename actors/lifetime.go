@@ -25,7 +25,7 @@ func (k *Call) work() {
 	defer func() {
 		k.end()
 		k.returned() <- ended.err
-		k.conn.post(ended)
+		k.conn.mailbox.postInline(ended)
 	}()
 	defer func() {
 		if ended.err != nil {

@@ -34,7 +34,7 @@ type mailbox struct {
 
 const (
 	maxForeign  = 1024
-	inlineExtra = 64 // messages that the reader runs besides its own
+	inlineExtra = 64 // messages that postInline runs besides its own
 	maxRun      = 300
 	maxStops    = 3 // panics while an actor stops
 )
@@ -55,13 +55,13 @@ func (m *mailbox) RegisterHandlers(invoker actor.MessageInvoker, _ actor.Dispatc
 	m.mu.Unlock()
 }
 
-// Start has messages run that were posted before the actor existed. Started goes first.
+// Start has messages run that were posted before the actor existed. Started goes first, on the goroutine of the supervisor.
 func (m *mailbox) Start() {
 	m.mu.Lock()
 	m.started = true
 	claimed := m.claimLocked()
 	m.mu.Unlock()
-	m.schedule(claimed)
+	m.schedule(claimed && !m.run(1))
 }
 
 // UserMessageCount returns the number of messages that wait.
@@ -96,16 +96,15 @@ func (m *mailbox) PostUserMessage(message any) {
 	m.schedule(claimed)
 }
 
-// postInline queues a message of the connection's reader, which runs the actor itself if it is idle.
+// postInline queues a message, and runs the actor on the caller's goroutine if it is idle. The caller holds no lock, and has a stack that has grown: it is
+// the connection's reader, or a worker.
 func (m *mailbox) postInline(message internalMessage) {
 	claimed, ok := m.put(message)
 	if !ok {
 		message.refuse()
 		return
 	}
-	if claimed && !m.run(1+inlineExtra) {
-		m.schedule(true)
-	}
+	m.schedule(claimed && !m.run(1+inlineExtra))
 }
 
 func (m *mailbox) put(message any) (claimed, ok bool) {
@@ -201,7 +200,10 @@ func (m *mailbox) run(budget int) (idle bool) {
 			m.invoker.InvokeSystemMessage(message)
 		}
 	}
-	return false
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.running = false
+	return !m.claimLocked()
 }
 
 // onPanic has protoactor resume the actor. While the actor stops, protoactor would not continue with that.

@@ -65,6 +65,7 @@ func (c *Connection) CanResume() bool {
 // Lost is part of link.SocketSession. What has been read of a message that has not arrived whole is dropped: the client sends it again.
 func (c *Connection) Lost() bool {
 	if !c.CanResume() || !c.out.Detach() {
+		c.out.Abandon()
 		return false
 	}
 	if p := c.in.piece; p != nil {

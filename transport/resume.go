@@ -101,16 +101,12 @@ func (e *Endpoint) replace(w http.ResponseWriter, r *http.Request, former *WebSo
 	return true
 }
 
-// awaitSuccessor reports whether the connection goes on without its socket: until another one replaces it, or until it ends.
-func (s *WebSocket) awaitSuccessor(reserved *reservation) bool {
-	if reserved == nil || s.detached == nil || !s.session.Lost() {
-		return false
-	}
+// awaitSuccessor waits while the connection goes on without its socket: until another one replaces it, or until it ends.
+func (s *WebSocket) awaitSuccessor() {
 	close(s.detached)
 	closeQuietly(s.conn)
 	select {
 	case <-s.replaced:
 	case <-s.session.Done():
 	}
-	return true
 }

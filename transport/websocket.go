@@ -244,10 +244,11 @@ func (s *WebSocket) serve(tokens *Tokens, reserved *reservation) {
 	case err == errClosedByClient: // it is answered behind what is being written, with 1000, whatever its code was (docs/protocol.md, 2.3)
 		err = checkWhole(s.session)
 	case s.closeCode.Load() == 0: // the TCP connection has ended
-		s.Cut()
-		if s.awaitSuccessor(reserved) {
+		if s.session.Lost() {
+			s.awaitSuccessor()
 			return
 		}
+		defer s.close(closeQuietly) // it may block
 		err = checkWhole(s.session)
 	}
 	s.session.End(err)
@@ -318,15 +319,18 @@ func (s *WebSocket) Finished() {
 }
 
 // Cut closes the descriptor on a goroutine of its own, because Close may block with SO_LINGER, or if the net.Conn is one of the application.
-func (s *WebSocket) Cut() {
-	conn := s.conn
+func (s *WebSocket) Cut() { s.close(func(conn net.Conn) { go closeQuietly(conn) }) }
+
+// close has the descriptor closed, unless that is done.
+func (s *WebSocket) close(by func(net.Conn)) {
 	if s.cut.Swap(true) {
 		return
 	}
+	conn := s.conn
 	if c, ok := conn.(*tls.Conn); ok { // whose Close would write
 		conn = c.NetConn()
 	}
-	go closeQuietly(conn)
+	by(conn)
 }
 
 // closeQuietly closes a connection, and survives a panic, because its type may be one of the application.

@@ -31,7 +31,7 @@ type SocketSession interface {
 	Pong(frame []byte)
 
 	// Lost says that the socket has ended without a close frame. If it returns true, the connection goes on, and waits for Resume until Done is
-	// closed. Otherwise End has to follow.
+	// closed. Otherwise End has to follow, and nothing more is written to the socket.
 	Lost() bool
 	// CanResume reports whether the connection can go on over another socket.
 	CanResume() bool
