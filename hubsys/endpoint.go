@@ -114,6 +114,9 @@ func (o *EndpointOptions) guardFunctions(log *slog.Logger) {
 
 // logRequestPanic reports whether err is a panic, and logs it then.
 func logRequestPanic(log *slog.Logger, what string, r *http.Request, err error) bool {
+	if err == nil {
+		return false
+	}
 	var panicked *PanicError
 	if !errors.As(err, &panicked) {
 		return false

@@ -90,8 +90,11 @@ func (e *PanicError) Unwrap() error { return (*actors.PanicError)(e).Unwrap() }
 
 // fromRuntime returns err as the errors of this package.
 func fromRuntime(err error) error {
+	if err == nil {
+		return nil
+	}
 	var panicked *actors.PanicError
-	if err != nil && errors.As(err, &panicked) {
+	if errors.As(err, &panicked) {
 		return &runtimeError{err, (*PanicError)(panicked)}
 	}
 	if missing := new(actors.MissingError); errors.As(err, &missing) {

@@ -47,6 +47,9 @@ func (h *hub) Disconnected(k *actors.Call, cause error) {
 
 // endCause returns why a connection has ended as OnDisconnected gets it.
 func endCause(cause error) error {
+	if cause == nil {
+		return nil
+	}
 	var fromClient *actors.ClientError
 	var disconnected *actors.DisconnectError
 	switch {

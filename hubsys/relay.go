@@ -138,7 +138,10 @@ func (s *System) ServeRelayed(w http.ResponseWriter, r *http.Request) { s.serve(
 // relayedIdentity returns who makes a request that another node has relayed and authenticated.
 func relayedIdentity(r *http.Request) (who transport.Identity, ok bool) {
 	user, ok := backplane.User(r.Context())
-	return transport.Identity{UserID: user, Value: &Principal{UserID: user}, Relayed: true}, ok
+	if !ok {
+		return who, false
+	}
+	return transport.Identity{UserID: user, Value: &Principal{UserID: user}, Relayed: true}, true
 }
 
 // Locate is part of actors.Front.

@@ -28,8 +28,20 @@ func isNoise(name string) bool { return noise[name] || strings.HasPrefix(name, "
 
 // newRequest copies what is kept into one string, because those of r share memory with everything that was read of it.
 func newRequest(r *http.Request, kind Transports) *Request {
-	parts := []string{r.URL.Path, r.URL.RawQuery, r.Host, r.RemoteAddr}
+	parts := [...]string{r.URL.Path, r.URL.RawQuery, r.Host, r.RemoteAddr}
+	size := 0
+	for _, part := range parts {
+		size += len(part)
+	}
+	for name, values := range r.Header {
+		if !isNoise(name) {
+			for _, value := range values {
+				size += len(name) + len(": ") + len(value) + len("\n")
+			}
+		}
+	}
 	var b strings.Builder
+	b.Grow(size) // exactly, because the string keeps what is allocated
 	for _, part := range parts {
 		b.WriteString(part)
 	}
@@ -44,7 +56,7 @@ func newRequest(r *http.Request, kind Transports) *Request {
 			b.WriteByte('\n')
 		}
 	}
-	all := strings.Clone(b.String())
+	all := b.String()
 	cut := func(n int) string {
 		part := all[:n]
 		all = all[n:]
