@@ -56,7 +56,7 @@ func (h *hub) sendItems(k *actors.Call, dst []byte, items reflect.Value) error {
 		return send(s, items)
 	}
 	if items.Kind() == reflect.Func {
-		for item, failure := range items.Seq2() {
+		for item, failure := range reflected(items) {
 			if err, _ := failure.Interface().(error); err != nil {
 				return err
 			}
@@ -81,6 +81,19 @@ func (h *hub) sendItems(k *actors.Call, dst []byte, items reflect.Value) error {
 		if err := sendItem(s, item.Interface()); err != nil {
 			return err
 		}
+	}
+}
+
+// reflected is items.Seq2, which allocates the result of each yield.
+func reflected(items reflect.Value) iter.Seq2[reflect.Value, reflect.Value] {
+	more, enough := []reflect.Value{reflect.ValueOf(true)}, []reflect.Value{reflect.ValueOf(false)}
+	return func(yield func(item, failure reflect.Value) bool) {
+		items.Call([]reflect.Value{reflect.MakeFunc(items.Type().In(0), func(in []reflect.Value) []reflect.Value {
+			if yield(in[0], in[1]) {
+				return more
+			}
+			return enough
+		})})
 	}
 }
 
