@@ -38,6 +38,7 @@ type Call struct {
 	event       event
 	wantsStream bool // a StreamInvocation
 	streaming   bool // its results are being streamed
+	failed      bool // for metrics; used by the goroutine that runs the call
 
 	// Of the run queue, under its lock.
 	duplicateID bool // a stream with its id was running when it began
@@ -60,10 +61,10 @@ type Call struct {
 	inner             context.Context // made when more than Err is needed
 	cancel            context.CancelCauseFunc
 	cause             error // why the context has ended
-	failed            bool  // for metrics; used by the goroutine that runs the call
 	ended             bool
 	ignoresCancel     bool
 	shutdownsInFlight int16                     // calls of Shutdown from inside, during which a shutdown does not end the context
+	stopped           atomic.Bool               // there is a cause; read without the lock
 	extra             atomic.Pointer[callExtra] // set under the lock; nil: none
 }
 

@@ -33,6 +33,7 @@ func (k *Call) endContext(cause error) {
 	}
 	if k.cause == nil {
 		k.cause = cause
+		k.stopped.Store(true)
 		if k.cancel != nil {
 			k.cancel(cause)
 		}
@@ -56,14 +57,12 @@ func (k *Call) Deadline() (time.Time, bool) { return time.Time{}, false }
 // Done is part of context.Context.
 func (k *Call) Done() <-chan struct{} { return k.full().Done() }
 
-// Err is part of context.Context.
+// Err is part of context.Context. It takes no lock, because each item of a stream asks: that would be a seventh of the CPU of an item.
 func (k *Call) Err() error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.cause == nil {
-		return nil
+	if k.stopped.Load() {
+		return context.Canceled
 	}
-	return context.Canceled
+	return nil
 }
 
 // Value is part of context.Context.

@@ -24,14 +24,17 @@ func (k *Call) IsStreaming() bool { return k.streaming }
 // SendItem sends an encoded item of the stream that the call returns, when there is room in the client's outbox (docs/protocol.md, 6.5). It
 // returns false if nobody wants more items: the context of the call has ended.
 func (k *Call) SendItem(item []byte) bool {
-	c := k.conn
-	if c.out.IsAboveMark() {
-		c.out.WaitForRoom(k.Done())
-	}
 	if k.Err() != nil {
 		return false
 	}
-	c.out.Reply(item, true)
+	out := &k.conn.out
+	if !out.ReplyInRoom(item) {
+		out.WaitForRoom(k.Done())
+		if k.Err() != nil {
+			return false
+		}
+		out.Reply(item, true)
+	}
 	return true
 }
 

@@ -42,6 +42,33 @@ func benchmarkInvoke(b *testing.B, options hubsys.HubOptions) {
 	hub, err := hubsys.Register(sys, func(context.Context) (*Echoing, error) { return &Echoing{}, nil }, options)
 	require.NoError(b, err)
 	require.NoError(b, hub.Map("/", hubsys.EndpointOptions{}))
+	ws, conn := dialPlain(b, sys)
+	one := []byte(`{"type":1,"invocationId":"1","target":"Echo","arguments":["hello, world"]}` + "\x1e")
+	batch := bytes.Repeat(one, most)
+	buffer := make([]byte, 64<<10)
+	b.ReportAllocs()
+	b.ResetTimer()
+	for left := b.N; left > 0; {
+		n := min(left, most)
+		left -= n
+		if err := ws.Write(b.Context(), websocket.MessageText, batch[:n*len(one)]); err != nil {
+			b.Fatal(err)
+		}
+		for n > 0 {
+			k, err := conn.Read(buffer)
+			if err != nil {
+				b.Fatal(err)
+			}
+			n -= bytes.Count(buffer[:k], []byte{0x1e})
+		}
+	}
+	b.StopTimer()
+	require.NoError(b, conn.Close())
+}
+
+// dialPlain connects to what a System has mapped to "/". What comes can be read from the socket, because the time of coder/websocket would be
+// measured as well.
+func dialPlain(b *testing.B, sys *hubsys.System) (*websocket.Conn, net.Conn) {
 	server := httptest.NewServer(sys)
 	b.Cleanup(server.Close)
 	var conn net.Conn
@@ -54,25 +81,5 @@ func benchmarkInvoke(b *testing.B, options hubsys.HubOptions) {
 	require.NoError(b, ws.Write(b.Context(), websocket.MessageText, []byte("{\"protocol\":\"json\",\"version\":1}\x1e")))
 	_, _, err = ws.Read(b.Context())
 	require.NoError(b, err)
-	one := []byte(`{"type":1,"invocationId":"1","target":"Echo","arguments":["hello, world"]}` + "\x1e")
-	batch := bytes.Repeat(one, most)
-	buffer := make([]byte, 64<<10)
-	b.ReportAllocs()
-	b.ResetTimer()
-	for left := b.N; left > 0; {
-		n := min(left, most)
-		left -= n
-		if err := ws.Write(b.Context(), websocket.MessageText, batch[:n*len(one)]); err != nil {
-			b.Fatal(err)
-		}
-		for n > 0 { // not through coder/websocket, whose time would be measured
-			k, err := conn.Read(buffer)
-			if err != nil {
-				b.Fatal(err)
-			}
-			n -= bytes.Count(buffer[:k], []byte{0x1e})
-		}
-	}
-	b.StopTimer()
-	require.NoError(b, conn.Close())
+	return ws, conn
 }

@@ -3,6 +3,7 @@ package hubsys
 import (
 	"context"
 	"errors"
+	"iter"
 	"reflect"
 
 	"github.com/troupe-go/troupe/actors"
@@ -50,23 +51,16 @@ func (h *hub) answerStreamEnd(k *actors.Call, dst []byte) []byte {
 
 // sendItems sends items until they end, or nobody wants more; dst is memory to encode them in.
 func (h *hub) sendItems(k *actors.Call, dst []byte, items reflect.Value) error {
-	p := k.Connection().Protocol()
-	send := func(item reflect.Value) error {
-		b, err := p.AppendItem(dst[:0], k.ID(), item.Interface())
-		if err != nil {
-			return err
-		}
-		if dst = b; !k.SendItem(b) {
-			return context.Cause(k)
-		}
-		return nil
+	s := &itemSender{k, k.Connection().Protocol(), dst}
+	if send, ok := commonStreams[itemType(items.Type())]; ok {
+		return send(s, items)
 	}
 	if items.Kind() == reflect.Func {
-		for item, failure := range items.Seq2() {
+		for item, failure := range reflected(items) {
 			if err, _ := failure.Interface().(error); err != nil {
 				return err
 			}
-			if err := send(item); err != nil {
+			if err := sendItem(s, item.Interface()); err != nil {
 				return err
 			}
 		}
@@ -84,11 +78,91 @@ func (h *hub) sendItems(k *actors.Call, dst []byte, items reflect.Value) error {
 		if !ok {
 			return context.Cause(k) // an upload that has failed ends with it
 		}
-		if err := send(item); err != nil {
+		if err := sendItem(s, item.Interface()); err != nil {
 			return err
 		}
 	}
 }
+
+// reflected is items.Seq2, which allocates the result of each yield.
+func reflected(items reflect.Value) iter.Seq2[reflect.Value, reflect.Value] {
+	more, enough := []reflect.Value{reflect.ValueOf(true)}, []reflect.Value{reflect.ValueOf(false)}
+	return func(yield func(item, failure reflect.Value) bool) {
+		items.Call([]reflect.Value{reflect.MakeFunc(items.Type().In(0), func(in []reflect.Value) []reflect.Value {
+			if yield(in[0], in[1]) {
+				return more
+			}
+			return enough
+		})})
+	}
+}
+
+// itemSender sends the items of one stream.
+type itemSender struct {
+	call     *actors.Call
+	protocol hubproto.Protocol
+	buffer   []byte // which items are encoded in
+}
+
+func sendItem[T any](s *itemSender, item T) error {
+	b, err := hubproto.AppendItem(s.protocol, s.buffer[:0], s.call.ID(), item)
+	if err != nil {
+		return err
+	}
+	if s.buffer = b; !s.call.SendItem(b) {
+		return context.Cause(s.call)
+	}
+	return nil
+}
+
+// commonStreams are the streams that are read without reflection, by the type of their items.
+var commonStreams = map[reflect.Type]func(*itemSender, reflect.Value) error{
+	reflect.TypeFor[any]():     sendCommon[any],
+	reflect.TypeFor[string]():  sendCommon[string],
+	reflect.TypeFor[bool]():    sendCommon[bool],
+	reflect.TypeFor[int]():     sendCommon[int],
+	reflect.TypeFor[int32]():   sendCommon[int32],
+	reflect.TypeFor[int64]():   sendCommon[int64],
+	reflect.TypeFor[float64](): sendCommon[float64],
+}
+
+// sendCommon is sendItems for items of one type.
+func sendCommon[T any](s *itemSender, items reflect.Value) error {
+	if items.Kind() == reflect.Func {
+		for item, err := range as[iter.Seq2[T, error]](items) {
+			if err != nil {
+				return err
+			}
+			if err := sendItem(s, item); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	c, done := as[<-chan T](items), s.call.Done()
+	for {
+		var item T
+		var ok bool
+		select {
+		case item, ok = <-c:
+		default: // nothing is there, and the channel is open
+			select {
+			case item, ok = <-c:
+			case <-done:
+				return context.Cause(s.call)
+			}
+		}
+		if !ok {
+			return context.Cause(s.call)
+		}
+		if err := sendItem(s, item); err != nil {
+			return err
+		}
+	}
+}
+
+// as converts a value of another type that has the same underlying one.
+func as[T any](v reflect.Value) T { return v.Convert(reflect.TypeFor[T]()).Interface().(T) }
 
 // isCanceled reports whether err only says that nobody waits for the call any more.
 func isCanceled(k *actors.Call, err error) bool {

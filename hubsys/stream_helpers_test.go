@@ -29,6 +29,7 @@ type streamState struct {
 	notes        []string
 	done         chan struct{} // closed at the end of the test
 	feed         chan int
+	leaked       chan func() // a yield, from an iterator
 	readSequence func(ctx context.Context, items iter.Seq2[int, error]) (any, error)
 	readChannel  func(ctx context.Context, items <-chan int) (any, error)
 }
@@ -42,7 +43,7 @@ func (s *streamState) note(format string, args ...any) {
 // newStreamServer serves a streamHub.
 func newStreamServer(t *testing.T, options hubsys.HubOptions) (s *streamState, url string) {
 	t.Helper()
-	s = &streamState{done: make(chan struct{}), feed: make(chan int)}
+	s = &streamState{done: make(chan struct{}), feed: make(chan int), leaked: make(chan func(), 1)}
 	s.sys = newSystem(t, hubsys.Config{})
 	hub := register(t, s.sys, func(context.Context) (*streamHub, error) { return &streamHub{s: s}, nil }, options)
 	url = serve(t, s.sys, hub)
@@ -144,6 +145,52 @@ func (*streamHub) NamedBack(n int) namedSequence {
 				return
 			}
 		}
+	}
+}
+
+func (*streamHub) PlainFunc(n int) func(func(int, error) bool) {
+	return func(yield func(int, error) bool) { _ = yield(n, nil) && yield(n+1, nil) }
+}
+
+func (*streamHub) Texts(list []string) iter.Seq2[string, error] { return listed(list) }
+func (*streamHub) Flags(list []bool) iter.Seq2[bool, error]     { return listed(list) }
+func (*streamHub) Shorts(list []int32) iter.Seq2[int32, error]  { return listed(list) }
+func (*streamHub) Longs(list []int64) <-chan int64              { return filled(list) }
+func (*streamHub) Floats(list []float64) <-chan float64         { return filled(list) }
+func (*streamHub) Anything(list []any) <-chan any               { return filled(list) }
+
+func listed[T any](list []T) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for _, item := range list {
+			if !yield(item, nil) {
+				return
+			}
+		}
+	}
+}
+
+func filled[T any](list []T) <-chan T {
+	c := make(chan T, len(list))
+	for _, item := range list {
+		c <- item
+	}
+	close(c)
+	return c
+}
+
+// LeaksYield lets the test yield when its stream is over.
+func (h *streamHub) LeaksYield() iter.Seq2[int, error] {
+	return func(yield func(int, error) bool) {
+		h.s.leaked <- func() { yield(1, nil) }
+		yield(0, nil)
+	}
+}
+
+// LeaksPoints is LeaksYield with items that are read by reflection.
+func (h *streamHub) LeaksPoints() iter.Seq2[point, error] {
+	return func(yield func(point, error) bool) {
+		h.s.leaked <- func() { yield(point{1, 1}, nil) }
+		yield(point{0, 0}, nil)
 	}
 }
 

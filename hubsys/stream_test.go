@@ -32,6 +32,13 @@ func TestStreamsOfEveryKind(t *testing.T) {
 		{streamInvocation("1", "Count", nil, 0), []string{completion("1")}},
 		{streamInvocation("1", "Points", nil, 2), []string{`{"type":2,"invocationId":"1","item":{"x":0,"y":0}}`, `{"type":2,"invocationId":"1","item":{"x":1,"y":-1}}`, completion("1")}},
 		{streamInvocation("1", "NamedBack", nil, 1), []string{streamItem("1", 0), completion("1")}},
+		{streamInvocation("1", "PlainFunc", nil, 5), []string{streamItem("1", 5), streamItem("1", 6), completion("1")}},
+		{streamInvocation("1", "Texts", nil, []string{"a", "\n"}), []string{streamItem("1", "a"), streamItem("1", "\n"), completion("1")}},
+		{streamInvocation("1", "Flags", nil, []bool{true, false}), []string{streamItem("1", true), streamItem("1", false), completion("1")}},
+		{streamInvocation("1", "Shorts", nil, []int32{-1, 2}), []string{streamItem("1", -1), streamItem("1", 2), completion("1")}},
+		{streamInvocation("1", "Longs", nil, []int64{1 << 40}), []string{streamItem("1", 1<<40), completion("1")}},
+		{streamInvocation("1", "Floats", nil, []float64{0.5, -1}), []string{streamItem("1", 0.5), streamItem("1", -1), completion("1")}},
+		{streamInvocation("1", "Anything", nil, []any{nil, "a", []int{1}}), []string{streamItem("1", nil), streamItem("1", "a"), streamItem("1", []int{1}), completion("1")}},
 		{streamInvocation("1", "StreamAndError", nil, ""), []string{completion("1")}},
 		{streamInvocation("1", "StreamAndError", nil, "secret"), []string{errorCompletion("1", fmt.Sprintf(invocationErrorFormat, "StreamAndError"))}},
 		{streamInvocation("1", "NilChannel", nil), []string{errorCompletion("1", "The value returned by the streaming method 'NilChannel' is not a ChannelReader<> or IAsyncEnumerable<>.")}},
@@ -52,6 +59,18 @@ func TestStreamsOfEveryKind(t *testing.T) {
 	} {
 		c.send(test.send)
 		c.requireMessages(test.want...)
+		c.requireNoMessages()
+	}
+}
+
+// An iterator that yields when its stream is over panics, and the client gets nothing of it.
+func TestYieldsBehindTheEndOfAStream(t *testing.T) {
+	s, url := newStreamServer(t, hubsys.HubOptions{})
+	c := dial(t, url)
+	for method, item := range map[string]any{"LeaksYield": 0, "LeaksPoints": map[string]int{"x": 0, "y": 0}} {
+		c.send(streamInvocation("1", method, nil))
+		c.requireMessages(streamItem("1", item), completion("1"))
+		require.Panics(t, receive(t, s.leaked), method)
 		c.requireNoMessages()
 	}
 }

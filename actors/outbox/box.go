@@ -236,59 +236,6 @@ func (b *Box) Release() {
 	b.wake(c, false)
 }
 
-// Reply appends a message to the box's own last packet: a completion, a stream item or what is sent to this connection alone. No limit applies, because
-// the client's next call, the next item or the sender waits for room. Unless now is set, the caller writes it later.
-func (b *Box) Reply(message []byte, now bool) (r Replied) {
-	b.mu.Lock()
-	if b.phase != open {
-		b.mu.Unlock()
-		return 0
-	}
-	p := b.queue.last()
-	if p == nil || !p.own || p.messages == maxMerged || len(p.b)+len(message) > maxMergedBytes {
-		p = ownPackets.Get().(*Packet)
-		b.queue.push(p)
-		b.bytes += overhead
-	}
-	p.b = append(p.b, message...)
-	p.messages++
-	b.bytes += len(message)
-	if b.state == idle {
-		r |= Unscheduled
-	}
-	if p.messages == maxMerged || b.bytes >= maxMergedBytes {
-		r |= Enough
-	}
-	if b.bytes > b.mark() {
-		r |= AboveItsMark
-	}
-	var c claim
-	if now {
-		c = b.claim()
-	}
-	b.mu.Unlock()
-	b.wake(c, false)
-	return r
-}
-
-// Replied is what a box looks like behind a reply.
-type Replied uint8
-
-// Bits of Replied. A reply to a box that is sealed has none.
-const (
-	Unscheduled  Replied = 1 << iota // nobody is going to write it, unless now was set
-	Enough                           // so much is unwritten that the caller should write it at once
-	AboveItsMark                     // see Box.IsAboveMark
-)
-
-// Schedule hands replies that their caller has not written to the flusher.
-func (b *Box) Schedule() {
-	b.mu.Lock()
-	c := b.claimPending()
-	b.mu.Unlock()
-	b.wake(c, false)
-}
-
 // WakeLate has the owner's LateTick called in a millisecond.
 func (b *Box) WakeLate() { b.flusher.addLate(b) }
 

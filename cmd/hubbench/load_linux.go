@@ -224,8 +224,6 @@ func (g *generator) order(long time.Duration) (path string, answer chan string) 
 
 // run puts the load on the server and measures a window of it.
 func (g *generator) run(warm time.Duration) (figures, error) {
-	g.done = make(chan struct{})
-	go g.loop()
 	path, answer := g.order(warm + g.window + 500*time.Millisecond)
 	if answer == nil {
 		for _, c := range g.byFD {
@@ -234,6 +232,8 @@ func (g *generator) run(warm time.Duration) (figures, error) {
 			}
 		}
 	}
+	g.done = make(chan struct{})
+	go g.loop() // which goes on with the calls of clients
 	time.Sleep(warm)
 	profiled := g.server.profile()
 	w := g.begin()

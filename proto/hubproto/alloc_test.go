@@ -77,3 +77,24 @@ func TestAppendDoesNotAllocate(t *testing.T) {
 		hubproto.AppendHandshakeResponse(buf, "It did not work.")
 	})
 }
+
+func TestItemsOfCommonTypesDoNotAllocate(t *testing.T) {
+	for _, p := range []hubproto.Protocol{hubproto.JSON, hubproto.MessagePack} {
+		assertItemDoesNotAllocate(t, p, t.Name())
+		assertItemDoesNotAllocate(t, p, len(t.Name())*1000)
+		assertItemDoesNotAllocate(t, p, int32(len(t.Name())*1000))
+		assertItemDoesNotAllocate(t, p, int64(len(t.Name())*1000))
+		assertItemDoesNotAllocate(t, p, float64(len(t.Name()))/3)
+		assertItemDoesNotAllocate(t, p, t.Failed())
+	}
+}
+
+func assertItemDoesNotAllocate[T any](t *testing.T, p hubproto.Protocol, item T) {
+	t.Helper()
+	buf, id := make([]byte, 0, 4096), []byte("12")
+	assertNoAllocs(t, p.Name(), func() {
+		if _, err := hubproto.AppendItem(p, buf, id, item); err != nil {
+			t.Fatal(err)
+		}
+	})
+}

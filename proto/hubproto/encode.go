@@ -28,24 +28,39 @@ var camelWriter, declaredWriter, jsonNetWriter = &writer{}, &writer{declared: tr
 
 // append appends v. depth counts the arrays and objects that the value is nested in.
 func (w *writer) append(dst []byte, v any, depth int) ([]byte, error) {
-	switch v := v.(type) { // the common types, without reflection
-	case nil:
-		return append(dst, "null"...), nil
-	case string:
-		return appendString(dst, v), nil
-	case bool:
-		return strconv.AppendBool(dst, v), nil
-	case int:
-		return appendInt(dst, int64(v)), nil
-	case int64:
-		return appendInt(dst, v), nil
-	case int32:
-		return appendInt(dst, int64(v)), nil
-	case float64:
-		return w.float(dst, v, 64)
+	if b, ok, err := w.common(dst, v); ok {
+		return b, err
 	}
+	return w.reflected(dst, v, depth)
+}
+
+func (w *writer) reflected(dst []byte, v any, depth int) ([]byte, error) {
 	rv := reflect.ValueOf(v)
 	return w.of(rv.Type())(dst, rv, depth)
+}
+
+// common appends v if its type is one of the common ones, without reflection. It does not keep v, so that the caller need not allocate an
+// interface for it.
+func (w *writer) common(dst []byte, v any) (_ []byte, ok bool, err error) {
+	switch v := v.(type) {
+	case nil:
+		dst = append(dst, "null"...)
+	case string:
+		dst = appendString(dst, v)
+	case bool:
+		dst = strconv.AppendBool(dst, v)
+	case int:
+		dst = appendInt(dst, int64(v))
+	case int64:
+		dst = appendInt(dst, v)
+	case int32:
+		dst = appendInt(dst, int64(v))
+	case float64:
+		dst, err = w.float(dst, v, 64)
+	default:
+		return dst, false, nil
+	}
+	return dst, true, err
 }
 
 // An encodeFunc appends a value of one type.

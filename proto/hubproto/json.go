@@ -218,18 +218,25 @@ func (p jsonProtocol) AppendInvocation(dst, id []byte, target string, args []any
 }
 
 func (p jsonProtocol) AppendResult(dst, id []byte, result any) ([]byte, error) {
-	return p.appendCarrier(dst, `{"type":3`, id, `,"result":`, result)
+	return appendCarrier(p.values, dst, `{"type":3`, id, `,"result":`, result)
 }
 
 func (p jsonProtocol) AppendItem(dst, id []byte, item any) ([]byte, error) {
-	return p.appendCarrier(dst, `{"type":2`, id, `,"item":`, item)
+	return appendItem(p.values, dst, id, item)
+}
+
+func appendItem[T any](w *writer, dst, id []byte, item T) ([]byte, error) {
+	return appendCarrier(w, dst, `{"type":2`, id, `,"item":`, item)
 }
 
 // appendCarrier appends a message that carries one value.
-func (p jsonProtocol) appendCarrier(dst []byte, head string, id []byte, name string, value any) ([]byte, error) {
+func appendCarrier[T any](w *writer, dst []byte, head string, id []byte, name string, value T) ([]byte, error) {
 	start := len(dst)
 	dst = append(appendID(append(dst, head...), id), name...)
-	dst, err := p.values.append(dst, value, 1)
+	dst, ok, err := w.common(dst, value)
+	if !ok {
+		dst, err = w.reflected(dst, value, 1)
+	}
 	if err != nil {
 		return dst[:start], err
 	}

@@ -376,19 +376,26 @@ const (
 func (p packProtocol) AppendResult(dst, id []byte, result any) ([]byte, error) {
 	start := len(dst)
 	dst = appendPackedID(appendPackedHead(dst, Completion, 5, nil), id)
-	return p.frameCarrier(msgp.AppendInt(dst, packedResult), start, result)
+	return frameCarrier(p.values, msgp.AppendInt(dst, packedResult), start, result)
 }
 
 func (p packProtocol) AppendItem(dst, id []byte, item any) ([]byte, error) {
+	return appendPackedItem(p.values, dst, id, item)
+}
+
+func appendPackedItem[T any](p *packer, dst, id []byte, item T) ([]byte, error) {
 	start := len(dst)
-	return p.frameCarrier(msgp.AppendStringFromBytes(appendPackedHead(dst, StreamItem, 4, nil), id), start, item)
+	return frameCarrier(p, msgp.AppendStringFromBytes(appendPackedHead(dst, StreamItem, 4, nil), id), start, item)
 }
 
 // frameCarrier appends the value that a message ends with, and frames it.
-func (p packProtocol) frameCarrier(dst []byte, start int, value any) ([]byte, error) {
-	dst, err := p.values.append(dst, value, 1)
-	if err != nil {
-		return dst[:start], err
+func frameCarrier[T any](p *packer, dst []byte, start int, value T) ([]byte, error) {
+	dst, ok := p.common(dst, value)
+	if !ok {
+		var err error
+		if dst, err = p.reflected(dst, value, 1); err != nil {
+			return dst[:start], err
+		}
 	}
 	return framePacked(dst, start), nil
 }

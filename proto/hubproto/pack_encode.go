@@ -25,24 +25,38 @@ var declaredPacker, camelPacker = &packer{}, &packer{camel: true}
 
 // append appends v.
 func (p *packer) append(dst []byte, v any, depth int) ([]byte, error) {
-	switch v := v.(type) {
-	case nil:
-		return msgp.AppendNil(dst), nil
-	case string:
-		return msgp.AppendString(dst, v), nil
-	case bool:
-		return msgp.AppendBool(dst, v), nil
-	case int:
-		return appendPackedInt(dst, int64(v)), nil
-	case int64:
-		return appendPackedInt(dst, v), nil
-	case int32:
-		return appendPackedInt(dst, int64(v)), nil
-	case float64:
-		return msgp.AppendFloat64(dst, v), nil
+	if b, ok := p.common(dst, v); ok {
+		return b, nil
 	}
+	return p.reflected(dst, v, depth)
+}
+
+func (p *packer) reflected(dst []byte, v any, depth int) ([]byte, error) {
 	rv := reflect.ValueOf(v)
 	return p.of(rv.Type())(dst, rv, depth)
+}
+
+// common is that of writer.
+func (p *packer) common(dst []byte, v any) (_ []byte, ok bool) {
+	switch v := v.(type) {
+	case nil:
+		dst = msgp.AppendNil(dst)
+	case string:
+		dst = msgp.AppendString(dst, v)
+	case bool:
+		dst = msgp.AppendBool(dst, v)
+	case int:
+		dst = appendPackedInt(dst, int64(v))
+	case int64:
+		dst = appendPackedInt(dst, v)
+	case int32:
+		dst = appendPackedInt(dst, int64(v))
+	case float64:
+		dst = msgp.AppendFloat64(dst, v)
+	default:
+		return dst, false
+	}
+	return dst, true
 }
 
 func (p *packer) of(t reflect.Type) encodeFunc {

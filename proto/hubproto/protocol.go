@@ -44,3 +44,15 @@ type Protocol interface {
 	// Append appends m, whose values are encoded already.
 	Append(dst []byte, m *Message) []byte
 }
+
+// AppendItem is p.AppendItem, except that an item of a common type (string, bool, int, int32, int64 or float64) is not moved to the heap if the
+// protocol is one of this package.
+func AppendItem[T any](p Protocol, dst, id []byte, item T) ([]byte, error) {
+	switch p := p.(type) {
+	case jsonProtocol:
+		return appendItem(p.values, dst, id, item)
+	case packProtocol:
+		return appendPackedItem(p.values, dst, id, item)
+	}
+	return p.AppendItem(dst, id, item)
+}

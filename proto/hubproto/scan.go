@@ -2,6 +2,7 @@ package hubproto
 
 import (
 	"bytes"
+	"math/bits"
 	"strconv"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -16,8 +17,9 @@ type objectScanner struct {
 	b     []byte
 	i     int
 	first bool
-	key   []byte // as written, without its quotes
-	value []byte // as written
+	key   []byte                    // as written, without its quotes
+	value []byte                    // as written
+	plain struct{ key, value bool } // the key, and the value if it is a string, contain no escapes
 	err   error
 }
 
@@ -77,17 +79,21 @@ func (s *objectScanner) next() bool {
 	if i >= len(s.b) || s.b[i] != '"' {
 		return s.fail()
 	}
-	end := skipString(s.b, i)
+	end, plain := skipText(s.b, i)
 	if end < 0 {
 		return s.fail()
 	}
-	s.key = s.b[i+1 : end-1]
+	s.key, s.plain.key = s.b[i+1:end-1], plain
 	i = skipSpace(s.b, end)
 	if i >= len(s.b) || s.b[i] != ':' {
 		return s.fail()
 	}
 	i = skipSpace(s.b, i+1)
-	end = skipValue(s.b, i, 1)
+	if i < len(s.b) && s.b[i] == '"' {
+		end, s.plain.value = skipText(s.b, i)
+	} else {
+		end = skipValue(s.b, i, 1)
+	}
 	if end < 0 {
 		return s.fail()
 	}
@@ -102,6 +108,9 @@ func (s *objectScanner) fail() bool {
 
 // name returns the name of the property without escapes.
 func (s *objectScanner) name() []byte {
+	if s.plain.key {
+		return s.key
+	}
 	text, ok := unescape(s.key)
 	if !ok {
 		s.err = errJSON
@@ -116,7 +125,11 @@ func (s *objectScanner) text() ([]byte, bool) {
 	if s.value[0] != '"' {
 		return nil, false
 	}
-	text, ok := unescape(s.value[1 : len(s.value)-1])
+	text := s.value[1 : len(s.value)-1]
+	if s.plain.value {
+		return text, true
+	}
+	text, ok := unescape(text)
 	if !ok {
 		s.err = errJSON
 	}
@@ -238,37 +251,48 @@ func skipValue(b []byte, i, depth int) int {
 
 // skipString returns the index behind the string that begins at i, or -1.
 func skipString(b []byte, i int) int {
+	end, _ := skipText(b, i)
+	return end
+}
+
+// skipText is skipString, and reports whether the string contains no escapes.
+func skipText(b []byte, i int) (end int, plain bool) {
+	plain = true
 	for j := i + 1 + plainPrefix(b[i+1:]); j < len(b); j++ {
 		switch c := b[j]; {
 		case c == '"':
-			return j + 1
+			return j + 1, plain
 		case c < ' ':
-			return -1
+			return -1, false
 		case c == '\\':
+			plain = false
 			if j++; j >= len(b) {
-				return -1
+				return -1, false
 			}
 			switch b[j] {
 			case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
 			case 'u':
 				if _, ok := hex4(b, j+1); !ok {
-					return -1
+					return -1, false
 				}
 				j += 4
 			default:
-				return -1
+				return -1, false
 			}
 		}
 	}
-	return -1
+	return -1, false
 }
 
 // skipScalar returns the index behind true, false, null or a number, or -1.
 func skipScalar(b []byte, i int) int {
-	for _, word := range [...]string{"true", "false", "null"} {
-		if len(b)-i >= len(word) && string(b[i:i+len(word)]) == word {
-			return i + len(word)
+	if b[i] >= 'f' {
+		for _, word := range [...]string{"true", "false", "null"} {
+			if len(b)-i >= len(word) && string(b[i:i+len(word)]) == word {
+				return i + len(word)
+			}
 		}
+		return -1
 	}
 	digits := func() bool {
 		from := i
@@ -417,20 +441,21 @@ func appendString[T string | []byte](dst []byte, text T) []byte {
 	return append(dst, '"')
 }
 
-// plainPrefix returns the length of a part of text, from its start, in which nothing is to be escaped. It looks at eight bytes at a time, so up to
-// seven more may be plain; if it stops early, so may be everything behind that. It takes a fifth of the time of a look at each byte.
-func plainPrefix[T string | []byte](text T) (n int) {
+// plainPrefix returns the length of a part of text, from its start, in which nothing is to be escaped. It looks at eight bytes at a time, and stops
+// at the first byte that is to be escaped or is not ASCII, or where less than eight are left. It takes a fifth of the time of a look at each byte.
+func plainPrefix[T string | []byte](text T) int {
 	const ones, tops = 0x0101010101010101, 0x8080808080808080
-	for ; n+8 <= len(text); n += 8 {
-		w := uint64(text[n]) | uint64(text[n+1])<<8 | uint64(text[n+2])<<16 | uint64(text[n+3])<<24 |
-			uint64(text[n+4])<<32 | uint64(text[n+5])<<40 | uint64(text[n+6])<<48 | uint64(text[n+7])<<56
-		// A subtraction sets the top bit of the first byte that is less than what is taken off.
+	rest := text
+	for ; len(rest) >= 8; rest = rest[8:] {
+		w := uint64(rest[0]) | uint64(rest[1])<<8 | uint64(rest[2])<<16 | uint64(rest[3])<<24 |
+			uint64(rest[4])<<32 | uint64(rest[5])<<40 | uint64(rest[6])<<48 | uint64(rest[7])<<56
+		// A subtraction sets the top bit of the first byte that is less than what is taken off, and perhaps of bytes behind it.
 		controls, quotes, backslashes := w-' '*ones, (w^'"'*ones)-ones, (w^'\\'*ones)-ones
-		if (w|controls|quotes|backslashes)&tops != 0 {
-			break
+		if found := (w | controls | quotes | backslashes) & tops; found != 0 {
+			return len(text) - len(rest) + bits.TrailingZeros64(found)/8
 		}
 	}
-	return n
+	return len(text) - len(rest)
 }
 
 func appendInt(dst []byte, n int64) []byte { return strconv.AppendInt(dst, n, 10) }
@@ -459,7 +484,7 @@ func skipChecked(b []byte, i int) int {
 	for ; ; i++ {
 		switch b[i] {
 		case '"':
-			for i++; b[i] != '"'; i++ {
+			for i += 1 + plainPrefix(b[i+1:]); b[i] != '"'; i++ {
 				if b[i] == '\\' {
 					i++
 				}

@@ -255,9 +255,12 @@ func TestPlainPrefixHoldsNothingToEscape(t *testing.T) {
 				if plain || at >= size/8*8 {
 					require.Equal(t, size/8*8, n, "%q", text)
 				} else {
-					require.Equal(t, at/8*8, n, "%q", text)
+					require.Equal(t, at, n, "%q", text)
 				}
 				require.Equal(t, n, plainPrefix(string(text)))
+				if text[size-1] = '"'; n == at {
+					require.Equal(t, at, plainPrefix(text), "%q", text)
+				}
 			}
 		}
 	}
