@@ -43,7 +43,6 @@ func (s *System) tick() {
 	s.ticked = now
 	s.beaten.Store(int64(now))
 	s.workers.tick()
-	s.runners.tick()
 	for _, c := range s.allConnections() {
 		s.tickOne(c, passed)
 	}

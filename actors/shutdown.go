@@ -125,7 +125,6 @@ func (s *System) stop(ctx context.Context) error {
 	close(s.quit)
 	s.services.Wait()
 	s.shutdownActors()
-	s.runners.stop()
 	if connections != nil || calls != nil {
 		return fmt.Errorf("hubsys: shutdown was cut short: %d connections cut off, %d calls abandoned: %w", cut, abandoned, context.Cause(ctx))
 	}

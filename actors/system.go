@@ -31,12 +31,11 @@ type System struct {
 	log         *slog.Logger
 	clock
 
-	dispatcher  actor.Dispatcher // of connections and their supervisors: runners
+	dispatcher  actor.Dispatcher // of the connections
 	root        *actor.PID
 	supervisors []*connectionSupervisor
 	flushers    []*outbox.Flusher
 	workers     workers
-	runners     dispatcher
 	nodes       *nodes // nil: there is one node
 	connections *connections
 	addresses   addresses
@@ -85,10 +84,9 @@ func NewSystem(system *actor.ActorSystem, log *slog.Logger, plane backplane.Back
 func newSystem(system *actor.ActorSystem, log *slog.Logger, plane backplane.Backplane, front Front, clock clock) (*System, error) {
 	log = slog.New(logs.Safe(log.Handler()))
 	s := &System{
-		actorSystem: system, owned: system == nil, log: log, clock: clock, connections: newConnections(), counts: newCounts(),
+		actorSystem: system, owned: system == nil, log: log, clock: clock, connections: newConnections(), counts: newCounts(), dispatcher: actor.NewDefaultDispatcher(maxRun),
 		panics: logs.Limiter{Most: 10}, closings: logs.Limiter{Most: 100}, quit: make(chan struct{}), refusing: make(chan struct{}), finished: make(chan struct{}),
 	}
-	s.dispatcher = &s.runners
 	s.node = NodeID(rand.Uint32())
 	if s.owned {
 		s.actorSystem = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return slog.New(logs.InfoAsDebug(log.Handler())) }))
@@ -144,7 +142,7 @@ func (s *System) spawnTree() error {
 		return err
 	}
 	for i, one := range s.supervisors {
-		props := actor.PropsFromProducer(func() actor.Actor { return one }, actor.WithSupervisor(resume{}), actor.WithDispatcher(s.dispatcher))
+		props := actor.PropsFromProducer(func() actor.Actor { return one }, actor.WithSupervisor(resume{}))
 		if one.pid, err = s.spawn(fmt.Sprintf("connections/%d", i), props); err != nil {
 			return err
 		}

@@ -98,16 +98,3 @@ func (w *workers) stop() {
 	w.release(len(w.idle))
 	w.mu.Unlock()
 }
-
-// dispatcher runs actors on workers, because the stack of a new goroutine has to grow first.
-type dispatcher struct{ workers }
-
-// Schedule is part of actor.Dispatcher, as is Throughput.
-func (d *dispatcher) Schedule(run func()) { d.do(scheduled(run)) }
-
-// Throughput is how many messages of protoactor's own mailboxes run before other actors have their turn.
-func (*dispatcher) Throughput() int { return maxRun }
-
-type scheduled func()
-
-func (run scheduled) work() { run() }
