@@ -178,7 +178,7 @@ func filled[T any](list []T) <-chan T {
 	return c
 }
 
-// LeaksYield lets the test yield when its stream is over.
+// LeaksYield lets YieldAgain yield when its stream is over.
 func (h *streamHub) LeaksYield() iter.Seq2[int, error] {
 	return func(yield func(int, error) bool) {
 		h.s.leaked <- func() { yield(1, nil) }
@@ -192,6 +192,12 @@ func (h *streamHub) LeaksPoints() iter.Seq2[point, error] {
 		h.s.leaked <- func() { yield(point{1, 1}, nil) }
 		yield(point{0, 0}, nil)
 	}
+}
+
+func (h *streamHub) YieldAgain() (panicked bool) {
+	defer func() { panicked = recover() != nil }()
+	(<-h.s.leaked)()
+	return
 }
 
 func (h *streamHub) Never() <-chan int { return h.s.feed }
