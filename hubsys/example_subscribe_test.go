@@ -56,11 +56,12 @@ func ExampleHubContext_Subscribe() {
 	if err := chat.Clients().Client(id).Disconnect(ctx, "archived"); err != nil { // behind what was sent
 		log.Fatal(err)
 	}
-	fmt.Println("the end:", <-ended)
+	cause := <-ended
 	cancel()
 	done := make(chan struct{})
-	root.Send(archive, end{done})
+	root.Send(archive, end{done}) // behind what was received
 	<-done
+	fmt.Println("the end:", cause)
 	fmt.Println(sys.Shutdown(context.Background()))
 	// Output:
 	// ada has said hello
