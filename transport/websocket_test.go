@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"slices"
 	"strings"
@@ -60,6 +61,50 @@ func TestTheAnswerToAnUpgrade(t *testing.T) {
 	require.Empty(t, response.Header.Values("Sec-WebSocket-Protocol"))
 	require.Empty(t, response.Header.Values("Sec-WebSocket-Extensions"))
 	p.handshake()
+}
+
+// statusWriter is a ResponseWriter of a middleware that wants to know statuses.
+type statusWriter struct {
+	http.ResponseWriter
+	statuses chan<- int
+}
+
+func (w statusWriter) WriteHeader(status int) {
+	w.statuses <- status
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// What middleware has set is in the answer, except for what makes it an upgrade, and a ResponseWriter of middleware sees the status.
+func TestTheAnswerToAnUpgradeBehindMiddleware(t *testing.T) {
+	for _, wrapped := range []bool{false, true} {
+		t.Run(fmt.Sprint("wrapped: ", wrapped), func(t *testing.T) {
+			h := newSocketServer(t, hubsys.EndpointOptions{Subprotocol: func([]string) string { return "B" }}, hubsys.HubOptions{})
+			statuses := make(chan int, 1)
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header()["Connection"] = []string{"keep-alive", "close"}
+				w.Header()["X-Middleware"] = []string{"a", "b\r\nX-Forged: c"}
+				if wrapped {
+					w = statusWriter{w, statuses}
+				}
+				h.sys.ServeHTTP(w, r)
+			}))
+			t.Cleanup(server.Close)
+			h.addr = server.Listener.Addr().String()
+			p, response := h.request(upgradeRequest("/echo", http.Header{"Sec-WebSocket-Protocol": {"a, b"}}))
+			require.Equal(t, http.StatusSwitchingProtocols, response.StatusCode)
+			require.Equal(t, []string{"Upgrade"}, response.Header["Connection"])
+			require.Equal(t, []string{"websocket"}, response.Header["Upgrade"])
+			require.Equal(t, []string{"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="}, response.Header["Sec-Websocket-Accept"])
+			require.Equal(t, []string{"b"}, response.Header["Sec-Websocket-Protocol"])
+			require.Equal(t, []string{"a", "b  X-Forged: c"}, response.Header["X-Middleware"])
+			if wrapped {
+				require.Equal(t, http.StatusSwitchingProtocols, <-statuses)
+			}
+			p.handshake()
+		})
+	}
 }
 
 func TestCloseCodesOfClients(t *testing.T) {
