@@ -108,11 +108,7 @@ func (h *Hub) resolve(to *Audience) []*Connection {
 			}
 		}
 	default:
-		names := to.Names
-		if len(names) > 1 { // one that is listed again would take as much memory again as it has members
-			names = slices.Compact(slices.Sorted(slices.Values(names)))
-		}
-		for _, name := range names {
+		for _, name := range distinct(to.Names) { // one that is listed again would take as much memory again as it has members
 			if g := h.directory(to.Kind).find(name); g != nil {
 				all = g.appendMembers(all)
 			}
@@ -128,6 +124,14 @@ func (h *Hub) resolve(to *Audience) []*Connection {
 		seen[c] = true
 		return out
 	})
+}
+
+// distinct returns a copy of names in which each is there once.
+func distinct(names []string) []string {
+	if len(names) <= 1 {
+		return slices.Clone(names)
+	}
+	return slices.Compact(slices.Sorted(slices.Values(names)))
 }
 
 // directory returns the groups that the names of a kind stand for.

@@ -165,7 +165,7 @@ func (h *Hub) publishEnd(of *Audience, reason string, reconnect bool) {
 		names = []string{""}
 	}
 	var topics []string
-	for _, name := range slices.Compact(slices.Sorted(slices.Values(names))) {
+	for _, name := range distinct(names) {
 		if topic := h.topic(of.Kind, name); n.plane.Wanted(topic) {
 			topics = append(topics, topic)
 		}

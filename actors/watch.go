@@ -137,11 +137,11 @@ func (h *Hub) Watch(to *Audience) *Watch {
 		h.everyone.watchers.addForAll(w)
 		h.everyone.show(w)
 	case Caller, Connections:
-		names := to.Names
+		names := distinct(to.Names)
 		if to.Kind == Caller {
 			names = []string{to.Conn.id}
 		}
-		h.everyone.watchers.add(w, slices.Clone(names))
+		h.everyone.watchers.add(w, names)
 		for _, id := range names {
 			if c := h.Connection(id); c != nil {
 				h.everyone.showSome(w, c)
@@ -149,8 +149,9 @@ func (h *Hub) Watch(to *Audience) *Watch {
 		}
 	default:
 		d := h.directory(to.Kind)
-		d.watchers.add(w, slices.Clone(to.Names))
-		for _, name := range to.Names {
+		names := distinct(to.Names)
+		d.watchers.add(w, names)
+		for _, name := range names {
 			if g := d.find(name); g != nil {
 				g.show(w)
 			}
