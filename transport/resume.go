@@ -104,7 +104,7 @@ func (e *Endpoint) replace(w http.ResponseWriter, r *http.Request, former *WebSo
 // awaitSuccessor waits while the connection goes on without its socket: until another one replaces it, or until it ends.
 func (s *WebSocket) awaitSuccessor() {
 	close(s.detached)
-	closeQuietly(s.conn)
+	s.close(closeQuietly)
 	select {
 	case <-s.replaced:
 	case <-s.session.Done():

@@ -234,9 +234,13 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 
 // serve reads until the connection ends, and frees its token then.
 func (s *WebSocket) serve(tokens *Tokens, reserved *reservation) {
+	gone := false
 	defer func() {
 		if !isClosed(s.replaced) {
 			tokens.release(reserved)
+		}
+		if gone {
+			s.close(closeQuietly) // it may block
 		}
 	}()
 	err := s.readSafely(s.session, nil)
@@ -248,7 +252,7 @@ func (s *WebSocket) serve(tokens *Tokens, reserved *reservation) {
 			s.awaitSuccessor()
 			return
 		}
-		defer s.close(closeQuietly) // it may block
+		gone = true
 		err = checkWhole(s.session)
 	}
 	s.session.End(err)
