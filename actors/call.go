@@ -13,7 +13,6 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/troupe-go/troupe/actors/outbox"
-	"github.com/troupe-go/troupe/internal/metric"
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
@@ -268,21 +267,10 @@ func (k *Call) panicked(reason any) error {
 	return err
 }
 
-// replyBuffer is the memory of one completion, and where the calls that use it are counted: pools belong to processors, which so do not wait for
-// each other.
-type replyBuffer struct {
-	bytes []byte
-	shard metric.Shard
-}
-
-var replyBuffers = sync.Pool{New: func() any { return &replyBuffer{make([]byte, 0, 512), metric.NewShard()} }}
-
-const maxPooled = 64 << 10 // larger buffers are left to the garbage collector
-
 // exec runs an invocation that begins at a time of the system's clock, and appends its completion to the outbox. It returns when its code has
 // returned, and what the outbox looks like then.
 func (k *Call) exec(begun time.Duration) (ended time.Duration, out outbox.Replied) {
-	answer := replyBuffers.Get().(*replyBuffer)
+	answer := borrowBuffer()
 	returned := false
 	defer func() {
 		ended = k.conn.hub.sys.now()
@@ -296,10 +284,7 @@ func (k *Call) exec(begun time.Duration) (ended time.Duration, out outbox.Replie
 			out = outbox.AboveItsMark
 		}
 		k.end()
-		if cap(answer.bytes) <= maxPooled {
-			answer.bytes = answer.bytes[:0]
-			replyBuffers.Put(answer)
-		}
+		answer.giveBack()
 	}()
 	defer func() {
 		if reason := recover(); !returned {

@@ -3,7 +3,6 @@ package actors
 import (
 	"fmt"
 	"runtime/debug"
-	"sync"
 
 	"github.com/troupe-go/troupe/actors/outbox"
 	"github.com/troupe-go/troupe/proto/hubproto"
@@ -22,18 +21,13 @@ type message struct {
 	limited bool // it counts against its receivers' OutboxLimit
 	policy  outbox.Policy
 
-	received bool              // from another node, which has encoded it
+	from     *nodeCall         // another node has sent it, and encoded it; nil: it is of this one
 	envelope []byte            // for other nodes
 	rooms    []<-chan struct{} // of nodes that are slow
 }
 
-// scratch are buffers in which messages are encoded, so that what is queued has the size that it needs.
-var scratch = sync.Pool{New: func() any { return new([]byte) }}
-
-const maxScratch = 64 << 10 // larger buffers are left to the garbage collector
-
-// withBytes encodes the call and passes it to a function that does not keep it.
-func (m *message) withBytes(p hubproto.Protocol, use func(encoded []byte)) (err error) {
+// bytes encodes the call, in a buffer that is given back afterwards. No lock may be held, because the application's marshalers run in it.
+func (m *message) bytes(p hubproto.Protocol) (b *buffer, err error) {
 	defer func() {
 		if reason := recover(); reason != nil {
 			err = &PanicError{Value: reason, Stack: debug.Stack()}
@@ -42,17 +36,9 @@ func (m *message) withBytes(p hubproto.Protocol, use func(encoded []byte)) (err 
 			err = fmt.Errorf("hubsys: the arguments of %q cannot be encoded: %w", m.target, err)
 		}
 	}()
-	buf := scratch.Get().(*[]byte)
-	b, err := m.append((*buf)[:0], p)
-	if err != nil {
-		return err
-	}
-	use(b)
-	if cap(b) <= maxScratch {
-		*buf = b
-		scratch.Put(buf)
-	}
-	return nil
+	b = borrowBuffer()
+	b.bytes, err = m.append(b.bytes, p)
+	return b, err
 }
 
 // append appends the encoded call.
@@ -67,21 +53,31 @@ func (m *message) append(dst []byte, p hubproto.Protocol) ([]byte, error) {
 	return p.AppendInvocation(dst, m.id, m.target, m.args)
 }
 
-// encode makes the encodings that are wanted and not there yet. No lock may be held, because the application's marshalers run in it.
+// encode makes the packets that are wanted and not there yet. Of a message of another node, there are those that it has encoded. No lock may be held,
+// as for bytes.
 func (m *message) encode(wanted uint32) error {
-	if m.received {
-		m.encoded |= wanted
-		return nil
-	}
 	for i, p := range m.hub.protocols {
-		if bit := uint32(1) << i; wanted&^m.encoded&bit != 0 {
-			if err := m.withBytes(p, func(b []byte) {
-				m.packets[i] = outbox.NewPacket(append(outbox.Buffer(len(b)), b...), opcodeOf(p), m.limited).WithPolicy(m.policy, m.key)
-			}); err != nil {
+		bit := uint32(1) << i
+		if wanted&^m.encoded&bit == 0 {
+			continue
+		}
+		if m.from == nil {
+			b, err := m.bytes(p)
+			if err != nil {
 				return err
 			}
-			m.encoded |= bit
+			m.packets[i] = m.packet(p, b.bytes)
+			b.giveBack()
+		} else if encoded := m.from.encodings[i]; encoded != nil {
+			m.packets[i] = m.packet(p, encoded)
 		}
+		m.encoded |= bit
 	}
 	return nil
+}
+
+// packet returns a packet of the encoded call, which it copies.
+func (m *message) packet(p hubproto.Protocol, encoded []byte) *outbox.Packet {
+	b := append(outbox.Buffer(len(encoded)), encoded...)
+	return outbox.NewPacket(b, opcodeOf(p), m.limited).WithPolicy(m.policy, m.key)
 }

@@ -67,17 +67,17 @@ func (h *Hub) serveInvoke(key nodeRequest, conn *Connection, in *nodev1.Invoke, 
 		reply(&nodev1.Answer{Kind: nodev1.Answer_KIND_NOT_SUPPORTED})
 		return
 	}
-	from := nodeCall{hub: h}
+	var encoded []byte
 	for _, e := range in.GetEncodings() {
-		if i := h.protocolNamed(e.GetProtocol()); i >= 0 {
-			from.encodings[i] = e.GetMessage()
+		if h.protocolNamed(e.GetProtocol()) == int(conn.protocol) {
+			encoded = e.GetMessage()
 		}
 	}
-	if from.encodings[conn.protocol] == nil { // its protocol was announced before the sender could know of the connection
+	if encoded == nil { // its protocol was announced before the sender could know of the connection
 		reply(&nodev1.Answer{Kind: nodev1.Answer_KIND_NOT_SUPPORTED})
 		return
 	}
-	call := from.packet(int(conn.protocol))
+	call := (&message{hub: h}).packet(conn.Protocol(), encoded)
 	h.sys.nodes.serve(key, func(ctx context.Context) {
 		r := &pendingResult{conn: conn, answer: make(chan answer, 1)}
 		h.results.addAs(in.GetId(), r)

@@ -15,7 +15,7 @@ import (
 // that all of them can be waited for together.
 func (h *Hub) publish(kind Kind, name string, except *exception, m *message, s *outbox.Sending) error {
 	n := h.sys.nodes
-	if n == nil || m.received {
+	if n == nil || m.from != nil {
 		return nil
 	}
 	topic := h.topic(kind, name)
@@ -73,13 +73,6 @@ func (m *message) waitForNodes(ctx context.Context) {
 	}
 }
 
-// packet returns the packet of a message that another node has encoded.
-func (c *nodeCall) packet(protocol int) *outbox.Packet {
-	encoded := c.encodings[protocol]
-	b := append(outbox.Buffer(len(encoded)), encoded...)
-	return outbox.NewPacket(b, opcodeOf(c.hub.protocols[protocol]), c.limited).WithPolicy(c.policy, c.key)
-}
-
 // protocolNamed returns the index of a protocol of the hub, or -1.
 func (h *Hub) protocolNamed(name string) int {
 	return slices.IndexFunc(h.protocols, func(p hubproto.Protocol) bool { return p.Name() == name })
@@ -104,23 +97,9 @@ func (n *nodes) receiveCall(from backplane.NodeID, topic string, hub, encoded []
 	if to == nil {
 		return nil
 	}
-	s := outbox.Sending{Waits: call.waits, Policy: call.policy}
-	if to.Kind == Connections && len(call.except) == 0 {
-		if c := h.Connection(to.Names[0]); c != nil && c.takesBytes(call.limited, call.policy, call.key) {
-			if encoded := call.encodings[c.protocol]; encoded != nil {
-				h.sys.counts.sent.Add(1)
-				s.PushBytes(&c.out, encoded)
-			}
-			return n.finish(topic, &s)
-		}
-	}
-	m := &message{hub: h, received: true}
-	for i, encoded := range call.encodings {
-		if encoded != nil {
-			m.packets[i] = call.packet(i)
-		}
-	}
 	to.ExceptIDs = call.except
+	m := &message{hub: h, from: &call, limited: call.limited, policy: call.policy, key: call.key}
+	s := outbox.Sending{Waits: call.waits, Policy: call.policy}
 	_ = h.deliver(n.ctx, to, m, &s) // encodes nothing
 	return n.finish(topic, &s)
 }

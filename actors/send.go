@@ -95,7 +95,7 @@ func (h *Hub) deliverToIDs(ctx context.Context, ids []string, except *exception,
 }
 
 func (h *Hub) deliverTo(ctx context.Context, c *Connection, m *message, s *outbox.Sending, fanout bool) error {
-	if !m.received && c.takesBytes(m.limited, m.policy, m.key) {
+	if c.takesBytes(m) {
 		return h.deliverBytes(ctx, c, m, s)
 	}
 	if err := m.encode(1 << c.protocol); err != nil {
@@ -115,19 +115,33 @@ func (h *Hub) deliverTo(ctx context.Context, c *Connection, m *message, s *outbo
 
 // takesBytes reports whether a message needs no packet here: it is for this connection alone, and nothing is going to drop it, to take its place or to
 // keep it.
-func (c *Connection) takesBytes(limited bool, policy outbox.Policy, key string) bool {
-	return !limited && policy == outbox.Disconnect && key == "" && c.resumption == nil
+func (c *Connection) takesBytes(m *message) bool {
+	return !m.limited && m.policy == outbox.Disconnect && m.key == "" && c.resumption == nil
 }
 
 // deliverBytes delivers a message without a packet, which saves a fifth of what it costs.
 func (h *Hub) deliverBytes(ctx context.Context, c *Connection, m *message, s *outbox.Sending) error {
-	if err := waitToPush(ctx, c); err != nil {
-		return err
+	var encoded []byte
+	if m.from != nil {
+		encoded = m.from.encodings[c.protocol]
+	} else {
+		b, err := m.bytes(c.Protocol())
+		if err != nil {
+			return err
+		}
+		defer b.giveBack()
+		encoded = b.bytes
 	}
-	return m.withBytes(c.Protocol(), func(encoded []byte) {
+	if s.Waits && s.Direct {
+		if err := waitToPush(ctx, c); err != nil {
+			return err
+		}
+	}
+	if encoded != nil { // nil: another node has not encoded it
 		h.sys.counts.sent.Add(1)
 		s.PushBytes(&c.out, encoded)
-	})
+	}
+	return nil
 }
 
 // waitToPush waits while more than OutboxLimit waits for a connection, before a push that the limit does not count: senders that do not wait
