@@ -29,34 +29,21 @@ func isNoise(name string) bool { return noise[name] || strings.HasPrefix(name, "
 // newRequest copies what is kept into one string, because those of r share memory with everything that was read of it.
 func newRequest(r *http.Request, kind Transports) *Request {
 	parts := [...]string{r.URL.Path, r.URL.RawQuery, r.Host, r.RemoteAddr}
-	size := 0
+	b := make([]byte, 0, 2048) // which mostly is enough, and on the stack; the string has its own, exact memory
 	for _, part := range parts {
-		size += len(part)
-	}
-	for name, values := range r.Header {
-		if !isNoise(name) {
-			for _, value := range values {
-				size += len(name) + len(": ") + len(value) + len("\n")
-			}
-		}
-	}
-	var b strings.Builder
-	b.Grow(size) // exactly, because the string keeps what is allocated
-	for _, part := range parts {
-		b.WriteString(part)
+		b = append(b, part...)
 	}
 	for name, values := range r.Header {
 		if isNoise(name) {
 			continue
 		}
 		for _, value := range values {
-			b.WriteString(name)
-			b.WriteString(": ")
-			b.WriteString(strings.ReplaceAll(value, "\n", " ")) // net/http allows none, but middleware may have set it
-			b.WriteByte('\n')
+			b = append(append(b, name...), ": "...)
+			b = append(b, strings.ReplaceAll(value, "\n", " ")...) // net/http allows none, but middleware may have set it
+			b = append(b, '\n')
 		}
 	}
-	all := b.String()
+	all := string(b)
 	cut := func(n int) string {
 		part := all[:n]
 		all = all[n:]

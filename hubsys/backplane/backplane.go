@@ -70,8 +70,8 @@ type Backplane interface {
 
 	// Nodes returns the other nodes.
 	Nodes() []Node
-	// Relay has another node answer a request, with Host.Serve there, however long that takes: it clears the deadlines of w. It returns ErrNoRelay if the Backplane cannot do that, and an error if
-	// the node could not be reached and nothing has been written to w.
+	// Relay has another node answer a request, with Host.Serve there, however long that takes: it clears the deadlines of w. It returns ErrNoRelay if
+	// the Backplane cannot do that, and an error if the node could not be reached and nothing has been written to w.
 	Relay(node NodeID, w http.ResponseWriter, r *http.Request) error
 	// Stop leaves the cluster when what is queued has been delivered, at the latest when ctx ends.
 	Stop(ctx context.Context) error
