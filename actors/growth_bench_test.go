@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/troupe-go/troupe/hubsys/backplane/memory"
+	"github.com/troupe-go/troupe/internal/growthtest"
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
@@ -32,7 +33,7 @@ func BenchmarkGrowthConnect(b *testing.B) {
 		user func(i int) string
 	}{{"OwnUsers", func(i int) string { return fmt.Sprint("user-", i) }}, {"OneUser", func(int) string { return "ada" }}} {
 		b.Run(test.name, func(b *testing.B) {
-			grow(b, func(b *testing.B, n int) {
+			growthtest.Run(b, func(b *testing.B, n int) {
 				w := newCrowdOf(b, n, test.user)
 				for i := n; b.Loop(); i++ {
 					c := w.connect(i, test.user(i))
@@ -42,7 +43,7 @@ func BenchmarkGrowthConnect(b *testing.B) {
 					<-w.handler.ended
 					w.conns = w.conns[:n]
 				}
-				perUnit(b, 1)
+				growthtest.PerUnit(b, 1)
 			})
 		})
 	}
@@ -50,7 +51,7 @@ func BenchmarkGrowthConnect(b *testing.B) {
 
 // A message goes to one of n connections, and is written.
 func BenchmarkGrowthSend(b *testing.B) {
-	grow(b, func(b *testing.B, n int) {
+	growthtest.Run(b, func(b *testing.B, n int) {
 		w := newCrowd(b, n)
 		for i := 0; b.Loop(); i++ {
 			w.expect(1)
@@ -60,13 +61,13 @@ func BenchmarkGrowthSend(b *testing.B) {
 			}
 			w.allWritten()
 		}
-		perUnit(b, 1)
+		growthtest.PerUnit(b, 1)
 	})
 }
 
 // A message goes to n connections, and is written.
 func BenchmarkGrowthBroadcast(b *testing.B) {
-	grow(b, func(b *testing.B, n int) {
+	growthtest.Run(b, func(b *testing.B, n int) {
 		w := newCrowd(b, n)
 		for b.Loop() {
 			w.expect(n)
@@ -75,13 +76,13 @@ func BenchmarkGrowthBroadcast(b *testing.B) {
 			}
 			w.allWritten()
 		}
-		perUnit(b, n)
+		growthtest.PerUnit(b, n)
 	})
 }
 
 // A message is pushed to the members of a group, which are no actors. Meanwhile somebody else joins and leaves.
 func BenchmarkGrowthFanOut(b *testing.B) {
-	grow(b, func(b *testing.B, n int) {
+	growthtest.Run(b, func(b *testing.B, n int) {
 		w := newBareCrowd(b, n)
 		w.joinAll("g")
 		send := func() {
@@ -95,8 +96,8 @@ func BenchmarkGrowthFanOut(b *testing.B) {
 			w.drain()
 			b.StartTimer()
 		}
-		perUnit(b, n)
-		longestWait(b, w.drain, send, w.comeAndGo("g"))
+		growthtest.PerUnit(b, n)
+		growthtest.LongestWait(b, w.drain, send, w.comeAndGo("g"))
 	})
 }
 
@@ -111,20 +112,20 @@ func (w *crowd) comeAndGo(group string) func() {
 
 // A connection joins a group with n members, and leaves it.
 func BenchmarkGrowthJoin(b *testing.B) {
-	grow(b, func(b *testing.B, n int) {
+	growthtest.Run(b, func(b *testing.B, n int) {
 		w := newBareCrowd(b, n)
 		w.joinAll("g")
 		change := w.comeAndGo("g")
 		for b.Loop() {
 			change()
 		}
-		perUnit(b, 1)
+		growthtest.PerUnit(b, 1)
 	})
 }
 
 // A connection joins n groups, which it is the only member of, and leaves them.
 func BenchmarkGrowthGroups(b *testing.B) {
-	grow(b, func(b *testing.B, n int) {
+	growthtest.Run(b, func(b *testing.B, n int) {
 		w := newCrowd(b, 1)
 		for b.Loop() {
 			for _, leave := range []bool{false, true} {
@@ -135,13 +136,13 @@ func BenchmarkGrowthGroups(b *testing.B) {
 				}
 			}
 		}
-		perUnit(b, 2*n)
+		growthtest.PerUnit(b, 2*n)
 	})
 }
 
 // A connection ends that is in n groups, whose other member comes and goes in one of them.
 func BenchmarkGrowthDisconnect(b *testing.B) {
-	grow(b, func(b *testing.B, n int) {
+	growthtest.Run(b, func(b *testing.B, n int) {
 		w := newCrowd(b, 0)
 		enter := func() *Connection {
 			c := w.connect(0, "")
@@ -161,9 +162,9 @@ func BenchmarkGrowthDisconnect(b *testing.B) {
 			c.End(nil)
 			<-w.handler.ended
 		}
-		perUnit(b, n)
+		growthtest.PerUnit(b, n)
 		var c *Connection
-		longestWait(b, func() { c = enter() }, func() { c.End(nil); <-w.handler.ended }, w.comeAndGo("g0"))
+		growthtest.LongestWait(b, func() { c = enter() }, func() { c.End(nil); <-w.handler.ended }, w.comeAndGo("g0"))
 	})
 }
 
@@ -180,7 +181,7 @@ func BenchmarkGrowthNames(b *testing.B) {
 		{"GroupExcept", func(w *crowd) *Audience { return &Audience{Kind: Groups, Names: []string{"g"}, ExceptIDs: w.ids()} }},
 	} {
 		b.Run(test.name, func(b *testing.B) {
-			grow(b, func(b *testing.B, n int) {
+			growthtest.Run(b, func(b *testing.B, n int) {
 				w := newBareCrowd(b, n)
 				w.joinAll("g")
 				for _, c := range w.conns {
@@ -196,7 +197,7 @@ func BenchmarkGrowthNames(b *testing.B) {
 					w.drain()
 					b.StartTimer()
 				}
-				perUnit(b, n)
+				growthtest.PerUnit(b, n)
 			})
 		})
 	}
@@ -212,7 +213,7 @@ func BenchmarkGrowthMembers(b *testing.B) {
 		{"Count", func(h *Hub, of *Audience) (int, error) { n, _, err := h.Count(ctx, of); return n, err }},
 	} {
 		b.Run(test.name, func(b *testing.B) {
-			grow(b, func(b *testing.B, n int) {
+			growthtest.Run(b, func(b *testing.B, n int) {
 				w := newBareCrowd(b, n)
 				w.joinAll("g")
 				list := func() {
@@ -223,8 +224,8 @@ func BenchmarkGrowthMembers(b *testing.B) {
 				for b.Loop() {
 					list()
 				}
-				perUnit(b, n)
-				longestWait(b, func() {}, list, w.comeAndGo("g"))
+				growthtest.PerUnit(b, n)
+				growthtest.LongestWait(b, func() {}, list, w.comeAndGo("g"))
 			})
 		})
 	}
@@ -232,7 +233,7 @@ func BenchmarkGrowthMembers(b *testing.B) {
 
 // A watch of a group begins, and is told who is there. Meanwhile somebody else joins and leaves.
 func BenchmarkGrowthWatch(b *testing.B) {
-	grow(b, func(b *testing.B, n int) {
+	growthtest.Run(b, func(b *testing.B, n int) {
 		w := newBareCrowd(b, n)
 		w.joinAll("g")
 		watch := func() {
@@ -245,14 +246,14 @@ func BenchmarkGrowthWatch(b *testing.B) {
 		for b.Loop() {
 			watch()
 		}
-		perUnit(b, n)
-		longestWait(b, func() {}, watch, w.comeAndGo("g"))
+		growthtest.PerUnit(b, n)
+		growthtest.LongestWait(b, func() {}, watch, w.comeAndGo("g"))
 	})
 }
 
 // One of n watches of a group begins and ends, while nobody is in it.
 func BenchmarkGrowthWatches(b *testing.B) {
-	grow(b, func(b *testing.B, n int) {
+	growthtest.Run(b, func(b *testing.B, n int) {
 		w := newEmptyCrowd(b, nil)
 		watch := func() *Watch { return w.hub.Watch(&Audience{Kind: Groups, Names: []string{"g"}}) }
 		for range n {
@@ -261,7 +262,7 @@ func BenchmarkGrowthWatches(b *testing.B) {
 		for b.Loop() {
 			watch().Stop()
 		}
-		perUnit(b, 1)
+		growthtest.PerUnit(b, 1)
 	})
 }
 
@@ -272,7 +273,7 @@ func BenchmarkGrowthCalls(b *testing.B) {
 		id   func(i int) string
 	}{{"OwnIDs", func(i int) string { return fmt.Sprint(i) }}, {"SameID", func(int) string { return "same" }}} {
 		b.Run(test.name, func(b *testing.B) {
-			grow(b, func(b *testing.B, n int) {
+			growthtest.Run(b, func(b *testing.B, n int) {
 				w := newCrowd(b, 1)
 				hold, begun, all := make(chan struct{}), make(chan struct{}), make(chan struct{})
 				left := 0
@@ -297,7 +298,7 @@ func BenchmarkGrowthCalls(b *testing.B) {
 					hold <- struct{}{}
 					<-all
 				}
-				perUnit(b, n)
+				growthtest.PerUnit(b, n)
 			})
 		})
 	}
@@ -305,7 +306,7 @@ func BenchmarkGrowthCalls(b *testing.B) {
 
 // A client cancels n calls that wait, one by one.
 func BenchmarkGrowthCancel(b *testing.B) {
-	grow(b, func(b *testing.B, n int) {
+	growthtest.Run(b, func(b *testing.B, n int) {
 		w := newCrowd(b, 1)
 		hold, begun, all := make(chan struct{}), make(chan struct{}), make(chan struct{})
 		left := 0
@@ -334,7 +335,7 @@ func BenchmarkGrowthCancel(b *testing.B) {
 			<-all
 			b.StartTimer()
 		}
-		perUnit(b, n)
+		growthtest.PerUnit(b, n)
 	})
 }
 
@@ -367,14 +368,14 @@ func BenchmarkGrowthStreams(b *testing.B) {
 					runtime.Gosched()
 				}
 			}
-			perUnit(b, n)
+			growthtest.PerUnit(b, n)
 		})
 	}
 }
 
 // Somebody waits for the answer of a client, beside n others.
 func BenchmarkGrowthResults(b *testing.B) {
-	grow(b, func(b *testing.B, n int) {
+	growthtest.Run(b, func(b *testing.B, n int) {
 		w := newCrowd(b, 1)
 		c := w.conns[0]
 		for range n {
@@ -393,13 +394,13 @@ func BenchmarkGrowthResults(b *testing.B) {
 				b.Fatal(err)
 			}
 		}
-		perUnit(b, 1)
+		growthtest.PerUnit(b, 1)
 	})
 }
 
 // A message goes to one of n groups that another node has, in memory, and somebody joins a group that this node does not have, and leaves it.
 func BenchmarkGrowthTopics(b *testing.B) {
-	grow(b, func(b *testing.B, n int) {
+	growthtest.Run(b, func(b *testing.B, n int) {
 		var cluster memory.Cluster
 		here, there := newEmptyCrowd(b, cluster.Node("here")), newEmptyCrowd(b, cluster.Node("there"))
 		member := there.bareConnection(0)
@@ -417,6 +418,6 @@ func BenchmarkGrowthTopics(b *testing.B) {
 			<-here.hub.groups.join("own", c)
 			here.hub.groups.leave("own", c)
 		}
-		perUnit(b, 1)
+		growthtest.PerUnit(b, 1)
 	})
 }

@@ -6,9 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"runtime"
-	"runtime/debug"
-	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -19,54 +16,6 @@ import (
 	"github.com/troupe-go/troupe/hubsys/backplane"
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
-
-// grow runs a benchmark with inputs of growing sizes.
-func grow(b *testing.B, f func(b *testing.B, n int)) {
-	for _, n := range []int{1000, 10_000, 100_000} {
-		b.Run(fmt.Sprint("n=", n), func(b *testing.B) { f(b, n) })
-	}
-}
-
-// perUnit reports the time for each of the units that an operation has.
-func perUnit(b *testing.B, units int) {
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(units), "ns/unit")
-}
-
-// longestWait reports for how long a change has to wait while an operation runs: the longest wait, as the median of some operations. prepare is
-// called before each of them. Nothing of that counts in the time of the benchmark.
-func longestWait(b *testing.B, prepare, operation, change func()) {
-	const (
-		operations    = 15
-		changesBefore = 1000 // so that it certainly runs
-	)
-	var longest []time.Duration
-	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // which has goroutines wait as well
-	for range operations {
-		prepare()
-		runtime.GC()
-		var over atomic.Bool
-		begun, waited := make(chan struct{}), make(chan time.Duration)
-		go func() {
-			most := time.Duration(0)
-			for i := 0; !over.Load(); i++ {
-				if i == changesBefore {
-					close(begun)
-					most = 0
-				}
-				start := time.Now()
-				change()
-				most = max(most, time.Since(start))
-			}
-			waited <- most
-		}()
-		<-begun
-		operation()
-		over.Store(true)
-		longest = append(longest, <-waited)
-	}
-	slices.Sort(longest)
-	b.ReportMetric(float64(longest[operations/2].Microseconds())/1000, "max-ms")
-}
 
 // crowd is a System with a hub and many connections, whose sockets take everything and forget it.
 type crowd struct {

@@ -5,21 +5,12 @@ import (
 	"math"
 	"testing"
 
+	"github.com/troupe-go/troupe/internal/growthtest"
 	"github.com/troupe-go/troupe/internal/wsframe"
 )
 
 // These benchmarks show how the cost of a box grows with what waits in it. actors/growth_bench_test.go says how to read them. By default a box holds
 // 1 MiB, which are at most 16,000 packets.
-
-func grow(b *testing.B, f func(b *testing.B, n int)) {
-	for _, n := range []int{1000, 10_000, 100_000} {
-		b.Run(fmt.Sprint("n=", n), func(b *testing.B) { f(b, n) })
-	}
-}
-
-func perUnit(b *testing.B, units int) {
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(units), "ns/unit")
-}
 
 // flushAll writes everything, one turn after the other.
 func flushAll(box *Box) {
@@ -35,7 +26,7 @@ func flushAll(box *Box) {
 
 // n packets are pushed, and written when all are there.
 func BenchmarkGrowthQueue(b *testing.B) {
-	grow(b, func(b *testing.B, n int) {
+	growthtest.Run(b, func(b *testing.B, n int) {
 		box, p := newBenchBox(math.MaxInt32), benchPacket()
 		for b.Loop() {
 			for range n {
@@ -43,13 +34,13 @@ func BenchmarkGrowthQueue(b *testing.B) {
 			}
 			flushAll(box)
 		}
-		perUnit(b, n)
+		growthtest.PerUnit(b, n)
 	})
 }
 
 // Each of n packets with different keys is replaced, while all of them wait.
 func BenchmarkGrowthReplace(b *testing.B) {
-	grow(b, func(b *testing.B, n int) {
+	growthtest.Run(b, func(b *testing.B, n int) {
 		box := newBenchBox(math.MaxInt32)
 		packets := make([]*Packet, n)
 		for i := range packets {
@@ -60,14 +51,14 @@ func BenchmarkGrowthReplace(b *testing.B) {
 				box.Push(p, true, true)
 			}
 		}
-		perUnit(b, n)
+		growthtest.PerUnit(b, n)
 	})
 }
 
 // A packet takes the place of the oldest one in a box that is full of n. Behind another packet that cannot be dropped, because its sender waits for
 // its room, it has to be found.
 func BenchmarkGrowthDropOldest(b *testing.B) {
-	grow(b, func(b *testing.B, n int) {
+	growthtest.Run(b, func(b *testing.B, n int) {
 		p := benchPacket().WithPolicy(DropOldest, "")
 		box := newBenchBox(n * p.charge())
 		for range n / 2 {
@@ -81,13 +72,13 @@ func BenchmarkGrowthDropOldest(b *testing.B) {
 				b.Fatal("no packet was dropped")
 			}
 		}
-		perUnit(b, 1)
+		growthtest.PerUnit(b, 1)
 	})
 }
 
 // The peer acknowledges n messages that are kept, one by one.
 func BenchmarkGrowthAck(b *testing.B) {
-	grow(b, func(b *testing.B, n int) {
+	growthtest.Run(b, func(b *testing.B, n int) {
 		box, p := newBenchBox(math.MaxInt32), benchPacket()
 		box.Keep(math.MaxInt32)
 		number := int64(0)
@@ -103,13 +94,13 @@ func BenchmarkGrowthAck(b *testing.B) {
 				box.Acknowledge(number)
 			}
 		}
-		perUnit(b, n)
+		growthtest.PerUnit(b, n)
 	})
 }
 
 // The peer comes back over another link, and n messages that are kept are written again.
 func BenchmarkGrowthResume(b *testing.B) {
-	grow(b, func(b *testing.B, n int) {
+	growthtest.Run(b, func(b *testing.B, n int) {
 		box, p := newBenchBox(math.MaxInt32), benchPacket()
 		box.Keep(math.MaxInt32)
 		for range n {
@@ -123,13 +114,13 @@ func BenchmarkGrowthResume(b *testing.B) {
 			}
 			flushAll(box)
 		}
-		perUnit(b, n)
+		growthtest.PerUnit(b, n)
 	})
 }
 
 // n senders that wait for room give up, the first one first.
 func BenchmarkGrowthWaiters(b *testing.B) {
-	grow(b, func(b *testing.B, n int) {
+	growthtest.Run(b, func(b *testing.B, n int) {
 		box := newBenchBox(1000)
 		for range 10 {
 			box.Push(benchPacket(), true, true)
@@ -143,6 +134,6 @@ func BenchmarkGrowthWaiters(b *testing.B) {
 				box.forget(node)
 			}
 		}
-		perUnit(b, n)
+		growthtest.PerUnit(b, n)
 	})
 }
