@@ -267,16 +267,13 @@ func (c *Connection) End(err error) {
 	if c.out.HasOverflowed() && err == nil {
 		err = c.tooSlow()
 	}
-	m := &readEnd{err: err}
-	switch {
-	case c.out.Kind() != outbox.Socket:
+	if c.out.Kind() != outbox.Socket {
 		c.abandon() // nothing is fetched any more
-		c.post(m)
-	case c.part != nil: // any goroutine may end a session
-		c.post(m)
-	default:
-		c.mailbox.postInline(m)
+	} else if c.part == nil { // any goroutine may end a session
+		c.mailbox.postInline(&readEnd{err: err})
+		return
 	}
+	c.post(&readEnd{err: err})
 }
 
 // Leave is part of link.FetchSession.

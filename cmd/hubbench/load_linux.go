@@ -278,12 +278,13 @@ func (g *generator) loop() {
 	recording := false
 	var began time.Time
 	var before time.Duration
+	recorded := func() { g.share = float64(usage(ofThread)-before) / float64(time.Since(began)) }
 	for !g.stopped.Load() {
 		if now := g.recording.Load(); now != recording {
 			if recording = now; recording {
 				began, before = time.Now(), usage(ofThread)
 			} else {
-				g.share = float64(usage(ofThread)-before) / float64(time.Since(began))
+				recorded()
 			}
 		}
 		n, err := syscall.EpollWait(g.epoll, events, 100)
@@ -307,7 +308,7 @@ func (g *generator) loop() {
 		}
 	}
 	if recording {
-		g.share = float64(usage(ofThread)-before) / float64(time.Since(began))
+		recorded()
 	}
 }
 
