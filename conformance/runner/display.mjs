@@ -11,6 +11,9 @@ export function duration(ms) {
 const number = n => n.toLocaleString('en-US');
 const plural = (n, what) => `${number(n)} ${what}${n === 1 ? '' : 's'}`;
 
+/** The first lines of a text, indented. */
+const beginning = text => text.trim().split('\n').slice(0, 12).map(line => `\n    ${line.slice(0, 200)}`).join('');
+
 const redrawn = 200; // on a terminal, where the status is one line that changes
 const printed = 5_000; // elsewhere, where it is printed anew if it has changed
 const repeated = 30_000; // and if it has not
@@ -50,10 +53,10 @@ export class Suite {
     this.reasons.set(reason, (this.reasons.get(reason) ?? 0) + count);
   }
 
-  /** A test, or something else, has failed; everything that there is to read about it is shown at once. */
+  /** A test, or something else, has failed; everything that there is to read about it is shown at once, and its beginning again at the end. */
   fail(name, text) {
     this.failed++;
-    this.failures.push(name);
+    this.failures.push(`${name}${beginning(text)}`);
     this.line(`FAILED: ${name}\n${text.trimEnd().replace(/^/gm, '    ')}`);
   }
 
