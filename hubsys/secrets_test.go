@@ -284,6 +284,7 @@ func TestLogsOfFailuresHoldNoSecrets(t *testing.T) {
 	require.Equal(t, http.StatusForbidden, status)
 	require.Equal(t, http.StatusOK, request(http.MethodGet, srv.url+q, "", nil))
 	require.Equal(t, http.StatusOK, request(http.MethodPost, srv.url+q, handshakeJSON+separator+invocation("1", "None"), nil))
+	require.Equal(t, http.StatusOK, request(http.MethodGet, srv.url+q, "", nil)) // with the answer to the handshake: the connection is open
 	require.Equal(t, http.StatusForbidden, request(http.MethodPost, srv.url+"/refresh"+q, "", nil))
 	require.Equal(t, http.StatusForbidden, request(http.MethodPost, srv.url+"/refresh"+q, "", set("User", "another")))
 	require.Equal(t, http.StatusAccepted, request(http.MethodDelete, srv.url+q, "", nil))
