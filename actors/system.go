@@ -90,6 +90,7 @@ func newSystem(system *actor.ActorSystem, log *slog.Logger, plane backplane.Back
 	s.node = NodeID(rand.Uint32())
 	if s.owned {
 		s.actorSystem = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return slog.New(logs.InfoAsDebug(log.Handler())) }))
+		shrinkRegistry(s.actorSystem)
 	}
 	if plane != nil {
 		if err := s.join(plane, front); err != nil {
