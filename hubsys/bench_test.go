@@ -20,6 +20,11 @@ type Echoing struct{ hubsys.Hub }
 
 func (*Echoing) Echo(s string) string { return s }
 
+// EchoNamed has a signature that package reflect calls.
+func (*Echoing) EchoNamed(s named) named { return s }
+
+type named string
+
 // BenchmarkInvoke makes calls over one WebSocket, in batches so that the network does not cover what the server does.
 func BenchmarkInvoke(b *testing.B) {
 	pass := func(next hubsys.Handler) hubsys.Handler {
@@ -28,13 +33,14 @@ func BenchmarkInvoke(b *testing.B) {
 		return h
 	}
 	allow := func(context.Context, *hubsys.Principal) error { return nil }
-	b.Run("Plain", func(b *testing.B) { benchmarkInvoke(b, hubsys.HubOptions{}) })
+	b.Run("Plain", func(b *testing.B) { benchmarkInvoke(b, "Echo", hubsys.HubOptions{}) })
+	b.Run("Reflected", func(b *testing.B) { benchmarkInvoke(b, "EchoNamed", hubsys.HubOptions{}) })
 	b.Run("Filtered", func(b *testing.B) {
-		benchmarkInvoke(b, hubsys.HubOptions{Filters: []hubsys.Filter{pass}, Methods: []hubsys.Method{{Func: (*Echoing).Echo, Policy: allow}}})
+		benchmarkInvoke(b, "Echo", hubsys.HubOptions{Filters: []hubsys.Filter{pass}, Methods: []hubsys.Method{{Func: (*Echoing).Echo, Policy: allow}}})
 	})
 }
 
-func benchmarkInvoke(b *testing.B, options hubsys.HubOptions) {
+func benchmarkInvoke(b *testing.B, method string, options hubsys.HubOptions) {
 	const most = 60
 	sys, err := hubsys.New(hubsys.Config{})
 	require.NoError(b, err)
@@ -43,7 +49,7 @@ func benchmarkInvoke(b *testing.B, options hubsys.HubOptions) {
 	require.NoError(b, err)
 	require.NoError(b, hub.Map("/", hubsys.EndpointOptions{}))
 	ws, conn := dialPlain(b, sys)
-	one := []byte(`{"type":1,"invocationId":"1","target":"Echo","arguments":["hello, world"]}` + "\x1e")
+	one := []byte(`{"type":1,"invocationId":"1","target":"` + method + `","arguments":["hello, world"]}` + "\x1e")
 	batch := bytes.Repeat(one, most)
 	buffer := make([]byte, 64<<10)
 	b.ReportAllocs()

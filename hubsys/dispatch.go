@@ -209,7 +209,7 @@ func (h *hub) run(k *actors.Call, dst []byte, m *method, f *callArgs) []byte {
 func (h *hub) runFiltered(k *actors.Call, dst []byte, f *callArgs) []byte {
 	k.SetState(f)
 	result, err := h.handler.Invoke(k, (*Invocation)(k))
-	dst = h.answer(k, dst, f.method.streams, reflect.ValueOf(result), err)
+	dst = h.answer(k, dst, f.method.streams, result, err)
 	k.SetState(nil) // f is used again
 	return dst
 }
@@ -223,11 +223,7 @@ func (h *hub) invokeMethod(ctx context.Context, in *Invocation) (any, error) {
 	if err := in.applyArgs(f); err != nil {
 		return nil, err
 	}
-	result, err := f.method.call(ctx, f.value, f)
-	if err != nil || !result.IsValid() {
-		return nil, err
-	}
-	return result.Interface(), nil
+	return f.method.call(ctx, f.value, f)
 }
 
 // runHandler runs a call of a hub of RegisterHandler, which finds the method and decodes the arguments itself.
@@ -252,8 +248,7 @@ func (h *hub) runHandler(k *actors.Call, dst []byte) []byte {
 	defer k.RunCleanups(0)
 	value, err := h.handler.Invoke(k, (*Invocation)(k))
 	var unbound *unboundError
-	result := reflect.ValueOf(value)
-	streams := result.IsValid() && itemType(result.Type()) != nil
+	streams := value != nil && itemType(reflect.TypeOf(value)) != nil
 	switch {
 	case errors.Is(err, ErrNoMethod):
 		h.logUnknown(k, []byte(name))
@@ -265,7 +260,7 @@ func (h *hub) runHandler(k *actors.Call, dst []byte) []byte {
 	case err == nil && !k.WantsStream() && streams:
 		return h.appendError(k, dst, streaming(name))
 	}
-	return h.answer(k, dst, k.WantsStream(), result, err)
+	return h.answer(k, dst, k.WantsStream(), value, err)
 }
 
 // open makes the hub value of a call.
@@ -303,22 +298,18 @@ func (h *hub) close(k *actors.Call, value Instance) {
 }
 
 // answer appends the completion of a call that has returned, behind the items of its stream.
-func (h *hub) answer(k *actors.Call, dst []byte, streams bool, result reflect.Value, err error) []byte {
+func (h *hub) answer(k *actors.Call, dst []byte, streams bool, result any, err error) []byte {
 	switch {
 	case err != nil && streams && isCanceled(k, err):
 		return h.answerStreamEnd(k, dst)
 	case err != nil:
 		return h.answerError(k, dst, err)
 	case streams:
-		return h.stream(k, dst, result)
+		return h.stream(k, dst, reflect.ValueOf(result))
 	case len(k.ID()) == 0:
 		return dst
 	}
-	var value any
-	if result.IsValid() {
-		value = result.Interface()
-	}
-	completion, err := appendResult(k, dst, value)
+	completion, err := appendResult(k, dst, result)
 	if err != nil {
 		return h.answerError(k, dst, err)
 	}

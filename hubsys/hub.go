@@ -85,7 +85,7 @@ func Register[H Instance](sys *System, create func(ctx context.Context) (H, erro
 	if embedsPointer(t.Elem()) {
 		return nil, fmt.Errorf("hubsys: %s embeds *hubsys.Hub: it embeds hubsys.Hub, without the star", t)
 	}
-	methods, err := findMethods(t, &options)
+	methods, err := findMethods[H](&options)
 	if err != nil {
 		return nil, err
 	}

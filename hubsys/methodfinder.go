@@ -14,6 +14,7 @@ import (
 // methodFinder finds the methods of a hub, and collects everything that is wrong with them.
 type methodFinder struct {
 	hub      reflect.Type
+	direct   func(fn any) directCall
 	services Services
 	implicit bool              // types alone make a parameter a service
 	options  map[string]Method // by the name in Go
@@ -22,10 +23,11 @@ type methodFinder struct {
 	faults   []error
 }
 
-// findMethods finds what clients can call, and reports everything that is wrong.
-func findMethods(t reflect.Type, options *HubOptions) (*methods, error) {
+// findMethods finds what clients can call of H, and reports everything that is wrong.
+func findMethods[H Instance](options *HubOptions) (*methods, error) {
+	t := reflect.TypeFor[H]()
 	f := &methodFinder{
-		hub: t, services: options.Services, implicit: !options.NoImplicitServices, options: map[string]Method{}, declared: map[string]string{},
+		hub: t, direct: direct[H], services: options.Services, implicit: !options.NoImplicitServices, options: map[string]Method{}, declared: map[string]string{},
 		found: &methods{exact: map[string]*method{}, folded: map[string]*method{}},
 	}
 	for i, o := range options.Methods {
@@ -88,7 +90,7 @@ func (f *methodFinder) add(rm reflect.Method) {
 		f.fault("method %s: it comes from the embedded %s, which is no hub: declare it on the hub, or hide it with HubOptions.Methods", rm.Name, from)
 		return
 	}
-	m, err := newMethod(rm, f.services, f.implicit)
+	m, err := newMethod(rm, f.direct, f.services, f.implicit)
 	if err != nil {
 		f.fault("method %s: %w", rm.Name, err)
 		return

@@ -79,7 +79,8 @@ type method struct {
 	policy       Policy    // nil: everybody may call it
 	times        *actors.CallTimes
 	fn           reflect.Value
-	takesContext bool // as its first parameter
+	direct       directCall // instead of fn; may be nil
+	takesContext bool       // as its first parameter
 	kinds        []paramKind
 	params       []reflect.Type // those that the client gives
 	variadic     bool           // the last of them takes the remaining arguments
@@ -178,7 +179,10 @@ func (f *callArgs) arguments() []reflect.Value {
 }
 
 // call runs the method.
-func (m *method) call(ctx context.Context, hub Instance, f *callArgs) (result reflect.Value, err error) {
+func (m *method) call(ctx context.Context, hub Instance, f *callArgs) (result any, err error) {
+	if m.direct != nil {
+		return m.direct(ctx, hub, f)
+	}
 	f.args[0] = reflect.ValueOf(hub)
 	f.ctx = ctx
 	var results []reflect.Value
@@ -189,13 +193,13 @@ func (m *method) call(ctx context.Context, hub Instance, f *callArgs) (result re
 	}
 	if m.returnsError {
 		if err, _ := results[len(results)-1].Interface().(error); err != nil {
-			return reflect.Value{}, err
+			return nil, err
 		}
 	}
 	if m.returnsValue {
-		return results[0], nil
+		return results[0].Interface(), nil
 	}
-	return reflect.Value{}, nil
+	return nil, nil
 }
 
 // recycle makes memory available for the next call.
@@ -218,9 +222,9 @@ var (
 )
 
 // newMethod returns the method of a hub whose parameters services may provide: implicitly by their types, or only those that are a From.
-func newMethod(rm reflect.Method, services Services, implicit bool) (*method, error) {
+func newMethod(rm reflect.Method, direct func(fn any) directCall, services Services, implicit bool) (*method, error) {
 	t := rm.Type
-	m := &method{fn: rm.Func, variadic: t.IsVariadic()}
+	m := &method{fn: rm.Func, direct: direct(rm.Func.Interface()), variadic: t.IsVariadic()}
 	first := 1 // behind the receiver
 	if t.NumIn() > 1 && t.In(1) == contextType {
 		m.takesContext, first = true, 2
