@@ -168,6 +168,30 @@ func TestTheFlusherRests(t *testing.T) {
 	})
 }
 
+// Behind fan-outs of which each box has had many, the flusher rests for three times as long.
+func TestTheFlusherRestsLongerBehindMany(t *testing.T) {
+	for many, rest := range map[int]time.Duration{manyMerged - 1: 2 * time.Millisecond, manyMerged: 6 * time.Millisecond} {
+		inBubble(t, func(t *testing.T, e *env) {
+			const long = 2 * time.Millisecond
+			slow := func(s *linktest.Socket) { s.Before = func() { <-time.After(long) } }
+			a, _ := e.boxOver(1<<10, slow)
+			b, _ := e.boxOver(1<<10, slow)
+			c, s := e.boxOver(1 << 10)
+			a.Push(note(0, 0, 0), true, false)
+			settle() // it is being written
+			for i := range many {
+				b.Push(note(0, i, 0), true, false)
+			}
+			pass(2 * long) // and the rest
+			c.Push(note(0, 0, 0), true, false)
+			pass(long + rest - 1)
+			assert.Empty(t, received(t, s))
+			pass(1)
+			assert.Len(t, received(t, s), 1)
+		})
+	}
+}
+
 // However long a pass has taken, the rest is short.
 func TestTheLongestRest(t *testing.T) {
 	for fanout, rest := range map[bool]time.Duration{true: longRest, false: longDirectRest} {
