@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -384,19 +383,4 @@ func TestALateTickThatPanics(t *testing.T) {
 		assert.Len(t, b.told.lateTicks(), 1)
 		assert.Len(t, e.log.take(), 1)
 	})
-}
-
-// A goroutine that runs is seen.
-func TestQuiet(t *testing.T) {
-	isQuiet := NewQuiet()
-	var stop atomic.Bool
-	var all sync.WaitGroup
-	all.Go(func() {
-		for !stop.Load() { // it keeps a processor busy
-		}
-	})
-	require.Eventually(t, func() bool { return !isQuiet() }, 10*time.Second, time.Millisecond)
-	stop.Store(true)
-	all.Wait()
-	require.Eventually(t, isQuiet, 10*time.Second, time.Millisecond)
 }
