@@ -111,14 +111,17 @@ func (c *Connection) beginClose(cause error, reason closeReason) {
 	}
 	c.closing = &closingState{cause: cause}
 	c.enter(draining)
-	c.markClosing()
-	c.calls.end(c.hub.sys.closeCause())
 	switch {
 	case !greeted && reason.text != "":
 		c.closing.last = outbox.NewControl(hubproto.AppendHandshakeResponse(outbox.Buffer(64), reason.text), wsframe.Text)
 	case greeted && reason.message:
 		c.closing.last = c.closePacket(reason)
 	}
+	if reason.drop && !reason.cut {
+		c.out.Seal(c.closing.last) // before calls notice that the connection closes, which may answer then
+	}
+	c.markClosing()
+	c.calls.end(c.hub.sys.closeCause())
 }
 
 // advance takes the next steps of closing. It is called after every message.

@@ -154,6 +154,20 @@ func TestAForgedAnswer(t *testing.T) {
 	c.requireNoMessages()
 }
 
+// A call that waits for an answer is not answered any more when its client sends one that cannot be read: that closes the connection.
+func TestAnAnswerThatClosesTheConnection(t *testing.T) {
+	t.Parallel()
+	srv := newTestServer(t, testConfig{EndpointOptions: hubsys.EndpointOptions{CloseTimeout: quickClose}})
+	srv.handleAsk()
+	for range 50 {
+		c, _ := dialWithID(t, srv.url, nil)
+		c.send(invocation("1", "Do", "ask", []any{}))
+		id := c.requireAsk()
+		c.send(`{"type":3,"invocationId":"` + id + `","result":"r","error":"e"}`)
+		c.requireMessages(closeErrorJSON)
+	}
+}
+
 // Marshalers and unmarshalers of the application may panic or call runtime.Goexit: only the call fails.
 func TestInvokeWithMisbehavingMarshalers(t *testing.T) {
 	srv := newTestServer(t, testConfig{})
