@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -87,7 +88,7 @@ func runNodes(ctx context.Context, count int) error {
 		})
 	}
 	for _, p := range all {
-		if err := p.wait(ctx); err != nil {
+		if err := p.wait(ctx, count-1); err != nil {
 			return err
 		}
 	}
@@ -144,13 +145,24 @@ func startNode(ctx context.Context, addr, key string, args ...string) (*process,
 	return p, cmd, cmd.Start()
 }
 
-// wait waits until a node is ready.
-func (p *process) wait(ctx context.Context) error {
+// wait waits until a node knows the others: those that start together may be ready before, and the first clients would be refused.
+func (p *process) wait(ctx context.Context, others int) error {
 	for ; ctx.Err() == nil && !p.ended.Load(); time.Sleep(20 * time.Millisecond) {
-		answer, err := http.Get(p.url + "/readyz")
-		if err == nil {
-			return answer.Body.Close()
+		if up, err := p.membersUp(); err == nil && up == others {
+			return nil
 		}
 	}
 	return errors.New("a node has ended before it was ready")
+}
+
+// membersUp returns how many other nodes a node can reach.
+func (p *process) membersUp() (int, error) {
+	answer, err := http.Get(p.url + "/cluster")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = answer.Body.Close() }()
+	var status struct{ MembersUp int }
+	err = json.NewDecoder(answer.Body).Decode(&status)
+	return status.MembersUp, err
 }

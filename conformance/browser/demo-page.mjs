@@ -17,7 +17,7 @@ export async function enter(page, name, room) {
   await page.fill('#name', name);
   await page.fill('#first-room', room);
   await page.click('#login button');
-  await page.locator('#state', { hasText: 'connected' }).waitFor();
+  await page.locator('#state', { hasText: /^connected$/ }).waitFor();
   await page.locator('#people', { hasText: `${name} (you)` }).waitFor();
 }
 
