@@ -30,7 +30,6 @@ type Flusher struct {
 	wakeFanout     chan struct{}
 	wakeLate       chan struct{}
 	writer         Writer
-	messages       int // that a pass over fan-outs has written
 
 	drops [dropCauses]atomic.Int64
 }
@@ -124,16 +123,16 @@ func (f *Flusher) Run(done <-chan struct{}) {
 				}
 				continue
 			}
-			f.messages = 0
+			messages := 0
 			for i, b := range fanout {
 				if i%stride == stride-1 {
 					direct = f.passDirect(direct)
 				}
-				f.write(b, listFanout)
+				messages += f.write(b, listFanout)
 			}
 			f.writer.forgetMerge()
 			took := time.Since(start)
-			if f.messages >= manyMerged*len(fanout) {
+			if messages >= manyMerged*len(fanout) {
 				took *= 3
 			}
 			if !rest(timer, took, longRest, f.wakeDirect, done) {
@@ -170,17 +169,18 @@ func (f *Flusher) passDirect(spare []*Box) []*Box {
 	return direct
 }
 
-// write writes for a box of a list if it still waits for the flusher. Otherwise its entry is stale.
-func (f *Flusher) write(b *Box, list uint32) {
+// write writes for a box of a list if it still waits for the flusher. Otherwise its entry is stale. It returns how many messages it has taken.
+func (f *Flusher) write(b *Box, list uint32) (messages int) {
 	b.listed.And(^list)
 	b.mu.Lock()
 	taken := b.state == queued && b.link.socket != nil && f.writer.take(b)
 	b.mu.Unlock()
 	if taken {
 		f.writer.fanout = list == listFanout
-		f.messages += len(f.writer.packets)
+		messages = len(f.writer.packets)
 		f.writer.write(b)
 	}
+	return messages
 }
 
 // RunLate calls the owners of boxes that are on the late list, until done is closed.
