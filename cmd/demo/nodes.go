@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -87,10 +88,8 @@ func runNodes(ctx context.Context, count int) error {
 			fmt.Println(name, "has ended")
 		})
 	}
-	for _, p := range all {
-		if err := p.wait(ctx, count-1); err != nil {
-			return err
-		}
+	if err := wait(ctx, all); err != nil {
+		return err
 	}
 	server := &http.Server{ReadHeaderTimeout: 5 * time.Second, Handler: newMux(inTurn(all))}
 	go func() {
@@ -145,10 +144,15 @@ func startNode(ctx context.Context, addr, key string, args ...string) (*process,
 	return p, cmd, cmd.Start()
 }
 
-// wait waits until a node knows the others: those that start together may be ready before, and the first clients would be refused.
-func (p *process) wait(ctx context.Context, others int) error {
-	for ; ctx.Err() == nil && !p.ended.Load(); time.Sleep(20 * time.Millisecond) {
-		if up, err := p.membersUp(); err == nil && up == others {
+// wait waits until the nodes know each other: those that start together may be ready before, and the first clients would be refused.
+func wait(ctx context.Context, all []*process) error {
+	ended := func(p *process) bool { return p.ended.Load() }
+	alone := func(p *process) bool {
+		up, err := p.membersUp()
+		return err != nil || up < len(all)-1
+	}
+	for ; ctx.Err() == nil && !slices.ContainsFunc(all, ended); time.Sleep(20 * time.Millisecond) {
+		if !slices.ContainsFunc(all, alone) {
 			return nil
 		}
 	}
