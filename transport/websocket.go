@@ -150,7 +150,7 @@ type WebSocket struct {
 	cut       atomic.Bool
 
 	mu          sync.Mutex
-	finished    bool // the last frame has been written
+	finished    bool // nothing more is written
 	readerEnded bool
 
 	detached chan struct{} // of a resumable connection: closed when the reader has ended
@@ -310,8 +310,8 @@ func (s *WebSocket) LastFrame() []byte {
 	return wsframe.CloseFrame(uint16(code))
 }
 
-// Finished says that the close frame has been written. The connection is closed when the client has answered. If it does not, the session cuts
-// it.
+// Finished says that nothing more is written. The connection is closed when its reader ends: when the client has answered the close frame, or when
+// nothing more can be read. If that does not happen, the session cuts it.
 func (s *WebSocket) Finished() {
 	s.mu.Lock()
 	s.finished = true

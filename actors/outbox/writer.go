@@ -329,6 +329,7 @@ func (w *Writer) fail(b *Box, err error) {
 	}
 	b.mu.Unlock()
 	if current {
+		w.socket.Finished()
 		b.owner.Broken(err)
 	}
 }

@@ -272,7 +272,7 @@ func TestABrokenSocket(t *testing.T) {
 			assert.NoError(t, b.told.broken[0], "the socket's own error tells")
 			assert.Zero(t, overflowed+over)
 			assert.True(t, b.IsOver())
-			assert.False(t, s.IsFinished())
+			assert.True(t, s.IsFinished())
 			assert.Equal(t, idle, b.state)
 			assert.False(t, b.Progress().Stalled)
 			assert.False(t, b.AttachSocket(e.socket()))

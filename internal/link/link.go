@@ -87,7 +87,8 @@ type Socket interface {
 	Write(b []byte) (int, error)
 	// LastFrame is what ends the transport politely, behind all other output. It may be empty.
 	LastFrame() []byte
-	// Finished is called when the last frame has been written. The transport then closes, and may wait for the peer to do so first.
+	// Finished is called when nothing more will be written: the last frame has been, or a write has failed. The transport then closes, and may
+	// wait for the peer to do so first.
 	Finished()
 }
 

@@ -158,7 +158,7 @@ func (s *Socket) Finished() {
 			s.faults = append(s.faults, "finished twice")
 		}
 		s.finished = true
-		if s.Answers {
+		if s.Answers && s.writeErr == nil {
 			s.endReading()
 		}
 	})
@@ -218,7 +218,7 @@ func (s *Socket) IsCut() bool {
 	return s.cut
 }
 
-// IsFinished reports whether the last frame has been written.
+// IsFinished reports whether nothing more is written.
 func (s *Socket) IsFinished() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
