@@ -22,7 +22,9 @@ func NewQuiet() func() bool {
 		if !look() {
 			return false
 		}
-		runtime.Gosched() // a goroutine that stops the world for the garbage collector is not counted while it waits for this one to stop
+		// A goroutine that stops the world for the garbage collector is not counted while it waits for this one to stop. One that waits for all
+		// processors at the end of marking can still be overlooked, for as long as the operating system takes to wake its thread.
+		runtime.Gosched()
 		return look()
 	}
 }
