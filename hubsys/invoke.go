@@ -11,9 +11,9 @@ import (
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
-// Invoke calls a method of one client, and returns its result. It waits as long as ctx allows. While a hub method waits, the next call of
-// its client may start, so that the client can call the hub before it answers; for that, ctx must be the context of the method, or derived
-// from it.
+// Invoke calls a method of one client, and returns its result. It waits as long as ctx allows, or for
+// [HubOptions].InvokeTimeout if that has no deadline. While a hub method waits, the next call of its client may start, so that the client can
+// call the hub before it answers; for that, ctx must be the context of the method, or derived from it.
 //
 // It fails with a [HubError] if the client's method has failed, if there is no result ([ErrNoResult]) or one that does not fit T, or if
 // ctx has ended, whose cause the error then wraps; with [ErrGone] if the connection does not exist, or ends meanwhile; with

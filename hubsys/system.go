@@ -23,8 +23,8 @@ import (
 
 // Config is the configuration of a [System]. The zero value is ready for use.
 type Config struct {
-	// ActorSystem is an actor system of the application. All actors of the System run in it, under one whose name begins with "hubsys-". Nothing
-	// else in it is touched, and it is not shut down. Nil: the System has one of its own.
+	// ActorSystem is an actor system of the application. All actors of the System run in it, under one whose name is "hubsys" where there is a
+	// Backplane, and begins with "hubsys-" otherwise. Nothing else in it is touched, and it is not shut down. Nil: the System has one of its own.
 	ActorSystem *actor.ActorSystem
 	// Backplane joins the System with others, so that each reaches the clients of all of them, and no client needs to come back to the same one:
 	// cluster.New returns one. Nil: the System is alone.
