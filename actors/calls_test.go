@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strconv"
 	"sync"
@@ -148,6 +149,21 @@ func TestCompletionsOfOneReadAreOneWrite(t *testing.T) {
 		after, _ := linktest.ParseFrames(c.socket.Wire())
 		assert.Len(t, c.messages(), 8)
 		assert.Len(t, after, len(before)+1)
+	})
+}
+
+// The answer of a call that has ended its goroutine does not wait for the end of the next call.
+func TestTheAnswerBehindAGoexit(t *testing.T) {
+	inBubble(t, func(t *testing.T, e *env) {
+		gate, open := e.gate()
+		e.handler.methods["gate"] = gate
+		e.handler.methods["exit"] = func(*Call, string) (any, error) { runtime.Goexit(); return nil, nil }
+		c := e.open("a", "")
+		c.send(call("1", "exit"), call("2", "gate"))
+		e.settle()
+		e.sleep(2 * time.Millisecond)
+		assert.Len(t, c.messages(), 1)
+		open()
 	})
 }
 

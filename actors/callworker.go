@@ -78,7 +78,7 @@ func (c *Connection) work() { c.runCalls(nil) }
 func (c *Connection) runCalls(done *Call) {
 	w := outbox.BorrowWriter()
 	var running *Call
-	above, unscheduled := c.out.IsAboveMark(), false
+	above, unscheduled := c.out.IsAboveMark(), done != nil // whose answer may not have been written
 	now := unread
 	defer func() {
 		if running != nil { // runtime.Goexit: the call has been answered, and another worker continues

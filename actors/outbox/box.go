@@ -124,8 +124,7 @@ func (b *Box) add(p *Packet, waits bool) (Result, claim) {
 	}
 	charge, before := p.charge(), b.bytes
 	if p.limited {
-		b.replace(p)
-		if !waits && !b.makeRoom(charge) {
+		if !waits && !b.makeRoom(charge, p.key) {
 			if p.policy == Disconnect {
 				b.overflow()
 				return Overflow, claim{}
@@ -133,6 +132,7 @@ func (b *Box) add(p *Packet, waits bool) (Result, claim) {
 			b.countDrop(causeOf(p.policy))
 			return Skipped, claim{}
 		}
+		b.replace(p)
 		before = b.limited
 		if b.peerTurn && before <= b.mark() && before+charge > b.mark() {
 			b.startHolding()
@@ -184,7 +184,7 @@ func (b *Box) claimPending() claim {
 
 // hasOutput reports whether a message can be written now.
 func (b *Box) hasOutput() bool {
-	return !b.queue.isEmpty() && !b.withheld && !b.awaitsAck() || b.kept != nil && b.kept.ack != nil
+	return !b.withheld && (!b.queue.isEmpty() && !b.awaitsAck() || b.kept != nil && b.kept.ack != nil)
 }
 
 // awaitsAck reports whether nothing may be written before the peer has acknowledged something.
@@ -324,7 +324,7 @@ func (b *Box) take(dst []*Packet, all bool) (t taken) {
 		}
 	}
 	t.packets = dst
-	if messages < maxMerged { // otherwise in the next turn
+	if messages < maxMerged && !b.withheld { // otherwise in a later turn
 		b.takeAck(&t)
 	}
 	b.queue.dropFirst(n)

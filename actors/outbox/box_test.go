@@ -104,6 +104,22 @@ func TestAMessageThatIsWithheld(t *testing.T) {
 	})
 }
 
+// Nor does an acknowledgement pass it.
+func TestAnAcknowledgementBehindAMessageThatIsWithheld(t *testing.T) {
+	inBubble(t, func(t *testing.T, e *env) {
+		b, s := e.keeping(10_000, 10_000)
+		b.Withhold(control("greeting"))
+		b.PushAck(control("ack"))
+		b.PushPong(pong("p"))
+		settle()
+		assert.Equal(t, []string{"pong p"}, received(t, s))
+		b.Release()
+		settle()
+		assert.Equal(t, []string{"pong p", "greeting", "ack"}, received(t, s))
+		requireNothingPending(t, b)
+	})
+}
+
 // A box that is sealed does not withhold anything.
 func TestSealReleases(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {

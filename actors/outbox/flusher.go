@@ -161,6 +161,10 @@ func rest(timer *time.Timer, took, most time.Duration, wake, done <-chan struct{
 // passDirect writes for the boxes that are on the direct list now, and returns them. What is added meanwhile waits for the next pass, so
 // that fan-outs get their turn.
 func (f *Flusher) passDirect(spare []*Box) []*Box {
+	select {
+	case <-f.wakeDirect: // it shall not end the next rest
+	default:
+	}
 	direct := f.swap(&f.direct, spare)
 	for _, b := range direct {
 		f.write(b, listDirect)

@@ -167,6 +167,34 @@ func TestTheFlusherRests(t *testing.T) {
 	})
 }
 
+// What was sent to one client during a pass, and has been written in it, does not end the rest.
+func TestTheFlusherRestsBehindDirectMessages(t *testing.T) {
+	inBubble(t, func(t *testing.T, e *env) {
+		const long = 8 * time.Millisecond
+		slow := func(s *linktest.Socket) { s.Before = func() { <-time.After(long) } }
+		first, _ := e.boxOver(1<<10, slow)
+		first.Push(note(0, 0, 0), true, false)
+		settle() // it is being written
+		second, _ := e.boxOver(1<<10, slow)
+		second.Push(note(0, 0, 0), true, false)
+		for range stride {
+			b, _ := e.boxOver(1 << 10)
+			b.Push(note(0, 0, 0), true, false)
+		}
+		pass(2*long + long/2) // the rest is over, and the second one is being written
+		direct, s := e.boxOver(1 << 10)
+		direct.Push(note(0, 0, 0), false, false)
+		pass(long / 2)
+		assert.Len(t, received(t, s), 1)
+		last, s := e.boxOver(1 << 10)
+		last.Push(note(0, 0, 0), true, false)
+		pass(long - 1)
+		assert.Empty(t, received(t, s))
+		pass(1)
+		assert.Len(t, received(t, s), 1)
+	})
+}
+
 // Behind fan-outs of which each box has had many, the flusher rests for three times as long.
 func TestTheFlusherRestsLongerBehindMany(t *testing.T) {
 	for many, rest := range map[int]time.Duration{manyMerged - 1: 2 * time.Millisecond, manyMerged: 6 * time.Millisecond} {

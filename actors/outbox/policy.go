@@ -44,18 +44,27 @@ func (b *Box) replace(p *Packet) {
 // makesRoom reports whether a packet may be dropped to make room for others.
 func (p *Packet) makesRoom() bool { return p.limited && p.policy == DropOldest }
 
-// makeRoom drops packets until one more with a charge fits. It returns false if it does not fit even so.
-func (b *Box) makeRoom(charge int) bool {
-	for b.limited > 0 && b.limited+charge > int(b.limit) && b.queue.oldest > 0 {
+// makeRoom drops packets until one more with a charge fits, which will take the place of the one with the same key. It returns false if it does
+// not fit even so.
+func (b *Box) makeRoom(charge int, key string) bool {
+	for !b.fits(charge, key) && b.queue.oldest > 0 {
 		b.drop(b.queue.findOldest(), oldestDropped)
 	}
-	return b.limited == 0 || b.limited+charge <= int(b.limit)
+	return b.fits(charge, key)
+}
+
+func (b *Box) fits(charge int, key string) bool {
+	left := b.limited
+	if i := b.queue.find(key); i >= 0 {
+		left -= b.queue.packets[i].limitedCharge()
+	}
+	return left == 0 || left+charge <= int(b.limit)
 }
 
 // shorten drops packets of a policy until what is left is within the limit, or until there are none.
 func (b *Box) shorten(policy Policy) {
 	if policy == DropOldest {
-		b.makeRoom(0)
+		b.makeRoom(0, "")
 		return
 	}
 	for i := len(b.queue.packets) - 1; i >= 0 && b.limited > int(b.limit); i-- {

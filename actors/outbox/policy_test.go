@@ -65,6 +65,16 @@ func TestPolicyAtTheLimit(t *testing.T) {
 		assert.Equal(t, Drops{0, 0, 20}, b.flusher.Drops())
 		assert.False(t, b.Progress().Dropped)
 	})
+	t.Run("one that does not fit replaces nothing", func(t *testing.T) {
+		b := boxOfTen(t)
+		pushes(b, 10, 11, DropNewest, "key")
+		pushes(b, 20, 29, Disconnect, "")
+		assert.Equal(t, Skipped, b.Push(note(0, 30, 200).WithPolicy(DropNewest, "key"), false, false))
+		assert.Equal(t, []int{10, 20, 21, 22, 23, 24, 25, 26, 27, 28}, waitingIn(t, b))
+		assert.NotEqual(t, Skipped, pushes(b, 40, 41, DropNewest, "key"), "it has the room of the one that it replaces")
+		assert.Equal(t, []int{20, 21, 22, 23, 24, 25, 26, 27, 28, 40}, waitingIn(t, b))
+		assert.Equal(t, Drops{0, 1, 1}, b.flusher.Drops())
+	})
 	t.Run("what may be dropped makes room for what may not", func(t *testing.T) {
 		b := boxOfTen(t)
 		pushes(b, 10, 13, Disconnect, "")
