@@ -168,7 +168,10 @@ func (c *Connection) isDone() bool { return c.state == closed && c.readEnded && 
 func (c *Connection) onReadEnd(m *readEnd) {
 	c.readEnded = true
 	c.close(m.err, closeReason{})
-	c.out.Seal(c.closing.last) // the client waits for its close to be answered
+	c.out.Seal(c.closing.last)       // the client waits for its close to be answered
+	if c.out.Kind() == outbox.None { // a write has failed meanwhile, and the client might have come back
+		c.abandon()
+	}
 }
 
 func (c *Connection) onLeaveRequest(m *leaveRequest) {

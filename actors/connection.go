@@ -165,6 +165,8 @@ func (c *Connection) handle(ctx actor.Context, message any) {
 		c.onGroupsRequest(m)
 	case *refresh:
 		m.done <- c.onRefresh(m.who)
+	case *identified:
+		c.onIdentified(m.who)
 	case *readEnd:
 		c.onReadEnd(m)
 	case *leaveRequest:

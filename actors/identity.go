@@ -20,8 +20,19 @@ func (i *Identity) IsOlderThan(other *Identity) bool {
 // farFuture stands for everything that is later, which would overflow.
 const farFuture = 100 * 365 * 24 * time.Hour
 
-// SetIdentity replaces the identity of a connection by another one of the same user.
-func (c *Connection) SetIdentity(who *Identity) { c.identify(who) }
+// identified gives a connection another identity of the same user.
+type identified struct{ who *Identity }
+
+func (*identified) refuse() {}
+
+// SetIdentity replaces the identity of a connection by another one of the same user, unless the connection has become another user's meanwhile.
+func (c *Connection) SetIdentity(who *Identity) { c.post(&identified{who}) }
+
+func (c *Connection) onIdentified(who *Identity) {
+	if who.UserID == c.who.Load().UserID {
+		c.identify(who)
+	}
+}
 
 // identify sets who the connection belongs to.
 func (c *Connection) identify(who *Identity) {

@@ -162,6 +162,20 @@ func TestOlderCredentialsAreIgnored(t *testing.T) {
 	})
 }
 
+// The identity of a request that was late does not take a connection back from another user.
+func TestAnIdentityOfTheFormerUserIsIgnored(t *testing.T) {
+	inBubble(t, func(t *testing.T, e *env) {
+		c := e.open("a", "ada")
+		c.conn.SetIdentity(&Identity{UserID: "ada", Value: 1})
+		e.settle()
+		assert.Equal(t, 1, c.conn.Identity().Value)
+		require.NoError(t, c.conn.Refresh(context.Background(), &Identity{UserID: "bob"}))
+		c.conn.SetIdentity(&Identity{UserID: "ada"})
+		e.settle()
+		assert.Equal(t, "bob", c.conn.Identity().UserID)
+	})
+}
+
 // The event of a refresh is one of the calls: those before it see the old identity, and those behind it the new one.
 func TestRefreshIsInOrderWithCalls(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *env) {

@@ -69,7 +69,7 @@ func (q *fetcher) setBodyDeadline(control *http.ResponseController, until time.T
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if !q.ended {
-		_ = control.SetReadDeadline(until)
+		setDeadline(control.SetReadDeadline, until)
 	}
 }
 
@@ -81,10 +81,14 @@ func LimitBody(w http.ResponseWriter, r *http.Request) {
 }
 
 // discardBody reads the body of a request that needs none. It returns false if the body is large, or does not come.
-func discardBody(r *http.Request) bool {
+func discardBody(w http.ResponseWriter, r *http.Request) bool {
 	if r.ContentLength == 0 {
 		return true
 	}
 	n, err := io.Copy(io.Discard, io.LimitReader(r.Body, maxRest+1))
-	return err == nil && n <= maxRest
+	if err != nil || n > maxRest {
+		return false
+	}
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // as in readBody
+	return true
 }

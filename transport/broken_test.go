@@ -1,11 +1,15 @@
 package transport_test
 
 import (
+	"bufio"
+	"io"
 	"net"
+	"net/http"
 	"net/http/httptest"
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -60,4 +64,45 @@ func TestASocketThatBreaksBehindItsEndIsClosed(t *testing.T) {
 			}
 		})
 	}
+}
+
+// panickingWriter is a http.ResponseWriter of middleware that fails where HTTP servers do not expect it.
+type panickingWriter struct{ http.ResponseWriter }
+
+func (w panickingWriter) Unwrap() http.ResponseWriter                { return w.ResponseWriter }
+func (panickingWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) { panic("on purpose") }
+func (panickingWriter) SetReadDeadline(time.Time) error              { panic("on purpose") }
+func (panickingWriter) SetWriteDeadline(time.Time) error             { panic("on purpose") }
+
+func panicOnGet(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			w = panickingWriter{w}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// A token is free again behind an upgrade that panics. (That none is left is checked at the end.)
+func TestAnUpgradeThatPanicsLeavesNothing(t *testing.T) {
+	s := newTestServer(t, testConfig{middleware: panicOnGet})
+	c := s.negotiate(nil)
+	conn, err := net.Dial("tcp", s.server.Listener.Addr().String())
+	require.NoError(t, err)
+	defer conn.Close()
+	_, err = conn.Write([]byte(upgradeRequest(c.path(), nil)))
+	require.NoError(t, err)
+	require.NoError(t, conn.SetReadDeadline(time.Now().Add(testTimeout)))
+	_, err = io.ReadAll(conn)
+	require.NoError(t, err, "the connection is closed")
+}
+
+// Deadlines that panic neither end polls nor keep a lock.
+func TestDeadlinesThatPanic(t *testing.T) {
+	s := newTestServer(t, testConfig{middleware: panicOnGet})
+	c := s.connectPolling(nil)
+	c.mustPost(invocationJSON("1", "Echo", 1))
+	require.Contains(t, c.poll().requirePolled(t), `"type":3`)
+	require.Equal(t, http.StatusAccepted, c.delete().status)
+	require.NoError(t, s.requireDisconnected())
 }

@@ -195,7 +195,7 @@ func (e *Endpoint) connect(w http.ResponseWriter, r *http.Request) {
 
 func (e *Endpoint) get(w http.ResponseWriter, r *http.Request) {
 	switch {
-	case !IsUpgrade(r) && !discardBody(r):
+	case !IsUpgrade(r) && !discardBody(w, r):
 		w.Header().Set("Connection", "close")
 		plain(w, http.StatusBadRequest, "")
 	case acceptsEvents(r):

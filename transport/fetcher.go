@@ -51,6 +51,12 @@ var (
 // past makes reading and writing fail.
 var past = time.Unix(1, 0)
 
+// setDeadline sets a deadline, and survives a panic, because a net.Conn and an http.ResponseWriter may be of types of the application.
+func setDeadline(set func(time.Time) error, t time.Time) {
+	defer func() { _ = recover() }()
+	_ = set(t)
+}
+
 // Polls is part of link.Fetcher.
 func (q *fetcher) Polls() bool { return q.polls }
 
@@ -60,7 +66,7 @@ func (q *fetcher) Cut() {
 	if f := q.current; f != nil && !q.ended {
 		f.cancel(errCut)
 		if f.writing.Load() {
-			_ = f.control.SetWriteDeadline(past)
+			setDeadline(f.control.SetWriteDeadline, past)
 		}
 	}
 	q.mu.Unlock()
@@ -74,7 +80,7 @@ func (q *fetcher) end() {
 	q.ended = true
 	opened := isClosed(q.opened)
 	if q.body != nil {
-		_ = q.body.SetReadDeadline(time.Now().Add(lastBody))
+		setDeadline(q.body.SetReadDeadline, time.Now().Add(lastBody))
 	}
 	q.mu.Unlock()
 	if !first {
@@ -177,8 +183,8 @@ func (q *fetcher) begin(w http.ResponseWriter, r *http.Request) (context.Context
 			q.current = f
 			q.mu.Unlock()
 			// The server's own timeouts are for requests that end by themselves.
-			_ = f.control.SetReadDeadline(time.Time{})
-			_ = f.control.SetWriteDeadline(time.Time{})
+			setDeadline(f.control.SetReadDeadline, time.Time{})
+			setDeadline(f.control.SetWriteDeadline, time.Time{})
 			return ctx, f, true
 		}
 		q.mu.Unlock()
@@ -192,7 +198,7 @@ func (q *fetcher) done(f *fetch) {
 	q.mu.Lock()
 	q.current = nil
 	leaving := q.leaving
-	_ = f.control.SetWriteDeadline(time.Time{}) // Cut may have come when all was written, and the TCP connection lives on
+	setDeadline(f.control.SetWriteDeadline, time.Time{}) // Cut may have come when all was written, and the TCP connection lives on
 	q.mu.Unlock()
 	f.cancel(nil)
 	close(f.ended)

@@ -28,7 +28,7 @@ func (e *Endpoint) refresh(w http.ResponseWriter, r *http.Request) {
 		plain(w, http.StatusMethodNotAllowed, "")
 		return
 	}
-	if !discardBody(r) {
+	if !discardBody(w, r) {
 		w.Header().Set("Connection", "close")
 		refreshFailed(w, http.StatusBadRequest, "invalid_request")
 		return

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -58,18 +59,18 @@ func (e *Endpoint) resume(w http.ResponseWriter, r *http.Request, reserved *rese
 		plain(w, http.StatusConflict, "")
 		return
 	}
+	endResume := sync.OnceFunc(func() { e.Tokens.endResume(reserved) })
+	defer endResume()
 	if !e.replace(w, r, former) {
-		e.Tokens.endResume(reserved)
 		return
 	}
 	socket := openWebSocket(w, r, e.Subprotocol, e.Log)
 	if socket == nil {
-		e.Tokens.endResume(reserved)
 		return
 	}
 	socket.session = former.session
 	e.Tokens.carry(reserved, socket)
-	e.Tokens.endResume(reserved) // before the client can lose the new socket
+	endResume() // before the client can lose the new socket
 	if !former.session.Resume(socket) {
 		socket.Cut()
 		return

@@ -66,10 +66,13 @@ func (e *Endpoint) webSocket(w http.ResponseWriter, r *http.Request) {
 	if !e.reserve(w, r, who) {
 		return
 	}
-	opened := false
+	opened, activated := false, false
 	defer func() {
 		if !opened {
 			e.Acceptor.Release(r, who)
+		}
+		if !opened && activated {
+			e.Tokens.release(reserved)
 		}
 	}()
 	opening := Opening{Identity: who, Request: r, Transport: WebSockets}
@@ -78,13 +81,13 @@ func (e *Endpoint) webSocket(w http.ResponseWriter, r *http.Request) {
 			refuseTransport(w, has, WebSockets)
 			return
 		}
+		activated = true
 		opening.ID, opening.Resumable = reserved.id, reserved.resumable
 	} else {
 		opening.ID = e.Tokens.NewID()
 	}
 	socket := openWebSocket(w, r, e.Subprotocol, e.Log)
 	if socket == nil {
-		e.Tokens.release(reserved)
 		return
 	}
 	session, err := e.Acceptor.AcceptSocket(opening, socket)
@@ -93,7 +96,6 @@ func (e *Endpoint) webSocket(w http.ResponseWriter, r *http.Request) {
 			_, _ = socket.TryWrite(socket.LastFrame())
 		}
 		socket.Cut()
-		e.Tokens.release(reserved)
 		return
 	}
 	opened = true
@@ -121,18 +123,25 @@ func (e *Endpoint) admitWebSocket(w http.ResponseWriter, r *http.Request, reserv
 	return who, true
 }
 
-// openWebSocket opens a WebSocket. If it returns nil, the request has been answered.
+// openWebSocket opens a WebSocket. If it returns nil, the request has been answered. It may panic, as net.Conns and http.ResponseWriters of the
+// application may.
 func openWebSocket(w http.ResponseWriter, r *http.Request, subprotocol func([]string) string, log *slog.Logger) *WebSocket {
 	if !supports[http.Hijacker](w) {
 		log.Error("a WebSocket cannot be opened: the http.ResponseWriter is no http.Hijacker, and does not unwrap to one", "path", r.URL.Path)
 		plain(w, http.StatusInternalServerError, "")
 		return nil
 	}
-	socket, err := upgrade(w, r, subprotocol)
-	if err != nil {
+	socket, opened := &WebSocket{}, false
+	defer func() {
+		if !opened && socket.conn != nil {
+			closeQuietly(socket.conn)
+		}
+	}()
+	if err := socket.upgrade(w, r, subprotocol); err != nil {
 		log.Debug("a WebSocket could not be opened", "remote", r.RemoteAddr, "error", err)
 		return nil
 	}
+	opened = true
 	return socket
 }
 
@@ -172,8 +181,7 @@ func supports[T any](w http.ResponseWriter) bool {
 }
 
 // upgrade answers the request, and takes the connection away from net/http.
-func upgrade(w http.ResponseWriter, r *http.Request, subprotocol func([]string) string) (*WebSocket, error) {
-	s := &WebSocket{}
+func (s *WebSocket) upgrade(w http.ResponseWriter, r *http.Request, subprotocol func([]string) string) error {
 	var chosen []string
 	if requested := requestedSubprotocols(r); subprotocol != nil && len(requested) > 0 {
 		chosen = []string{subprotocol(requested)}
@@ -182,11 +190,10 @@ func upgrade(w http.ResponseWriter, r *http.Request, subprotocol func([]string) 
 		Subprotocols:       chosen,
 		InsecureSkipVerify: true, // Origins has checked
 	})
-	if err != nil {
-		return nil, err
+	if err == nil {
+		_ = ws.CloseNow() // closes no more than its own buffers, see hijackedConn
 	}
-	_ = ws.CloseNow() // closes no more than its own buffers, see hijackedConn
-	return s, nil
+	return err
 }
 
 // requestedSubprotocols returns the subprotocols that a client offers, in its order.

@@ -122,15 +122,18 @@ func (e *Endpoint) receive(w http.ResponseWriter, in *request, path string) erro
 	if !s.attach(r, groups, in.value("messageId"), connects || fresh) { // before the client sees an answer
 		return fail(http.StatusInternalServerError, "", errOver)
 	}
-	if k != nil {
-		if k.open(w, in) {
-			go k.serve() // not on this goroutine, which holds the stack and the buffers of the HTTP server
-		} else {
+	serves := false
+	defer func() {
+		if !serves {
 			s.detach(r)
+		}
+	}()
+	if k != nil {
+		if serves = k.open(w, in); serves {
+			go k.serve() // not on this goroutine, which holds the stack and the buffers of the HTTP server
 		}
 		return nil
 	}
-	defer s.detach(r)
 	switch in.transport {
 	case LongPolling:
 		return e.poll(w, in, s, r)
@@ -252,6 +255,7 @@ func (e *Endpoint) poll(w http.ResponseWriter, in *request, s *session, r *recei
 				_ = control.SetWriteDeadline(time.Now().Add(e.SendTimeout))
 				_, _ = w.Write([]byte(" "))
 				_ = control.Flush()
+				_ = control.SetWriteDeadline(time.Time{}) // over HTTP/2 it ends a stream that waits
 			}
 			if ok {
 				continue

@@ -32,7 +32,8 @@ func (e *Endpoint) readForm(w http.ResponseWriter, in *request) error {
 	if in.Body == nil || in.PostForm != nil {
 		return nil
 	}
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Now().Add(bodyTime))
 	limit := int64(3*e.MaximumMessageSize + 16<<10) // what is escaped has three times its size; tokens come besides
 	body, err := io.ReadAll(http.MaxBytesReader(nil, in.Body, limit))
 	var tooLarge *http.MaxBytesError
@@ -42,6 +43,7 @@ func (e *Endpoint) readForm(w http.ResponseWriter, in *request) error {
 	case err != nil:
 		return fail(http.StatusRequestTimeout, "", err)
 	}
+	_ = control.SetReadDeadline(time.Time{}) // net/http reads on, to see whether the client goes away
 	in.PostForm, err = url.ParseQuery(string(body))
 	if err != nil {
 		return fail(http.StatusBadRequest, "", err)

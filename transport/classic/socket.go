@@ -1,7 +1,9 @@
 package classic
 
 import (
+	"fmt"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -189,7 +191,7 @@ func (k *socket) write() {
 func (k *socket) writeRest(rest []byte) {
 	k.setBlocked(time.Now())
 	for len(rest) > 0 {
-		n, err := k.ws.Write(rest)
+		n, err := k.writeSome(rest)
 		if err != nil {
 			k.fail()
 			return
@@ -199,6 +201,17 @@ func (k *socket) writeRest(rest []byte) {
 	}
 	k.setBlocked(time.Time{})
 	k.write()
+}
+
+// writeSome waits until the kernel has taken some of b. It survives a panic, because the net.Conn may be of a type of the application.
+func (k *socket) writeSome(b []byte) (n int, err error) {
+	defer func() {
+		if reason := recover(); reason != nil {
+			k.session.endpoint.log.Error("writing to a client panicked; it is disconnected", "reason", fmt.Sprint(reason), "stack", string(debug.Stack()))
+			err = fmt.Errorf("hubsys: writing to the client panicked: %v", reason)
+		}
+	}()
+	return k.ws.Write(b)
 }
 
 func (k *socket) setBlocked(since time.Time) {
@@ -250,7 +263,7 @@ func (k *socket) finish() {
 	time.AfterFunc(closeTime, k.ws.Cut)
 	last := k.ws.LastFrame()
 	if k.ws.Blocks() {
-		_, _ = k.ws.Write(last)
+		_, _ = k.writeSome(last)
 	} else {
 		_, _ = k.ws.TryWrite(last)
 	}
