@@ -40,7 +40,7 @@ const (
 	shortRest = 200 * time.Microsecond // shorter rests are not worth a timer
 	stride    = 64                     // boxes of a fan-out between two looks at the direct list
 
-	manyMerged = 8 // messages in a write on the average, from which on the flusher rests for three times as long as a pass took
+	manyMerged = 8 // packets in a write on the average, from which on the flusher rests for three times as long as a pass took
 
 	longRest       = 10 * time.Millisecond
 	longDirectRest = 2 * time.Millisecond
@@ -123,16 +123,16 @@ func (f *Flusher) Run(done <-chan struct{}) {
 				}
 				continue
 			}
-			messages := 0
+			packets := 0
 			for i, b := range fanout {
 				if i%stride == stride-1 {
 					direct = f.passDirect(direct)
 				}
-				messages += f.write(b, listFanout)
+				packets += f.write(b, listFanout)
 			}
 			f.writer.forgetMerge()
 			took := time.Since(start)
-			if messages >= manyMerged*len(fanout) {
+			if packets >= manyMerged*len(fanout) {
 				took *= 3
 			}
 			if !rest(timer, took, longRest, f.wakeDirect, done) {
@@ -173,18 +173,18 @@ func (f *Flusher) passDirect(spare []*Box) []*Box {
 	return direct
 }
 
-// write writes for a box of a list if it still waits for the flusher. Otherwise its entry is stale. It returns how many messages it has taken.
-func (f *Flusher) write(b *Box, list uint32) (messages int) {
+// write writes for a box of a list if it still waits for the flusher. Otherwise its entry is stale. It returns how many packets it has taken.
+func (f *Flusher) write(b *Box, list uint32) (packets int) {
 	b.listed.And(^list)
 	b.mu.Lock()
 	taken := b.state == queued && b.link.socket != nil && f.writer.take(b)
 	b.mu.Unlock()
 	if taken {
 		f.writer.fanout = list == listFanout
-		messages = len(f.writer.packets)
+		packets = len(f.writer.packets)
 		f.writer.write(b)
 	}
-	return messages
+	return packets
 }
 
 // RunLate calls the owners of boxes that are on the late list, until done is closed.

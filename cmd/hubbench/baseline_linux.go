@@ -132,14 +132,18 @@ func (b *baseline) start(w http.ResponseWriter, r *http.Request) {
 	rate, groups := number("rate"), int(number("groups"))
 	duration := time.Duration(number("dur")) * time.Millisecond
 	text := `{"type":1,"target":"Receive","arguments":[{"t":%d,"user":"alice","text":"hello^ this is a broadcast message` + strings.Repeat("x", int(number("bytes"))) + `"}]}` + "\x1e"
+	stampsDue := groups > 0 || number("bytes") > 0 // as with the other servers
 	start := time.Now()
 	for i := 0; time.Since(start) < duration; i++ {
+		stamp := time.Now()
 		if rate > 0 {
-			if early := time.Until(start.Add(time.Duration(float64(i) / rate * float64(time.Second)))); early > 0 {
-				time.Sleep(early)
+			due := start.Add(time.Duration(float64(i) / rate * float64(time.Second)))
+			time.Sleep(time.Until(due))
+			if stamp = time.Now(); stampsDue {
+				stamp = due
 			}
 		}
-		frame := appendFrame(nil, fmt.Appendf(nil, text, time.Now().UnixNano()))
+		frame := appendFrame(nil, fmt.Appendf(nil, text, stamp.UnixNano()))
 		b.mu.Lock()
 		to := b.conns
 		if groups > 0 {

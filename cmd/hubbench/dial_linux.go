@@ -83,7 +83,7 @@ func (g *generator) dial(s *server, token string, deaf bool) (fd int, id string,
 		return 0, "", err
 	}
 	if answer, err := readUntil(fd, "{}\x1e"); strings.Contains(answer, `"error":`) {
-		return 0, "", &lacking{"protocol " + name}
+		return 0, "", &lacking{"it has no protocol " + name}
 	} else if err != nil {
 		return 0, "", fmt.Errorf("handshake: %w %q", err, answer)
 	}
@@ -95,7 +95,7 @@ func (s *server) negotiateClassic() (query, id string, err error) {
 	hubs := url.Values{"clientProtocol": {"2.1"}, "connectionData": {`[{"name":"benchhub"}]`}}
 	var answer struct{ ConnectionToken, ConnectionID string }
 	if err := json.Unmarshal([]byte(s.get("/benchclassic/negotiate?"+hubs.Encode())), &answer); err != nil {
-		return "", "", &lacking{"protocol of SignalR 2"}
+		return "", "", &lacking{"it has no protocol of SignalR 2"}
 	}
 	hubs.Set("transport", "webSockets")
 	hubs.Set("connectionToken", answer.ConnectionToken)
@@ -121,7 +121,7 @@ func invoke(fd int, method string, args ...any) (string, error) {
 	}
 	answer, err := readUntil(fd, "\x1e")
 	if err == nil && strings.Contains(answer, `"error":`) {
-		err = &lacking{"method " + method}
+		err = &lacking{"it has no method " + method}
 	}
 	return answer, err
 }

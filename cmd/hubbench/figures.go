@@ -13,7 +13,7 @@ type figures struct {
 	User       float64 `json:"user_us"`         // a part of it
 	Sys        float64 `json:"sys_us"`          // a part of it
 	Sender     float64 `json:"sender_us"`       // a part of it: of the node that sends
-	P50        float64 `json:"p50_ms"`          // from Send to the client, or from a call to its answer
+	P50        float64 `json:"p50_ms"`          // from Send, or when that was due, to the client, or from a call to its answer
 	P99        float64 `json:"p99_ms"`          //
 	P999       float64 `json:"p999_ms"`         //
 	Memory     float64 `json:"rss_bytes"`       // that connections have added, per connection

@@ -249,11 +249,15 @@ func (g *generator) run(warm time.Duration) (figures, error) {
 	g.close()
 	if answer != nil && (g.server.warm || g.server.command == nil || len(answer) > 0) { // one that goes on to run shall have nothing left to do
 		if <-answer == "" {
-			return f, &lacking{"order " + path}
+			return f, &lacking{"it has no order " + path}
 		}
 	}
-	if f.PerSecond == 0 {
-		return f, &lacking{"answer to what clients do"}
+	switch {
+	case f.PerSecond > 0:
+	case answer != nil:
+		return f, &lacking{"it has delivered nothing while it was measured"}
+	default:
+		return f, &lacking{"it has no answer to what clients do"}
 	}
 	return f, nil
 }

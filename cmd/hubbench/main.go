@@ -172,10 +172,10 @@ func measureBlock(block []*scenario, servers []server) ([]*measured, error) {
 	return all, nil
 }
 
-// lacking is what a server does not have that a scenario needs.
-type lacking struct{ what string }
+// lacking says why a scenario leaves a server out.
+type lacking struct{ why string }
 
-func (l *lacking) Error() string { return "it has no " + l.what }
+func (l *lacking) Error() string { return l.why }
 
 // measureOne runs a scenario on a server, which is started if it does not run.
 func measureOne(sc *scenario, s server, kept map[string]*server) (figures, error) {

@@ -32,7 +32,7 @@ func (r *results) plot() string {
 	y := plotHead
 	for _, m := range r.Scenarios {
 		sc := m.scenario()
-		if sc == nil {
+		if sc == nil || sc.isNodes() { // whose baseline has a hub
 			continue
 		}
 		of, name := cpuEach, sc.name

@@ -18,7 +18,7 @@ func (r *results) report() string {
 		"Compare figures of one row, and not with those of other runs.\n\n", r.Date, r.Commit, r.Machine, r.Rounds, r.Window)
 	b.WriteString("![CPU of Troupe, relative to the original server and to the baselines](results.svg)\n\n## Ratios\n\n" + r.ratios() + "\n")
 	b.WriteString("- CPU is that of the server process, user and system, per delivery, call, item or connect; of connections that do nothing, per second of each.\n" +
-		"- Latency is from Send to the client, or from a call to its answer. RSS is what connections have added to the resident set, each; under load with garbage.\n" +
+		"- Latency is from Send to the client (with groups, and with 16 KB: from when the message was due), or from a call to its answer. RSS is what connections have added to the resident set, each; under load with garbage.\n" +
 		"- The generator is what clients have used of one core.\n" +
 		"- ÷ is Troupe divided by what is named; what it shall reach stands behind it. ✔ and ✘ say whether it does.\n" +
 		"- The raw loop writes one prepared frame to one socket after the other; the bare echo answers calls on a goroutine for each socket. Both have no hub.\n\n## Figures\n")

@@ -99,7 +99,7 @@ func TestThePlotIsADrawingWithTexts(t *testing.T) {
 			texts = append(texts, strings.TrimSpace(string(token)))
 		}
 	}
-	const keys, bars = 2, 5 // two of the broadcast, one of the highest rate, one of idle, one of nodes
+	const keys, bars = 2, 4 // two of the broadcast, one of the highest rate, one of idle
 	require.Equal(t, keys+bars, rects)
 	require.Contains(t, texts, "broadcast 1,000 × 50/s")
 	require.Contains(t, texts, "idle, 10,000: memory")

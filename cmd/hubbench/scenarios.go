@@ -155,7 +155,7 @@ var scenarios = []scenario{
 	{name: "nodes: connects, negotiated at another", baseline: oneNode, full: true,
 		load: load{kind: connects, negotiated: true}},
 	{name: "nodes: idle, 10,000", baseline: oneNode, full: true,
-		load: load{kind: idle, connections: 10000}},
+		load: load{kind: idle, connections: 10000, windows: pingPeriod}},
 
 	{name: "churn, 200/s", full: true,
 		load:    load{kind: churn, rate: 200},

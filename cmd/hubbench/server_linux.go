@@ -92,10 +92,10 @@ func (s *server) startOne() error {
 	return errors.New("the server does not answer")
 }
 
-// settle collects garbage, and notes what memory a server takes without connections.
+// settle collects garbage, and notes what a server takes without connections.
 func (s *server) settle() {
 	s.collect()
-	s.base = s.memory()
+	s.base = base{s.memory(), s.state().Goroutines}
 }
 
 func freeAddr() string {

@@ -19,9 +19,12 @@ type server struct {
 	nodes   int      // 0: it is no cluster
 	others  []server // the nodes but the first one, when they run
 	warm    bool     // it compiles itself while it runs, and has neither MessagePack nor the protocol of SignalR 2: the original
-	base    int      // bytes of the resident set without connections
+	base    base     // without connections
 	stop    func()   // when it has been started here
 }
+
+// base is what a server takes without connections.
+type base struct{ memory, goroutines int }
 
 // program is what the original server runs.
 //

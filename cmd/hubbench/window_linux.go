@@ -23,7 +23,7 @@ func (g *generator) begin() *opened {
 // end returns the figures of a window, but for those that the generator has.
 func (w *opened) end() (f figures) {
 	elapsed, count, after := time.Since(w.at), float64(w.g.count.Load()-w.count), w.g.server.cpu()
-	memory, state := w.g.server.memory(), w.g.server.state()
+	state := w.g.server.state()
 	f.PerSecond = count / elapsed.Seconds()
 	if offered := w.g.load.offered(); offered > 0 {
 		f.Reached = f.PerSecond / offered
@@ -34,10 +34,18 @@ func (w *opened) end() (f figures) {
 		f.Sender = (after.first - w.before.first) / count * 1e6
 	}
 	f.Objects, f.Bytes = float64(state.Objects-w.state.Objects)/count, float64(state.Bytes-w.state.Bytes)/count
-	if n := len(w.g.fds); n > 0 {
-		f.Memory, f.Goroutines = float64(memory-w.g.server.base)/float64(n), float64(state.Goroutines)/float64(n)
+	w.g.taken(&f, state)
+	if w.g.server.warm { // it keeps what former rounds have left
+		f.Memory = 0
 	}
 	return f
+}
+
+// taken sets what each connection takes.
+func (g *generator) taken(f *figures, now state) {
+	if n, base := float64(len(g.fds)), g.server.base; n > 0 {
+		f.Memory, f.Goroutines = float64(g.server.memory()-base.memory)/n, float64(max(0, now.Goroutines-base.goroutines))/n
+	}
 }
 
 func (g *generator) latenciesOf(f *figures) {
@@ -53,7 +61,7 @@ func (g *generator) idle() (f figures) {
 	g.server.collect()
 	time.Sleep(500 * time.Millisecond)
 	n := float64(g.load.connections)
-	f.Memory, f.Goroutines = float64(g.server.memory()-g.server.base)/n, float64(g.server.state().Goroutines)/n
+	g.taken(&f, g.server.state())
 	begin := g.server.cpu()
 	time.Sleep(g.window)
 	end := g.server.cpu()

@@ -23,7 +23,7 @@ var receiveTick = typed.Message1[tick]("Receive")
 // startBroadcast sends rate messages a second to everyone on the bench hub for dur milliseconds, or as many as it can if rate is 0.
 func startBroadcast(bench *hubsys.HubContext, w http.ResponseWriter, r *http.Request) {
 	all := bench.Clients().All()
-	atRate(w, r, "", func(int) hubsys.Receiver { return all })
+	atRate(w, r, "", false, func(int) hubsys.Receiver { return all })
 }
 
 // startAny does the same with a text that is longer by so many bytes, and to one of the groups g0, g1 and so on after the other, if there are some.
@@ -39,10 +39,12 @@ func startAny(bench *hubsys.HubContext, w http.ResponseWriter, r *http.Request) 
 			to = append(to, bench.Clients().Group(fmt.Sprint("g", i)))
 		}
 	}
-	atRate(w, r, strings.Repeat("x", int(max(0, order[0]))), func(i int) hubsys.Receiver { return to[i%len(to)] })
+	atRate(w, r, strings.Repeat("x", int(max(0, order[0]))), true, func(i int) hubsys.Receiver { return to[i%len(to)] })
 }
 
-func atRate(w http.ResponseWriter, r *http.Request, more string, to func(i int) hubsys.Receiver) {
+// atRate stamps messages with the time at which they are sent, or at which they are due, which shows how long a Send has waited. (The latter would say
+// nothing of a rate that cannot be reached.)
+func atRate(w http.ResponseWriter, r *http.Request, more string, stampsDue bool, to func(i int) hubsys.Receiver) {
 	order := numbers(w, r, parseFloat, "rate", "dur")
 	if order == nil {
 		return
@@ -52,15 +54,21 @@ func atRate(w http.ResponseWriter, r *http.Request, more string, to func(i int) 
 	start := time.Now()
 	over := func() bool { return float64(time.Since(start))/float64(time.Millisecond) > milliseconds }
 	for i := 0; !over(); i++ {
+		var due time.Time
 		if rate > 0 {
-			if early := time.Until(start.Add(time.Duration(float64(i) / rate * float64(time.Second)))); early > 0 {
+			due = start.Add(time.Duration(float64(i) / rate * float64(time.Second)))
+			if early := time.Until(due); early > 0 {
 				time.Sleep(early)
 				if over() {
 					break
 				}
 			}
 		}
-		if err := receiveTick.Send(r.Context(), to(i), tick{time.Now().UnixNano(), "alice", text}); err != nil {
+		stamp := due
+		if !stampsDue || rate <= 0 {
+			stamp = time.Now()
+		}
+		if err := receiveTick.Send(r.Context(), to(i), tick{stamp.UnixNano(), "alice", text}); err != nil {
 			return
 		}
 	}

@@ -46,11 +46,12 @@ public class BenchHub : Hub
 public static class Orders
 {
     // Start sends rate messages a second for dur milliseconds, or as many as it can if rate is 0: to everyone, or to one of the groups g0, g1 and
-    // so on after the other.
+    // so on after the other. Where there are groups or bytes, messages are stamped with the time at which they are due.
     public static async Task<string> Start(IHubContext<BenchHub> hub, double rate, double dur, int bytes, int groups)
     {
         var text = "hello^ this is a broadcast message" + new string('x', bytes);
         var names = Enumerable.Range(0, groups).Select(i => "g" + i).ToArray();
+        var start = (DateTime.UtcNow - DateTime.UnixEpoch).Ticks * 100;
         var clock = Stopwatch.StartNew();
         for (long i = 0; clock.Elapsed.TotalMilliseconds <= dur; i++)
         {
@@ -60,7 +61,8 @@ public static class Orders
                 if (early > 0) await Task.Delay(Math.Max(1, (int)early));
             }
             var to = groups > 0 ? hub.Clients.Group(names[i % groups]) : hub.Clients.All;
-            await to.SendAsync("Receive", new { t = (DateTime.UtcNow - DateTime.UnixEpoch).Ticks * 100, user = "alice", text });
+            var t = rate > 0 && groups + bytes > 0 ? start + (long)(i * 1e9 / rate) : (DateTime.UtcNow - DateTime.UnixEpoch).Ticks * 100;
+            await to.SendAsync("Receive", new { t, user = "alice", text });
         }
         return "ok";
     }
