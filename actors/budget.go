@@ -6,7 +6,7 @@ package actors
 func (in *input) debit(n, held, limit int, done func() <-chan struct{}) (ok bool) {
 	for {
 		in.mu.Lock()
-		if in.answers != nil && in.charged > held && in.charged+n > 2*limit {
+		if in.answers != nil && in.charged > held && in.charged+n-limit > limit {
 			close(in.answers.failed)
 			in.answers = nil
 		}

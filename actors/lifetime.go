@@ -79,7 +79,7 @@ func (c *Connection) onLifetimeEnded(m *lifetimeEnded) {
 	c.lifetime = nil
 	switch {
 	case m.event == disconnected:
-	case m.err != nil:
+	case m.err != nil && !c.part.isReconnecting(): // errors of OnReconnected end nothing
 		c.close(m.err, closeReason{message: true, text: m.text, drop: true})
 	default:
 		c.accepted = true

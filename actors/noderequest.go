@@ -15,15 +15,15 @@ type nodeAnswer struct {
 	*nodev1.Answer
 }
 
-// newRequest numbers a request, whose answers it returns. endRequest has to follow.
-func (n *nodes) newRequest(r *nodev1.Request, answers int) <-chan nodeAnswer {
+// newRequest numbers a request, whose answers it returns, and how often nodes have been lost until now. endRequest has to follow.
+func (n *nodes) newRequest(r *nodev1.Request, answers int) (got <-chan nodeAnswer, falls uint64) {
 	c := make(chan nodeAnswer, answers)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.last++
 	r.Number = n.last
 	n.requests[r.Number] = c
-	return c
+	return c, n.falls
 }
 
 func (n *nodes) endRequest(r *nodev1.Request) {
@@ -69,7 +69,7 @@ func (n *nodes) askOwner(ctx context.Context, hub, topic string, r *nodev1.Reque
 	if !n.plane.Wanted(topic) {
 		return nil, nil
 	}
-	answers := n.newRequest(r, ownerSends)
+	answers, falls := n.newRequest(r, ownerSends)
 	defer n.endRequest(r)
 	if _, err := n.publish(&nodev1.Message{Hub: hub, Kind: &nodev1.Message_Request{Request: r}}, topic); err != nil {
 		return nil, err
@@ -93,7 +93,7 @@ func (n *nodes) askOwner(ctx context.Context, hub, topic string, r *nodev1.Reque
 				return a.Answer, nil
 			}
 		case <-ticker.C:
-			if owner != 0 && !n.isUp(owner) {
+			if owner != 0 && n.isLost(owner, falls) {
 				return &nodev1.Answer{Kind: nodev1.Answer_KIND_GONE}, nil
 			}
 			if owner == 0 && (!n.plane.Wanted(topic) || time.Since(asked) > acceptTime) {
@@ -121,7 +121,7 @@ func (h *Hub) gather(ctx context.Context, r *nodev1.Request, most time.Duration)
 func (h *Hub) ask(ctx context.Context, r *nodev1.Request, all []backplane.Node, most time.Duration) (answers []*nodev1.Answer, missing []string, err error) {
 	n := h.sys.nodes
 	waiting := map[backplane.NodeID]string{}
-	got := n.newRequest(r, len(all))
+	got, falls := n.newRequest(r, len(all))
 	defer n.endRequest(r)
 	var topics []string
 	for _, node := range all {
@@ -150,7 +150,7 @@ func (h *Hub) ask(ctx context.Context, r *nodev1.Request, all []backplane.Node, 
 			}
 		case <-ticker.C:
 			for id, name := range waiting {
-				if !n.isUp(id) || most > 0 && time.Since(asked) > most {
+				if n.isLost(id, falls) || most > 0 && time.Since(asked) > most {
 					delete(waiting, id)
 					missing = append(missing, name)
 				}

@@ -40,6 +40,8 @@ type nodes struct {
 	hubs     map[string]*Hub
 	last     uint64 // number of the last request
 	requests map[uint64]chan nodeAnswer
+	falls    uint64                      // how often a node has been lost
+	lastFall map[backplane.NodeID]uint64 // which of them was a node's last one
 	served   map[nodeRequest]*servedRequest
 	watches  map[uint64]*Watch          // by the number of the request
 	pressed  map[string]<-chan struct{} // topics whose receivers have no room
@@ -67,7 +69,7 @@ const joinTime = 30 * time.Second
 // join joins the cluster. Nothing may have been spawned in the actor system before.
 func (s *System) join(plane backplane.Backplane, front Front) error {
 	n := &nodes{
-		sys: s, plane: plane, front: front, hubs: map[string]*Hub{}, requests: map[uint64]chan nodeAnswer{},
+		sys: s, plane: plane, front: front, hubs: map[string]*Hub{}, requests: map[uint64]chan nodeAnswer{}, lastFall: map[backplane.NodeID]uint64{},
 		served: map[nodeRequest]*servedRequest{}, watches: map[uint64]*Watch{}, pressed: map[string]<-chan struct{}{},
 	}
 	if counts, ok := plane.(backplane.LossCounter); ok {
@@ -136,6 +138,14 @@ func (n *nodes) isUp(id backplane.NodeID) bool {
 	return false
 }
 
+// isLost reports whether a node is down, or has been since falls was read: what it was asked before is not answered any more.
+func (n *nodes) isLost(id backplane.NodeID, falls uint64) bool {
+	n.mu.Lock()
+	fell := n.lastFall[id] > falls
+	n.mu.Unlock()
+	return fell || !n.isUp(id)
+}
+
 // Topics. The first letter says what the rest names.
 func nodeTopic(id backplane.NodeID) string { return "n/" + id.String() }
 
@@ -190,11 +200,13 @@ func (n *nodes) ActorSystem() *actor.ActorSystem { return n.sys.actorSystem }
 // Serve is part of backplane.Host.
 func (n *nodes) Serve(w http.ResponseWriter, r *http.Request) { n.front.ServeRelayed(w, r) }
 
-// Changed is part of backplane.Host. What waits for a node finds out by isUp.
+// Changed is part of backplane.Host. What waits for a node finds out by isLost.
 func (n *nodes) Changed(node backplane.Node) {
 	n.sys.log.Info("a node of the cluster has changed", "node", node.ID.String(), "name", node.Name, "up", node.Up)
 	n.mu.Lock()
 	if !node.Up {
+		n.falls++
+		n.lastFall[node.ID] = n.falls
 		for key, request := range n.served {
 			if key.from == node.ID {
 				request.cancel()
@@ -210,6 +222,9 @@ func (n *nodes) Changed(node backplane.Node) {
 // Missed is part of backplane.Host. It does not wait.
 func (n *nodes) Missed(from backplane.NodeID, messages uint64) {
 	n.sys.log.Warn("messages of another node were lost", "node", from.String(), "messages", messages)
+	for _, w := range n.allWatches() { // it may have told of changes
+		w.elsewhere.ask(from)
+	}
 	n.mu.Lock()
 	hubs := slices.Collect(maps.Values(n.hubs))
 	n.mu.Unlock()

@@ -93,7 +93,7 @@ func (c *Connection) openingEvent(k *Call) error {
 	switch {
 	case !c.part.hasEvents():
 		return nil
-	case c.part != nil && c.part.opening.Load() == uint32(WithReconnected):
+	case c.part.isReconnecting():
 		return c.hub.handler.Reconnected(k)
 	}
 	return c.hub.handler.Connected(k)
@@ -106,6 +106,11 @@ func (c *Connection) actorName() string {
 		return fmt.Sprintf("%s-%s-%d", c.id, url.PathEscape(c.hub.name), c.hub.sys.parts.Add(1))
 	}
 	return c.id
+}
+
+// isReconnecting reports whether the connection opens with OnReconnected.
+func (m *sessionPart) isReconnecting() bool {
+	return m != nil && m.opening.Load() == uint32(WithReconnected)
 }
 
 func (m *sessionPart) hasEvents() bool { return m == nil || m.opening.Load() < uint32(WithoutEvents) }

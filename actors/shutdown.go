@@ -83,7 +83,7 @@ func (s *System) stopCallsBefore(ctx context.Context) (cancel func()) {
 	if !ok {
 		return func() {}
 	}
-	timer := time.AfterFunc(time.Until(deadline)*9/10, s.stopCalls)
+	timer := time.AfterFunc(time.Until(deadline)/10*9, s.stopCalls)
 	return func() { timer.Stop() }
 }
 

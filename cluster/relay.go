@@ -27,6 +27,7 @@ const (
 const (
 	headerTime = 10 * time.Second
 	idleTime   = time.Minute
+	restTime   = 5 * time.Second
 	copyBytes  = 4 << 10 // for each direction, while there is something to copy or to wait for
 )
 
@@ -120,6 +121,7 @@ func (r *relays) relay(p *peer, w http.ResponseWriter, in *http.Request) error {
 	if isUpgrade(in) {
 		return r.upgrade(ctx, p, w, in)
 	}
+	defer func() { _ = control.SetReadDeadline(time.Now().Add(restTime)) }() // net/http reads what is left of a body, but not for ever
 	var failed error
 	proxy := httputil.ReverseProxy{
 		Rewrite: func(pr *httputil.ProxyRequest) {
@@ -128,6 +130,8 @@ func (r *relays) relay(p *peer, w http.ResponseWriter, in *http.Request) error {
 					pr.Out.Header[name] = values
 				}
 			}
+			pr.Out.Header.Del("Connection") // with Upgrade
+			pr.Out.Header.Del("Upgrade")
 			pr.Out.URL.RawQuery = pr.In.URL.RawQuery
 			r.address(pr.Out, in, p)
 		},
@@ -186,8 +190,9 @@ func (r *relays) shut() {
 	r.upgrades.CloseIdleConnections()
 }
 
+// isUpgrade reports whether a request asks for a WebSocket. Some clients ask for other protocols with any request, and take an answer as well.
 func isUpgrade(r *http.Request) bool {
-	if r.ProtoMajor != 1 || r.Header.Get("Upgrade") == "" {
+	if r.ProtoMajor != 1 || r.Method != http.MethodGet || !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
 		return false
 	}
 	for _, line := range r.Header["Connection"] {

@@ -206,6 +206,22 @@ func TestBodiesAreRelayed(t *testing.T) {
 }
 
 // More requests can wait at once than one connection of HTTP/2 has room for.
+// Some clients ask for HTTP/2 with their requests, and take an answer without it.
+func TestARequestThatAsksForAnotherProtocolKeepsItsBody(t *testing.T) {
+	f, _, _ := relayed(t, echo{}.ServeHTTP)
+	r, err := http.NewRequest(http.MethodPost, f.URL+"/", strings.NewReader("a body"))
+	require.NoError(t, err)
+	r.Header.Set("Connection", "Upgrade, HTTP2-Settings")
+	r.Header.Set("Upgrade", "h2c")
+	r.Header.Set("HTTP2-Settings", "AAMAAABkAAQAoAAAAAIAAAAA")
+	answer, err := f.Client().Do(r)
+	require.NoError(t, err)
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	require.NoError(t, err)
+	require.Equal(t, "a body", string(body))
+}
+
 func TestManyRequestsAreRelayedAtOnce(t *testing.T) {
 	t.Parallel()
 	const n = 300

@@ -240,10 +240,9 @@ var _ classic.Acceptor = (*classicEndpoint)(nil)
 
 // Authenticate is part of classic.Acceptor.
 func (e *classicEndpoint) Authenticate(r *http.Request) (transport.Identity, error) {
-	if who, ok := relayedIdentity(r); ok {
-		return who, nil
-	}
-	return authenticate(r, e.options.Authenticate, nil, e.sys.log)
+	who, err := authenticate(r, e.options.Authenticate, nil, e.sys.log) // once more, if it was relayed: policies of hubs are asked here
+	_, who.Relayed = relayedIdentity(r)
+	return who, err
 }
 
 // Opened is part of classic.Acceptor.
@@ -359,7 +358,7 @@ func (c classicHub) Methods() []classic.Method {
 
 // Authorize is part of classic.Hub.
 func (c classicHub) Authorize(ctx context.Context, who transport.Identity) error {
-	if c.options.Policy == nil || who.Relayed { // the other node has asked
+	if c.options.Policy == nil {
 		return nil
 	}
 	return c.options.Policy.ask(ctx, who.Value.(*Principal))

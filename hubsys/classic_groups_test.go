@@ -2,6 +2,7 @@ package hubsys_test
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"testing"
 
@@ -126,6 +127,23 @@ func TestGroupsSurviveARestart(t *testing.T) {
 		eventually(t, func() bool { return len(after.eventsOf(c.id)) == 8 }, "each hub has seen the end")
 		require.Subset(t, after.eventsOf(c.id), []string{"Chat reconnected", "Other reconnected", "Chat disconnected", "Other disconnected"})
 	})
+}
+
+// OnReconnected may fail, as on a server that knows the client.
+func TestAReconnectThatFailsAfterARestart(t *testing.T) {
+	for name, reconnected := range map[string]func(context.Context, *classicHub) error{
+		"fails":  func(context.Context, *classicHub) error { return errors.New("there is no database") },
+		"panics": func(context.Context, *classicHub) error { panic("there is no database") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			before, after := twoServers(t, classicConfig{reconnected: reconnected})
+			c := dialClassic(t, before, "webSockets")
+			c.drop()
+			d := c.again(after.address)
+			d.reconnect()
+			require.Equal(t, `{"R":1,"I":"1"}`, d.invoke("Echo", 1).raw)
+		})
+	}
 }
 
 // A new token comes when the groups change after a restart, as before.

@@ -215,6 +215,21 @@ func TestEveryCallHasAValueOfItsOwnWhichIsClosedOnce(t *testing.T) {
 	require.Contains(t, log.String(), "Close panics")
 }
 
+// To hide Close from clients, who cannot call it anyway, changes nothing.
+func TestAHiddenCloseIsCalled(t *testing.T) {
+	closed := make(chan int64, 100)
+	sys := newSystem(t, hubsys.Config{})
+	hub := register(t, sys, func(context.Context) (*closerHub, error) { return &closerHub{number: 1, closed: closed}, nil },
+		hubsys.HubOptions{Methods: []hubsys.Method{{Func: (*closerHub).Close, Hidden: true}}})
+	c := dial(t, serve(t, sys, hub))
+	receive(t, closed) // OnConnected
+	c.invoke("Number")
+	receive(t, closed)
+	c.invokeError("Close")
+	c.close()
+	receive(t, closed) // OnDisconnected
+}
+
 // constructedHub is a hub whose constructor is set by the test.
 type constructedHub struct {
 	hubsys.Hub

@@ -77,7 +77,11 @@ func (f *methodFinder) addOption(i int, o Method) {
 // add adds a method for clients, unless it has another purpose.
 func (f *methodFinder) add(rm reflect.Method) {
 	option, mentioned := f.options[rm.Name]
-	if option.Hidden || f.isLifetime(rm) {
+	if option.Hidden { // from clients: the server calls it
+		f.found.closes = f.found.closes || rm.Name == "Close" && f.hub.Implements(closerType) && promotedFrom(f.hub, rm.Name) == nil
+		return
+	}
+	if f.isLifetime(rm) {
 		return
 	}
 	if !mentioned {

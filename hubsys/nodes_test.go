@@ -392,11 +392,53 @@ func watchIDs(t testing.TB, of hubsys.Audience) <-chan []string {
 type hostedNode struct {
 	backplane.Backplane
 	host backplane.Host
+	id   backplane.NodeID
 }
 
 func (n *hostedNode) Start(ctx context.Context, host backplane.Host) (backplane.NodeID, error) {
 	n.host = host
-	return n.Backplane.Start(ctx, host)
+	id, err := n.Backplane.Start(ctx, host)
+	n.id = id
+	return id, err
+}
+
+// hostedServers are two servers that are joined, and their nodes.
+func hostedServers(t testing.TB) (servers []*nodeServer, nodes []*hostedNode) {
+	t.Helper()
+	node := inMemory()
+	servers = joinServers(t, func(name string) backplane.Backplane {
+		nodes = append(nodes, &hostedNode{Backplane: node(name)})
+		return nodes[len(nodes)-1]
+	}, 2)
+	return servers, nodes
+}
+
+// Who waits for a node is told that it was lost, also when it is back at once.
+func TestANodeThatIsLostForAMoment(t *testing.T) {
+	servers, nodes := hostedServers(t)
+	c, id := dialWithID(t, servers[1].url, nil)
+	failed := make(chan error, 1)
+	go func() {
+		_, err := hubsys.Invoke[int](context.Background(), servers[0].hub.Clients().Client(id), "ask")
+		failed <- err
+	}()
+	require.Equal(t, "ask", c.next().Target)
+	for _, up := range []bool{false, true} {
+		nodes[0].host.Changed(backplane.Node{ID: nodes[1].id, Name: "node 1", Up: up})
+	}
+	require.ErrorIs(t, receive(t, failed), hubsys.ErrGone)
+}
+
+// Changes may have been among the messages that were lost.
+func TestAWatchGoesOnBehindAGap(t *testing.T) {
+	servers, nodes := hostedServers(t)
+	_, id := dialWithID(t, servers[1].url, nil)
+	watch := watchIDs(t, servers[0].hub.Clients().All())
+	require.Equal(t, []string{"+" + id}, receive(t, watch))
+	nodes[0].host.Changed(backplane.Node{ID: nodes[1].id, Name: "node 1"}) // what it has told is forgotten
+	require.Equal(t, []string{"-" + id}, receive(t, watch))
+	nodes[0].host.Missed(nodes[1].id, 1)
+	require.Equal(t, []string{"+" + id}, receive(t, watch))
 }
 
 // Where messages of another node were lost, clients that may have missed one begin anew, if that is wanted.

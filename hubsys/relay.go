@@ -50,7 +50,7 @@ func (s *System) relay(w http.ResponseWriter, r *http.Request) bool {
 		}
 		r = r.WithContext(backplane.WithUser(r.Context(), who.UserID))
 	}
-	if isGet && r.Header.Get("Upgrade") == "" {
+	if isGet && !transport.IsUpgrade(r) {
 		s.relayPoll(node, path, token, w, r)
 	} else {
 		s.relayTo(node, w, r)

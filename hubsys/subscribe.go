@@ -179,21 +179,21 @@ func (s *subscription) take() error {
 	defer func() { out.Done(delivered) }()
 	for _, packet := range out.Messages() {
 		if s.hasGreeting {
-			if err := s.pass(packet); err != nil {
+			if err := s.pass(packet, out); err != nil {
 				return err
 			}
 		} else { // it is the answer to the handshake
 			s.hasGreeting = true
 			close(s.greeted)
+			out.Advance(len(packet))
 		}
-		out.Advance(len(packet))
 	}
 	delivered = true
 	return nil
 }
 
-// pass passes the messages of a packet to receive.
-func (s *subscription) pass(packet []byte) error {
+// pass passes the messages of a packet to receive, one by one, each of which may take its time.
+func (s *subscription) pass(packet []byte, out link.Output) error {
 	protocol := s.conn.Protocol()
 	for len(packet) > 0 {
 		n, err := protocol.Next(packet, 0, 0)
@@ -205,13 +205,13 @@ func (s *subscription) pass(packet []byte) error {
 			return failure{err}
 		}
 		packet = packet[n:]
-		if m.Type != hubproto.Invocation {
-			continue
-		}
 		if s.ctx.Err() != nil {
 			return context.Cause(s.ctx)
 		}
-		s.receive(string(m.Target), arguments(&m))
+		if m.Type == hubproto.Invocation {
+			s.receive(string(m.Target), arguments(&m))
+		}
+		out.Advance(n)
 	}
 	return nil
 }

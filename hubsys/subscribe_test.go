@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/stretchr/testify/assert"
@@ -279,4 +280,29 @@ func TestSubscriptionsThatFail(t *testing.T) {
 	require.Equal(t, map[string]float64{"connections": 1, "connections_of_user": 1}, valuesOf(srv.sys, "troupe.limits.reached"))
 	require.NoError(t, shutdown(srv.sys))
 	require.ErrorIs(t, try(t.Context(), "bob"), hubsys.ErrShutdown)
+}
+
+// A subscriber may take its time with each message, also when many wait.
+func TestASubscriberThatTakesTimeIsNotStalled(t *testing.T) {
+	t.Parallel()
+	const messages, pause = 50, 50 * time.Millisecond
+	srv := newTestServer(t, testConfig{Config: hubsys.Config{EndpointDefaults: hubsys.EndpointOptions{TransportSendTimeout: 20 * pause}}})
+	got := make(chan struct{}, messages)
+	id, ended, err := srv.hub.Subscribe(t.Context(), nil, func(string, []json.RawMessage) {
+		time.Sleep(pause)
+		got <- struct{}{}
+	})
+	require.NoError(t, err)
+	for i := range messages {
+		require.NoError(t, srv.hub.Clients().Client(id).Send(t.Context(), "m", i))
+	}
+	for range messages {
+		select {
+		case <-got:
+		case err := <-ended:
+			t.Fatal("it has ended: ", err)
+		case <-time.After(testTimeout):
+			t.Fatal("nothing comes")
+		}
+	}
 }

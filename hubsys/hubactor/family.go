@@ -98,6 +98,40 @@ func (d *dispatcher) receive(next actor.ReceiverFunc) actor.ReceiverFunc {
 	}
 }
 
+// connectionEnd is a process that watches a connection, and ends its actor with it: there may be no OnDisconnected that does so.
+type connectionEnd struct {
+	of   *instance
+	self *actor.PID
+}
+
+var _ actor.Process = (*connectionEnd)(nil)
+
+func (d *dispatcher) stopWith(to *instance, connection *actor.PID) {
+	registry := d.family.system.ProcessRegistry
+	end := &connectionEnd{of: to}
+	end.self, _ = registry.Add(end, "hubactor-end-"+number())
+	target, _ := registry.Get(connection)
+	target.SendSystemMessage(connection, &actor.Watch{Watcher: end.self})
+}
+
+// SendSystemMessage is part of actor.Process.
+func (e *connectionEnd) SendSystemMessage(_ *actor.PID, message any) {
+	if _, ok := message.(*actor.Terminated); !ok {
+		return
+	}
+	registry := e.of.system.ProcessRegistry
+	registry.Remove(e.self)
+	if _, alive := registry.Get(e.of.pid); alive {
+		e.of.system.Root.Poison(e.of.pid)
+	}
+}
+
+// SendUserMessage is part of actor.Process.
+func (*connectionEnd) SendUserMessage(*actor.PID, any) {}
+
+// Stop is part of actor.Process.
+func (*connectionEnd) Stop(*actor.PID) {}
+
 // logPanics is deferred by middleware: it logs a panic of the actor, answers the call at which that happened, and panics on.
 func logPanics(log *slog.Logger, self *actor.PID, message any) {
 	reason := recover()

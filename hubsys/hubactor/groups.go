@@ -43,6 +43,7 @@ type groupActor struct {
 	name    string
 	pid     *actor.PID
 	members int                      // of the group; under the lock of Groups
+	gone    bool                     // it has stopped; under the same lock
 	known   map[string]hubsys.Member // whose Joined the actor has handled; used by the actor alone
 	began   bool                     // it has been started once; used by the actor alone
 }
@@ -105,7 +106,9 @@ func (g *Groups) Joined(group string, c *actors.Connection) {
 	a := &groupActor{groups: g, name: group, known: map[string]hubsys.Member{}}
 	a.pid = g.spawn(a) // without the lock; nobody else joins or leaves this group meanwhile
 	g.mu.Lock()
-	g.byGroup[group] = a
+	if !a.gone {
+		g.byGroup[group] = a
+	}
 	g.mu.Unlock()
 	g.tellJoined(group, c)
 }
@@ -232,6 +235,7 @@ func (a *groupActor) retire() bool {
 func (a *groupActor) forget() {
 	a.groups.mu.Lock()
 	defer a.groups.mu.Unlock()
+	a.gone = true // perhaps before it was in the list
 	if a.groups.byGroup[a.name] == a {
 		delete(a.groups.byGroup, a.name)
 	}

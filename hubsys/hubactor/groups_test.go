@@ -172,6 +172,25 @@ func TestGroupsWithoutPropsHaveNoActor(t *testing.T) {
 	assert.Len(t, names(sys.ActorSystem(), "/groups/"), 1)
 }
 
+// An actor that stops as soon as it has started is not taken for one that is there.
+func TestAGroupActorThatStopsAtOnceLeavesNothing(t *testing.T) {
+	sys := newSystem(t, hubsys.Config{})
+	groups, url := newRooms(t, sys, func(string) *actor.Props {
+		return actor.PropsFromFunc(func(c actor.Context) {
+			if _, ok := c.Message().(*actor.Started); ok {
+				c.Stop(c.Self())
+			}
+		})
+	})
+	c := dial(t, url)
+	for i := range 100 {
+		group := fmt.Sprint("g", i)
+		join(c, group)
+		eventually(t, func() bool { _, ok := groups.Of(group); return !ok }, "the actor of %s has stopped", group)
+		c.result("Leave", group)
+	}
+}
+
 // lastOf returns the last entry of a journal, or an empty string.
 func lastOf(j *journal) string {
 	list := j.read()

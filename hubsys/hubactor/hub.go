@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -89,7 +90,7 @@ func Register(sys *hubsys.System, hub Hub, options hubsys.HubOptions) (*hubsys.H
 	}
 	handler := hubsys.Handler{Invoke: d.invoke}
 	if hub.Scope != PerCall {
-		handler.Connected, handler.Disconnected = d.connected, d.disconnected
+		handler.Connected, handler.Reconnected, handler.Disconnected = d.connected, d.connected, d.disconnected
 	}
 	options.Methods = slices.Clone(options.Methods)
 	for i, m := range options.Methods {
@@ -120,6 +121,7 @@ type dispatcher struct {
 	log     *slog.Logger
 	family  *family
 	shared  *instance
+	context *hubsys.HubContext
 }
 
 // start spawns what lives as long as the hub.
@@ -128,7 +130,7 @@ func (d *dispatcher) start(c *hubsys.HubContext) error {
 	if props == nil {
 		return errors.New("hubactor: Hub.Props has returned nil")
 	}
-	d.log = c.Runtime().Log()
+	d.context, d.log = c, c.Runtime().Log()
 	d.props = props.Clone(actor.WithReceiverMiddleware(d.receive))
 	var err error
 	if d.family, err = newFamily(c.Runtime(), "actors", d.supervisor(c)); err != nil || d.hub.Scope != Shared {
@@ -165,32 +167,53 @@ func (d *dispatcher) spawn(name string) (*instance, error) {
 	return &instance{RefTo(d.family.system, pid), make(chan struct{}, d.hub.Pending)}, nil
 }
 
-// ofConnection is the actor of a connection.
-const ofConnection = hubsys.Item[*instance]("github.com/troupe-go/troupe/hubsys/hubactor.instance")
+// introduction is what a hub of actors knows of a connection.
+type introduction struct {
+	once sync.Once
+	to   *instance // nil: none has been told of it
+	err  error
+}
 
-// connected spawns the actor of a connection, and tells it, or the shared one, of the connection.
+const ofConnection = hubsys.Item[*introduction]("github.com/troupe-go/troupe/hubsys/hubactor.introduction")
+
+// introduce returns the actor of a connection, or the shared one. Once for each connection it spawns the former, and tells the actor of the
+// connection: at its first event, or at its first call, because a client of SignalR 2 can call a hub that has not had OnConnected.
+func (d *dispatcher) introduce(call *hubsys.Call) (*instance, error) {
+	one := ofConnection.LoadOrMake(call, func() *introduction { return &introduction{} })
+	one.once.Do(func() {
+		to := d.shared
+		if d.hub.Scope == PerConnection {
+			if to, one.err = d.spawn("connections/" + call.ConnectionID()); one.err != nil {
+				return
+			}
+			d.stopWith(to, d.context.Clients().Client(call.ConnectionID()).PID())
+		}
+		one.to = to
+		to.Tell(&Connected{call})
+	})
+	if one.to == nil && one.err == nil { // the connection has ended
+		return nil, ErrNoActor
+	}
+	return one.to, one.err
+}
+
+// connected is called at the first event of a connection, and when a client of SignalR 2 comes back.
 func (d *dispatcher) connected(ctx context.Context) error {
 	call, _ := hubsys.CallFrom(ctx)
-	to := d.shared
-	if d.hub.Scope == PerConnection {
-		var err error
-		if to, err = d.spawn("connections/" + call.ConnectionID()); err != nil {
-			return err
-		}
-		ofConnection.Store(call, to)
-	}
-	to.Tell(&Connected{call})
-	return nil
+	_, err := d.introduce(call)
+	return err
 }
 
 func (d *dispatcher) disconnected(ctx context.Context, cause error) error {
 	call, _ := hubsys.CallFrom(ctx)
-	to := d.shared
-	if d.hub.Scope == PerConnection {
-		to, _ = ofConnection.Load(call)
-	}
-	if to == nil {
+	one, ok := ofConnection.Load(call)
+	if !ok {
 		return nil // a filter has not passed Connected on
+	}
+	one.once.Do(func() {}) // a call may be introducing it
+	to := one.to
+	if to == nil {
+		return nil
 	}
 	stopped := newReply()
 	defer stopped.watch(to.Ref)()
@@ -212,9 +235,7 @@ func (d *dispatcher) disconnected(ctx context.Context, cause error) error {
 func (d *dispatcher) instanceFor(call *hubsys.Call) (to *instance, done func(), err error) {
 	switch d.hub.Scope {
 	case PerConnection:
-		if to, _ = ofConnection.Load(call); to == nil {
-			err = ErrNoActor // a filter has not passed Connected on
-		}
+		to, err = d.introduce(call)
 		return to, func() {}, err
 	case Shared:
 		return d.shared, func() {}, nil

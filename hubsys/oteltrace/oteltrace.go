@@ -15,8 +15,8 @@ import (
 	"github.com/troupe-go/troupe/hubsys"
 )
 
-// Filter returns a filter that makes a span of each call of a method, and of OnConnected, OnDisconnected and OnAuthenticationRefreshed. Put first, it is
-// around the other filters.
+// Filter returns a filter that makes a span of each call of a method, and of OnConnected, OnDisconnected, OnReconnected and OnAuthenticationRefreshed.
+// Put first, it is around the other filters.
 //
 // Names and attributes are those of ASP.NET Core SignalR: a span is called hub/method, and has rpc.system, rpc.service, rpc.method and, if the call
 // fails, error.type. Its parent is what the client has put into the headers of the hub message (traceparent, tracestate, baggage), as the .NET client
@@ -37,7 +37,8 @@ func Filter(provider trace.TracerProvider) hubsys.Filter {
 			Disconnected: func(ctx context.Context, cause error) error {
 				return around(ctx, tracer, func(ctx context.Context) error { return next.Disconnected(ctx, cause) })
 			},
-			Refreshed: func(ctx context.Context) error { return around(ctx, tracer, next.Refreshed) },
+			Reconnected: func(ctx context.Context) error { return around(ctx, tracer, next.Reconnected) },
+			Refreshed:   func(ctx context.Context) error { return around(ctx, tracer, next.Refreshed) },
 		}
 	}
 }

@@ -108,3 +108,19 @@ func TestCallsHaveSpans(t *testing.T) {
 	assert.Equal(t, trace.SpanKindInternal, spans["Chat/OnConnected"].SpanKind())
 	assert.Contains(t, spans, "Chat/OnDisconnected")
 }
+
+// Every function of the hub is called.
+func TestTheFilterPassesAllEventsOn(t *testing.T) {
+	called := map[string]bool{}
+	note := func(name string) func(context.Context) error {
+		return func(context.Context) error { called[name] = true; return nil }
+	}
+	h := oteltrace.Filter(sdk.NewTracerProvider())(hubsys.Handler{
+		Connected: note("Connected"), Reconnected: note("Reconnected"), Refreshed: note("Refreshed"),
+		Disconnected: func(ctx context.Context, _ error) error { return note("Disconnected")(ctx) },
+	})
+	for _, event := range []func(context.Context) error{h.Connected, h.Reconnected, h.Refreshed, func(ctx context.Context) error { return h.Disconnected(ctx, nil) }} {
+		require.NoError(t, event(t.Context()))
+	}
+	require.Len(t, called, 4)
+}

@@ -2,37 +2,106 @@ package classic
 
 import (
 	"bytes"
+	"cmp"
+	"encoding"
 	"encoding/json"
+	"maps"
 	"reflect"
+	"slices"
+	"strings"
 
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
-// lenient returns arguments in which numbers and booleans in quotes are none where a parameter is a number or a boolean, and the other way round
-// where it is a string: Json.NET takes both.
+// lenient returns arguments in which numbers and booleans in quotes are none where they are for a number or a boolean, the other way round where they
+// are for a string, and "" is null where it is for a pointer to a number or a boolean: Json.NET takes all that, at any depth.
 func lenient(arguments []byte, params []reflect.Value) []byte {
-	elements := hubproto.Elements(arguments)
 	out := append(make([]byte, 0, len(arguments)+8), '[')
-	for i, raw := range elements {
+	for i, raw := range hubproto.Elements(arguments) {
 		if i > 0 {
 			out = append(out, ',')
 		}
-		t := params[i].Type()
-		for t.Kind() == reflect.Pointer {
-			t = t.Elem()
-		}
-		quoted := len(raw) >= 2 && raw[0] == '"'
-		switch kind := t.Kind(); {
-		case quoted && kind == reflect.Bool && isBool(raw[1:len(raw)-1]), quoted && isNumeric(kind) && isNumber(raw[1:len(raw)-1]):
-			out = append(out, raw[1:len(raw)-1]...)
-		case !quoted && kind == reflect.String && (isNumber(raw) || isBool(raw)):
-			out = append(append(append(out, '"'), raw...), '"')
-		default:
-			out = append(out, raw...)
-		}
+		out = appendLenient(out, raw, params[i].Type())
 	}
 	return append(out, ']')
 }
+
+func appendLenient(dst, raw []byte, t reflect.Type) []byte {
+	nullable := t.Kind() == reflect.Pointer
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if reads := reflect.PointerTo(t); reads.Implements(jsonReader) || reads.Implements(textReader) || len(raw) == 0 {
+		return append(dst, raw...)
+	}
+	kind := t.Kind()
+	if len(raw) >= 2 && raw[0] == '"' {
+		text := raw[1 : len(raw)-1]
+		switch {
+		case kind == reflect.Bool && isBool(text), isNumeric(kind) && isNumber(text):
+			return append(dst, text...)
+		case nullable && len(text) == 0 && (kind == reflect.Bool || isNumeric(kind)):
+			return append(dst, "null"...)
+		}
+		return append(dst, raw...)
+	}
+	switch {
+	case kind == reflect.String && (isNumber(raw) || isBool(raw)):
+		return append(append(append(dst, '"'), raw...), '"')
+	case raw[0] == '[' && (kind == reflect.Slice || kind == reflect.Array):
+		dst = append(dst, '[')
+		for i, element := range hubproto.Elements(raw) {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = appendLenient(dst, element, t.Elem())
+		}
+		return append(dst, ']')
+	case raw[0] == '{' && (kind == reflect.Struct || kind == reflect.Map):
+		return appendLenientObject(dst, raw, t)
+	}
+	return append(dst, raw...)
+}
+
+func appendLenientObject(dst, raw []byte, t reflect.Type) []byte {
+	var properties map[string]json.RawMessage
+	if json.Unmarshal(raw, &properties) != nil {
+		return append(dst, raw...)
+	}
+	dst = append(dst, '{')
+	for i, name := range slices.Sorted(maps.Keys(properties)) {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		key, _ := json.Marshal(name)
+		dst = append(append(dst, key...), ':')
+		if of := propertyType(t, name); of != nil {
+			dst = appendLenient(dst, properties[name], of)
+		} else {
+			dst = append(dst, properties[name]...)
+		}
+	}
+	return append(dst, '}')
+}
+
+// propertyType returns the type of a property of a struct or a map, or nil if there is no such property.
+func propertyType(t reflect.Type, name string) reflect.Type {
+	if t.Kind() == reflect.Map {
+		return t.Elem()
+	}
+	for _, field := range reflect.VisibleFields(t) {
+		declared, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		if field.IsExported() && strings.EqualFold(cmp.Or(declared, field.Name), name) {
+			return field.Type
+		}
+	}
+	return nil
+}
+
+var (
+	jsonReader = reflect.TypeFor[json.Unmarshaler]()
+	textReader = reflect.TypeFor[encoding.TextUnmarshaler]()
+)
 
 // bindIntegers decodes the arguments of parameters that can be anything again, so that numbers without a fraction are an int64, as in Json.NET, and
 // are written without one.

@@ -37,7 +37,7 @@ func TestNamesWithEscapedQuotes(t *testing.T) {
 }
 
 func FuzzLenient(f *testing.F) {
-	for _, seed := range []string{`["3",5,"true","1.5"]`, `["1.6",null,"",""]`, `["-0","x","1","1e400"]`, `[[3],{},true,false]`} {
+	for _, seed := range []string{`["3",5,"true","1.5"]`, `["1.6",null,"",""]`, `["-0","x","1","1e400"]`, `[[3],{},true,false]`, `[[{"X":"1"}],{"a":["2",3]},""]`} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, arguments string) {
@@ -48,5 +48,6 @@ func FuzzLenient(f *testing.F) {
 		if got, err := bind(arguments, 0, "", true, 1.5); err == nil {
 			require.Len(t, elements, len(got))
 		}
+		_, _ = bind(arguments, []point{}, map[string][]int{}, new(int))
 	})
 }

@@ -67,6 +67,11 @@ func TestArgumentsAreReadLeniently(t *testing.T) {
 		{`["3",{"x":["3"]}]`, []any{3, any(map[string]any{"x": []any{"3"}})}},
 		{`[{"x":1,"Y":2,"NAMED":"n","other":3}]`, []any{point{X: 1, Y: 2, Named: "n"}}},
 		{`["AQID"]`, []any{[]byte{1, 2, 3}}},
+		{`[["1",2],{"a":"3"},[["true"]]]`, []any{[]int{1, 2}, map[string]int{"a": 3}, [][]bool{{true}}}},
+		{`[{"x":"1","Y":2,"NAMED":5,"other":{"x":"3"}}]`, []any{point{X: 1, Y: 2, Named: "5"}}},
+		{`[[{"X":"1"}],{"a\"b":{"y":"2"}}]`, []any{[]*point{{X: 1}}, map[string]point{`a"b`: {Y: 2}}}},
+		{`["",[""],"3"]`, []any{(*int)(nil), []*bool{nil}, 3}},
+		{`["3",[{"When":"2026-11-30T00:00:00Z"}]]`, []any{3, []struct{ When time.Time }{{time.Date(2026, 11, 30, 0, 0, 0, 0, time.UTC)}}}},
 	} {
 		got, err := bind(test.arguments, test.want...)
 		if assert.NoError(t, err, test.arguments) {
@@ -84,6 +89,7 @@ func TestNotEveryArgumentFits(t *testing.T) {
 		{`["yes"]`, []any{true}}, {`["256"]`, []any{uint8(0)}}, {`["-1"]`, []any{uint(0)}}, {`["0x10"]`, []any{0}}, {`["1_0"]`, []any{0}}, {`["3"]`, []any{point{}}},
 		{`[[3]]`, []any{"x"}}, {`[{}]`, []any{"x"}}, {`[{}]`, []any{0}}, {`[[1]]`, []any{0}}, {`[true]`, []any{0}}, {`[3]`, []any{[]string{}}},
 		{`["x",1]`, []any{0, ""}}, {`["3","x"]`, []any{0, 0}}, {`[""]`, []any{0}}, {`["1,2"]`, []any{0}}, {`["1,2",3]`, []any{0, 0}},
+		{`[["x"]]`, []any{[]int{}}}, {`[{"X":"x"}]`, []any{point{}}}, {`[{"a":""}]`, []any{map[string]int{}}},
 	} {
 		_, err := bind(test.arguments, test.params...)
 		var fault *hubproto.BindError

@@ -80,7 +80,7 @@ func (e *Endpoint) receive(w http.ResponseWriter, in *request, path string) erro
 		}
 	}
 	if in.transport == LongPolling {
-		if err := e.readForm(w, in); err != nil {
+		if err := e.readForm(w, in, formTokens+mostGroupsToken); err != nil {
 			return err
 		}
 	}

@@ -24,17 +24,19 @@ func (in *request) value(name string) string {
 	return in.PostForm.Get(name)
 }
 
-// bodyTime is how long the body of a request may take.
-const bodyTime = 30 * time.Second
+const (
+	bodyTime   = 30 * time.Second // how long the body of a request may take
+	formTokens = 16 << 10         // bytes of the tokens in a form, but for that of groups
+)
 
-// readForm reads the body of a request that may have a form.
-func (e *Endpoint) readForm(w http.ResponseWriter, in *request) error {
+// readForm reads the body of a request that may have a form, which may have a message and so many bytes of tokens.
+func (e *Endpoint) readForm(w http.ResponseWriter, in *request, tokens int) error {
 	if in.Body == nil || in.PostForm != nil {
 		return nil
 	}
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Now().Add(bodyTime))
-	limit := int64(3*e.MaximumMessageSize + 16<<10) // what is escaped has three times its size; tokens come besides
+	limit := int64(3*e.MaximumMessageSize + tokens) // what is escaped has three times its size
 	body, err := io.ReadAll(http.MaxBytesReader(nil, in.Body, limit))
 	var tooLarge *http.MaxBytesError
 	switch {
@@ -66,7 +68,7 @@ func (e *Endpoint) start(w http.ResponseWriter, in *request) error {
 
 // send executes a call that comes with a request of its own, and answers with the result.
 func (e *Endpoint) send(w http.ResponseWriter, in *request) error {
-	if err := e.readForm(w, in); err != nil {
+	if err := e.readForm(w, in, formTokens); err != nil {
 		return err
 	}
 	data := in.PostForm.Get("data")

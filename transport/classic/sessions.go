@@ -127,7 +127,7 @@ func (e *Endpoint) sweep() {
 	e.mu.Unlock()
 	now, closing := time.Now(), e.acceptor.IsClosing()
 	for _, s := range all {
-		if s.isAway(e.DisconnectTimeout + awayGrace) {
+		if s.isAway(e.DisconnectTimeout + max(awayGrace, e.LongPollDelay)) {
 			e.heartbeat.Debug("a client of SignalR 2 has been away for too long", "session", s.id)
 			s.close(actors.ErrClientTimeout)
 		} else if closing && len(s.allMembers()) == 0 { // no connection tells it
