@@ -60,8 +60,17 @@ func (s *server) up() int {
 	return status.MembersUp
 }
 
-// startOne runs a server on ports of its own and waits until it answers.
-func (s *server) startOne() error {
+// startOne runs a server on ports of its own and waits until it answers. Somebody else may take a port meanwhile: then it tries others.
+func (s *server) startOne() (err error) {
+	for range 3 {
+		if err = s.tryStart(); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+func (s *server) tryStart() error {
 	s.addr, s.control = freeAddr(), freeAddr()
 	args := append(slices.Clone(s.command[1:]), "-addr", s.addr)
 	if !isBaseline(s.name) {
@@ -79,17 +88,27 @@ func (s *server) startOne() error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
+	ended := make(chan struct{})
+	go func() {
+		_ = cmd.Wait()
+		close(ended)
+	}()
 	s.pid = cmd.Process.Pid
-	s.stop = func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }
-	for range 300 {
+	s.stop = func() { _ = cmd.Process.Kill(); <-ended }
+	for late := time.After(30 * time.Second); ; {
 		if s.get("/gc") != "" || s.get("/pid") != "" {
 			s.settle()
 			return nil
 		}
-		time.Sleep(100 * time.Millisecond)
+		select {
+		case <-ended:
+			return errors.New("the server has ended")
+		case <-late:
+			s.stop()
+			return errors.New("the server does not answer")
+		case <-time.After(100 * time.Millisecond):
+		}
 	}
-	s.stop()
-	return errors.New("the server does not answer")
 }
 
 // settle collects garbage, and notes what a server takes without connections.
