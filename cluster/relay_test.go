@@ -410,7 +410,7 @@ func TestRefusedUpgradesAreRelayed(t *testing.T) {
 func raw(use func(net.Conn, *bufio.ReadWriter)) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Connection", "Upgrade")
-		w.Header().Set("Upgrade", "raw")
+		w.Header().Set("Upgrade", "websocket")
 		w.WriteHeader(http.StatusSwitchingProtocols)
 		conn, both, err := http.NewResponseController(w).Hijack()
 		if err != nil {
@@ -427,13 +427,13 @@ func dialRaw(t *testing.T, f *front, early string) (*net.TCPConn, *bufio.Reader)
 	conn, err := net.Dial("tcp", address.Host)
 	require.NoError(t, err)
 	t.Cleanup(func() { conn.Close() })
-	_, err = fmt.Fprintf(conn, "GET /raw HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, Upgrade\r\nUpgrade: raw\r\n\r\n%s", early)
+	_, err = fmt.Fprintf(conn, "GET /raw HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n%s", early)
 	require.NoError(t, err)
 	reader := bufio.NewReader(conn)
 	answer, err := http.ReadResponse(reader, nil)
 	require.NoError(t, err)
 	require.Equal(t, http.StatusSwitchingProtocols, answer.StatusCode)
-	require.Equal(t, "raw", answer.Header.Get("Upgrade"))
+	require.Equal(t, "websocket", answer.Header.Get("Upgrade"))
 	return conn.(*net.TCPConn), reader
 }
 
