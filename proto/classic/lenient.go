@@ -2,13 +2,9 @@ package classic
 
 import (
 	"bytes"
-	"cmp"
 	"encoding"
 	"encoding/json"
-	"maps"
 	"reflect"
-	"slices"
-	"strings"
 
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
@@ -64,38 +60,13 @@ func appendLenient(dst, raw []byte, t reflect.Type) []byte {
 }
 
 func appendLenientObject(dst, raw []byte, t reflect.Type) []byte {
-	var properties map[string]json.RawMessage
-	if json.Unmarshal(raw, &properties) != nil {
-		return append(dst, raw...)
-	}
-	dst = append(dst, '{')
-	for i, name := range slices.Sorted(maps.Keys(properties)) {
-		if i > 0 {
-			dst = append(dst, ',')
-		}
-		key, _ := json.Marshal(name)
-		dst = append(append(dst, key...), ':')
-		if of := propertyType(t, name); of != nil {
-			dst = appendLenient(dst, properties[name], of)
-		} else {
-			dst = append(dst, properties[name]...)
-		}
-	}
-	return append(dst, '}')
-}
-
-// propertyType returns the type of a property of a struct or a map, or nil if there is no such property.
-func propertyType(t reflect.Type, name string) reflect.Type {
-	if t.Kind() == reflect.Map {
-		return t.Elem()
-	}
-	for _, field := range reflect.VisibleFields(t) {
-		declared, _, _ := strings.Cut(field.Tag.Get("json"), ",")
-		if field.IsExported() && strings.EqualFold(cmp.Or(declared, field.Name), name) {
-			return field.Type
-		}
-	}
-	return nil
+	_ = hubproto.EachProperty(raw, t, func(value []byte, of reflect.Type) error {
+		start := cap(raw) - cap(value) // both are cut from the same array
+		dst = appendLenient(append(dst, raw[:start]...), value, of)
+		raw = raw[start+len(value):]
+		return nil
+	})
+	return append(dst, raw...)
 }
 
 var (

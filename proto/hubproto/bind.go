@@ -143,7 +143,7 @@ func checkNulls(raw []byte, t reflect.Type) error {
 			}
 		}
 	case reflect.Map, reflect.Struct:
-		return eachProperty(raw, t, checkNulls)
+		return EachProperty(raw, t, checkNulls)
 	}
 	return nil
 }

@@ -305,7 +305,7 @@ func (p *plainTimes) look(value []byte, t reflect.Type) error {
 			}
 		}
 	default:
-		return eachProperty(value, t, p.look)
+		return EachProperty(value, t, p.look)
 	}
 	return nil
 }
@@ -327,8 +327,8 @@ func (p *plainTimes) replace(value []byte) error {
 	return nil
 }
 
-// eachProperty calls f with the properties of an object that is decoded into a map or a struct, and the type of each.
-func eachProperty(raw []byte, t reflect.Type, do func([]byte, reflect.Type) error) error {
+// EachProperty calls do with the properties of an object that is decoded into a map or a struct, as parts of raw, and the type of each. raw is JSON.
+func EachProperty(raw []byte, t reflect.Type, do func([]byte, reflect.Type) error) error {
 	if raw[0] != '{' {
 		return nil
 	}
