@@ -68,10 +68,11 @@ func (e *Endpoint) webSocket(w http.ResponseWriter, r *http.Request) {
 	}
 	opened, activated := false, false
 	defer func() {
-		if !opened {
-			e.Acceptor.Release(r, who)
+		if opened {
+			return
 		}
-		if !opened && activated {
+		e.Acceptor.Release(r, who)
+		if activated {
 			e.Tokens.release(reserved)
 		}
 	}()

@@ -47,10 +47,13 @@ func (p *Packet) makesRoom() bool { return p.limited && p.policy == DropOldest }
 // makeRoom drops packets until one more with a charge fits, which will take the place of the one with the same key. It returns false if it does
 // not fit even so.
 func (b *Box) makeRoom(charge int, key string) bool {
-	for !b.fits(charge, key) && b.queue.oldest > 0 {
+	for !b.fits(charge, key) {
+		if b.queue.oldest == 0 {
+			return false
+		}
 		b.drop(b.queue.findOldest(), oldestDropped)
 	}
-	return b.fits(charge, key)
+	return true
 }
 
 func (b *Box) fits(charge int, key string) bool {
