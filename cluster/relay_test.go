@@ -205,7 +205,6 @@ func TestBodiesAreRelayed(t *testing.T) {
 	}
 }
 
-// More requests can wait at once than one connection of HTTP/2 has room for.
 // Some clients ask for HTTP/2 with their requests, and take an answer without it.
 func TestARequestThatAsksForAnotherProtocolKeepsItsBody(t *testing.T) {
 	f, _, _ := relayed(t, echo{}.ServeHTTP)
@@ -222,6 +221,7 @@ func TestARequestThatAsksForAnotherProtocolKeepsItsBody(t *testing.T) {
 	require.Equal(t, "a body", string(body))
 }
 
+// More requests can wait at once than one connection of HTTP/2 has room for.
 func TestManyRequestsAreRelayedAtOnce(t *testing.T) {
 	t.Parallel()
 	const n = 300
