@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -64,7 +65,8 @@ func (h *Hub) listForeign(of *Audience, respond func(proto.Message)) {
 		members, _, _ := h.Members(ctx, of)
 		answer := &troupev1.Members{}
 		for _, m := range members {
-			answer.Members = append(answer.Members, &troupev1.Member{ConnectionId: m.ID(), UserId: m.UserID})
+			user := strings.ToValidUTF8(m.UserID, "\ufffd") // as it has to be in troupe.v1
+			answer.Members = append(answer.Members, &troupev1.Member{ConnectionId: m.ID(), UserId: user})
 		}
 		respond(answer)
 	}

@@ -189,7 +189,9 @@ func (h *Hub) Locate(ctx context.Context, id string, issuer NodeID, l *nodev1.Lo
 
 func (n *nodes) publishAnswer(to backplane.NodeID, r *nodev1.Request, a *nodev1.Answer) {
 	a.Number = r.GetNumber()
-	_, _ = n.publish(&nodev1.Message{Kind: &nodev1.Message_Answer{Answer: a}}, nodeTopic(to))
+	if _, err := n.publish(&nodev1.Message{Kind: &nodev1.Message_Answer{Answer: a}}, nodeTopic(to)); err != nil {
+		n.sys.log.Error("an answer to another node could not be sent", "node", to.String(), "error", err)
+	}
 }
 
 // serveRequest does what another node asks for. to is what the topic names, or nil if it is the node.

@@ -163,7 +163,7 @@ func (Answer_Kind) EnumDescriptor() ([]byte, []int) {
 type Message struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The name of the hub. Empty: it is for the System.
-	Hub string `protobuf:"bytes,1,opt,name=hub,proto3" json:"hub,omitempty"`
+	Hub string `protobuf:"bytes,1,opt,name=hub" json:"hub,omitempty"`
 	// Types that are valid to be assigned to Kind:
 	//
 	//	*Message_Call
@@ -300,37 +300,37 @@ type isMessage_Kind interface {
 }
 
 type Message_Call struct {
-	Call *Call `protobuf:"bytes,2,opt,name=call,proto3,oneof"`
+	Call *Call `protobuf:"bytes,2,opt,name=call,oneof"`
 }
 
 type Message_End struct {
-	End *End `protobuf:"bytes,3,opt,name=end,proto3,oneof"`
+	End *End `protobuf:"bytes,3,opt,name=end,oneof"`
 }
 
 type Message_Request struct {
-	Request *Request `protobuf:"bytes,4,opt,name=request,proto3,oneof"`
+	Request *Request `protobuf:"bytes,4,opt,name=request,oneof"`
 }
 
 type Message_Answer struct {
-	Answer *Answer `protobuf:"bytes,5,opt,name=answer,proto3,oneof"`
+	Answer *Answer `protobuf:"bytes,5,opt,name=answer,oneof"`
 }
 
 type Message_Changes struct {
-	Changes *Changes `protobuf:"bytes,7,opt,name=changes,proto3,oneof"`
+	Changes *Changes `protobuf:"bytes,7,opt,name=changes,oneof"`
 }
 
 type Message_HubAdded struct {
 	// The node has the hub from now on.
-	HubAdded *HubAdded `protobuf:"bytes,9,opt,name=hub_added,json=hubAdded,proto3,oneof"`
+	HubAdded *HubAdded `protobuf:"bytes,9,opt,name=hub_added,json=hubAdded,oneof"`
 }
 
 type Message_Cancel struct {
 	// The number of a request whose sender does not wait any more.
-	Cancel uint64 `protobuf:"varint,6,opt,name=cancel,proto3,oneof"`
+	Cancel uint64 `protobuf:"varint,6,opt,name=cancel,oneof"`
 }
 
 type Message_EndPoll struct {
-	EndPoll *EndPoll `protobuf:"bytes,10,opt,name=end_poll,json=endPoll,proto3,oneof"`
+	EndPoll *EndPoll `protobuf:"bytes,10,opt,name=end_poll,json=endPoll,oneof"`
 }
 
 func (*Message_Call) isMessage_Kind() {}
@@ -389,8 +389,8 @@ func (*HubAdded) Descriptor() ([]byte, []int) {
 type EndPoll struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The path of the endpoint.
-	Path          string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
-	Token         string `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	Path          string `protobuf:"bytes,1,opt,name=path" json:"path,omitempty"`
+	Token         string `protobuf:"bytes,2,opt,name=token" json:"token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -443,16 +443,16 @@ func (x *EndPoll) GetToken() string {
 type Call struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// It is encoded for each protocol that clients of other nodes speak.
-	Encodings []*Encoding `protobuf:"bytes,1,rep,name=encodings,proto3" json:"encodings,omitempty"`
+	Encodings []*Encoding `protobuf:"bytes,1,rep,name=encodings" json:"encodings,omitempty"`
 	// Ids of connections that are left out.
-	Except []string `protobuf:"bytes,2,rep,name=except,proto3" json:"except,omitempty"`
+	Except []string `protobuf:"bytes,2,rep,name=except" json:"except,omitempty"`
 	// The sender waits for receivers that are slow.
-	Waits bool `protobuf:"varint,3,opt,name=waits,proto3" json:"waits,omitempty"`
+	Waits bool `protobuf:"varint,3,opt,name=waits" json:"waits,omitempty"`
 	// It counts against the limit of an outbox.
-	Limited bool `protobuf:"varint,4,opt,name=limited,proto3" json:"limited,omitempty"`
+	Limited bool `protobuf:"varint,4,opt,name=limited" json:"limited,omitempty"`
 	// What happens at that limit, and the key by which messages are merged.
-	Policy        uint32 `protobuf:"varint,5,opt,name=policy,proto3" json:"policy,omitempty"`
-	Key           string `protobuf:"bytes,6,opt,name=key,proto3" json:"key,omitempty"`
+	Policy        uint32 `protobuf:"varint,5,opt,name=policy" json:"policy,omitempty"`
+	Key           string `protobuf:"bytes,6,opt,name=key" json:"key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -532,8 +532,8 @@ func (x *Call) GetKey() string {
 // Encoding is a message of a hub protocol.
 type Encoding struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Protocol      string                 `protobuf:"bytes,1,opt,name=protocol,proto3" json:"protocol,omitempty"`
-	Message       []byte                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	Protocol      string                 `protobuf:"bytes,1,opt,name=protocol" json:"protocol,omitempty"`
+	Message       []byte                 `protobuf:"bytes,2,opt,name=message" json:"message,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -585,10 +585,10 @@ func (x *Encoding) GetMessage() []byte {
 // End closes the connections that the topic names.
 type End struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
-	Except []string               `protobuf:"bytes,1,rep,name=except,proto3" json:"except,omitempty"`
+	Except []string               `protobuf:"bytes,1,rep,name=except" json:"except,omitempty"`
 	// Their clients connect again. Otherwise they do not, and are told the reason.
-	Reconnect     bool   `protobuf:"varint,2,opt,name=reconnect,proto3" json:"reconnect,omitempty"`
-	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reconnect     bool   `protobuf:"varint,2,opt,name=reconnect" json:"reconnect,omitempty"`
+	Reason        string `protobuf:"bytes,3,opt,name=reason" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -648,7 +648,7 @@ func (x *End) GetReason() string {
 type Request struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The requests of a node are numbered from 1.
-	Number uint64 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	Number uint64 `protobuf:"varint,1,opt,name=number" json:"number,omitempty"`
 	// Types that are valid to be assigned to Kind:
 	//
 	//	*Request_Change
@@ -765,27 +765,27 @@ type isRequest_Kind interface {
 }
 
 type Request_Change struct {
-	Change *Change `protobuf:"bytes,2,opt,name=change,proto3,oneof"`
+	Change *Change `protobuf:"bytes,2,opt,name=change,oneof"`
 }
 
 type Request_List struct {
-	List *List `protobuf:"bytes,3,opt,name=list,proto3,oneof"`
+	List *List `protobuf:"bytes,3,opt,name=list,oneof"`
 }
 
 type Request_ListGroups struct {
-	ListGroups *ListGroups `protobuf:"bytes,4,opt,name=list_groups,json=listGroups,proto3,oneof"`
+	ListGroups *ListGroups `protobuf:"bytes,4,opt,name=list_groups,json=listGroups,oneof"`
 }
 
 type Request_Invoke struct {
-	Invoke *Invoke `protobuf:"bytes,5,opt,name=invoke,proto3,oneof"`
+	Invoke *Invoke `protobuf:"bytes,5,opt,name=invoke,oneof"`
 }
 
 type Request_Locate struct {
-	Locate *Locate `protobuf:"bytes,6,opt,name=locate,proto3,oneof"`
+	Locate *Locate `protobuf:"bytes,6,opt,name=locate,oneof"`
 }
 
 type Request_Watch struct {
-	Watch *Watch `protobuf:"bytes,8,opt,name=watch,proto3,oneof"`
+	Watch *Watch `protobuf:"bytes,8,opt,name=watch,oneof"`
 }
 
 func (*Request_Change) isRequest_Kind() {}
@@ -803,9 +803,9 @@ func (*Request_Watch) isRequest_Kind() {}
 // Audience says which connections of the receiving node are meant.
 type Audience struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Kind          Audience_Kind          `protobuf:"varint,1,opt,name=kind,proto3,enum=troupe.node.v1.Audience_Kind" json:"kind,omitempty"`
-	Names         []string               `protobuf:"bytes,2,rep,name=names,proto3" json:"names,omitempty"`
-	Except        []string               `protobuf:"bytes,3,rep,name=except,proto3" json:"except,omitempty"`
+	Kind          Audience_Kind          `protobuf:"varint,1,opt,name=kind,enum=troupe.node.v1.Audience_Kind" json:"kind,omitempty"`
+	Names         []string               `protobuf:"bytes,2,rep,name=names" json:"names,omitempty"`
+	Except        []string               `protobuf:"bytes,3,rep,name=except" json:"except,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -864,9 +864,9 @@ func (x *Audience) GetExcept() []string {
 // Change adds connections to a group, or removes them. It is answered when the nodes that are up know.
 type Change struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Of            *Audience              `protobuf:"bytes,1,opt,name=of,proto3" json:"of,omitempty"`
-	Group         string                 `protobuf:"bytes,2,opt,name=group,proto3" json:"group,omitempty"`
-	Leave         bool                   `protobuf:"varint,3,opt,name=leave,proto3" json:"leave,omitempty"`
+	Of            *Audience              `protobuf:"bytes,1,opt,name=of" json:"of,omitempty"`
+	Group         string                 `protobuf:"bytes,2,opt,name=group" json:"group,omitempty"`
+	Leave         bool                   `protobuf:"varint,3,opt,name=leave" json:"leave,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -926,7 +926,7 @@ func (x *Change) GetLeave() bool {
 // Changes.
 type Watch struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Of            *Audience              `protobuf:"bytes,1,opt,name=of,proto3" json:"of,omitempty"`
+	Of            *Audience              `protobuf:"bytes,1,opt,name=of" json:"of,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -972,10 +972,10 @@ func (x *Watch) GetOf() *Audience {
 type Changes struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The number of the request.
-	Number uint64 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	Number uint64 `protobuf:"varint,1,opt,name=number" json:"number,omitempty"`
 	// What was told before is not so any more.
-	First         bool              `protobuf:"varint,2,opt,name=first,proto3" json:"first,omitempty"`
-	Changes       []*Changes_Change `protobuf:"bytes,3,rep,name=changes,proto3" json:"changes,omitempty"`
+	First         bool              `protobuf:"varint,2,opt,name=first" json:"first,omitempty"`
+	Changes       []*Changes_Change `protobuf:"bytes,3,rep,name=changes" json:"changes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1034,9 +1034,9 @@ func (x *Changes) GetChanges() []*Changes_Change {
 // List asks for connections.
 type List struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Of    *Audience              `protobuf:"bytes,1,opt,name=of,proto3" json:"of,omitempty"`
+	Of    *Audience              `protobuf:"bytes,1,opt,name=of" json:"of,omitempty"`
 	// Their number is enough.
-	CountOnly     bool `protobuf:"varint,2,opt,name=count_only,json=countOnly,proto3" json:"count_only,omitempty"`
+	CountOnly     bool `protobuf:"varint,2,opt,name=count_only,json=countOnly" json:"count_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1126,10 +1126,10 @@ func (*ListGroups) Descriptor() ([]byte, []int) {
 type Invoke struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The id that the client answers.
-	Id        string      `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Encodings []*Encoding `protobuf:"bytes,2,rep,name=encodings,proto3" json:"encodings,omitempty"`
+	Id        string      `protobuf:"bytes,1,opt,name=id" json:"id,omitempty"`
+	Encodings []*Encoding `protobuf:"bytes,2,rep,name=encodings" json:"encodings,omitempty"`
 	// The sender has set a time, so that of the client's node does not apply.
-	HasDeadline   bool `protobuf:"varint,3,opt,name=has_deadline,json=hasDeadline,proto3" json:"has_deadline,omitempty"`
+	HasDeadline   bool `protobuf:"varint,3,opt,name=has_deadline,json=hasDeadline" json:"has_deadline,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1189,10 +1189,10 @@ func (x *Invoke) GetHasDeadline() bool {
 type Locate struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The path of the endpoint.
-	Path  string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
-	Token string `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	Path  string `protobuf:"bytes,1,opt,name=path" json:"path,omitempty"`
+	Token string `protobuf:"bytes,2,opt,name=token" json:"token,omitempty"`
 	// If the connection waits for its transport, it is given to the asking node.
-	Claim         bool `protobuf:"varint,3,opt,name=claim,proto3" json:"claim,omitempty"`
+	Claim         bool `protobuf:"varint,3,opt,name=claim" json:"claim,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1251,13 +1251,13 @@ func (x *Locate) GetClaim() bool {
 // Claimed is a connection that a node gives to another one.
 type Claimed struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
-	Id     string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	UserId string                 `protobuf:"bytes,2,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	Id     string                 `protobuf:"bytes,1,opt,name=id" json:"id,omitempty"`
+	UserId string                 `protobuf:"bytes,2,opt,name=user_id,json=userId" json:"user_id,omitempty"`
 	// The remote address that it was negotiated from.
-	Address   string `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
-	Resumable bool   `protobuf:"varint,4,opt,name=resumable,proto3" json:"resumable,omitempty"`
+	Address   string `protobuf:"bytes,3,opt,name=address" json:"address,omitempty"`
+	Resumable bool   `protobuf:"varint,4,opt,name=resumable" json:"resumable,omitempty"`
 	// What the client has sent already.
-	Early         []byte `protobuf:"bytes,5,opt,name=early,proto3" json:"early,omitempty"`
+	Early         []byte `protobuf:"bytes,5,opt,name=early" json:"early,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1330,19 +1330,19 @@ func (x *Claimed) GetEarly() []byte {
 // Answer answers a Request.
 type Answer struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
-	Number uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
-	Kind   Answer_Kind            `protobuf:"varint,2,opt,name=kind,proto3,enum=troupe.node.v1.Answer_Kind" json:"kind,omitempty"`
-	Text   string                 `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	Number uint64                 `protobuf:"varint,1,opt,name=number" json:"number,omitempty"`
+	Kind   Answer_Kind            `protobuf:"varint,2,opt,name=kind,enum=troupe.node.v1.Answer_Kind" json:"kind,omitempty"`
+	Text   string                 `protobuf:"bytes,3,opt,name=text" json:"text,omitempty"`
 	// Of a List: the connections, or their number.
-	Members []*Member `protobuf:"bytes,4,rep,name=members,proto3" json:"members,omitempty"`
-	Count   uint64    `protobuf:"varint,7,opt,name=count,proto3" json:"count,omitempty"`
+	Members []*Member `protobuf:"bytes,4,rep,name=members" json:"members,omitempty"`
+	Count   uint64    `protobuf:"varint,7,opt,name=count" json:"count,omitempty"`
 	// Of a ListGroups.
-	Groups []string `protobuf:"bytes,5,rep,name=groups,proto3" json:"groups,omitempty"`
+	Groups []string `protobuf:"bytes,5,rep,name=groups" json:"groups,omitempty"`
 	// Of an Invoke: the result, in a protocol.
-	Result *Encoding `protobuf:"bytes,6,opt,name=result,proto3" json:"result,omitempty"`
+	Result *Encoding `protobuf:"bytes,6,opt,name=result" json:"result,omitempty"`
 	// Of a Locate: the node that has the connection, or the connection.
-	Node          uint32   `protobuf:"fixed32,8,opt,name=node,proto3" json:"node,omitempty"`
-	Claimed       *Claimed `protobuf:"bytes,9,opt,name=claimed,proto3" json:"claimed,omitempty"`
+	Node          uint32   `protobuf:"fixed32,8,opt,name=node" json:"node,omitempty"`
+	Claimed       *Claimed `protobuf:"bytes,9,opt,name=claimed" json:"claimed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1443,8 +1443,8 @@ func (x *Answer) GetClaimed() *Claimed {
 // Member is a connection, and the user that it belongs to.
 type Member struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	ConnectionId  string                 `protobuf:"bytes,1,opt,name=connection_id,json=connectionId,proto3" json:"connection_id,omitempty"`
-	UserId        string                 `protobuf:"bytes,2,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	ConnectionId  string                 `protobuf:"bytes,1,opt,name=connection_id,json=connectionId" json:"connection_id,omitempty"`
+	UserId        string                 `protobuf:"bytes,2,opt,name=user_id,json=userId" json:"user_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1495,9 +1495,9 @@ func (x *Member) GetUserId() string {
 
 type Changes_Change struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Group         string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
-	Joined        []*Member              `protobuf:"bytes,2,rep,name=joined,proto3" json:"joined,omitempty"`
-	Left          []*Member              `protobuf:"bytes,3,rep,name=left,proto3" json:"left,omitempty"`
+	Group         string                 `protobuf:"bytes,1,opt,name=group" json:"group,omitempty"`
+	Joined        []*Member              `protobuf:"bytes,2,rep,name=joined" json:"joined,omitempty"`
+	Left          []*Member              `protobuf:"bytes,3,rep,name=left" json:"left,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1669,7 +1669,7 @@ const file_troupe_node_v1_node_proto_rawDesc = "" +
 	"\"F\n" +
 	"\x06Member\x12#\n" +
 	"\rconnection_id\x18\x01 \x01(\tR\fconnectionId\x12\x17\n" +
-	"\auser_id\x18\x02 \x01(\tR\x06userIdB9Z7github.com/troupe-go/troupe/proto/troupe/node/v1;nodev1b\x06proto3"
+	"\auser_id\x18\x02 \x01(\tR\x06userIdB@Z7github.com/troupe-go/troupe/proto/troupe/node/v1;nodev1\x92\x03\x04\b\x02 \x03b\beditionsp\xe8\a"
 
 var (
 	file_troupe_node_v1_node_proto_rawDescOnce sync.Once
