@@ -164,7 +164,8 @@ func (c *Connection) handle(ctx actor.Context, message any) {
 	case *groupsRequest:
 		c.onGroupsRequest(m)
 	case *refresh:
-		m.done <- c.onRefresh(m.who)
+		known, err := c.onRefresh(m.who)
+		c.hub.sys.nodes.whenKnown(known, func() { m.done <- err })
 	case *identified:
 		c.onIdentified(m.who)
 	case *readEnd:
@@ -269,8 +270,7 @@ func (c *Connection) onHandshake(h *handshake) {
 	if user := c.joinUser(); user != nil {
 		known = append(known, user)
 	}
-	c.rejoin()
-	c.releaseWhenKnown(known)
+	c.releaseWhenKnown(append(known, c.rejoin()...))
 	c.runLifetime(connected)
 }
 

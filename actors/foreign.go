@@ -84,11 +84,26 @@ func (h *Hub) changeForeign(to *Audience, id string, leave, isGroup bool, finish
 		return
 	}
 	of := &Audience{Kind: Connections, Names: []string{id}}
-	if n := h.sys.nodes; n != nil && h.Connection(id) == nil {
-		n.begin(func() { finish(h.ChangeMembership(n.ctx, of, to.Names[0], leave)) })
+	n := h.sys.nodes
+	if n == nil || h.Connection(id) != nil {
+		h.change(h.resolve(of), to.Names[0], leave, finish) // connections that do not exist any more are no error
 		return
 	}
-	h.change(h.resolve(of), to.Names[0], leave, finish) // connections that do not exist any more are no error
+	q, err := n.question(h.name, h.topic(Connections, id), changeRequest(of, to.Names[0], leave)) // here, so that what follows cannot overtake it
+	if err != nil {
+		finish(err)
+		return
+	}
+	if !n.begin(func() {
+		missing, err := q.waitForChange(n.ctx)
+		if err == nil && len(missing) > 0 {
+			err = &MissingError{missing}
+		}
+		finish(err)
+	}) {
+		q.end()
+		finish(ErrShutdown)
+	}
 }
 
 var (

@@ -85,16 +85,19 @@ func (c *Connection) Refresh(ctx context.Context, who *Identity) error {
 	}
 }
 
-func (c *Connection) onRefresh(who *Identity) error {
+// onRefresh returns what is closed when other nodes send here what is for the user; nil: they do.
+func (c *Connection) onRefresh(who *Identity) (known *<-chan struct{}, err error) {
 	switch before := c.who.Load(); {
 	case c.state != open:
-		return ErrGone
+		return nil, ErrGone
 	case who.IsOlderThan(before):
-		return nil
+		return nil, nil
 	case who.UserID != before.UserID:
 		c.leaveUser()
 		c.identify(who)
-		c.joinUser()
+		if user := c.joinUser(); user != nil {
+			known = &user
+		}
 		c.hub.everyone.changeUser(c, before.UserID)
 		for name := range c.groups {
 			c.hub.groups.find(name).changeUser(c, before.UserID)
@@ -104,5 +107,5 @@ func (c *Connection) onRefresh(who *Identity) error {
 	}
 	c.calls.addEvent(&Call{conn: c, event: refreshed})
 	c.start()
-	return nil
+	return known, nil
 }

@@ -78,7 +78,7 @@ type groupsRequest struct{ answer chan []string } // nil: it is gone
 
 func (m *groupsRequest) refuse() { m.answer <- nil }
 
-// GroupsOf returns the groups that a connection is in, sorted, or ErrGone.
+// GroupsOf returns the groups that a connection is in, sorted, ErrGone, or a *MissingError if the node that has it does not answer.
 func (h *Hub) GroupsOf(ctx context.Context, to *Audience) ([]string, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -86,7 +86,11 @@ func (h *Hub) GroupsOf(ctx context.Context, to *Audience) ([]string, error) {
 	members := h.membersHere(to)
 	if len(members) == 0 && to.Kind == Connections {
 		a, err := h.askOwner(ctx, to.Names[0], &nodev1.Request{Kind: &nodev1.Request_ListGroups{ListGroups: &nodev1.ListGroups{}}})
-		if err == nil && a.GetKind() != nodev1.Answer_KIND_DONE {
+		switch {
+		case err != nil:
+		case isUnanswered(a):
+			err = h.sys.nodes.unanswered(a)
+		case a.GetKind() != nodev1.Answer_KIND_DONE:
 			err = ErrGone
 		}
 		return a.GetGroups(), err

@@ -14,7 +14,7 @@ import (
 )
 
 // ChangeMembership adds all connections of an audience to a group, or removes them, and returns when that is done. Connections that do not
-// exist any more are no error. It returns a *MissingError if nodes that may have connections of the audience cannot be reached.
+// exist any more are no error. It returns a *MissingError if nodes that may have connections of the audience cannot be reached or do not answer.
 func (h *Hub) ChangeMembership(ctx context.Context, of *Audience, group string, leave bool) error {
 	if err := h.Check(ctx, of); err != nil {
 		return err
@@ -62,11 +62,11 @@ func (h *Hub) change(connections []*Connection, group string, leave bool, done f
 	}
 }
 
-// MissingError names nodes that have not been asked, because they cannot be reached.
+// MissingError names nodes that cannot be reached, or have not answered.
 type MissingError struct{ Nodes []string }
 
 func (e *MissingError) Error() string {
-	return "hubsys: these nodes cannot be reached: " + strings.Join(e.Nodes, ", ")
+	return "hubsys: these nodes cannot be reached, or have not answered: " + strings.Join(e.Nodes, ", ")
 }
 
 // changeElsewhere is ChangeMembership for the connections that other nodes have. It returns the names of nodes that may have some and have not answered.
@@ -74,19 +74,39 @@ func (h *Hub) changeElsewhere(ctx context.Context, of *Audience, group string, l
 	if h.sys.nodes == nil || of.Kind == Caller {
 		return nil, nil
 	}
-	r := &nodev1.Request{Kind: &nodev1.Request_Change{Change: &nodev1.Change{Of: of.toNode(), Group: group, Leave: leave}}}
-	var answers []*nodev1.Answer
 	switch {
 	case of.Kind != Connections || len(of.Names) != 1:
-		answers, missing, err = h.gather(ctx, r, 0)
-	case h.Connection(of.Names[0]) == nil && !slices.Contains(of.ExceptIDs, of.Names[0]):
-		var a *nodev1.Answer
-		if a, err = h.askOwner(ctx, of.Names[0], r); a == nil {
-			missing = h.sys.nodes.unreachable()
+		answers, missing, err := h.gather(ctx, changeRequest(of, group, leave), acceptTime)
+		if slices.ContainsFunc(answers, isOverLimit) {
+			err = ErrTooManyGroups
 		}
-		answers = []*nodev1.Answer{a}
+		return missing, err
+	case h.Connection(of.Names[0]) == nil && !slices.Contains(of.ExceptIDs, of.Names[0]):
+		q, err := h.sys.nodes.question(h.name, h.topic(Connections, of.Names[0]), changeRequest(of, group, leave))
+		if err != nil {
+			return nil, err
+		}
+		return q.waitForChange(ctx)
 	}
-	if err == nil && slices.ContainsFunc(answers, func(a *nodev1.Answer) bool { return a.GetKind() == nodev1.Answer_KIND_TOO_MANY_GROUPS }) {
+	return nil, nil
+}
+
+func changeRequest(of *Audience, group string, leave bool) *nodev1.Request {
+	return &nodev1.Request{Kind: &nodev1.Request_Change{Change: &nodev1.Change{Of: of.toNode(), Group: group, Leave: leave}}}
+}
+
+func isOverLimit(a *nodev1.Answer) bool { return a.GetKind() == nodev1.Answer_KIND_TOO_MANY_GROUPS }
+
+// waitForChange waits for the answer to a changeRequest. It returns what changeElsewhere does.
+func (q *question) waitForChange(ctx context.Context) (missing []string, err error) {
+	a, err := q.wait(ctx)
+	switch {
+	case err != nil:
+	case a == nil:
+		missing = q.nodes.unreachable()
+	case isUnanswered(a):
+		missing = q.nodes.unanswered(a).Nodes
+	case isOverLimit(a):
 		err = ErrTooManyGroups
 	}
 	return missing, err

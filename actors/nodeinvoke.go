@@ -36,6 +36,8 @@ func (h *Hub) invokeElsewhere(ctx context.Context, id, target string, args []any
 		return err
 	case a == nil:
 		return &goneError{id: id}
+	case isUnanswered(a):
+		return fmt.Errorf("%w (%w)", ErrUnanswered, h.sys.nodes.unanswered(a))
 	}
 	switch a.GetKind() {
 	case nodev1.Answer_KIND_DONE:

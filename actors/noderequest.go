@@ -50,7 +50,7 @@ const (
 	ownerSends = 8                      // answers of nodes that may have a connection
 )
 
-// askOwner asks the node that has a connection. The answer is nil if no node has it, and KIND_GONE if the one that had it was lost meanwhile.
+// askOwner asks the node that has a connection, and waits for the answer, see question.wait.
 func (h *Hub) askOwner(ctx context.Context, id string, r *nodev1.Request) (*nodev1.Answer, error) {
 	if h.sys.nodes == nil {
 		return nil, nil
@@ -64,48 +64,106 @@ func (s *System) FindOwner(ctx context.Context, topic string, l *nodev1.Locate) 
 	return NodeID(a.GetNode()), err == nil && a.GetKind() == nodev1.Answer_KIND_DONE
 }
 
-// askOwner asks the node that wants a topic which one node wants. The answer is nil if none does.
+// askOwner asks the node that wants a topic which one node wants, and waits for the answer, see question.wait.
 func (n *nodes) askOwner(ctx context.Context, hub, topic string, r *nodev1.Request) (*nodev1.Answer, error) {
-	if !n.plane.Wanted(topic) {
-		return nil, nil
-	}
-	answers, falls := n.newRequest(r, ownerSends)
-	defer n.endRequest(r)
-	if _, err := n.publish(&nodev1.Message{Hub: hub, Kind: &nodev1.Message_Request{Request: r}}, topic); err != nil {
+	q, err := n.question(hub, topic, r)
+	if err != nil {
 		return nil, err
 	}
+	return q.wait(ctx)
+}
+
+// question is a request for the node that wants a topic which one node wants.
+type question struct {
+	nodes      *nodes
+	hub, topic string
+	request    *nodev1.Request
+	asked      time.Time
+	answers    <-chan nodeAnswer // nil: no node wants the topic
+	falls      uint64
+}
+
+// question publishes a request. It does not wait, so that questions of one goroutine arrive in their order. wait or end has to follow.
+func (n *nodes) question(hub, topic string, r *nodev1.Request) (*question, error) {
+	q := &question{nodes: n, hub: hub, topic: topic, request: r, asked: time.Now()}
+	if !n.plane.Wanted(topic) {
+		return q, nil
+	}
+	q.answers, q.falls = n.newRequest(r, ownerSends)
+	if _, err := n.publish(&nodev1.Message{Hub: hub, Kind: &nodev1.Message_Request{Request: r}}, topic); err != nil {
+		q.end()
+		return nil, err
+	}
+	return q, nil
+}
+
+func (q *question) end() {
+	if q.answers != nil {
+		q.nodes.endRequest(q.request)
+	}
+}
+
+// wait waits for the answer. It is nil if no node has what the topic names, KIND_GONE if the node that had it has gone meanwhile, and
+// KIND_UNSPECIFIED, perhaps with the node, if the request or its answer was lost.
+func (q *question) wait(ctx context.Context) (*nodev1.Answer, error) {
+	defer q.end()
+	if q.answers == nil {
+		return nil, nil
+	}
+	n := q.nodes
 	beforeWait(ctx)
 	ticker := time.NewTicker(askPeriod)
 	defer ticker.Stop()
-	asked := time.Now()
 	var owner backplane.NodeID // 0: none has accepted it
+	isUnknown := false         // to a node that wants the topic no more, or is about to say so
 	for {
 		select {
-		case a := <-answers:
+		case a := <-q.answers:
 			switch a.GetKind() {
 			case nodev1.Answer_KIND_ACCEPTED:
 				owner = a.from
 			case nodev1.Answer_KIND_UNKNOWN:
-				if owner == 0 && !n.plane.Wanted(topic) {
+				isUnknown = true
+				if owner == 0 && !n.plane.Wanted(q.topic) {
 					return nil, nil
 				}
 			default:
 				return a.Answer, nil
 			}
 		case <-ticker.C:
-			if owner != 0 && n.isLost(owner, falls) {
+			late := time.Since(q.asked) > acceptTime
+			switch {
+			case owner != 0 && !n.isLost(owner, q.falls):
+			case owner != 0 && !n.isUp(owner):
 				return &nodev1.Answer{Kind: nodev1.Answer_KIND_GONE}, nil
-			}
-			if owner == 0 && (!n.plane.Wanted(topic) || time.Since(asked) > acceptTime) {
+			case owner != 0 || late && !isUnknown && n.plane.Wanted(q.topic):
+				return &nodev1.Answer{Node: uint32(owner)}, nil
+			case late || !n.plane.Wanted(q.topic):
 				return nil, nil
 			}
 		case <-ctx.Done():
-			_, _ = n.publish(&nodev1.Message{Hub: hub, Kind: &nodev1.Message_Cancel{Cancel: r.GetNumber()}}, topic)
+			_, _ = n.publish(&nodev1.Message{Hub: q.hub, Kind: &nodev1.Message_Cancel{Cancel: q.request.GetNumber()}}, q.topic)
 			return nil, context.Cause(ctx)
 		case <-n.ctx.Done():
 			return nil, ErrShutdown
 		}
 	}
+}
+
+// isUnanswered reports whether a question or its answer was lost.
+func isUnanswered(a *nodev1.Answer) bool {
+	return a != nil && a.GetKind() == nodev1.Answer_KIND_UNSPECIFIED
+}
+
+// unanswered is the error for that. It names the node that was asked, or those of which one was.
+func (n *nodes) unanswered(a *nodev1.Answer) *MissingError {
+	missing := &MissingError{}
+	for _, node := range n.plane.Nodes() {
+		if a.GetNode() == 0 || backplane.NodeID(a.GetNode()) == node.ID {
+			missing.Nodes = append(missing.Nodes, node.Name)
+		}
+	}
+	return missing
 }
 
 // gatherTime is how long nodes have to answer with what they know.
@@ -116,8 +174,8 @@ func (h *Hub) gather(ctx context.Context, r *nodev1.Request, most time.Duration)
 	return h.ask(ctx, r, h.sys.nodes.plane.Nodes(), most)
 }
 
-// ask asks nodes, and returns their answers, and the names of those that have not answered in time; zero: ctx alone bounds it. A node that goes
-// meanwhile is not waited for.
+// ask asks nodes, and returns their answers, and the names of those that have not answered in time. A node that goes meanwhile, or whose answer
+// may have been lost, is not waited for.
 func (h *Hub) ask(ctx context.Context, r *nodev1.Request, all []backplane.Node, most time.Duration) (answers []*nodev1.Answer, missing []string, err error) {
 	n := h.sys.nodes
 	waiting := map[backplane.NodeID]string{}
@@ -150,7 +208,7 @@ func (h *Hub) ask(ctx context.Context, r *nodev1.Request, all []backplane.Node, 
 			}
 		case <-ticker.C:
 			for id, name := range waiting {
-				if n.isLost(id, falls) || most > 0 && time.Since(asked) > most {
+				if n.isLost(id, falls) || time.Since(asked) > most {
 					delete(waiting, id)
 					missing = append(missing, name)
 				}
@@ -266,27 +324,35 @@ func (n *nodes) serve(key nodeRequest, work func(ctx context.Context)) {
 	if n.left {
 		return
 	}
-	if former := n.served[key]; former != nil {
+	former := n.served[key]
+	if former != nil {
 		former.cancel()
 	}
 	ctx, cancel := context.WithCancel(n.ctx)
-	one := &servedRequest{cancel}
+	one := &servedRequest{cancel, make(chan struct{})}
 	n.served[key] = one
 	n.work.Go(func() {
 		defer func() {
 			cancel()
+			close(one.ended)
 			n.mu.Lock()
 			defer n.mu.Unlock()
 			if n.served[key] == one {
 				delete(n.served, key)
 			}
 		}()
+		if former != nil {
+			<-former.ended // so that nothing of it follows what is told from now on
+		}
 		work(ctx)
 	})
 }
 
 // servedRequest is a request of another node that is being served.
-type servedRequest struct{ cancel context.CancelFunc }
+type servedRequest struct {
+	cancel context.CancelFunc
+	ended  chan struct{} // closed when it says nothing more
+}
 
 // serveChange changes the membership of a connection, or of an audience.
 func (h *Hub) serveChange(conn *Connection, change *nodev1.Change, answer func(*nodev1.Answer)) {

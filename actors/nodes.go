@@ -40,8 +40,8 @@ type nodes struct {
 	hubs     map[string]*Hub
 	last     uint64 // number of the last request
 	requests map[uint64]chan nodeAnswer
-	falls    uint64                      // how often a node has been lost
-	lastFall map[backplane.NodeID]uint64 // which of them was a node's last one
+	falls    uint64                      // how often a node, or messages of one, have been lost
+	lastFall map[backplane.NodeID]uint64 // which of these was a node's last one
 	served   map[nodeRequest]*servedRequest
 	watches  map[uint64]*Watch          // by the number of the request
 	pressed  map[string]<-chan struct{} // topics whose receivers have no room
@@ -138,12 +138,19 @@ func (n *nodes) isUp(id backplane.NodeID) bool {
 	return false
 }
 
-// isLost reports whether a node is down, or has been since falls was read: what it was asked before is not answered any more.
+// isLost reports whether a node is down, or has been since falls was read, or whether messages of it were lost since: what it was asked before may
+// not be answered any more.
 func (n *nodes) isLost(id backplane.NodeID, falls uint64) bool {
 	n.mu.Lock()
 	fell := n.lastFall[id] > falls
 	n.mu.Unlock()
 	return fell || !n.isUp(id)
+}
+
+// fell counts that a node, or messages of one, have been lost. The lock is held.
+func (n *nodes) fell(id backplane.NodeID) {
+	n.falls++
+	n.lastFall[id] = n.falls
 }
 
 // Topics. The first letter says what the rest names.
@@ -205,8 +212,7 @@ func (n *nodes) Changed(node backplane.Node) {
 	n.sys.log.Info("a node of the cluster has changed", "node", node.ID.String(), "name", node.Name, "up", node.Up)
 	n.mu.Lock()
 	if !node.Up {
-		n.falls++
-		n.lastFall[node.ID] = n.falls
+		n.fell(node.ID)
 		for key, request := range n.served {
 			if key.from == node.ID {
 				request.cancel()
@@ -222,12 +228,13 @@ func (n *nodes) Changed(node backplane.Node) {
 // Missed is part of backplane.Host. It does not wait.
 func (n *nodes) Missed(from backplane.NodeID, messages uint64) {
 	n.sys.log.Warn("messages of another node were lost", "node", from.String(), "messages", messages)
-	for _, w := range n.allWatches() { // it may have told of changes
-		w.elsewhere.ask(from)
-	}
 	n.mu.Lock()
+	n.fell(from) // there may have been answers among them
 	hubs := slices.Collect(maps.Values(n.hubs))
 	n.mu.Unlock()
+	for _, w := range n.allWatches() { // or changes
+		w.elsewhere.ask(from)
+	}
 	for _, h := range hubs {
 		if h.settings.ReconnectOnGap {
 			h.reconnectHere(&Audience{})
@@ -269,6 +276,16 @@ func (n *nodes) Receive(from backplane.NodeID, topic string, message []byte) (ro
 		n.mu.Unlock()
 		if w != nil {
 			w.hear(from, kind.Changes)
+		} else { // the Cancel of the watch was lost, or is on its way
+			_, _ = n.publish(&nodev1.Message{Kind: &nodev1.Message_Cancel{Cancel: kind.Changes.GetNumber()}}, nodeTopic(from))
+		}
+		return nil
+	case *nodev1.Message_Cancel:
+		n.mu.Lock()
+		request := n.served[nodeRequest{from, kind.Cancel}]
+		n.mu.Unlock()
+		if request != nil {
+			request.cancel()
 		}
 		return nil
 	}
@@ -297,13 +314,6 @@ func (n *nodes) Receive(from backplane.NodeID, topic string, message []byte) (ro
 			if w.elsewhere.hub == h {
 				w.elsewhere.ask(from)
 			}
-		}
-	case *nodev1.Message_Cancel:
-		n.mu.Lock()
-		request := n.served[nodeRequest{from, kind.Cancel}]
-		n.mu.Unlock()
-		if request != nil {
-			request.cancel()
 		}
 	default:
 		n.refuse(from, "its kind is not known")

@@ -2,6 +2,8 @@ package actors
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,9 +19,18 @@ type watchElsewhere struct {
 
 	mu      sync.Mutex
 	members map[backplane.NodeID]map[membership]struct{}
-	waiting map[backplane.NodeID]struct{} // nodes that have told nothing yet
-	all     chan struct{}                 // closed when there are none
+	former  map[backplane.NodeID]map[membership]struct{} // what a node had told that now lists its members anew
+	waiting map[backplane.NodeID]struct{}                // nodes that were asked, and have told nothing since
+	all     chan struct{}                                // closed when there are none
+	again   *time.Timer                                  // asks those once more, because a request can be lost
+	pause   time.Duration                                // between two times
+	stopped bool
 }
+
+const (
+	askAgain     = gatherTime
+	askAgainMost = time.Minute
+)
 
 // WatchEverywhere begins to watch an audience, or all groups if it is nil, on all nodes. It waits for what other nodes know, as long as they have to
 // answer a request.
@@ -29,27 +40,23 @@ func (h *Hub) WatchEverywhere(ctx context.Context, to *Audience) *Watch {
 	if n == nil || to != nil && to.Kind == Caller {
 		return w
 	}
-	w.elsewhere = &watchElsewhere{hub: h, of: to, members: map[backplane.NodeID]map[membership]struct{}{}, waiting: map[backplane.NodeID]struct{}{}, all: make(chan struct{})}
-	e := w.elsewhere
+	e := &watchElsewhere{
+		hub: h, of: to, all: make(chan struct{}),
+		members: map[backplane.NodeID]map[membership]struct{}{}, former: map[backplane.NodeID]map[membership]struct{}{}, waiting: map[backplane.NodeID]struct{}{},
+	}
+	w.elsewhere = e
 	n.mu.Lock()
 	n.last++
 	e.number = n.last
 	n.watches[e.number] = w
 	n.mu.Unlock()
-	nodes := n.plane.Nodes()
-	e.mu.Lock()
-	for _, node := range nodes {
+	var up []backplane.NodeID
+	for _, node := range n.plane.Nodes() {
 		if node.Up {
-			e.waiting[node.ID] = struct{}{}
+			up = append(up, node.ID)
 		}
 	}
-	e.checkWaiting()
-	e.mu.Unlock()
-	for _, node := range nodes {
-		if node.Up {
-			e.ask(node.ID)
-		}
-	}
+	e.ask(up...)
 	timer := time.NewTimer(gatherTime)
 	defer timer.Stop()
 	select {
@@ -75,13 +82,49 @@ func (e *watchElsewhere) checkWaiting() {
 	}
 }
 
-// ask has a node tell what it knows, from the beginning.
-func (e *watchElsewhere) ask(node backplane.NodeID) {
+// ask has nodes tell what they know, from the beginning.
+func (e *watchElsewhere) ask(nodes ...backplane.NodeID) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, node := range nodes {
+		e.waiting[node] = struct{}{}
+	}
+	e.checkWaiting()
+	if len(nodes) == 0 || e.stopped {
+		return
+	}
+	e.publish(nodes)
+	e.pause = askAgain
+	if e.again == nil {
+		e.again = time.AfterFunc(e.pause, e.askAgain)
+	} else {
+		e.again.Reset(e.pause)
+	}
+}
+
+// publish sends the request to nodes. The lock is held, so that no request follows a Cancel.
+func (e *watchElsewhere) publish(nodes []backplane.NodeID) {
 	r := &nodev1.Request{Number: e.number, Kind: &nodev1.Request_Watch{Watch: &nodev1.Watch{}}}
 	if e.of != nil {
 		r.GetWatch().Of = e.of.toNode()
 	}
-	_, _ = e.hub.sys.nodes.publish(&nodev1.Message{Hub: e.hub.name, Kind: &nodev1.Message_Request{Request: r}}, nodeTopic(node))
+	var topics []string
+	for _, node := range nodes {
+		topics = append(topics, nodeTopic(node))
+	}
+	_, _ = e.hub.sys.nodes.publish(&nodev1.Message{Hub: e.hub.name, Kind: &nodev1.Message_Request{Request: r}}, topics...)
+}
+
+// askAgain asks the nodes that have not answered, and waits longer from time to time.
+func (e *watchElsewhere) askAgain() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	maps.DeleteFunc(e.waiting, func(node backplane.NodeID, _ struct{}) bool { return !e.hub.sys.nodes.isUp(node) }) // they are asked when they come back
+	if len(e.waiting) > 0 && !e.stopped {
+		e.publish(slices.Collect(maps.Keys(e.waiting)))
+		e.pause = min(2*e.pause, askAgainMost)
+		e.again.Reset(e.pause)
+	}
 }
 
 // nodeChanged follows a node that has come, and forgets one that has gone.
@@ -93,17 +136,26 @@ func (w *Watch) nodeChanged(node backplane.Node) {
 	e := w.elsewhere
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	w.forget(node.ID)
+	former := [...]map[membership]struct{}{e.members[node.ID], e.former[node.ID]}
+	delete(e.members, node.ID)
+	delete(e.former, node.ID)
+	for _, members := range former {
+		for at := range members {
+			w.setOut(at)
+		}
+	}
 	delete(e.waiting, node.ID)
 	e.checkWaiting()
 }
 
-// forget has what a node has told be not so any more. The lock is held.
-func (w *Watch) forget(node backplane.NodeID) {
-	for at := range w.elsewhere.members[node] {
-		w.set(at.group, at.Member, false)
+// setOut says that a node has a connection no more. Another one may have it: one of SignalR 2 is taken to another node with its id. The lock is held.
+func (w *Watch) setOut(at membership) {
+	for _, members := range w.elsewhere.members {
+		if _, ok := members[at]; ok {
+			return
+		}
 	}
-	delete(w.elsewhere.members, node)
+	w.set(at.group, at.Member, false)
 }
 
 // hear takes what another node tells.
@@ -112,7 +164,11 @@ func (w *Watch) hear(from backplane.NodeID, c *nodev1.Changes) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if c.GetFirst() {
-		w.forget(from)
+		if former := e.former[from]; former == nil {
+			e.former[from] = e.members[from]
+		} else { // that list was not complete
+			maps.Copy(former, e.members[from])
+		}
 		e.members[from] = map[membership]struct{}{}
 		delete(e.waiting, from)
 	}
@@ -129,7 +185,14 @@ func (w *Watch) hear(from backplane.NodeID, c *nodev1.Changes) {
 		for _, m := range change.GetLeft() {
 			at := membership{change.GetGroup(), fromNodeMember(m)}
 			delete(known, at)
-			w.set(at.group, at.Member, false)
+			w.setOut(at)
+		}
+	}
+	if !c.GetMore() {
+		former := e.former[from]
+		delete(e.former, from)
+		for at := range former {
+			w.setOut(at)
 		}
 	}
 	e.checkWaiting()
@@ -141,6 +204,12 @@ func (e *watchElsewhere) stop() {
 	n.mu.Lock()
 	delete(n.watches, e.number)
 	n.mu.Unlock()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.stopped = true
+	if e.again != nil {
+		e.again.Stop()
+	}
 	n.publishToAll(&nodev1.Message{Hub: e.hub.name, Kind: &nodev1.Message_Cancel{Cancel: e.number}})
 }
 
@@ -166,6 +235,7 @@ func (h *Hub) serveWatch(key nodeRequest, of *nodev1.Audience) {
 				for joined, list := range map[bool][]Member{true: change.Joined, false: change.Left} {
 					for _, m := range list {
 						if told == toldAtOnce {
+							tell.More = true
 							n.publishChanges(ctx, key.from, tell)
 							one = &nodev1.Changes_Change{Group: change.Group}
 							tell, told = &nodev1.Changes{Number: key.number, Changes: []*nodev1.Changes_Change{one}}, 0
@@ -186,8 +256,11 @@ func (h *Hub) serveWatch(key nodeRequest, of *nodev1.Audience) {
 	})
 }
 
-// publishChanges tells another node, and waits for it if it is slow.
+// publishChanges tells another node, unless ctx has ended, and waits for it if it is slow.
 func (n *nodes) publishChanges(ctx context.Context, to backplane.NodeID, c *nodev1.Changes) {
+	if ctx.Err() != nil {
+		return
+	}
 	if room, _ := n.publish(&nodev1.Message{Kind: &nodev1.Message_Changes{Changes: c}}, nodeTopic(to)); room != nil {
 		select {
 		case <-room:

@@ -54,14 +54,20 @@ func (c *Connection) onRejoining(m *rejoining) {
 	}
 }
 
-// rejoin joins the groups that the connection has to be in.
-func (c *Connection) rejoin() {
-	if c.part != nil {
-		for _, group := range c.part.groups {
-			c.onMembership(&membershipChange{group: group, done: func() {}})
-		}
-		c.part.groups = nil
+// rejoin joins the groups that the connection has to be in. It returns what is closed when other nodes know.
+func (c *Connection) rejoin() (known []<-chan struct{}) {
+	if c.part == nil {
+		return nil
 	}
+	for _, group := range c.part.groups {
+		m := &membershipChange{group: group, done: func() {}}
+		c.onMembership(m)
+		if one := m.known.Load(); one != nil {
+			known = append(known, *one)
+		}
+	}
+	c.part.groups = nil
+	return known
 }
 
 // Close begins to close the connection. End has to follow, for which the reader need not be free before.

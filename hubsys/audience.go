@@ -40,12 +40,12 @@ func (a Audience) NoWait() Audience {
 }
 
 // Join adds all connections that the audience has now to a group, as [Client.Join] does for one. A [*PartialError] names nodes that could not be reached,
-// whose connections have not joined.
+// or have not answered within 5 s: their connections may not have joined.
 func (a Audience) Join(ctx context.Context, group string) error {
 	return fromRuntime(a.hub.runtime.ChangeMembership(ctx, &a.to, group, false))
 }
 
-// Leave removes all connections that the audience has now from a group.
+// Leave removes all connections that the audience has now from a group. The error is that of Join.
 func (a Audience) Leave(ctx context.Context, group string) error {
 	return fromRuntime(a.hub.runtime.ChangeMembership(ctx, &a.to, group, true))
 }
@@ -162,8 +162,9 @@ func (a Audience) Reconnect(ctx context.Context) error {
 
 // PID returns the address of the audience in the actor system if it is all connections, a group, or all connections of a user, with nobody
 // left out, and nil otherwise. It takes troupe.v1.Send, ListMembers and Disconnect, that of a group also Join and Leave, from any actor, on
-// this node or on another. Watch is answered with Terminated when the last connection has left; the PID stays valid, and can be watched again. A
-// group or a user whose PID was asked for stays registered until the System is shut down.
+// this node or on another. Watch is answered with Terminated when the last connection that this node has of it has left; the PID stays valid,
+// and can be watched again. (Audience.Watch tells of connections of all nodes.) A group or a user whose PID was asked for stays registered until the
+// System is shut down.
 func (a Audience) PID() *actor.PID { return a.hub.runtime.PID(&a.to) }
 
 // PartialError says that some nodes have not answered in time, or cannot be reached. What is returned beside it is what the others know, and what was asked

@@ -45,7 +45,7 @@ func (c Client) NoWait() Client {
 
 // Join adds the connection to a group, and returns when it is a member. It is no error if it is one already, or if the connection does not
 // exist any more. If ctx ends first, Join returns its cause, and the connection may still become a member. A [*PartialError] says that it is on none of the
-// nodes that can be reached.
+// nodes that can be reached, or that its node has not answered.
 func (c Client) Join(ctx context.Context, group string) error {
 	return fromRuntime(c.hub.runtime.ChangeMembership(ctx, &c.to, group, false))
 }
@@ -55,9 +55,11 @@ func (c Client) Leave(ctx context.Context, group string) error {
 	return fromRuntime(c.hub.runtime.ChangeMembership(ctx, &c.to, group, true))
 }
 
-// Groups returns the groups that the connection is in, sorted, or [ErrGone].
+// Groups returns the groups that the connection is in, sorted. It fails with [ErrGone], and with a *[PartialError] if the node that has the
+// connection does not answer.
 func (c Client) Groups(ctx context.Context) ([]string, error) {
-	return c.hub.runtime.GroupsOf(ctx, &c.to)
+	groups, err := c.hub.runtime.GroupsOf(ctx, &c.to)
+	return groups, fromRuntime(err)
 }
 
 // Disconnect is Audience.Disconnect for one connection.
@@ -69,7 +71,7 @@ func (c Client) Disconnect(ctx context.Context, reason string) error {
 func (c Client) Reconnect(ctx context.Context) error { return Audience(c).Reconnect(ctx) }
 
 // PID returns the address of the connection in the actor system. It takes troupe.v1.Send and Disconnect. Watch is answered with Terminated when the
-// connection has ended, at once if it does not exist.
+// connection has ended, at once if it does not exist, or if another node has it.
 func (c Client) PID() *actor.PID { return c.hub.runtime.PID(&c.to) }
 
 // Clients chooses among the connections of a hub. Connections, groups and users that do not exist are no error.

@@ -973,8 +973,9 @@ type Changes struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The number of the request.
 	Number uint64 `protobuf:"varint,1,opt,name=number" json:"number,omitempty"`
-	// What was told before is not so any more.
+	// What was told before is not so any more, unless it is told again: here, or, behind more, by the next Changes.
 	First         bool              `protobuf:"varint,2,opt,name=first" json:"first,omitempty"`
+	More          bool              `protobuf:"varint,4,opt,name=more" json:"more,omitempty"`
 	Changes       []*Changes_Change `protobuf:"bytes,3,rep,name=changes" json:"changes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1020,6 +1021,13 @@ func (x *Changes) GetNumber() uint64 {
 func (x *Changes) GetFirst() bool {
 	if x != nil {
 		return x.First
+	}
+	return false
+}
+
+func (x *Changes) GetMore() bool {
+	if x != nil {
+		return x.More
 	}
 	return false
 }
@@ -1615,10 +1623,11 @@ const file_troupe_node_v1_node_proto_rawDesc = "" +
 	"\x05group\x18\x02 \x01(\tR\x05group\x12\x14\n" +
 	"\x05leave\x18\x03 \x01(\bR\x05leave\"1\n" +
 	"\x05Watch\x12(\n" +
-	"\x02of\x18\x01 \x01(\v2\x18.troupe.node.v1.AudienceR\x02of\"\xed\x01\n" +
+	"\x02of\x18\x01 \x01(\v2\x18.troupe.node.v1.AudienceR\x02of\"\x81\x02\n" +
 	"\aChanges\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x14\n" +
-	"\x05first\x18\x02 \x01(\bR\x05first\x128\n" +
+	"\x05first\x18\x02 \x01(\bR\x05first\x12\x12\n" +
+	"\x04more\x18\x04 \x01(\bR\x04more\x128\n" +
 	"\achanges\x18\x03 \x03(\v2\x1e.troupe.node.v1.Changes.ChangeR\achanges\x1az\n" +
 	"\x06Change\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12.\n" +
