@@ -3,10 +3,13 @@ package hubsys_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"testing"
 
 	"github.com/coder/websocket"
 	"github.com/stretchr/testify/require"
+
+	"github.com/troupe-go/troupe/hubsys"
 )
 
 // A request that receives takes the place of another one: over whichever transport that is, it ends, and the new one goes on with the messages.
@@ -117,6 +120,47 @@ func TestClassicCallsOverlap(t *testing.T) {
 			require.Equal(t, want, c.awaitAnswer("waits").raw)
 		} else {
 			require.Equal(t, want, receive(t, answer))
+		}
+	})
+}
+
+// A client comes back when its session was lost, to the same server or to another one, is given nothing, and goes again. It gets what it misses then,
+// though it has the cursor of its former session still.
+func TestAClassicClientThatComesBackToANewSessionTwice(t *testing.T) {
+	overClassicTransports(t, func(t *testing.T, transport string) {
+		keys := [][]byte{[]byte("a key of thirty-two random bytes")}
+		first := newClassicServer(t, classicConfig{Config: hubsys.Config{Keys: keys}})
+		second := newClassicServer(t, classicConfig{Config: hubsys.Config{Keys: keys}})
+		for _, srv := range []*classicServer{first, second} {
+			for _, missed := range []int{1, 3, 5} { // fewer than the former session has sent, as many, more
+				t.Run(fmt.Sprint(srv == first, " ", missed), func(t *testing.T) {
+					c := dialClassic(t, first, transport)
+					for i := range 3 {
+						require.NoError(t, first.chat.Clients().Client(c.id).Send(t.Context(), "called", i))
+						c.requireCall("called", i)
+					}
+					c.abort()
+					c.drop()
+					first.awaitEvents(c.id, "Chat connected", "Chat disconnected")
+					before := len(srv.eventsOf(c.id))
+					c.address = srv.address
+					c.reconnect()
+					eventually(t, func() bool { return len(srv.eventsOf(c.id)) == before+1 }, "it is back")
+					c.drop()
+					for i := range missed {
+						require.NoError(t, srv.chat.Clients().Client(c.id).Send(t.Context(), "called", "missed", i))
+					}
+					c.transport = "serverSentEvents" // the answer comes with the response, behind the messages
+					c.invoke("Nothing")
+					c.transport = transport
+					c.reconnect()
+					require.NoError(t, srv.chat.Clients().Client(c.id).Send(t.Context(), "called", "new"))
+					for i := range missed {
+						c.requireCall("called", "missed", i)
+					}
+					c.requireCall("called", "new")
+				})
+			}
 		}
 	})
 }

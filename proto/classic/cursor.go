@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// Cursor says which messages of a session a client has seen: those up to Number, of the session with an Epoch. Clients send it back as it is.
+// Cursor says which messages of a session a client has seen: those up to Number, of the session with an Epoch. Clients send it back as it is, also to
+// a session that takes the place of a lost one; sessions that follow each other have different epochs.
 type Cursor struct {
 	Epoch  uint32
 	Number uint64

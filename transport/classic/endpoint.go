@@ -119,7 +119,6 @@ type Options struct {
 type Endpoint struct {
 	Options
 	acceptor Acceptor
-	epoch    uint32 // of cursors
 
 	// What the trace sources of the original are:
 	log       *slog.Logger // of requests
@@ -127,6 +126,7 @@ type Endpoint struct {
 	hubs      *slog.Logger
 
 	mu        sync.Mutex
+	epoch     uint32 // of the newest session
 	sessions  map[string]*session
 	dismissed map[string]time.Time // ids of those that a hub has closed for good, and until when
 	janitor   *time.Timer

@@ -99,8 +99,7 @@ func (e *Endpoint) receive(w http.ResponseWriter, in *request, path string) erro
 		return err
 	}
 	groups := e.groupsOf(in)
-	fresh := s.isFresh()
-	switch {
+	switch fresh := s.isFresh(); {
 	case fresh && !connects:
 		s.rejoin(in.hubs, groups)
 	case reconnects:
@@ -119,7 +118,7 @@ func (e *Endpoint) receive(w http.ResponseWriter, in *request, path string) erro
 		k = newSocket(s, connects)
 		r = &k.receiver
 	}
-	if !s.attach(r, groups, in.value("messageId"), connects || fresh) { // before the client sees an answer
+	if !s.attach(r, groups, in.value("messageId"), connects) { // before the client sees an answer
 		return fail(http.StatusInternalServerError, "", errOver)
 	}
 	serves := false

@@ -24,6 +24,7 @@ import (
 type session struct {
 	endpoint *Endpoint
 	id       string
+	epoch    uint32 // of its cursors: no former session with this id has had it
 	who      transport.Identity
 	snapshot any             // of the request that has opened it
 	known    <-chan struct{} // closed when all nodes know where it is; nil: they do
@@ -34,6 +35,7 @@ type session struct {
 	watchers   []watcher     // of what has been delivered
 	room       chan struct{} // closed when the ring may have room again; nil: nobody waits
 	receiver   *receiver     // nil: the client is away
+	former     uint32        // epoch of the session that the client had before, whose cursors say that it has seen nothing of this one; epoch: it had none
 	awaySince  time.Time
 	groups     map[string]struct{} // names with that of their hub in front
 	regrouped  bool                // they may not be what the client knows
@@ -45,6 +47,7 @@ type session struct {
 	dismissed  bool // its client has to start anew, if it may
 	reserved   bool // it counts as a connection, because it has none
 	unreceived bool // it was not opened by /connect or /start, and has had no receiver: the groups of the client, and perhaps hubs, are not there yet
+	received   bool // it has had a receiver
 	changed    bool // there may be something to write: see unlock
 }
 
@@ -63,9 +66,11 @@ type answer struct {
 // errUnauthorized says that the client may not use a hub.
 var errUnauthorized = errors.New("the client may not use the hub")
 
+// newSession returns a session without connections. The lock of the endpoint is held.
 func newSession(e *Endpoint, in *request, opening actors.Opening) *session {
+	e.epoch++
 	return &session{
-		endpoint: e, id: in.id, ring: ring{first: 1, messages: e.ReplayMessages, size: e.ReplayBytes}, sentGroups: noGroups, awaySince: time.Now(), who: in.who,
+		endpoint: e, id: in.id, epoch: e.epoch, former: e.epoch, ring: ring{first: 1, messages: e.ReplayMessages, size: e.ReplayBytes}, sentGroups: noGroups, awaySince: time.Now(), who: in.who,
 		unreceived: opening != actors.WithConnected,
 		snapshot:   e.acceptor.Snapshot(transport.Opening{ID: in.id, Identity: in.who, Request: in.Request, Transport: in.transport.ofCore()}),
 	}
@@ -321,8 +326,8 @@ func (s *session) isFresh() bool {
 	return fresh
 }
 
-// attach has a request receive what the client has not seen, in place of another one: what is behind its cursor or, if it connects, what was
-// not written to it yet. known are the groups that its token says.
+// attach has a request receive what the client has not seen, in place of another one: what is behind its cursor or, if it connects or is the first
+// one of the session, what was not written to it yet. known are the groups that its token says.
 func (s *session) attach(r *receiver, known []string, cursor string, connects bool) bool {
 	s.mu.Lock()
 	defer s.unlock()
@@ -332,10 +337,21 @@ func (s *session) attach(r *receiver, known []string, cursor string, connects bo
 	if s.receiver != nil {
 		s.receiver.end()
 	}
-	if r.sent = s.ring.delivered; !connects {
-		seen, ok := classic.ParseCursor(cursor)
-		r.sent = s.ring.position(seen, s.endpoint.epoch, ok)
+	seen, ok := classic.ParseCursor(cursor)
+	switch {
+	case connects:
+		r.sent = s.ring.delivered
+	case !s.received: // the cursor is of a former session: until the client has another one, it has seen nothing
+		r.sent = s.ring.delivered
+		if ok {
+			s.former = seen.Epoch
+		}
+	case ok && seen.Epoch == s.former && s.former != s.epoch:
+		r.sent = 0
+	default:
+		r.sent = s.ring.position(seen, s.epoch, ok)
 	}
+	s.received = true
 	s.sentGroups, s.regrouped = groupsText(known), true
 	s.receiver = r
 	s.awaySince = time.Time{}
@@ -391,7 +407,7 @@ func (s *session) nextLocked(r *receiver) (envelope *classic.Envelope, answer []
 	if len(messages) == 0 && groups == nil && !r.initializes {
 		return nil, nil, !s.closed && !s.goingAway
 	}
-	envelope = &classic.Envelope{Cursor: classic.Cursor{Epoch: s.endpoint.epoch, Number: last}, Initialized: r.initializes, Groups: groups, Messages: messages}
+	envelope = &classic.Envelope{Cursor: classic.Cursor{Epoch: s.epoch, Number: last}, Initialized: r.initializes, Groups: groups, Messages: messages}
 	r.initializes = false
 	return envelope, nil, true
 }
@@ -400,7 +416,7 @@ func (s *session) nextLocked(r *receiver) (envelope *classic.Envelope, answer []
 func (s *session) final(r *receiver) *classic.Envelope {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return &classic.Envelope{Cursor: classic.Cursor{Epoch: s.endpoint.epoch, Number: r.sent}, GoingAway: s.goingAway}
+	return &classic.Envelope{Cursor: classic.Cursor{Epoch: s.epoch, Number: r.sent}, GoingAway: s.goingAway}
 }
 
 // changedGroups returns a token of the groups if they are not those that were sent last.

@@ -420,3 +420,74 @@ func TestAnswersGoToWhoeverWaits(t *testing.T) {
 	_, err = s.await(late)
 	require.ErrorIs(t, err, errOver)
 }
+
+// The session of a client was lost, and another one has taken its place. Until the client has been given something, its cursor is that of the former one:
+// whatever number that has, it has seen nothing.
+func TestACursorOfAFormerSession(t *testing.T) {
+	for _, sent := range []int{1, 3, 5, 200} { // fewer than the former session has sent, as many, more, more than are kept
+		for name, former := range map[string]string{"of this server": "", "of another server": "d-AB0B44B6-3"} {
+			t.Run(fmt.Sprint(sent, " ", name), func(t *testing.T) {
+				e, one, _ := newFakeEndpoint(t)
+				read := func(s *session, r *receiver) (texts []string, cursor string) {
+					for {
+						envelope, _, ok := s.next(r)
+						require.True(t, ok)
+						if envelope == nil {
+							return texts, s.final(r).Cursor.String()
+						}
+						for _, message := range envelope.Messages {
+							texts = append(texts, string(message))
+						}
+					}
+				}
+				attach := func(s *session, cursor string, connects bool) *receiver {
+					r := newReceiver(connects)
+					require.True(t, s.attach(r, nil, cursor, connects))
+					return r
+				}
+				send := func(s *session, n int) (want []string) {
+					for i := range n {
+						_, err := s.find(one).Write(framed(fmt.Sprintf("M%d\x1e", i)))
+						require.NoError(t, err)
+						want = append(want, fmt.Sprint(i))
+					}
+					return want[max(0, n-e.ReplayMessages):]
+				}
+
+				s := e.openFake(t, "a", actors.WithConnected, one)
+				r := attach(s, "", true)
+				want := send(s, 3)
+				got, cursor := read(s, r)
+				require.Equal(t, want, got)
+				s.close(nil)
+				if former != "" {
+					cursor = former
+				}
+
+				s = e.openFake(t, "a", actors.WithReconnected, one)
+				for range 2 { // it is given nothing, twice
+					r = attach(s, cursor, false)
+					got, _ = read(s, r)
+					require.Empty(t, got)
+					s.detach(r)
+				}
+				s.mu.Lock()
+				s.awaySince = time.Now().Add(-presentTime) // nobody waits for it
+				s.mu.Unlock()
+				want = send(s, sent)
+				made := attach(s, "d-00000000-0", false)
+				got, _ = read(s, made)
+				require.Empty(t, got, "a cursor that was made up is none")
+				var own string
+				for range 2 { // what it was given was lost, the first time
+					got, own = read(s, attach(s, cursor, false))
+					require.Equal(t, want, got)
+				}
+				require.NotEqual(t, cursor, own)
+				got, _ = read(s, attach(s, own, false))
+				require.Empty(t, got, "it has had that")
+				s.close(nil)
+			})
+		}
+	}
+}
