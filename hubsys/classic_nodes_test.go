@@ -3,6 +3,7 @@ package hubsys_test
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -59,6 +60,36 @@ func TestClassicClientsOfSeveralNodes(t *testing.T) {
 				if s != owner {
 					require.Empty(t, s.eventsOf(c.id))
 				}
+			}
+		})
+	})
+}
+
+// A client that has started gets all that is sent to it from then on, on any node.
+func TestAClassicClientThatHasStartedIsKnownToAllNodes(t *testing.T) {
+	overClassicTransports(t, func(t *testing.T, transport string) {
+		overBackplanes(t, func(t *testing.T, node newNode) {
+			var servers []*classicServer
+			for i := range 2 {
+				keys := [][]byte{[]byte("a key of thirty-two random bytes")}
+				servers = append(servers, newClassicServer(t, classicConfig{Config: hubsys.Config{Keys: keys, Backplane: node(fmt.Sprint("node ", i))}}))
+			}
+			for i := range 20 {
+				c := newClassicClient(t, servers[0].address, transport)
+				if i%2 == 0 {
+					c.version = "1.3" // does not start
+				}
+				c.negotiate()
+				c.connect()
+				if i%2 == 1 {
+					c.start()
+				}
+				require.NoError(t, servers[1].chat.Clients().Client(c.id).Send(t.Context(), "called", "from the other node"))
+				time.Sleep(10 * time.Millisecond) // what comes from different nodes has no order
+				require.NoError(t, servers[0].chat.Clients().Client(c.id).Send(t.Context(), "called", "later"))
+				c.requireCall("called", "from the other node")
+				c.abort()
+				c.drop()
 			}
 		})
 	})

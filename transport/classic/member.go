@@ -25,6 +25,8 @@ type member struct {
 
 	opening sync.Once
 	opened  chan struct{} // closed when the connection has opened, or has failed to
+	knowing sync.Once
+	known   chan struct{} // closed when all nodes send what is for it, or it has failed to open
 	gone    sync.Once
 	over    atomic.Bool // the connection has ended
 
@@ -166,12 +168,16 @@ func (m *member) leave() {
 	m.reading.Unlock() //nolint:staticcheck // nothing more is needed
 	m.over.Store(true)
 	m.opening.Do(func() { close(m.opened) })
+	m.isKnown()
 	m.end(nil)
 	m.session.close(nil)
 }
 
 // Opened is part of link.Observer, as are the methods that follow.
 func (m *member) Opened() { m.opening.Do(func() { close(m.opened) }) }
+
+// isKnown is told of the answer to the handshake, which is written when all nodes send what is for the connection.
+func (m *member) isKnown() { m.knowing.Do(func() { close(m.known) }) }
 
 // Joined adds a group to the client's token.
 func (m *member) Joined(group string) { m.session.setGroup(m.hub.Name()+"."+group, true) }

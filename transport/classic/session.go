@@ -100,7 +100,7 @@ func (s *session) unlock() {
 
 // addMember makes the connection of a hub. The lock is held.
 func (s *session) addMember(hub Hub, opening actors.Opening) error {
-	m := &member{session: s, hub: hub, quiet: opening == actors.WithoutEvents, opened: make(chan struct{})}
+	m := &member{session: s, hub: hub, quiet: opening == actors.WithoutEvents, opened: make(chan struct{}), known: make(chan struct{})}
 	m.reading.Lock() // the connection may end before Connect returns
 	defer m.reading.Unlock()
 	conn, err := hub.Connect(s.id, s.snapshot, m, m, opening)
@@ -166,17 +166,19 @@ func (s *session) allMembers() []*member {
 	return slices.Clone(s.members)
 }
 
-// start has all connections begin, and waits until they have. It returns false if one was refused.
+// start has all connections begin, and waits until they have, and all nodes know. It returns false if one was refused.
 func (s *session) start(done <-chan struct{}) bool {
 	members := s.allMembers()
 	for _, m := range members {
 		m.begin()
 	}
 	for _, m := range members {
-		select {
-		case <-m.opened:
-		case <-done:
-			return false
+		for _, step := range []chan struct{}{m.opened, m.known} {
+			select {
+			case <-step:
+			case <-done:
+				return false
+			}
 		}
 		if m.over.Load() {
 			return false
@@ -229,6 +231,8 @@ func (s *session) deliver(m *member, records []byte) {
 				}
 				s.push(message)
 			}
+		case '{':
+			m.isKnown()
 		case classic.AnswerRecord:
 			s.deliverAnswer(record[1:])
 		case classic.CloseRecord:
