@@ -339,3 +339,29 @@ func TestADisconnectedClassicClientDoesNotComeBack(t *testing.T) {
 		require.Equal(t, `{"R":1,"I":"1"}`, again.invoke("Echo", 1).raw)
 	})
 }
+
+// A client that a hub has disconnected tries to reconnect, and may reach any node.
+func TestAClassicClientThatWasDisconnectedIsRefusedByAllNodes(t *testing.T) {
+	overBackplanes(t, func(t *testing.T, node newNode) {
+		keys := [][]byte{[]byte("a key of thirty-two random bytes")}
+		var servers []*classicServer
+		for _, name := range []string{"one", "two"} {
+			servers = append(servers, newClassicServer(t, classicConfig{Config: hubsys.Config{Keys: keys, Backplane: node(name)}}))
+		}
+		for _, transport := range classicTransports {
+			c := newClassicClient(t, servers[0].address, transport).begin()
+			if transport == "longPolling" {
+				c.poll()
+			}
+			require.NoError(t, servers[0].chat.Clients().Client(c.id).Disconnect(t.Context(), ""))
+			c.awaitEnd()
+			servers[0].awaitEvents(c.id, "Chat connected", "Chat disconnected")
+			for _, srv := range servers {
+				c.address = srv.address
+				status, _ := c.tryOpen("/reconnect", c.position())
+				require.Equal(t, http.StatusForbidden, status)
+				require.NotContains(t, srv.eventsOf(c.id), "Chat reconnected")
+			}
+		}
+	})
+}

@@ -84,7 +84,7 @@ type Acceptor interface {
 	Release(snapshot any)
 	// Opened says that there is a session. What it returns is closed when all nodes know; nil: they do.
 	Opened(id string) (known <-chan struct{})
-	// Closed says that it has ended.
+	// Closed says that it has ended, and may be opened anywhere.
 	Closed(id string)
 	// Relay has the node that has a session answer a request for it. It returns false if no other node has it.
 	Relay(w http.ResponseWriter, r *http.Request, who transport.Identity, id string) bool

@@ -11,8 +11,13 @@ import (
 	"github.com/troupe-go/troupe/transport"
 )
 
-// Has reports whether there is a session.
-func (e *Endpoint) Has(id string) bool { return e.session(id) != nil }
+// Has reports whether requests for a session are answered here: it is here, or a hub has closed it here for good.
+func (e *Endpoint) Has(id string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	_, dismissed := e.dismissed[id]
+	return dismissed || e.sessions[id] != nil
+}
 
 // session returns the session of a request, or nil.
 func (e *Endpoint) session(id string) *session {
@@ -44,7 +49,7 @@ func (e *Endpoint) openLocked(in *request, opening actors.Opening) (s *session, 
 	if e.acceptor.IsClosing() {
 		return nil, false, errClosing
 	}
-	if time.Now().Before(e.dismissed[in.id]) {
+	if _, dismissed := e.dismissed[in.id]; dismissed {
 		return nil, false, fail(http.StatusForbidden, "", errors.New("the server has closed the session"))
 	}
 	if in.who.Relayed {
@@ -96,15 +101,17 @@ func refusal(err error) error {
 	return fail(http.StatusServiceUnavailable, "", err)
 }
 
-// forget removes a session. One that was dismissed is not opened again: its client tries to reconnect for DisconnectTimeout.
+// forget removes a session. One that was dismissed is not opened again, here or on another node: its client tries to reconnect for DisconnectTimeout.
 func (e *Endpoint) forget(s *session, dismissed bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.sessions[s.id] != s {
+		return
+	}
+	delete(e.sessions, s.id)
 	if dismissed {
 		e.dismissed[s.id] = time.Now().Add(e.DisconnectTimeout + awayGrace)
-	}
-	if e.sessions[s.id] == s {
-		delete(e.sessions, s.id)
+	} else {
 		e.acceptor.Closed(s.id)
 	}
 }
@@ -118,7 +125,13 @@ func (e *Endpoint) sweep() {
 	for _, s := range e.sessions {
 		all = append(all, s)
 	}
-	maps.DeleteFunc(e.dismissed, func(_ string, until time.Time) bool { return time.Now().After(until) })
+	maps.DeleteFunc(e.dismissed, func(id string, until time.Time) bool {
+		over := time.Now().After(until)
+		if over {
+			e.acceptor.Closed(id)
+		}
+		return over
+	})
 	if len(all)+len(e.dismissed) > 0 {
 		e.janitor.Reset(janitorPeriod)
 	} else {
