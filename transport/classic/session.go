@@ -204,6 +204,7 @@ func (s *session) rejoin(hubs []Hub, groups []string) {
 		for _, group := range groups {
 			if len(group) > len(prefix) && group[:len(prefix)] == prefix {
 				own = append(own, group[len(prefix):])
+				s.setGroup(group, true) // the client's next token has it, though the connection joins later
 			}
 		}
 		m.beginIn(own)

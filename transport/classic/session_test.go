@@ -327,6 +327,11 @@ func TestALostSessionIsOpenedAgain(t *testing.T) {
 		require.Equal(t, actors.WithReconnected, hub.conns[0].opening)
 		require.Equal(t, "{}\x1e", hub.conns[0].read.String())
 	}
+	r := newReceiver(false)
+	require.True(t, s.attach(r, []string{"One.a", "One.f", "Two.c.d"}, "", true))
+	envelope, _, ok := s.next(r)
+	require.True(t, ok)
+	require.Nil(t, envelope, "the client's token says already what it is in, before the connections have joined")
 }
 
 // A hub that refuses a connection ends the session that it would be part of, and nothing else.
