@@ -36,14 +36,27 @@ func (h *hub) stream(k *actors.Call, dst []byte, result reflect.Value) []byte {
 	}
 	k.StartStream()
 	err := h.sendItems(k, dst, result)
-	if err != nil && !isCanceled(k, err) {
+	if err == nil {
+		err = cutShort(k)
+	}
+	if err != nil && (context.Cause(k) != ErrCanceled || !isCanceled(k, err)) {
 		h.report(k, "a stream of a hub method failed", err)
 		return h.appendError(k, dst, h.Describe(streamText, err))
 	}
 	return h.answerStreamEnd(k, dst)
 }
 
-// answerStreamEnd appends the completion of a stream that has come to its end, or that nobody wants to have any more.
+// cutShort returns why the server has ended the context of a stream. Iterators return when that ends, so the client must not take what it has got
+// for all.
+func cutShort(k *actors.Call) error {
+	switch cause := context.Cause(k); cause {
+	case ErrDisconnected, ErrShutdown, ErrStopped:
+		return cause
+	}
+	return nil
+}
+
+// answerStreamEnd appends the completion of a stream that has come to its end, or that its client has canceled.
 func (h *hub) answerStreamEnd(k *actors.Call, dst []byte) []byte {
 	m := hubproto.Message{Type: hubproto.Completion, ID: k.ID()}
 	return k.Connection().Protocol().Append(dst, &m)

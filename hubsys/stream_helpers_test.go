@@ -25,10 +25,12 @@ type streamHub struct {
 // streamState is shared by a test and the methods of its streamHub.
 type streamState struct {
 	sys          *hubsys.System
+	hub          *hubsys.HubContext
 	mu           sync.Mutex
 	notes        []string
 	done         chan struct{} // closed at the end of the test
 	feed         chan int
+	holds, held  chan struct{}
 	leaked       chan func() // a yield, from an iterator
 	readSequence func(ctx context.Context, items iter.Seq2[int, error]) (any, error)
 	readChannel  func(ctx context.Context, items <-chan int) (any, error)
@@ -43,9 +45,10 @@ func (s *streamState) note(format string, args ...any) {
 // newStreamServer serves a streamHub.
 func newStreamServer(t *testing.T, options hubsys.HubOptions) (s *streamState, url string) {
 	t.Helper()
-	s = &streamState{done: make(chan struct{}), feed: make(chan int), leaked: make(chan func(), 1)}
+	s = &streamState{done: make(chan struct{}), feed: make(chan int), holds: make(chan struct{}, 1), held: make(chan struct{}), leaked: make(chan func(), 1)}
 	s.sys = newSystem(t, hubsys.Config{})
 	hub := register(t, s.sys, func(context.Context) (*streamHub, error) { return &streamHub{s: s}, nil }, options)
+	s.hub = hub
 	url = serve(t, s.sys, hub)
 	t.Cleanup(func() { close(s.done) })
 	return s, url
@@ -266,6 +269,38 @@ func (h *streamHub) Cleanup(ctx context.Context) iter.Seq2[int, error] {
 			}
 		}
 	}
+}
+
+// Returns returns its items until its context ends, without an error.
+func (h *streamHub) Returns(ctx context.Context) iter.Seq2[int, error] {
+	return func(yield func(int, error) bool) {
+		for {
+			select {
+			case n := <-h.s.feed:
+				if !yield(n, nil) {
+					return
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+func (h *streamHub) ReturnsPoints(ctx context.Context) iter.Seq2[point, error] {
+	return func(yield func(point, error) bool) {
+		for n := range h.Returns(ctx) {
+			if !yield(point{n, n}, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Hold runs until the test lets it return.
+func (h *streamHub) Hold() {
+	h.s.holds <- struct{}{}
+	<-h.s.held
 }
 
 // These methods take and return streams.

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/coder/websocket"
 	"github.com/stretchr/testify/assert"
@@ -105,6 +106,38 @@ func TestStreamsThatAreCanceled(t *testing.T) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	require.Equal(t, []string{"cleaned up"}, s.notes)
+}
+
+// A stream that the server cuts short does not look complete to its client.
+func TestStreamsThatAreCutShort(t *testing.T) {
+	for _, method := range []string{"Returns", "ReturnsPoints", "Cleanup", "NeverNamed"} {
+		for name, end := range map[string]func(s *streamState) error{
+			"shutdown": func(s *streamState) error {
+				ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
+				defer cancel()
+				return s.sys.Shutdown(ctx)
+			},
+			"reconnect": func(s *streamState) error { return s.hub.Clients().All().Reconnect(context.Background()) },
+		} {
+			t.Run(method+"/"+name, func(t *testing.T) {
+				t.Parallel()
+				s, url := newStreamServer(t, hubsys.HubOptions{DisconnectGrace: time.Millisecond})
+				c := dial(t, url)
+				c.send(streamInvocation("1", method, nil))
+				s.feed <- 1
+				c.next()
+				c.send(invocation("2", "Hold")) // Close waits for it
+				<-s.holds
+				ended := make(chan error, 1)
+				go func() { ended <- end(s) }()
+				c.requireMessages(errorCompletion("1", streamErrorText))
+				close(s.held)
+				c.requireMessages(resultCompletion("2", nil), `{"type":7,"allowReconnect":true}`)
+				c.close()
+				_ = receive(t, ended) // nil, or that the time of the shutdown was over
+			})
+		}
+	}
 }
 
 // A stream without pauses can be canceled, too.
