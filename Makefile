@@ -15,12 +15,12 @@ help: ## list the targets
 .PHONY: demo
 demo: $(CLIENT) ## start the demo on http://127.0.0.1:8080
 	@echo "Building the demo …"
-	@$(GO) run ./cmd/demo -client $(CLIENT)
+	@$(GO) build -o $(BIN)/demo ./cmd/demo && exec $(BIN)/demo -client $(CLIENT)
 
 .PHONY: demo-cluster
 demo-cluster: $(CLIENT) ## start three nodes of the demo, behind a proxy on http://127.0.0.1:8080
 	@echo "Building the demo …"
-	@$(GO) run ./cmd/demo -client $(CLIENT) -nodes 3
+	@$(GO) build -o $(BIN)/demo ./cmd/demo && exec $(BIN)/demo -client $(CLIENT) -nodes 3
 
 .PHONY: test
 test: ## run all tests that this machine can run; a summary says at the end what ran and what was left out

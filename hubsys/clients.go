@@ -18,8 +18,9 @@ type Receiver interface {
 	// stops waiting and returns nil, because the message has been queued. Code that must not wait, such as an actor, sends to
 	// Client.NoWait or Audience.NoWait.
 	//
-	// Send fails if the arguments cannot be encoded, with the cause of ctx if that has ended before, or with [ErrShutdown]. If one of several
-	// protocols cannot encode the arguments, receivers of others may have got the message. Receivers that do not exist any more are no error.
+	// Send fails if there are receivers and the arguments cannot be encoded, with the cause of ctx if that has ended before, or with
+	// [ErrShutdown]. If one of several protocols cannot encode the arguments, receivers of others may have got the message. Receivers that
+	// do not exist any more are no error.
 	Send(ctx context.Context, method string, args ...any) error
 }
 
@@ -44,8 +45,8 @@ func (c Client) NoWait() Client {
 }
 
 // Join adds the connection to a group, and returns when it is a member. It is no error if it is one already, or if the connection does not
-// exist any more. If ctx ends first, Join returns its cause, and the connection may still become a member. A [*PartialError] says that it is on none of the
-// nodes that can be reached, or that its node has not answered.
+// exist any more. If ctx ends first, Join returns its cause, and the connection may still become a member. A [*PartialError] says
+// that it is on none of the nodes that can be reached, or that its node has not answered.
 func (c Client) Join(ctx context.Context, group string) error {
 	return fromRuntime(c.hub.runtime.ChangeMembership(ctx, &c.to, group, false))
 }

@@ -24,7 +24,8 @@ var (
 
 const (
 	longestText = 2000
-	longestRoom = 40
+	longestRoom = 60 // the page allows 20 characters of up to 3 bytes
+	longestName = longestRoom
 )
 
 // Chat is the hub of the chat. A user is in one room at a time, with each of their connections.
@@ -74,6 +75,9 @@ func (c *Chat) Whisper(ctx context.Context, to, text string) error {
 	}
 	me := c.Call().UserID()
 	if to != me {
+		if count, err := c.Clients().User(to).Count(ctx); err == nil && count == 0 {
+			return hubsys.Errorf("%s is not here.", to)
+		}
 		if err := whispered.Send(ctx, c.Clients().User(to), me, line); err != nil {
 			return err
 		}

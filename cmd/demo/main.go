@@ -43,10 +43,29 @@ var (
 
 func main() {
 	flag.Parse()
-	if err := run(); err != nil {
+	err := checkFlags()
+	if err == nil {
+		err = run()
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
 	}
+}
+
+func checkFlags() error {
+	switch {
+	case flag.NArg() > 0:
+		return fmt.Errorf("there are flags only, and no %q", flag.Arg(0))
+	case *nodeCount < 0:
+		return fmt.Errorf("-nodes %d", *nodeCount)
+	case *clusterAt == "" && (*node != "" || *seeds != ""):
+		return errors.New("-node and -seeds need -cluster")
+	}
+	if _, err := os.Stat(*client); err != nil {
+		return fmt.Errorf("the JavaScript client is not there (make demo fetches it): %w", err)
+	}
+	return nil
 }
 
 func run() error {
@@ -60,9 +79,6 @@ func run() error {
 			_, _ = io.Copy(io.Discard, os.Stdin)
 			stop()
 		}()
-	}
-	if _, err := os.Stat(*client); err != nil {
-		return fmt.Errorf("the JavaScript client is not there (make demo fetches it): %w", err)
 	}
 	// A real application has secret keys. With the same ones after a restart, pages with ?classic go on.
 	key := sha256.Sum256([]byte("everybody knows the key of the demo"))
@@ -170,8 +186,8 @@ func byNameIfAny(r *http.Request) (*hubsys.Principal, error) {
 // byName takes everybody's word for who they are. A real application would look at a session or a token.
 func byName(r *http.Request) (*hubsys.Principal, error) {
 	name := r.URL.Query().Get("name")
-	if name == "" || len(name) > 40 {
-		return nil, errors.New("a name has 1 to 40 bytes")
+	if name == "" || len(name) > longestName {
+		return nil, fmt.Errorf("a name has 1 to %d bytes", longestName)
 	}
 	return &hubsys.Principal{UserID: name}, nil
 }

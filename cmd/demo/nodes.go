@@ -8,6 +8,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -67,6 +68,11 @@ func runNodes(ctx context.Context, count int) error {
 	gossip, err := netip.ParseAddrPort(cmp.Or(*clusterAt, "127.0.0.1:7946"))
 	if err != nil {
 		return fmt.Errorf("-cluster: %w", err)
+	}
+	for _, last := range []int{int(pages.Port()) + count, int(gossip.Port()) + 3*count - 1} {
+		if last > math.MaxUint16 {
+			return fmt.Errorf("-nodes %d needs ports up to %d", count, last)
+		}
 	}
 	key := rand.Text() + rand.Text()
 	ctx, cancel := context.WithCancel(ctx)
@@ -148,7 +154,7 @@ func startNode(ctx context.Context, addr, key string, args ...string) (*process,
 func wait(ctx context.Context, all []*process) error {
 	ended := func(p *process) bool { return p.ended.Load() }
 	alone := func(p *process) bool {
-		up, err := p.membersUp()
+		up, err := p.membersUp(ctx)
 		return err != nil || up < len(all)-1
 	}
 	for ; ctx.Err() == nil && !slices.ContainsFunc(all, ended); time.Sleep(20 * time.Millisecond) {
@@ -160,8 +166,14 @@ func wait(ctx context.Context, all []*process) error {
 }
 
 // membersUp returns how many other nodes a node can reach.
-func (p *process) membersUp() (int, error) {
-	answer, err := http.Get(p.url + "/cluster")
+func (p *process) membersUp(ctx context.Context) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second) // something else may have its port
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, p.url+"/cluster", nil)
+	if err != nil {
+		return 0, err
+	}
+	answer, err := http.DefaultClient.Do(r)
 	if err != nil {
 		return 0, err
 	}

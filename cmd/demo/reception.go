@@ -26,7 +26,7 @@ type Person struct {
 	Nodes []string `json:"nodes"` // that they are connected to
 }
 
-// reception tells those who are in a room who is there. That of each node tells those who are connected to it, so nobody is told twice.
+// reception tells those who are in a room who is there. That of each node tells those who are connected to it, so nobody is told by several.
 type reception struct {
 	plane *cluster.Backplane // nil: there is one node
 	rooms chan string        // whose people are to be told

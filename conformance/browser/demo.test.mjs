@@ -61,6 +61,16 @@ test('clients of both dialects talk, and come back', async () => {
   await bob.context().close();
 });
 
+test('nobody whispers to somebody who has left', async () => {
+  const ada = await enter('Ada', 'alone'), bob = await enter('Bob', 'alone');
+  await ada.locator('#people button', { hasText: 'Bob' }).click();
+  await bob.context().close();
+  await ada.locator('#people button', { hasText: 'Bob' }).waitFor({ state: 'detached' });
+  await say(ada, 'are you there?');
+  await line(ada, 'Bob is not here.').waitFor();
+  await ada.context().close();
+});
+
 test('nobody enters while the server is away', async () => {
   const page = await visit();
   const said = new Promise(dialog => page.once('dialog', async one => { await one.accept(); dialog(one.message()); }));

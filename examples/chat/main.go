@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"log"
 	"net/http"
@@ -60,7 +61,10 @@ func limited(next hubsys.Handler) hubsys.Handler {
 func main() {
 	addr := flag.String("addr", "127.0.0.1:8080", "where to serve")
 	flag.Parse()
-	secret := []byte(os.Getenv("SECRET")) // of at least 32 bytes
+	secret := []byte(os.Getenv("SECRET"))
+	if len(secret) < 32 {
+		check(errors.New("SECRET has to have at least 32 bytes"))
+	}
 	auth, err := jwtauth.New(jwtauth.Config{Secret: secret, Algorithms: []string{"HS256"}, Issuer: "chat", Audience: []string{"chat"}})
 	check(err)
 	sys, err := hubsys.New(hubsys.Config{})

@@ -10,7 +10,11 @@ function show(state) {
 }
 
 // The same page for clients of both dialects: "?classic" takes that of SignalR 2.
-const { connect } = await import(new URLSearchParams(location.search).has('classic') ? './classic.js' : './core.js');
+const { connect } = await import(new URLSearchParams(location.search).has('classic') ? './classic.js' : './core.js').catch(error => {
+  $('login').hidden = true; // it could not be answered
+  show(error.message);
+  throw error;
+});
 
 // The ticker needs no name. Until somebody enters, its connection is the one to see.
 let ticker;
@@ -39,6 +43,7 @@ function showPrices(list) {
 
 $('login').addEventListener('submit', async event => {
   event.preventDefault();
+  if (chat) return; // it connects already
   me = $('name').value.trim();
   room = $('first-room').value.trim();
   if (!me || !room) return;
@@ -65,16 +70,19 @@ $('login').addEventListener('submit', async event => {
 });
 
 async function enter(name) {
-  const before = room;
+  const before = room, lines = [...$('lines').children];
   room = name; // messages of the room can come before the answer
   if (name !== before) $('lines').replaceChildren();
   try {
     showNode(await chat.invoke('Enter', name));
   } catch (error) {
-    room = before;
+    if (room === name) {
+      room = before;
+      $('lines').replaceChildren(...lines);
+    }
     return note(error.message);
   }
-  rooms.add(room);
+  rooms.add(name);
   $('title').textContent = `# ${room}`;
   showRooms();
   $('text').focus();
