@@ -8,6 +8,7 @@ import (
 
 	"github.com/troupe-go/troupe/actors"
 	classicproto "github.com/troupe-go/troupe/proto/classic"
+	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
 // State is what a client of SignalR 2 keeps with its proxy of the hub, and sends with each call. What a call sets goes back to it, with the
@@ -29,7 +30,7 @@ func (c *Call) State() *State {
 func newState(k *actors.Call) *State {
 	s := &State{values: map[string]any{}, changed: map[string]any{}, part: k.Connection().IsPart()}
 	if _, _, raw := classicproto.Headers(k.RawHeaders()); s.part && len(raw) > 0 {
-		if values, ok := classicproto.Decode(raw).(map[string]any); ok {
+		if values, ok := hubproto.DecodeIntegers(raw).(map[string]any); ok {
 			s.values = values
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
 // MaxState is how many characters the state may have that a client sends with a call.
@@ -38,6 +40,9 @@ func ParseInvocation(text []byte) (*Invocation, error) {
 	if len(raw.A) > 0 && string(raw.A) != "null" {
 		if raw.A[0] != '[' {
 			return nil, errors.New("the arguments of a call are no array")
+		}
+		if hubproto.NestsTooDeep(raw.A) {
+			return nil, fmt.Errorf("the arguments of a call nest deeper than the limit of %d", hubproto.MaxDepth)
 		}
 		in.Arguments = raw.A
 	}

@@ -71,6 +71,7 @@ var invalidInvocations = map[string]string{
 	"an id that is too long":       `{"H":"h","M":"m","A":[],"I":"` + strings.Repeat("x", 257) + `"}`,
 	"a number as id, too long":     `{"H":"h","M":"m","A":[],"I":` + strings.Repeat("1", 257) + `}`,
 	"an id with a separator":       `{"H":"h","M":"m","A":[],"I":"\u001e"}`,
+	"arguments that nest too deep": `{"H":"h","M":"m","A":` + strings.Repeat("[", 64) + strings.Repeat("]", 64) + `,"I":1}`,
 	"an id with another separator": `{"H":"h","M":"m","A":[],"I":"1\u001f"}`,
 }
 

@@ -1,7 +1,6 @@
 package classic
 
 import (
-	"bytes"
 	"encoding"
 	"encoding/json"
 	"reflect"
@@ -60,8 +59,11 @@ func appendLenient(dst, raw []byte, t reflect.Type) []byte {
 }
 
 func appendLenientObject(dst, raw []byte, t reflect.Type) []byte {
-	_ = hubproto.EachProperty(raw, t, func(value []byte, of reflect.Type) error {
+	_ = hubproto.EachProperty(raw, t, func(value []byte, of reflect.Type, quoted bool) error {
 		start := cap(raw) - cap(value) // both are cut from the same array
+		if quoted {                    // a number or boolean in quotes, and so in Json.NET as well without
+			of = reflect.TypeFor[string]()
+		}
 		dst = appendLenient(append(dst, raw[:start]...), value, of)
 		raw = raw[start+len(value):]
 		return nil
@@ -73,55 +75,6 @@ var (
 	jsonReader = reflect.TypeFor[json.Unmarshaler]()
 	textReader = reflect.TypeFor[encoding.TextUnmarshaler]()
 )
-
-// bindIntegers decodes the arguments of parameters that can be anything again, so that numbers without a fraction are an int64, as in Json.NET, and
-// are written without one.
-func bindIntegers(arguments []byte, params []reflect.Value) {
-	var elements [][]byte
-	for i, p := range params {
-		if p.Kind() != reflect.Interface || p.NumMethod() > 0 || p.IsNil() {
-			continue
-		}
-		if elements == nil {
-			elements = hubproto.Elements(arguments)
-		}
-		if value := Decode(elements[i]); value != nil {
-			p.Set(reflect.ValueOf(value))
-		}
-	}
-}
-
-// Decode returns a JSON value as encoding/json decodes it, but numbers without a fraction as an int64. It is nil if raw is not JSON.
-func Decode(raw []byte) any {
-	decoder := json.NewDecoder(bytes.NewReader(raw))
-	decoder.UseNumber()
-	var value any
-	if decoder.Decode(&value) != nil {
-		return nil
-	}
-	return withIntegers(value)
-}
-
-// withIntegers returns a value whose numbers are an int64 or a float64.
-func withIntegers(value any) any {
-	switch v := value.(type) {
-	case json.Number:
-		if n, err := v.Int64(); err == nil {
-			return n
-		}
-		f, _ := v.Float64()
-		return f
-	case []any:
-		for i := range v {
-			v[i] = withIntegers(v[i])
-		}
-	case map[string]any:
-		for name := range v {
-			v[name] = withIntegers(v[name])
-		}
-	}
-	return value
-}
 
 func isNumeric(kind reflect.Kind) bool {
 	return kind >= reflect.Int && kind <= reflect.Uint64 || kind == reflect.Float32 || kind == reflect.Float64

@@ -16,6 +16,19 @@ import (
 type (
 	kind int8
 	name string
+
+	any1   struct{ V any }
+	holder struct {
+		any1
+		L    []map[string]any
+		P    *any
+		When time.Time
+	}
+	quoted struct {
+		N int  `json:",string"`
+		B bool `json:",string"`
+		M int
+	}
 )
 
 // bind decodes arguments for parameters that have the types of examples, and returns their values.
@@ -71,6 +84,12 @@ func TestArgumentsAreReadLeniently(t *testing.T) {
 		{`[{"x":"1","Y":2,"NAMED":5,"other":{"x":"3"}}]`, []any{point{X: 1, Y: 2, Named: "5"}}},
 		{`[[{"X":"1"}],{"a\"b":{"y":"2"}}]`, []any{[]*point{{X: 1}}, map[string]point{`a"b`: {Y: 2}}}},
 		{`["",[""],"3"]`, []any{(*int)(nil), []*bool{nil}, 3}},
+		{`[[9007199254740993,1.5],{"a":[1]}]`, []any{[]any{int64(9007199254740993), 1.5}, map[string]any{"a": []any{int64(1)}}}},
+		{`[{"V":9007199254740993,"L":[{"x":1}],"P":null,"When":"2026-11-30T00:00:00Z"}]`, []any{
+			holder{any1{V: int64(9007199254740993)}, []map[string]any{{"x": int64(1)}}, nil, time.Date(2026, 11, 30, 0, 0, 0, 0, time.UTC)},
+		}},
+		{`[{"N":"5","M":"6"}]`, []any{quoted{N: 5, M: 6}}},
+		{`[{"N":5,"B":true,"M":6}]`, []any{quoted{N: 5, B: true, M: 6}}},
 		{`["3",[{"When":"2026-11-30T00:00:00Z"}]]`, []any{3, []struct{ When time.Time }{{time.Date(2026, 11, 30, 0, 0, 0, 0, time.UTC)}}}},
 	} {
 		got, err := bind(test.arguments, test.want...)
@@ -78,6 +97,16 @@ func TestArgumentsAreReadLeniently(t *testing.T) {
 			assert.Equal(t, test.want, got, test.arguments)
 		}
 	}
+}
+
+// A number that is too large for a float64 is none.
+func TestNumbersThatAreTooLarge(t *testing.T) {
+	for _, example := range []any{map[string]any{}, []any{}} {
+		_, err := bind(`[{"a":1e400}]`, example)
+		require.Error(t, err)
+	}
+	var params = []reflect.Value{reflect.New(reflect.TypeFor[any]()).Elem()}
+	require.Error(t, classic.NewProtocol("Hub").BindArguments([]byte(`[1e400]`), params))
 }
 
 func TestNotEveryArgumentFits(t *testing.T) {

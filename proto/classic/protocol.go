@@ -35,7 +35,7 @@ var _ hubproto.Protocol = (*Protocol)(nil)
 
 // NewProtocol returns the protocol of a hub.
 func NewProtocol(hub string) *Protocol {
-	return &Protocol{hub: hubproto.AppendString(nil, hub), values: hubproto.JSONOptions{DeclaredNames: true}.Protocol()}
+	return &Protocol{hub: hubproto.AppendString(nil, hub), values: hubproto.JSONOptions{DeclaredNames: true, Integers: true}.Protocol()}
 }
 
 // Name is part of hubproto.Protocol, as are the methods that follow.
@@ -98,9 +98,6 @@ func (p *Protocol) BindArguments(arguments []byte, params []reflect.Value) error
 	err := p.values.BindArguments(arguments, params)
 	if err != nil && p.values.CountArguments(arguments) == len(params) {
 		err = p.values.BindArguments(lenient(arguments, params), params)
-	}
-	if err == nil {
-		bindIntegers(arguments, params)
 	}
 	return err
 }

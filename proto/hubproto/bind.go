@@ -13,16 +13,16 @@ const bindText = "Error binding arguments. Make sure that the types of the provi
 
 func (jsonProtocol) CountArguments(arguments []byte) int { return splitElements(arguments, nil) }
 
-func (jsonProtocol) BindArguments(arguments []byte, params []reflect.Value) error {
+func (p jsonProtocol) BindArguments(arguments []byte, params []reflect.Value) error {
 	var few [8][]byte
 	raw := few[:]
 	if len(params) > len(raw) {
 		raw = make([][]byte, len(params))
 	}
 	n := splitElements(arguments, raw)
-	for i, p := range params[:min(n, len(params))] { // an argument that does not fit is reported before one that is missing
-		if err := bindValue(raw[i], p); err != nil {
-			return argumentError(i, p, err)
+	for i, param := range params[:min(n, len(params))] { // an argument that does not fit is reported before one that is missing
+		if err := p.bind(raw[i], param); err != nil {
+			return argumentError(i, param, err)
 		}
 	}
 	if n != len(params) {
@@ -31,11 +31,11 @@ func (jsonProtocol) BindArguments(arguments []byte, params []reflect.Value) erro
 	return nil
 }
 
-func (jsonProtocol) BindValue(value []byte, v reflect.Value) error {
+func (p jsonProtocol) BindValue(value []byte, v reflect.Value) error {
 	if value == nil {
 		value = []byte("null")
 	}
-	return valueError(v, bindValue(value, v))
+	return valueError(v, p.bind(value, v))
 }
 
 func valueError(v reflect.Value, err error) error {
@@ -54,16 +54,16 @@ func countError(provided, expected int) error {
 	return &BindError{Text: fmt.Sprintf("Invocation provides %d argument(s) but target expects %d.", provided, expected)}
 }
 
-// bindValue decodes checked JSON into v, which is settable and holds its zero value.
-func bindValue(raw []byte, v reflect.Value) error {
-	switch p := v.Addr().Interface().(type) { // the common types; named types may decode themselves
+// bind decodes checked JSON into v, which is settable and holds its zero value.
+func (p jsonProtocol) bind(raw []byte, v reflect.Value) error {
+	switch to := v.Addr().Interface().(type) { // the common types; named types may decode themselves
 	case *string:
 		if raw[0] == '"' {
 			text, ok := unescape(raw[1 : len(raw)-1])
 			if !ok {
 				return errSurrogate
 			}
-			*p = string(text)
+			*to = string(text)
 			return nil
 		}
 	case *int, *int64, *int32:
@@ -90,6 +90,9 @@ func bindValue(raw []byte, v reflect.Value) error {
 		if err := checkSurrogates(raw); err != nil {
 			return err
 		}
+	}
+	if p.integers && holdsInterface(v.Type()) {
+		return bindIntegers(raw, v)
 	}
 	return json.Unmarshal(raw, v.Addr().Interface())
 }
@@ -143,7 +146,7 @@ func checkNulls(raw []byte, t reflect.Type) error {
 			}
 		}
 	case reflect.Map, reflect.Struct:
-		return EachProperty(raw, t, checkNulls)
+		return EachProperty(raw, t, func(value []byte, of reflect.Type, _ bool) error { return checkNulls(value, of) })
 	}
 	return nil
 }

@@ -16,17 +16,23 @@ var JSON = JSONOptions{}.Protocol()
 type JSONOptions struct {
 	// DeclaredNames writes struct fields that no tag names as they are declared, as encoding/json does. Default: false, see [JSON].
 	DeclaredNames bool
+	// Integers decodes numbers without a fraction that are for an interface as an int64, if they fit, so that they are written again without one.
+	// Default: false, they are a float64, as in encoding/json.
+	Integers bool
 }
 
 // Protocol is the protocol with these options.
 func (o JSONOptions) Protocol() Protocol {
 	if o.DeclaredNames {
-		return jsonProtocol{declaredWriter}
+		return jsonProtocol{declaredWriter, o.Integers}
 	}
-	return jsonProtocol{camelWriter}
+	return jsonProtocol{camelWriter, o.Integers}
 }
 
-type jsonProtocol struct{ values *writer }
+type jsonProtocol struct {
+	values   *writer
+	integers bool
+}
 
 func (jsonProtocol) Name() string { return "json" }
 func (jsonProtocol) Binary() bool { return false }

@@ -356,7 +356,7 @@ func appendPackedHead(dst []byte, t Type, items uint32, headers []byte) []byte {
 func (p packProtocol) AppendInvocation(dst, id []byte, target string, args []any) ([]byte, error) {
 	start := len(dst)
 	dst = appendPackedID(appendPackedHead(dst, Invocation, 6, nil), id)
-	dst = msgp.AppendArrayHeader(msgp.AppendString(dst, target), uint32(len(args)))
+	dst = msgp.AppendArrayHeader(appendPackedText(dst, target), uint32(len(args)))
 	for _, arg := range args {
 		var err error
 		if dst, err = p.values.append(dst, arg, 2); err != nil {
@@ -403,7 +403,7 @@ func frameCarrier[T any](p *packer, dst []byte, start int, value T) ([]byte, err
 func (packProtocol) AppendError(dst, id []byte, text string) []byte {
 	start := len(dst)
 	dst = appendPackedID(appendPackedHead(dst, Completion, 5, nil), id)
-	return framePacked(msgp.AppendString(msgp.AppendInt(dst, packedError), text), start)
+	return framePacked(appendPackedText(msgp.AppendInt(dst, packedError), text), start)
 }
 
 func (packProtocol) Append(dst []byte, m *Message) []byte {
@@ -428,7 +428,7 @@ func (packProtocol) Append(dst []byte, m *Message) []byte {
 		dst = msgp.AppendStringFromBytes(appendPackedHead(dst, m.Type, items, m.Headers), m.ID)
 		switch {
 		case m.HasError:
-			dst = msgp.AppendStringFromBytes(msgp.AppendInt(dst, packedError), m.Error)
+			dst = appendPackedText(msgp.AppendInt(dst, packedError), string(m.Error))
 		case m.Value == nil:
 			dst = msgp.AppendInt(dst, packedVoid)
 		default:
@@ -439,7 +439,7 @@ func (packProtocol) Append(dst []byte, m *Message) []byte {
 	case Close:
 		dst = msgp.AppendInt(msgp.AppendArrayHeader(dst, 3), int(Close))
 		if m.HasError {
-			dst = msgp.AppendStringFromBytes(dst, m.Error)
+			dst = appendPackedText(dst, string(m.Error))
 		} else {
 			dst = msgp.AppendNil(dst)
 		}

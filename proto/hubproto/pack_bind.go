@@ -83,11 +83,11 @@ func unpack(b []byte, v reflect.Value) (rest []byte, err error) {
 	case json.Unmarshaler:
 		return unpackJSON(b, u.UnmarshalJSON)
 	case encoding.TextUnmarshaler:
-		text, rest, err := msgp.ReadStringZC(b)
+		text, rest, err := unpackText(b)
 		if err != nil {
 			return b, err
 		}
-		return rest, u.UnmarshalText(append([]byte(nil), text...))
+		return rest, u.UnmarshalText([]byte(text))
 	}
 	switch t.Kind() {
 	case reflect.Bool:
@@ -205,11 +205,21 @@ func unpackTime(b []byte, v reflect.Value) ([]byte, error) {
 		if text, rest, err = msgp.ReadStringZC(b); err == nil {
 			t, err = parseTime(string(text))
 		}
-	} else if t, rest, err = msgp.ReadTimeBytes(b); err == nil {
-		t = t.UTC()
+	} else {
+		t, rest, err = readTimestamp(b)
 	}
 	v.Set(reflect.ValueOf(t))
 	return rest, err
+}
+
+// readTimestamp reads a timestamp. As in text, its year has four digits: nothing could write another one as JSON.
+func readTimestamp(b []byte) (time.Time, []byte, error) {
+	t, rest, err := msgp.ReadTimeBytes(b)
+	t = t.UTC()
+	if year := t.Year(); err == nil && (year < 1 || year > 9999) {
+		err = fmt.Errorf("a time of the year %d is out of range", year)
+	}
+	return t, rest, err
 }
 
 // unpackFloat accepts whole numbers as well, because JavaScript sends them as such.
@@ -282,8 +292,7 @@ func unpackAny(b []byte) (any, []byte, error) {
 	case msgp.BinType:
 		return boxed(msgp.ReadBytesBytes(b, []byte{}))
 	case msgp.TimeType:
-		t, rest, err := msgp.ReadTimeBytes(b)
-		return t.UTC(), rest, err
+		return boxed(readTimestamp(b))
 	case msgp.ArrayType:
 		var list []any
 		rest, err := unpackSlice(b, reflect.ValueOf(&list).Elem())
@@ -451,8 +460,13 @@ func (f *field) unpack(b []byte, v reflect.Value) ([]byte, error) {
 		}
 		v = v.Field(x)
 	}
-	if f.quoted {
+	switch {
+	case f.quoted:
 		return unpackQuoted(b, v)
+	case v.CanInterface():
+		return unpack(b, v)
+	case v.Kind() == reflect.Struct && !msgp.IsNil(b): // embedded, under a name: its type is not exported, but its fields are
+		return unpackStruct(b, v)
 	}
-	return unpack(b, v)
+	return b, misfit(b, v.Type())
 }

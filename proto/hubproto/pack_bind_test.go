@@ -17,6 +17,14 @@ import (
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
 
+type (
+	inner        struct{ A int }
+	embedsTagged struct {
+		inner `json:"inner"`
+		B     int
+	}
+)
+
 func TestBindPacked(t *testing.T) {
 	five := 5
 	for _, test := range []struct {
@@ -72,7 +80,9 @@ func TestBindPacked(t *testing.T) {
 		{"\x81\xa4home\x81\xa4name\xa1h", contacts{Home: &person{Name: "h"}}},
 		{"\xc4\x03\x01\x02\x03", rawRecorder{`"AQID"`}},
 		{"\xd7\xff\x00\x00\x00\x00\x00\x00\x00\x05", rawRecorder{`"1970-01-01T00:00:05Z"`}}, {"\x05", &rawRecorder{"5"}},
-		{"\xa1x", textOnly{"<x>"}}, {"\x91\xa1x", []*textOnly{{"<x>"}}},
+		{"\x82\xa5inner\x81\xa1A\x01\xa1B\x02", embedsTagged{inner{1}, 2}},
+		{"\xc7\x0c\xff\x00\x00\x00\x00\x00\x00\x00\x3a\xff\xf4\x41\x7f", time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)},
+		{"\xa2a\xff", textOnly{"<a\ufffd>"}}, {"\xa1x", textOnly{"<x>"}}, {"\x91\xa1x", []*textOnly{{"<x>"}}},
 	} {
 		t.Run(fmt.Sprintf("%T from %x", test.want, test.argument), func(t *testing.T) {
 			got, err := bindPacked(test.argument, reflect.TypeOf(test.want))
@@ -126,7 +136,12 @@ func TestBindPackedErrors(t *testing.T) {
 		{reflect.TypeFor[any](), []string{
 			"\xd4\x05\x00", "\xc7\x00\x05", "\x91\xd4\x05\x00", "\xd4\xff\x00",
 			"\xd7\xff\xff\xff\xff\xff\xff\xff\xff\xff", "\xc7\x05\xff\x00\x00\x00\x00\x00",
+			"\xc7\x0c\xff\x00\x00\x00\x00\x00\x00\x00\x3a\xff\xf4\x41\x80", // of the year 10000
 		}},
+		{reflect.TypeFor[time.Time](), []string{
+			"\xc7\x0c\xff\x00\x00\x00\x00\x00\x00\x00\x3a\xff\xf4\x41\x80", "\xc7\x0c\xff\x00\x00\x00\x00\x7f\xff\xff\xff\xff\xff\xff\xff",
+		}},
+		{reflect.TypeFor[embedsTagged](), []string{"\x81\xa5inner\xc0", "\x81\xa5inner\x01"}},
 		{reflect.TypeFor[[]string](), []string{"\xa1x", "\x80", "\x91\x01", "\xc4\x01x"}},
 		{reflect.TypeFor[[]int](), []string{"\x91\xc0", "\x91\xa11", "\x91\x91\x01", "\xc4\x01\x01", "\x81\x01\x02"}},
 		{reflect.TypeFor[[2]int](), []string{"\x92\xc0\x01", "\x80", "\xc0"}},

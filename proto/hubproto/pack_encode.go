@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/tinylib/msgp/msgp"
 )
@@ -42,7 +43,7 @@ func (p *packer) common(dst []byte, v any) (_ []byte, ok bool) {
 	case nil:
 		dst = msgp.AppendNil(dst)
 	case string:
-		dst = msgp.AppendString(dst, v)
+		dst = appendPackedText(dst, v)
 	case bool:
 		dst = msgp.AppendBool(dst, v)
 	case int:
@@ -57,6 +58,14 @@ func (p *packer) common(dst []byte, v any) (_ []byte, ok bool) {
 		return dst, false
 	}
 	return dst, true
+}
+
+// appendPackedText appends text. What is not UTF-8 is replaced, as in JSON: clients may refuse to read it.
+func appendPackedText(dst []byte, text string) []byte {
+	if !utf8.ValidString(text) {
+		text = string([]rune(text))
+	}
+	return msgp.AppendString(dst, text)
 }
 
 func (p *packer) of(t reflect.Type) encodeFunc {
@@ -104,7 +113,7 @@ func (p *packer) kind(t reflect.Type) encodeFunc {
 			return packMarshaler
 		}
 		return func(dst []byte, v reflect.Value, _ int) ([]byte, error) {
-			return msgp.AppendString(dst, v.String()), nil
+			return appendPackedText(dst, v.String()), nil
 		}
 	case reflect.Pointer:
 		return p.pointer
@@ -157,7 +166,7 @@ func packMarshaler(dst []byte, v reflect.Value, depth int) ([]byte, error) {
 	}
 	if m, ok := v.Interface().(encoding.TextMarshaler); ok && !v.Type().Implements(marshalerType) {
 		text, err := m.MarshalText()
-		return msgp.AppendStringFromBytes(dst, text), err
+		return appendPackedText(dst, string(text)), err
 	}
 	text, err := marshal(v)
 	if err != nil {
@@ -252,7 +261,7 @@ func (p *packer) mapping(t reflect.Type) encodeFunc {
 		element := p.of(t.Elem())
 		dst = msgp.AppendMapHeader(dst, uint32(len(entries)))
 		for _, e := range entries {
-			if dst, err = element(msgp.AppendString(dst, e.key), e.value, depth); err != nil {
+			if dst, err = element(appendPackedText(dst, e.key), e.value, depth); err != nil {
 				return dst, err
 			}
 		}

@@ -80,3 +80,19 @@ func testPackedValues(t *testing.T, p *packer, name, not string) {
 	assert.NotContains(t, shape, not)
 	assert.Contains(t, shape, "url")
 }
+
+// Text that is not UTF-8 is written as in JSON: clients may refuse to read it otherwise.
+func TestPackedTextIsUTF8(t *testing.T) {
+	p := MessagePack
+	type textNamed string
+	const bad, repaired = "a\xffb", "\xa5a\xef\xbf\xbdb"
+	for _, value := range []any{bad, textNamed(bad), []string{bad}, map[string]int{bad: 1}, &struct{ V string }{bad}} {
+		b, err := p.AppendResult(nil, []byte("1"), value)
+		require.NoError(t, err)
+		assert.Contains(t, string(b), repaired, "%T", value)
+	}
+	assert.Contains(t, string(p.AppendError(nil, []byte("1"), bad)), repaired)
+	for _, kind := range []Type{Completion, Close} {
+		assert.Contains(t, string(p.Append(nil, &Message{Type: kind, Error: []byte(bad), HasError: true})), repaired)
+	}
+}

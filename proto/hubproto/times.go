@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -222,7 +223,7 @@ func (s *timeScanner) offset() int {
 	return offset
 }
 
-var timeHolders sync.Map // reflect.Type → bool
+var holdsTimeCache sync.Map // reflect.Type → bool
 
 // holdsTime reports whether a value that encoding/json decodes can contain a time.Time, except in types with unmarshalers.
 func holdsTime(t reflect.Type) bool {
@@ -230,33 +231,35 @@ func holdsTime(t reflect.Type) bool {
 	case reflect.Bool, reflect.String, reflect.Int, reflect.Int32, reflect.Int64, reflect.Float64, reflect.Interface:
 		return false
 	}
-	if cached, ok := timeHolders.Load(t); ok {
-		return cached.(bool)
-	}
-	holds := findTime(t, map[reflect.Type]bool{})
-	timeHolders.Store(t, holds)
-	return holds
+	return holds(t, &holdsTimeCache, func(t reflect.Type) bool { return t == timeType })
 }
 
-func findTime(t reflect.Type, seen map[reflect.Type]bool) bool {
-	if t == timeType {
-		return true
+// holds reports whether a value that encoding/json decodes can contain one of a type that is looked for, except in types with unmarshalers.
+func holds(t reflect.Type, cache *sync.Map, is func(reflect.Type) bool) bool {
+	if cached, ok := cache.Load(t); ok {
+		return cached.(bool)
 	}
-	if seen[t] || readsItself(t) {
+	seen := map[reflect.Type]bool{}
+	var find func(t reflect.Type) bool
+	find = func(t reflect.Type) bool {
+		if is(t) {
+			return true
+		}
+		if seen[t] || readsItself(t) {
+			return false
+		}
+		seen[t] = true
+		switch t.Kind() {
+		case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
+			return find(t.Elem())
+		case reflect.Struct:
+			return slices.ContainsFunc(fieldsOf(t), func(f field) bool { return find(f.typ) })
+		}
 		return false
 	}
-	seen[t] = true
-	switch t.Kind() {
-	case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
-		return findTime(t.Elem(), seen)
-	case reflect.Struct:
-		for _, f := range fieldsOf(t) {
-			if findTime(f.typ, seen) {
-				return true
-			}
-		}
-	}
-	return false
+	found := find(t)
+	cache.Store(t, found)
+	return found
 }
 
 func readsItself(t reflect.Type) bool {
@@ -305,7 +308,7 @@ func (p *plainTimes) look(value []byte, t reflect.Type) error {
 			}
 		}
 	default:
-		return EachProperty(value, t, p.look)
+		return EachProperty(value, t, func(value []byte, of reflect.Type, _ bool) error { return p.look(value, of) })
 	}
 	return nil
 }
@@ -327,22 +330,24 @@ func (p *plainTimes) replace(value []byte) error {
 	return nil
 }
 
-// EachProperty calls do with the properties of an object that is decoded into a map or a struct, as parts of raw, and the type of each. raw is JSON.
-func EachProperty(raw []byte, t reflect.Type, do func([]byte, reflect.Type) error) error {
+// EachProperty calls do with the properties of an object that is decoded into a map or a struct, as parts of raw, and the type of each, and says
+// whether its field has the option "string". raw is JSON.
+func EachProperty(raw []byte, t reflect.Type, do func(value []byte, of reflect.Type, quoted bool) error) error {
 	if raw[0] != '{' {
 		return nil
 	}
 	s := objectScanner{b: raw, i: 1, first: true}
 	for s.next() {
 		var element reflect.Type
+		quoted := false
 		if t.Kind() == reflect.Map {
 			element = t.Elem()
 		} else if f := fieldNamed(t, string(s.name())); f != nil {
-			element = f.typ
+			element, quoted = f.typ, f.quoted
 		} else {
 			continue
 		}
-		if err := do(s.value, element); err != nil {
+		if err := do(s.value, element, quoted); err != nil {
 			return err
 		}
 	}
