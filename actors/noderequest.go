@@ -35,12 +35,16 @@ func (n *nodes) endRequest(r *nodev1.Request) {
 // answered passes an answer to whoever waits for it.
 func (n *nodes) answered(from backplane.NodeID, a *nodev1.Answer) {
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	if c := n.requests[a.GetNumber()]; c != nil {
+	c, w := n.requests[a.GetNumber()], n.watches[a.GetNumber()]
+	if c != nil {
 		select {
 		case c <- nodeAnswer{from, a}:
 		default: // more than nodes have been asked
 		}
+	}
+	n.mu.Unlock()
+	if w != nil {
+		w.elsewhere.refused(from)
 	}
 }
 
@@ -103,6 +107,11 @@ func (q *question) end() {
 	}
 }
 
+// cancel says that the answer is not wanted any more.
+func (q *question) cancel() {
+	_, _ = q.nodes.publish(&nodev1.Message{Hub: q.hub, Kind: &nodev1.Message_Cancel{Cancel: q.request.GetNumber()}}, q.topic)
+}
+
 // wait waits for the answer. It is nil if no node has what the topic names, KIND_GONE if the node that had it has gone meanwhile, and
 // KIND_UNSPECIFIED, perhaps with the node, if the request or its answer was lost.
 func (q *question) wait(ctx context.Context) (*nodev1.Answer, error) {
@@ -137,12 +146,13 @@ func (q *question) wait(ctx context.Context) (*nodev1.Answer, error) {
 			case owner != 0 && !n.isUp(owner):
 				return &nodev1.Answer{Kind: nodev1.Answer_KIND_GONE}, nil
 			case owner != 0 || late && !isUnknown && n.plane.Wanted(q.topic):
+				q.cancel() // what may still be done
 				return &nodev1.Answer{Node: uint32(owner)}, nil
 			case late || !n.plane.Wanted(q.topic):
 				return nil, nil
 			}
 		case <-ctx.Done():
-			_, _ = n.publish(&nodev1.Message{Hub: q.hub, Kind: &nodev1.Message_Cancel{Cancel: q.request.GetNumber()}}, q.topic)
+			q.cancel()
 			return nil, context.Cause(ctx)
 		case <-n.ctx.Done():
 			return nil, ErrShutdown

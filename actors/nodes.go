@@ -233,7 +233,7 @@ func (n *nodes) Missed(from backplane.NodeID, messages uint64) {
 	hubs := slices.Collect(maps.Values(n.hubs))
 	n.mu.Unlock()
 	for _, w := range n.allWatches() { // or changes
-		w.elsewhere.ask(from)
+		w.elsewhere.missed(from)
 	}
 	for _, h := range hubs {
 		if h.settings.ReconnectOnGap {

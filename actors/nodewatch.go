@@ -102,6 +102,26 @@ func (e *watchElsewhere) ask(nodes ...backplane.NodeID) {
 	}
 }
 
+// missed is ask for a node of which messages were lost, unless it has been asked and has not answered: a node that has more to say than arrives loses
+// messages all the time, and would list its members each time. If its answer is lost, it is asked again.
+func (e *watchElsewhere) missed(node backplane.NodeID) {
+	e.mu.Lock()
+	_, asked := e.waiting[node]
+	asked = asked && e.pause == askAgain // and is asked again soon
+	e.mu.Unlock()
+	if !asked {
+		e.ask(node)
+	}
+}
+
+// refused says that a node lacks the hub. It is asked when it has it.
+func (e *watchElsewhere) refused(node backplane.NodeID) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.waiting, node)
+	e.checkWaiting()
+}
+
 // publish sends the request to nodes. The lock is held, so that no request follows a Cancel.
 func (e *watchElsewhere) publish(nodes []backplane.NodeID) {
 	r := &nodev1.Request{Number: e.number, Kind: &nodev1.Request_Watch{Watch: &nodev1.Watch{}}}

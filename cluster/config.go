@@ -90,7 +90,7 @@ func (c *Config) Validate() error {
 		_, _, err := splitSeed(seed, firstPort)
 		check(err == nil, "Seeds[%d] is %q: it is an IP address or a name, with or without a port", i, seed)
 	}
-	check(len(c.Cluster) <= maxLabel, "Cluster has %d bytes, more than %d", len(c.Cluster), maxLabel)
+	check(len(c.Cluster) <= maxLabel && utf8.ValidString(c.Cluster), "Cluster is more than %d bytes long, or not valid UTF-8", maxLabel)
 	check(len(c.Name) <= maxLabel && utf8.ValidString(c.Name), "Name is more than %d bytes long, or not valid UTF-8", maxLabel)
 	if c.Insecure {
 		check(c.Key == nil && c.AcceptedKeys == nil && c.TLS == nil, "Insecure is set, and so is Key, AcceptedKeys or TLS")

@@ -26,7 +26,7 @@ func TestValidateReportsEverything(t *testing.T) {
 	err := bad.Validate()
 	require.Error(t, err)
 	for _, part := range []string{
-		"cluster: Config: Bind is \"host\"", "Advertise is \"0.0.0.0\"", "Seeds[0]", "Seeds[2]", "Seeds[3]", "Seeds[4]", "Seeds[5]", "Cluster has 200", "Name is", "Key has 31", "AcceptedKeys[1] has 0",
+		"cluster: Config: Bind is \"host\"", "Advertise is \"0.0.0.0\"", "Seeds[0]", "Seeds[2]", "Seeds[3]", "Seeds[4]", "Seeds[5]", "Cluster is more", "Name is", "Key has 31", "AcceptedKeys[1] has 0",
 		"TLS has no certificate", "TLS lacks RootCAs", "TLS has InsecureSkipVerify", "MaxMessage is 1",
 	} {
 		assert.ErrorContains(t, err, part)
@@ -121,4 +121,10 @@ func TestKeysOfOneClusterVerifyEachOther(t *testing.T) {
 	require.NoError(t, err)
 	assert.False(t, a.RootCAs.Equal(other.RootCAs))
 	assert.NotContains(t, string(a.Certificates[0].Certificate[0]), string(testKey))
+}
+
+// The name of a cluster is in what nodes say to each other, which could not be encoded.
+func TestTheNameOfAClusterIsUTF8(t *testing.T) {
+	t.Parallel()
+	assert.ErrorContains(t, (&Config{Cluster: "\xff", Key: testKey}).Validate(), "Cluster is")
 }

@@ -78,14 +78,15 @@ type node struct {
 	mu     sync.Mutex
 	links  map[backplane.NodeID]*link
 	closed bool
-	former Losses // of links that are not there any more
+	former Losses                        // of links that are not there any more
+	gone   map[backplane.NodeID]struct{} // nodes that have said Bye, and are still members: gossip says last of them that they drain
 }
 
 func newNode(ctx context.Context, s *settings, host backplane.Host) *node {
 	return &node{
 		settings: s, host: host, id: s.draw(), life: rand.Uint64() | 1, context: context.WithoutCancel(ctx),
 		begun: make(chan struct{}), serving: make(chan struct{}), stopping: make(chan struct{}), taken: make(chan struct{}),
-		subs: newSubscriptions(), links: map[backplane.NodeID]*link{},
+		subs: newSubscriptions(), links: map[backplane.NodeID]*link{}, gone: map[backplane.NodeID]struct{}{},
 	}
 }
 
@@ -96,19 +97,24 @@ func (n *node) joined(m member) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if l := n.links[m.id]; n.closed || l != nil && l.join(m) {
+	l := n.links[m.id]
+	if _, gone := n.gone[m.id]; gone || n.closed || l != nil && l.join(m) {
 		return
 	}
-	l := newLink(n, m)
+	l = newLink(n, m)
 	n.links[m.id] = l
 	n.goroutines.Go(l.run)
 	n.goroutines.Go(l.receive)
 }
 
 func (n *node) left(id backplane.NodeID) {
-	if l := n.link(id); l != nil {
-		l.unjoin()
+	n.mu.Lock()
+	delete(n.gone, id)
+	l := n.links[id]
+	if l != nil {
+		l.unjoin() // with the lock held, so that forget sees it
 	}
+	n.mu.Unlock()
 }
 
 func (n *node) broken(id backplane.NodeID) {
@@ -156,14 +162,17 @@ func (n *node) signal() {
 // forget removes a link that has ended.
 func (n *node) forget(l *link) {
 	n.topics.remove(l.place)
-	l.mu.Lock()
-	counted := l.losses()
-	l.mu.Unlock()
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	l.mu.Lock()
+	counted, isMember := l.losses(), l.isMember
+	l.mu.Unlock()
 	n.former.add(counted)
 	if n.links[l.peer] == l {
 		delete(n.links, l.peer)
+		if isMember {
+			n.gone[l.peer] = struct{}{}
+		}
 	}
 }
 

@@ -29,6 +29,11 @@ const (
 	idleTime   = time.Minute
 	restTime   = 5 * time.Second
 	copyBytes  = 4 << 10 // for each direction, while there is something to copy or to wait for
+
+	// A body that is not read, because its connection has no room, must not fill the window of the connection that the bodies of other clients
+	// travel on, too: all bodies of one connection fit into it. It is less than 4 MiB, and a body is sent 64 KiB before its window is known.
+	bodyWindow  = 64 << 10
+	mostStreams = 60
 )
 
 type relayedKey struct{}
@@ -51,8 +56,10 @@ func startRelays(c *Config, s *secrets, l net.Listener, serve http.Handler) *rel
 	r := &relays{scheme: "http", log: c.Logger}
 	r.closing, r.close = context.WithCancel(context.Background())
 	pings := &http.HTTP2Config{SendPingTimeout: 5 * time.Second, PingTimeout: 5 * time.Second}
+	windows := *pings
+	windows.MaxConcurrentStreams, windows.MaxReceiveBufferPerStream, windows.MaxReceiveBufferPerConnection = mostStreams, bodyWindow, (mostStreams+1)*bodyWindow
 	r.server = &http.Server{
-		Handler: receiver{serve}, ReadHeaderTimeout: headerTime, IdleTimeout: 2 * idleTime, HTTP2: pings, Protocols: new(http.Protocols),
+		Handler: receiver{serve}, ReadHeaderTimeout: headerTime, IdleTimeout: 2 * idleTime, HTTP2: &windows, Protocols: new(http.Protocols),
 		ErrorLog: slog.NewLogLogger(c.Logger.Handler(), slog.LevelDebug),
 	}
 	r.requests = &http.Transport{DialContext: c.dial, TLSHandshakeTimeout: handshakeTime, IdleConnTimeout: idleTime, HTTP2: pings, Protocols: new(http.Protocols), DisableCompression: true}

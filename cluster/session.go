@@ -147,12 +147,12 @@ func (l *link) flush() <-chan struct{} {
 	return l.flushed
 }
 
-// join says that the other node is a member. It returns false if the link has been closed.
+// join says that the other node is a member. It returns false if the link has been closed because it was none; one that has said Bye is gone.
 func (l *link) join(m member) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
-		return false
+		return l.isMember
 	}
 	l.member = m
 	if !l.isMember {
