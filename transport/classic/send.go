@@ -121,6 +121,9 @@ func (e *Endpoint) send(w http.ResponseWriter, in *request) error {
 func (s *session) call(invocation *classic.Invocation, hub Hub, w *waiter) (number uint64, err error) {
 	m, err := s.member(context.Background(), hub)
 	if errors.Is(err, errUnauthorized) {
+		if w.receiver != nil { // no connection of a hub holds back a client that takes no answers
+			s.awaitRoom(true)
+		}
 		return s.answerItself(w, s.endpoint.acceptor.Refuse(invocation))
 	}
 	if err != nil {
