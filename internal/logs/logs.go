@@ -38,14 +38,16 @@ type clipped struct{ err error }
 // LogValue is part of slog.LogValuer. Where it panics, slog says so instead.
 func (c clipped) LogValue() slog.Value { return slog.StringValue(Clip(c.err.Error())) }
 
-// Limiter lets each kind of event through a number of times a minute, and counts the others.
+// Limiter lets each kind of event through a number of times a minute, and counts the others. Kinds may be made of what clients have chosen: when
+// there are too many in a minute, the further ones are one kind.
 type Limiter struct {
 	Most int // 0: once
 
 	now func() time.Time // nil: time.Now
 
-	mu    sync.Mutex
-	kinds map[string]*window
+	mu        sync.Mutex
+	kinds     map[string]*window
+	forgotten time.Time // when those of past minutes were last looked for
 }
 
 type window struct {
@@ -57,6 +59,8 @@ type window struct {
 const (
 	windowTime = time.Minute
 	maxKinds   = 1024 // kinds that are counted apart
+
+	otherKinds = "\x00" // all others
 )
 
 // Allow reports whether an event is to be logged, and how many of its kind were not since the last one that was.
@@ -71,10 +75,17 @@ func (l *Limiter) Allow(kind string) (ok bool, missed int) {
 	}
 	now := l.now()
 	w := l.kinds[kind]
-	if w == nil {
-		if len(l.kinds) >= maxKinds {
+	if w == nil && len(l.kinds) >= maxKinds-1 {
+		if now.Sub(l.forgotten) >= windowTime {
+			l.forgotten = now
 			l.forget(now)
 		}
+		if len(l.kinds) >= maxKinds-1 {
+			kind = otherKinds
+			w = l.kinds[kind]
+		}
+	}
+	if w == nil {
 		w = &window{start: now}
 		l.kinds[kind] = w
 	}
@@ -89,15 +100,12 @@ func (l *Limiter) Allow(kind string) (ok bool, missed int) {
 	return true, missed
 }
 
-// forget makes room for more kinds: those of past minutes go, or all of them.
+// forget makes room for more kinds: those of past minutes go.
 func (l *Limiter) forget(now time.Time) {
 	for kind, w := range l.kinds {
-		if now.Sub(w.start) >= windowTime {
+		if now.Sub(w.start) >= windowTime && kind != otherKinds { // which has missed some
 			delete(l.kinds, kind)
 		}
-	}
-	if len(l.kinds) >= maxKinds {
-		clear(l.kinds)
 	}
 }
 

@@ -53,6 +53,34 @@ func TestLimiterCountsMissedEvents(t *testing.T) {
 	assert.True(t, ok, "the zero value allows one event")
 }
 
+// Who chooses another kind for each event does not get more of them logged.
+func TestLimiterOfManyKinds(t *testing.T) {
+	now := time.Now()
+	l := Limiter{now: func() time.Time { return now }}
+	all, logged, missed := 0, 0, 0
+	for minute := range 3 {
+		before := logged
+		for i := range 10 * maxKinds {
+			ok, m := l.Allow(fmt.Sprint(minute, " ", i))
+			all++
+			missed += m
+			if ok {
+				logged++
+			}
+		}
+		assert.LessOrEqual(t, logged-before, maxKinds)
+		assert.Greater(t, logged-before, maxKinds/2, "there is room again in each minute")
+		assert.LessOrEqual(t, len(l.kinds), maxKinds)
+		now = now.Add(windowTime)
+	}
+	for i := range maxKinds {
+		if ok, m := l.Allow(fmt.Sprint(i)); ok {
+			missed += m
+		}
+	}
+	assert.Equal(t, all, logged+missed, "all that was not logged is told of")
+}
+
 type panickingHandler struct{ slog.Handler }
 
 func (panickingHandler) Enabled(context.Context, slog.Level) bool  { return true }
