@@ -183,6 +183,20 @@ func groupsTokenSize(r *http.Request) int {
 
 const mostGroupsToken = 256 << 10
 
+// withoutGroupsToken returns a request without what groupsTokenSize has counted, which is not kept for as long as the session lives.
+func withoutGroupsToken(r *http.Request) *http.Request {
+	before, rest, found := strings.Cut(r.URL.RawQuery, "groupsToken=")
+	if !found {
+		return r
+	}
+	_, after, _ := strings.Cut(rest, "&")
+	u := *r.URL
+	u.RawQuery = before + after
+	r = r.WithContext(r.Context())
+	r.URL = &u
+	return r
+}
+
 func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request) {
 	var refused *failure
 	if err := e.route(w, r); errors.As(err, &refused) {

@@ -72,7 +72,7 @@ func newSession(e *Endpoint, in *request, opening actors.Opening) *session {
 	return &session{
 		endpoint: e, id: in.id, epoch: e.epoch, former: e.epoch, ring: ring{first: 1, messages: e.ReplayMessages, size: e.ReplayBytes}, sentGroups: noGroups, awaySince: time.Now(), who: in.who,
 		unreceived: opening != actors.WithConnected,
-		snapshot:   e.acceptor.Snapshot(transport.Opening{ID: in.id, Identity: in.who, Request: in.Request, Transport: in.transport.ofCore()}),
+		snapshot:   e.acceptor.Snapshot(transport.Opening{ID: in.id, Identity: in.who, Request: withoutGroupsToken(in.Request), Transport: in.transport.ofCore()}),
 	}
 }
 
