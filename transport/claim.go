@@ -6,6 +6,8 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"time"
+
+	"github.com/troupe-go/troupe/internal/metric"
 )
 
 // How a connection is opened by another node than the one that it was negotiated with. It lives where the request arrives that opens it: the node
@@ -125,7 +127,8 @@ func (e *Endpoint) Claim(token string, wants bool, to [4]byte) (claimed *Claimed
 	return c, has, true
 }
 
-// Adopt adds a connection that another node has given to this one.
+// Adopt adds a connection that another node has given to this one. If too many wait here that were negotiated from its address, it is lost, as one
+// that could not be negotiated.
 func (e *Endpoint) Adopt(token string, c Claimed) {
 	t := e.Tokens
 	r := &reservation{id: c.ID, token: token, address: c.Address, endpoint: e, userID: c.UserID, born: t.now(), resumable: c.Resumable}
@@ -134,5 +137,9 @@ func (e *Endpoint) Adopt(token string, c Claimed) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if !t.makeRoom(r.address, r.born) {
+		e.Limits.Reach(metric.PendingOfAddress)
+		return
+	}
 	t.add(r)
 }

@@ -80,15 +80,23 @@ func (t *Tokens) reserve(e *Endpoint, userID, remoteAddr string, idIsToken bool)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.expire(now)
-	if t.AddressLimit >= 0 && t.byAddress[r.address] >= t.AddressLimit {
+	if !t.makeRoom(r.address, now) {
 		return nil
+	}
+	t.add(r)
+	return r
+}
+
+// makeRoom makes room for a connection that waits for its transport. It returns false if too many of its address do. The lock is held.
+func (t *Tokens) makeRoom(address string, now time.Time) bool {
+	t.expire(now)
+	if t.AddressLimit >= 0 && t.byAddress[address] >= t.AddressLimit {
+		return false
 	}
 	for t.count >= t.Limit {
 		t.expire(t.waiting[0].born.Add(t.Expiry + 1))
 	}
-	t.add(r)
-	return r
+	return true
 }
 
 // add adds a connection that waits for its transport. The lock is held.
