@@ -128,6 +128,7 @@ type Endpoint struct {
 	mu        sync.Mutex
 	epoch     uint32 // of the newest session
 	sessions  map[string]*session
+	sends     map[string]int       // open requests with calls, by the ids of their sessions
 	dismissed map[string]time.Time // ids of those that a hub has closed for good, and until when
 	janitor   *time.Timer
 }
@@ -135,7 +136,7 @@ type Endpoint struct {
 // NewEndpoint returns an endpoint.
 func NewEndpoint(acceptor Acceptor, options Options, log *slog.Logger) *Endpoint {
 	return &Endpoint{
-		Options: options, acceptor: acceptor, epoch: newEpoch(), sessions: map[string]*session{}, dismissed: map[string]time.Time{},
+		Options: options, acceptor: acceptor, epoch: newEpoch(), sessions: map[string]*session{}, sends: map[string]int{}, dismissed: map[string]time.Time{},
 		log: log.WithGroup("transport"), heartbeat: log.WithGroup("heartbeat"), hubs: log.WithGroup("hubs"),
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/troupe-go/troupe/actors"
+	"github.com/troupe-go/troupe/internal/metric"
 	"github.com/troupe-go/troupe/proto/classic"
 )
 
@@ -68,6 +69,11 @@ func (e *Endpoint) start(w http.ResponseWriter, in *request) error {
 
 // send executes a call that comes with a request of its own, and answers with the result.
 func (e *Endpoint) send(w http.ResponseWriter, in *request) error {
+	if !e.beginSend(in.id) {
+		e.Limits.Reach(metric.OpenPosts)
+		return fail(http.StatusTooManyRequests, fmt.Sprintf("At most %d calls of a connection can be open.", mostSends), nil)
+	}
+	defer e.endSend(in.id)
 	if err := e.readForm(w, in, formTokens); err != nil {
 		return err
 	}
@@ -114,6 +120,27 @@ func (e *Endpoint) send(w http.ResponseWriter, in *request) error {
 		return nil
 	case <-in.Context().Done():
 		return nil
+	}
+}
+
+// mostSends is how many requests with calls of one session can be open: each is in memory several times, until its call has returned.
+const mostSends = 256
+
+func (e *Endpoint) beginSend(id string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.sends[id] >= mostSends {
+		return false
+	}
+	e.sends[id]++
+	return true
+}
+
+func (e *Endpoint) endSend(id string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.sends[id]--; e.sends[id] == 0 {
+		delete(e.sends, id)
 	}
 }
 
