@@ -275,6 +275,7 @@ func (m *mailbox) control(message any) bool {
 		}
 		m.invoker.InvokeUserMessage(m.panic)
 		m.panic = nil
+	case *actor.Restart: // of somebody else than its supervisor, which resumes: there is no other actor for the connection
 	default:
 		return false
 	}
