@@ -132,7 +132,8 @@ func (*connectionEnd) SendUserMessage(*actor.PID, any) {}
 // Stop is part of actor.Process.
 func (*connectionEnd) Stop(*actor.PID) {}
 
-// logPanics is deferred by middleware: it logs a panic of the actor, answers the call at which that happened, and panics on.
+// logPanics is deferred by middleware: it logs a panic of the actor, answers the call at which that happened, and panics on, except at a message
+// that comes while the actor is stopped or restarted: protoactor would not go on with that.
 func logPanics(log *slog.Logger, self *actor.PID, message any) {
 	reason := recover()
 	if reason == nil {
@@ -141,7 +142,11 @@ func logPanics(log *slog.Logger, self *actor.PID, message any) {
 	stack := debug.Stack()
 	log.Error("an actor panicked", "actor", self.Id, "message", fmt.Sprintf("%T", message), "reason", reason, "stack", string(stack))
 	failCall(message, &hubsys.PanicError{Value: reason, Stack: stack})
-	panic(reason)
+	switch message.(type) {
+	case *actor.Stopping, *actor.Stopped, *actor.Restarting:
+	default:
+		panic(reason)
+	}
 }
 
 // failCall answers the call that a message belongs to with an error.
