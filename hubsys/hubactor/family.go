@@ -161,8 +161,29 @@ type answering struct{ actor.SupervisorStrategy }
 
 func (a answering) HandleFailure(system *actor.ActorSystem, supervisor actor.Supervisor, child *actor.PID, stats *actor.RestartStatistics, reason, message any) {
 	failCall(actor.UnwrapEnvelopeMessage(message), &hubsys.PanicError{Value: reason})
-	a.SupervisorStrategy.HandleFailure(system, supervisor, child, stats, reason, message)
+	if one, ok := actor.UnwrapEnvelopeMessage(message).(interface{ handled() }); ok {
+		one.handled() // the actor may not have seen it
+	}
+	returned := false
+	defer func() {
+		if reason := recover(); !returned { // the strategy is the application's
+			system.Logger().Error("a supervisor panicked: the actor is stopped", "actor", child.Id, "reason", reason)
+			supervisor.StopChildren(child)
+		}
+	}()
+	a.SupervisorStrategy.HandleFailure(system, top{supervisor, child}, child, stats, reason, message)
+	returned = true
 }
+
+// top is the supervisor that a strategy of the application sees. There is nobody above who could decide better, so an actor whose failure is escalated
+// is stopped: otherwise its mailbox would stay suspended.
+type top struct {
+	actor.Supervisor
+	child *actor.PID
+}
+
+// EscalateFailure is part of actor.Supervisor.
+func (t top) EscalateFailure(_, _ any) { t.StopChildren(t.child) }
 
 // restart replaces an actor that has panicked by a new one, which gets the messages that wait. One that panics again and again is replaced later
 // and later.
