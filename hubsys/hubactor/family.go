@@ -102,13 +102,16 @@ func (d *dispatcher) receive(next actor.ReceiverFunc) actor.ReceiverFunc {
 type connectionEnd struct {
 	of   *instance
 	self *actor.PID
+	left func() bool // whether OnDisconnected, if there is one, has returned
 }
 
 var _ actor.Process = (*connectionEnd)(nil)
 
 func (d *dispatcher) stopWith(to *instance, connection *actor.PID) {
 	registry := d.family.system.ProcessRegistry
-	end := &connectionEnd{of: to}
+	hub, id := d.context.Runtime(), path.Base(to.pid.Id)
+	found := hub.Connection(id)
+	end := &connectionEnd{of: to, left: func() bool { return found == nil || hub.Connection(id) != found }}
 	end.self, _ = registry.Add(end, "hubactor-end-"+number())
 	target, _ := registry.Get(connection)
 	target.SendSystemMessage(connection, &actor.Watch{Watcher: end.self})
@@ -119,9 +122,21 @@ func (e *connectionEnd) SendSystemMessage(_ *actor.PID, message any) {
 	if _, ok := message.(*actor.Terminated); !ok {
 		return
 	}
-	registry := e.of.system.ProcessRegistry
-	registry.Remove(e.self)
-	if _, alive := registry.Get(e.of.pid); alive {
+	e.of.system.ProcessRegistry.Remove(e.self)
+	if e.left() {
+		e.end()
+		return
+	}
+	go func() { // somebody has stopped the connection's actor: OnDisconnected is still to come
+		for !e.left() {
+			time.Sleep(10 * time.Millisecond)
+		}
+		e.end()
+	}()
+}
+
+func (e *connectionEnd) end() {
+	if _, alive := e.of.system.ProcessRegistry.Get(e.of.pid); alive {
 		e.of.system.Root.Poison(e.of.pid)
 	}
 }
