@@ -7,6 +7,7 @@ import (
 	"path"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -25,9 +26,10 @@ type family struct {
 
 // spawnRequest asks a family for an actor.
 type spawnRequest struct {
-	props  *actor.Props
-	name   string
-	result chan spawned
+	props   *actor.Props
+	name    string
+	result  chan spawned
+	settled atomic.Bool // by whoever comes first: the family with a result, or the one who asks and has waited enough
 }
 
 type spawned struct {
@@ -38,7 +40,7 @@ type spawned struct {
 func newFamily(hub *actors.Hub, name string, supervisor actor.SupervisorStrategy) (*family, error) {
 	f := &family{system: hub.ActorSystem(), stopped: make(chan struct{})}
 	var err error
-	f.pid, err = hub.Spawn(name, actor.PropsFromFunc(f.receive, actor.WithSupervisor(supervisor)))
+	f.pid, err = hub.Spawn(name, actor.PropsFromFunc(f.receive, actor.WithSupervisor(supervisor), actor.WithDispatcher(lasting{})))
 	return f, err
 }
 
@@ -49,26 +51,52 @@ func (f *family) receive(ctx actor.Context) {
 		case <-f.stopped:
 			m.result <- spawned{err: hubsys.ErrShutdown}
 		default:
-			m.result <- spawnUnder(ctx, m)
+			spawnUnder(ctx, m)
 		}
 	case *actor.Stopping:
 		f.once.Do(func() { close(f.stopped) }) // it can come twice
 	}
 }
 
-// spawnUnder spawns an actor. A panic of its producer becomes an error.
-func spawnUnder(ctx actor.Context, m *spawnRequest) (result spawned) {
-	defer func() {
-		if reason := recover(); reason != nil {
-			result = spawned{err: &hubsys.PanicError{Value: reason, Stack: debug.Stack()}}
-		}
+// lasting is a dispatcher whose mailboxes go on when the application's code has called runtime.Goexit.
+type lasting struct{}
+
+func (lasting) Throughput() int { return 300 }
+func (lasting) Schedule(run func()) {
+	go func() {
+		returned := false
+		defer func() {
+			if !returned {
+				lasting{}.Schedule(run)
+			}
+		}()
+		run()
+		returned = true
 	}()
-	pid, err := ctx.SpawnNamed(m.props, m.name)
-	return spawned{pid, err}
 }
 
-// spawn spawns an actor. It fails with [hubsys.ErrShutdown] when the System stops.
-func (f *family) spawn(props *actor.Props, name string) (*actor.PID, error) {
+// spawnUnder spawns an actor. A panic of its producer becomes an error.
+func spawnUnder(ctx actor.Context, m *spawnRequest) {
+	var result spawned
+	returned := false
+	defer func() {
+		if reason := recover(); !returned {
+			result = spawned{err: &hubsys.PanicError{Value: reason, Stack: debug.Stack()}}
+		}
+		if !m.settled.CompareAndSwap(false, true) && result.pid != nil {
+			ctx.Stop(result.pid)
+		}
+		m.result <- result
+	}()
+	if !m.settled.Load() {
+		result.pid, result.err = ctx.SpawnNamed(m.props, m.name)
+	}
+	returned = true
+}
+
+// spawn spawns an actor. It fails with [hubsys.ErrShutdown] when the System stops, and
+// with the cause of ctx.
+func (f *family) spawn(ctx context.Context, props *actor.Props, name string) (*actor.PID, error) {
 	m := &spawnRequest{props: props, name: name, result: make(chan spawned, 1)}
 	f.system.Root.Send(f.pid, m)
 	select {
@@ -76,6 +104,12 @@ func (f *family) spawn(props *actor.Props, name string) (*actor.PID, error) {
 		return result.pid, result.err
 	case <-f.stopped:
 		return nil, hubsys.ErrShutdown
+	case <-ctx.Done():
+		if m.settled.CompareAndSwap(false, true) {
+			return nil, context.Cause(ctx)
+		}
+		result := <-m.result
+		return result.pid, result.err
 	}
 }
 

@@ -163,7 +163,7 @@ func (g *Groups) spawn(a *groupActor) *actor.PID {
 	if props == nil {
 		return nil
 	}
-	pid, err := g.family.spawn(props.Clone(actor.WithReceiverMiddleware(a.receive)), url.PathEscape(a.name)+"/"+number())
+	pid, err := g.family.spawn(context.Background(), props.Clone(actor.WithReceiverMiddleware(a.receive)), url.PathEscape(a.name)+"/"+number())
 	if err != nil {
 		g.log.Error("the actor of a group could not be spawned", "group", a.name, "error", err)
 		return nil

@@ -136,7 +136,7 @@ func (d *dispatcher) start(c *hubsys.HubContext) error {
 	if d.family, err = newFamily(c.Runtime(), "actors", d.supervisor(c)); err != nil || d.hub.Scope != Shared {
 		return err
 	}
-	d.shared, err = d.spawn("shared")
+	d.shared, err = d.spawn(context.Background(), "shared")
 	return err
 }
 
@@ -159,8 +159,14 @@ type instance struct {
 	pending chan struct{} // holds an element for each call that waits for an answer
 }
 
-func (d *dispatcher) spawn(name string) (*instance, error) {
-	pid, err := d.family.spawn(d.props, name)
+// spawn waits for as long as a call waits for its answer.
+func (d *dispatcher) spawn(ctx context.Context, name string) (*instance, error) {
+	if d.hub.Timeout > 0 && name != "shared" {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, d.hub.Timeout, hubsys.Errorf("The call was not answered within %s.", d.hub.Timeout))
+		defer cancel()
+	}
+	pid, err := d.family.spawn(ctx, d.props, name)
 	if err != nil {
 		return nil, err
 	}
@@ -183,7 +189,7 @@ func (d *dispatcher) introduce(call *hubsys.Call) (*instance, error) {
 	one.once.Do(func() {
 		to := d.shared
 		if d.hub.Scope == PerConnection {
-			if to, one.err = d.spawn("connections/" + call.ConnectionID()); one.err != nil {
+			if to, one.err = d.spawn(context.Background(), "connections/"+call.ConnectionID()); one.err != nil {
 				return
 			}
 			d.stopWith(to, d.context.Clients().Client(call.ConnectionID()).PID())
@@ -232,7 +238,7 @@ func (d *dispatcher) disconnected(ctx context.Context, cause error) error {
 }
 
 // instanceFor returns the actor that gets a call, and how its use ends.
-func (d *dispatcher) instanceFor(call *hubsys.Call) (to *instance, done func(), err error) {
+func (d *dispatcher) instanceFor(ctx context.Context, call *hubsys.Call) (to *instance, done func(), err error) {
 	switch d.hub.Scope {
 	case PerConnection:
 		to, err = d.introduce(call)
@@ -240,7 +246,7 @@ func (d *dispatcher) instanceFor(call *hubsys.Call) (to *instance, done func(), 
 	case Shared:
 		return d.shared, func() {}, nil
 	}
-	if to, err = d.spawn("calls/" + number()); err != nil {
+	if to, err = d.spawn(ctx, "calls/"+number()); err != nil {
 		return nil, nil, err
 	}
 	return to, func() { to.system.Root.Stop(to.pid) }, nil
@@ -258,7 +264,7 @@ func (d *dispatcher) invoke(ctx context.Context, in *hubsys.Invocation) (any, er
 	if err != nil {
 		return nil, err
 	}
-	to, done, err := d.instanceFor(in.Call())
+	to, done, err := d.instanceFor(ctx, in.Call())
 	if err != nil {
 		return nil, err
 	}
