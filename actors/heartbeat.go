@@ -47,7 +47,7 @@ func (s *System) tick() {
 		s.tickOne(c, passed)
 	}
 	for _, h := range s.allHubs() {
-		h.userRates.forgetFull(now)
+		h.userRates.forgetFull(s.now)
 	}
 }
 

@@ -50,7 +50,7 @@ func (c *Connection) overRate() Rate {
 		return ClientRate
 	}
 	if s.UserCallRate > 0 {
-		if user := c.who.Load().UserID; user != "" && !c.hub.userRates.take(user, now(), s.UserCallRate) {
+		if user := c.who.Load().UserID; user != "" && !c.hub.userRates.take(user, now, s.UserCallRate) {
 			c.hub.sys.counts.limits.Reach(metric.UserCallRate)
 			return UserRate
 		}
@@ -58,13 +58,14 @@ func (c *Connection) overRate() Rate {
 	return WithinRate
 }
 
-// userRates are the buckets of the users of a hub that have called lately.
+// userRates are the buckets of the users of a hub that have called lately. The clock is read under the lock: a bucket that was filled later than
+// it says would seem to have been filled long ago.
 type userRates struct {
 	mu      sync.Mutex
 	buckets map[string]*rateLimit
 }
 
-func (r *userRates) take(user string, now time.Duration, rate int) bool {
+func (r *userRates) take(user string, now func() time.Duration, rate int) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	b := r.buckets[user]
@@ -75,15 +76,16 @@ func (r *userRates) take(user string, now time.Duration, rate int) bool {
 		b = &rateLimit{}
 		r.buckets[user] = b
 	}
-	return b.take(now, rate)
+	return b.take(now(), rate)
 }
 
 // forgetFull forgets the users whose buckets are full again.
-func (r *userRates) forgetFull(now time.Duration) {
+func (r *userRates) forgetFull(now func() time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	at := millis(now().Milliseconds()) + 1
 	for user, b := range r.buckets {
-		if millis(now.Milliseconds())+1-b.filledAt > burst*1000 {
+		if at-b.filledAt > burst*1000 {
 			delete(r.buckets, user)
 		}
 	}
