@@ -31,6 +31,7 @@ func Invoke[T any](ctx context.Context, client Client, method string, args ...an
 func (h *hub) invoke(ctx context.Context, to *actors.Audience, method string, args []any, result reflect.Value) error {
 	bind := func(p hubproto.Protocol, value []byte) (err error) {
 		defer recoverAs(&err) // code of the application decodes
+		result.SetZero()      // a filter may ask again behind an answer that did not fit
 		return p.BindValue(value, result)
 	}
 	if h.sender == nil {
