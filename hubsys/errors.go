@@ -40,7 +40,12 @@ func (e *HubError) Error() string {
 }
 
 // Unwrap returns the cause.
-func (e *HubError) Unwrap() error { return e.Err }
+func (e *HubError) Unwrap() error {
+	if e == nil {
+		return nil
+	}
+	return e.Err
+}
 
 // Errors to be told apart with errors.Is.
 var (
