@@ -22,21 +22,36 @@ func (k *Call) StartStream() {
 func (k *Call) IsStreaming() bool { return k.streaming }
 
 // SendItem sends an encoded item of the stream that the call returns, when there is room in the client's outbox (docs/protocol.md, 6.5). It
-// returns false if nobody wants more items: the context of the call has ended.
+// returns false if nobody wants more items: the context of the call has ended. If Fail has ended it, this item, which may have been made of what
+// came before the failure, is still sent.
 func (k *Call) SendItem(item []byte) bool {
-	if k.Err() != nil {
-		return false
-	}
 	out := &k.conn.out
-	if !out.ReplyInRoom(item) {
-		out.WaitForRoom(k.Done())
-		if k.Err() != nil {
-			return false
+	if k.Err() == nil {
+		if out.ReplyInRoom(item) {
+			return true
 		}
+		out.WaitForRoom(k.Done())
+	}
+	wanted := k.Err() == nil
+	if wanted || k.hasFailed() {
 		out.Reply(item, true)
 	}
-	return true
+	return wanted
 }
 
 // Fail ends the context of the call with an error of its own as the cause.
-func (k *Call) Fail(cause error) { k.stop(cause) }
+func (k *Call) Fail(cause error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.uploads != nil && k.cause == nil {
+		k.uploads.failed = true
+	}
+	k.endContext(cause)
+}
+
+// hasFailed reports whether Fail has ended the context of the call, which has uploads.
+func (k *Call) hasFailed() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.uploads != nil && k.uploads.failed
+}

@@ -32,8 +32,9 @@ type uploads struct {
 	duplicate string // the id that was in use already, for which the call must fail
 
 	// Under the lock of the call:
-	cause error         // why they are not read any more
-	done  chan struct{} // closed then; made when somebody needs it
+	cause  error         // why they are not read any more
+	done   chan struct{} // closed then; made when somebody needs it
+	failed bool          // see Call.Fail
 }
 
 // stop ends the reading.
