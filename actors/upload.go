@@ -170,7 +170,14 @@ func (u *Upload) drop() {
 // Next waits for the next item, and passes it to bind, whose error ends the stream: the client's further items are ignored. At the end of
 // the stream it returns io.EOF, or a *ClientError if the client has ended it with an error, or the cause of the call's context if that has
 // ended. What is waited for is the client, so only the call's own code may call it, from any of its goroutines.
-func (u *Upload) Next(bind func(value []byte) error) error {
+func (u *Upload) Next(bind func(value []byte) error) error { return u.next(bind, u.call.beforeWait) }
+
+// NextBeside is Next for a goroutine beside the call's code, whose wait does not say that this waits as well: the turn is not passed.
+func (u *Upload) NextBeside(bind func(value []byte) error) error {
+	return u.next(bind, u.call.conn.out.Schedule)
+}
+
+func (u *Upload) next(bind func(value []byte) error, beforeWait func()) error {
 	for {
 		if cause := u.call.uploadCause(); cause != nil {
 			u.signal() // others may wait as well
@@ -196,7 +203,7 @@ func (u *Upload) Next(bind func(value []byte) error) error {
 			return err
 		}
 		u.mu.Unlock()
-		u.call.beforeWait()
+		beforeWait()
 		<-u.more
 	}
 }

@@ -41,12 +41,18 @@ type uploadReader struct {
 	call *actors.Call
 	from *actors.Upload
 	item reflect.Type
+
+	beside bool // it is read beside the code of the call, which has not taken anything yet
 }
 
 // next waits for an item.
 func (in *uploadReader) next() (item reflect.Value, err error) {
 	item = reflect.New(in.item).Elem()
-	err = in.from.Next(func(value []byte) error {
+	wait := in.from.Next
+	if in.beside {
+		wait = in.from.NextBeside
+	}
+	err = wait(func(value []byte) error {
 		if err := in.call.Connection().Protocol().BindValue(value, item); err != nil {
 			return &HubError{Message: in.hub.Describe("Failed to bind Stream message.", err), Err: err}
 		}
@@ -81,6 +87,7 @@ func (in *uploadReader) sequence(t reflect.Type) reflect.Value {
 // channel returns a <-chan T. The client's error ends the call's context, before the channel is closed.
 func (in *uploadReader) channel(t reflect.Type) reflect.Value {
 	c := reflect.MakeChan(reflect.ChanOf(reflect.BothDir, in.item), 0)
+	in.beside = true
 	go func() { // which ends with the call, if not before
 		defer c.Close()
 		var err error = &PanicError{} // runtime.Goexit: the application's code decodes items
@@ -111,6 +118,7 @@ func (in *uploadReader) channel(t reflect.Type) reflect.Value {
 				err = io.EOF
 				return
 			}
+			in.beside = false
 		}
 	}()
 	return c.Convert(t)
