@@ -1,5 +1,7 @@
 package actors
 
+import "context"
+
 // WantsStream reports whether the client wants the results streamed.
 func (k *Call) WantsStream() bool { return k.wantsStream }
 
@@ -24,15 +26,18 @@ func (k *Call) IsStreaming() bool { return k.streaming }
 // SendItem sends an encoded item of the stream that the call returns, when there is room in the client's outbox (docs/protocol.md, 6.5). It
 // returns false if nobody wants more items: the context of the call has ended. If Fail has ended it, this item, which may have been made of what
 // came before the failure, is still sent.
-func (k *Call) SendItem(item []byte) bool {
+func (k *Call) SendItem(item []byte) bool { return k.SendItemWithin(k, item) }
+
+// SendItemWithin is SendItem that waits no longer than ctx allows, which ends with the call.
+func (k *Call) SendItemWithin(ctx context.Context, item []byte) bool {
 	out := &k.conn.out
-	if k.Err() == nil {
+	if ctx.Err() == nil {
 		if out.ReplyInRoom(item) {
 			return true
 		}
-		out.WaitForRoom(k.Done())
+		out.WaitForRoom(ctx.Done())
 	}
-	wanted := k.Err() == nil
+	wanted := ctx.Err() == nil
 	if wanted || k.hasFailed() {
 		out.Reply(item, true)
 	}

@@ -30,10 +30,16 @@ func (p Progress[T]) Report(ctx context.Context, value T) error {
 	if err != nil {
 		return err
 	}
-	if !p.call.SendItem(item) {
-		return errCallReturned
+	wait, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(p.call, cancel)()
+	switch {
+	case p.call.SendItemWithin(wait, item):
+		return nil
+	case ctx.Err() != nil && p.call.Err() == nil:
+		return context.Cause(ctx)
 	}
-	return nil
+	return errCallReturned
 }
 
 func (p *Progress[T]) setCall(k *actors.Call) { p.call = k }
