@@ -28,9 +28,10 @@ type hub struct {
 	userCallRate int
 	explain      bool // with detailed: says which argument did not fit
 	log          *slog.Logger
-	handler      Handler  // with its filters; what happens to connections is always its business
-	filtered     bool     // calls are its business
-	sender       SendFunc // with its filters; nil: there are none
+	failures     logs.Limiter // of methods, that are logged as errors
+	handler      Handler      // with its filters; what happens to connections is always its business
+	filtered     bool         // calls are its business
+	sender       SendFunc     // with its filters; nil: there are none
 
 	subscriptions sync.Map // of HubContext.Subscribe, by the ids of their connections
 
@@ -361,6 +362,15 @@ func (h *hub) report(k *actors.Call, what string, err error) {
 		args = append(args, "cause", logs.Error(forClient.Err))
 		if !isOfClient(forClient.Err) && !isCanceled(k, err) {
 			level = slog.LevelError // something that the client is not told
+		}
+	}
+	if level == slog.LevelError { // clients must not flood the log
+		logged, missed := h.failures.Allow(k.Method())
+		if !logged {
+			return
+		}
+		if missed > 0 {
+			args = append(args, "unlogged", missed)
 		}
 	}
 	h.log.Log(k, level, what, args...)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/troupe-go/troupe/actors"
 	"github.com/troupe-go/troupe/actors/outbox"
+	"github.com/troupe-go/troupe/internal/logs"
 	classicproto "github.com/troupe-go/troupe/proto/classic"
 	"github.com/troupe-go/troupe/proto/hubproto"
 )
@@ -150,7 +151,10 @@ func embedsPointer(t reflect.Type) bool {
 }
 
 func newHub(sys *System, options HubOptions) *hub {
-	return &hub{detailed: options.EnableDetailedErrors, explain: options.ExplainArguments, limits: sys.limits, callRate: options.MaximumCallsPerSecond, userCallRate: options.MaximumCallsPerSecondOfUser, log: sys.log.With("hub", options.Name)}
+	return &hub{
+		detailed: options.EnableDetailedErrors, explain: options.ExplainArguments, limits: sys.limits, callRate: options.MaximumCallsPerSecond,
+		userCallRate: options.MaximumCallsPerSecondOfUser, log: sys.log.With("hub", options.Name), failures: logs.Limiter{Most: 100},
+	}
 }
 
 // register puts the filters around the hub, and makes it known.

@@ -94,8 +94,7 @@ func spawnUnder(ctx actor.Context, m *spawnRequest) {
 	returned = true
 }
 
-// spawn spawns an actor. It fails with [hubsys.ErrShutdown] when the System stops, and
-// with the cause of ctx.
+// spawn spawns an actor. It fails with [hubsys.ErrShutdown] when the System stops, and with the cause of ctx.
 func (f *family) spawn(ctx context.Context, props *actor.Props, name string) (*actor.PID, error) {
 	m := &spawnRequest{props: props, name: name, result: make(chan spawned, 1)}
 	f.system.Root.Send(f.pid, m)

@@ -159,18 +159,22 @@ type instance struct {
 	pending chan struct{} // holds an element for each call that waits for an answer
 }
 
-// spawn waits for as long as a call waits for its answer.
 func (d *dispatcher) spawn(ctx context.Context, name string) (*instance, error) {
-	if d.hub.Timeout > 0 && name != "shared" {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, d.hub.Timeout, hubsys.Errorf("The call was not answered within %s.", d.hub.Timeout))
-		defer cancel()
-	}
 	pid, err := d.family.spawn(ctx, d.props, name)
 	if err != nil {
 		return nil, err
 	}
 	return &instance{RefTo(d.family.system, pid), make(chan struct{}, d.hub.Pending)}, nil
+}
+
+// spawnFor is spawn for a call or a connection, which waits for the producer no longer than for an answer.
+func (d *dispatcher) spawnFor(ctx context.Context, name string) (*instance, error) {
+	if d.hub.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, d.hub.Timeout, hubsys.Errorf("The call was not answered within %s.", d.hub.Timeout))
+		defer cancel()
+	}
+	return d.spawn(ctx, name)
 }
 
 // introduction is what a hub of actors knows of a connection.
@@ -189,7 +193,7 @@ func (d *dispatcher) introduce(call *hubsys.Call) (*instance, error) {
 	one.once.Do(func() {
 		to := d.shared
 		if d.hub.Scope == PerConnection {
-			if to, one.err = d.spawn(context.Background(), "connections/"+call.ConnectionID()); one.err != nil {
+			if to, one.err = d.spawnFor(context.Background(), "connections/"+call.ConnectionID()); one.err != nil {
 				return
 			}
 			d.stopWith(to, d.context.Clients().Client(call.ConnectionID()).PID())
@@ -246,7 +250,7 @@ func (d *dispatcher) instanceFor(ctx context.Context, call *hubsys.Call) (to *in
 	case Shared:
 		return d.shared, func() {}, nil
 	}
-	if to, err = d.spawn(ctx, "calls/"+number()); err != nil {
+	if to, err = d.spawnFor(ctx, "calls/"+number()); err != nil {
 		return nil, nil, err
 	}
 	return to, func() { to.system.Root.Stop(to.pid) }, nil
