@@ -35,8 +35,8 @@ func (s *session) checkAnswer(k *call, m *message) error {
 		}
 		return nil
 	}
-	ends := s.closing || s.forced // streams end with the connection, and calls of the client fail then (docs/protocol.md, 7.2, 10.1)
-	if ends && k.method == "Ask" && m.Error != nil && *m.Error == gone {
+	// Streams end with the connection, and calls of the client fail then (docs/protocol.md, 6.5, 7.2, 10.1).
+	if failure, ok := map[string]string{"Ask": gone, "Count": cutShort}[k.method]; ok && (s.closing || s.forced) && m.Error != nil && *m.Error == failure {
 		return nil
 	}
 	if m.Error != nil {
@@ -44,7 +44,7 @@ func (s *session) checkAnswer(k *call, m *message) error {
 	}
 	switch k.method {
 	case "Count":
-		if k.got != k.items && !k.canceled && !ends || m.Result != nil {
+		if k.got != k.items && !k.canceled || m.Result != nil {
 			return fmt.Errorf("a stream ends behind %d items of %d, with the result %s", k.got, k.items, m.Result)
 		}
 		return nil

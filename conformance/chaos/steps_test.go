@@ -74,6 +74,7 @@ func (s *session) forceUnlessResumed() {
 const (
 	failed       = "An unexpected error occurred invoking 'Misbehave' on the server."
 	gone         = "An unexpected error occurred invoking 'Ask' on the server."
+	cutShort     = "An error occurred on the server while streaming results."
 	unknown      = "Failed to invoke 'Nonsense' due to an error on the server. HubException: Method does not exist."
 	misfit       = "Failed to invoke 'Do' due to an error on the server."
 	kicked       = "kicked by the test"
