@@ -102,6 +102,10 @@ func TestContextEndsWaitingJoin(t *testing.T) {
 		c.conn.supervisor.remove(c.conn)
 		e.sys.alive.Add(-1)
 		c.socket.Cut()
+		ctx, cancel = context.WithTimeout(context.Background(), second)
+		defer cancel()
+		require.ErrorContains(t, e.sys.Shutdown(ctx), "have not stopped")
+		e.wasShutDown.Store(true)
 	})
 }
 

@@ -120,13 +120,16 @@ func (s *System) stop(ctx context.Context) error {
 	if s.nodes != nil {
 		left = s.nodes.leave(ctx)
 	}
-	s.stopTree(ctx)
+	hasStopped := s.stopTree(ctx)
 	s.addresses.remove(s.actorSystem)
 	close(s.quit)
 	s.services.Wait()
 	s.shutdownActors()
 	if connections != nil || calls != nil {
 		return fmt.Errorf("hubsys: shutdown was cut short: %d connections cut off, %d calls abandoned: %w", cut, abandoned, context.Cause(ctx))
+	}
+	if !hasStopped { // an actor of the application's does not
+		return fmt.Errorf("hubsys: shutdown was cut short: actors below %s have not stopped: %w", s.root.Id, context.Cause(ctx))
 	}
 	if left != nil {
 		return fmt.Errorf("hubsys: the cluster was not left in order: %w", left)
@@ -137,20 +140,30 @@ func (s *System) stop(ctx context.Context) error {
 	return nil
 }
 
-// stopTree stops the root and what is under it, and waits for that as long as ctx allows.
-func (s *System) stopTree(ctx context.Context) {
+// stopGrace is how long the actors have at least to stop.
+const stopGrace = 100 * time.Millisecond
+
+// stopTree stops the root and what is under it, and waits for that as long as ctx allows. It returns false if that was not long enough.
+func (s *System) stopTree(ctx context.Context) bool {
 	gone := &watcher{gone: make(chan struct{})}
 	pid, _ := s.actorSystem.ProcessRegistry.Add(gone, s.root.Id+"/shutdown")
 	defer s.actorSystem.ProcessRegistry.Remove(pid)
 	process, ok := s.actorSystem.ProcessRegistry.Get(s.root)
 	if !ok {
-		return // somebody has stopped it already
+		return true // somebody has stopped it already
 	}
 	process.SendSystemMessage(s.root, &actor.Watch{Watcher: pid})
 	s.actorSystem.Root.Stop(s.root)
 	select {
 	case <-gone.gone:
+		return true
 	case <-ctx.Done():
+	}
+	select {
+	case <-gone.gone:
+		return true
+	case <-time.After(stopGrace):
+		return false
 	}
 }
 

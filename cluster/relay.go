@@ -31,9 +31,11 @@ const (
 	copyBytes  = 4 << 10 // for each direction, while there is something to copy or to wait for
 
 	// A body that is not read, because its connection has no room, must not fill the window of the connection that the bodies of other clients
-	// travel on, too: all bodies of one connection fit into it. It is less than 4 MiB, and a body is sent 64 KiB before its window is known.
-	bodyWindow  = 64 << 10
-	mostStreams = 60
+	// travel on, too: it has room for 63 of them. It has to be less than 4 MiB, and net/http sends 64 KiB of a body before it knows the window of that. It also
+	// begins 100 requests before it knows mostStreams, and cannot repeat those with bodies that are refused then.
+	bodyWindow       = 64 << 10
+	connectionWindow = 4<<20 - 1
+	mostStreams      = 100
 )
 
 type relayedKey struct{}
@@ -57,7 +59,7 @@ func startRelays(c *Config, s *secrets, l net.Listener, serve http.Handler) *rel
 	r.closing, r.close = context.WithCancel(context.Background())
 	pings := &http.HTTP2Config{SendPingTimeout: 5 * time.Second, PingTimeout: 5 * time.Second}
 	windows := *pings
-	windows.MaxConcurrentStreams, windows.MaxReceiveBufferPerStream, windows.MaxReceiveBufferPerConnection = mostStreams, bodyWindow, (mostStreams+1)*bodyWindow
+	windows.MaxConcurrentStreams, windows.MaxReceiveBufferPerStream, windows.MaxReceiveBufferPerConnection = mostStreams, bodyWindow, connectionWindow
 	r.server = &http.Server{
 		Handler: receiver{serve}, ReadHeaderTimeout: headerTime, IdleTimeout: 2 * idleTime, HTTP2: &windows, Protocols: new(http.Protocols),
 		ErrorLog: slog.NewLogLogger(c.Logger.Handler(), slog.LevelDebug),

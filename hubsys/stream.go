@@ -49,6 +49,9 @@ func (h *hub) stream(k *actors.Call, dst []byte, result reflect.Value) []byte {
 // cutShort returns why the server has ended the context of a stream. Iterators return when that ends, so the client must not take what it has got
 // for all.
 func cutShort(k *actors.Call) error {
+	if k.Err() == nil { // most streams need no context, which Cause would make
+		return nil
+	}
 	switch cause := context.Cause(k); cause {
 	case ErrDisconnected, ErrShutdown, ErrStopped:
 		return cause

@@ -59,8 +59,8 @@ func checkFlags() error {
 		return fmt.Errorf("there are flags only, and no %q", flag.Arg(0))
 	case *nodeCount < 0:
 		return fmt.Errorf("-nodes %d", *nodeCount)
-	case *clusterAt == "" && (*node != "" || *seeds != ""):
-		return errors.New("-node and -seeds need -cluster")
+	case *clusterAt == "" && *seeds != "":
+		return errors.New("-seeds needs -cluster")
 	}
 	if _, err := os.Stat(*client); err != nil {
 		return fmt.Errorf("the JavaScript client is not there (make demo fetches it): %w", err)

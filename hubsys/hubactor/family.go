@@ -115,7 +115,7 @@ func (f *family) spawn(ctx context.Context, props *actor.Props, name string) (*a
 // receive is the middleware of actors that get calls. A call at which the actor panics is answered at once, one for whose answer nobody waits any
 // more is left out, and a restart ends ticks. The supervisor learns of panics as usual.
 func (d *dispatcher) receive(next actor.ReceiverFunc) actor.ReceiverFunc {
-	return func(c actor.ReceiverContext, envelope *actor.MessageEnvelope) {
+	return guarded(d.log, func(c actor.ReceiverContext, envelope *actor.MessageEnvelope) {
 		message := envelope.Message
 		if one, ok := message.(interface{ handled() }); ok {
 			defer one.handled()
@@ -126,9 +126,8 @@ func (d *dispatcher) receive(next actor.ReceiverFunc) actor.ReceiverFunc {
 		if _, ok := message.(*actor.Restarting); ok {
 			stopTicks(c.ActorSystem(), c.Self())
 		}
-		defer logPanics(d.log, c.Self(), message)
 		next(c, envelope)
-	}
+	})
 }
 
 // connectionEnd is a process that watches a connection, and ends its actor with it: there may be no OnDisconnected that does so.
@@ -180,20 +179,29 @@ func (*connectionEnd) SendUserMessage(*actor.PID, any) {}
 // Stop is part of actor.Process.
 func (*connectionEnd) Stop(*actor.PID) {}
 
-// logPanics is deferred by middleware: it logs a panic of the actor, answers the call at which that happened, and panics on, except at a message
-// that comes while the actor is stopped or restarted: protoactor would not go on with that.
-func logPanics(log *slog.Logger, self *actor.PID, message any) {
-	reason := recover()
-	if reason == nil {
-		return
-	}
-	stack := debug.Stack()
-	log.Error("an actor panicked", "actor", self.Id, "message", fmt.Sprintf("%T", message), "reason", reason, "stack", string(stack))
-	failCall(message, &hubsys.PanicError{Value: reason, Stack: stack})
-	switch message.(type) {
-	case *actor.Stopping, *actor.Stopped, *actor.Restarting:
-	default:
-		panic(reason)
+// guarded logs a panic of the actor, answers the call at which that happened, and panics on, except at a message that comes while the actor is
+// stopped or restarted: protoactor would not go on with that. (Nor does it go on with an actor that has called runtime.Goexit.)
+func guarded(log *slog.Logger, next actor.ReceiverFunc) actor.ReceiverFunc {
+	return func(c actor.ReceiverContext, envelope *actor.MessageEnvelope) {
+		returned := false
+		defer func() {
+			reason := recover()
+			if returned {
+				return
+			}
+			stack := debug.Stack()
+			log.Error("an actor panicked", "actor", c.Self().Id, "message", fmt.Sprintf("%T", envelope.Message), "reason", reason, "stack", string(stack))
+			failCall(envelope.Message, &hubsys.PanicError{Value: reason, Stack: stack})
+			switch envelope.Message.(type) {
+			case *actor.Stopping, *actor.Stopped, *actor.Restarting:
+			default:
+				if reason != nil {
+					panic(reason)
+				}
+			}
+		}()
+		next(c, envelope)
+		returned = true
 	}
 }
 

@@ -184,8 +184,7 @@ func (g *Groups) propsOf(group string) (props *actor.Props) {
 // receive is the middleware of the actor: it knows the members that the actor knows, tells them to a new one after a panic, and stops the actor
 // when the group is empty.
 func (a *groupActor) receive(next actor.ReceiverFunc) actor.ReceiverFunc {
-	return func(c actor.ReceiverContext, envelope *actor.MessageEnvelope) {
-		defer logPanics(a.groups.log, c.Self(), envelope.Message)
+	return guarded(a.groups.log, func(c actor.ReceiverContext, envelope *actor.MessageEnvelope) {
 		switch m := envelope.Message.(type) {
 		case *emptied:
 			if a.retire() {
@@ -215,7 +214,7 @@ func (a *groupActor) receive(next actor.ReceiverFunc) actor.ReceiverFunc {
 			defer a.groups.live.Add(-1)
 		}
 		next(c, envelope)
-	}
+	})
 }
 
 // retire takes the actor out of the list if the group is still empty.
