@@ -22,6 +22,7 @@
 //	sending of a group → group → outbox.Box
 //	group → list of an outbox.Flusher
 //	group → watchers → Watch
+//	watchElsewhere → Watch, nodes
 //	addresses → the process registry of protoactor
 //	runQueue → Upload → input
 //	runQueue → Call → counter, and the process registry of protoactor
@@ -29,5 +30,6 @@
 //
 // Locks of a Backplane, whose Subscribe and Unsubscribe are called with a shard of the directory or of the connections locked, stand right of all
 // others. No other lock is taken under that of a shard of the directory, of results, of workers, of an input, of a mailbox or of a Box. Nothing that
-// runs under a lock blocks, encodes, logs or runs user code, except for what a GroupObserver does under the lock of a group.
+// runs under a lock blocks, encodes, logs or runs user code, except for what a GroupObserver does under the lock of a group, and the requests of a
+// watchElsewhere, which are encoded under its lock.
 package actors

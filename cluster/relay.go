@@ -31,8 +31,8 @@ const (
 	copyBytes  = 4 << 10 // for each direction, while there is something to copy or to wait for
 
 	// A body that is not read, because its connection has no room, must not fill the window of the connection that the bodies of other clients
-	// travel on, too: it has room for 63 of them. It has to be less than 4 MiB, and net/http sends 64 KiB of a body before it knows the window of that. It also
-	// begins 100 requests before it knows mostStreams, and cannot repeat those with bodies that are refused then.
+	// travel on, too: it has room for 63 of them. It has to be less than 4 MiB, and net/http sends 64 KiB of a body before it knows the window
+	// of that. It also begins 100 requests before it knows mostStreams, and cannot repeat those with bodies that are refused then.
 	bodyWindow       = 64 << 10
 	connectionWindow = 4<<20 - 1
 	mostStreams      = 100

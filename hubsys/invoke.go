@@ -16,8 +16,8 @@ import (
 // call the hub before it answers; for that, ctx must be the context of the method, or derived from it.
 //
 // It fails with a [HubError] if the client's method has failed, if there is no result ([ErrNoResult]) or one that does not fit T, or if
-// ctx has ended, whose cause the error then wraps, or with a *[PartialError] if another node has the connection and its answer was lost; with
-// [ErrGone] if the connection does not exist, or ends meanwhile; with [ErrInboundFull]; or like [Receiver].Send.
+// ctx has ended, whose cause the error then wraps, or with a *[PartialError] if another node has the connection and its answer may have
+// been lost; with [ErrGone] if the connection does not exist, or ends meanwhile; with [ErrInboundFull]; or like [Receiver].Send.
 func Invoke[T any](ctx context.Context, client Client, method string, args ...any) (T, error) {
 	var result T
 	if err := client.hub.invoke(ctx, &client.to, method, args, reflect.ValueOf(&result).Elem()); err != nil {
