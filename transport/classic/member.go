@@ -170,7 +170,7 @@ func (m *member) leave() {
 	m.opening.Do(func() { close(m.opened) })
 	m.isKnown()
 	m.end(nil)
-	m.session.close(nil)
+	m.session.leftBy()
 }
 
 // Opened is part of link.Observer, as are the methods that follow.

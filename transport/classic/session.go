@@ -322,6 +322,23 @@ func (s *session) goAway() {
 	s.close(nil)
 }
 
+// leftBy ends the session when the server has closed a connection of it. If the client is to connect again, those of its other hubs first execute
+// and answer what they have received.
+func (s *session) leftBy() {
+	s.mu.Lock()
+	var others []*member
+	if s.goingAway && !s.closed {
+		others = slices.DeleteFunc(slices.Clone(s.members), func(m *member) bool { return m.over.Load() })
+	}
+	s.mu.Unlock()
+	if len(others) == 0 {
+		s.close(nil)
+	}
+	for _, m := range others {
+		m.conn.Close(nil)
+	}
+}
+
 // isFresh reports whether a request that receives is the first one of a session that the client takes for one that it had before.
 func (s *session) isFresh() bool {
 	s.mu.Lock()
@@ -410,7 +427,7 @@ func (s *session) nextLocked(r *receiver) (envelope *classic.Envelope, answer []
 	}
 	groups := s.changedGroups()
 	if len(messages) == 0 && groups == nil && !r.initializes {
-		return nil, nil, !s.closed && !s.goingAway
+		return nil, nil, !s.closed
 	}
 	envelope = &classic.Envelope{Cursor: classic.Cursor{Epoch: s.epoch, Number: last}, Initialized: r.initializes, Groups: groups, Messages: messages}
 	r.initializes = false
