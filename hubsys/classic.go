@@ -241,7 +241,12 @@ var _ classic.Acceptor = (*classicEndpoint)(nil)
 // Authenticate is part of classic.Acceptor.
 func (e *classicEndpoint) Authenticate(r *http.Request) (transport.Identity, error) {
 	who, err := authenticate(r, e.options.Authenticate, nil, e.sys.log) // once more, if it was relayed: policies of hubs are asked here
-	_, who.Relayed = relayedIdentity(r)
+	relayed, isRelayed := relayedIdentity(r)
+	if isRelayed && (err != nil || who.UserID != relayed.UserID) { // middleware, which it has not passed here, may have been asked there
+		relayed.Believed = true
+		return relayed, nil
+	}
+	who.Relayed = isRelayed
 	return who, err
 }
 

@@ -18,10 +18,11 @@ import (
 
 // Identity is who makes a request.
 type Identity struct {
-	UserID  string    // empty: none
-	Expires time.Time // when the credentials do; zero: never
-	Value   any       // of the Acceptor
-	Relayed bool      // another node has told who it is, and no more: it can open nothing
+	UserID   string    // empty: none
+	Expires  time.Time // when the credentials do; zero: never
+	Value    any       // of the Acceptor
+	Relayed  bool      // another node has told who it is, and no more: it can open nothing
+	Believed bool      // nothing but that is known
 }
 
 // Opening is a request that opens a connection.

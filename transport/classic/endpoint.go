@@ -268,6 +268,9 @@ func (e *Endpoint) admit(in *request) error {
 	case err != nil:
 		return fail(http.StatusUnauthorized, "", err)
 	}
+	if s := e.ofBelieved(in, who); s != nil {
+		who.Value = s.who.Value
+	}
 	in.who = who
 	in.version = classic.ParseVersion(in.params["clientprotocol"])
 	if e.Raw != nil {
@@ -292,6 +295,19 @@ func (e *Endpoint) admit(in *request) error {
 	}
 	if len(names) > 0 && len(in.hubs) == 0 {
 		return e.unauthorized(who, err)
+	}
+	return nil
+}
+
+// ofBelieved returns the session of a user of whom no more is known than the id: policies are asked about who has opened it.
+func (e *Endpoint) ofBelieved(in *request, who transport.Identity) *session {
+	if !who.Believed {
+		return nil
+	}
+	text, _ := e.Keys.unprotect(connectionPurpose, in.params["connectiontoken"])
+	id, _, _ := strings.Cut(text, ":")
+	if s := e.session(id); s != nil && s.who.UserID == who.UserID {
+		return s
 	}
 	return nil
 }
