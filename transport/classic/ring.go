@@ -51,6 +51,14 @@ func (r *ring) deliver(number uint64) {
 	}
 }
 
+// rewind says that the client has not been given what follows a number, though it was written.
+func (r *ring) rewind(number uint64) {
+	for r.delivered > max(number, r.first-1) {
+		r.waiting += len(r.kept[r.delivered-r.first])
+		r.delivered--
+	}
+}
+
 // last is the number of the newest message.
 func (r *ring) last() uint64 { return r.first + uint64(len(r.kept)) - 1 }
 

@@ -373,6 +373,7 @@ func (s *session) attach(r *receiver, known []string, cursor string, connects bo
 	default:
 		r.sent = s.ring.position(seen, s.epoch, ok)
 	}
+	s.ring.rewind(r.sent)
 	s.received = true
 	s.sentGroups, s.regrouped = groupsText(known), true
 	s.receiver = r
