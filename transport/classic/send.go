@@ -15,6 +15,7 @@ import (
 	"github.com/troupe-go/troupe/actors"
 	"github.com/troupe-go/troupe/internal/metric"
 	"github.com/troupe-go/troupe/proto/classic"
+	"github.com/troupe-go/troupe/transport"
 )
 
 // value returns a parameter of the query, or else of the form.
@@ -61,6 +62,9 @@ func (e *Endpoint) start(w http.ResponseWriter, in *request) error {
 	if err != nil {
 		return err
 	}
+	if err := e.checkMembers(in, s); err != nil {
+		return err
+	}
 	if !s.start(in.Context().Done()) {
 		return fail(http.StatusInternalServerError, "", errors.New("a hub has refused the connection"))
 	}
@@ -97,7 +101,7 @@ func (e *Endpoint) send(w http.ResponseWriter, in *request) error {
 		return err
 	}
 	wait := &waiter{answer: make(chan answer, 1)}
-	call, err := s.call(invocation, hub, wait)
+	call, err := s.call(in.who, invocation, hub, wait)
 	if err != nil {
 		return fail(http.StatusInternalServerError, "", err)
 	}
@@ -145,8 +149,8 @@ func (e *Endpoint) endSend(id string) {
 }
 
 // call passes a call to the connection of its hub.
-func (s *session) call(invocation *classic.Invocation, hub Hub, w *waiter) (number uint64, err error) {
-	m, err := s.member(context.Background(), hub)
+func (s *session) call(who transport.Identity, invocation *classic.Invocation, hub Hub, w *waiter) (number uint64, err error) {
+	m, err := s.member(context.Background(), who, hub)
 	if errors.Is(err, errUnauthorized) {
 		if w.receiver != nil { // no connection of a hub holds back a client that takes no answers
 			s.awaitRoom(true)

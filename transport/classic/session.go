@@ -124,11 +124,11 @@ func (t Transports) ofCore() transport.Transports {
 }
 
 // member returns the connection of a hub. It makes one without events if the client calls a hub that it has not listed.
-func (s *session) member(ctx context.Context, hub Hub) (*member, error) {
+func (s *session) member(ctx context.Context, who transport.Identity, hub Hub) (*member, error) {
 	if m := s.find(hub); m != nil {
 		return m, nil
 	}
-	if hub.Authorize(ctx, s.who) != nil { // which may take its time
+	if hub.Authorize(ctx, who) != nil { // which may take its time
 		return nil, errUnauthorized
 	}
 	s.mu.Lock()

@@ -191,9 +191,9 @@ func TestRecordsAreTakenAsTheyCome(t *testing.T) {
 func TestAQuietMemberHasNoCallsForTheClient(t *testing.T) {
 	e, one, two := newFakeEndpoint(t)
 	s := e.openFake(t, "a", actors.WithConnected, one)
-	quiet, err := s.member(t.Context(), two)
+	quiet, err := s.member(t.Context(), s.who, two)
 	require.NoError(t, err)
-	again, err := s.member(t.Context(), two)
+	again, err := s.member(t.Context(), s.who, two)
 	require.NoError(t, err)
 	require.Same(t, quiet, again)
 	require.Equal(t, actors.WithConnected, one.conns[0].opening)
@@ -205,7 +205,7 @@ func TestAQuietMemberHasNoCallsForTheClient(t *testing.T) {
 	require.Equal(t, []string{`{"H":"One"}`, `{"I":"P|1"}`, `{"I":"P|1"}`}, s.messages())
 	s.close(nil)
 	require.Equal(t, []error{nil}, two.conns[0].ended())
-	_, err = s.member(t.Context(), &fakeHub{name: "Three"})
+	_, err = s.member(t.Context(), s.who, &fakeHub{name: "Three"})
 	require.ErrorIs(t, err, errOver)
 }
 
