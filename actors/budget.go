@@ -2,15 +2,17 @@ package actors
 
 // debit charges n bytes to the inbound budget. If the budget is spent, or an upload is full, it waits. One batch is always admitted when no
 // more is charged than held, the piece that contains it. While a call waits for an answer of the client, which may come behind, twice the
-// budget is admitted before the wait for that answer fails. debit returns false if done is closed meanwhile.
-func (in *input) debit(n, held, limit int, done func() <-chan struct{}) (ok bool) {
+// budget is admitted before the wait for that answer fails. As much is admitted while the outbox awaits the client, whose acknowledgement may come
+// behind as well, or the reader, which has to see that its socket is lost. debit returns false if done is closed meanwhile.
+func (in *input) debit(n, held, limit int, done func() <-chan struct{}, outboxAwaits func() bool) (ok bool) {
+	awaited := false
 	for {
 		in.mu.Lock()
 		if in.answers != nil && in.charged > held && in.charged+n-limit > limit {
 			close(in.answers.failed)
 			in.answers = nil
 		}
-		if in.charged <= held || in.answers != nil || in.fullUploads == 0 && in.charged+n <= limit {
+		if in.charged <= held || in.answers != nil || in.fullUploads == 0 && in.charged+n <= limit || awaited && in.charged+n-limit <= limit {
 			in.charged += n
 			in.mu.Unlock()
 			return true
@@ -20,6 +22,11 @@ func (in *input) debit(n, held, limit int, done func() <-chan struct{}) (ok bool
 		}
 		room := in.room
 		in.mu.Unlock()
+		if !awaited {
+			if awaited = outboxAwaits(); awaited { // which is asked only where it matters
+				continue
+			}
+		}
 		in.waiting.Store(true)
 		select {
 		case <-room:
@@ -31,6 +38,7 @@ func (in *input) debit(n, held, limit int, done func() <-chan struct{}) (ok bool
 			return false
 		}
 		in.waiting.Store(false)
+		awaited = false
 	}
 }
 
@@ -48,6 +56,13 @@ func (in *input) wakeReader() {
 		close(in.room)
 		in.room = nil
 	}
+}
+
+// isOver reports whether more than the budget is charged.
+func (in *input) isOver(limit int) bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.charged > limit
 }
 
 // setUploadFull counts an upload that the reader has to wait for, or that it need not wait for any more.

@@ -148,7 +148,7 @@ func (c *Connection) checkProgress(d millis, polls bool) {
 // ping pings a client to which nothing else is on its way. Any other message shows as well that the server is alive.
 func (c *Connection) ping(d millis, polls bool) {
 	if b := &c.beat; !polls {
-		if b.pause += d; b.pause.duration() >= c.settings.KeepAlive {
+		if b.pause += d; (b.pause + d/2).duration() >= c.settings.KeepAlive { // ticks that come a little early count as well
 			b.pause = 0
 			c.out.PushIfIdle(c.hub.pings[c.protocol])
 		}

@@ -321,3 +321,15 @@ func TestClientTimeoutDuringCall(t *testing.T) {
 		assert.Contains(t, pings.messages(), failure("1", ErrCanceled.Error()))
 	})
 }
+
+// Ticks are not exactly a second apart: a ping does not wait for one more tick because some came a little early.
+func TestAPingIsNotLateByATick(t *testing.T) {
+	inBubble(t, func(t *testing.T, e *env) {
+		c := e.open("a", "")
+		for range 15 {
+			c.conn.tick(999)
+		}
+		e.settle()
+		assert.Equal(t, 1, c.countPings())
+	})
+}

@@ -103,7 +103,7 @@ func (c *Connection) commit(n int, inline bool) (taken bool) {
 			charge += cap(p.buf)
 		}
 		p.refs.Add(1)
-		taken = in.debit(charge, charged, c.settings.InboundLimit, c.Done) && taken
+		taken = in.debit(charge, charged, c.settings.InboundLimit, c.Done, c.out.AwaitsPeer) && taken
 		charged = cap(p.buf)
 		if !more { // the reader's reference becomes the batch's
 			p.refs.Add(-1)

@@ -104,9 +104,16 @@ func (c *Connection) control(m *hubproto.Message) *outbox.Packet {
 	return outbox.NewControl(p.Append(outbox.Buffer(32), m), opcodeOf(p))
 }
 
-// acknowledge tells the client once a second what has been received.
+// acknowledge tells the client once a second what has been received, unless that is more than the budget: a client that keeps what it has sent then
+// stops. A reader that waits looks again whether it is awaited itself.
 func (c *Connection) acknowledge() {
 	r := c.resumption
+	if c.in.waiting.Load() {
+		c.in.credit(0)
+	}
+	if c.in.isOver(c.settings.InboundLimit) {
+		return
+	}
 	if r.again.Swap(false) {
 		r.acked = 0
 	}

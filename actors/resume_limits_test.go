@@ -3,6 +3,8 @@ package actors
 import (
 	"context"
 	"errors"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -23,6 +25,35 @@ func TestAClientThatSendsAndNeverAcknowledges(t *testing.T) {
 			e.sleep(second)
 		}
 		assert.Equal(t, []string{"connected a", "disconnected a: " + ErrSendTimeout.Error()}, e.handler.events())
+	})
+}
+
+// A client's acknowledgement can lie behind calls that are not read because those before them wait for it.
+func TestAnAcknowledgementBehindCallsThatWaitForIt(t *testing.T) {
+	inBubble(t, func(t *testing.T, e *env) {
+		e.settings.KeptLimit, e.settings.InboundLimit = 10_000, 64<<10
+		e.handler.methods["large"] = func(*Call, string) (any, error) { return strings.Repeat("x", 1000), nil }
+		const calls = 300
+		c := e.openReturning("a", "")
+		all := make([]string, calls)
+		for i := range all {
+			all[i] = call(strconv.Itoa(i), "large")
+		}
+		c.sendAsync(all...)
+		answers := func() (n int) {
+			for _, m := range c.messages() {
+				if strings.HasPrefix(m, `{"type":3,`) {
+					n++
+				}
+			}
+			return n
+		}
+		for range calls / 9 {
+			e.sleep(second)
+			c.sendAsync(ackOf(int64(answers())))
+		}
+		assert.Equal(t, calls, answers())
+		assert.Equal(t, []string{"connected a"}, e.handler.events())
 	})
 }
 

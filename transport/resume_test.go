@@ -318,6 +318,28 @@ func TestNothingIsResumedAfterAShutdown(t *testing.T) {
 	lost.requireGone()
 }
 
+// The reader of the former WebSocket may wait for a hub that waits for the client to come back.
+func TestAReaderThatWaitsForAHubThatWaitsForItsClient(t *testing.T) {
+	s := newResumingServer(t, func(c *testConfig) {
+		c.smallBuffers, c.InboundLimit, c.OutboxLimit, c.StatefulReconnectBufferSize = true, 64<<10, 64<<10, 10<<20
+	})
+	c, p := s.connectResumable("")
+	p.write(text, true, invocationJSON("1", "Flood", 1000, 10_000)) // which p does not read
+	for i := range 1000 {
+		p.write(text, true, invocationJSON(fmt.Sprint(2+i), "Echo", 1))
+	}
+	time.Sleep(time.Second) // until the reader waits
+	p.conn.Close()
+	q := c.socket("")
+	require.True(t, strings.HasPrefix(q.text(), `{"type":9,`))
+	go func() {
+		for err := error(nil); err == nil; {
+			_, _, err = q.tryRead()
+		}
+	}()
+	c.leave(q)
+}
+
 // A client that stays away for more than 15 s has gone, and its token with it.
 func TestAClientThatStaysAway(t *testing.T) {
 	if testing.Short() {

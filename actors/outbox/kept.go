@@ -63,6 +63,13 @@ func (b *Box) PushAck(p *Packet) {
 	b.wake(c, false)
 }
 
+// AwaitsPeer reports whether nothing is written before the peer has acknowledged something, or has come back over another link.
+func (b *Box) AwaitsPeer() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.kept != nil && b.phase == open && (!b.hasLink() || b.kept.isFull())
+}
+
 // dropAck forgets an acknowledgement that has not been written.
 func (b *Box) dropAck() {
 	if b.kept != nil && b.kept.ack != nil {

@@ -250,3 +250,24 @@ func TestKeptModel(t *testing.T) {
 		})
 	})
 }
+
+// Many small replies that are kept one by one need about as much memory as they are counted with, and a header each.
+func TestKeptRepliesAreSmall(t *testing.T) {
+	inBubble(t, func(t *testing.T, e *env) {
+		b, _ := e.keeping(1<<20, 1<<20)
+		w := &Writer{}
+		for range 100 {
+			b.Reply([]byte("reply\x1e"), false)
+			w.Flush(&b.Box)
+		}
+		memory := 0
+		b.locked(func() {
+			for _, p := range b.kept.packets {
+				memory += cap(p.b)
+			}
+		})
+		packets, bytes, _ := b.keptNow()
+		assert.Equal(t, [2]int{100, 600}, [2]int{packets, bytes})
+		assert.LessOrEqual(t, memory, 100*32)
+	})
+}

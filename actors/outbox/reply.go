@@ -29,7 +29,11 @@ func (b *Box) reply(message []byte, now bool) (r Replied, c claim) {
 	}
 	p := b.queue.last()
 	if p == nil || !p.own || p.messages == maxMerged || len(p.b)+len(message) > maxMergedBytes {
-		p = ownPackets.Get().(*Packet)
+		if b.kept != nil { // it may be kept for long, and counts with what it contains
+			p = &Packet{b: Buffer(len(message)), own: true, tracked: true}
+		} else {
+			p = ownPackets.Get().(*Packet)
+		}
 		b.queue.push(p)
 		b.bytes += overhead
 	}
