@@ -84,10 +84,6 @@ func (e *Endpoint) receive(w http.ResponseWriter, in *request, path string) erro
 			return err
 		}
 	}
-	if in.transport == LongPolling && !connects && !reconnects && !e.Has(in.id) && !in.who.Relayed && !e.acceptor.IsClosing() {
-		seen, _ := classic.ParseCursor(in.value("messageId")) // the session was lost between two polls: the client has to reconnect
-		return e.answer(w, in, (&classic.Envelope{Cursor: seen, GoingAway: true, LongPoll: int(e.LongPollDelay.Milliseconds())}).Append(nil))
-	}
 	opening := actors.WithReconnected
 	switch {
 	case connects:
