@@ -175,24 +175,29 @@ func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e.Origins.Guard(w, r, e.serve)
 }
 
+const mostGroupsToken = 256 << 10
+
+// cutGroupsToken cuts the groups token out of a query.
+func cutGroupsToken(query string) (token, rest string) {
+	before, behind, _ := strings.Cut(query, "groupsToken=")
+	token, after, _ := strings.Cut(behind, "&")
+	return token, before + after
+}
+
 // groupsTokenSize is how many bytes of a request are its groups token, which grows with the groups and has a limit of its own.
 func groupsTokenSize(r *http.Request) int {
-	_, rest, _ := strings.Cut(r.URL.RawQuery, "groupsToken=")
-	token, _, _ := strings.Cut(rest, "&")
+	token, _ := cutGroupsToken(r.URL.RawQuery)
 	return min(len(token), mostGroupsToken)
 }
 
-const mostGroupsToken = 256 << 10
-
-// withoutGroupsToken returns a request without what groupsTokenSize has counted, which is not kept for as long as the session lives.
+// withoutGroupsToken returns a request without its groups token, which is not kept for as long as the session lives.
 func withoutGroupsToken(r *http.Request) *http.Request {
-	before, rest, found := strings.Cut(r.URL.RawQuery, "groupsToken=")
-	if !found {
+	_, rest := cutGroupsToken(r.URL.RawQuery)
+	if rest == r.URL.RawQuery {
 		return r
 	}
-	_, after, _ := strings.Cut(rest, "&")
 	u := *r.URL
-	u.RawQuery = before + after
+	u.RawQuery = rest
 	r = r.WithContext(r.Context())
 	r.URL = &u
 	return r
@@ -304,8 +309,7 @@ func (e *Endpoint) ofBelieved(in *request, who transport.Identity) *session {
 	if !who.Believed {
 		return nil
 	}
-	text, _ := e.Keys.unprotect(connectionPurpose, in.params["connectiontoken"])
-	id, _, _ := strings.Cut(text, ":")
+	id, _, _ := e.openToken(in)
 	if s := e.session(id); s != nil && s.who.UserID == who.UserID {
 		return s
 	}
@@ -319,15 +323,23 @@ func (e *Endpoint) unauthorized(who transport.Identity, err error) error {
 	return fail(http.StatusForbidden, "", err)
 }
 
+// openToken returns what the token of a request says: the id of the connection, which is empty if there is none, and its user.
+func (e *Endpoint) openToken(in *request) (id, user string, err error) {
+	text, err := e.Keys.unprotect(connectionPurpose, in.params["connectiontoken"])
+	id, user, ok := strings.Cut(text, ":")
+	if err != nil || !ok {
+		return "", "", err
+	}
+	return id, user, nil
+}
+
 // identify reads the token of a request.
 func (e *Endpoint) identify(in *request) error {
-	token := in.params["connectiontoken"]
-	if token == "" {
+	if in.params["connectiontoken"] == "" {
 		return fail(http.StatusBadRequest, "Protocol error: Missing connection token.", nil)
 	}
-	text, err := e.Keys.unprotect(connectionPurpose, token)
-	id, user, ok := strings.Cut(text, ":")
-	if err != nil || !ok || id == "" {
+	id, user, err := e.openToken(in)
+	if id == "" {
 		return fail(http.StatusBadRequest, "The ConnectionId is in the incorrect format.", err)
 	}
 	if !strings.EqualFold(user, in.who.UserID) {
