@@ -13,7 +13,7 @@ import (
 // flood the log.
 func (s *System) logPanic(what string, c *Connection, method string, err *PanicError) {
 	kind := what + "\x00" + c.hub.name + "\x00" + method
-	logged, missed := s.panics.Allow(kind)
+	logged, unlogged := s.panics.Allow(kind)
 	if !logged {
 		return
 	}
@@ -21,10 +21,7 @@ func (s *System) logPanic(what string, c *Connection, method string, err *PanicE
 	if stack, _ := s.stacks.Allow(kind); stack {
 		args = append(args, "stack", string(err.Stack))
 	}
-	if missed > 0 {
-		args = append(args, "unlogged", missed)
-	}
-	s.log.Error(what, args...)
+	s.log.Error(what, append(args, unlogged...)...)
 }
 
 // recoverPanic logs a panic of the application's code that a connection has called. It is deferred.
@@ -39,13 +36,8 @@ func (s *System) logClosing(level slog.Level, c *Connection, cause error) {
 	if !s.log.Enabled(context.Background(), level) {
 		return
 	}
-	logged, missed := s.closings.Allow(fmt.Sprintf("%s %s %T", level, c.hub.name, cause))
-	if !logged {
-		return
+	if logged, unlogged := s.closings.Allow(fmt.Sprintf("%s %s %T", level, c.hub.name, cause)); logged {
+		args := append([]any{"hub", c.hub.name, "connection", c.id, "cause", logs.Error(cause)}, unlogged...)
+		s.log.Log(context.Background(), level, "a connection is closed", args...)
 	}
-	args := []any{"hub", c.hub.name, "connection", c.id, "cause", logs.Error(cause)}
-	if missed > 0 {
-		args = append(args, "unlogged", missed)
-	}
-	s.log.Log(context.Background(), level, "a connection is closed", args...)
 }

@@ -412,8 +412,8 @@ func (l gossipLogger) Write(line []byte) (int, error) {
 		}
 	}
 	kind, _, _ := strings.Cut(text, ":")
-	if ok, missed := l.limiter.Allow("gossip " + kind[:min(len(kind), 24)]); ok || level == slog.LevelDebug {
-		l.to.Log(context.Background(), level, "gossip of the cluster", "text", logs.Clip(text), "unlogged", missed)
+	if ok, unlogged := l.limiter.Allow("gossip " + kind[:min(len(kind), 24)]); ok || level == slog.LevelDebug {
+		l.to.Log(context.Background(), level, "gossip of the cluster", append([]any{"text", logs.Clip(text)}, unlogged...)...)
 	}
 	return len(line), nil
 }

@@ -242,8 +242,8 @@ func (r *remoting) tell(pid *actor.PID, message any) {
 }
 
 func (r *remoting) warn(what, kind string, target *actor.PID, err error) {
-	if ok, missed := r.limiter.Allow(what); ok {
-		r.log.Warn(what, "type", logs.Clip(kind), "target", logs.Clip(target.GetId()), "error", logs.Error(err), "unlogged", missed)
+	if ok, unlogged := r.limiter.Allow(what); ok {
+		r.log.Warn(what, append([]any{"type", logs.Clip(kind), "target", logs.Clip(target.GetId()), "error", logs.Error(err)}, unlogged...)...)
 	}
 }
 

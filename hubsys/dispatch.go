@@ -365,13 +365,11 @@ func (h *hub) report(k *actors.Call, what string, err error) {
 		}
 	}
 	if level == slog.LevelError { // clients must not flood the log
-		logged, missed := h.failures.Allow(k.Method())
+		logged, unlogged := h.failures.Allow(k.Method())
 		if !logged {
 			return
 		}
-		if missed > 0 {
-			args = append(args, "unlogged", missed)
-		}
+		args = append(args, unlogged...)
 	}
 	h.log.Log(k, level, what, args...)
 }

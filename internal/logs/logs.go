@@ -63,8 +63,8 @@ const (
 	otherKinds = "\x00" // all others
 )
 
-// Allow reports whether an event is to be logged, and how many of its kind were not since the last one that was.
-func (l *Limiter) Allow(kind string) (ok bool, missed int) {
+// Allow reports whether an event is to be logged, and returns as an attribute how many of its kind were not since the last one that was.
+func (l *Limiter) Allow(kind string) (ok bool, unlogged []any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.kinds == nil {
@@ -94,10 +94,12 @@ func (l *Limiter) Allow(kind string) (ok bool, missed int) {
 	}
 	if w.count++; w.count > max(l.Most, 1) {
 		w.missed++
-		return false, 0
+		return false, nil
 	}
-	missed, w.missed = w.missed, 0
-	return true, missed
+	if w.missed > 0 {
+		unlogged, w.missed = []any{"unlogged", w.missed}, 0
+	}
+	return true, unlogged
 }
 
 // forget makes room for more kinds: those of past minutes go.
