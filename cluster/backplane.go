@@ -24,6 +24,7 @@ const flushFor = time.Second
 type Backplane struct {
 	settings settings
 	hashes   hashes
+	started  atomic.Bool
 	node     atomic.Pointer[node] // nil: not started
 	stopped  atomic.Bool
 }
@@ -46,8 +47,13 @@ func newBackplane(s settings) *Backplane {
 	return &Backplane{settings: s, hashes: hashes{key: s.topicKeys[0], seed: maphash.MakeSeed()}}
 }
 
-// Start joins the cluster. A node that cannot be reached for three seconds is not waited for.
+var errStarted = errors.New("cluster: the Backplane belongs to another System already, or has belonged to one: each needs one of its own")
+
+// Start joins the cluster. A node that cannot be reached for three seconds is not waited for. What has failed can be tried again.
 func (b *Backplane) Start(ctx context.Context, host backplane.Host) (backplane.NodeID, error) {
+	if b.started.Swap(true) {
+		return 0, errStarted
+	}
 	for {
 		n := newNode(ctx, &b.settings, host)
 		err := n.start(ctx)
@@ -61,6 +67,7 @@ func (b *Backplane) Start(ctx context.Context, host backplane.Host) (backplane.N
 		err = errors.Join(err, n.stop(stopping))
 		cancel()
 		if !errors.Is(err, errTaken) || ctx.Err() != nil {
+			b.started.Store(false)
 			return 0, err
 		}
 	}

@@ -11,8 +11,8 @@ import (
 // networkVersion is that of what frames travel over: the messages of protoactor's remote, as of August 2024.
 const networkVersion = "protoactor-go remote 0.0.0-20240822"
 
-// New returns the Backplane of a node, which joins the cluster when it is passed to a System. An actor system of the application that the System
-// lives in must have no actors and no remote of its own before that.
+// New returns the Backplane of a node, which joins the cluster when it is passed to a System, and leaves it with that: each System needs one of its
+// own. An actor system of the application that the System lives in must have no actors and no remote of its own before that.
 func New(config Config) (*Backplane, error) {
 	if err := config.Validate(); err != nil {
 		return nil, err
