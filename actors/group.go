@@ -219,15 +219,17 @@ func (g *group) pushSome(m *message, except *exception, s *outbox.Sending, again
 			return false, false
 		}
 		g.pushing, g.reached = true, 0
-		m.hub.sys.counts.sent.Add(int64(len(g.members)))
 	}
 	fanout := len(g.members) > smallGroup
 	end := min(g.reached+pushAtOnce, len(g.members))
+	sent := int64(0)
 	for _, c := range g.members[g.reached:end] {
 		if p := m.packets[c.protocol]; p != nil && (except == nil || !except.has(c)) {
 			s.Push(&c.out, p, fanout)
+			sent++
 		}
 	}
+	m.hub.sys.counts.sent.Add(sent)
 	g.reached = end
 	g.pushing = end < len(g.members)
 	return true, g.pushing

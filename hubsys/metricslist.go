@@ -60,7 +60,7 @@ func (s *System) Metrics() []metrics.Metric {
 		active, durations, closed, calls, groups, dropped, limits,
 		one("troupe.connections.resumed", "Connections that have gone on over another WebSocket.", "{connection}", metrics.Counter, stats.Resumed),
 		one("troupe.messages.received", "Messages of clients.", "{message}", metrics.Counter, stats.Received),
-		one("troupe.messages.sent", "Messages to clients, each counted for every receiver.", "{message}", metrics.Counter, stats.Sent),
+		one("troupe.messages.sent", "Messages of Send to clients, each counted for every receiver.", "{message}", metrics.Counter, stats.Sent),
 		one("troupe.outbox.pending", "Bytes that clients have not taken.", "By", metrics.Gauge, stats.Pending),
 		one("troupe.calls.running", "Calls that run or wait in their methods.", "{call}", metrics.Gauge, stats.Running),
 		one("troupe.actors.panics", "Panics of connection actors, which go on.", "{panic}", metrics.Counter, stats.Panics),
