@@ -129,10 +129,11 @@ func TestNullBinds(t *testing.T) {
 	assert.Equal(t, [2]any{want, want}, values)
 }
 
-func TestNullErrorNamesType(t *testing.T) {
-	_, errs := bindBoth(t, `{"at":null}`, reflect.TypeFor[struct{ At time.Time }]())
+func TestNullErrorNamesPropertyAndType(t *testing.T) {
+	_, errs := bindBoth(t, `{"last":{"at":null}}`, reflect.TypeFor[struct{ Last struct{ At time.Time } }]())
 	for _, err := range errs {
 		require.ErrorContains(t, err, "does not fit time.Time")
+		require.Regexp(t, "(?i)last: at: ", err.Error())
 	}
 	_, errs = bindBoth(t, `[null]`, reflect.TypeFor[[]TimeSpan]())
 	for _, err := range errs {

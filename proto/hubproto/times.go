@@ -331,7 +331,7 @@ func (p *plainTimes) replace(value []byte) error {
 }
 
 // EachProperty calls do with the properties of an object that is decoded into a map or a struct, as parts of raw, and the type of each, and says
-// whether its field has the option "string". raw is JSON.
+// whether its field has the option "string". raw is JSON. An error of do is returned behind the name of the property.
 func EachProperty(raw []byte, t reflect.Type, do func(value []byte, of reflect.Type, quoted bool) error) error {
 	if raw[0] != '{' {
 		return nil
@@ -348,7 +348,7 @@ func EachProperty(raw []byte, t reflect.Type, do func(value []byte, of reflect.T
 			continue
 		}
 		if err := do(s.value, element, quoted); err != nil {
-			return err
+			return fmt.Errorf("%s: %w", s.name(), err)
 		}
 	}
 	return nil
