@@ -142,6 +142,11 @@ func (s *System) mapSessions(path string, options ClassicOptions, raw *HubContex
 	if err := options.Validate(); err != nil {
 		return err
 	}
+	for i, hub := range options.Hubs {
+		if hub.sys != s {
+			return fmt.Errorf("hubsys: ClassicOptions: Hubs[%d], %q, is a hub of another System", i, hub.Name())
+		}
+	}
 	origins, err := options.endpoint().origins()
 	if err != nil {
 		return err
