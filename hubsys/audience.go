@@ -32,8 +32,8 @@ func (a Audience) Except(connectionIDs ...string) Audience {
 	return a
 }
 
-// NoWait returns the same audience for senders that cannot wait: Send only queues, and a receiver whose outbox is at its limit is disconnected.
-// Other methods are not affected.
+// NoWait returns the same audience for senders that cannot wait: Send only queues, and a receiver whose outbox is at its limit is disconnected,
+// or what [HubOptions].SlowClients says. Other methods are not affected.
 func (a Audience) NoWait() Audience {
 	a.to.NoWait = true
 	return a
@@ -162,9 +162,9 @@ func (a Audience) Reconnect(ctx context.Context) error {
 
 // PID returns the address of the audience in the actor system if it is all connections, a group, or all connections of a user, with nobody
 // left out, and nil otherwise. It takes troupe.v1.Send, ListMembers and Disconnect, that of a group also Join and Leave, from any actor, on
-// this node or on another. Watch is answered with Terminated when the last connection that this node has of it has left; the PID stays valid,
-// and can be watched again. (Audience.Watch tells of connections of all nodes.) A group or a user whose PID was asked for stays registered until the
-// System is shut down.
+// this node or on another. (That of all connections is the hub's: a Send to it says to whom.) Watch is answered with Terminated when the last
+// connection that this node has of it has left; the PID stays valid, and can be watched again. (Audience.Watch tells of connections of all
+// nodes.) A group or a user whose PID was asked for stays registered until the System is shut down.
 func (a Audience) PID() *actor.PID { return a.hub.runtime.PID(&a.to) }
 
 // PartialError says that some nodes have not answered in time, or cannot be reached. What is returned beside it is what the others know, and what was asked

@@ -38,7 +38,7 @@ func (c Client) Send(ctx context.Context, method string, args ...any) error {
 }
 
 // NoWait returns the same client for senders that cannot wait: Send only queues, and if the outbox of the client is at its limit, the client is
-// disconnected. Other methods are not affected.
+// disconnected, or what [HubOptions].SlowClients says. Other methods are not affected.
 func (c Client) NoWait() Client {
 	c.to.NoWait = true
 	return c

@@ -70,7 +70,7 @@ var (
 	ErrReturned     = actors.ErrReturned     // the call has returned
 
 	// Causes that OnDisconnected gets, besides nil, a *HubError, and errors of the protocol.
-	ErrClientTimeout    = actors.ErrClientTimeout    // nothing was received for ClientTimeoutInterval
+	ErrClientTimeout    = actors.ErrClientTimeout    // nothing was received for ClientTimeoutInterval, or IdleTimeout
 	ErrSlowClient       = actors.ErrSlowClient       // OutboxLimit was reached
 	ErrSendTimeout      = actors.ErrSendTimeout      // the client took nothing for TransportSendTimeout
 	ErrExpired          = actors.ErrExpired          // Principal.Expires has passed

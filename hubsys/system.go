@@ -30,7 +30,8 @@ type Config struct {
 	// cluster.New returns one. Nil: the System is alone.
 	Backplane backplane.Backplane
 	// Logger gets errors of user code, and why connections are refused or closed. Secrets are never logged, texts that clients have chosen are cut
-	// to 256 bytes, and events that clients can cause at will are logged a few times a minute, and counted. Nil: slog.Default().
+	// to 256 bytes, and each kind of event that clients can cause at will is logged at most 100 times a minute above the level Debug, and counted.
+	// Nil: slog.Default().
 	Logger *slog.Logger
 
 	// PendingConnections is how many negotiated connections may wait for their transport, each for at most 15 s. When there are more, the oldest is

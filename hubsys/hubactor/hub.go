@@ -20,7 +20,7 @@ import (
 type Scope uint8
 
 const (
-	// PerCall is one actor for each call. It is stopped when the call has been answered, and gets nothing but the call.
+	// PerCall is one actor for each call. It is stopped when the call has been answered, and gets nothing but the call and its items.
 	PerCall Scope = iota
 	// PerConnection is one actor for each connection. It gets *Connected first, and is stopped behind *Disconnected.
 	PerConnection
