@@ -37,7 +37,12 @@ for (const argument of process.argv.length > 2 ? process.argv.slice(2) : ['clien
     console.error(`There is no suite ${argument}: there are go, clients, ${clients.join(', ')}, and files of those, such as node/users.`);
     process.exit(2);
   }
-  for (const suite of name === 'clients' ? clients : [name]) chosen.set(suite, [...(chosen.get(suite) ?? []), ...(part ? [basename(part).replace(/(\.test\.mjs|\.java)$/, '')] : [])]);
+  const file = part && basename(part).replace(/(\.test\.mjs|\.java)$/, '');
+  if (file && !existsSync(join(here, name, name === 'java' ? `src/${file}.java` : `${file}.test.mjs`))) {
+    console.error(`There is no ${argument}.`);
+    process.exit(2);
+  }
+  for (const suite of name === 'clients' ? clients : [name]) chosen.set(suite, [...(chosen.get(suite) ?? []), ...(file ? [file] : [])]);
 }
 
 const reference = process.env.TROUPE_REFERENCE && resolve(process.env.TROUPE_REFERENCE);

@@ -14,11 +14,11 @@ export default async function* report(events) {
     if (type === 'test:start') {
       names[data.nesting] = data.name;
     } else if (type === 'test:pass' || type === 'test:fail') {
-      const { nesting, name, skip, todo, details } = data;
+      const { nesting, name, skip, details } = data;
       const error = type === 'test:fail' ? details.error : undefined, suite = details.type === 'suite';
       const path = name === data.file ? [] : [...names.slice(0, nesting), name]; // none where a file as a whole fails
       if (error?.failureType === 'subtestsFailed' && (suite || nesting === 0)) line = undefined;
-      else if (error && !todo) line = { kind: 'fail', suite, path, text: text(error) };
+      else if (error) line = { kind: 'fail', suite, path, text: text(error) };
       else if (skip !== undefined) line = { kind: 'skip', suite, path, reason: typeof skip === 'string' && skip ? skip : name };
       else if (!suite) line = { kind: 'pass', path };
     } else if (type === 'test:stdout' || type === 'test:stderr') {
