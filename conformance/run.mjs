@@ -3,8 +3,8 @@
 //   node run.mjs [go] [clients] [node] [classic] [cluster] [browser] [proxies] [java] [node/users] [java/CloseTest] ...
 //
 // go are the tests in Go; clients, which nothing else means, are all suites with the official clients. A single file or class can be named.
-// TROUPE_REQUIRE=chromium,java,nginx,haproxy,race,namespaces makes it a failure that there is no browser, no Java, no such proxy, no race detector, or
-// that network namespaces cannot be made, which the tests in Go find out themselves.
+// TROUPE_REQUIRE=chromium,java,nginx,haproxy,race,namespaces,python makes it a failure that there is no browser, no Java, no such proxy, no race
+// detector, that network namespaces cannot be made, or that a client for Python cannot be installed; the tests find out the last two themselves.
 // TROUPE_REFERENCE=path/to/run.sh runs the suites with clients against the original server instead of ours.
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -21,7 +21,7 @@ const leftOut = [];
 const lacking = [];
 
 const required = (process.env.TROUPE_REQUIRE ?? '').split(',').filter(Boolean);
-const unknown = required.filter(name => !['chromium', 'java', 'nginx', 'haproxy', 'race', 'namespaces'].includes(name));
+const unknown = required.filter(name => !['chromium', 'java', 'nginx', 'haproxy', 'race', 'namespaces', 'python'].includes(name));
 if (unknown.length) throw new Error(`TROUPE_REQUIRE names what is not known here: ${unknown}`);
 
 function without(what, why) {

@@ -29,10 +29,11 @@ function whyNoPython() {
   return readFileSync(answer, 'utf8');
 }
 
-const shared = serverForAll(), skip = whyNoPython() || false;
+const shared = serverForAll(), why = whyNoPython(), required = process.env.TROUPE_REQUIRE?.split(',').includes('python');
 
 for (const transport of ['webSockets', 'serverSentEvents']) {
-  test(transport, { skip }, async t => {
+  test(transport, { skip: !required && why }, async t => {
+    assert.equal(why, '', 'TROUPE_REQUIRE wants python');
     const user = `${transport} of Python`, group = `group of ${user}`, ada = { Name: 'Ada', Age: 36, Address: { Street: 'here', Zip: '1' }, Tags: ['x'] };
     const calls = [
       ['WhoAmI'], ['Echo', 'a+b&c\u{1f600}'], ['Add', 1, 2], ['Nothing'], ['EchoPerson', ada], ['Fail'], ['FailHub'],
