@@ -153,14 +153,19 @@ func BenchmarkHashesOf(b *testing.B) {
 	}
 }
 
+// BenchmarkWanted asks whether another node wants a topic: that is looked up, because there is one, which wants some others.
 func BenchmarkWanted(b *testing.B) {
-	m := newMesh()
-	node := m.open("a")
-	_, err := node.Start(context.Background(), &counting{})
-	require.NoError(b, err)
-	defer node.Stop(context.Background())
+	from, to := &counting{}, &counting{}
+	two(b, from, to)
+	var known <-chan struct{}
+	for i := range 100_000 {
+		known = to.Subscribe(strconv.Itoa(i))
+	}
+	<-known
 	for b.Loop() {
-		node.Wanted("g/Chat/a group that nobody wants")
+		if from.Wanted("g/Chat/a group that nobody wants") {
+			b.Fatal("the topic is wanted")
+		}
 	}
 }
 
