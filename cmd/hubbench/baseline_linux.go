@@ -23,7 +23,10 @@ type baseline struct {
 
 // serveBaseline is a raw write loop ("loop") or a bare echo ("echo"): a goroutine per socket, no hub, no actors, no safety.
 func serveBaseline(what, addr string) error {
-	b := &baseline{}
+	return http.ListenAndServe(addr, (&baseline{}).handler(what == "loop"))
+}
+
+func (b *baseline) handler(join bool) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/bench", func(w http.ResponseWriter, r *http.Request) {
 		sum := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
@@ -32,12 +35,12 @@ func serveBaseline(what, addr string) error {
 			return
 		}
 		fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n", base64.StdEncoding.EncodeToString(sum[:]))
-		go b.answer(conn, what == "loop")
+		go b.answer(conn, join)
 	})
 	mux.HandleFunc("/start", b.start)
 	mux.HandleFunc("/bench/start", b.start)
 	mux.HandleFunc("/gc", func(w http.ResponseWriter, _ *http.Request) { debug.FreeOSMemory() })
-	return http.ListenAndServe(addr, mux)
+	return mux
 }
 
 // answer reads frames, shakes hands, and answers calls with completions.

@@ -56,6 +56,9 @@ func (g *generator) connectForAWhile(warm time.Duration) (f figures, err error) 
 // comeAndGo has connections come, join a group, call, leave it and go, at a rate, for a time, and measures what remains of them.
 func (g *generator) comeAndGo(long time.Duration) (f figures, err error) {
 	before := g.server.state()
+	if before == (state{}) {
+		return f, &lacking{"it has no order /bench/state"}
+	}
 	start, began := time.Now(), usage(ofProcess)
 	w := g.begin()
 	var sizes []int

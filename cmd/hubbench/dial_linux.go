@@ -9,8 +9,10 @@ import (
 	"io"
 	"net"
 	"net/url"
+	"os"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // browserHeaders are what a browser sends besides what a WebSocket needs.
@@ -19,6 +21,9 @@ const browserHeaders = "Origin: http://%s\r\n" +
 	"Accept-Encoding: gzip, deflate, br, zstd\r\nAccept-Language: en-US,en;q=0.9,de;q=0.8\r\nCache-Control: no-cache\r\nPragma: no-cache\r\n" +
 	"Cookie: session=8f14e45fceea167a5a36dedd4bea2543c9f0f895fb98ab9159f51fd0297e236d; theme=dark; consent=2026-11-21T00:00:00Z; _ga=GA1.1.1234567890.1700000000\r\n" +
 	"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n"
+
+// patience is how long a server may take to answer a client that opens a connection.
+var patience = 30 * time.Second
 
 // receiveBuffer is the room for what a connection has been sent that does not read.
 const receiveBuffer = 4096
@@ -33,11 +38,15 @@ func (g *generator) dial(s *server, token string, deaf bool) (fd int, id string,
 	if fd, err = syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0); err != nil {
 		return 0, "", err
 	}
-	defer func() {
+	defer func(fd int) { // which is 0 when an error is returned
 		if err != nil {
 			_ = syscall.Close(fd)
 		}
-	}()
+	}(fd)
+	late := syscall.NsecToTimeval(patience.Nanoseconds())
+	for _, option := range []int{syscall.SO_RCVTIMEO, syscall.SO_SNDTIMEO} {
+		_ = syscall.SetsockoptTimeval(fd, syscall.SOL_SOCKET, option, &late)
+	}
 	if deaf {
 		_ = syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_RCVBUF, receiveBuffer)
 	}
@@ -142,6 +151,9 @@ func readUntil(fd int, end string) (string, error) {
 	buf := make([]byte, 4096)
 	for !bytes.HasSuffix(all, []byte(end)) {
 		n, err := syscall.Read(fd, buf)
+		if err == syscall.EAGAIN {
+			err = os.ErrDeadlineExceeded
+		}
 		if err != nil || n == 0 {
 			return string(all), cmp.Or(err, io.ErrUnexpectedEOF)
 		}

@@ -126,7 +126,8 @@ func (r *runs) median(of *metric) float64 {
 		values = append(values, of.of(&r.Rounds[i]))
 	}
 	slices.Sort(values)
-	return values[len(values)/2]
+	n := len(values)
+	return (values[(n-1)/2] + values[n/2]) / 2
 }
 
 // scenario returns the definition of what has been measured, or nil if there is none any more.

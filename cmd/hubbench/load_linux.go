@@ -1,10 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"math"
-	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -26,13 +27,15 @@ func measure(s *server, l load, warm time.Duration) (f figures, err error) {
 		return g.connectForAWhile(warm)
 	case churn:
 		return g.comeAndGo(*churnFor)
+	case idle:
+		g.window = pingPeriod
 	}
 	defer g.close()
 	if err := g.connect(); err != nil {
 		return f, err
 	}
 	if l.kind == idle {
-		return g.idle(), nil
+		return g.idle()
 	}
 	return g.run(warm)
 }
@@ -52,6 +55,8 @@ type generator struct {
 	count     atomic.Int64
 	latencies []float64 // ms
 	share     float64   // of a core, that loop has used while it was recording
+	lost      int       // connections that the server has closed
+	unwritten error     // why a call could not be written, if one could not
 	done      chan struct{}
 }
 
@@ -99,7 +104,7 @@ func (g *generator) connect() error {
 		return err
 	}
 	for fd := range g.byFD {
-		if err := syscall.EpollCtl(g.epoll, syscall.EPOLL_CTL_ADD, int(fd), &syscall.EpollEvent{Events: syscall.EPOLLIN, Fd: fd}); err != nil {
+		if err := syscall.EpollCtl(g.epoll, syscall.EPOLL_CTL_ADD, int(fd), &syscall.EpollEvent{Events: syscall.EPOLLIN | syscall.EPOLLRDHUP, Fd: fd}); err != nil {
 			return err
 		}
 	}
@@ -107,8 +112,8 @@ func (g *generator) connect() error {
 }
 
 // newClient opens a connection, and a second one if another one calls for it.
-func (g *generator) newClient(i int, deaf bool) (c *client, err error) {
-	c = &client{sampled: i%max(1, g.load.connections/64) == 0, counter: counter{marker: g.marker()}}
+func (g *generator) newClient(i int, deaf bool) (_ *client, err error) {
+	c := &client{sampled: i%max(1, g.load.connections/64) == 0, counter: counter{marker: g.marker()}}
 	nodes := g.server.all()
 	node := &nodes[i%len(nodes)]
 	if n := len(nodes); g.load.elsewhere && n > 1 {
@@ -118,6 +123,11 @@ func (g *generator) newClient(i int, deaf bool) (c *client, err error) {
 		return nil, err
 	}
 	c.caller = c.fd
+	defer func() {
+		if err != nil {
+			_ = syscall.Close(c.fd)
+		}
+	}()
 	if (g.load.kind == each || g.load.kind == across) && c.id == "" {
 		if c.id, err = askID(c.fd); err != nil {
 			return nil, err
@@ -214,9 +224,9 @@ func (g *generator) order(long time.Duration) (path string, answer chan string) 
 	}
 	go func() {
 		if g.load.kind == broadcast {
-			answer <- g.server.get(path)
+			answer <- g.server.getLong(path)
 		} else {
-			answer <- g.server.post(path, body)
+			answer <- g.server.postLong(path, body)
 		}
 	}()
 	return path, answer
@@ -248,11 +258,18 @@ func (g *generator) run(warm time.Duration) (figures, error) {
 	g.latenciesOf(&f)
 	g.close()
 	if answer != nil && (g.server.warm || g.server.command == nil || len(answer) > 0) { // one that goes on to run shall have nothing left to do
-		if <-answer == "" {
-			return f, &lacking{"it has no order " + path}
+		select {
+		case text := <-answer:
+			if text == "" && g.failure() == nil {
+				return f, &lacking{"it has no order " + path + ", or could not carry it out"}
+			}
+		case <-time.After(patience):
+			return f, fmt.Errorf("the order %s does not end", path)
 		}
 	}
 	switch {
+	case g.failure() != nil:
+		return f, g.failure()
 	case f.PerSecond > 0:
 	case answer != nil:
 		return f, &lacking{"it has delivered nothing while it was measured"}
@@ -260,6 +277,17 @@ func (g *generator) run(warm time.Duration) (figures, error) {
 		return f, &lacking{"it has no answer to what clients do"}
 	}
 	return f, nil
+}
+
+// failure says why what has been measured is not what its name says, if it is not.
+func (g *generator) failure() error {
+	switch {
+	case g.lost > 0:
+		return fmt.Errorf("it has closed %d of %d connections", g.lost, len(g.byFD))
+	case g.unwritten != nil:
+		return fmt.Errorf("a call could not be written: %w", g.unwritten)
+	}
+	return nil
 }
 
 func (g *generator) close() {
@@ -300,7 +328,7 @@ func (g *generator) loop() {
 			n, err := syscall.Read(c.fd, buf)
 			if n <= 0 {
 				if err != syscall.EAGAIN {
-					fmt.Fprintln(os.Stderr, "hubbench: the server has closed a connection:", err)
+					g.lost++
 					_ = syscall.EpollCtl(g.epoll, syscall.EPOLL_CTL_DEL, c.fd, nil)
 				}
 				continue
@@ -356,6 +384,6 @@ func (g *generator) send(c *client) {
 	call := c.calls[c.turn%2]
 	c.turn++
 	if n, err := syscall.Write(c.caller, call); n != len(call) {
-		fmt.Fprintln(os.Stderr, "hubbench: a call could not be written:", err)
+		g.unwritten = cmp.Or(err, io.ErrShortWrite)
 	}
 }

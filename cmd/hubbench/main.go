@@ -21,9 +21,14 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -55,9 +60,47 @@ func (p *peerFlags) Set(text string) error {
 		return errors.New("a peer is name=address,control,pid")
 	}
 	s := server{name: name, addr: parts[0], control: parts[1]}
-	_, err := fmt.Sscan(parts[2], &s.pid)
+	if at, err := net.ResolveTCPAddr("tcp4", s.addr); err != nil || at.IP == nil {
+		return fmt.Errorf("%q is no address with a host and a port", s.addr)
+	}
+	var err error
+	if s.pid, err = strconv.Atoi(parts[2]); err != nil || memory(s.pid) == 0 {
+		return fmt.Errorf("there is no process %s", parts[2])
+	}
 	*p = append(*p, s)
-	return err
+	return nil
+}
+
+// checkFlags says what cannot be measured before an hour has gone.
+func checkFlags() error {
+	names := []string{rawLoop, bareEcho, oneNode, nodesName(), original}
+	for _, p := range peers {
+		if slices.Contains(names, p.name) {
+			return fmt.Errorf("two servers are called %q", p.name)
+		}
+		names = append(names, p.name)
+	}
+	switch {
+	case flag.NArg() > 0:
+		return fmt.Errorf("%q is no flag", flag.Arg(0))
+	case *rounds < 1:
+		return errors.New("-rounds: at least one")
+	case *window <= 0:
+		return errors.New("-window: it is too short")
+	case *nodeCount < 2:
+		return errors.New("-nodes: at least two")
+	case *churnFor < time.Second:
+		return errors.New("-churn: at least a second")
+	}
+	for _, dir := range []string{*out, *profile} {
+		if dir == "" {
+			continue
+		}
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func main() {
@@ -77,6 +120,7 @@ func main() {
 
 func run() error {
 	r := &results{}
+	failed := error(nil)
 	if *from != "" {
 		b, err := os.ReadFile(*from)
 		if err == nil {
@@ -86,16 +130,19 @@ func run() error {
 			return err
 		}
 	} else {
-		*r = results{Machine: machine(), Date: time.Now().UTC().Format(time.DateOnly), Commit: commit(), Rounds: *rounds, Window: *window}
-		if err := r.measure(); err != nil {
+		if err := checkFlags(); err != nil {
 			return err
+		}
+		*r = results{Machine: machine(), Date: time.Now().UTC().Format(time.DateOnly), Commit: commit(), Rounds: *rounds, Window: *window}
+		if failed = r.measure(); len(r.Scenarios) == 0 {
+			return failed
 		}
 	}
 	fmt.Print("\n" + r.ratios())
 	if *out == "" {
-		return nil
+		return failed
 	}
-	return r.write(*out)
+	return errors.Join(failed, r.write(*out))
 }
 
 // write writes what is kept of a run.
@@ -108,7 +155,7 @@ func (r *results) write(dir string) error {
 	return errors.Join(os.MkdirAll(dir, 0o755), file("results.json", string(raw)+"\n"), file("results.md", r.report()), file("results.svg", r.plot()))
 }
 
-// measure runs all scenarios that are chosen.
+// measure runs all scenarios that are chosen. It returns which servers have failed in them.
 func (r *results) measure() error {
 	chosen := blocks(*only, *core)
 	if len(chosen) == 0 {
@@ -119,30 +166,36 @@ func (r *results) measure() error {
 		return err
 	}
 	defer cleanup()
+	interrupted := make(chan os.Signal, 1)
+	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-interrupted
+		cleanup()
+		os.Exit(1)
+	}()
 	begin := time.Now()
+	var failed error
 	for _, block := range chosen {
 		all, err := measureBlock(block, servers)
-		if err != nil {
-			return err
-		}
+		failed = errors.Join(failed, err)
 		for _, m := range all {
 			fmt.Printf("\n%s(%v)\n", m.figures(), time.Since(begin).Round(time.Second))
 		}
 		r.Scenarios = append(r.Scenarios, all...)
 	}
-	return nil
+	return failed
 }
 
 // measureBlock measures scenarios round by round, and in each round one server after the other, so that what disturbs a machine for a time is shared by
-// all. A server that has to warm up is started once.
-func measureBlock(block []*scenario, servers []server) ([]*measured, error) {
+// all. A server that has to warm up is started once. One that fails is left out from there on, and others are measured.
+func measureBlock(block []*scenario, servers []server) (all []*measured, failed error) {
 	kept := map[string]*server{}
 	defer func() {
 		for _, s := range kept {
 			s.stop()
 		}
 	}()
-	all := make([]*measured, len(block))
+	all = make([]*measured, len(block))
 	for i, sc := range block {
 		all[i] = &measured{Name: sc.name}
 	}
@@ -157,19 +210,25 @@ func measureBlock(block []*scenario, servers []server) ([]*measured, error) {
 					continue
 				}
 				f, err := measureOne(sc, s, kept)
-				var lacks *lacking
-				if errors.As(err, &lacks) {
-					left[sc.name+s.name] = true
-					all[i].LeftOut = append(all[i].LeftOut, fmt.Sprintf("%s (%v)", s.name, err))
-				} else if err != nil {
-					return nil, fmt.Errorf("%s, %s: %w", sc.name, s.name, err)
-				} else {
+				if err == nil {
 					all[i].add(s.name, f)
+					continue
 				}
+				left[sc.name+s.name] = true
+				var lacks *lacking
+				if !errors.As(err, &lacks) {
+					failed = errors.Join(failed, fmt.Errorf("%s, %s: %w", sc.name, s.name, err))
+					err = fmt.Errorf("it has failed in round %d: %w", round+1, err)
+					if k := kept[s.name]; k != nil {
+						k.stop()
+						delete(kept, s.name)
+					}
+				}
+				all[i].LeftOut = append(all[i].LeftOut, fmt.Sprintf("%s (%v)", s.name, err))
 			}
 		}
 	}
-	return all, nil
+	return all, failed
 }
 
 // lacking says why a scenario leaves a server out.

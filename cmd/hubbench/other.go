@@ -13,6 +13,8 @@ func (s *server) start() error { return errLinux }
 
 func (s *server) settle() {}
 
+func memory(int) int { return 1 }
+
 func measure(*server, load, time.Duration) (figures, error) { return figures{}, errLinux }
 
 func serveBaseline(string, string) error { return errLinux }

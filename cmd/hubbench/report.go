@@ -71,12 +71,16 @@ func (r *results) ratio(sc *scenario, m *measured, t target) []string {
 	subject := m.subject(sc)
 	value := m.median(subject, t.of)
 	own := t.of.format(value)
-	if t.value > 0 || t.of.zero {
+	known := m.of(subject) != nil && (value != 0 || t.of.zero)
+	switch {
+	case !known && (t != target{of: t.of} || t.of.zero): // it was left out
+		own = "– " + mark(false)
+	case known && (t.value > 0 || t.of.zero):
 		own = t.of.judged(own, t.of.format(t.value), value, t.value)
 	}
 	per := func(other, limit float64) string {
 		switch ratio := value / other; {
-		case other == 0 || t.of.alone:
+		case !known || other == 0 || t.of.alone:
 			return ""
 		case limit == 0:
 			return short(ratio)

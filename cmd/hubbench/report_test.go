@@ -71,6 +71,27 @@ func TestFiguresAreMediansWithoutWhatNobodySays(t *testing.T) {
 	require.Contains(t, cells(example().Scenarios[5].figures(), ""), "left", "0 says that nothing is left")
 }
 
+func TestAServerThatIsLeftOutReachesNoTarget(t *testing.T) {
+	rounds := []figures{{CPU: 5, PerSecond: 100, Reached: 1, Memory: 5000, P99: 1}}
+	for i := range scenarios {
+		sc := &scenarios[i]
+		r := &results{Scenarios: []*measured{{Name: sc.name, Servers: []*runs{{sc.baseline, rounds}, {original, rounds}}}}}
+		if sc.beside != "" {
+			r.Scenarios = append(r.Scenarios, &measured{Name: sc.beside, Servers: []*runs{{oneNode, rounds}}})
+		}
+		for _, target := range sc.goals() {
+			row := strings.Join(r.ratio(sc, r.Scenarios[0], target), "|")
+			require.NotContains(t, row, "✔", sc.name)
+			require.Equal(t, sc.targets != nil, strings.Contains(row, "– ✘"), "%s: %s", sc.name, row)
+		}
+	}
+}
+
+func TestTheMedianOfEvenlyManyRoundsLiesBetweenTwo(t *testing.T) {
+	r := runs{Rounds: []figures{{CPU: 1}, {CPU: 9}, {CPU: 4}, {CPU: 2}}}
+	require.InDelta(t, 3, r.median(cpuEach), 0)
+}
+
 func TestShortNumbers(t *testing.T) {
 	for text, v := range map[string]float64{
 		"0": 0, "1": 1, "0.06": 0.055001, "9.99": 9.99, "10.0": 9.996, "99.9": 99.94, "100": 99.96, "512": 511.7, "1,000": 999.9, "1,234,568": 1234567.8, "-12,345": -12345,

@@ -116,7 +116,7 @@ var scenarios = []scenario{
 		load:    load{kind: connects},
 		targets: []target{{of: cpuEach, original: 0.42}}},
 	{name: "idle, 10,000", baseline: bareEcho,
-		load:    load{kind: idle, connections: 10000, windows: pingPeriod},
+		load:    load{kind: idle, connections: 10000},
 		targets: []target{{of: memoryEach, original: 0.47, value: 10240}, {of: goroutinesEach, value: 1.01}, {of: cpuEach, value: 2}}},
 	// Sockets that nobody reads are full when 2.8 MB have been sent to each, which is after two seconds.
 	{name: "broadcast 200 × 100/s, 16 KB",
@@ -134,7 +134,7 @@ var scenarios = []scenario{
 	{name: "echo, depth 1, 200, SignalR 2", baseline: bareEcho, full: true,
 		load: load{kind: echo, connections: 200, depth: 1, perMessage: 1, protocol: classic}},
 	{name: "idle, 10,000, SignalR 2", baseline: bareEcho, full: true,
-		load: load{kind: idle, connections: 10000, windows: pingPeriod, protocol: classic}},
+		load: load{kind: idle, connections: 10000, protocol: classic}},
 
 	{name: "nodes: to a connection of each other, 100 B", baseline: oneNode, full: true,
 		load: load{kind: flood, bytes: 100, elsewhere: true, lazy: tick}},
@@ -155,15 +155,15 @@ var scenarios = []scenario{
 	{name: "nodes: connects, negotiated at another", baseline: oneNode, full: true,
 		load: load{kind: connects, negotiated: true}},
 	{name: "nodes: idle, 10,000", baseline: oneNode, full: true,
-		load: load{kind: idle, connections: 10000, windows: pingPeriod}},
+		load: load{kind: idle, connections: 10000}},
 
 	{name: "churn, 200/s", full: true,
 		load:    load{kind: churn, rate: 200},
 		targets: []target{{of: growth, value: 1.05}, {of: left, value: 0}}},
 }
 
-// pingPeriod is how many windows of two seconds contain all pings that servers send in 15 s.
-const pingPeriod = 8
+// pingPeriod is the window in which connections do nothing: it contains all pings, which servers send every 15 s.
+const pingPeriod = 16 * time.Second
 
 // isNodes reports whether a scenario is one for several nodes.
 func (sc *scenario) isNodes() bool { return sc.baseline == oneNode }

@@ -126,15 +126,22 @@ func freeAddr() string {
 	return l.Addr().String()
 }
 
-// orders keeps its connections, of which workers use one each.
-var orders = http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: workers}}
+// orders keeps its connections, of which workers use one each. longOrders are those that are answered when they have been carried out.
+var (
+	orders     = http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: workers}, Timeout: patience}
+	longOrders = http.Client{Transport: orders.Transport}
+)
 
 // get asks the control port.
 func (s *server) get(path string) string { return s.answer(orders.Get("http://" + s.control + path)) }
 
-// post gives an order to the control port.
-func (s *server) post(path, body string) string {
-	return s.answer(orders.Post("http://"+s.control+path, "text/plain", strings.NewReader(body)))
+// getLong gives an order to the control port, and postLong one with a body.
+func (s *server) getLong(path string) string {
+	return s.answer(longOrders.Get("http://" + s.control + path))
+}
+
+func (s *server) postLong(path, body string) string {
+	return s.answer(longOrders.Post("http://"+s.control+path, "text/plain", strings.NewReader(body)))
 }
 
 func (s *server) answer(r *http.Response, err error) string {
@@ -167,7 +174,7 @@ func (s *server) profile() *sync.WaitGroup {
 		}
 		group.Go(func() {
 			file := fmt.Sprintf("%s/%s.%d.%d.pprof", *profile, strings.ReplaceAll(s.name, " ", "-"), time.Now().UnixMilli(), i)
-			if err := os.WriteFile(file, []byte(strings.TrimSuffix(node.get(fmt.Sprintf("/debug/pprof/profile?seconds=%d", max(1, int(window.Seconds())))), "\n")), 0o644); err != nil {
+			if err := os.WriteFile(file, []byte(strings.TrimSuffix(node.getLong(fmt.Sprintf("/debug/pprof/profile?seconds=%d", max(1, int(window.Seconds())))), "\n")), 0o644); err != nil {
 				fmt.Fprintln(os.Stderr, "hubbench:", err)
 			}
 		})

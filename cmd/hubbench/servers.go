@@ -23,6 +23,8 @@ type server struct {
 	stop    func()   // when it has been started here
 }
 
+func nodesName() string { return fmt.Sprintf("%d nodes", *nodeCount) }
+
 // base is what a server takes without connections.
 type base struct{ memory, goroutines int }
 
@@ -53,7 +55,7 @@ func findServers() ([]server, func(), error) {
 		{name: rawLoop, command: []string{self, "-serve", "loop"}},
 		{name: bareEcho, command: []string{self, "-serve", "echo"}},
 		{name: oneNode, command: []string{binary}},
-		{name: fmt.Sprintf("%d nodes", *nodeCount), command: []string{binary}, nodes: *nodeCount},
+		{name: nodesName(), command: []string{binary}, nodes: *nodeCount},
 	}
 	if *reference != "" {
 		if _, err := os.Stat(*reference); err == nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"slices"
+	"syscall"
 	"time"
 )
 
@@ -56,7 +57,7 @@ func (g *generator) latenciesOf(f *figures) {
 }
 
 // idle measures connections that do nothing.
-func (g *generator) idle() (f figures) {
+func (g *generator) idle() (f figures, err error) {
 	time.Sleep(time.Second)
 	g.server.collect()
 	time.Sleep(500 * time.Millisecond)
@@ -67,5 +68,18 @@ func (g *generator) idle() (f figures) {
 	end := g.server.cpu()
 	f.User, f.Sys = (end.user-begin.user)/g.window.Seconds()/n*1e6, (end.sys-begin.sys)/g.window.Seconds()/n*1e6
 	f.CPU = f.User + f.Sys
-	return f
+	g.lost = g.closed()
+	return f, g.failure()
+}
+
+// closed returns how many connections the server has closed, where nobody reads.
+func (g *generator) closed() (n int) {
+	events := make([]syscall.EpollEvent, len(g.byFD))
+	ready, _ := syscall.EpollWait(g.epoll, events, 0)
+	for _, e := range events[:max(0, ready)] {
+		if e.Events&(syscall.EPOLLRDHUP|syscall.EPOLLHUP|syscall.EPOLLERR) != 0 {
+			n++
+		}
+	}
+	return n
 }
