@@ -47,7 +47,7 @@ func (b *baseline) handler(join bool) http.Handler {
 func (b *baseline) answer(conn net.Conn, join bool) {
 	defer conn.Close()
 	in := make([]byte, 0, 2048)
-	var out []byte
+	var out, replies []byte
 	greeted := false
 	for {
 		n, err := conn.Read(in[len(in):cap(in)])
@@ -70,7 +70,7 @@ func (b *baseline) answer(conn net.Conn, join bool) {
 					b.mu.Unlock()
 				}
 			} else {
-				var replies []byte
+				replies = replies[:0]
 				for record := range bytes.SplitSeq(bytes.TrimSuffix(payload, []byte{0x1e}), []byte{0x1e}) {
 					replies = appendReply(replies, record)
 				}
