@@ -301,7 +301,7 @@ func (h *hub) close(k *actors.Call, value Instance) {
 // answer appends the completion of a call that has returned, behind the items of its stream.
 func (h *hub) answer(k *actors.Call, dst []byte, streams bool, result any, err error) []byte {
 	switch {
-	case err != nil && streams && isCanceled(k, err):
+	case err != nil && streams && context.Cause(k) == ErrCanceled && isCanceled(k, err): // otherwise the client would take it for an empty stream
 		return h.answerStreamEnd(k, dst)
 	case err != nil:
 		return h.answerError(k, dst, err)

@@ -287,6 +287,13 @@ func (h *streamHub) Returns(ctx context.Context) iter.Seq2[int, error] {
 	}
 }
 
+// NeverReturns fails before it has a stream, when its context ends.
+func (h *streamHub) NeverReturns(ctx context.Context) (iter.Seq2[int, error], error) {
+	<-h.s.feed
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
 func (h *streamHub) ReturnsPoints(ctx context.Context) iter.Seq2[point, error] {
 	return func(yield func(point, error) bool) {
 		for n := range h.Returns(ctx) {

@@ -110,7 +110,8 @@ func TestStreamsThatAreCanceled(t *testing.T) {
 
 // A stream that the server cuts short does not look complete to its client.
 func TestStreamsThatAreCutShort(t *testing.T) {
-	for _, method := range []string{"Returns", "ReturnsPoints", "Cleanup", "NeverNamed"} {
+	failed := "An unexpected error occurred invoking 'NeverReturns' on the server."
+	for _, method := range []string{"Returns", "ReturnsPoints", "Cleanup", "NeverNamed", "NeverReturns"} {
 		for name, end := range map[string]func(s *streamState) error{
 			"shutdown": func(s *streamState) error {
 				ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
@@ -125,12 +126,16 @@ func TestStreamsThatAreCutShort(t *testing.T) {
 				c := dial(t, url)
 				c.send(streamInvocation("1", method, nil))
 				s.feed <- 1
-				c.next()
+				text := failed
+				if method != "NeverReturns" {
+					text = streamErrorText
+					c.next()
+				}
 				c.send(invocation("2", "Hold")) // Close waits for it
 				<-s.holds
 				ended := make(chan error, 1)
 				go func() { ended <- end(s) }()
-				c.requireMessages(errorCompletion("1", streamErrorText))
+				c.requireMessages(errorCompletion("1", text))
 				close(s.held)
 				c.requireMessages(resultCompletion("2", nil), `{"type":7,"allowReconnect":true}`)
 				c.close()
