@@ -25,11 +25,12 @@ type identified struct{ who *Identity }
 
 func (*identified) refuse() {}
 
-// SetIdentity replaces the identity of a connection by another one of the same user, unless the connection has become another user's meanwhile.
+// SetIdentity replaces the identity of a connection by another one of the same user, unless the connection has become another user's meanwhile, or
+// has credentials that expire later, such as refreshed ones.
 func (c *Connection) SetIdentity(who *Identity) { c.post(&identified{who}) }
 
 func (c *Connection) onIdentified(who *Identity) {
-	if who.UserID == c.who.Load().UserID {
+	if before := c.who.Load(); who.UserID == before.UserID && !who.IsOlderThan(before) {
 		c.identify(who)
 	}
 }
