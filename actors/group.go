@@ -107,6 +107,10 @@ func (g *group) changeUser(c *Connection, before string) {
 	defer g.mu.Unlock()
 	g.watchers.notify(g.nameFor(c), Member{Conn: c, UserID: before}, false)
 	g.watchers.notify(g.nameFor(c), c.member(), true)
+	if o := g.watchers.observer; o != nil {
+		observe(c, func() { o.Left(g.name, c, false) })
+		observe(c, func() { o.Joined(g.name, c) })
+	}
 }
 
 // isEmptied reports whether the last member has left.

@@ -63,6 +63,7 @@ type watchers struct {
 }
 
 // GroupObserver is told of all changes of the groups of a hub while they are made, with the group locked: it must not block, nor send to the group.
+// A member that becomes another user is one that has left and joins again.
 type GroupObserver interface {
 	// Joined says that a connection has joined a group. It is not a member yet, so nothing has been sent to it; ChangeMembership has not returned.
 	Joined(group string, c *Connection)

@@ -21,7 +21,8 @@ import (
 // before Join returns.
 type Joined struct{ hubsys.Member }
 
-// Left is a message: a connection has left the group, or has ended.
+// Left is a message: a connection has left the group, or has ended. One that becomes another user ([hubsys.RefreshOptions].AllowUserChange) leaves as
+// the former user, and joins as the new one.
 type Left struct{ hubsys.Member }
 
 // Groups are the actors beside the groups of a hub.
@@ -207,7 +208,10 @@ func (a *groupActor) receive(next actor.ReceiverFunc) actor.ReceiverFunc {
 			a.known[m.ConnectionID] = m.Member
 			return
 		case *Left:
-			delete(a.known, m.ConnectionID)
+			if joined, ok := a.known[m.ConnectionID]; ok {
+				m.Member = joined // the connection may belong to another user now
+				delete(a.known, m.ConnectionID)
+			}
 		case *actor.Stopping:
 			a.forget()
 		case *actor.Stopped:
