@@ -86,6 +86,9 @@ func Register[H Instance](sys *System, create func(ctx context.Context) (H, erro
 	if embedsPointer(t.Elem()) {
 		return nil, fmt.Errorf("hubsys: %s embeds *hubsys.Hub: it embeds hubsys.Hub, without the star", t)
 	}
+	if create == nil && hasNilHub(t.Elem()) {
+		return nil, fmt.Errorf("hubsys: %s has its hubsys.Hub behind an embedded pointer, which is nil in a zero value: it needs a constructor", t)
+	}
 	methods, err := findMethods[H](&options)
 	if err != nil {
 		return nil, err
@@ -148,6 +151,16 @@ var errNoSystem = errors.New("hubsys: the System is nil: New was not called, or 
 func embedsPointer(t reflect.Type) bool {
 	f, ok := t.FieldByName("Hub")
 	return ok && f.Anonymous && f.Type == reflect.PointerTo(hubType)
+}
+
+// hasNilHub reports whether the Hub of a zero value lies behind a pointer, which is nil.
+func hasNilHub(t reflect.Type) bool {
+	f, ok := t.FieldByName("Hub")
+	if !ok || f.Type != hubType {
+		return false
+	}
+	_, err := reflect.Zero(t).FieldByIndexErr(f.Index)
+	return err != nil
 }
 
 func newHub(sys *System, options HubOptions) *hub {

@@ -149,6 +149,7 @@ func suspicious(rm reflect.Method) string {
 	for lifetime, others := range map[string][]string{
 		"OnConnected":    {"OnConnected", "OnConnect", "OnConnectedAsync"},
 		"OnDisconnected": {"OnDisconnected", "OnDisconnect", "OnDisconnectedAsync"},
+		"OnReconnected":  {"OnReconnected", "OnReconnect", "OnReconnectedAsync"},
 
 		"OnAuthenticationRefreshed": {"OnAuthenticationRefreshed", "OnAuthenticationRefresh", "OnAuthenticationRefreshedAsync"},
 	} {

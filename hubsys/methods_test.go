@@ -195,6 +195,7 @@ func (*wellKnownMethodsHub) MarshalJSON() ([]byte, error) { return nil, nil }
 func (*wellKnownMethodsHub) MarshalDocument() string      { return "" }
 func (*wellKnownMethodsHub) OnConnect() error             { return nil }
 func (*wellKnownMethodsHub) OnDisconnectedAsync() error   { return nil }
+func (*wellKnownMethodsHub) OnReconnect() error           { return nil }
 
 func TestMethodsOfWellKnownNamesAreRefused(t *testing.T) {
 	const goCalls, hint = "Go calls a method of this name by itself", "; HubOptions.Methods publishes or hides it"
@@ -204,10 +205,11 @@ func TestMethodsOfWellKnownNamesAreRefused(t *testing.T) {
 	require.Equal(t, []string{
 		fault("Error", goCalls), fault("GoString", goCalls), fault("MarshalJSON", goCalls),
 		fault("OnConnect", "the lifetime method is called OnConnected"), fault("OnDisconnectedAsync", "the lifetime method is called OnDisconnected"),
-		fault("String", goCalls),
+		fault("OnReconnect", "the lifetime method is called OnReconnected"), fault("String", goCalls),
 	}, registrationFaults[wellKnownMethodsHub](t))
 	require.Empty(t, registrationFaults[wellKnownMethodsHub](t, hubsys.Method{Func: (*wellKnownMethodsHub).String}, hubsys.Method{Func: (*wellKnownMethodsHub).GoString, Hidden: true}, hubsys.Method{Func: (*wellKnownMethodsHub).Error, Name: "problem"},
-		hubsys.Method{Func: (*wellKnownMethodsHub).MarshalJSON}, hubsys.Method{Func: (*wellKnownMethodsHub).OnConnect}, hubsys.Method{Func: (*wellKnownMethodsHub).OnDisconnectedAsync}))
+		hubsys.Method{Func: (*wellKnownMethodsHub).MarshalJSON}, hubsys.Method{Func: (*wellKnownMethodsHub).OnConnect}, hubsys.Method{Func: (*wellKnownMethodsHub).OnDisconnectedAsync},
+		hubsys.Method{Func: (*wellKnownMethodsHub).OnReconnect}))
 }
 
 func TestSignaturesOfHiddenMethodsAreNotChecked(t *testing.T) {
@@ -416,6 +418,13 @@ func TestCloseOfAnEmbeddedTypeIsNotTheHubsClose(t *testing.T) {
 	require.Equal(t, []string{embeddedMethodFault("Close", "io.Closer")}, registrationFaults[embeddedCloserHub](t))
 }
 
+type echoBase struct{ hubsys.Hub }
+
+func (*echoBase) Echo(v any) any { return v }
+
+// pointerHub needs a constructor, which sets the pointer.
+type pointerHub struct{ *echoBase }
+
 func TestRegisterRefusesInvalidHubs(t *testing.T) {
 	sys := newSystem(t, hubsys.Config{})
 	_, err := hubsys.Register(sys, func(context.Context) (hubsys.Instance, error) { return nil, errors.New("no") }, hubsys.HubOptions{})
@@ -426,6 +435,9 @@ func TestRegisterRefusesInvalidHubs(t *testing.T) {
 	_, err = hubsys.Register(sys, create, hubsys.HubOptions{})
 	require.ErrorContains(t, err, "has no name, and HubOptions.Name is empty")
 	register(t, sys, create, hubsys.HubOptions{Name: "anonymous"})
+	_, err = hubsys.Register[*pointerHub](sys, nil, hubsys.HubOptions{})
+	require.EqualError(t, err, "hubsys: *hubsys_test.pointerHub has its hubsys.Hub behind an embedded pointer, which is nil in a zero value: it needs a constructor")
+	register(t, sys, func(context.Context) (*pointerHub, error) { return &pointerHub{&echoBase{}}, nil }, hubsys.HubOptions{})
 	register(t, sys, func(context.Context) (*base, error) { return nil, nil }, hubsys.HubOptions{})
 	_, err = hubsys.Register(sys, func(context.Context) (*base, error) { return nil, nil }, hubsys.HubOptions{})
 	require.EqualError(t, err, `hubsys: there is a hub named "base" already; HubOptions.Name gives this one another name`)
