@@ -28,15 +28,27 @@ type session struct {
 	first     *session // nil: it is the first one
 	items     sync.Map // of the first one
 	detailed  bool     // its client gets the texts of all errors
+
+	// Of the first one, and guarded by the lock of connectionLimits:
+	counted string // the user that the connection counts for
+	ended   bool   // it does not count any more
 }
 
 // newSession makes the session of a connection that had another one before, unless former is nil.
 func newSession(principal *Principal, request *Request, former *session) *session {
-	s := &session{principal: principal, request: request, first: former}
+	s := &session{principal: principal, request: request, first: former, counted: principal.UserID}
 	if former != nil && former.first != nil {
 		s.first = former.first
 	}
 	s.identity = actors.Identity{UserID: principal.UserID, Expires: principal.Expires, Value: s}
+	return s
+}
+
+// origin returns the first session of the connection.
+func (s *session) origin() *session {
+	if s.first != nil {
+		return s.first
+	}
 	return s
 }
 
@@ -77,11 +89,7 @@ func (c *Call) IsClassic() bool { return c.runtime().Connection().IsPart() }
 
 // Items belong to the connection, and live as long as it does.
 func (c *Call) Items() *sync.Map {
-	s := c.session()
-	if s.first != nil {
-		s = s.first
-	}
-	return &s.items
+	return &c.session().origin().items
 }
 
 // Cleanup has f run when the call is over: when its result has been encoded, or its stream has ended. Functions that were added last run first,

@@ -83,16 +83,13 @@ func (h *hub) Reconnected(k *actors.Call) error {
 
 // Ended is part of actors.Handler.
 func (h *hub) Ended(c *actors.Connection, cause error) {
-	s := sessionNow(c)
-	if s.first != nil {
-		s = s.first
-	}
+	s := sessionNow(c).origin()
 	address := transport.AddressOf(s.request.remoteAddr)
 	if one, ok := h.subscriptions.LoadAndDelete(c.ID()); ok {
 		address = noAddress
 		defer one.(*subscription).over(cause)
 	}
-	h.limits.release(s.principal.UserID, address)
+	h.limits.end(s, address)
 }
 
 // methodHandler is the innermost Handler of a hub with methods.

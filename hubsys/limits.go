@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"sync"
 
+	"github.com/troupe-go/troupe/actors"
 	"github.com/troupe-go/troupe/internal/metric"
 	"github.com/troupe-go/troupe/transport"
 )
@@ -47,10 +48,37 @@ func (l *connectionLimits) reserve(userID, address string) error {
 	return nil
 }
 
-// release counts a connection that has ended, or was not opened.
+// changeUser counts a connection for the user who has taken it over.
+func (l *connectionLimits) changeUser(c *actors.Connection) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := sessionNow(c) // here, so that the last one of several refreshes counts
+	first := now.origin()
+	if first.ended {
+		return
+	}
+	decrement(l.byUser, first.counted)
+	if first.counted = now.principal.UserID; first.counted != "" {
+		l.byUser[first.counted]++
+	}
+}
+
+// end counts a connection, by its first session, that has ended.
+func (l *connectionLimits) end(first *session, address string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	first.ended = true
+	l.forget(first.counted, address)
+}
+
+// release counts a connection that was not opened.
 func (l *connectionLimits) release(userID, address string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.forget(userID, address)
+}
+
+func (l *connectionLimits) forget(userID, address string) {
 	l.all--
 	decrement(l.byUser, userID)
 	decrement(l.byAddress, address)

@@ -14,7 +14,8 @@ type RefreshOptions struct {
 	// Check refuses refreshed credentials with an error: the request is answered with status 403, and the connection stays as it was. It is not
 	// asked about credentials that expire before those that the connection has; these are ignored. Nil: none are refused.
 	Check func(r *http.Request, before, after *Principal) error
-	// AllowUserChange lets another user take over the connection. It is then found by the new UserID. Default: false, status 403.
+	// AllowUserChange lets another user take over the connection. It is then found by the new UserID, and counts for that user, also above
+	// MaximumConnectionsPerUser. Default: false, status 403.
 	AllowUserChange bool
 	// MaximumLifetime is for how long credentials are valid at most, those that a connection is opened with as well, except for anonymous users.
 	// Default: as long as Principal.Expires says.
@@ -47,6 +48,9 @@ func (e *endpoint) Refresh(r *http.Request, connectionID string, who transport.I
 			err = transport.ErrNotOpen
 		}
 		return nil, err
+	}
+	if after.UserID != before.principal.UserID {
+		e.hub.limits.changeUser(conn)
 	}
 	return func() (string, time.Time) {
 		now := conn.Identity()
