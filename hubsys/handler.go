@@ -48,10 +48,11 @@ func (h Handler) complete() Handler {
 // of which is nil, and leaves those that it has nothing to do with as they are.
 //
 // A filter may change the context, the arguments and the result, call next several times or not at all, and fail; its error is an error of the
-// method. It is made once, when the hub is registered, and its functions run concurrently. The first of several filters is the outermost; those
-// of [Config].HubDefaults are around those of a hub. Filters run after policies, when the arguments have been decoded, and calls of methods that
-// a hub does not have do not reach them, except around a hub of [RegisterHandler], which does both itself. Of a method that returns a stream
-// they see the stream, whose items flow when they have returned. A panic of the method passes through them.
+// method. It must not return while next runs: one that limits the time of a call gives next a context with a deadline. It is made once, when the
+// hub is registered, and its functions run concurrently. The first of several filters is the outermost; those of [Config].HubDefaults are around
+// those of a hub. Filters run after policies, when the arguments have been decoded, and calls of methods that a hub does not have do not reach
+// them, except around a hub of [RegisterHandler], which does both itself. Of a method that returns a stream they see the stream, whose items flow
+// when they have returned. A panic of the method passes through them.
 type Filter func(next Handler) Handler
 
 // Invocation is a call on its way to its method, as a [Handler] sees it. It must not be used when the call is over.
