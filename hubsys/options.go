@@ -175,16 +175,16 @@ func (o HubOptions) Validate() error {
 	f.check(o.MaximumParallelInvocationsPerClient >= 0, "MaximumParallelInvocationsPerClient is %d: it is at least 1, or 0 for the default", o.MaximumParallelInvocationsPerClient)
 	f.check(o.MaximumCallsPerSecond >= 0 && o.MaximumCallsPerSecond <= mostCallRate, "MaximumCallsPerSecond is %d: it is at least 1 and at most %d, or 0 for no limit", o.MaximumCallsPerSecond, mostCallRate)
 	f.check(o.MaximumCallsPerSecondOfUser >= 0 && o.MaximumCallsPerSecondOfUser <= mostCallRate, "MaximumCallsPerSecondOfUser is %d: it is at least 1 and at most %d, or 0 for no limit", o.MaximumCallsPerSecondOfUser, mostCallRate)
-	f.check(o.IdleTimeout >= Unlimited, "IdleTimeout is %s: it is a time, 0 for the default, or Unlimited", o.IdleTimeout)
+	f.orUnlimited("IdleTimeout", o.IdleTimeout)
 	f.duration("MaximumConnectionLifetime", o.MaximumConnectionLifetime)
-	f.check(o.InvokeTimeout >= Unlimited, "InvokeTimeout is %s: it is a time, 0 for the default, or Unlimited", o.InvokeTimeout)
+	f.orUnlimited("InvokeTimeout", o.InvokeTimeout)
 	f.check(o.MaximumGroupsPerConnection >= 0, "MaximumGroupsPerConnection is %d: it is at least 1, or 0 for the default", o.MaximumGroupsPerConnection)
 	f.check(o.MaximumGroupNameBytes >= 0 && o.MaximumGroupNameBytes <= math.MaxInt32, "MaximumGroupNameBytes is %d: it is at least 1 and less than 2 GiB, or 0 for the default", o.MaximumGroupNameBytes)
 	f.check(o.MaximumNamesPerAudience >= 0, "MaximumNamesPerAudience is %d: it is at least 1, or 0 for the default", o.MaximumNamesPerAudience)
 	f.check(o.StreamBufferCapacity >= 0, "StreamBufferCapacity is %d: it is at least 1, or 0 for the default", o.StreamBufferCapacity)
 	f.check(o.OutboxLimit == 0 || o.OutboxLimit >= leastBytes && o.OutboxLimit <= math.MaxInt32, "OutboxLimit is %d: it is at least %d bytes and at most 2 GiB, or 0 for the default", o.OutboxLimit, leastBytes)
 	f.check(o.SlowClients <= DropNewest, "SlowClients is %d: it is DisconnectSlow, DropOldest or DropNewest", uint8(o.SlowClients))
-	f.check(o.DisconnectGrace >= Unlimited, "DisconnectGrace is %s: it is a time, 0 for the default, or Unlimited", o.DisconnectGrace)
+	f.orUnlimited("DisconnectGrace", o.DisconnectGrace)
 	f.check(o.StatefulReconnectBufferSize >= 0, "StatefulReconnectBufferSize is %d: it is at least 1, or 0 for the default", o.StatefulReconnectBufferSize)
 	f.check(o.MaximumPendingResults >= 0, "MaximumPendingResults is %d: it is at least 1, or 0 for the default", o.MaximumPendingResults)
 	keepAlive, timeout := cmp.Or(o.KeepAliveInterval, defaultKeepAlive), cmp.Or(o.ClientTimeoutInterval, defaultClientTimeout)
@@ -291,6 +291,15 @@ func (f *faults) check(ok bool, format string, args ...any) {
 
 func (f *faults) duration(name string, d time.Duration) {
 	f.check(d >= 0, "%s is %s: it is not negative", name, d)
+	f.unit(name, d)
+}
+
+func (f *faults) orUnlimited(name string, d time.Duration) {
+	f.check(d >= Unlimited, "%s is %s: it is a time, 0 for the default, or Unlimited", name, d)
+	f.unit(name, d)
+}
+
+func (f *faults) unit(name string, d time.Duration) {
 	f.check(d <= 0 || d >= time.Microsecond, "%s is %s: a number alone means nanoseconds; write 15*time.Second", name, d)
 }
 

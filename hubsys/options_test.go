@@ -36,6 +36,15 @@ InboundLimit is -1: it is at least 65536 bytes, or 0 for the default`
 	require.EqualError(t, err, want)
 }
 
+func TestTimesThatMayBeUnlimitedHaveAUnit(t *testing.T) {
+	unlimited := time.Duration(hubsys.Unlimited)
+	require.NoError(t, hubsys.HubOptions{IdleTimeout: unlimited, InvokeTimeout: unlimited, DisconnectGrace: unlimited}.Validate())
+	require.EqualError(t, hubsys.HubOptions{IdleTimeout: 30, InvokeTimeout: 5, DisconnectGrace: -2}.Validate(),
+		`hubsys: HubOptions: IdleTimeout is 30ns: a number alone means nanoseconds; write 15*time.Second
+InvokeTimeout is 5ns: a number alone means nanoseconds; write 15*time.Second
+DisconnectGrace is -2ns: it is a time, 0 for the default, or Unlimited`)
+}
+
 func TestEndpointOptionsReportAllFaults(t *testing.T) {
 	require.NoError(t, hubsys.EndpointOptions{}.Validate())
 	require.NoError(t, hubsys.EndpointOptions{AllowedOrigins: []string{"*"}}.Validate())
