@@ -314,7 +314,12 @@ func (s *session) forget(call uint64) {
 	delete(s.waiting, call)
 }
 
-// goAway ends a session that has no connections, because the server shuts down.
+// hasExpired reports whether the credentials of the user have expired.
+func (s *session) hasExpired(now time.Time) bool {
+	return !s.who.Expires.IsZero() && !now.Before(s.who.Expires)
+}
+
+// goAway ends a session that has no connections, because the server shuts down, or because the credentials of its user have expired.
 func (s *session) goAway() {
 	s.mu.Lock()
 	s.goingAway, s.changed = true, true

@@ -143,7 +143,7 @@ func (e *Endpoint) sweep() {
 		if s.isAway(e.DisconnectTimeout + max(awayGrace, e.LongPollDelay)) {
 			e.heartbeat.Debug("a client of SignalR 2 has been away for too long", "session", s.id)
 			s.close(actors.ErrClientTimeout)
-		} else if closing && len(s.allMembers()) == 0 { // no connection tells it
+		} else if (closing || s.hasExpired(now)) && len(s.allMembers()) == 0 { // no connection tells it
 			s.goAway()
 		} else {
 			s.beat(now)
