@@ -121,6 +121,7 @@ func (e *Endpoint) receive(w http.ResponseWriter, in *request, path string) erro
 	if !s.attach(r, groups, in.value("messageId"), connects) { // before the client sees an answer
 		return fail(http.StatusInternalServerError, "", errOver)
 	}
+	in.PostForm = nil // which may be large, and is not kept for as long as the request waits
 	serves := false
 	defer func() {
 		if !serves {

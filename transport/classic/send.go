@@ -89,7 +89,8 @@ func (e *Endpoint) send(w http.ResponseWriter, in *request) error {
 		return fail(http.StatusRequestEntityTooLarge, "", errors.New("the message is longer than MaximumMessageSize"))
 	}
 	invocation, hub, err := e.parse([]byte(data))
-	if err != nil { // no session is opened for it
+	in.PostForm = nil // what is read of it has been, and the method takes its time
+	if err != nil {   // no session is opened for it
 		return fail(http.StatusInternalServerError, "", err)
 	}
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // the method takes its time
