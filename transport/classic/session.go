@@ -215,8 +215,8 @@ func (s *session) rejoin(hubs []Hub, groups []string) {
 func (s *session) deliver(m *member, records []byte) {
 	s.mu.Lock()
 	defer s.unlock()
-	// What is kept keeps its frame. Answers are not kept, so messages beside them get memory of their own.
-	shared := !bytes.HasPrefix(records, []byte{classic.AnswerRecord}) && !bytes.Contains(records, []byte{classic.Separator, classic.AnswerRecord})
+	// What is kept keeps its frame. Answers, and most of what a quiet connection gets, are not kept, so messages beside them get memory of their own.
+	shared := !m.quiet && !bytes.HasPrefix(records, []byte{classic.AnswerRecord}) && !bytes.Contains(records, []byte{classic.Separator, classic.AnswerRecord})
 	for len(records) > 0 {
 		record, rest, _ := bytes.Cut(records, []byte{classic.Separator})
 		records = rest
