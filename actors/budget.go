@@ -12,7 +12,9 @@ func (in *input) debit(n, held, limit int, done func() <-chan struct{}, outboxAw
 			close(in.answers.failed)
 			in.answers = nil
 		}
-		if in.charged <= held || in.answers != nil || in.fullUploads == 0 && in.charged+n <= limit || awaited && in.charged+n-limit <= limit {
+		admitted := in.charged <= held || in.answers != nil || in.fullUploads == 0 && in.charged+n <= limit
+		if admitted || awaited && in.charged+n-limit <= limit {
+			in.ahead = !admitted || in.ahead && in.charged > limit
 			in.charged += n
 			in.mu.Unlock()
 			return true
@@ -58,11 +60,11 @@ func (in *input) wakeReader() {
 	}
 }
 
-// isOver reports whether more than the budget is charged.
-func (in *input) isOver(limit int) bool {
+// isAhead reports whether more than the budget is charged because the outbox awaited the client, and whether answers of the client are awaited.
+func (in *input) isAhead(limit int) (ahead, answers bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	return in.charged > limit
+	return in.ahead && in.charged > limit, in.answers != nil
 }
 
 // setUploadFull counts an upload that the reader has to wait for, or that it need not wait for any more.

@@ -175,8 +175,8 @@ func (c *Connection) keepAlive(d millis, polls bool) {
 		}
 		return
 	}
-	if b.silent += d; c.heard.Swap(false) || c.in.waiting.Load() {
-		b.silent = 0 // time in which the reader waits for the server does not count
+	if b.silent += d; c.heard.Swap(false) || c.in.waiting.Load() || c.resumption != nil && c.resumption.withheld {
+		b.silent = 0 // time in which the reader, or a client with a full buffer, waits for the server does not count
 	}
 	timeout := c.settings.ClientTimeout
 	if !c.pinged.Load() {

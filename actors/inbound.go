@@ -27,6 +27,7 @@ type input struct {
 	waiting     atomic.Bool // the reader waits for the budget
 	mu          sync.Mutex
 	charged     int
+	ahead       bool            // if more than the budget is charged: because the outbox awaited the client
 	fullUploads int             // that the reader waits for
 	answers     *pendingAnswers // nil: nobody waits for an answer of the client
 	room        chan struct{}   // made by a reader that waits

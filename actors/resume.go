@@ -17,6 +17,7 @@ type resumption struct {
 	received atomic.Int64 // number of the last one that was not a duplicate
 	acked    int64        // number that was last acknowledged; used by the heartbeat only
 	again    atomic.Bool  // it has to be acknowledged again, over another socket
+	withheld bool         // nothing is acknowledged now; used by the heartbeat only
 	lost     atomic.Bool  // there is no socket
 	losses   atomic.Uint32
 }
@@ -104,14 +105,16 @@ func (c *Connection) control(m *hubproto.Message) *outbox.Packet {
 	return outbox.NewControl(p.Append(outbox.Buffer(32), m), opcodeOf(p))
 }
 
-// acknowledge tells the client once a second what has been received, unless that is more than the budget: a client that keeps what it has sent then
-// stops. A reader that waits looks again whether it is awaited itself.
+// acknowledge tells the client once a second what has been received, unless that is more than the budget because the client is awaited to acknowledge
+// something: if it keeps what it has sent, it then stops. That must not hold up an answer that it is asked for. A reader that waits looks again
+// whether it is awaited itself.
 func (c *Connection) acknowledge() {
 	r := c.resumption
 	if c.in.waiting.Load() {
 		c.in.credit(0)
 	}
-	if c.in.isOver(c.settings.InboundLimit) {
+	ahead, answers := c.in.isAhead(c.settings.InboundLimit)
+	if r.withheld = ahead && (!answers || c.out.AwaitsPeer()); r.withheld {
 		return
 	}
 	if r.again.Swap(false) {
