@@ -84,11 +84,14 @@ type watcher struct {
 	moved  chan struct{}
 }
 
-// written says that everything that a receiver was given has been written.
+// written says that everything that a receiver was given has been written. If another one has taken its place, the cursor of that tells what the
+// client has.
 func (s *session) written(r *receiver) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.noteDelivery(r.sent)
+	if s.receiver == r {
+		s.noteDelivery(r.sent)
+	}
 }
 
 // noteDelivery says that messages up to a number have been given to the client.
