@@ -115,7 +115,7 @@ func (e *Endpoint) receive(w http.ResponseWriter, in *request, path string) erro
 	var k *socket
 	r := newReceiver(connects)
 	if in.transport == WebSockets {
-		k = newSocket(s, connects)
+		k = newSocket(s, in.who, connects)
 		r = &k.receiver
 	}
 	if !s.attach(r, groups, in.value("messageId"), connects) { // before the client sees an answer

@@ -18,6 +18,7 @@ import (
 type socket struct {
 	receiver
 	session *session
+	who     transport.Identity   // that has asked for it
 	ws      *transport.WebSocket // set under the lock of the session when it is open
 	in      *[]byte              // what has been read of a message; nil: nothing
 
@@ -31,8 +32,8 @@ type socket struct {
 }
 
 // newSocket returns a socket that is not open.
-func newSocket(s *session, initializes bool) *socket {
-	k := &socket{session: s, writing: true}
+func newSocket(s *session, who transport.Identity, initializes bool) *socket {
+	k := &socket{session: s, who: who, writing: true}
 	k.receiver = receiver{initializes: initializes, socket: k}
 	return k
 }
@@ -108,7 +109,7 @@ func (k *socket) EndMessage(binary bool) {
 func (k *socket) call(text []byte) error {
 	invocation, hub, err := k.session.endpoint.parse(text)
 	if err == nil {
-		_, err = k.session.call(k.session.who, invocation, hub, &waiter{receiver: &k.receiver})
+		_, err = k.session.call(k.who, invocation, hub, &waiter{receiver: &k.receiver})
 	}
 	return err
 }
