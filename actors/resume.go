@@ -63,6 +63,12 @@ func (c *Connection) CanResume() bool {
 	return state(c.stateSeen.Load()) == open && c.resumption != nil && !c.isClosing.Load()
 }
 
+// Replaced is part of link.SocketSession. What it detaches would be lost in any case.
+func (c *Connection) Replaced() {
+	c.out.Detach()
+	c.in.credit(0)
+}
+
 // Lost is part of link.SocketSession. What has been read of a message that has not arrived whole is dropped: the client sends it again.
 func (c *Connection) Lost() bool {
 	if !c.CanResume() || !c.out.Detach() {

@@ -135,6 +135,7 @@ func (s *testSession) CommitLast(n int) bool   { return s.Commit(n) }
 func (s *testSession) Partial() bool           { return false }
 func (s *testSession) End(err error)           { s.ended <- err }
 func (s *testSession) Pong([]byte)             {}
+func (s *testSession) Replaced()               {}
 func (s *testSession) Lost() bool              { return false }
 func (s *testSession) CanResume() bool         { return false }
 func (s *testSession) Resume(link.Socket) bool { return false }

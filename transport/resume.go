@@ -87,6 +87,7 @@ func (e *Endpoint) replace(w http.ResponseWriter, r *http.Request, former *WebSo
 		return false
 	}
 	former.Cut()
+	former.session.Replaced()
 	timer := time.NewTimer(resumeTime)
 	defer timer.Stop()
 	select {

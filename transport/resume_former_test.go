@@ -20,6 +20,14 @@ type resumableSession struct {
 	closing bool
 	sockets []link.Socket // that it was resumed over
 	losses  int
+
+	replaced func() // when another socket takes the place of one; nil: nothing
+}
+
+func (s *resumableSession) Replaced() {
+	if s.replaced != nil {
+		s.replaced()
+	}
 }
 
 func (s *resumableSession) CanResume() bool {
@@ -196,4 +204,18 @@ func TestACloseFrameEndsAResumedConnection(t *testing.T) {
 	require.Eventually(t, func() bool { _, status := r.resume(); return status == http.StatusNotFound }, testTimeout, time.Millisecond)
 	p.conn.Close()
 	require.Equal(t, 2, r.session.losses)
+}
+
+// A reader that waits for the hub is told that its socket was cut: it need not wait for calls that take long.
+func TestTheReaderOfAFormerSocketIsTold(t *testing.T) {
+	r := newResumableEndpoint(t)
+	r.session.replaced = r.release
+	r.first.write(text, true, "it waits")
+	receive(t, r.reading)
+	began := time.Now()
+	second, status := r.resume()
+	require.Equal(t, http.StatusSwitchingProtocols, status)
+	require.Less(t, time.Since(began), 4*time.Second)
+	second.conn.Close()
+	r.session.close()
 }

@@ -321,7 +321,7 @@ func TestNothingIsResumedAfterAShutdown(t *testing.T) {
 // The reader of the former WebSocket may wait for a hub that waits for the client to come back.
 func TestAReaderThatWaitsForAHubThatWaitsForItsClient(t *testing.T) {
 	s := newResumingServer(t, func(c *testConfig) {
-		c.smallBuffers, c.InboundLimit, c.OutboxLimit, c.StatefulReconnectBufferSize = true, 64<<10, 64<<10, 10<<20
+		c.smallBuffers, c.InboundLimit, c.OutboxLimit, c.StatefulReconnectBufferSize = true, 128<<10, 64<<10, 10<<20
 	})
 	c, p := s.connectResumable("")
 	p.write(text, true, invocationJSON("1", "Flood", 1000, 10_000)) // which p does not read
