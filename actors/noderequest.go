@@ -62,10 +62,21 @@ func (h *Hub) askOwner(ctx context.Context, id string, r *nodev1.Request) (*node
 	return h.sys.nodes.askOwner(ctx, h.name, h.topic(Connections, id), r)
 }
 
-// FindOwner returns the node that has what a topic names.
-func (s *System) FindOwner(ctx context.Context, topic string, l *nodev1.Locate) (node NodeID, ok bool) {
+// FindOwner returns the node that has what a topic names, or 0 if none has it. It fails if that is not known.
+func (s *System) FindOwner(ctx context.Context, topic string, l *nodev1.Locate) (NodeID, error) {
 	a, err := s.nodes.askOwner(ctx, "", topic, &nodev1.Request{Kind: &nodev1.Request_Locate{Locate: l}})
-	return NodeID(a.GetNode()), err == nil && a.GetKind() == nodev1.Answer_KIND_DONE
+	switch {
+	case isUnanswered(a):
+		return 0, s.nodes.unanswered(a)
+	case a.GetKind() != nodev1.Answer_KIND_DONE:
+		return 0, err
+	}
+	return NodeID(a.GetNode()), err
+}
+
+// Claim tells other nodes that this one has what a topic names. Nobody waits for their answers.
+func (s *System) Claim(topic string, l *nodev1.Locate) {
+	_, _ = s.nodes.publish(&nodev1.Message{Kind: &nodev1.Message_Request{Request: &nodev1.Request{Kind: &nodev1.Request_Locate{Locate: l}}}}, topic)
 }
 
 // askOwner asks the node that wants a topic which one node wants, and waits for the answer, see question.wait.

@@ -274,16 +274,30 @@ func (e *classicEndpoint) Closed(id string) {
 func (e *classicEndpoint) topic(id string) string { return "s" + e.path + "/" + id }
 
 // Relay is part of classic.Acceptor.
-func (e *classicEndpoint) Relay(w http.ResponseWriter, r *http.Request, who transport.Identity, id string) bool {
+func (e *classicEndpoint) Relay(w http.ResponseWriter, r *http.Request, who transport.Identity, id string) (bool, error) {
 	if who.Relayed || e.sys.plane == nil {
-		return false
+		return false, nil
 	}
-	node, ok := e.sys.runtime.FindOwner(r.Context(), e.topic(id), &nodev1.Locate{Path: e.path, Token: id})
-	if !ok || node == e.sys.runtime.Node() {
-		return false
+	node, err := e.sys.runtime.FindOwner(r.Context(), e.topic(id), &nodev1.Locate{Path: e.path, Token: id})
+	if err != nil || node == 0 {
+		return false, err
 	}
+	e.http.Yield(id)
 	e.sys.relayTo(node, w, r.WithContext(backplane.WithUser(r.Context(), who.UserID)))
-	return true
+	return true, nil
+}
+
+// IsElsewhere is part of classic.Acceptor.
+func (e *classicEndpoint) IsElsewhere(id string) bool {
+	return e.sys.plane != nil && e.sys.plane.Wanted(e.topic(id))
+}
+
+// Claim is part of classic.Acceptor.
+func (e *classicEndpoint) Claim(id string) {
+	if e.sys.isClosing() { // the other node may keep it
+		return
+	}
+	e.sys.runtime.Claim(e.topic(id), &nodev1.Locate{Path: e.path, Token: id, Claim: true})
 }
 
 // IsAnonymous is part of classic.Acceptor.

@@ -150,6 +150,10 @@ func (s *System) Locate(from backplane.NodeID, l *nodev1.Locate) *nodev1.Answer 
 	e, classic := s.endpoints[l.GetPath()], s.classic[l.GetPath()]
 	s.mu.RUnlock()
 	unknown := &nodev1.Answer{Kind: nodev1.Answer_KIND_UNKNOWN}
+	if classic != nil && l.GetClaim() {
+		classic.http.Yield(l.GetToken())
+		return unknown
+	}
 	if classic != nil && classic.http.Has(l.GetToken()) {
 		return &nodev1.Answer{Kind: nodev1.Answer_KIND_DONE, Node: uint32(s.runtime.Node())}
 	}

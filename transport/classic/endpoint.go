@@ -86,8 +86,12 @@ type Acceptor interface {
 	Opened(id string) (known <-chan struct{})
 	// Closed says that it has ended, and may be opened anywhere.
 	Closed(id string)
-	// Relay has the node that has a session answer a request for it. It returns false if no other node has it.
-	Relay(w http.ResponseWriter, r *http.Request, who transport.Identity, id string) bool
+	// Relay has the node that has a session answer a request for it. It returns false if no other node has it, and an error if that is not known.
+	Relay(w http.ResponseWriter, r *http.Request, who transport.Identity, id string) (bool, error)
+	// IsElsewhere reports whether another node may have a session, too.
+	IsElsewhere(id string) bool
+	// Claim has other nodes yield a session. It does not wait.
+	Claim(id string)
 	// IsClosing reports whether new sessions are refused.
 	IsClosing() bool
 	// Refuse returns the answer to a call of a client that may not use the hub.
@@ -249,8 +253,8 @@ func (e *Endpoint) route(w http.ResponseWriter, r *http.Request) error {
 	if err := e.identify(in); err != nil {
 		return err
 	}
-	if !e.Has(in.id) && e.acceptor.Relay(w, in.Request, in.who, in.id) {
-		return nil
+	if relayed, err := e.relay(w, in, path); relayed || err != nil {
+		return err
 	}
 	switch {
 	case strings.HasSuffix(path, "/start"):

@@ -99,9 +99,12 @@ func (e *Endpoint) receive(w http.ResponseWriter, in *request, path string) erro
 		return err
 	}
 	groups := e.groupsOf(in)
-	switch fresh := s.isFresh(); {
-	case fresh && !connects:
+	fresh := s.isFresh()
+	if !connects && (fresh || s.wasElsewhere(in.value("messageId"))) {
 		s.rejoin(in.hubs, groups)
+	}
+	switch {
+	case fresh && !connects: // it opens with its event
 	case reconnects:
 		for _, m := range s.allMembers() {
 			m.conn.Reconnected()
