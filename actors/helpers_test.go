@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"log/slog"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -53,6 +54,9 @@ func inBubble(t *testing.T, f func(t *testing.T, e *env)) {
 }
 
 func inBubbleWith(t *testing.T, period time.Duration, f func(t *testing.T, e *env), protocols ...hubproto.Protocol) {
+	for range 2 { // empties pools: pieces that have grown in another test are charged for what they are
+		runtime.GC()
+	}
 	synctest.Test(t, func(t *testing.T) {
 		e := newEnv(t, nil, period, protocols...)
 		e.bubble = true
