@@ -263,7 +263,7 @@ func (k *Call) cleanUp(f func()) {
 
 func (k *Call) panicked(reason any) error {
 	err := &PanicError{Value: reason, Stack: debug.Stack()}
-	k.conn.hub.sys.logPanic("user code panicked", k.conn, k.method, err)
+	k.conn.hub.sys.logPanic("user code panicked", k.conn, k, err)
 	return err
 }
 

@@ -144,7 +144,7 @@ func (c *Connection) parse(b *batch, buf []byte) (used int, more bool) {
 	defer func() {
 		if reason := recover(); reason != nil { // a protocol of the application
 			err := &PanicError{Value: reason, Stack: debug.Stack()}
-			c.hub.sys.logPanic("reading messages panicked", c, "", err)
+			c.hub.sys.logPanic("reading messages panicked", c, nil, err)
 			b.err, in.failed = err, true
 			used, more = len(buf), false
 		}

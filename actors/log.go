@@ -9,10 +9,21 @@ import (
 	"github.com/troupe-go/troupe/internal/logs"
 )
 
-// logPanic logs a panic of the application's code: a few times a minute for each method, and once with its stack, so that clients cannot
-// flood the log.
-func (s *System) logPanic(what string, c *Connection, method string, err *PanicError) {
-	kind := what + "\x00" + c.hub.name + "\x00" + method
+// LogKind returns the name of the method, by which what a call logs is limited, or an empty string for all that clients may have made up.
+func (k *Call) LogKind() string {
+	if k.event == invocation && k.conn.hub.calls[k.method] == nil {
+		return ""
+	}
+	return k.method
+}
+
+// logPanic logs a panic of the application's code, in a call unless that is nil: a few times a minute for each method, and once with its stack, so
+// that clients cannot flood the log.
+func (s *System) logPanic(what string, c *Connection, k *Call, err *PanicError) {
+	kind, method := what+"\x00"+c.hub.name, ""
+	if k != nil {
+		kind, method = kind+"\x00"+k.LogKind(), logs.Clip(k.method)
+	}
 	logged, unlogged := s.panics.Allow(kind)
 	if !logged {
 		return
@@ -27,7 +38,7 @@ func (s *System) logPanic(what string, c *Connection, method string, err *PanicE
 // recoverPanic logs a panic of the application's code that a connection has called. It is deferred.
 func (c *Connection) recoverPanic(what string) {
 	if reason := recover(); reason != nil {
-		c.hub.sys.logPanic(what, c, "", &PanicError{Value: reason, Stack: debug.Stack()})
+		c.hub.sys.logPanic(what, c, nil, &PanicError{Value: reason, Stack: debug.Stack()})
 	}
 }
 
@@ -36,8 +47,6 @@ func (s *System) logClosing(level slog.Level, c *Connection, cause error) {
 	if !s.log.Enabled(context.Background(), level) {
 		return
 	}
-	if logged, unlogged := s.closings.Allow(fmt.Sprintf("%s %s %T", level, c.hub.name, cause)); logged {
-		args := append([]any{"hub", c.hub.name, "connection", c.id, "cause", logs.Error(cause)}, unlogged...)
-		s.log.Log(context.Background(), level, "a connection is closed", args...)
-	}
+	s.closings.Log(context.Background(), s.log, level, fmt.Sprintf("%s %s %T", level, c.hub.name, cause), "a connection is closed",
+		"hub", c.hub.name, "connection", c.id, "cause", logs.Error(cause))
 }

@@ -242,9 +242,7 @@ func (r *remoting) tell(pid *actor.PID, message any) {
 }
 
 func (r *remoting) warn(what, kind string, target *actor.PID, err error) {
-	if ok, unlogged := r.limiter.Allow(what); ok {
-		r.log.Warn(what, append([]any{"type", logs.Clip(kind), "target", logs.Clip(target.GetId()), "error", logs.Error(err)}, unlogged...)...)
-	}
+	r.limiter.Log(context.Background(), r.log, slog.LevelWarn, what, what, "type", logs.Clip(kind), "target", logs.Clip(target.GetId()), "error", logs.Error(err))
 }
 
 // checkUnused returns an error if an actor system has actors, whose addresses would be wrong, or a remote.

@@ -18,6 +18,7 @@ import (
 	"github.com/troupe-go/troupe/actors/outbox"
 	"github.com/troupe-go/troupe/hubsys/backplane"
 	"github.com/troupe-go/troupe/internal/link"
+	"github.com/troupe-go/troupe/internal/logs"
 	classicproto "github.com/troupe-go/troupe/proto/classic"
 	nodev1 "github.com/troupe-go/troupe/proto/troupe/node/v1"
 	"github.com/troupe-go/troupe/transport"
@@ -155,7 +156,7 @@ func (s *System) mapSessions(path string, options ClassicOptions, raw *HubContex
 	if err != nil {
 		return err
 	}
-	e := &classicEndpoint{sys: s, path: path, options: options}
+	e := &classicEndpoint{sys: s, path: path, options: options, failures: logs.Limiter{Most: mostFailures}}
 	var rawHub classic.Hub
 	if raw != nil {
 		rawHub = classicHub{raw, e}
@@ -233,19 +234,20 @@ func (s *System) findClassic(path string) *classicEndpoint {
 
 // classicEndpoint joins the HTTP side of a path for SignalR 2 with the hubs.
 type classicEndpoint struct {
-	sys     *System
-	path    string
-	options ClassicOptions
-	http    *classic.Endpoint
-	found   sync.Map // hubs by name in lower case
-	made    sync.Map // settings by hub
+	sys      *System
+	path     string
+	options  ClassicOptions
+	http     *classic.Endpoint
+	failures logs.Limiter // of Authenticate, that are logged
+	found    sync.Map     // hubs by name in lower case
+	made     sync.Map     // settings by hub
 }
 
 var _ classic.Acceptor = (*classicEndpoint)(nil)
 
 // Authenticate is part of classic.Acceptor.
 func (e *classicEndpoint) Authenticate(r *http.Request) (transport.Identity, error) {
-	who, err := authenticate(r, e.options.Authenticate, nil, e.sys.log) // once more, if it was relayed: policies of hubs are asked here
+	who, err := authenticate(r, e.options.Authenticate, nil, e.sys.log, &e.failures) // once more, if it was relayed: policies of hubs are asked here
 	relayed, isRelayed := relayedIdentity(r)
 	if isRelayed && (err != nil || who.UserID != relayed.UserID) { // middleware, which it has not passed here, may have been asked there
 		relayed.Believed = true

@@ -290,11 +290,11 @@ func (h *hub) close(k *actors.Call, value Instance) {
 	}
 	defer func() {
 		if reason := recover(); reason != nil {
-			h.log.Error("a hub's Close panicked", "connection", k.Connection().ID(), "method", k.Method(), "reason", reason, "stack", string(debug.Stack()))
+			h.logError(k, "a hub's Close panicked", "reason", reason, "stack", string(debug.Stack()))
 		}
 	}()
 	if err := value.(io.Closer).Close(); err != nil {
-		h.log.Error("a hub's Close failed", "connection", k.Connection().ID(), "method", k.Method(), "error", err)
+		h.logError(k, "a hub's Close failed", "error", logs.Error(err))
 	}
 }
 
@@ -353,7 +353,7 @@ func (h *hub) Panicked(k *actors.Call, dst []byte, err error) []byte {
 // that code.
 func (h *hub) report(k *actors.Call, what string, err error) {
 	level := slog.LevelError
-	args := []any{"connection", k.Connection().ID(), "method", k.Method(), "error", logs.Error(err)}
+	args := []any{"error", logs.Error(err)}
 	var forClient *HubError
 	if errors.As(err, &forClient) || errors.Is(err, ErrGone) || isCanceled(k, err) {
 		level = slog.LevelDebug
@@ -364,14 +364,24 @@ func (h *hub) report(k *actors.Call, what string, err error) {
 			level = slog.LevelError // something that the client is not told
 		}
 	}
-	if level == slog.LevelError { // clients must not flood the log
-		logged, unlogged := h.failures.Allow(k.Method())
-		if !logged {
-			return
-		}
-		args = append(args, unlogged...)
+	if level == slog.LevelError {
+		h.logError(k, what, args...)
+	} else {
+		h.log.DebugContext(k, what, append(ofCall(k), args...)...)
 	}
-	h.log.Log(k, level, what, args...)
+}
+
+// mostFailures is how many errors of the application's code are logged in a minute, of each kind.
+const mostFailures = 100
+
+// logError logs what a client may cause at will, which must not flood the log: a limited number of times a minute for each method.
+func (h *hub) logError(k *actors.Call, what string, args ...any) {
+	h.failures.Log(k, h.log, slog.LevelError, what+"\x00"+k.LogKind(), what, append(ofCall(k), args...)...)
+}
+
+// ofCall returns what is logged of each call.
+func ofCall(k *actors.Call) []any {
+	return []any{"connection", k.Connection().ID(), "method", logs.Clip(k.Method())}
 }
 
 // isOfClient reports whether an error is due to a client: its own, one of an answer that does not fit or did not come.

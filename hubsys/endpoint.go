@@ -2,6 +2,7 @@ package hubsys
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -30,7 +31,7 @@ func newEndpoint(c *HubContext, options EndpointOptions) (*endpoint, error) {
 	if options.Refresh != nil && options.Authenticate == nil {
 		return nil, errors.New("hubsys: EndpointOptions: Refresh is set, and Authenticate is not: there are no credentials")
 	}
-	options.guardFunctions(c.hub.log)
+	options.guardFunctions(c.hub.log, &c.hub.failures)
 	origins, err := options.origins()
 	if err != nil {
 		return nil, err
@@ -49,7 +50,7 @@ func (e *endpoint) Authenticate(r *http.Request) (transport.Identity, error) {
 	if who, ok := relayedIdentity(r); ok {
 		return who, nil
 	}
-	who, err := authenticate(r, e.options.Authenticate, e.policy, e.hub.log)
+	who, err := authenticate(r, e.options.Authenticate, e.policy, e.hub.log, &e.hub.failures)
 	if err != nil {
 		return who, err
 	}
@@ -58,14 +59,16 @@ func (e *endpoint) Authenticate(r *http.Request) (transport.Identity, error) {
 }
 
 // authenticate asks the application who makes a request, and a policy, if there is one, whether that may be.
-func authenticate(r *http.Request, ask func(*http.Request) (*Principal, error), policy Policy, log *slog.Logger) (transport.Identity, error) {
+func authenticate(
+	r *http.Request, ask func(*http.Request) (*Principal, error), policy Policy, log *slog.Logger, failures *logs.Limiter,
+) (transport.Identity, error) {
 	principal := anonymous
 	refusal := func(status int, err error) (transport.Identity, error) {
 		return transport.Identity{}, &transport.Refusal{Status: status, Err: err}
 	}
 	p, err := callAuthenticate(r, ask)
 	switch {
-	case logRequestPanic(log, "Authenticate panicked", r, err):
+	case logRequestPanic(log, failures, "Authenticate panicked", r, err):
 		return refusal(http.StatusInternalServerError, err)
 	case errors.Is(err, ErrForbidden):
 		return refusal(http.StatusForbidden, err)
@@ -80,7 +83,7 @@ func authenticate(r *http.Request, ask func(*http.Request) (*Principal, error), 
 	if policy != nil {
 		err := policy.ask(r.Context(), principal)
 		switch {
-		case logRequestPanic(log, "a policy panicked", r, err):
+		case logRequestPanic(log, failures, "a policy panicked", r, err):
 			return refusal(http.StatusInternalServerError, err)
 		case err != nil && principal.Authenticated():
 			return refusal(http.StatusForbidden, err)
@@ -92,10 +95,10 @@ func authenticate(r *http.Request, ask func(*http.Request) (*Principal, error), 
 }
 
 // guardFunctions has panics of functions that decide about requests logged. They then decide against them.
-func (o *EndpointOptions) guardFunctions(log *slog.Logger) {
+func (o *EndpointOptions) guardFunctions(log *slog.Logger, failures *logs.Limiter) {
 	recovered := func(what string) {
 		if reason := recover(); reason != nil {
-			log.Error(what+" panicked", "reason", reason, "stack", string(debug.Stack()))
+			failures.Log(context.Background(), log, slog.LevelError, what, what+" panicked", "reason", reason, "stack", string(debug.Stack()))
 		}
 	}
 	if allow := o.AllowOrigin; allow != nil {
@@ -112,8 +115,8 @@ func (o *EndpointOptions) guardFunctions(log *slog.Logger) {
 	}
 }
 
-// logRequestPanic reports whether err is a panic, and logs it then.
-func logRequestPanic(log *slog.Logger, what string, r *http.Request, err error) bool {
+// logRequestPanic reports whether err is a panic, and logs it then, unless failures counts too many: anybody can make requests.
+func logRequestPanic(log *slog.Logger, failures *logs.Limiter, what string, r *http.Request, err error) bool {
 	if err == nil {
 		return false
 	}
@@ -121,7 +124,7 @@ func logRequestPanic(log *slog.Logger, what string, r *http.Request, err error) 
 	if !errors.As(err, &panicked) {
 		return false
 	}
-	log.Error(what, "path", logs.Clip(r.URL.Path), "error", err, "stack", string(panicked.Stack))
+	failures.Log(r.Context(), log, slog.LevelError, what, what, "path", logs.Clip(r.URL.Path), "error", logs.Error(err), "stack", string(panicked.Stack))
 	return true
 }
 

@@ -166,7 +166,7 @@ func hasNilHub(t reflect.Type) bool {
 func newHub(sys *System, options HubOptions) *hub {
 	return &hub{
 		detailed: options.EnableDetailedErrors, explain: options.ExplainArguments, limits: sys.limits, callRate: options.MaximumCallsPerSecond,
-		userCallRate: options.MaximumCallsPerSecondOfUser, log: sys.log.With("hub", options.Name), failures: logs.Limiter{Most: 100},
+		userCallRate: options.MaximumCallsPerSecondOfUser, log: sys.log.With("hub", options.Name), failures: logs.Limiter{Most: mostFailures},
 	}
 }
 

@@ -68,7 +68,7 @@ func (h *hub) authorize(k *actors.Call, method string, policy Policy) bool {
 	}
 	var panicked *PanicError
 	if errors.As(err, &panicked) {
-		h.log.Error("a policy panicked", "connection", k.Connection().ID(), "method", method, "error", err, "stack", string(panicked.Stack))
+		h.logError(k, "a policy panicked", "error", logs.Error(err), "stack", string(panicked.Stack))
 	} else {
 		h.log.Debug("a call was refused", "connection", k.Connection().ID(), "method", method, "error", logs.Error(err))
 	}

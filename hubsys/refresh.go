@@ -36,7 +36,7 @@ func (e *endpoint) Refresh(r *http.Request, connectionID string, who transport.I
 	}
 	if !renewed.identity.IsOlderThan(&before.identity) {
 		err := options.check(r, before.principal, after)
-		if logRequestPanic(e.hub.log, "RefreshOptions.Check panicked", r, err) {
+		if logRequestPanic(e.hub.log, &e.hub.failures, "RefreshOptions.Check panicked", r, err) {
 			return nil, &transport.Refusal{Status: http.StatusInternalServerError, Err: err}
 		}
 		if err != nil {

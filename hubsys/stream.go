@@ -31,7 +31,7 @@ const streamText = "An error occurred on the server while streaming results."
 // stream sends the items that a method has returned, and appends the completion.
 func (h *hub) stream(k *actors.Call, dst []byte, result reflect.Value) []byte {
 	if !result.IsValid() || itemType(result.Type()) == nil || result.IsNil() {
-		h.log.Error("a hub method returned no stream", "connection", k.Connection().ID(), "method", k.Method())
+		h.logError(k, "a hub method returned no stream")
 		return h.appendError(k, dst, "The value returned by the streaming method '"+k.Method()+"' is not a ChannelReader<> or IAsyncEnumerable<>.")
 	}
 	k.StartStream()

@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 
 	"github.com/troupe-go/troupe/actors"
+	"github.com/troupe-go/troupe/internal/logs"
 )
 
 // uploadParam is a parameter that a client streams.
@@ -97,7 +98,7 @@ func (in *uploadReader) channel(t reflect.Type) reflect.Value {
 			}
 			var panicked *PanicError
 			if errors.As(err, &panicked) {
-				in.hub.log.Error("decoding an item panicked", "connection", in.call.Connection().ID(), "method", in.call.Method(), "error", err, "stack", string(panicked.Stack))
+				in.hub.logError(in.call, "decoding an item panicked", "error", logs.Error(err), "stack", string(panicked.Stack))
 			}
 			if err != io.EOF {
 				in.call.Fail(err)

@@ -175,10 +175,8 @@ func (e *Endpoint) logOrigin(r *http.Request) {
 
 // logOnce logs a refusal once a minute for each cause.
 func (e *Endpoint) logOnce(what, why string, r *http.Request, args ...any) {
-	if logged, unlogged := e.refusals.Allow(what + logs.Clip(why)); logged {
-		args = append([]any{"origin", logs.Clip(r.Header.Get("Origin")), "host", logs.Clip(r.Host), "path", r.URL.Path, "remote", r.RemoteAddr}, args...)
-		e.Log.Warn(what, append(args, unlogged...)...)
-	}
+	args = append([]any{"origin", logs.Clip(r.Header.Get("Origin")), "host", logs.Clip(r.Host), "path", r.URL.Path, "remote", r.RemoteAddr}, args...)
+	e.refusals.Log(r.Context(), e.Log, slog.LevelWarn, what+logs.Clip(why), what, args...)
 }
 
 func (e *Endpoint) connect(w http.ResponseWriter, r *http.Request) {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/troupe-go/troupe/actors"
 	"github.com/troupe-go/troupe/hubsys"
+	"github.com/troupe-go/troupe/internal/logs"
 )
 
 // family is an actor that spawns other actors under itself, for whoever asks, and stops with the System.
@@ -115,7 +116,7 @@ func (f *family) spawn(ctx context.Context, props *actor.Props, name string) (*a
 // receive is the middleware of actors that get calls. A call at which the actor panics is answered at once, one for whose answer nobody waits any
 // more is left out, and a restart ends ticks. The supervisor learns of panics as usual.
 func (d *dispatcher) receive(next actor.ReceiverFunc) actor.ReceiverFunc {
-	return guarded(d.log, func(c actor.ReceiverContext, envelope *actor.MessageEnvelope) {
+	return guarded(d.log, &d.panics, func(c actor.ReceiverContext, envelope *actor.MessageEnvelope) {
 		message := envelope.Message
 		if one, ok := message.(interface{ handled() }); ok {
 			defer one.handled()
@@ -181,7 +182,7 @@ func (*connectionEnd) Stop(*actor.PID) {}
 
 // guarded logs a panic of the actor, answers the call at which that happened, and panics on, except at a message that comes while the actor is
 // stopped or restarted: protoactor would not go on with that. (Nor does it go on with an actor that has called runtime.Goexit.)
-func guarded(log *slog.Logger, next actor.ReceiverFunc) actor.ReceiverFunc {
+func guarded(log *slog.Logger, panics *logs.Limiter, next actor.ReceiverFunc) actor.ReceiverFunc {
 	return func(c actor.ReceiverContext, envelope *actor.MessageEnvelope) {
 		returned := false
 		defer func() {
@@ -190,7 +191,9 @@ func guarded(log *slog.Logger, next actor.ReceiverFunc) actor.ReceiverFunc {
 				return
 			}
 			stack := debug.Stack()
-			log.Error("an actor panicked", "actor", c.Self().Id, "message", fmt.Sprintf("%T", envelope.Message), "reason", reason, "stack", string(stack))
+			kind := fmt.Sprintf("%T", envelope.Message)
+			panics.Log(context.Background(), log, slog.LevelError, kind, "an actor panicked", // clients must not flood the log
+				"actor", c.Self().Id, "message", kind, "reason", reason, "stack", string(stack))
 			failCall(envelope.Message, &hubsys.PanicError{Value: reason, Stack: stack})
 			switch envelope.Message.(type) {
 			case *actor.Stopping, *actor.Stopped, *actor.Restarting:

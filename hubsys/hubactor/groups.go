@@ -15,6 +15,7 @@ import (
 	"github.com/troupe-go/troupe/actors"
 	"github.com/troupe-go/troupe/hubsys"
 	"github.com/troupe-go/troupe/internal/counter"
+	"github.com/troupe-go/troupe/internal/logs"
 )
 
 // Joined is a message: a connection joins the group. It is in the mailbox before anything that the connection sends to the group's actor later, and
@@ -30,6 +31,7 @@ type Groups struct {
 	props  func(group string) *actor.Props
 	family *family
 	log    *slog.Logger
+	panics logs.Limiter    // of the actors, that are logged
 	live   counter.Counter // actors that have not stopped
 
 	mu      sync.Mutex
@@ -69,7 +71,7 @@ func PerGroup(hub *hubsys.HubContext, props func(group string) *actor.Props) (*G
 	if err != nil {
 		return nil, fmt.Errorf("hubactor: PerGroup: hub %q has actors beside its groups already: %w", hub.Name(), err)
 	}
-	g := &Groups{props: props, family: f, log: hub.Runtime().Log(), byGroup: map[string]*groupActor{}}
+	g := &Groups{props: props, family: f, log: hub.Runtime().Log(), panics: logs.Limiter{Most: loggedPanics}, byGroup: map[string]*groupActor{}}
 	hub.Runtime().ObserveGroups(g)
 	hub.Runtime().BeforeStop(func(ctx context.Context) {
 		ctx, cancel := context.WithTimeout(ctx, lastWords)
@@ -185,7 +187,7 @@ func (g *Groups) propsOf(group string) (props *actor.Props) {
 // receive is the middleware of the actor: it knows the members that the actor knows, tells them to a new one after a panic, and stops the actor
 // when the group is empty.
 func (a *groupActor) receive(next actor.ReceiverFunc) actor.ReceiverFunc {
-	return guarded(a.groups.log, func(c actor.ReceiverContext, envelope *actor.MessageEnvelope) {
+	return guarded(a.groups.log, &a.groups.panics, func(c actor.ReceiverContext, envelope *actor.MessageEnvelope) {
 		switch m := envelope.Message.(type) {
 		case *emptied:
 			if a.retire() {

@@ -14,6 +14,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/troupe-go/troupe/hubsys"
+	"github.com/troupe-go/troupe/internal/logs"
 )
 
 // Scope says how many actors a hub has.
@@ -113,12 +114,16 @@ func Register(sys *hubsys.System, hub Hub, options hubsys.HubOptions) (*hubsys.H
 	return c, nil
 }
 
+// loggedPanics is how many panics of actors are logged in a minute, of each type of message.
+const loggedPanics = 10
+
 // dispatcher passes calls to the actors of a hub, and waits for their answers.
 type dispatcher struct {
 	hub     Hub
 	methods map[string]Method // by name in lower case
 	props   *actor.Props
 	log     *slog.Logger
+	panics  logs.Limiter // of the actors, that are logged
 	family  *family
 	shared  *instance
 	context *hubsys.HubContext
@@ -130,7 +135,7 @@ func (d *dispatcher) start(c *hubsys.HubContext) error {
 	if props == nil {
 		return errors.New("hubactor: Hub.Props has returned nil")
 	}
-	d.context, d.log = c, c.Runtime().Log()
+	d.context, d.log, d.panics.Most = c, c.Runtime().Log(), loggedPanics
 	d.props = props.Clone(actor.WithReceiverMiddleware(d.receive))
 	var err error
 	if d.family, err = newFamily(c.Runtime(), "actors", d.supervisor(c)); err != nil || d.hub.Scope != Shared {

@@ -102,6 +102,13 @@ func (l *Limiter) Allow(kind string) (ok bool, unlogged []any) {
 	return true, unlogged
 }
 
+// Log logs an event, unless there are too many of its kind.
+func (l *Limiter) Log(ctx context.Context, log *slog.Logger, level slog.Level, kind, what string, args ...any) {
+	if ok, unlogged := l.Allow(kind); ok {
+		log.Log(ctx, level, what, append(args, unlogged...)...)
+	}
+}
+
 // forget makes room for more kinds: those of past minutes go.
 func (l *Limiter) forget(now time.Time) {
 	for kind, w := range l.kinds {
