@@ -44,9 +44,7 @@ func (g *generator) dial(s *server, token string, deaf bool) (fd int, id string,
 		}
 	}(fd)
 	late := syscall.NsecToTimeval(patience.Nanoseconds())
-	for _, option := range []int{syscall.SO_RCVTIMEO, syscall.SO_SNDTIMEO} {
-		_ = syscall.SetsockoptTimeval(fd, syscall.SOL_SOCKET, option, &late)
-	}
+	_ = syscall.SetsockoptTimeval(fd, syscall.SOL_SOCKET, syscall.SO_RCVTIMEO, &late)
 	if deaf {
 		_ = syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_RCVBUF, receiveBuffer)
 	}
@@ -151,7 +149,10 @@ func readUntil(fd int, end string) (string, error) {
 	buf := make([]byte, 4096)
 	for !bytes.HasSuffix(all, []byte(end)) {
 		n, err := syscall.Read(fd, buf)
-		if err == syscall.EAGAIN {
+		switch err {
+		case syscall.EINTR: // reads that time out are not begun again after a signal, such as those of the runtime
+			continue
+		case syscall.EAGAIN:
 			err = os.ErrDeadlineExceeded
 		}
 		if err != nil || n == 0 {
