@@ -168,17 +168,22 @@ func (g *Groups) spawn(a *groupActor) *actor.PID {
 	}
 	pid, err := g.family.spawn(context.Background(), props.Clone(actor.WithReceiverMiddleware(a.receive)), url.PathEscape(a.name)+"/"+number())
 	if err != nil {
-		g.log.Error("the actor of a group could not be spawned", "group", a.name, "error", err)
+		g.logError("the actor of a group could not be spawned", a.name, "error", logs.Error(err))
 		return nil
 	}
 	g.live.Add(1)
 	return pid
 }
 
+// logError logs what clients can cause, who may have chosen the name of the group.
+func (g *Groups) logError(what, group string, args ...any) {
+	g.panics.Log(context.Background(), g.log, slog.LevelError, what, what, append([]any{"group", logs.Clip(group)}, args...)...)
+}
+
 func (g *Groups) propsOf(group string) (props *actor.Props) {
 	defer func() {
 		if reason := recover(); reason != nil {
-			g.log.Error("the props of a group's actor panicked", "group", group, "reason", reason, "stack", string(debug.Stack()))
+			g.logError("the props of a group's actor panicked", group, "reason", reason, "stack", string(debug.Stack()))
 		}
 	}()
 	return g.props(group)
