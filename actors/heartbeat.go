@@ -188,14 +188,22 @@ func (c *Connection) keepAlive(d millis, polls bool) {
 }
 
 // awaitSocket reports whether a connection has lost its socket, and closes it if no other one comes in time. Otherwise it acknowledges what has been
-// received.
+// received. A reader that waits for calls may not have found that its socket is gone, and may never find it if these wait for the client.
 func (c *Connection) awaitSocket(d millis) bool {
-	b := &c.beat
+	b, r := &c.beat, c.resumption
 	if !c.isLost() {
 		c.acknowledge()
-		return false
+		if c.out.Kind() != outbox.None {
+			r.unnoticed = 0
+			return false
+		}
+		if r.unnoticed += d; r.unnoticed.exceeds(awayLimit) {
+			c.askToClose(nil, closeReason{cut: true})
+		}
+		return true
 	}
-	if losses := uint8(c.resumption.losses.Load()); losses != b.losses {
+	r.unnoticed = 0
+	if losses := uint8(r.losses.Load()); losses != b.losses {
 		b.losses, b.pause, b.silent = losses, 0, 0
 	}
 	if b.pause += d; b.pause.exceeds(awayLimit) {

@@ -20,6 +20,8 @@ type resumption struct {
 	withheld bool         // nothing is acknowledged now; used by the heartbeat only
 	lost     atomic.Bool  // there is no socket
 	losses   atomic.Uint32
+
+	unnoticed millis // since there is no socket, which the reader has not found yet; used by the heartbeat only
 }
 
 var errSequence = errors.New("Sequence ID greater than amount of messages we've received.")
