@@ -249,7 +249,8 @@ type EndpointOptions struct {
 	// give up. Default: 90 s.
 	PollTimeout time.Duration
 	// TransportSendTimeout is how long a client may take nothing of what waits for it. On WebSockets, that it takes something is seen in steps of
-	// about 64 KB. Default: 10 s.
+	// about 64 KB. Over event streams and polls it is seen when a third of the kernel's send buffer is free, which can have megabytes where packets
+	// travel fast: for clients that are slow there, http.Server.ConnContext can give connections a smaller one (SetWriteBuffer). Default: 10 s.
 	TransportSendTimeout time.Duration
 	// CloseTimeout is how long a client may take to answer when a connection is closed. Default: 5 s.
 	CloseTimeout time.Duration

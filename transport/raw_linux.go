@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"crypto/tls"
 	"io"
 	"net"
 	"syscall"
@@ -32,11 +33,15 @@ const (
 )
 
 // newRawConn returns nil if the connection is no bare socket. A type that wraps a socket, and so promotes its SyscallConn, may change the
-// bytes, and is not treated as one.
+// bytes, and is not treated as one. Neither is TLS, but what the kernel keeps below it is limited as well.
 func newRawConn(conn net.Conn) *rawConn {
 	var rc syscall.RawConn
 	var err error
-	switch c := conn.(type) {
+	socket := conn
+	if c, ok := conn.(*tls.Conn); ok {
+		socket = c.NetConn()
+	}
+	switch c := socket.(type) {
 	case *net.TCPConn:
 		rc, err = c.SyscallConn()
 	case *net.UnixConn:
@@ -48,6 +53,9 @@ func newRawConn(conn net.Conn) *rawConn {
 	// Without this, megabytes can lie in the kernel's send buffer, which is reported as writable again only when a third of it is free: a client
 	// that takes something would look stalled.
 	_ = rc.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpNotSentLowAt, mostUnsent) })
+	if socket != conn {
+		return nil
+	}
 	c := &rawConn{rc: rc}
 	c.onRead, c.onWrite = c.tryRead, c.trySend
 	return c
