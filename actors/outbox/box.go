@@ -303,6 +303,10 @@ func (b *Box) discard() {
 
 // take moves packets to dst, which is empty: one turn's worth, or with all everything. A packet that is larger than a turn is taken alone.
 func (b *Box) take(dst []*Packet, all bool) (t taken) {
+	if t.packets = dst; b.kept != nil && b.kept.overdue && !b.withheld {
+		b.takeAck(&t, false)
+		return t
+	}
 	n, messages := 0, 0
 	for n < len(b.queue.packets) && !b.withheld && !b.awaitsAck() {
 		p := b.queue.packets[n]
@@ -324,8 +328,8 @@ func (b *Box) take(dst []*Packet, all bool) (t taken) {
 		}
 	}
 	t.packets = dst
-	if messages < maxMerged && !b.withheld { // otherwise in a later turn
-		b.takeAck(&t)
+	if !b.withheld {
+		b.takeAck(&t, messages == maxMerged)
 	}
 	b.queue.dropFirst(n)
 	return t

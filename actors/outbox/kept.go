@@ -16,6 +16,7 @@ type kept struct {
 	sent    int64     // number of the last message that was ever taken
 	acked   int64     // that of the last one that the peer has acknowledged
 	ack     *Packet   // that is to be written, whatever waits
+	overdue bool      // it did not fit into the last turn, and has the next one
 }
 
 // isFull reports whether the peer has to acknowledge something before more is written. It is nil-safe.
@@ -74,20 +75,24 @@ func (b *Box) AwaitsPeer() bool {
 func (b *Box) dropAck() {
 	if b.kept != nil && b.kept.ack != nil {
 		b.bytes -= b.kept.ack.charge()
-		b.kept.ack = nil
+		b.kept.ack, b.kept.overdue = nil, false
 	}
 }
 
-// takeAck adds the packet that acknowledges to what has been taken.
-func (b *Box) takeAck(t *taken) {
-	if b.kept == nil || b.kept.ack == nil {
+// takeAck adds the packet that acknowledges to what has been taken. If that is a full turn, the packet has the next one: the peer may wait for it while
+// more and more is sent to it.
+func (b *Box) takeAck(t *taken, full bool) {
+	k := b.kept
+	if k == nil || k.ack == nil {
 		return
 	}
-	p := b.kept.ack
-	b.kept.ack = nil
-	t.packets = append(t.packets, p)
-	t.size += len(p.b)
-	t.charge += p.charge()
+	if k.overdue = full; full {
+		return
+	}
+	t.packets = append(t.packets, k.ack)
+	t.size += len(k.ack.b)
+	t.charge += k.ack.charge()
+	k.ack = nil
 }
 
 // Acknowledge says that the peer has received all messages up to a number.
