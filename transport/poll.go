@@ -58,7 +58,7 @@ func (e *Endpoint) EndPoll(token string) {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.polls && q.current != nil {
+	if q.current != nil && q.polls { // polls is known when there is a request
 		q.current.cancel(errPollTime)
 	}
 }
