@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"net"
 	"testing"
 
@@ -218,4 +219,12 @@ func FuzzFrames(f *testing.F) {
 			t.Fatalf("whole: %q, in pieces: %q", whole.bytes, parts.bytes)
 		}
 	})
+}
+
+func randomBytes(n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(rand.Uint32())
+	}
+	return b
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/tls"
 	"io"
-	"math/rand/v2"
 	"net"
 	"syscall"
 	"testing"
@@ -31,14 +30,6 @@ func socketPair(t *testing.T) (near net.Conn, raw *rawConn, far *net.TCPConn) {
 	raw = newRawConn(near)
 	require.NotNil(t, raw)
 	return near, raw, far
-}
-
-func randomBytes(n int) []byte {
-	b := make([]byte, n)
-	for i := range b {
-		b[i] = byte(rand.Uint32())
-	}
-	return b
 }
 
 func TestARawConnectionWritesWhatFits(t *testing.T) {
