@@ -1,6 +1,7 @@
 package hubsys
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"time"
@@ -43,15 +44,14 @@ func (e *endpoint) Refresh(r *http.Request, connectionID string, who transport.I
 			return nil, errors.Join(transport.ErrRefreshRejected, err)
 		}
 	}
-	if err := conn.Refresh(r.Context(), &renewed.identity); err != nil {
+	// A client that goes away meanwhile does not undo it. It does not wait longer than for other nodes to know of the user.
+	if err := conn.Refresh(context.WithoutCancel(r.Context()), &renewed.identity); err != nil {
 		if errors.Is(err, actors.ErrGone) {
 			err = transport.ErrNotOpen
 		}
 		return nil, err
 	}
-	if after.UserID != before.principal.UserID {
-		e.hub.limits.changeUser(conn)
-	}
+	e.hub.limits.changeUser(conn) // or back: there may have been another refresh since before
 	return func() (string, time.Time) {
 		now := conn.Identity()
 		return now.UserID, now.Expires
