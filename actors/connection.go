@@ -186,7 +186,7 @@ func (c *Connection) handle(ctx actor.Context, message any) {
 		c.onClosingTick(m)
 	case *outputOver:
 	case *messagesDropped:
-		c.hub.sys.log.Warn("messages to a slow client are dropped", "hub", c.hub.name, "connection", c.id)
+		c.hub.sys.logDropped(c)
 	case *resumed:
 		c.onResumed(ctx, m)
 	case *reconnection:

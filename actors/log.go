@@ -42,6 +42,15 @@ func (c *Connection) recoverPanic(what string) {
 	}
 }
 
+// mostClosings is how many connections of a hub that close for a kind of cause, or drop messages, are logged in a minute.
+const mostClosings = 100
+
+// logDropped logs that messages to a client are dropped. It may connect again and again.
+func (s *System) logDropped(c *Connection) {
+	const what = "messages to a slow client are dropped"
+	s.closings.Log(context.Background(), s.log, slog.LevelWarn, what+c.hub.name, what, "hub", c.hub.name, "connection", c.id)
+}
+
 // logClosing logs why a connection is closed, a limited number of times a minute for each kind of cause.
 func (s *System) logClosing(level slog.Level, c *Connection, cause error) {
 	if !s.log.Enabled(context.Background(), level) {

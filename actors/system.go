@@ -50,7 +50,7 @@ type System struct {
 	parts       atomic.Uint64 // of sessions of SignalR 2 that have become actors
 	panics      logs.Limiter  // of the application's code, that are logged
 	stacks      logs.Limiter  // of these
-	closings    logs.Limiter  // causes of closing, that are logged
+	closings    logs.Limiter  // causes of closing, and slow clients, that are logged
 	ticking     atomic.Bool   // a tick of the heartbeat is under way
 	ticked      time.Duration // when the last one was; the heartbeat actor's own
 	beaten      atomic.Int64  // the same, for others
@@ -85,7 +85,7 @@ func newSystem(system *actor.ActorSystem, log *slog.Logger, plane backplane.Back
 	log = slog.New(logs.Safe(log.Handler()))
 	s := &System{
 		actorSystem: system, owned: system == nil, log: log, clock: clock, connections: newConnections(), counts: newCounts(), dispatcher: actor.NewDefaultDispatcher(maxRun),
-		panics: logs.Limiter{Most: 10}, closings: logs.Limiter{Most: 100}, quit: make(chan struct{}), refusing: make(chan struct{}), finished: make(chan struct{}),
+		panics: logs.Limiter{Most: 10}, closings: logs.Limiter{Most: mostClosings}, quit: make(chan struct{}), refusing: make(chan struct{}), finished: make(chan struct{}),
 	}
 	s.node = NodeID(rand.Uint32())
 	if s.owned {

@@ -3,6 +3,8 @@ package transport
 import (
 	"log/slog"
 	"net/http"
+
+	"github.com/troupe-go/troupe/internal/logs"
 )
 
 // MessageSink takes the messages of a WebSocket of another dialect. Its methods are called by one goroutine.
@@ -19,8 +21,8 @@ type MessageSink interface {
 
 // OpenWebSocket upgrades a request of another dialect, whose origin has been checked. It returns nil if that failed; the request has been answered
 // then.
-func OpenWebSocket(w http.ResponseWriter, r *http.Request, log *slog.Logger) *WebSocket {
-	return openWebSocket(w, r, nil, log)
+func OpenWebSocket(w http.ResponseWriter, r *http.Request, log *slog.Logger, refusals *logs.Limiter) *WebSocket {
+	return openWebSocket(w, r, nil, log, refusals)
 }
 
 // ReadMessages reads until the connection ends, and reports whether the client has closed it. What the client has done wrong is in LastFrame then.

@@ -64,7 +64,7 @@ func (e *Endpoint) resume(w http.ResponseWriter, r *http.Request, reserved *rese
 	if !e.replace(w, r, former) {
 		return
 	}
-	socket := openWebSocket(w, r, e.Subprotocol, e.Log)
+	socket := openWebSocket(w, r, e.Subprotocol, e.Log, &e.refusals)
 	if socket == nil {
 		return
 	}

@@ -87,7 +87,7 @@ func (e *Endpoint) webSocket(w http.ResponseWriter, r *http.Request) {
 	} else {
 		opening.ID = e.Tokens.NewID()
 	}
-	socket := openWebSocket(w, r, e.Subprotocol, e.Log)
+	socket := openWebSocket(w, r, e.Subprotocol, e.Log, &e.refusals)
 	if socket == nil {
 		return
 	}
@@ -126,9 +126,10 @@ func (e *Endpoint) admitWebSocket(w http.ResponseWriter, r *http.Request, reserv
 
 // openWebSocket opens a WebSocket. If it returns nil, the request has been answered. It may panic, as net.Conns and http.ResponseWriters of the
 // application may.
-func openWebSocket(w http.ResponseWriter, r *http.Request, subprotocol func([]string) string, log *slog.Logger) *WebSocket {
+func openWebSocket(w http.ResponseWriter, r *http.Request, subprotocol func([]string) string, log *slog.Logger, refusals *logs.Limiter) *WebSocket {
 	if !supports[http.Hijacker](w) {
-		log.Error("a WebSocket cannot be opened: the http.ResponseWriter is no http.Hijacker, and does not unwrap to one", "path", r.URL.Path)
+		const what = "a WebSocket cannot be opened: the http.ResponseWriter is no http.Hijacker, and does not unwrap to one"
+		refusals.Log(r.Context(), log, slog.LevelError, what, what, "path", logs.Clip(r.URL.Path)) // anybody can make requests
 		plain(w, http.StatusInternalServerError, "")
 		return nil
 	}

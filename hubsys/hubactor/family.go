@@ -193,7 +193,7 @@ func guarded(log *slog.Logger, panics *logs.Limiter, next actor.ReceiverFunc) ac
 			stack := debug.Stack()
 			kind := fmt.Sprintf("%T", envelope.Message)
 			panics.Log(context.Background(), log, slog.LevelError, kind, "an actor panicked", // clients must not flood the log
-				"actor", c.Self().Id, "message", kind, "reason", reason, "stack", string(stack))
+				"actor", logs.Clip(c.Self().Id), "message", kind, "reason", reason, "stack", string(stack))
 			failCall(envelope.Message, &hubsys.PanicError{Value: reason, Stack: stack})
 			switch envelope.Message.(type) {
 			case *actor.Stopping, *actor.Stopped, *actor.Restarting:

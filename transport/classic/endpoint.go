@@ -128,6 +128,7 @@ type Endpoint struct {
 	log       *slog.Logger // of requests
 	heartbeat *slog.Logger
 	hubs      *slog.Logger
+	refusals  logs.Limiter // of WebSockets, that are logged
 
 	mu        sync.Mutex
 	epoch     uint32 // of the newest session

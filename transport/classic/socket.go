@@ -40,7 +40,7 @@ func newSocket(s *session, who transport.Identity, initializes bool) *socket {
 
 // open upgrades a request. If it returns false, the request has been answered.
 func (k *socket) open(w http.ResponseWriter, in *request) bool {
-	ws := transport.OpenWebSocket(w, in.Request, k.session.endpoint.log)
+	ws := transport.OpenWebSocket(w, in.Request, k.session.endpoint.log, &k.session.endpoint.refusals)
 	k.session.mu.Lock()
 	defer k.session.mu.Unlock()
 	k.ws, k.last = ws, time.Now()
