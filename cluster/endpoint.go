@@ -64,6 +64,7 @@ type endpoint struct {
 	bytes    int // in queue
 	closed   bool
 	finished bool                    // it closes when the queue is empty
+	met      bool                    // the peer has answered
 	watched  map[watching]*actor.PID // the watchers of actors there
 }
 
@@ -151,6 +152,9 @@ func (e *endpoint) use(cc *grpc.ClientConn) error {
 	if err != nil {
 		return err
 	}
+	e.mu.Lock()
+	e.met = true
+	e.mu.Unlock()
 	e.r.system.EventStream.Publish(&remote.EndpointConnectedEvent{Address: e.address})
 	ended := make(chan error, 1)
 	e.r.tasks.Go(func() {
@@ -210,6 +214,9 @@ func (e *endpoint) end(err error) {
 func (e *endpoint) finish() {
 	e.mu.Lock()
 	e.finished = true
+	if !e.met { // the peer may have died: not all the time is for it that there is to leave
+		time.AfterFunc(farewellTime, e.cancel)
+	}
 	e.mu.Unlock()
 	e.stir()
 }

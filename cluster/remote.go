@@ -30,6 +30,7 @@ const (
 
 	connectTime   = 15 * time.Second // how long a peer may take until what waits for it is lost
 	handshakeTime = 5 * time.Second  // the same for one attempt
+	farewellTime  = 3 * time.Second  // the same when this node leaves
 	dialTime      = 2 * time.Second  // the same for its first step
 	handoverTime  = time.Second      // how long a peer may take to read what it was sent before a connection is closed
 	batchBytes    = 1 << 20          // of several messages together

@@ -352,6 +352,17 @@ func TestStopSendsWhatIsQueued(t *testing.T) {
 	assert.Equal(t, numbers, b.seen.numbers[a.id])
 }
 
+// A node leaves, and says so, although there are messages for one that has died.
+func TestStopDoesNotWaitForTheDead(t *testing.T) {
+	t.Parallel()
+	a, b := pair(t)
+	a.cut.set(b, true)
+	a.sendNumber(b, 1)
+	begin := time.Now()
+	stopNode(t, a)
+	assert.Less(t, time.Since(begin), connectTime*2/3)
+}
+
 func TestUsedActorSystemsAreRefused(t *testing.T) {
 	t.Parallel()
 	config := Config{Bind: "127.0.0.1:0", Key: testKey}.withDefaults()
