@@ -127,10 +127,10 @@ func (n *Node) Start(_ context.Context, host backplane.Host) (backplane.NodeID, 
 	}
 	c.nodes[n.id] = n
 	for _, other := range others {
-		n.linkTo(other)
-		other.linkTo(n)
 		other.mu.Lock()
 		n.mu.Lock()
+		n.linkTo(other)
+		other.linkTo(n)
 		for topic := range other.own { // nothing is on its way yet
 			n.interest[topic] = append(n.interest[topic], other.id)
 		}
@@ -144,10 +144,9 @@ func (n *Node) Start(_ context.Context, host backplane.Host) (backplane.NodeID, 
 	return n.id, nil
 }
 
+// linkTo is called with the lock of the node held.
 func (n *Node) linkTo(other *Node) {
 	l := newLink(n, other)
-	n.mu.Lock()
-	defer n.mu.Unlock()
 	n.links[other.id] = l
 	n.working.Go(l.run)
 }
