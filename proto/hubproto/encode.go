@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/proto"
 )
@@ -217,7 +218,11 @@ func marshal(v reflect.Value) ([]byte, error) {
 	if isProto(v.Type()) {
 		return marshalProto(v.Interface().(proto.Message))
 	}
-	return json.Marshal(v.Interface())
+	text, err := json.Marshal(v.Interface())
+	if !utf8.Valid(text) { // encoding/json does not look at what a json.RawMessage or another marshaler has written
+		text = []byte(string([]rune(string(text))))
+	}
+	return text, err
 }
 
 func (w *writer) list(t reflect.Type) encodeFunc {

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -51,6 +52,28 @@ func TestRawMessageIsUnchanged(t *testing.T) {
 		var raw json.RawMessage
 		roundTrip(t, JSON, json.RawMessage(text), reflect.ValueOf(&raw).Elem())
 		assert.Equal(t, text, string(raw))
+	}
+}
+
+// selfMade writes itself.
+type selfMade string
+
+func (s selfMade) MarshalJSON() ([]byte, error) { return []byte(s), nil }
+
+// What a marshaler writes may be no UTF-8. Clients would end the connection.
+func TestMarshalersWriteUTF8(t *testing.T) {
+	const text = "{\"a\xff\":[\"\xe2\x82\",\"é\"]}"
+	camel := func(dst []byte, v any) ([]byte, error) { return JSON.AppendItem(dst, []byte("1"), v) }
+	for _, v := range []any{json.RawMessage(text), selfMade(text), struct{ V json.RawMessage }{json.RawMessage(text)}, []any{selfMade(text)}} {
+		for name, write := range map[string]func([]byte, any) ([]byte, error){"json": camel, "json.net": AppendJSONNet} {
+			written, err := write(nil, v)
+			require.NoError(t, err)
+			assert.True(t, utf8.Valid(written), name)
+			assert.Contains(t, string(written), "{\"a\ufffd\":[\"\ufffd\ufffd\",\"é\"]}", name)
+		}
+		written, err := MessagePack.AppendItem(nil, []byte("1"), v)
+		require.NoError(t, err)
+		assert.Contains(t, string(written), "\x81\xa4a\ufffd\x92\xa6\ufffd\ufffd\xa2é")
 	}
 }
 
