@@ -9,6 +9,7 @@ import (
 	"log"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -26,10 +27,18 @@ type Line struct{ From, Text string }
 var said, present = typed.Message2[string, Line]("said"), typed.Message2[string, []string]("present") // what clients are told, of which room
 
 // Chat is the hub.
-type Chat struct{ hubsys.Hub }
+type Chat struct {
+	hubsys.Hub
+	desk *desk
+}
 
-// Enter lets the caller into a room.
-func (c *Chat) Enter(ctx context.Context, room string) error { return c.Groups().Join(ctx, room) }
+// Enter lets the caller into a room. A second tab of a user, or a reload, changes nothing for the others, but has to be told who is there.
+func (c *Chat) Enter(ctx context.Context, room string) error {
+	if err := c.Groups().Join(ctx, room); err != nil {
+		return err
+	}
+	return c.desk.tell(ctx, c.Clients().Caller().NoWait(), room)
+}
 
 // Leave lets the caller out of a room.
 func (c *Chat) Leave(ctx context.Context, room string) error { return c.Groups().Leave(ctx, room) }
@@ -65,17 +74,23 @@ func main() {
 	if len(secret) < 32 {
 		check(errors.New("SECRET has to have at least 32 bytes"))
 	}
+	log.Fatal(http.ListenAndServe(*addr, newHandler(secret)))
+}
+
+func newHandler(secret []byte) http.Handler {
 	auth, err := jwtauth.New(jwtauth.Config{Secret: secret, Algorithms: []string{"HS256"}, Issuer: "chat", Audience: []string{"chat"}})
 	check(err)
 	sys, err := hubsys.New(hubsys.Config{})
 	check(err)
-	chat, err := hubsys.Register[*Chat](sys, nil, hubsys.HubOptions{
+	desk := &desk{}
+	chat, err := hubsys.Register(sys, func(context.Context) (*Chat, error) { return &Chat{desk: desk}, nil }, hubsys.HubOptions{
 		Policy: hubsys.RequireUser, Filters: []hubsys.Filter{limited},
 		Methods: []hubsys.Method{{Func: (*Chat).Kick, Policy: hubsys.RequireRole("admin")}},
 	})
 	check(err)
+	desk.here = presence.Track(context.Background(), chat, presence.Options{Grace: time.Second})
+	go desk.run(context.Background(), chat)
 	check(chat.Map("/chat", hubsys.EndpointOptions{Authenticate: auth.Authenticate}))
-	go tellPresent(context.Background(), chat)
 	mux := http.NewServeMux()
 	for _, pattern := range sys.Patterns() {
 		mux.Handle(pattern, sys)
@@ -88,13 +103,25 @@ func main() {
 		check(err)
 		_, _ = w.Write([]byte(token))
 	})
-	log.Fatal(http.ListenAndServe(*addr, mux))
+	return mux
 }
 
-func tellPresent(ctx context.Context, chat *hubsys.HubContext) {
-	here := presence.Track(ctx, chat, presence.Options{Grace: time.Second})
-	for change := range here.Watch(ctx) {
-		_ = present.Send(ctx, chat.Clients().Group(change.Group).NoWait(), change.Group, here.Users(change.Group))
+// desk tells who is in a room.
+type desk struct {
+	here *presence.Tracker
+	mu   sync.Mutex // whoever is told several times is told the latest last
+}
+
+func (d *desk) tell(ctx context.Context, to hubsys.Receiver, room string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return present.Send(ctx, to, room, d.here.Users(room))
+}
+
+// run tells everybody in a room that somebody has come or gone.
+func (d *desk) run(ctx context.Context, chat *hubsys.HubContext) {
+	for change := range d.here.Watch(ctx) {
+		_ = d.tell(ctx, chat.Clients().Group(change.Group).NoWait(), change.Group)
 	}
 }
 

@@ -6,6 +6,7 @@
 //		err := present.Send(ctx, chat.Clients().Group(change.Group).NoWait(), change.Group, here.Users(change.Group))
 //	}
 //
+// A second tab of a user, and one that comes back after a reload, is no change. It is told who is there by the method that lets it into the group.
 // Connections without a user identifier are not counted.
 package presence
 
@@ -178,9 +179,10 @@ func (t *Tracker) expire(now time.Time) {
 // Users returns the users who are present in a group, sorted.
 func (t *Tracker) Users(group string) []string {
 	t.mu.Lock()
-	var names []string
+	users := t.groups[group]
+	names := make([]string, 0, len(users)) // never nil, which clients would get as null
 	i := 0
-	for name := range t.groups[group] {
+	for name := range users {
 		names = append(names, name)
 		t.giveWay(i)
 		i++

@@ -59,3 +59,12 @@ func TestARefreshToAnotherUserReplacesTheFormerOne(t *testing.T) {
 		require.ElementsMatch(t, []string{" -ada", "g -ada"}, r.take())
 	})
 }
+
+// Clients who are told who is there get a list in any case.
+func TestNobodyIsAnEmptyList(t *testing.T) {
+	inBubble(t, func(t *testing.T, e *env) {
+		users, err := json.Marshal(track(e, presence.Options{}).Users("g"))
+		require.NoError(t, err)
+		require.Equal(t, "[]", string(users))
+	})
+}
