@@ -9,6 +9,7 @@ import (
 	"context"
 	"flag"
 	"log"
+	"math"
 	"net/http"
 	"time"
 
@@ -19,7 +20,10 @@ import (
 	"github.com/troupe-go/troupe/hubsys/typed"
 )
 
-const ticksPerSecond = 20
+const (
+	ticksPerSecond = 20
+	fastest        = 100 // a second
+)
 
 // Ball is a player: where, and how fast.
 type Ball struct{ X, Y, DX, DY float64 }
@@ -76,8 +80,11 @@ func (g *Game) Enter(ctx context.Context, room string) error { return g.Groups()
 // Leave lets the caller out of a room.
 func (g *Game) Leave(ctx context.Context, room string) error { return g.Groups().Leave(ctx, room) }
 
-// Steer changes the speed of the caller.
+// Steer changes the speed of the caller. Without a limit, one player could get to where JSON has no numbers, and nobody would see anything any more.
 func (g *Game) Steer(room string, dx, dy float64) error {
+	if speed := math.Hypot(dx, dy); math.IsNaN(speed) || speed > fastest {
+		return hubsys.Errorf("A speed is a number up to %d.", fastest)
+	}
 	if err := g.rooms.Tell(room, steer{g.Call().ConnectionID(), dx, dy}); err != nil {
 		return hubsys.Errorf("There is no such room.")
 	}
@@ -87,6 +94,12 @@ func (g *Game) Steer(room string, dx, dy float64) error {
 func main() {
 	addr := flag.String("addr", "127.0.0.1:8080", "where to serve")
 	flag.Parse()
+	sys := newSystem()
+	log.Print("game listens on http://", *addr)
+	log.Fatal(http.ListenAndServe(*addr, sys))
+}
+
+func newSystem() *hubsys.System {
 	sys, err := hubsys.New(hubsys.Config{})
 	check(err)
 	var rooms *hubactor.Groups // set before Map
@@ -99,8 +112,7 @@ func main() {
 	})
 	check(err)
 	check(game.Map("/game", hubsys.EndpointOptions{}))
-	log.Print("game listens on http://", *addr)
-	log.Fatal(http.ListenAndServe(*addr, sys))
+	return sys
 }
 
 func check(err error) {
