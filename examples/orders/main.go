@@ -60,9 +60,14 @@ func (b *Book) Receive(c actor.Context) {
 		err := m.Groups().Join(m.Context(), m.Args.Symbol)
 		m.Return(append([]Order{}, b.open[m.Args.Symbol]...), err)
 	case *hubactor.Disconnected:
-		for symbol, orders := range b.open {
-			b.open[symbol] = without(orders, m.ConnectionID())
-		}
+		b.forget(m.ConnectionID())
+	}
+}
+
+// forget removes the orders of an owner.
+func (b *Book) forget(owner string) {
+	for symbol, orders := range b.open {
+		b.keep(symbol, without(orders, owner))
 	}
 }
 
@@ -86,8 +91,17 @@ func (b *Book) place(order Order, owner string) (left int, err error) {
 	if order.Amount > 0 {
 		open = append(open, order)
 	}
-	b.open[order.Symbol] = open
+	b.keep(order.Symbol, open)
 	return order.Amount, nil
+}
+
+// keep keeps the open orders of a symbol. One without any is forgotten: clients make them up.
+func (b *Book) keep(symbol string, open []Order) {
+	if len(open) == 0 {
+		delete(b.open, symbol)
+	} else {
+		b.open[symbol] = open
+	}
 }
 
 // tell does not wait: an actor that waited for a slow client would keep all others waiting.
