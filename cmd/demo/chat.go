@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/troupe-go/troupe/hubsys"
@@ -42,13 +43,8 @@ func (c *Chat) Enter(ctx context.Context, room string) (string, error) {
 	if room == "" || len(room) > longestRoom {
 		return "", hubsys.Errorf("A room's name has 1 to %d bytes.", longestRoom)
 	}
-	if err := c.leave(ctx); err != nil {
+	if err := moveTo(ctx, c.Call(), groupsOf(room)...); err != nil {
 		return "", err
-	}
-	for _, group := range groupsOf(room) {
-		if err := c.Groups().Join(ctx, group); err != nil {
-			return "", err
-		}
 	}
 	roomOf.Store(c.Call(), room)
 	return *node, c.reception.tell(ctx, room)
@@ -92,15 +88,21 @@ func (c *Chat) line(text string) (Line, error) {
 	return Line{From: c.Call().UserID(), Text: text, At: time.Now()}, nil
 }
 
-// leave takes the caller out of their room, if they are in one.
-func (c *Chat) leave(ctx context.Context) error {
-	room, ok := roomOf.Load(c.Call())
-	if !ok {
-		return nil
+// moveTo puts the caller into groups, and out of all others: a client of SignalR 2 that has lost its node brings those of that one.
+func moveTo(ctx context.Context, call *hubsys.Call, groups ...string) error {
+	before, err := call.Clients().Client(call.ConnectionID()).Groups(ctx)
+	if err != nil {
+		return err
 	}
-	roomOf.Delete(c.Call())
-	for _, group := range groupsOf(room) {
-		if err := c.Groups().Leave(ctx, group); err != nil {
+	for _, group := range before {
+		if !slices.Contains(groups, group) {
+			if err := call.Groups().Leave(ctx, group); err != nil {
+				return err
+			}
+		}
+	}
+	for _, group := range groups {
+		if err := call.Groups().Join(ctx, group); err != nil {
 			return err
 		}
 	}

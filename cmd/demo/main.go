@@ -25,6 +25,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -61,6 +62,10 @@ func checkFlags() error {
 		return fmt.Errorf("-nodes %d", *nodeCount)
 	case *clusterAt == "" && *seeds != "":
 		return errors.New("-seeds needs -cluster")
+	case *clusterAt != "" && *node == "" && *nodeCount == 0: // its people would be taken for those of others without a name
+		return errors.New("-cluster needs -node")
+	case *node == everyNode || strings.Contains(*node, "/"):
+		return fmt.Errorf("-node %s: no node can be called that", *node)
 	}
 	if _, err := os.Stat(*client); err != nil {
 		return fmt.Errorf("the JavaScript client is not there (make demo fetches it): %w", err)

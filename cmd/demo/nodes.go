@@ -41,9 +41,6 @@ func newBackplane() (*cluster.Backplane, error) {
 	if *clusterAt == "" {
 		return nil, nil
 	}
-	if *node == everyNode || strings.Contains(*node, "/") {
-		return nil, fmt.Errorf("-node %s: no node can be called that", *node)
-	}
 	config := cluster.Config{Name: *node, Bind: *clusterAt, Key: []byte(os.Getenv(keyVariable))}
 	if *seeds != "" {
 		config.Seeds = strings.Split(*seeds, ",")

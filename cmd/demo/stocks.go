@@ -23,11 +23,14 @@ type Stocks struct{ hubsys.Hub }
 
 // OnConnected shows the prices as they are.
 func (s *Stocks) OnConnected(ctx context.Context) error {
-	if err := s.Groups().Join(ctx, *node); err != nil {
+	if err := moveTo(ctx, s.Call(), *node); err != nil {
 		return err
 	}
 	return prices.Send(ctx, s.Clients().Caller(), market(time.Now()))
 }
+
+// OnReconnected does the same for a client of SignalR 2, which may have come from another node.
+func (s *Stocks) OnReconnected(ctx context.Context) error { return s.OnConnected(ctx) }
 
 // tick tells those who are connected to this node how the market moves. It runs outside of any hub.
 func tick(ctx context.Context, stocks *hubsys.HubContext) {

@@ -100,6 +100,24 @@ test('clients of both dialects talk on the nodes that are left', async () => {
   await Promise.all([ada, bob].map(page => page.context().close()));
 });
 
+test('pages of SignalR 2 go on with the prices when a node is killed', async () => {
+  const pages = [];
+  for (const name of ['Dan', 'Eve', 'Finn', 'Gil']) {
+    const page = await visit(browser, `${url}?classic`);
+    await enter(page, name, 'old');
+    await page.locator('#stocks li').nth(3).waitFor();
+    pages.push(page);
+  }
+  const killed = await nodeOf(pages[0]);
+  process.kill(processOf(killed), 'SIGKILL');
+  await line(pages[0], 'Connected again.').waitFor();
+  for (const page of pages) {
+    const before = await page.textContent('#stocks');
+    await page.waitForFunction(text => document.getElementById('stocks').textContent !== text, before);
+  }
+  await Promise.all(pages.map(page => page.context().close()));
+});
+
 test('all end when they are told to', async () => {
   assert.equal(await demo.stop('SIGTERM'), 0);
   for (const node of ['node 1', 'node 2', 'node 3']) assert.throws(() => process.kill(processOf(node), 0), { code: 'ESRCH' });

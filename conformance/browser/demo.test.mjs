@@ -68,6 +68,7 @@ test('nobody whispers to somebody who has left', async () => {
   await ada.locator('#people button', { hasText: 'Bob' }).waitFor({ state: 'detached' });
   await say(ada, 'are you there?');
   await line(ada, 'Bob is not here.').waitFor();
+  assert.equal(await ada.inputValue('#text'), 'are you there?', 'it can be said to others');
   await ada.context().close();
 });
 
@@ -99,6 +100,16 @@ test('two tabs chat, and see each other', async () => {
   await bob.context().close();
   await alice.locator('#people', { hasText: 'Bob' }).waitFor({ state: 'detached' });
   await alice.context().close();
+});
+
+test('who chooses somebody by keyboard is not disturbed by others who come', async () => {
+  const ada = await enter('Ada', 'keys'), bob = await enter('Bob', 'keys');
+  await ada.locator('#people button', { hasText: 'Bob' }).focus();
+  const abe = await enter('Abe', 'keys');
+  await ada.locator('#people button', { hasText: 'Abe' }).waitFor();
+  await ada.keyboard.press('Enter');
+  await ada.locator('#to-name', { hasText: 'Bob' }).waitFor();
+  await Promise.all([ada, bob, abe].map(page => page.context().close()));
 });
 
 test('a room separates', async () => {

@@ -95,20 +95,27 @@ function showNode(name) {
 }
 
 function showRooms() {
-  $('rooms').replaceChildren(...[...rooms].map(name => entry(name, name === room, () => enter(name))));
+  fill($('rooms'), [...rooms].map(name => entry(name, name === room, () => enter(name))));
 }
 
 function showPeople(list) {
   people = list;
-  $('people').replaceChildren(...people.map(({ name, nodes }) => {
+  fill($('people'), people.map(({ name, nodes }) => {
     const mine = name === me, elsewhere = nodes.filter(other => other !== node);
     return entry(mine ? `${name} (you)` : name, name === to, () => address(mine ? undefined : name), elsewhere.join(', '));
   }));
 }
 
+// A list is filled anew when somebody comes or goes. Who has got to an entry by keyboard stays there.
+function fill(list, entries) {
+  const focused = list.contains(document.activeElement) && document.activeElement.value;
+  list.replaceChildren(...entries);
+  [...list.querySelectorAll('button')].find(button => button.value === focused)?.focus();
+}
+
 function entry(text, current, click, more) {
   const item = document.createElement('li'), button = document.createElement('button');
-  button.textContent = text;
+  button.textContent = button.value = text;
   if (more) button.append(Object.assign(document.createElement('small'), { textContent: more }));
   button.setAttribute('aria-current', current);
   button.addEventListener('click', click);
@@ -133,6 +140,7 @@ $('say').addEventListener('submit', async event => {
   try {
     await (to ? chat.invoke('Whisper', to, text) : chat.invoke('Say', text));
   } catch (error) {
+    $('text').value ||= text; // to send it once more
     note(error.message);
   }
 });
