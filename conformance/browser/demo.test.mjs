@@ -45,6 +45,20 @@ test('before anybody has entered', async () => {
   await page.context().close();
 });
 
+test('nobody enters before the client is there', async () => {
+  const context = await browser.newContext(), page = await context.newPage();
+  let answer;
+  const answered = new Promise(done => { answer = done; });
+  await page.route('**/jquery.min.js', async route => { await answered; await route.continue(); });
+  await page.goto(`http://127.0.0.1:${port}/?classic`, { waitUntil: 'commit' });
+  await page.fill('#name', 'Ada');
+  await page.press('#name', 'Enter');
+  answer();
+  await page.click('#login button');
+  await page.locator('#people', { hasText: 'Ada (you)' }).waitFor();
+  await context.close();
+});
+
 test('clients of both dialects talk, and come back', async () => {
   const ada = await enter('Ada', 'both', undefined, '?classic'), bob = await enter('Bob', 'both');
   await say(ada, 'from SignalR 2');

@@ -68,6 +68,7 @@ $('login').addEventListener('submit', async event => {
   $('chat').hidden = false;
   await enter(room);
 });
+$('login').querySelector('button').disabled = false; // before, the browser itself would send the form, and load the page anew
 
 async function enter(name) {
   const before = room, lines = [...$('lines').children];
