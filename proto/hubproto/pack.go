@@ -89,7 +89,7 @@ func (packProtocol) Parse(record []byte, m *Message) error {
 	switch m.Type {
 	case Invocation, StreamInvocation:
 		r.headers(m)
-		m.ID = r.text("invocationId", true, MaxIDLength)
+		r.id(m)
 		m.Target = r.text("target", false, 0)
 		m.Arguments = r.array("arguments")
 		if r.items > 0 { // older clients omit the streams
@@ -97,11 +97,11 @@ func (packProtocol) Parse(record []byte, m *Message) error {
 		}
 	case StreamItem:
 		r.headers(m)
-		m.ID = r.text("invocationId", false, MaxIDLength)
+		r.id(m)
 		m.Value = r.value("item")
 	case Completion:
 		r.headers(m)
-		m.ID = r.text("invocationId", false, MaxIDLength)
+		r.id(m)
 		switch r.int32("resultKind") {
 		case packedError:
 			m.Error, m.HasError = r.text("error", false, 0), true
@@ -113,7 +113,7 @@ func (packProtocol) Parse(record []byte, m *Message) error {
 		}
 	case CancelInvocation:
 		r.headers(m)
-		m.ID = r.text("invocationId", false, MaxIDLength)
+		r.id(m)
 	case Close:
 		if r.items > 0 {
 			m.Error = r.text("error", true, 0)
@@ -124,12 +124,6 @@ func (packProtocol) Parse(record []byte, m *Message) error {
 		}
 	case Ack, Sequence:
 		m.SequenceID = r.int64("sequenceId")
-	}
-	switch m.Type {
-	case StreamItem, Completion, StreamInvocation, CancelInvocation:
-		if len(m.ID) == 0 {
-			r.fail("Null value for 'invocationId' is not valid.")
-		}
 	}
 	return r.err
 }
@@ -151,6 +145,14 @@ func (r *packReader) take(what, field string) bool {
 	}
 	r.items--
 	return true
+}
+
+// id reads the id of a message, which an Invocation alone may lack.
+func (r *packReader) id(m *Message) {
+	m.ID = r.text("invocationId", true, MaxIDLength)
+	if len(m.ID) == 0 && m.Type != Invocation {
+		r.fail("Null or empty invocation ID for %s message.", m.Type)
+	}
 }
 
 func (r *packReader) int64(field string) int64 { return r.integer("Int64", field) }

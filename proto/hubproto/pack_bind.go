@@ -25,13 +25,13 @@ func (packProtocol) BindArguments(arguments []byte, params []reflect.Value) erro
 	if err != nil {
 		return &BindError{Text: bindText, Cause: err}
 	}
-	for i, p := range params[:min(uint64(n), uint64(len(params)))] {
+	if uint64(n) != uint64(len(params)) { // before the arguments are looked at, other than in JSON
+		return countError(int(n), len(params))
+	}
+	for i, p := range params {
 		if rest, err = unpack(rest, p); err != nil {
 			return argumentError(i, p, err)
 		}
-	}
-	if uint64(n) != uint64(len(params)) {
-		return countError(int(n), len(params))
 	}
 	return nil
 }

@@ -192,12 +192,12 @@ func TestBindPackedErrors(t *testing.T) {
 func TestBindPackedCounts(t *testing.T) {
 	for arguments, text := range map[string]string{
 		"\x92\xa1x\xa1y":           errorBinding,
-		"\x91\xa1x":                errorBinding,
+		"\x91\xa1x":                "Invocation provides 1 argument(s) but target expects 2.",
 		"\x91\x01":                 "Invocation provides 1 argument(s) but target expects 2.",
 		"\x90":                     "Invocation provides 0 argument(s) but target expects 2.",
 		"\x93\x01\x02\xa1x":        "Invocation provides 3 argument(s) but target expects 2.",
 		"\x93\x01\x02\xd4\x05x":    "Invocation provides 3 argument(s) but target expects 2.",
-		"\x93\x01\xa1x\xa1y":       errorBinding,
+		"\x93\x01\xa1x\xa1y":       "Invocation provides 3 argument(s) but target expects 2.",
 		"\xdc\x00\x01\x01":         "Invocation provides 1 argument(s) but target expects 2.",
 		"\xdd\x00\x00\x00\x01\x01": "Invocation provides 1 argument(s) but target expects 2.",
 	} {

@@ -1,6 +1,7 @@
 package hubproto_test
 
 import (
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -232,16 +233,16 @@ func TestParsePackedWithoutLength(t *testing.T) {
 }
 
 func TestParsePackedEmptyIDs(t *testing.T) {
-	// An empty id is treated as missing, as in JSON.
-	for name, message := range map[string]string{
-		"item": "\x94\x02\x80\xa0\x2a", "completion": "\x94\x03\x80\xa0\x02", "stream call": "\x96\x04\x80\xa0\xa1T\x90\x90",
-		"cancel":    "\x93\x05\x80\xa0",
-		"item null": "\x94\x02\x80\xc0\x2a", "completion null": "\x94\x03\x80\xc0\x02",
-		"stream call null": "\x96\x04\x80\xc0\xa1T\x90\x90", "cancel null": "\x93\x05\x80\xc0",
+	// An empty id is treated as null. What follows it is not looked at.
+	for typ, message := range map[hubproto.Type]string{
+		hubproto.StreamItem: "\x94\x02\x80%s\x2a", hubproto.Completion: "\x94\x03\x80%s\x02",
+		hubproto.StreamInvocation: "\x96\x04\x80%s\xa1T\x90\x90", hubproto.CancelInvocation: "\x93\x05\x80%s",
 	} {
-		t.Run(name, func(t *testing.T) {
-			assert.Contains(t, requirePackedError(t, message), "'invocationId'")
-		})
+		for _, none := range []string{"\xa0", "\xc0"} {
+			text := fmt.Sprintf("Null or empty invocation ID for %s message.", typ)
+			assert.Equal(t, text, requirePackedError(t, fmt.Sprintf(message, none)))
+			assert.Equal(t, text, requirePackedError(t, message[:strings.Index(message, "%")]+none))
+		}
 	}
 }
 
@@ -254,13 +255,13 @@ var packedShapes = map[hubproto.Type][]packedElement{
 		{"headers", "\x80", "map"}, {"invocationId", "\xa1i", "str nil"}, {"target", "\xa1T", "str"},
 		{"arguments", "\x90", "array"}, {"streamIds", "\x90", "array"},
 	},
-	2: {{"headers", "\x80", "map"}, {"invocationId", "\xa1i", "str"}, {"item", "\x01", "all"}},
-	3: {{"headers", "\x80", "map"}, {"invocationId", "\xa1i", "str"}, {"resultKind", "\x01", "int"}, {"error", "\xa1e", "str"}},
+	2: {{"headers", "\x80", "map"}, {"invocationId", "\xa1i", "str nil"}, {"item", "\x01", "all"}},
+	3: {{"headers", "\x80", "map"}, {"invocationId", "\xa1i", "str nil"}, {"resultKind", "\x01", "int"}, {"error", "\xa1e", "str"}},
 	4: {
 		{"headers", "\x80", "map"}, {"invocationId", "\xa1i", "str nil"}, {"target", "\xa1T", "str"},
 		{"arguments", "\x90", "array"}, {"streamIds", "\x90", "array"},
 	},
-	5: {{"headers", "\x80", "map"}, {"invocationId", "\xa1i", "str"}},
+	5: {{"headers", "\x80", "map"}, {"invocationId", "\xa1i", "str nil"}},
 	7: {{"error", "\xa1e", "str nil"}, {"allowReconnect", "\xc3", "bool"}},
 	8: {{"sequenceId", "\x01", "int"}},
 	9: {{"sequenceId", "\x01", "int"}},
