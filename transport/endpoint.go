@@ -283,20 +283,21 @@ func refuseTransport(w http.ResponseWriter, has, wanted Transports) {
 	}
 }
 
-// named returns the connection that a request names by its token. It is nil if there is no id, or more than one.
-func (e *Endpoint) named(r *http.Request) (id string, reserved *reservation) {
+// named returns the connection that a request names by its token, and whether it has an id that is not empty. The connection is nil if there is
+// none, or more than one: several ids are no connection's, even if they are empty.
+func (e *Endpoint) named(r *http.Request) (given bool, reserved *reservation) {
 	id, count := QueryValue(r.URL.RawQuery, "id")
 	if count == 1 {
 		reserved = e.Tokens.find(id, e)
 	}
-	return id, reserved
+	return id != "" || count > 1, reserved
 }
 
 // findConnection is named, and answers requests that name no connection.
 func (e *Endpoint) findConnection(w http.ResponseWriter, r *http.Request) (reserved *reservation, ok bool) {
-	id, reserved := e.named(r)
+	given, reserved := e.named(r)
 	switch {
-	case id == "":
+	case !given:
 		plain(w, http.StatusBadRequest, "Connection ID required")
 		return nil, false
 	case reserved == nil:
@@ -389,20 +390,21 @@ func (e *Endpoint) logRefusal(r *http.Request, status int, err error) {
 	e.Log.Debug("a request was refused", "path", r.URL.Path, "remote", r.RemoteAddr, "status", status, "error", logs.Error(err))
 }
 
-// QueryValue returns the first value of a key in a query, whatever the case of the key, and how often the key is there.
+// QueryValue returns the first value of a key in a query, whatever the case of the key, and how often the key is there. A value that cannot be
+// unescaped is returned as it is written: if it were ignored, the key could seem to be missing, or to be there once.
 func QueryValue(query, key string) (value string, count int) {
 	for pair := range strings.SplitSeq(query, "&") {
 		k, v, _ := strings.Cut(pair, "=")
 		if k, err := url.QueryUnescape(k); err != nil || !strings.EqualFold(k, key) {
 			continue
 		}
-		v, err := url.QueryUnescape(v)
-		if err != nil {
+		if count++; count > 1 {
 			continue
 		}
-		if count++; count == 1 {
-			value = v
+		if value, err := url.QueryUnescape(v); err == nil {
+			v = value
 		}
+		value = v
 	}
 	return value, count
 }

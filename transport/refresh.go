@@ -38,9 +38,9 @@ func (e *Endpoint) refresh(w http.ResponseWriter, r *http.Request) {
 		e.refuseRefresh(w, r, err, http.StatusUnauthorized, "invalid_token")
 		return
 	}
-	id, reserved := e.named(r)
+	given, reserved := e.named(r)
 	switch {
-	case id == "":
+	case !given:
 		refreshFailed(w, http.StatusBadRequest, "missing_connection_token")
 	case reserved == nil:
 		refreshFailed(w, http.StatusNotFound, "connection_not_found")

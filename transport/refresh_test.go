@@ -129,7 +129,7 @@ func TestRequestsThatAreNoRefreshes(t *testing.T) {
 		{"", http.StatusBadRequest, "missing_connection_token"},
 		{"?ID=", http.StatusBadRequest, "missing_connection_token"},
 		{"?x=" + query[len("?id="):], http.StatusBadRequest, "missing_connection_token"},
-		{"?id=%zz", http.StatusBadRequest, "missing_connection_token"},
+		{"?id=%zz", http.StatusNotFound, "connection_not_found"},
 		{"?id=unknown", http.StatusNotFound, "connection_not_found"},
 		{query + "x", http.StatusNotFound, "connection_not_found"},
 		{query + "&id=x", http.StatusNotFound, "connection_not_found"},

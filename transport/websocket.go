@@ -45,8 +45,8 @@ func hasToken(h http.Header, name, token string) bool {
 
 // webSocket opens a connection over a WebSocket: one that was negotiated, or, without an id, one of its own (docs/protocol.md, 1.7).
 func (e *Endpoint) webSocket(w http.ResponseWriter, r *http.Request) {
-	id, reserved := e.named(r)
-	if id != "" && reserved == nil {
+	given, reserved := e.named(r)
+	if given && reserved == nil {
 		w.Header()["Content-Type"] = nil // the reference sends none here
 		w.WriteHeader(http.StatusNotFound)
 		_, _ = w.Write([]byte(unknownConnection))
