@@ -54,7 +54,17 @@ func (h *Hub) deliver(ctx context.Context, to *Audience, m *message, s *outbox.S
 	case Connections:
 		return h.deliverToIDs(ctx, to.Names, except, m, s)
 	}
+	var seen map[string]bool
+	if to.Kind == Users && len(to.Names) > 1 { // a group that is listed twice gets the message twice
+		seen = make(map[string]bool, min(len(to.Names), 1024))
+	}
 	for _, name := range to.Names {
+		if seen[name] {
+			continue
+		}
+		if seen != nil {
+			seen[name] = true
+		}
 		if err := h.publish(to.Kind, name, except, m, s); err != nil {
 			return err
 		}

@@ -83,6 +83,8 @@ func TestAudiencesJoinAndLeave(t *testing.T) {
 	require.NoError(t, clients.Users("ada", "ada", "nobody").Join(t.Context(), "twice"), "each connection once")
 	requireReceivers(clients.Group("twice"), first, second)
 
+	requireReceivers(clients.Users("ada", "nobody", "ada", "bob", "ada"), first, second, other)
+	requireReceivers(clients.Users("ada", "ada").Except(firstID), second)
 	requireReceivers(clients.User("ada").Except(firstID), second)
 	requireReceivers(clients.Group("h").Except("nobody").NoWait(), first)
 	requireReceivers(clients.Client(otherID).NoWait(), other)

@@ -125,7 +125,7 @@ func (c clients) User(userID string) Audience {
 	return c.audience(actors.Audience{Kind: actors.Users, Names: []string{userID}})
 }
 
-// Users returns all connections of these users. Those of a user who is named twice get a message twice.
+// Users returns all connections of these users. Those of a user who is named twice get a message once.
 func (c clients) Users(userIDs ...string) Audience {
 	return c.audience(actors.Audience{Kind: actors.Users, Names: slices.Clone(userIDs)})
 }
