@@ -62,7 +62,7 @@ func newHookedServer(t *testing.T, options hubsys.HubOptions) (srv *testServer, 
 	l, left = &hookedListener{}, make(chan error, 10)
 	options.KeepAliveInterval = 100 * time.Millisecond
 	return newTestServer(t, testConfig{
-		HubOptions: options, EndpointOptions: hubsys.EndpointOptions{CloseTimeout: 200 * time.Millisecond, TransportSendTimeout: time.Second},
+		HubOptions: options, EndpointOptions: hubsys.EndpointOptions{CloseTimeout: 200 * time.Millisecond, TransportSendTimeout: 3 * time.Second},
 		configure:      func(s *httptest.Server) { l.Listener, s.Listener = s.Listener, l },
 		onDisconnected: func(_ context.Context, _ *testHub, cause error) error { left <- cause; return nil },
 	}), l, left

@@ -67,8 +67,8 @@ func TestEventsBehindAMiddlewareWithUnwrap(t *testing.T) {
 		})
 	}})
 	c, e := s.connectEvents(nil)
-	c.mustPost(strings.Replace(invocationJSON("2", "Tick", 4), `"type":1`, `"type":4`, 1))
-	e.requireMessages(streamItems("2", 4)...)
+	c.mustPost(strings.Replace(invocationJSON("2", "Tick", 8), `"type":1`, `"type":4`, 1))
+	e.requireMessages(streamItems("2", 8)...)
 }
 
 func TestEventStreamsRequireFlush(t *testing.T) {

@@ -275,7 +275,7 @@ func TestABodyWaitsForTheHub(t *testing.T) {
 					require.FailNow(t, "answered while the hub is busy", "%d %q", a.status, a.body)
 				case <-other:
 					require.FailNow(t, "one body has overtaken the other")
-				case <-time.After(600 * time.Millisecond): // longer than the timeouts of the server
+				case <-time.After(1100 * time.Millisecond): // longer than the timeouts of the server
 				}
 				s.releaseAll()
 				receive(t, done).requireText(t, http.StatusOK, "")

@@ -290,7 +290,7 @@ func authenticateByHeader(r *http.Request) (*hubsys.Principal, error) {
 func userHeader(name string) http.Header { return http.Header{"User": {name}} }
 
 func useShortTimeouts(server *httptest.Server) {
-	server.Config.ReadTimeout, server.Config.WriteTimeout, server.Config.IdleTimeout = 200*time.Millisecond, 200*time.Millisecond, testTimeout
+	server.Config.ReadTimeout, server.Config.WriteTimeout, server.Config.IdleTimeout = 500*time.Millisecond, 500*time.Millisecond, testTimeout
 }
 
 // opaqueWriter is a ResponseWriter of a middleware without Flush and Unwrap.
