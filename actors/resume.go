@@ -93,9 +93,7 @@ func (c *Connection) Resume(socket link.Socket) bool {
 		return false
 	}
 	c.heard.Store(true)
-	attached := c.out.Reattach(socket, func(first int64) *outbox.Packet {
-		return c.control(&hubproto.Message{Type: hubproto.Sequence, SequenceID: first})
-	})
+	attached := c.out.Reattach(socket, c.sequence)
 	if attached {
 		c.hub.sys.counts.resumed.Add(1)
 		c.resumption.again.Store(true)
@@ -106,6 +104,12 @@ func (c *Connection) Resume(socket link.Socket) bool {
 
 // isLost reports whether the connection waits for another socket.
 func (c *Connection) isLost() bool { return c.resumption != nil && c.resumption.lost.Load() }
+
+// sequence returns the Sequence that says with which message the server goes on, or nil if the protocol, which may be the application's, panics.
+func (c *Connection) sequence(first int64) *outbox.Packet {
+	defer c.recoverPanic("writing a Sequence panicked")
+	return c.control(&hubproto.Message{Type: hubproto.Sequence, SequenceID: first})
+}
 
 // control makes a packet of a message that is not numbered.
 func (c *Connection) control(m *hubproto.Message) *outbox.Packet {

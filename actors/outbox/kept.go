@@ -140,17 +140,29 @@ func (b *Box) detach() {
 	b.setPeerTurn(true)
 }
 
-// Reattach puts another socket under the box. What the peer has not acknowledged is written again, behind what introduce returns for the number of the first one of
-// these messages. It returns false if the box is sealed.
+// Reattach puts another socket under the box. What the peer has not acknowledged is written again, behind what introduce returns for the number of
+// the first one of these messages. It returns false if the box is sealed, or if introduce returns nil. Introduce may be the application's code: no
+// lock is held for it, and it is called again if the peer has acknowledged something meanwhile.
 func (b *Box) Reattach(s link.Socket, introduce func(first int64) *Packet) bool {
-	b.mu.Lock()
-	if b.phase != open {
+	var introduction *Packet
+	for first := int64(0); ; {
+		b.mu.Lock()
+		if b.phase != open {
+			b.mu.Unlock()
+			return false
+		}
+		if first == b.kept.first {
+			break
+		}
+		first = b.kept.first
 		b.mu.Unlock()
-		return false
+		if introduction = introduce(first); introduction == nil {
+			return false
+		}
 	}
 	k := b.kept
 	again := make([]*Packet, 0, 1+len(k.packets))
-	again = append(again, introduce(k.first))
+	again = append(again, introduction)
 	for _, p := range k.packets {
 		again = append(again, p.copied(b.opcode))
 	}

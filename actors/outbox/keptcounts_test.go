@@ -150,3 +150,30 @@ func TestAcknowledgementsMergeWithinTheLimit(t *testing.T) {
 		assert.Len(t, received(t, s), 2+maxMerged)
 	})
 }
+
+// The application's code writes the introduction. It may panic, and does not find the box locked.
+func TestIntroductionsAreMadeWithoutTheLock(t *testing.T) {
+	inBubble(t, func(t *testing.T, e *env) {
+		b, s := e.keeping(10_000, 10_000)
+		b.Push(note(0, 0, 10), false, false)
+		b.Push(note(0, 1, 10), false, false)
+		settle()
+		b.Detach()
+		s.Cut()
+		require.Panics(t, func() { b.Reattach(e.socket(), func(int64) *Packet { panic("no") }) })
+		unlocked := b.mu.TryLock()
+		b.mu.Unlock()
+		require.True(t, unlocked)
+		assert.False(t, b.Reattach(e.socket(), func(int64) *Packet { return nil }))
+		var asked []int64
+		s = e.socket()
+		require.True(t, b.Reattach(s, func(first int64) *Packet {
+			asked = append(asked, first)
+			b.Acknowledge(1) // it has come over the former link
+			return sequence(first)
+		}))
+		settle()
+		assert.Equal(t, []int64{1, 2}, asked)
+		assert.Equal(t, append([]string{"sequence 2"}, of(0, 1)...), shortened(received(t, s)))
+	})
+}
