@@ -79,7 +79,7 @@ type idleKind uint8
 
 const (
 	slotsFree   idleKind = iota // no call holds a slot or waits for one
-	allBegun                    // no call waits, and none has the turn; with a limit of one, none runs
+	allBegun                    // no call waits, and none has the turn; with a limit of one, allReturned
 	allReturned                 // except those whose results are streamed
 )
 
@@ -102,7 +102,7 @@ func (q *runQueue) isIdle() bool {
 	case q.givenUp || !q.open:
 		return true
 	case q.idleKind == allBegun:
-		return q.head == nil && q.turn == nil && (q.slots.limit > 1 || q.slots.taken == 0)
+		return q.head == nil && q.turn == nil && (q.slots.limit > 1 || q.unreturned == 0)
 	}
 	return q.head == nil && q.unreturned == 0
 }

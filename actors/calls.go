@@ -204,7 +204,7 @@ func (q *runQueue) exclude(k *Call, on bool) {
 	if on && k.slot == heldSlot {
 		q.slots.release(&k.slot)
 	}
-	if k.event == invocation && !k.wantsStream && !k.released && k.excluded != on {
+	if !k.isLifetime() && !k.wantsStream && !k.released && k.excluded != on {
 		if k.excluded = on; on {
 			q.unreturned--
 		} else {

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"runtime"
@@ -432,6 +433,47 @@ func TestOnDisconnectedWaitsForSlot(t *testing.T) {
 			e.settle()
 			assert.Len(t, e.handler.events(), 2)
 			c.assertRemoved(t)
+		})
+	}
+}
+
+// With a limit of one, OnDisconnected comes behind the ends of all calls: also of one that has given up its slot, or that needs none.
+func TestOnDisconnectedWaitsForCallsWithoutSlots(t *testing.T) {
+	for _, kind := range []string{"asks", "takes"} {
+		t.Run(kind, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, e *env) {
+				gate, open := e.gate()
+				e.handler.methods["asks"] = func(k *Call, args string) (any, error) {
+					_, err := e.ask(k, &Audience{Kind: Caller, Conn: k.Connection()})
+					assert.NoError(t, err)
+					return gate(k, args)
+				}
+				e.handler.methods["takes"] = func(k *Call, args string) (any, error) {
+					list, _ := k.Uploads()
+					_, err := drainUpload(list[0])
+					assert.Equal(t, io.EOF, err)
+					return gate(k, args)
+				}
+				c := e.open("a", "")
+				if kind == "asks" {
+					c.send(call("1", kind))
+					e.settle()
+					c.send(result("s1", "1"))
+				} else {
+					c.send(uploadCall("1", kind, "s"), uploadEnd("s"))
+				}
+				e.sleep(schedulingTime)
+				c.send(call("2", "echo"))
+				e.sleep(schedulingTime)
+				require.Len(t, c.messages(), map[string]int{"asks": 2, "takes": 1}[kind], "the next call did not wait")
+				c.socket.Cut()
+				e.sleep(schedulingTime)
+				assert.Len(t, e.handler.events(), 1, "the call runs")
+				open()
+				e.settle()
+				assert.Len(t, e.handler.events(), 2)
+				c.assertRemoved(t)
+			})
 		})
 	}
 }

@@ -16,6 +16,7 @@ type handler struct {
 	bind         func(k *Call) // called before the arguments are bound
 	connected    func(k *Call) error
 	disconnected func(k *Call, cause error)
+	refreshed    func(k *Call)
 	describe     func(generic string, err error) string
 	panicked     func(k *Call, err error)
 	done         chan struct{}
@@ -109,6 +110,9 @@ func (h *handler) Reconnected(k *Call) error {
 
 func (h *handler) Refreshed(k *Call) {
 	h.record("refreshed %s %s", k.Connection().ID(), k.Identity().UserID)
+	if h.refreshed != nil {
+		h.refreshed(k)
+	}
 }
 
 func (h *handler) Disconnected(k *Call, cause error) {

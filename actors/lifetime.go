@@ -14,6 +14,9 @@ func (c *Connection) newLifetime(e event) *Call {
 	return k
 }
 
+// isLifetime reports whether the call is OnConnected or OnDisconnected, which the run queue does not hold.
+func (k *Call) isLifetime() bool { return k.event == connected || k.event == disconnected }
+
 // returned returns a channel that gets the error of a lifetime event when it has returned.
 func (k *Call) returned() chan error { return k.extra.Load().returned }
 

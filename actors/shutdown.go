@@ -71,7 +71,7 @@ func (s *System) excludeCaller(k *Call) (include func()) {
 // countAlive counts a call, and the connection whose end waits for it, among what the end of the system waits for, or not.
 func (k *Call) countAlive(d int) {
 	k.conn.hub.sys.workers.busy.Add(d)
-	if k.event != invocation {
+	if k.isLifetime() {
 		k.conn.hub.sys.alive.Add(d)
 	}
 }

@@ -276,6 +276,31 @@ func TestShutdownFromWithinCall(t *testing.T) {
 	}
 }
 
+// Refreshed may shut the system down as well. Its connection ends meanwhile, as that of a method does.
+func TestShutdownFromWithinRefreshed(t *testing.T) {
+	for _, limit := range []int{1, 2} {
+		inBubble(t, func(t *testing.T, e *env) {
+			e.settings.Parallel = limit
+			e.wasShutDown.Store(true)
+			var result error
+			var before []string
+			e.handler.refreshed = func(k *Call) {
+				result = e.sys.Shutdown(k)
+				before = e.handler.events()
+			}
+			c := e.open("a", "")
+			require.NoError(t, c.conn.Refresh(context.Background(), &Identity{}))
+			e.sleep(second)
+			require.NoError(t, result)
+			assert.Contains(t, before, "disconnected a: <nil>")
+			assert.Equal(t, []string{closeAllowingReconnect, "close 1000"}, c.messages())
+			assert.Zero(t, e.sys.alive.Get())
+			assert.Zero(t, e.sys.workers.busy.Get())
+			c.assertRemoved(t)
+		})
+	}
+}
+
 // A Shutdown called by a goroutine that outlives its call waits for running calls like any other.
 func TestShutdownFromGoroutineOfEndedCall(t *testing.T) {
 	e := newEnv(t, nil, never, hubproto.JSON)
