@@ -7,8 +7,12 @@ import (
 )
 
 // Drain refuses new connections, closes those that there are with allowReconnect one after the other, spread over about as much time as pace says,
-// and shuts down then. Pacing ends early enough to leave a quarter of the time until the deadline of ctx for the rest.
+// and shuts down then. Pacing ends early enough to leave a quarter of the time until the deadline of ctx for the rest, and when somebody else has
+// shut down. A call may drain the system that it runs in, as it may shut it down.
 func (s *System) Drain(ctx context.Context, pace time.Duration) error {
+	if k := CallOf(ctx); k != nil && k.conn.hub.sys == s {
+		defer s.excludeCaller(k)()
+	}
 	s.refuseConnections()
 	if deadline, ok := ctx.Deadline(); ok {
 		pace = min(pace, time.Until(deadline)*3/4)
@@ -25,6 +29,8 @@ func (s *System) Drain(ctx context.Context, pace time.Duration) error {
 			select {
 			case <-timer.C:
 			case <-ctx.Done():
+				return s.Shutdown(ctx)
+			case <-s.finished:
 				return s.Shutdown(ctx)
 			}
 		}

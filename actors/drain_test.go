@@ -102,3 +102,49 @@ func TestDisconnectOfAClosingConnectionTellsBothSidesTheSame(t *testing.T) {
 		})
 	}
 }
+
+// A call may drain the system that it runs in, with its own context, which goes on when its client has gone.
+func TestDrainFromWithinACall(t *testing.T) {
+	inBubble(t, func(t *testing.T, e *env) {
+		e.settings.DisconnectGrace, e.settings.ClientTimeout = 3*second, never
+		e.wasShutDown.Store(true)
+		var result error
+		var took time.Duration
+		e.handler.methods["drain"] = func(k *Call, _ string) (any, error) {
+			begin := time.Now()
+			result = e.sys.Drain(k, time.Minute)
+			took = time.Since(begin)
+			return nil, nil
+		}
+		for i := range 20 {
+			e.open(fmt.Sprint(i), "")
+		}
+		c := e.open("a", "")
+		c.send(call("1", "drain"))
+		e.settle()
+		c.send(`{"type":7}`)
+		e.sleep(70 * second)
+		require.NoError(t, result)
+		assert.Greater(t, took, 45*second)
+		for _, one := range e.clients[:20] {
+			got := one.messages()
+			assert.Equal(t, []string{closeAllowingReconnect, "close 1000"}, got[len(got)-2:])
+		}
+	})
+}
+
+// Nobody is waited for when somebody else has shut the system down.
+func TestShutdownEndsDrain(t *testing.T) {
+	inBubble(t, func(t *testing.T, e *env) {
+		for i := range 20 {
+			e.open(fmt.Sprint(i), "")
+		}
+		done := make(chan error, 1)
+		go func() { done <- e.sys.Drain(context.Background(), time.Hour) }()
+		e.settle()
+		require.NoError(t, e.shutdown())
+		e.settle()
+		require.Len(t, done, 1)
+		assert.NoError(t, <-done)
+	})
+}

@@ -11,7 +11,8 @@ import (
 // Drain is a [System.Shutdown] that spreads the reconnects of clients over time, so that the servers that they come to are not overrun. It refuses new
 // connections with status 503 and Retry-After, and closes those that there are in a random order, over about as much time as pace says. Their
 // clients reconnect; calls that have been received are executed. Then it shuts down. If pace is longer than three quarters of the time until the
-// deadline of ctx, these are used.
+// deadline of ctx, these are used. It returns early when Shutdown has been called meanwhile and is over, and a hub method may call it, as Shutdown.
+// A client that loses its WebSocket before its connection is closed may come back with stateful reconnect.
 //
 //	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 //	defer cancel()
