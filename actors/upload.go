@@ -154,10 +154,13 @@ func (u *Upload) end(err error) {
 	}
 }
 
-// drop drops what has not been taken, and accepts nothing more.
+// drop drops what has not been taken, and accepts nothing more. To whoever still waits, the stream has not come to its end.
 func (u *Upload) drop() {
 	u.mu.Lock()
 	items := u.items
+	if u.err == nil && (!u.ended || len(items) > 0) {
+		u.err = ErrReturned
+	}
 	u.items, u.ended = nil, true
 	u.updateFull()
 	u.signal()
