@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -21,6 +22,7 @@ type testEndpoint struct {
 	*transport.Endpoint
 	authenticate func(*http.Request) (transport.Identity, error)
 	accept       func(link.Transport) (hubSession, error)
+	closing      atomic.Bool
 }
 
 // hubSession is a session over any kind of transport.
@@ -72,7 +74,7 @@ func (e *testEndpoint) Reserve(*http.Request, transport.Identity) error { return
 
 func (e *testEndpoint) Release(*http.Request, transport.Identity) {}
 
-func (e *testEndpoint) IsClosing() bool { return false }
+func (e *testEndpoint) IsClosing() bool { return e.closing.Load() }
 
 func (e *testEndpoint) negotiate(t testing.TB) (token string) { return e.negotiateWith(t, "") }
 

@@ -50,7 +50,7 @@ func (t *Tokens) endResume(r *reservation) {
 // resume has a connection go on over the WebSocket that r asks for. A connection that has begun to close is refused before the upgrade, because its
 // client would wait for a Sequence for ever.
 func (e *Endpoint) resume(w http.ResponseWriter, r *http.Request, reserved *reservation) {
-	who, ok := e.admitWebSocket(w, r, reserved)
+	who, ok := e.admitWebSocket(w, r, reserved, true)
 	if !ok {
 		return
 	}

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -66,13 +67,14 @@ type resumableEndpoint struct {
 	first   *rawConn
 	reading chan struct{} // gets something when the session is to take what has been read
 	release func()        // lets it do so
+	closing *atomic.Bool  // the server refuses new connections
 }
 
 func newResumableEndpoint(t *testing.T) *resumableEndpoint {
 	requireNoLeaks(t)
 	e := newTestEndpoint(t)
 	e.Resumes = true
-	r := &resumableEndpoint{session: &resumableSession{testSession: newTestSession()}, reading: make(chan struct{})}
+	r := &resumableEndpoint{session: &resumableSession{testSession: newTestSession()}, reading: make(chan struct{}), closing: &e.closing}
 	gate := make(chan struct{})
 	r.release = sync.OnceFunc(func() { close(gate) })
 	t.Cleanup(r.release)

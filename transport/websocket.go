@@ -59,7 +59,7 @@ func (e *Endpoint) webSocket(w http.ResponseWriter, r *http.Request) {
 	if !e.checkOffered(w, WebSockets) || reserved != nil && !checkFree(w, e.Tokens.transportOf(reserved), WebSockets) {
 		return
 	}
-	who, ok := e.admitWebSocket(w, r, reserved)
+	who, ok := e.admitWebSocket(w, r, reserved, false)
 	if !ok {
 		return
 	}
@@ -110,7 +110,8 @@ func (e *Endpoint) webSocket(w http.ResponseWriter, r *http.Request) {
 }
 
 // admitWebSocket returns who opens a WebSocket. If it returns false, the request has been answered.
-func (e *Endpoint) admitWebSocket(w http.ResponseWriter, r *http.Request, reserved *reservation) (who Identity, ok bool) {
+// One that resumes a connection is admitted while the server drains: the connection is there until it is asked to close.
+func (e *Endpoint) admitWebSocket(w http.ResponseWriter, r *http.Request, reserved *reservation, resumes bool) (who Identity, ok bool) {
 	if !e.Origins.Allows(r) {
 		if e.Origins.cors == nil { // otherwise it has been logged already
 			e.logOrigin(r)
@@ -118,7 +119,11 @@ func (e *Endpoint) admitWebSocket(w http.ResponseWriter, r *http.Request, reserv
 		plain(w, http.StatusForbidden, fmt.Sprintf("The origin %q is not allowed to connect: it is not that of the Host of this request, %q, nor listed in AllowedOrigins. If the page is this server's own, a proxy in front of it has to pass the Host header on.", logs.Clip(r.Header.Get("Origin")), logs.Clip(r.Host)))
 		return who, false
 	}
-	if who, ok = e.admit(w, r); !ok || reserved != nil && !e.checkOwner(w, r, reserved, who) {
+	admit := e.admit
+	if resumes {
+		admit = e.identify
+	}
+	if who, ok = admit(w, r); !ok || reserved != nil && !e.checkOwner(w, r, reserved, who) {
 		return who, false
 	}
 	return who, true
