@@ -83,7 +83,7 @@ func (h *Hub) serveInvoke(key nodeRequest, conn *Connection, in *nodev1.Invoke, 
 	h.sys.nodes.serve(key, func(ctx context.Context) {
 		r := &pendingResult{conn: conn, answer: make(chan answer, 1)}
 		h.results.addAs(in.GetId(), r)
-		defer h.results.remove(in.GetId())
+		defer h.results.end(in.GetId(), r)
 		a, err := h.await(ctx, r, in.GetId(), call, in.GetHasDeadline())
 		if err != nil {
 			reply(&nodev1.Answer{Kind: kindOf(err)})

@@ -87,7 +87,7 @@ func (h *Hub) Invoke(ctx context.Context, to *Audience, target string, args []an
 	}
 	r := &pendingResult{conn: c, answer: make(chan answer, 1)}
 	id := h.results.add(r)
-	defer h.results.remove(id)
+	defer h.results.end(id, r)
 	m := &message{hub: h, id: []byte(id), target: target, args: args}
 	if err := m.encode(1 << c.protocol); err != nil {
 		return err
@@ -176,6 +176,16 @@ func (rs *results) remove(id string) *pendingResult {
 	r := rs.waiting[id]
 	delete(rs.waiting, id)
 	return r
+}
+
+// end is remove for a caller that may not have been given the answer: clients can guess ids, and answer before they are asked.
+func (rs *results) end(id string, r *pendingResult) {
+	rs.remove(id)
+	select {
+	case a := <-r.answer:
+		a.batch.done(1)
+	default:
+	}
 }
 
 // answer passes a Completion to whoever waits for it. One that nobody waits for is ignored; one that another connection was asked for is an

@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 	"strings"
@@ -152,5 +153,26 @@ func TestAnswerBeforeBudgetOverrunIsDelivered(t *testing.T) {
 		}
 		assert.Zero(t, failed, "answered Asks have failed")
 		e.requireNoPendingAsks(t)
+	})
+}
+
+// A client can guess the id of a call, and answer before it is called. What it has sent is released, also if it is not called any more.
+func TestAnswerBeforeTheCallIsReleased(t *testing.T) {
+	inBubble(t, func(t *testing.T, e *env) {
+		e.settings.OutboxLimit = 1000
+		c := e.open("a", "")
+		c.socket.Change(func() { c.socket.Room = 0 })
+		c.conn.out.Push(notePacket(0, 0, 2000), false, true)
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		question := e.askAsync(ctx, toConnection("a"))
+		require.False(t, question.isDone(), "it waits for room")
+		c.send(result("s1", "1"))
+		e.settle()
+		cancel()
+		e.settle()
+		require.True(t, question.isDone())
+		require.ErrorIs(t, question.err, ErrUnanswered)
+		c.requireIdle(t)
 	})
 }
