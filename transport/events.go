@@ -3,15 +3,18 @@ package transport
 import (
 	"bytes"
 	"context"
+	"log/slog"
 	"net/http"
 
 	"github.com/troupe-go/troupe/internal/link"
+	"github.com/troupe-go/troupe/internal/logs"
 )
 
 // events serves an event stream (docs/protocol.md, 2.4): one event for each batch of messages.
 func (e *Endpoint) events(w http.ResponseWriter, r *http.Request) {
 	if !supports[http.Flusher](w) && !supports[interface{ FlushError() error }](w) {
-		e.Log.Error("events cannot be streamed: the http.ResponseWriter is no http.Flusher, and does not unwrap to one", "path", r.URL.Path)
+		const what = "events cannot be streamed: the http.ResponseWriter is no http.Flusher, and does not unwrap to one"
+		e.refusals.Log(r.Context(), e.Log, slog.LevelError, what, what, "path", logs.Clip(r.URL.Path)) // anybody can make requests
 		plain(w, http.StatusInternalServerError, "")
 		return
 	}
