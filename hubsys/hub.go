@@ -86,6 +86,9 @@ func Register[H Instance](sys *System, create func(ctx context.Context) (H, erro
 	if embedsPointer(t.Elem()) {
 		return nil, fmt.Errorf("hubsys: %s embeds *hubsys.Hub: it embeds hubsys.Hub, without the star", t)
 	}
+	if second := secondHubOf(t.Elem()); second != nil {
+		return nil, fmt.Errorf("hubsys: %s embeds hubsys.Hub twice, the second time in %s, whose methods would have a Hub that serves no call", t, second)
+	}
 	if create == nil && hasNilHub(t.Elem()) {
 		return nil, fmt.Errorf("hubsys: %s has its hubsys.Hub behind an embedded pointer, which is nil in a zero value: it needs a constructor", t)
 	}
@@ -151,6 +154,39 @@ var errNoSystem = errors.New("hubsys: the System is nil: New was not called, or 
 func embedsPointer(t reflect.Type) bool {
 	f, ok := t.FieldByName("Hub")
 	return ok && f.Anonymous && f.Type == reflect.PointerTo(hubType)
+}
+
+// secondHubOf returns an embedded type whose Hub is another one than the least deep of t, which alone is told which call it serves.
+func secondHubOf(t reflect.Type) reflect.Type {
+	type place struct {
+		in    reflect.Type
+		depth int
+	}
+	var hubs []place
+	seen := map[reflect.Type]bool{} // types can embed pointers to themselves
+	var find func(t reflect.Type, depth int)
+	find = func(t reflect.Type, depth int) {
+		if t.Kind() == reflect.Pointer {
+			t = t.Elem()
+		}
+		if t.Kind() != reflect.Struct || seen[t] {
+			return
+		}
+		seen[t] = true
+		for i := range t.NumField() {
+			switch f := t.Field(i); {
+			case f.Anonymous && f.Type == hubType:
+				hubs = append(hubs, place{t, depth})
+			case f.Anonymous:
+				find(f.Type, depth+1)
+			}
+		}
+	}
+	find(t, 0)
+	if len(hubs) < 2 {
+		return nil
+	}
+	return slices.MaxFunc(hubs, func(a, b place) int { return cmp.Compare(a.depth, b.depth) }).in
 }
 
 // hasNilHub reports whether the Hub of a zero value lies behind a pointer, which is nil.
