@@ -253,6 +253,9 @@ func newMethod(rm reflect.Method, direct func(fn any) directCall, services Servi
 		if err := hubproto.CheckEncodable(result); err != nil {
 			return nil, fmt.Errorf("its result: %w", err)
 		}
+		if result.Kind() != reflect.Interface && result.Implements(errorType) {
+			return nil, fmt.Errorf("its result: %s is an error, and would be a value for clients: return it as error", result)
+		}
 		m.returnsValue = true
 	}
 	return m, nil
