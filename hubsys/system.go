@@ -333,6 +333,12 @@ func (s *System) claimName(name string) error {
 	if _, taken := s.hubs[name]; taken {
 		return fmt.Errorf("hubsys: there is a hub named %q already; HubOptions.Name gives this one another name", name)
 	}
+	for other := range s.hubs {
+		if strings.EqualFold(other, name) {
+			return fmt.Errorf("hubsys: there is a hub named %q already, which clients of SignalR 2 cannot tell from %q; "+
+				"HubOptions.Name gives this one another name", other, name)
+		}
+	}
 	s.hubs[name] = nil
 	return nil
 }
