@@ -66,6 +66,7 @@ func (h Hub) Validate() error {
 	check(h.Scope <= Shared, "Scope is unknown: %d", h.Scope)
 	check(h.Pending >= 0, "Pending is %d: it is at least 1, or 0 for the default", h.Pending)
 	check(h.Timeout >= hubsys.Unlimited, "Timeout is %s: it is a time, 0 for the default, or hubsys.Unlimited", h.Timeout)
+	check(h.Timeout <= 0 || h.Timeout >= time.Microsecond, "Timeout is %s: a number alone means nanoseconds; write 15*time.Second", h.Timeout)
 	names := map[string]bool{}
 	for i, m := range h.Methods {
 		check(m.name != "", "Methods[%d] has no name: hubactor.Receive makes methods", i)

@@ -70,7 +70,7 @@ func TestValidateTakesWhatIsInOrder(t *testing.T) {
 	hub := plain(func(actor.Context) {})
 	require.NoError(t, hub.Validate())
 	hub.Methods = append(hub.Methods, hubactor.Receive[args]("more"))
-	for _, timeout := range []time.Duration{0, 1, time.Hour, hubsys.Unlimited} {
+	for _, timeout := range []time.Duration{0, time.Microsecond, time.Hour, hubsys.Unlimited} {
 		hub.Timeout = timeout
 		require.NoError(t, hub.Validate())
 	}
@@ -169,4 +169,10 @@ func TestRegisterRefusesOptionsForMethodsThatThereAreNot(t *testing.T) {
 	}
 	_, err := hubactor.Register(sys, plain(func(actor.Context) {}), hubsys.HubOptions{Name: "test", Methods: []hubsys.Method{{Name: "DO"}}})
 	require.NoError(t, err, "names are compared without regard to case")
+}
+
+func TestANumberAloneIsNoTimeout(t *testing.T) {
+	hub := plain(func(actor.Context) {})
+	hub.Timeout = 30
+	require.ErrorContains(t, hub.Validate(), "Timeout is 30ns: a number alone means nanoseconds; write 15*time.Second")
 }

@@ -39,6 +39,7 @@ func TestWrongConfigs(t *testing.T) {
 		"a secret and a public key":   {func(c *jwtauth.Config) { c.PublicKey = &keys.rsa.PublicKey }, "one of Secret, PublicKey and Keyfunc is required, not 2 of them\nAlgorithms has \"HS256\", which a PublicKey of type *rsa.PublicKey is not for"},
 		"a secret and a function":     {func(c *jwtauth.Config) { c.Keyfunc = keyfunc }, "one of Secret, PublicKey and Keyfunc is required, not 2 of them"},
 		"a short secret":              {func(c *jwtauth.Config) { c.Secret = secret[:31] }, "Secret has 31 bytes: it has at least 32"},
+		"a number alone":              {func(c *jwtauth.Config) { c.Leeway = 30 }, "Leeway is 30ns: a number alone means nanoseconds; write 15*time.Second"},
 		"an empty secret":             {func(c *jwtauth.Config) { c.Secret = []byte{} }, "Secret has 0 bytes: it has at least 32"},
 		"none":                        {func(c *jwtauth.Config) { c.Algorithms = []string{"none"} }, `Algorithms has "none", which is unknown or not allowed` + "\n" + `Algorithms has "none", which needs a public key, and there is a Secret`},
 		"none beside another":         {func(c *jwtauth.Config) { c.Secret, c.Keyfunc, c.Algorithms = nil, keyfunc, []string{"RS256", "none"} }, `Algorithms has "none", which is unknown or not allowed`},

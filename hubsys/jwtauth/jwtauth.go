@@ -95,6 +95,7 @@ func (c Config) Validate() error {
 	check(len(c.Audience) > 0, "Audience is empty: jwtauth.Any accepts all")
 	check(!slices.Contains(c.Audience, ""), "Audience has an empty element")
 	check(c.Leeway >= 0, "Leeway is %s: it is not negative", c.Leeway)
+	check(c.Leeway <= 0 || c.Leeway >= time.Microsecond, "Leeway is %s: a number alone means nanoseconds; write 15*time.Second", c.Leeway)
 	if len(faults) > 0 {
 		return fmt.Errorf("jwtauth: Config: %w", errors.Join(faults...))
 	}
