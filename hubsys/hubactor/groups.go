@@ -68,8 +68,11 @@ func PerGroup(hub *hubsys.HubContext, props func(group string) *actor.Props) (*G
 		return nil, errors.New("hubactor: PerGroup: props is nil")
 	}
 	f, err := newFamily(hub.Runtime(), "groups", restart{})
-	if err != nil {
+	switch {
+	case errors.Is(err, actor.ErrNameExists):
 		return nil, fmt.Errorf("hubactor: PerGroup: hub %q has actors beside its groups already: %w", hub.Name(), err)
+	case err != nil:
+		return nil, fmt.Errorf("hubactor: PerGroup: %w", err)
 	}
 	g := &Groups{props: props, family: f, log: hub.Runtime().Log(), panics: logs.Limiter{Most: loggedPanics}, byGroup: map[string]*groupActor{}}
 	hub.Runtime().ObserveGroups(g)
