@@ -312,7 +312,7 @@ func (h *hub) answer(k *actors.Call, dst []byte, streams bool, result any, err e
 	}
 	completion, err := appendResult(k, dst, result)
 	if err != nil {
-		return h.answerError(k, dst, err)
+		return h.answerError(k, dst, fmt.Errorf("hubsys: the result of %q cannot be encoded: %w", k.Method(), err))
 	}
 	return completion
 }

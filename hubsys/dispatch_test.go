@@ -88,9 +88,13 @@ var failedCalls = []struct {
 	{"PanicNil", nil, unexpectedErrorFormat, " Error: panic: panic called with nil argument…", ""},
 	{"NilMap", nil, unexpectedErrorFormat, " Error: panic: assignment to entry in nil map", ""},
 	{"Goexit", nil, unexpectedErrorFormat, " Error: runtime.Goexit was called", ""},
-	{"FailingResult", nil, unexpectedErrorFormat, " Error: json: error calling MarshalJSON…", ""},
+	{
+		"FailingResult", nil, unexpectedErrorFormat, ` Error: hubsys: the result of "FailingResult" cannot be encoded: json: error calling MarshalJSON…`, "",
+	},
 	{"PanickingResult", nil, unexpectedErrorFormat, " Error: panic: marshal", ""},
-	{"ChannelResult", nil, unexpectedErrorFormat, " Error: json: unsupported type: chan int", ""},
+	{
+		"ChannelResult", nil, unexpectedErrorFormat, ` Error: hubsys: the result of "ChannelResult" cannot be encoded: json: unsupported type: chan int`, "",
+	},
 	{"PanickingArg", []any{1}, unexpectedErrorFormat, " Error: panic: unmarshal", ""},
 	{"FailingSend", nil, unexpectedErrorFormat, ` Error: hubsys: the arguments of "x" cannot be encoded: json: error calling MarshalJSON…`, ""},
 	{"PanickingSend", nil, unexpectedErrorFormat, ` Error: hubsys: the arguments of "x" cannot be encoded: panic: marshal`, ""},

@@ -3,6 +3,7 @@ package hubsys
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"reflect"
 
@@ -123,7 +124,7 @@ type itemSender struct {
 func sendItem[T any](s *itemSender, item T) error {
 	b, err := hubproto.AppendItem(s.protocol, s.buffer[:0], s.call.ID(), item)
 	if err != nil {
-		return err
+		return fmt.Errorf("hubsys: an item of the stream of %q cannot be encoded: %w", s.call.Method(), err)
 	}
 	if s.buffer = b; !s.call.SendItem(b) {
 		return context.Cause(s.call)

@@ -88,6 +88,9 @@ func TestErrorsOfStreamsInDetail(t *testing.T) {
 		c.send(test.send)
 		c.requireMessages(errorCompletion("1", test.want))
 	}
+	c.send(streamInvocation("1", "Unencodable", nil, 7))
+	c.requireMessages(streamItem("1", 7),
+		errorCompletion("1", streamErrorText+` Error: hubsys: an item of the stream of "Unencodable" cannot be encoded: json: unsupported type: func()`))
 }
 
 func TestStreamsThatAreCanceled(t *testing.T) {
