@@ -78,7 +78,7 @@ var (
 
 	// Why Invoke has no result, besides what the client says.
 	ErrGone        = actors.ErrGone        // the connection does not exist, or has ended meanwhile
-	ErrNoResult    = actors.ErrNoResult    // the client has answered without one
+	ErrNoResult    = actors.ErrNoResult    // the client has answered without one; that in JavaScript fails instead: "Client didn't provide a result."
 	ErrInboundFull = actors.ErrInboundFull // the answer lies behind more than twice HubOptions.InboundLimit
 )
 
