@@ -45,6 +45,9 @@ func (h *Hub) publish(kind Kind, name string, except *exception, m *message, s *
 // encodeForNodes encodes a message in all protocols that connections of other nodes may speak.
 func (m *message) encodeForNodes(all *[encodings][]byte) error {
 	spoken := m.hub.spokenElsewhere()
+	if m.id != nil { // clients that speak another protocol than those that are offered cannot be asked for a result, nor can that be encoded for them
+		spoken &= 1<<m.hub.offered - 1
+	}
 	if err := m.encode(spoken); err != nil {
 		return err
 	}
