@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -13,6 +14,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/troupe-go/troupe/internal/logs"
 	troupev1 "github.com/troupe-go/troupe/proto/troupe/v1"
 )
 
@@ -29,7 +31,9 @@ func (h *Hub) handleForeign(to *Audience, address *actor.PID, m any, sender *act
 		if err != nil {
 			result.Error = err.Error()
 			if sender == nil {
-				h.sys.log.Warn("a message to a PID was refused", "hub", h.name, "audience", to.String(), "error", err)
+				const what = "a message to a PID was refused"
+				h.sys.closings.Log(context.Background(), h.sys.log, slog.LevelWarn, what+h.name, what,
+					"hub", h.name, "audience", logs.Clip(to.String()), "error", logs.Error(err))
 			}
 		}
 		respond(result)

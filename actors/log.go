@@ -42,7 +42,8 @@ func (c *Connection) recoverPanic(what string) {
 	}
 }
 
-// mostClosings is how many connections of a hub that close for a kind of cause, or drop messages, are logged in a minute.
+// mostClosings is how many connections of a hub that close for a kind of cause, or drop messages, are logged in a minute, and how many refused
+// messages to PIDs.
 const mostClosings = 100
 
 // logDropped logs that messages to a client are dropped. It may connect again and again.

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"log/slog"
 	"maps"
 	"net/http"
 	"runtime/debug"
@@ -15,6 +16,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/troupe-go/troupe/hubsys/backplane"
+	"github.com/troupe-go/troupe/internal/logs"
 	nodev1 "github.com/troupe-go/troupe/proto/troupe/node/v1"
 )
 
@@ -34,6 +36,7 @@ type nodes struct {
 	work   sync.WaitGroup // goroutines that wait for what another node has asked for
 
 	ignored atomic.Int64 // messages of other nodes
+	reports logs.Limiter // what is logged of other nodes
 
 	mu       sync.Mutex
 	left     bool // no work begins any more
@@ -63,14 +66,19 @@ type Front interface {
 	EndPoll(p *nodev1.EndPoll)
 }
 
-// joinTime is how long joining a cluster may take.
-const joinTime = 30 * time.Second
+const (
+	// joinTime is how long joining a cluster may take.
+	joinTime = 30 * time.Second
+	// mostReports is how many records of a kind and a node are logged a minute: a node that sends more than arrives loses messages all the time.
+	mostReports = 10
+)
 
 // join joins the cluster. Nothing may have been spawned in the actor system before.
 func (s *System) join(plane backplane.Backplane, front Front) error {
 	n := &nodes{
 		sys: s, plane: plane, front: front, hubs: map[string]*Hub{}, requests: map[uint64]chan nodeAnswer{}, lastFall: map[backplane.NodeID]uint64{},
 		served: map[nodeRequest]*servedRequest{}, watches: map[uint64]*Watch{}, pressed: map[string]<-chan struct{}{},
+		reports: logs.Limiter{Most: mostReports},
 	}
 	if counts, ok := plane.(backplane.LossCounter); ok {
 		n.loss = counts.Lose
@@ -227,7 +235,8 @@ func (n *nodes) Changed(node backplane.Node) {
 
 // Missed is part of backplane.Host. It does not wait.
 func (n *nodes) Missed(from backplane.NodeID, messages uint64) {
-	n.sys.log.Warn("messages of another node were lost", "node", from.String(), "messages", messages)
+	const text = "messages of another node were lost"
+	n.reports.Log(context.Background(), n.sys.log, slog.LevelWarn, text+from.String(), text, "node", from.String(), "messages", messages)
 	n.mu.Lock()
 	n.fell(from) // there may have been answers among them
 	hubs := slices.Collect(maps.Values(n.hubs))
@@ -252,7 +261,9 @@ func (n *nodes) allWatches() []*Watch {
 func (n *nodes) Receive(from backplane.NodeID, topic string, message []byte) (room <-chan struct{}) {
 	defer func() {
 		if reason := recover(); reason != nil {
-			n.sys.log.Error("a message of another node panicked", "node", from.String(), "topic", topic, "reason", reason, "stack", string(debug.Stack()))
+			const text = "a message of another node panicked"
+			n.reports.Log(context.Background(), n.sys.log, slog.LevelError, text+from.String(), text,
+				"node", from.String(), "topic", logs.Clip(topic), "reason", reason, "stack", string(debug.Stack()))
 		}
 	}()
 	if hub, call := findCall(message); call != nil {
