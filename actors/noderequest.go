@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -223,8 +224,12 @@ func (h *Hub) ask(ctx context.Context, r *nodev1.Request, all []backplane.Node, 
 	for len(waiting) > 0 {
 		select {
 		case a := <-got:
-			if _, ok := waiting[a.from]; ok {
-				delete(waiting, a.from)
+			name, ok := waiting[a.from]
+			delete(waiting, a.from)
+			switch {
+			case ok && isUnanswered(a.Answer):
+				missing = append(missing, name)
+			case ok:
 				answers = append(answers, a.Answer)
 			}
 		case <-ticker.C:
@@ -266,11 +271,17 @@ func (h *Hub) Locate(ctx context.Context, id string, issuer NodeID, l *nodev1.Lo
 	return nil, nil
 }
 
+// publishAnswer sends an answer. If it is too large, it is one that was lost: whoever waits for it may have no time limit.
 func (n *nodes) publishAnswer(to backplane.NodeID, r *nodev1.Request, a *nodev1.Answer) {
 	a.Number = r.GetNumber()
-	if _, err := n.publish(&nodev1.Message{Kind: &nodev1.Message_Answer{Answer: a}}, nodeTopic(to)); err != nil {
-		n.sys.log.Error("an answer to another node could not be sent", "node", to.String(), "error", err)
+	_, err := n.publish(&nodev1.Message{Kind: &nodev1.Message_Answer{Answer: a}}, nodeTopic(to))
+	if err == nil {
+		return
 	}
+	const text = "an answer to another node could not be sent"
+	n.reports.Log(context.Background(), n.sys.log, slog.LevelError, text+to.String(), text, "node", to.String(), "error", err)
+	lost := &nodev1.Answer{Number: r.GetNumber(), Node: uint32(n.sys.node)}
+	_, _ = n.publish(&nodev1.Message{Kind: &nodev1.Message_Answer{Answer: lost}}, nodeTopic(to))
 }
 
 // serveRequest does what another node asks for. to is what the topic names, or nil if it is the node.
