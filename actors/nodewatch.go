@@ -233,8 +233,8 @@ func (e *watchElsewhere) stop() {
 	n.publishToAll(&nodev1.Message{Hub: e.hub.name, Kind: &nodev1.Message_Cancel{Cancel: e.number}})
 }
 
-// toldAtOnce is how many members one message tells of at most.
-const toldAtOnce = 1000
+// toldAtOnce is how many members one message tells of at most. Names of users and groups have a KiB, and a message may have to fit into a MiB.
+const toldAtOnce = 256
 
 // serveWatch tells another node of connections of this one, until that does not want it any more.
 func (h *Hub) serveWatch(key nodeRequest, of *nodev1.Audience) {
