@@ -54,6 +54,10 @@ func (b *Backplane) Start(ctx context.Context, host backplane.Host) (backplane.N
 	if b.started.Swap(true) {
 		return 0, errStarted
 	}
+	unused := host.ActorSystem()
+	if unused != nil && checkUnused(unused) != nil {
+		unused = nil
+	}
 	for {
 		n := newNode(ctx, &b.settings, host)
 		err := n.start(ctx)
@@ -66,6 +70,9 @@ func (b *Backplane) Start(ctx context.Context, host backplane.Host) (backplane.N
 		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushFor)
 		err = errors.Join(err, n.stop(stopping))
 		cancel()
+		if unused != nil {
+			leaveUnused(unused)
+		}
 		if !errors.Is(err, errTaken) || ctx.Err() != nil {
 			b.started.Store(false)
 			return 0, err

@@ -246,9 +246,17 @@ func (r *remoting) warn(what, kind string, target *actor.PID, err error) {
 	r.limiter.Log(context.Background(), r.log, slog.LevelWarn, what, what, "type", logs.Clip(kind), "target", logs.Clip(target.GetId()), "error", logs.Error(err))
 }
 
+// leaveUnused makes an actor system as it was before a node that has not started: another one can live in it.
+func leaveUnused(system *actor.ActorSystem) {
+	system.ProcessRegistry.Address, system.ProcessRegistry.RemoteHandlers = noAddress, nil
+}
+
+// noAddress is that of an actor system that has no remote.
+const noAddress = "nonhost"
+
 // checkUnused returns an error if an actor system has actors, whose addresses would be wrong, or a remote.
 func checkUnused(system *actor.ActorSystem) error {
-	if system.ProcessRegistry.Address != "nonhost" || len(system.ProcessRegistry.RemoteHandlers) > 0 {
+	if system.ProcessRegistry.Address != noAddress || len(system.ProcessRegistry.RemoteHandlers) > 0 {
 		return errors.New("cluster: the actor system has a remote already: a node has its own")
 	}
 	var found string
