@@ -91,7 +91,10 @@ func (l *link) receive() {
 			host.Missed(l.peer, a.missed)
 			continue
 		}
-		for _, p := range a.batch.GetPublications() {
+		for i, p := range a.batch.GetPublications() {
+			if i > 0 {
+				l.handed.Add(1)
+			}
 			if !m.add(p, l.node.settings.maxMessage) {
 				continue
 			}

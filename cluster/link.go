@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/troupe-go/troupe/hubsys/backplane"
@@ -58,6 +59,7 @@ type link struct {
 	in      incoming
 	pressed map[topicHash]chan struct{} // closed when the other node has room again
 	overfed bool                        // it has been reported that the queue is full
+	handed  atomic.Uint64               // publications that the host has been given, but for the last one of each batch
 	// transmitted and arrivals count the frames of the session, those with Hello and Ack excepted.
 	transmitted, arrivals uint64
 
@@ -168,7 +170,7 @@ func (l *link) nextUp(now time.Time) (s step) {
 	}
 	if l.ack || !now.Before(l.nextAck) {
 		l.ack, l.nextAck, l.in.unacked = false, now.Add(ackEvery), 0
-		f.Kind = &clusterv1.Frame_Ack{Ack: &clusterv1.Ack{Batches: l.in.given, Interests: l.in.interests, Sent: l.transmitted}}
+		f.Kind = &clusterv1.Frame_Ack{Ack: &clusterv1.Ack{Batches: l.in.given, Interests: l.in.interests, Sent: l.transmitted, Progress: l.handed.Load()}}
 		return step{frame: f}
 	}
 	i, ok := l.nextInterest()
@@ -305,6 +307,7 @@ func (l *link) acknowledged(a *clusterv1.Ack, now time.Time) bool {
 	if !l.out.acknowledge(a.GetBatches(), now) || n > uint64(len(l.versions)) {
 		return false
 	}
+	l.out.proceed(a.GetProgress(), now)
 	l.heard = now
 	if l.out.isEmpty() {
 		l.letGo()

@@ -30,6 +30,8 @@ type outgoing struct {
 	room     chan struct{} // made by senders above the window
 
 	lostBatches, lostMessages uint64
+
+	told uint64 // the last progress of the node in a batch
 }
 
 type flight struct {
@@ -150,6 +152,13 @@ func (o *outgoing) acknowledge(number uint64, now time.Time) bool {
 		}
 	}
 	return true
+}
+
+// proceed takes a number that changes while the node is given a batch that takes long.
+func (o *outgoing) proceed(progress uint64, now time.Time) {
+	if progress != o.told {
+		o.told, o.progress = progress, now
+	}
 }
 
 // release lets senders go on.

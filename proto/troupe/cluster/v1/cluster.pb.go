@@ -466,7 +466,9 @@ type Ack struct {
 	Interests uint64 `protobuf:"varint,2,opt,name=interests,proto3" json:"interests,omitempty"`
 	// How many frames the sender has sent before in this session, those with Hello and Ack excepted. If the receiver has got another number, some
 	// are lost.
-	Sent          uint64 `protobuf:"varint,3,opt,name=sent,proto3" json:"sent,omitempty"`
+	Sent uint64 `protobuf:"varint,3,opt,name=sent,proto3" json:"sent,omitempty"`
+	// A number that grows while the host is given a batch that takes long, because its messages are for very many connections.
+	Progress      uint64 `protobuf:"varint,4,opt,name=progress,proto3" json:"progress,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -518,6 +520,13 @@ func (x *Ack) GetInterests() uint64 {
 func (x *Ack) GetSent() uint64 {
 	if x != nil {
 		return x.Sent
+	}
+	return 0
+}
+
+func (x *Ack) GetProgress() uint64 {
+	if x != nil {
+		return x.Progress
 	}
 	return 0
 }
@@ -723,11 +732,12 @@ const file_troupe_cluster_v1_cluster_proto_rawDesc = "" +
 	"\vPublication\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\fR\x05topic\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\fR\amessage\x12\x1c\n" +
-	"\tcontinues\x18\x03 \x01(\bR\tcontinues\"Q\n" +
+	"\tcontinues\x18\x03 \x01(\bR\tcontinues\"m\n" +
 	"\x03Ack\x12\x18\n" +
 	"\abatches\x18\x01 \x01(\x04R\abatches\x12\x1c\n" +
 	"\tinterests\x18\x02 \x01(\x04R\tinterests\x12\x12\n" +
-	"\x04sent\x18\x03 \x01(\x04R\x04sent\"n\n" +
+	"\x04sent\x18\x03 \x01(\x04R\x04sent\x12\x1a\n" +
+	"\bprogress\x18\x04 \x01(\x04R\bprogress\"n\n" +
 	"\bInterest\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x04R\aversion\x12\x14\n" +
 	"\x05first\x18\x02 \x01(\bR\x05first\x12\x18\n" +
