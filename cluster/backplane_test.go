@@ -197,6 +197,7 @@ func TestTooLargeMessagesFail(t *testing.T) {
 		settle()
 		assert.Len(t, b.all(), 4, "a node that takes less ignores it")
 		assert.Equal(t, uint64(1), b.Status().Ignored)
+		assert.Equal(t, uint64(1), b.hasMissed(), "its host knows: it may wait for an answer")
 		assert.Zero(t, a.Status().LostMessages)
 	})
 }

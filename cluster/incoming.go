@@ -98,8 +98,9 @@ func (l *link) receive() {
 			if !m.add(p, l.node.settings.maxMessage) {
 				continue
 			}
-			if m.isTooLarge {
+			if m.isTooLarge { // for this node, which takes less than the other one: an answer may be waited for
 				l.node.ignored.Add(1)
+				host.Missed(l.peer, 1)
 			} else if room := host.Receive(l.peer, m.topic, m.text); room != nil {
 				for _, key := range l.node.settings.topicKeys {
 					l.press(hashTopic(key, m.topic), room)
