@@ -85,7 +85,7 @@ func (c *Config) Validate() error {
 	_, err := parseBind(c.Bind)
 	check(err == nil, "Bind is %q: it is an IP address, with or without a port", c.Bind)
 	advertised, err := parseBind(c.Advertise)
-	check(c.Advertise == "" || err == nil && !advertised.Addr().IsUnspecified(), "Advertise is %q: it is an IP address that other nodes reach, with or without a port", c.Advertise)
+	check(c.Advertise == "" || err == nil && !advertised.Addr().IsUnspecified() && advertised.Port() != 0, "Advertise is %q: it is an IP address that other nodes reach, with or without a port", c.Advertise)
 	for i, seed := range c.Seeds {
 		_, _, err := splitSeed(seed, firstPort)
 		check(err == nil, "Seeds[%d] is %q: it is an IP address or a name, with or without a port", i, seed)

@@ -37,6 +37,7 @@ func TestValidateReportsEverything(t *testing.T) {
 	assert.ErrorContains(t, (&Config{}).Validate(), "Key has 0 bytes")
 	assert.ErrorContains(t, (&Config{Insecure: true, Key: testKey}).Validate(), "Insecure is set")
 	assert.NoError(t, (&Config{Insecure: true}).Validate())
+	assert.ErrorContains(t, (&Config{Insecure: true, Advertise: "10.0.0.1:0"}).Validate(), `Advertise is "10.0.0.1:0"`)
 	assert.NoError(t, (&Config{Key: testKey, Bind: ":1", Advertise: "10.0.0.1:80", Seeds: []string{"::1", "[::1]:7", "name", "name:7", "10.0.0.1"}}).Validate())
 	assert.Error(t, (&Config{Key: testKey, Bind: "10.0.0.1:65534"}).Validate(), "there are no three ports")
 }
