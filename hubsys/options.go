@@ -106,7 +106,8 @@ type HubOptions struct {
 	SlowClients SlowPolicy
 	// ReconnectOnGap closes all connections of a node so that their clients connect again, and get what they show anew, when messages that another
 	// node had sent to any of them were lost, because that could not be reached for a while. What a node that has died had still to send, or
-	// one that could not be reached for more than a minute had sent, nobody knows. Default: clients miss these messages, which are counted (the metric troupe.cluster.messages.lost).
+	// one that could not be reached for more than a minute had sent, nobody knows; nor what was sent meanwhile to a group, a user or a connection that
+	// this node has had only since then. Default: clients miss these messages, which are counted (the metric troupe.cluster.messages.lost).
 	ReconnectOnGap bool
 	// InboundLimit is the number of bytes from one client that may wait to be handled. When it is reached, nothing further is read from the
 	// client. Default: 1 MiB.
