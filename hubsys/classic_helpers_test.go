@@ -128,6 +128,8 @@ type classicConfig struct {
 	other hubsys.HubOptions
 
 	connected, reconnected, disconnected func(ctx context.Context, h *classicHub) error
+
+	configure func(*httptest.Server)
 }
 
 // classicOverloads are methods of classicHub that clients call by one name.
@@ -151,6 +153,9 @@ func newClassicServer(t testing.TB, s classicConfig) *classicServer {
 	require.NoError(t, srv.chat.Map("/test", hubsys.EndpointOptions{Authenticate: s.ClassicOptions.Authenticate}))
 	srv.http = httptest.NewUnstartedServer(noteSecrets(srv.sys))
 	srv.http.Config.ErrorLog = newSuiteErrorLog()
+	if s.configure != nil {
+		s.configure(srv.http)
+	}
 	srv.http.Start()
 	t.Cleanup(srv.http.Close)
 	srv.address = srv.http.URL + "/signalr"

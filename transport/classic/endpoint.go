@@ -357,7 +357,7 @@ func (e *Endpoint) identify(in *request) error {
 // answer writes a JSON object, as JSONP if that is wanted.
 func (e *Endpoint) answer(w http.ResponseWriter, in *request, object []byte) error {
 	setType(w, in)
-	_, _ = w.Write(in.wrap(object))
+	_ = e.write(w, in.wrap(object))
 	return nil
 }
 

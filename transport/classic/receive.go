@@ -198,10 +198,10 @@ func (e *Endpoint) stream(w http.ResponseWriter, in *request, s *session, r *rec
 	transport.DoNotBuffer(h)
 	h.Set("Content-Type", f.contentType)
 	h.Set("Cache-Control", "no-cache, no-store")
+	defer e.limitWriting(w) // of the end of the response
 	write := func(parts ...[]byte) error {
-		_ = control.SetWriteDeadline(time.Now().Add(e.SendTimeout))
 		for _, part := range parts {
-			if _, err := w.Write(part); err != nil {
+			if err := e.write(w, part); err != nil {
 				return err
 			}
 		}
@@ -255,8 +255,7 @@ func (e *Endpoint) poll(w http.ResponseWriter, in *request, s *session, r *recei
 		if envelope == nil && ok {
 			var idle bool
 			if idle, ok = r.wait(ctx, keepAlive); idle {
-				_ = control.SetWriteDeadline(time.Now().Add(e.SendTimeout))
-				_, _ = w.Write([]byte(" "))
+				_ = e.write(w, []byte(" "))
 				_ = control.Flush()
 				_ = control.SetWriteDeadline(time.Time{}) // over HTTP/2 it ends a stream that waits
 			}
@@ -268,9 +267,7 @@ func (e *Endpoint) poll(w http.ResponseWriter, in *request, s *session, r *recei
 			envelope = s.final(r)
 		}
 		envelope.LongPoll = int(e.LongPollDelay.Milliseconds())
-		_ = control.SetWriteDeadline(time.Now().Add(e.SendTimeout))
-		_, err := w.Write(in.wrap(envelope.Append(nil)))
-		if err != nil {
+		if err := e.write(w, in.wrap(envelope.Append(nil))); err != nil {
 			return fmt.Errorf("a poll was not answered: %w", err)
 		}
 		s.written(r)

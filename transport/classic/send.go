@@ -58,6 +58,7 @@ func (e *Endpoint) readForm(w http.ResponseWriter, in *request, tokens int) erro
 // start has the connections of a session begin, which runs OnConnected, and answers when that has returned.
 func (e *Endpoint) start(w http.ResponseWriter, in *request) error {
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // OnConnected takes its time
+	defer e.limitWriting(w)
 	s, _, err := e.open(in, actors.WithConnected)
 	if err != nil {
 		return err
@@ -94,6 +95,7 @@ func (e *Endpoint) send(w http.ResponseWriter, in *request) error {
 		return fail(http.StatusInternalServerError, "", err)
 	}
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // the method takes its time
+	defer e.limitWriting(w)
 	s, _, err := e.open(in, actors.WithReconnected)
 	if err != nil {
 		return err
