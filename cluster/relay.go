@@ -28,7 +28,8 @@ const (
 	headerTime = 10 * time.Second
 	idleTime   = time.Minute
 	restTime   = 5 * time.Second
-	copyBytes  = 4 << 10 // for each direction, while there is something to copy or to wait for
+	sendTime   = time.Minute // how long a client may take nothing of an answer: its owner may have written all of it
+	copyBytes  = 4 << 10     // for each direction, while there is something to copy or to wait for
 
 	// A body that is not read, because its connection has no room, must not fill the window of the connection that the bodies of other clients
 	// travel on, too: it has room for 63 of them. It has to be less than 4 MiB, and net/http sends 64 KiB of a body before it knows the window
@@ -49,13 +50,14 @@ type relays struct {
 	requests *http.Transport
 	upgrades *http.Transport
 	log      *slog.Logger
+	sendTime time.Duration
 	closing  context.Context // ends what is relayed
 	close    context.CancelFunc
 }
 
 // startRelays serves the requests that other nodes relay.
 func startRelays(c *Config, s *secrets, l net.Listener, serve http.Handler) *relays {
-	r := &relays{scheme: "http", log: c.Logger}
+	r := &relays{scheme: "http", log: c.Logger, sendTime: sendTime}
 	r.closing, r.close = context.WithCancel(context.Background())
 	pings := &http.HTTP2Config{SendPingTimeout: 5 * time.Second, PingTimeout: 5 * time.Second}
 	windows := *pings
@@ -130,7 +132,10 @@ func (r *relays) relay(p *peer, w http.ResponseWriter, in *http.Request) error {
 	if isUpgrade(in) {
 		return r.upgrade(ctx, p, w, in)
 	}
-	defer func() { _ = control.SetReadDeadline(time.Now().Add(restTime)) }() // net/http reads what is left of a body, but not for ever
+	defer func() { // net/http reads what is left of a body, and writes what is left of the answer, but not for ever
+		_ = control.SetReadDeadline(time.Now().Add(restTime))
+		_ = control.SetWriteDeadline(time.Now().Add(r.sendTime))
+	}()
 	var failed error
 	proxy := httputil.ReverseProxy{
 		Rewrite: func(pr *httputil.ProxyRequest) {
@@ -152,8 +157,33 @@ func (r *relays) relay(p *peer, w http.ResponseWriter, in *http.Request) error {
 		},
 		ErrorHandler: func(_ http.ResponseWriter, _ *http.Request, err error) { failed = err },
 	}
-	proxy.ServeHTTP(w, in.WithContext(ctx))
+	proxy.ServeHTTP(&answerWriter{w, control, r.sendTime}, in.WithContext(ctx))
 	return wrapped(ctx, p, failed)
+}
+
+// answerWriter writes an answer, and gives up a client that takes nothing of it for a time.
+type answerWriter struct {
+	http.ResponseWriter
+	control *http.ResponseController
+	time    time.Duration
+}
+
+// Write is part of http.ResponseWriter.
+func (w *answerWriter) Write(b []byte) (int, error) {
+	defer w.limit()()
+	return w.ResponseWriter.Write(b)
+}
+
+// FlushError is what http.ResponseController calls.
+func (w *answerWriter) FlushError() error {
+	defer w.limit()()
+	return w.control.Flush()
+}
+
+// limit begins the time, and returns what ends it: over HTTP/2 it would end an answer that waits.
+func (w *answerWriter) limit() (end func()) {
+	_ = w.control.SetWriteDeadline(time.Now().Add(w.time))
+	return func() { _ = w.control.SetWriteDeadline(time.Time{}) }
 }
 
 // wrapped says who could not be reached.

@@ -1,13 +1,17 @@
 package cluster
 
 import (
+	"bufio"
 	"bytes"
 	"io"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -50,4 +54,48 @@ func TestBodiesThatAreNotReadHoldUpNoOthers(t *testing.T) {
 	for _, done := range wait {
 		require.NoError(t, <-done)
 	}
+}
+
+// A client that takes nothing is given up, though its owner has gone and is not read any more: by the end of an answer, and of a WebSocket.
+func TestClientsThatDoNotReadAreGivenUp(t *testing.T) {
+	t.Parallel()
+	const size, sendTime = 16 << 20, 200 * time.Millisecond
+	upgraded := raw(func(conn net.Conn, _ *bufio.ReadWriter) {
+		_ = conn.SetWriteDeadline(time.Now().Add(sendTime))
+		_, _ = conn.Write(make([]byte, size))
+		conn.Close()
+	})
+	_, outer, owner := relayed(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/raw" {
+			upgraded(w, r)
+			return
+		}
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(sendTime))
+		_, _ = w.Write(make([]byte, size))
+	})
+	outer.relays.sendTime = sendTime
+	over := make(chan struct{}, 2)
+	f := &front{Server: httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() { over <- struct{}{} }()
+		assert.NoError(t, outer.relay(owner.id, w, r))
+	}))}
+	t.Cleanup(f.Close)
+	requireOver := func(what string) {
+		t.Helper()
+		select {
+		case <-over:
+		case <-time.After(3 * partTime):
+			require.Fail(t, what+" is not given up")
+		}
+	}
+
+	conn, err := net.Dial("tcp", strings.TrimPrefix(f.URL, "http://"))
+	require.NoError(t, err)
+	defer conn.Close()
+	_, err = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	require.NoError(t, err)
+	requireOver("an answer")
+
+	dialRaw(t, f, "")
+	requireOver("a WebSocket")
 }

@@ -48,9 +48,29 @@ func (r *relays) upgrade(ctx context.Context, p *peer, w http.ResponseWriter, in
 	head := &http.Response{StatusCode: answer.StatusCode, ProtoMajor: 1, ProtoMinor: 1, Header: w.Header()}
 	if head.Write(buffered) == nil && buffered.Flush() == nil {
 		early, _ := buffered.Peek(buffered.Reader.Buffered())
-		join(ctx, client, early, owner)
+		join(ctx, patientConn{client, r.sendTime}, early, owner)
 	}
 	return nil
+}
+
+// patientConn is the connection of a client that is given up when it takes nothing for a time. Meanwhile nobody would see that its owner has gone.
+type patientConn struct {
+	net.Conn
+	time time.Duration
+}
+
+// Write is part of net.Conn.
+func (c patientConn) Write(b []byte) (int, error) {
+	_ = c.SetWriteDeadline(time.Now().Add(c.time))
+	return c.Conn.Write(b)
+}
+
+// CloseWrite ends what is written, where that is possible.
+func (c patientConn) CloseWrite() error {
+	if conn, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return conn.CloseWrite()
+	}
+	return errors.ErrUnsupported
 }
 
 // conduit is a connection to another process.
