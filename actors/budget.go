@@ -3,7 +3,8 @@ package actors
 // debit charges n bytes to the inbound budget. If the budget is spent, or an upload is full, it waits. One batch is always admitted when no
 // more is charged than held, the piece that contains it. While a call waits for an answer of the client, which may come behind, twice the
 // budget is admitted before the wait for that answer fails. As much is admitted while the outbox awaits the client, whose acknowledgement may come
-// behind as well, or the reader, which has to see that its socket is lost. debit returns false if done is closed meanwhile.
+// behind as well, or the reader, which has to see that its socket is lost. debit returns false if done is closed meanwhile, and if the socket is
+// replaced, whose reader has to end: then it sets dropping.
 func (in *input) debit(n, held, limit int, done func() <-chan struct{}, outboxAwaits func() bool) (ok bool) {
 	awaited := false
 	for {
@@ -18,6 +19,12 @@ func (in *input) debit(n, held, limit int, done func() <-chan struct{}, outboxAw
 			in.charged += n
 			in.mu.Unlock()
 			return true
+		}
+		if in.replaced {
+			in.charged += n // it will be credited
+			in.mu.Unlock()
+			in.dropping = true
+			return false
 		}
 		if in.room == nil {
 			in.room = make(chan struct{})
@@ -58,6 +65,14 @@ func (in *input) wakeReader() {
 		close(in.room)
 		in.room = nil
 	}
+}
+
+// setReplaced says whether another socket is to take the place of the one that is read.
+func (in *input) setReplaced(replaced bool) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.replaced = replaced
+	in.wakeReader()
 }
 
 // isAhead reports whether more than the budget is charged because the outbox awaited the client, and whether answers of the client are awaited.

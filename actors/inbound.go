@@ -23,11 +23,13 @@ type input struct {
 	greeted  bool   // the handshake has been read
 	protocol uint8  // that the handshake has asked for
 	failed   bool   // nothing that still comes is read
+	dropping bool   // nothing that still comes from this socket is taken: the client sends it again over the next one
 
 	waiting     atomic.Bool // the reader waits for the budget
 	mu          sync.Mutex
 	charged     int
 	ahead       bool            // if more than the budget is charged: because the outbox awaited the client
+	replaced    bool            // another socket is to take the place of the one that is read
 	fullUploads int             // that the reader waits for
 	answers     *pendingAnswers // nil: nobody waits for an answer of the client
 	room        chan struct{}   // made by a reader that waits
@@ -69,7 +71,7 @@ func (c *Connection) commit(n int, inline bool) (taken bool) {
 	p := in.piece
 	in.piece = nil
 	p.buf = p.buf[:len(p.buf)+n]
-	if in.failed || c.isClosing.Load() {
+	if in.failed || in.dropping || c.isClosing.Load() {
 		in.partial = nil
 		p.recycle()
 		return in.failed // input behind an error is taken and ignored; input behind the end is not taken
@@ -108,6 +110,13 @@ func (c *Connection) commit(n int, inline bool) (taken bool) {
 		charged = cap(p.buf)
 		if !more { // the reader's reference becomes the batch's
 			p.refs.Add(-1)
+		}
+		if in.dropping {
+			if b.refuse(); more {
+				p.release(0)
+			}
+			in.failed = false // what was wrong comes again
+			return false
 		}
 		if inline {
 			c.mailbox.postInline(b)

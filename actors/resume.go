@@ -65,11 +65,8 @@ func (c *Connection) CanResume() bool {
 	return state(c.stateSeen.Load()) == open && c.resumption != nil && !c.isClosing.Load()
 }
 
-// Replaced is part of link.SocketSession. What it detaches would be lost in any case.
-func (c *Connection) Replaced() {
-	c.out.Detach()
-	c.in.credit(0)
-}
+// Replaced is part of link.SocketSession.
+func (c *Connection) Replaced() { c.in.setReplaced(true) }
 
 // Lost is part of link.SocketSession. What has been read of a message that has not arrived whole is dropped: the client sends it again.
 func (c *Connection) Lost() bool {
@@ -81,7 +78,7 @@ func (c *Connection) Lost() bool {
 		c.in.piece = nil
 		p.recycle()
 	}
-	c.in.partial, c.in.searched = nil, 0
+	c.in.partial, c.in.searched, c.in.dropping = nil, 0, false
 	c.resumption.losses.Add(1)
 	c.resumption.lost.Store(true)
 	return true
@@ -93,6 +90,7 @@ func (c *Connection) Resume(socket link.Socket) bool {
 		return false
 	}
 	c.heard.Store(true)
+	c.in.setReplaced(false)
 	attached := c.out.Reattach(socket, c.sequence)
 	if attached {
 		c.hub.sys.counts.resumed.Add(1)

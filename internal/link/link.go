@@ -30,8 +30,8 @@ type SocketSession interface {
 	// Pong queues a frame that answers a ping of the WebSocket layer, and keeps it. A newer one replaces one that has not been written.
 	Pong(frame []byte)
 
-	// Replaced says that the socket was cut because another one is to take its place. A reader that waits in Commit, as long as there is room for
-	// what it has read, goes on then, and finds the end.
+	// Replaced says that the socket was cut because another one is to take its place. A reader that waits in Commit goes on then, and finds the
+	// end. What there was no room for is dropped: the client has not been told that it was received, and sends it again.
 	Replaced()
 	// Lost says that the socket has ended without a close frame. If it returns true, the connection goes on, and waits for Resume until Done is
 	// closed. Otherwise End has to follow, and nothing more is written to the socket.
