@@ -11,8 +11,8 @@ import (
 	"github.com/troupe-go/troupe/internal/linktest"
 )
 
-// A client that comes back does not wait until its calls, for which the reader of its former socket waits, have returned. Those for which there was no
-// room come again.
+// A client that comes back does not wait until its calls, for which the reader of its former socket waits, have returned. Those for which there was
+// no room come again.
 func TestAReaderWhoseSocketIsReplaced(t *testing.T) {
 	for where, method := range map[string]string{"at the budget": "slow", "at twice the budget, as its client is awaited": "large"} {
 		t.Run(where, func(t *testing.T) {

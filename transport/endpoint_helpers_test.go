@@ -23,6 +23,7 @@ type testEndpoint struct {
 	authenticate func(*http.Request) (transport.Identity, error)
 	accept       func(link.Transport) (hubSession, error)
 	closing      atomic.Bool
+	rooms        atomic.Int64 // that were reserved, and not released
 }
 
 // hubSession is a session over any kind of transport.
@@ -70,9 +71,12 @@ func (e *testEndpoint) Refresh(*http.Request, string, transport.Identity) (trans
 
 func (e *testEndpoint) Resumed(transport.Opening, link.SocketSession) {}
 
-func (e *testEndpoint) Reserve(*http.Request, transport.Identity) error { return nil }
+func (e *testEndpoint) Reserve(*http.Request, transport.Identity) error {
+	e.rooms.Add(1)
+	return nil
+}
 
-func (e *testEndpoint) Release(*http.Request, transport.Identity) {}
+func (e *testEndpoint) Release(*http.Request, transport.Identity) { e.rooms.Add(-1) }
 
 func (e *testEndpoint) IsClosing() bool { return e.closing.Load() }
 

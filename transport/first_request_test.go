@@ -16,7 +16,7 @@ import (
 func TestManyFirstRequestsAtOnce(t *testing.T) {
 	requireNoLeaks(t)
 	e := newTestEndpoint(t)
-	for range 500 {
+	for opened := range 500 {
 		const n = 8
 		token := e.negotiate(t)
 		ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
@@ -58,6 +58,7 @@ func TestManyFirstRequestsAtOnce(t *testing.T) {
 			want = map[int]int{http.StatusOK: 1, http.StatusConflict: n/2 - 1, http.StatusBadRequest: n / 2}
 		}
 		require.Equal(t, want, statuses)
+		require.EqualValues(t, opened+1, e.rooms.Load(), "requests that were refused give up the room for a connection")
 	}
 }
 
@@ -85,6 +86,7 @@ func TestAConnectionMayExpireDuringItsFirstRequest(t *testing.T) {
 					require.FailNow(t, "the request is not answered")
 				}
 				require.Equal(t, http.StatusNotFound, w.Code)
+				require.Zero(t, e.rooms.Load(), "the room for the connection is given up")
 			})
 		})
 	}
