@@ -241,7 +241,8 @@ func TestParsePackedEmptyIDs(t *testing.T) {
 		for _, none := range []string{"\xa0", "\xc0"} {
 			text := fmt.Sprintf("Null or empty invocation ID for %s message.", typ)
 			assert.Equal(t, text, requirePackedError(t, fmt.Sprintf(message, none)))
-			assert.Equal(t, text, requirePackedError(t, message[:strings.Index(message, "%")]+none))
+			start, _, _ := strings.Cut(message, "%s")
+			assert.Equal(t, text, requirePackedError(t, start+none))
 		}
 	}
 }
