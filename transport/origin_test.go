@@ -1,6 +1,8 @@
 package transport
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -80,7 +82,7 @@ func TestInvalidOriginsAreRefused(t *testing.T) {
 	require.ErrorContains(t, err, "cannot be allowed together with credentials")
 }
 
-func TestCookiesOfOtherOrigins(t *testing.T) {
+func TestCredentialsOfOtherOrigins(t *testing.T) {
 	for _, test := range []struct {
 		credentials bool
 		origin      string
@@ -107,6 +109,15 @@ func TestCookiesOfOtherOrigins(t *testing.T) {
 		stripped := o.hideCredentials(r)
 		require.Equal(t, test.seen, stripped.Header.Get("Cookie") != "", "%v", test)
 		require.Equal(t, "a=b", r.Header.Get("Cookie"), "the request that others see is left alone")
+
+		r.Header.Del("Cookie")
+		certificates := []*x509.Certificate{{}}
+		r.TLS = &tls.ConnectionState{ServerName: "host.example", PeerCertificates: certificates, VerifiedChains: [][]*x509.Certificate{certificates}}
+		stripped = o.hideCredentials(r)
+		require.Equal(t, test.seen, len(stripped.TLS.PeerCertificates) > 0, "%v", test)
+		require.Equal(t, test.seen, len(stripped.TLS.VerifiedChains) > 0, "%v", test)
+		require.Equal(t, "host.example", stripped.TLS.ServerName)
+		require.Len(t, r.TLS.PeerCertificates, 1, "the request that others see is left alone")
 	}
 }
 
