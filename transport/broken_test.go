@@ -83,7 +83,7 @@ func panicOnGet(next http.Handler) http.Handler {
 	})
 }
 
-// A token is free again behind an upgrade that panics. (That none is left is checked at the end.)
+// An upgrade that panics closes the connection, and ends what was negotiated. (That none is left is checked at the end.)
 func TestAnUpgradeThatPanicsLeavesNothing(t *testing.T) {
 	s := newTestServer(t, testConfig{middleware: panicOnGet})
 	c := s.negotiate(nil)
