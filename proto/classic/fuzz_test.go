@@ -44,7 +44,46 @@ func FuzzInvocation(f *testing.F) {
 			require.LessOrEqual(t, len(*in.ID), 256)
 			require.True(t, utf8.ValidString(*in.ID))
 		}
+		requireDecoded(t, text, in)
 	})
+}
+
+// requireDecoded compares a call with what encoding/json reads, unless a member is there several times.
+func requireDecoded(t *testing.T, text []byte, in *classic.Invocation) {
+	var members map[string]json.RawMessage
+	require.NoError(t, json.Unmarshal(text, &members))
+	folded := map[string]string{}
+	for name, value := range members {
+		if name = strings.ToLower(name); folded[name] != "" {
+			return
+		}
+		folded[name] = string(value)
+	}
+	decoded := func(value string) (text string) {
+		if value != "" {
+			require.NoError(t, json.Unmarshal([]byte(value), &text))
+		}
+		return text
+	}
+	require.Equal(t, decoded(folded["h"]), in.Hub)
+	require.Equal(t, decoded(folded["m"]), in.Method)
+	if folded["a"] == "" || folded["a"] == "null" {
+		folded["a"] = "[]"
+	}
+	require.Equal(t, folded["a"], string(in.Arguments))
+	if strings.HasPrefix(folded["s"], "{") {
+		require.Equal(t, folded["s"], string(in.State))
+	} else {
+		require.Empty(t, in.State)
+	}
+	switch id := folded["i"]; {
+	case id == "" || id == "null":
+		require.Nil(t, in.ID)
+	case id[0] == '"':
+		require.Equal(t, decoded(id), *in.ID)
+	default:
+		require.Equal(t, id, *in.ID)
+	}
 }
 
 // A record gives back what went in, and the answer to it has the id of the call.

@@ -24,46 +24,74 @@ type Invocation struct {
 // ErrState says that the state of a call is too long.
 var ErrState = fmt.Errorf("the state of a call has more than %d characters", MaxState)
 
-// ParseInvocation reads what a client sends to call a hub method.
+// ParseInvocation reads what a client sends to call a hub method. The arguments and the state are parts of text.
 func ParseInvocation(text []byte) (*Invocation, error) {
-	if !utf8.Valid(text) {
-		return nil, errors.New("the text of a call is not UTF-8")
-	}
-	var raw struct {
-		H, M    string
-		A, I, S json.RawMessage
-	}
-	if err := json.Unmarshal(text, &raw); err != nil {
+	in := &Invocation{}
+	if err := hubproto.EachMember(text, in.read); err != nil {
 		return nil, err
 	}
-	in := &Invocation{Hub: raw.H, Method: raw.M, Arguments: []byte("[]")}
-	if len(raw.A) > 0 && string(raw.A) != "null" {
-		if raw.A[0] != '[' {
-			return nil, errors.New("the arguments of a call are no array")
-		}
-		if hubproto.NestsTooDeep(raw.A) {
-			return nil, fmt.Errorf("the arguments of a call nest deeper than the limit of %d", hubproto.MaxDepth)
-		}
-		in.Arguments = raw.A
-	}
-	if utf8.RuneCount(raw.S) > MaxState {
-		return nil, ErrState
-	}
-	if len(raw.S) > 0 && raw.S[0] == '{' {
-		in.State = raw.S
-	}
-	if id := string(raw.I); id != "" && id != "null" {
-		if id[0] == '"' {
-			if err := json.Unmarshal(raw.I, &id); err != nil {
-				return nil, err
-			}
-		}
-		if len(id) > 256 || strings.ContainsAny(id, "\x1e\x1f") {
-			return nil, errors.New("the id of a call has more than 256 bytes, or control characters")
-		}
-		in.ID = &id
+	if in.Arguments == nil {
+		in.Arguments = []byte("[]")
 	}
 	return in, nil
+}
+
+// read takes a member of the object that a client sends. As in Json.NET, the case of its name does not matter.
+func (in *Invocation) read(name, value []byte) (err error) {
+	if len(name) != 1 {
+		return nil
+	}
+	isNull := value[0] == 'n'
+	switch name[0] | 0x20 {
+	case 'h':
+		in.Hub, err = text(value)
+	case 'm':
+		in.Method, err = text(value)
+	case 'a':
+		if value[0] != '[' && !isNull {
+			return errors.New("the arguments of a call are no array")
+		}
+		if in.Arguments = value; isNull {
+			in.Arguments = nil
+		}
+	case 's':
+		if utf8.RuneCount(value) > MaxState {
+			return ErrState
+		}
+		if in.State = value; value[0] != '{' {
+			in.State = nil
+		}
+	case 'i':
+		in.ID, err = readID(value)
+	}
+	return err
+}
+
+// readID reads the id of a call, which is a text or a number. Without an id, it is nil.
+func readID(value []byte) (*string, error) {
+	id := string(value)
+	switch value[0] {
+	case 'n':
+		return nil, nil
+	case '"':
+		var err error
+		if id, err = text(value); err != nil {
+			return nil, err
+		}
+	}
+	if len(id) > 256 || strings.ContainsAny(id, "\x1e\x1f") {
+		return nil, errors.New("the id of a call has more than 256 bytes, or control characters")
+	}
+	return &id, nil
+}
+
+// text reads a JSON string, or null as an empty one.
+func text(value []byte) (text string, err error) {
+	if plain, ok := hubproto.Unquote(value); ok {
+		return string(plain), nil
+	}
+	err = json.Unmarshal(value, &text) // half a surrogate pair becomes U+FFFD
+	return text, err
 }
 
 // mostHubs is how many hubs a client may list.

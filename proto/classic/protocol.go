@@ -66,8 +66,8 @@ func AppendCall(dst []byte, answer []byte, spelled string, in *Invocation) []byt
 // Parse reads the record of a call. The names as the client has written them and the state are its headers, see [Headers].
 func (p *Protocol) Parse(record []byte, m *hubproto.Message) error {
 	*m = hubproto.Message{StreamIDs: m.StreamIDs[:0]}
-	parts := bytes.SplitN(bytes.TrimSuffix(record, []byte{Separator}), []byte{field}, 5)
-	if len(parts) != 5 {
+	var parts [5][]byte
+	if !split(bytes.TrimSuffix(record, []byte{Separator}), parts[:]) {
 		return &hubproto.DataError{Text: "a record of a SignalR 2 session is malformed"}
 	}
 	target, ok := hubproto.Unquote(parts[1])
@@ -81,13 +81,26 @@ func (p *Protocol) Parse(record []byte, m *hubproto.Message) error {
 
 // Headers takes the headers of a call apart: the names as the client has written them, and the state.
 func Headers(headers []byte) (hub, method string, state []byte) {
-	parts := bytes.SplitN(headers, []byte{field}, 3)
-	if len(parts) != 3 {
+	var parts [3][]byte
+	if !split(headers, parts[:]) {
 		return "", "", nil
 	}
 	name, _ := hubproto.Unquote(parts[1])
 	target, _ := hubproto.Unquote(parts[0])
 	return string(name), string(target), parts[2]
+}
+
+// split cuts a record into its fields. It returns false if there are too few of them.
+func split(record []byte, fields [][]byte) bool {
+	last := len(fields) - 1
+	for i := range last {
+		var ok bool
+		if fields[i], record, ok = bytes.Cut(record, []byte{field}); !ok {
+			return false
+		}
+	}
+	fields[last] = record
+	return true
 }
 
 // CountArguments returns the number of the arguments of a call.

@@ -2,6 +2,7 @@ package hubproto
 
 import (
 	"bytes"
+	"fmt"
 	"math"
 )
 
@@ -341,6 +342,30 @@ func Unquote(raw []byte) ([]byte, bool) {
 	}
 	return unescape(raw[1 : len(raw)-1])
 }
+
+// EachMember calls do with the members of a JSON object: with the name without escapes, and with the value as it is written, which is a part of
+// text. It returns the error of do, or one if text is not a single object in UTF-8 that nests no deeper than MaxDepth.
+func EachMember(text []byte, do func(name, value []byte) error) error {
+	s, err := scanObject(text)
+	if err != nil {
+		return errMembers
+	}
+	for s.next() {
+		name := s.name()
+		if s.err != nil {
+			break
+		}
+		if err := do(name, s.value); err != nil {
+			return err
+		}
+	}
+	if s.err != nil || skipSpace(text, s.i+1) < len(text) {
+		return errMembers
+	}
+	return nil
+}
+
+var errMembers = fmt.Errorf("it is not a JSON object in UTF-8, or nests deeper than the limit of %d", MaxDepth)
 
 // Elements returns the elements of a JSON array that has been checked.
 func Elements(array []byte) [][]byte {

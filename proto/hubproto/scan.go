@@ -176,9 +176,6 @@ func skipSpace(b []byte, i int) int {
 	return i
 }
 
-// NestsTooDeep reports whether the arguments of a call, which are JSON, nest deeper than MaxDepth.
-func NestsTooDeep(arguments []byte) bool { return skipValue(arguments, 0, 1) < 0 }
-
 // skipValue returns the index behind the JSON value that begins at i, or -1 if there is none. depth counts what the value is nested in.
 func skipValue(b []byte, i, depth int) int {
 	var objects uint64 // bit d: what was opened d levels down is an object
