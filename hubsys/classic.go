@@ -323,12 +323,11 @@ func (e *classicEndpoint) Hub(name string) classic.Hub {
 }
 
 // Refuse is part of classic.Acceptor.
-func (e *classicEndpoint) Refuse(in *classicproto.Invocation) []byte {
-	text := classicUnauthorized(in.Hub, in.Method)
+func (e *classicEndpoint) Refuse(hub, method string) string {
 	if !e.options.EnableDetailedErrors {
-		text = genericText(in.Hub, in.Method)
+		return genericText(hub, method)
 	}
-	return classicproto.AppendFailure(nil, in, text)
+	return classicUnauthorized(hub, method)
 }
 
 // Hubs is part of classic.Acceptor.

@@ -18,7 +18,7 @@ func BenchmarkParse(b *testing.B) {
 	for b.Loop() {
 		in, err := classic.ParseInvocation(text)
 		if err == nil {
-			record = classic.AppendCall(record[:0], []byte("12"), in.Hub, in)
+			record = classic.AppendCall(record[:0], []byte("12"), in.Hub, &in)
 			err = p.Parse(record, &m)
 		}
 		if err != nil {

@@ -32,7 +32,7 @@ func FuzzInvocation(f *testing.F) {
 		in, err := classic.ParseInvocation(text)
 		require.Equal(t, before, string(text))
 		if err != nil {
-			require.Nil(t, in)
+			require.Zero(t, in)
 			return
 		}
 		require.True(t, json.Valid(text))
@@ -44,7 +44,7 @@ func FuzzInvocation(f *testing.F) {
 			require.LessOrEqual(t, len(*in.ID), 256)
 			require.True(t, utf8.ValidString(*in.ID))
 		}
-		requireDecoded(t, text, in)
+		requireDecoded(t, text, &in)
 	})
 }
 
@@ -95,7 +95,7 @@ func FuzzRecord(f *testing.F) {
 		if err != nil {
 			return
 		}
-		record := classic.AppendCall(nil, []byte("42"), in.Hub, in)
+		record := classic.AppendCall(nil, []byte("42"), in.Hub, &in)
 		n, err := p.Next(record, 0, 0)
 		require.NoError(t, err)
 		require.Len(t, record, n, "%q is no single record", record)

@@ -25,10 +25,9 @@ type Invocation struct {
 var ErrState = fmt.Errorf("the state of a call has more than %d characters", MaxState)
 
 // ParseInvocation reads what a client sends to call a hub method. The arguments and the state are parts of text.
-func ParseInvocation(text []byte) (*Invocation, error) {
-	in := &Invocation{}
-	if err := hubproto.EachMember(text, in.read); err != nil {
-		return nil, err
+func ParseInvocation(text []byte) (in Invocation, err error) {
+	if err = hubproto.EachMember(text, in.read); err != nil {
+		return Invocation{}, err
 	}
 	if in.Arguments == nil {
 		in.Arguments = []byte("[]")
@@ -86,11 +85,12 @@ func readID(value []byte) (*string, error) {
 }
 
 // text reads a JSON string, or null as an empty one.
-func text(value []byte) (text string, err error) {
+func text(value []byte) (string, error) {
 	if plain, ok := hubproto.Unquote(value); ok {
 		return string(plain), nil
 	}
-	err = json.Unmarshal(value, &text) // half a surrogate pair becomes U+FFFD
+	var text string
+	err := json.Unmarshal(value, &text) // half a surrogate pair becomes U+FFFD
 	return text, err
 }
 

@@ -80,7 +80,7 @@ func TestParseInvocationRefuses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			in, err := classic.ParseInvocation([]byte(text))
 			require.Error(t, err)
-			require.Nil(t, in)
+			require.Zero(t, in)
 			require.NotErrorIs(t, err, classic.ErrState)
 		})
 	}

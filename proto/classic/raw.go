@@ -11,10 +11,10 @@ import (
 const Received = "OnReceived"
 
 // RawInvocation is the call that stands for what the client of a raw connection has sent.
-func RawInvocation(data []byte) *Invocation {
+func RawInvocation(data []byte) Invocation {
 	id := "0" // so that it is answered
 	arguments := append(hubproto.AppendString([]byte{'['}, string(data)), ']')
-	return &Invocation{Method: Received, Arguments: arguments, ID: &id}
+	return Invocation{Method: Received, Arguments: arguments, ID: &id}
 }
 
 // RawValue returns what the client of a raw connection gets of a call of a client method: its first argument.

@@ -94,8 +94,8 @@ type Acceptor interface {
 	Claim(id string)
 	// IsClosing reports whether new sessions are refused.
 	IsClosing() bool
-	// Refuse returns the answer to a call of a client that may not use the hub.
-	Refuse(in *classic.Invocation) []byte
+	// Refuse returns the error of a call of a client that may not use the hub.
+	Refuse(hub, method string) (text string)
 }
 
 // Options are the options of an Endpoint. All of them are set.

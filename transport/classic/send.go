@@ -104,7 +104,7 @@ func (e *Endpoint) send(w http.ResponseWriter, in *request) error {
 		return err
 	}
 	wait := &waiter{answer: make(chan answer, 1)}
-	call, err := s.call(in.who, invocation, hub, wait)
+	call, err := s.call(in.who, &invocation, hub, wait)
 	if err != nil {
 		return fail(http.StatusInternalServerError, "", err)
 	}
@@ -115,7 +115,7 @@ func (e *Endpoint) send(w http.ResponseWriter, in *request) error {
 		case ok:
 			s.awaitDelivery(answer.behind, in.Context().Done())
 		case e.Raw == nil: // a client that has aborted the session would report a request that fails
-			answer.object = classic.AppendFailure(nil, invocation, "The connection ended before the call returned.")
+			answer.object = classic.AppendFailure(nil, &invocation, "The connection ended before the call returned.")
 		}
 		switch {
 		case e.Raw == nil:
@@ -158,7 +158,8 @@ func (s *session) call(who transport.Identity, invocation *classic.Invocation, h
 		if w.receiver != nil { // no connection of a hub holds back a client that takes no answers
 			s.awaitRoom(true)
 		}
-		return s.answerItself(w, s.endpoint.acceptor.Refuse(invocation))
+		text := s.endpoint.acceptor.Refuse(invocation.Hub, invocation.Method)
+		return s.answerItself(w, classic.AppendFailure(nil, invocation, text))
 	}
 	if err != nil {
 		return 0, err
@@ -166,7 +167,9 @@ func (s *session) call(who transport.Identity, invocation *classic.Invocation, h
 	if number, err = s.await(w); err != nil {
 		return 0, err
 	}
-	record := classic.AppendCall(nil, strconv.AppendUint(nil, number, 10), invocation.Hub, invocation)
+	var room [512]byte // most calls need no allocation
+	var digits [20]byte
+	record := classic.AppendCall(room[:0], strconv.AppendUint(digits[:0], number, 10), invocation.Hub, invocation)
 	if err := m.feed(record); err != nil {
 		s.forget(number)
 		return 0, err
@@ -175,17 +178,17 @@ func (s *session) call(who transport.Identity, invocation *classic.Invocation, h
 }
 
 // parse reads what a client has sent: a call, or, if there are no calls, what the method OnReceived gets.
-func (e *Endpoint) parse(text []byte) (*classic.Invocation, Hub, error) {
+func (e *Endpoint) parse(text []byte) (classic.Invocation, Hub, error) {
 	if e.Raw != nil {
 		return classic.RawInvocation(text), e.Raw, nil
 	}
 	invocation, err := classic.ParseInvocation(text)
 	if err != nil {
-		return nil, nil, err
+		return invocation, nil, err
 	}
 	hub := e.acceptor.Hub(invocation.Hub)
 	if hub == nil {
-		return nil, nil, fmt.Errorf("there is no hub %q", invocation.Hub)
+		return invocation, nil, fmt.Errorf("there is no hub %q", invocation.Hub)
 	}
 	return invocation, hub, nil
 }

@@ -109,7 +109,7 @@ func (k *socket) EndMessage(binary bool) {
 func (k *socket) call(text []byte) error {
 	invocation, hub, err := k.session.endpoint.parse(text)
 	if err == nil {
-		_, err = k.session.call(k.who, invocation, hub, &waiter{receiver: &k.receiver})
+		_, err = k.session.call(k.who, &invocation, hub, &waiter{receiver: &k.receiver})
 	}
 	return err
 }
