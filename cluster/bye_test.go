@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"testing/synctest"
 
@@ -12,7 +13,8 @@ import (
 func TestANodeThatHasLeftDoesNotComeBackByItsGossip(t *testing.T) {
 	bubble(t, func(t *testing.T, m *mesh) {
 		a, b := m.pair(t)
-		go func() { _ = b.Stop(context.Background()) }()
+		var stopping sync.WaitGroup
+		stopping.Go(func() { _ = b.Stop(context.Background()) })
 		for len(a.Nodes()) > 0 {
 			synctest.Wait()
 			require.True(t, a.Nodes() == nil || a.Nodes()[0].Up)
@@ -28,5 +30,6 @@ func TestANodeThatHasLeftDoesNotComeBackByItsGossip(t *testing.T) {
 		n.joined(late)
 		require.Len(t, a.Nodes(), 1, "it has come back")
 		n.left(b.id)
+		stopping.Wait()
 	})
 }
